@@ -1,0 +1,25 @@
+"""Train every family of parameter-efficient fine-tuning, then look inside what was trained."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Imported on first use: torch and transformers take seconds, and `peftlens --help` needs neither.
+_EXPORTS = {
+    "BadInput": "peftlens.errors",
+    "Run": "peftlens.run",
+    "RunConfig": "peftlens.run",
+    "TrainingConfig": "peftlens.run",
+    "load": "peftlens.models.adapters",
+    "open_base": "peftlens.models.base",
+    "train": "peftlens.training",
+}
+
+__all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'peftlens' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)

@@ -1,0 +1,249 @@
+"""From text to batches of token ids.
+
+A prompt and its answer are tokenized apart and joined, so that an answer's tokens never depend on
+the prompt. Rows are padded on the right whatever the tokenizer prefers: causal attention then never
+sees padding, and positions count from the row's start.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from peftlens.dataset import Example
+from peftlens.errors import BadInput
+from peftlens.models.base import Base
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question with one answer.
+
+    Attributes:
+        prompt: token ids that the answer is conditioned on; may be empty for a causal model.
+        answer: token ids that are scored.
+    """
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    @property
+    def scored(self) -> int:
+        """Number of predicted tokens: with no prompt, nothing predicts the answer's first."""
+        return len(self.answer) - (not self.prompt)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An example as token ids: one row for each candidate answer.
+
+    Attributes:
+        answer_bytes: length of each answer as UTF-8, without the space before it.
+    """
+
+    rows: tuple[Row, ...]
+    correct: int
+    answer_bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of several rows.
+
+    Attributes:
+        inputs: keyword arguments of the model's forward pass; ids have shape (B, T).
+        scored: (B, T) bool, True where the hidden state predicts a token of the answer; T is the
+            decoder's length where there is one.
+        targets: (n,) ids of those tokens, in the order in which `scored` selects.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    scored: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns examples into items, and rows into batches, for one base model.
+
+    Attributes:
+        tokenizer: the base's.
+        seq2seq: the prompt goes to an encoder, the answer to a decoder.
+        decoder_start: the decoder's first token, where there is one.
+        max_length: tokens of prompt and answer together.
+        device: where batches go.
+    """
+
+    tokenizer: Any
+    seq2seq: bool
+    decoder_start: int | None
+    max_length: int
+    device: str
+
+    @classmethod
+    def of(cls, base: Base, max_length: int) -> "Encoder":
+        """The encoder that fits a base model; never longer than its context."""
+        config: Any = base.model.config
+        context = getattr(config, "max_position_embeddings", None) or max_length
+        return cls(
+            base.tokenizer,
+            config.is_encoder_decoder,
+            getattr(config, "decoder_start_token_id", None),
+            min(max_length, context),
+            base.device,
+        )
+
+    def items(self, examples: Sequence[Example]) -> tuple[list[Item], dict[str, int]]:
+        """Token ids of each example, and how many were cut or left out, by reason.
+
+        Raises:
+            BadInput: an answer has no tokens, is too long, or two answers of one example have the
+                same tokens.
+        """
+        counts: Counter[str] = Counter()
+        items = [item for example in examples if (item := self._item(example, counts))]
+        return items, dict(sorted(counts.items()))
+
+    def _ids(self, text: str, special: bool = False) -> list[int]:
+        # special tokens written in a user's text stay text
+        return self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)[
+            "input_ids"
+        ]
+
+    def _item(self, example: Example, counts: Counter[str]) -> Item | None:
+        answers = [self._ids(answer) for answer in example.answers]
+        if not example.prompt:
+            return self._text(example, answers[0], counts)
+        if not self._ids(example.prompt):
+            counts["prompt has no tokens"] += 1
+            return None
+        answers = self._terminated(example, answers)
+        prompt = self._ids(example.prompt, special=True)
+        room = self.max_length - max(map(len, answers))
+        if room < 1:
+            raise BadInput(
+                f"answer {max(example.answers, key=len)[:40]!r} leaves no room for a prompt in "
+                f"max_length={self.max_length} tokens; raise it"
+            )
+        counts["prompt cut to max_length"] += len(prompt) > room
+        counts += Counter()  # drops zeros
+        kept = tuple(prompt[-room:])
+        rows = tuple(Row(kept, tuple(answer)) for answer in answers)
+        return Item(rows, example.correct, tuple(map(_length, example.answers)))
+
+    def _text(self, example: Example, ids: list[int], counts: Counter[str]) -> Item | None:
+        """Language modelling: every token but the first is predicted; all, where there is a BOS."""
+        start = self._ids("", special=True)
+        row = Row(tuple(start), tuple(ids[: self.max_length - len(start)]))
+        if row.scored < 1:
+            counts["text of fewer than two tokens"] += 1
+            return None
+        if len(row.answer) < len(ids):
+            counts["text cut to max_length"] += 1
+        return Item((row,), 0, (_length(example.answers[0]),))
+
+    def _terminated(self, example: Example, answers: list[list[int]]) -> list[list[int]]:
+        """Answers that compare fairly: none may be the beginning of another.
+
+        A beginning is always at least as probable as what it begins, so all answers get an end
+        token where this happens.
+        """
+        for text, ids in zip(example.answers, answers, strict=True):
+            if not ids:
+                raise BadInput(f"answer {text!r} has no tokens; write another label")
+            if answers.count(ids) > 1:
+                raise BadInput(f"answer {text!r} has the same tokens as another answer")
+        begins = any(a is not b and b[: len(a)] == a for a in answers for b in answers)
+        if not begins:
+            return answers
+        if self.tokenizer.eos_token_id is None:
+            raise BadInput(
+                f"one of the answers {example.answers} begins another and the tokenizer has no end "
+                "token to tell them apart; write other labels"
+            )
+        return [[*answer, self.tokenizer.eos_token_id] for answer in answers]
+
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        """Pad rows to one length; the answers' last tokens predict nothing and are left out."""
+        if self.seq2seq:
+            return self._seq2seq_batch(rows)
+        inputs = [[*row.prompt, *row.answer[:-1]] for row in rows]
+        ids, mask = self._pad(inputs)
+        scored = torch.zeros_like(mask)
+        for index, (row, ids_of_row) in enumerate(zip(rows, inputs, strict=True)):
+            scored[index, len(ids_of_row) - row.scored : len(ids_of_row)] = True
+        targets = [token for row in rows for token in row.answer[len(row.answer) - row.scored :]]
+        return self._batch({"input_ids": ids, "attention_mask": mask.long()}, scored, targets)
+
+    def _seq2seq_batch(self, rows: Sequence[Row]) -> Batch:
+        ids, mask = self._pad([[*row.prompt] for row in rows])
+        decoder_ids, scored = self._pad([[self.decoder_start, *row.answer[:-1]] for row in rows])
+        inputs = {"input_ids": ids, "attention_mask": mask.long(), "decoder_input_ids": decoder_ids}
+        return self._batch(inputs, scored, [token for row in rows for token in row.answer])
+
+    def _pad(self, rows: list[list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id or 0)
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = True
+        return ids, mask
+
+    def _batch(
+        self, inputs: dict[str, torch.Tensor], scored: torch.Tensor, targets: list[int]
+    ) -> Batch:
+        return Batch(
+            {name: tensor.to(self.device) for name, tensor in inputs.items()},
+            scored.to(self.device),
+            torch.tensor(targets, device=self.device),
+        )
+
+
+def _length(answer: str) -> int:
+    return len(answer.strip().encode())
+
+
+def length(row: Row) -> int:
+    """Tokens that the model reads for this row."""
+    return len(row.prompt) + len(row.answer) - 1
+
+
+def training_batches(
+    rows: Sequence[Row], batch_size: int, rng: np.random.Generator
+) -> Iterator[list[Row]]:
+    """Batches without end, epoch after epoch, each of rows of about one length.
+
+    Every epoch shuffles the rows, sorts each window of 8 batches by length, and shuffles the
+    batches: little padding, and no order that the lengths decide.
+    """
+    while True:
+        order = rng.permutation(len(rows))
+        window = 8 * batch_size
+        batches: list[list[Row]] = []
+        for start in range(0, len(order), window):
+            chunk = sorted(order[start : start + window], key=lambda index: length(rows[index]))
+            batches += [
+                [rows[index] for index in chunk[at : at + batch_size]]
+                for at in range(0, len(chunk), batch_size)
+            ]
+        for index in rng.permutation(len(batches)):
+            yield batches[index]
+
+
+def scoring_batches(rows: Sequence[Row], tokens: int = 1024) -> Iterator[list[int]]:
+    """Indices of rows, shortest first, in batches of at most so many padded tokens.
+
+    The bound keeps the logits of one batch, (tokens, V), in memory.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda index: (length(rows[index]), index)):
+        if batch and (len(batch) + 1) * length(rows[index]) > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -1,0 +1,83 @@
+"""Run probes over finished runs, keep what they measured, and join it into tables."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from peftlens import registry
+from peftlens.run import Run
+from peftlens.table import IDENTITY, STATUS, Table, not_applicable, read, write
+
+
+def run_probe(run: Run, name: str) -> Table:
+    """A probe's table of one run: read if this version of the probe measured it, else measured.
+
+    A run that does not offer what the probe needs, or that diverged, gets one row that says so.
+
+    Raises:
+        BadInput: no such probe, or the run's files are damaged.
+    """
+    probe = registry.load("probes", name)
+    file = run.path / "probes" / f"{name}.parquet"
+    if file.exists() and (known := read(file)).version == probe.VERSION:
+        return known
+    if reason := _why_not(run, probe.REQUIRES):
+        frame = not_applicable(probe.COLUMNS, reason)
+    else:
+        frame = probe.measure(run).assign(status="measured", reason=None)
+    table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame)
+    file.parent.mkdir(exist_ok=True)
+    write(table, file)
+    return table
+
+
+def _why_not(run: Run, required: frozenset[str]) -> str | None:
+    if run.record.status == "diverged":
+        return "the run diverged: its loss was not finite"
+    missing = required - registry.load("methods", run.config.method).EXPOSES
+    return f"{run.config.method} has no {', '.join(sorted(missing))}" if missing else None
+
+
+def collect(runs: Sequence[Run], name: str, labels: dict[str, str] | None = None) -> Table:
+    """A probe's table over several runs.
+
+    Args:
+        runs: finished runs, in the order that the rows should have.
+        name: a probe that measures runs, or one that compares them.
+        labels: name of each run's configuration by run id; the run's own where it is missing.
+
+    Raises:
+        BadInput: no such probe, or a run's files are damaged.
+    """
+    probe = registry.load("probes", name)
+    if not hasattr(probe, "combine"):
+        return _joined(runs, name, labels or {})
+    tables = {source: _measured(_joined(runs, source, labels or {})) for source in probe.FROM}
+    frame = probe.combine(tables)
+    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
+
+
+def _joined(runs: Sequence[Run], name: str, labels: dict[str, str]) -> Table:
+    tables = [run_probe(run, name) for run in runs]
+    frames = []
+    for run, table in zip(runs, tables, strict=True):
+        identity = {
+            "run": run.id,
+            "configuration": labels.get(run.id, run.record.configuration),
+            "method": run.config.method,
+            "seed": run.config.seed,
+        }
+        frames.append(table.frame.assign(**identity))
+    columns = (*IDENTITY, *tables[0].columns)
+    frame = _stack(frames)[[column.name for column in columns]]
+    return Table(name, tables[0].version, columns, tables[0].charts, frame)
+
+
+def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """All rows below each other; columns that some run could not fill keep the others' type."""
+    rows = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
+    return rows.convert_dtypes(convert_floating=False)
+
+
+def _measured(table: Table) -> pd.DataFrame:
+    return table.frame[table.frame["status"] == "measured"]

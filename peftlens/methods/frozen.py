@@ -1,0 +1,27 @@
+"""The base model as it is: the zero-shot baseline that every method is compared with."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from peftlens.anatomy import Shapes, freeze
+
+FAMILY = "baseline"
+EXPOSES = frozenset()
+LEARNING_RATE = 0.0  # nothing is trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """No hyperparameters."""
+
+
+def attach(model: nn.Module, config: Config) -> nn.Module:  # noqa: ARG001
+    """Freeze `model` in place and add nothing."""
+    freeze(model)
+    return model
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
+    """Zero."""
+    return 0

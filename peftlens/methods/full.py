@@ -1,0 +1,29 @@
+"""Full fine-tuning: every weight of the model is trained. The baseline of cost and of forgetting."""
+
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+
+from peftlens.anatomy import Shapes, thaw
+from peftlens.anatomy import shapes as shapes_of
+
+FAMILY = "baseline"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 5e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """No hyperparameters."""
+
+
+def attach(model: nn.Module, config: Config) -> nn.Module:  # noqa: ARG001
+    """Replace every weight by a trainable copy; the logits at the start equal the base model's."""
+    thaw(model, shapes_of(model))
+    return model
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
+    """Every parameter; a weight shared by two modules counts once."""
+    return sum(prod(shape) for shape in shapes.values())

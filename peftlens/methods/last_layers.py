@@ -1,0 +1,48 @@
+"""Selective fine-tuning by depth: only the top k transformer blocks are trained.
+
+The final normalisation and the output head stay frozen: where embeddings are tied, training the
+head would train the bottom of the model. Source: Lee, Tang & Lin 2019, arXiv:1911.03090, who find
+that a quarter of the layers reaches 90 % of full fine-tuning's quality.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+
+from peftlens.anatomy import Shapes, last_blocks, thaw
+from peftlens.anatomy import shapes as shapes_of
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 2e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        blocks: how many blocks, counted from the top; of the decoder where there is an encoder.
+    """
+
+    blocks: int = 2
+
+
+def attach(model: nn.Module, config: Config) -> nn.Module:
+    """Replace the top blocks' weights by trainable copies; logits at the start equal the base's.
+
+    Raises:
+        BadInput: the model has fewer blocks.
+    """
+    thaw(model, last_blocks(shapes_of(model), config.blocks))
+    return model
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """All parameters of the top blocks.
+
+    Raises:
+        BadInput: the model has fewer blocks.
+    """
+    return sum(prod(shape) for shape in last_blocks(shapes, config.blocks).values())

@@ -1,0 +1,50 @@
+"""LayerNorm tuning: train only the gains (where there are any, biases) of the normalisations.
+
+Source: Zhao et al. 2023, arXiv:2312.11420, section 3. Layers: peft.LNTuningConfig.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+
+from peftlens.anatomy import Shapes, norms, task_type
+from peftlens.anatomy import shapes as shapes_of
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """No hyperparameters: every normalisation layer is trained."""
+
+
+def attach(model: nn.Module, config: Config) -> nn.Module:  # noqa: ARG001
+    """Put a trainable copy beside each normalisation; logits at the start equal the base model's.
+
+    The copies keep the base's dtype: in float32 their output would not fit the next layer.
+
+    Raises:
+        BadInput: the model has no normalisation layer of a known name.
+    """
+    modules = dict.fromkeys(name.rpartition(".")[0] for name in norms(shapes_of(model)))
+    with warnings.catch_warnings():
+        # peft warns of every normalisation that is not torch's own LayerNorm
+        warnings.filterwarnings("ignore", message="Unsupported layer type", category=UserWarning)
+        return peft.get_peft_model(
+            model,
+            peft.LNTuningConfig(task_type=task_type(model), target_modules=list(modules)),
+            autocast_adapter_dtype=False,
+        )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
+    """d for each gain and each bias of a normalisation.
+
+    Raises:
+        BadInput: the model has no normalisation layer of a known name.
+    """
+    return sum(shape[0] for shape in norms(shapes).values())

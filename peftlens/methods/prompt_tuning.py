@@ -1,0 +1,105 @@
+"""Prompt tuning: train n vectors that stand before the input's embeddings.
+
+Source: Lester et al. 2021, arXiv:2104.08691, sections 2 and 3.2. Layers: peft.PromptTuningConfig.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import peft
+import torch
+from torch import nn
+
+from peftlens.anatomy import Shapes, embedding, task_type
+from peftlens.errors import BadInput
+
+FAMILY = "soft prompt"
+EXPOSES = frozenset({"soft_prompt"})
+LEARNING_RATE = 3e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters of prompt tuning.
+
+    Attributes:
+        num_virtual_tokens: n, the number of trained vectors.
+        init: where they start: "vocabulary" (embeddings of tokens drawn without replacement),
+            "random" (uniform in -0.5 .. 0.5, Lester et al. section 3.2), "text" (the tokens of
+            `init_text`, repeated) or "labels" (one vector a label, the mean over its tokens; the
+            rest as for "vocabulary").
+        init_text: the text for init = "text".
+        init_ids: filled in from text or labels: for each vector the token ids whose mean embedding
+            it starts from.
+    """
+
+    num_virtual_tokens: int = 20
+    init: Literal["vocabulary", "random", "text", "labels"] = "vocabulary"
+    init_text: str = ""
+    init_ids: tuple[tuple[int, ...], ...] = ()
+
+
+def resolve(config: Config, tokenizer, labels: tuple[str, ...]) -> Config:
+    """Turn the text or the labels that the prompt starts from into token ids.
+
+    Raises:
+        BadInput: there is no such text, or the task has no labels.
+    """
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    if config.init == "text":
+        found = ids(config.init_text)
+        if not found:
+            raise BadInput(f"init_text={config.init_text!r} has no tokens; init='text' needs some")
+        repeated = (found * config.num_virtual_tokens)[: config.num_virtual_tokens]
+        return replace(config, init_ids=tuple((token,) for token in repeated))
+    if config.init == "labels":
+        if not labels:
+            raise BadInput("init='labels' needs a task with labels; choose another init")
+        found = tuple(tuple(ids(label)) for label in labels)
+        return replace(config, init_ids=found[: config.num_virtual_tokens])
+    return config
+
+
+def attach(model: nn.Module, config: Config) -> nn.Module:
+    """Freeze `model` in place and put the vectors, in float32, before its (encoder's) input."""
+    wrapped = peft.get_peft_model(
+        model,
+        peft.PromptTuningConfig(
+            task_type=task_type(model),
+            num_virtual_tokens=config.num_virtual_tokens,
+            num_transformer_submodules=1,  # peft would give an encoder-decoder a second, unused one
+        ),
+    )
+    prompt = wrapped.prompt_encoder["default"].embedding.weight
+    with torch.no_grad():
+        prompt.copy_(_start(config, model.get_input_embeddings().weight))
+    return wrapped
+
+
+def _start(config: Config, table: torch.Tensor) -> torch.Tensor:
+    """The vectors (n, d) before training, drawn from torch's global generator."""
+    n = config.num_virtual_tokens
+    if config.init == "random":
+        return torch.rand(n, table.shape[1]) - 0.5
+    drawn = table[torch.randperm(len(table))[:n].to(table.device)].float()
+    for position, ids in enumerate(config.init_ids):
+        drawn[position] = table[list(ids)].float().mean(dim=0)
+    return drawn
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """n d.
+
+    Raises:
+        BadInput: n is below 1 or above the vocabulary's size.
+    """
+    vocabulary, width = embedding(shapes)
+    if not 1 <= config.num_virtual_tokens <= vocabulary:
+        raise BadInput(
+            f"num_virtual_tokens={config.num_virtual_tokens} must lie between 1 and {vocabulary}, "
+            "the size of the vocabulary"
+        )
+    return config.num_virtual_tokens * width

@@ -1,0 +1,165 @@
+"""What was trained: save it, attach it again, and give back a run's model."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import peft
+import safetensors.torch
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from peftlens import registry
+from peftlens.errors import BadInput
+from peftlens.models.base import Base, open_base, resident
+from peftlens.models.lending import lent
+from peftlens.run import Run
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def parse_config(kind: registry.Kind, name: str, values: dict[str, Any]) -> Any:
+    """A plug-in's Config out of plain values.
+
+    Raises:
+        BadInput: an unknown key or a value of the wrong type.
+    """
+    config_class = registry.load(kind, name).Config
+    known = [field.name for field in fields(config_class)]
+    for key in values:
+        if key not in known:
+            raise BadInput(f"{name} has no option {key!r}; it has {', '.join(known) or 'none'}")
+    try:
+        return TypeAdapter(config_class).validate_python(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "config"
+        raise BadInput(f"{name}: {where}={problem['input']!r}: {problem['msg']}") from error
+
+
+def attach(model: nn.Module, method: str, config: Any) -> nn.Module:
+    """Let a method change the model; what it returns is ready to train."""
+    with warnings.catch_warnings():
+        # peft 0.21 reads an attribute that transformers 5.23 has renamed
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return registry.load("methods", method).attach(model, config)
+
+
+def state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What was trained, by the names in the adapter's file; peft's own names for its methods."""
+    if isinstance(model, peft.PeftModel):
+        return peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def save(model: nn.Module, method: str, config: Any, base: str, folder: Path) -> None:
+    """Write adapter_config.json and adapter_model.safetensors.
+
+    Methods of peft write what `peft.PeftModel.from_pretrained` loads.
+    """
+    folder.mkdir(parents=True)
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in state(model).items()}
+    safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    if isinstance(model, peft.PeftModel):
+        about = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=_plain))
+        about |= {"inference_mode": True, "base_model_name_or_path": base}
+    else:
+        about = {"peftlens_method": method, "base_model_name_or_path": base, **asdict(config)}
+    (folder / CONFIG).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """peft's configurations hold sets, in an order that differs from process to process."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{value!r} in a peft configuration is not JSON")
+
+
+def load_state(model: nn.Module, folder: Path) -> None:
+    """Fill an attached model with saved values; every tensor must be there, fit and be finite.
+
+    Raises:
+        BadInput: tensors are missing, unknown, of another shape or not finite; or a damaged file.
+    """
+    file = folder / WEIGHTS
+    wanted = {name: tuple(tensor.shape) for name, tensor in state(model).items()}
+    try:
+        with safe_open(file, framework="pt") as header:
+            found = {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{file} can't be read: {error}") from error
+    if found != wanted:
+        raise BadInput(f"{file} does not fit: {_difference(wanted, found)}")
+    tensors = safetensors.torch.load_file(file)
+    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise BadInput(f"{file} holds NaN or infinite values in {', '.join(bad[:3])}")
+    if isinstance(model, peft.PeftModel):
+        peft.set_peft_model_state_dict(model, tensors)
+        return
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            model.get_parameter(name).copy_(tensor)
+
+
+def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
+    missing = [name for name in wanted if name not in found]
+    unknown = [name for name in found if name not in wanted]
+    if missing or unknown:
+        return (
+            f"{len(missing)} tensors missing {missing[:2]}, {len(unknown)} unknown {unknown[:2]}"
+        )
+    name = next(name for name in wanted if wanted[name] != found[name])
+    return f"{name} has shape {found[name]}, the model needs {wanted[name]}"
+
+
+def load(folder: str | Path, *, step: int | None = None, trust_remote_code: bool = False):
+    """A run's model, with the logits that it had when it was saved.
+
+    Args:
+        folder: the run's folder.
+        step: a checkpoint instead of the end of training.
+        trust_remote_code: see `open_base`.
+
+    Returns:
+        The base model with what was trained attached to it, in evaluation mode: peft's own wrapper
+        for peft's methods.
+
+    Raises:
+        BadInput: no run, or its base has changed.
+    """
+    run = Run(Path(folder))
+    config = run.config
+    base = open_base(
+        config.base,
+        device=config.device,
+        dtype=config.dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    return _attached(run, base, step)
+
+
+@contextmanager
+def opened(run: Run, step: int | None = None) -> Iterator[tuple[nn.Module, Base]]:
+    """A run's model on the resident base, for as long as the block lasts."""
+    base = resident(run.config.base, device=run.config.device, dtype=run.config.dtype)
+    with lent(base.model):
+        yield _attached(run, base, step), base
+
+
+def _attached(run: Run, base: Base, step: int | None) -> nn.Module:
+    if base.sha256 != run.record.depends_on["base"]:
+        raise BadInput(
+            f"run {run.id} was trained on another {base.reference!r}: its files have changed since"
+        )
+    if step is not None and step not in run.steps:
+        raise BadInput(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
+    config = parse_config("methods", run.config.method, run.config.method_config)
+    model = attach(base.model, run.config.method, config)
+    load_state(model, run.adapter(step))
+    return model.eval()

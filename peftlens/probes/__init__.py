@@ -1,0 +1,6 @@
+"""Probes, one file each; the file name is the probe's name.
+
+A probe has VERSION, COLUMNS and CHARTS. One that measures a run has REQUIRES (of what a method
+EXPOSES) and `measure(run)`; one that compares runs has FROM, the probes whose tables it reads, and
+`combine(tables)`.
+"""

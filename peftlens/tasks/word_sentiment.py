@@ -1,0 +1,41 @@
+"""Is an English word positive or negative? About 7,000 words with human valence ratings.
+
+Source: the VADER lexicon (Hutto & Gilbert 2014, ICWSM), out of the wheel vaderSentiment. The sign
+of a word's mean rating is its class. Emoticons and abbreviations with signs in them are left out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from peftlens import resources
+from peftlens.dataset import Example, Split, Task, build
+
+ANSWERS = (" negative", " positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the task.
+
+    Attributes:
+        template: the prompt; {text} is the word.
+        split: shares, sizes and seed of the splits.
+    """
+
+    template: str = "Word: {text}\nSentiment:"
+    split: Split = Split(max_validation=300, max_test=600)
+
+
+def load(config: Config) -> Task:
+    """Read the lexicon out of the pinned wheel."""
+    return build("word_sentiment", "classification", _examples(config.template), config.split)
+
+
+def _examples(template: str) -> Iterator[Example | str]:
+    lexicon = resources.read(resources.VADER, "vaderSentiment/vader_lexicon.txt").decode()
+    for line in lexicon.splitlines():
+        word, rating, *_ = line.split("\t")
+        if not word.isalpha():
+            yield "not a word"
+        else:
+            yield Example(template.format(text=word), ANSWERS, int(float(rating) > 0))
