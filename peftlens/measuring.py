@@ -74,9 +74,17 @@ def _joined(runs: Sequence[Run], name: str, labels: dict[str, str]) -> Table:
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """All rows below each other; columns that some run could not fill keep the others' type."""
-    rows = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
-    return rows.convert_dtypes(convert_floating=False)
+    """All rows below each other, in types that can be missing: some runs fill no columns."""
+    nullable = {"i": "Int64", "u": "Int64", "f": "Float64", "b": "boolean"}
+    types = {
+        name: next((nullable[k] for k in _kinds(frames, name) if k in nullable), "string")
+        for name in frames[0]
+    }
+    return pd.concat([frame.astype(types) for frame in frames], ignore_index=True)
+
+
+def _kinds(frames: list[pd.DataFrame], column: str) -> list[str]:
+    return [frame[column].dtype.kind for frame in frames]
 
 
 def _measured(table: Table) -> pd.DataFrame:

@@ -1,0 +1,362 @@
+"""Command line. Commands import what they need when they run, so that `--help` answers at once."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from peftlens import __version__
+from peftlens.errors import BadInput
+
+app = typer.Typer(
+    help="Train every family of parameter-efficient fine-tuning, then look inside what was trained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python that the model's folder brings.")
+]
+Name = Annotated[str | None, typer.Argument(help="Show this one in full.")]
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Options of every command."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+    os.environ["PEFTLENS_DEBUG"] = "1" if debug else ""
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for runs, tables and report.")] = Path(
+        "quickstart"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Train seven methods on a small real model and task, probe them, write a report.
+
+    About ten minutes on two CPU cores, and 120 MB of downloads. Run again, it finds everything done.
+    """
+    _study(Path(__file__).with_name("quickstart.toml"), out, as_json, trust=False)
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="TOML file with the grid.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study; studies/NAME OF THE FILE by default.")
+    ] = None,
+    as_json: Json = False,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Train a grid of runs, measure them, write tables and a report; finished runs are kept."""
+    _study(file, out or Path("studies") / file.stem, as_json, trust_remote_code)
+
+
+def _study(file: Path, out: Path, as_json: bool, trust: bool) -> None:
+    from peftlens import report
+    from peftlens import study as studies
+
+    outcome = studies.carry_out(file, out, trust_remote_code=trust)
+    page = report.write(out)
+    if as_json:
+        _print_json(
+            {
+                "folder": str(outcome.folder),
+                "report": str(page),
+                "runs": [run.id for run in outcome.runs],
+                "failed": list(outcome.failed),
+            }
+        )
+    else:
+        _print_summary(out)
+        print(f"\nReport: {page}")
+        for line in outcome.failed:
+            print(f"Failed: {line}", file=sys.stderr)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _print_summary(out: Path) -> None:
+    """Accuracy, size and forgetting of each configuration, side by side."""
+    from peftlens import table
+    from peftlens.figures import last_steps
+
+    def read(name: str):
+        file = out / "tables" / f"{name}.parquet"
+        return table.read(file).frame if file.exists() else None
+
+    accuracy, counts, forgetting = map(read, ("task_accuracy", "parameter_count", "forgetting"))
+    if accuracy is None:
+        return
+    shown = accuracy.set_index("configuration")[
+        ["accuracy", "items_low", "items_high", "n_items", "n_seeds"]
+    ]
+    if counts is not None:
+        shown = shown.join(
+            counts.groupby("configuration")[["trainable_parameters", "adapter_bytes"]].first()
+        )
+    if forgetting is not None:
+        shown = shown.join(last_steps(forgetting).groupby("configuration")["forgetting"].mean())
+    _print_frame(shown.reset_index())
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="See `peftlens methods`.")],
+    task: Annotated[str, typer.Option(help="A task, file:PATH or hub:org/name.")] = "bbc_topic",
+    base: Annotated[
+        str, typer.Option(help="Built-in name, hub id with @revision, folder, or .gguf file.")
+    ] = "smollm2-135m",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Option of the method, KEY=VALUE, such as rank=8."),
+    ] = None,
+    task_option: Annotated[
+        list[str] | None, typer.Option("--task-set", help="Option of the task, KEY=VALUE.")
+    ] = None,
+    training_option: Annotated[
+        list[str] | None,
+        typer.Option("--training-set", help="Option of the training, such as warmup=0.1."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 16,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest rate; the method's own by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Reaches every draw.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    as_json: Json = False,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Train one method on one task, and keep it as a run folder."""
+    from pydantic import ValidationError
+
+    from peftlens.run import RunConfig
+
+    training = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    try:
+        config = RunConfig.model_validate(
+            {
+                "method": method,
+                "task": task,
+                "base": base,
+                "method_config": _pairs(option),
+                "task_config": _pairs(task_option),
+                "training": training | _pairs(training_option),
+                "seed": seed,
+                "device": device,
+                "dtype": dtype,
+            }
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise BadInput(f"{where}={problem['input']!r}: {problem['msg']}") from error
+    from peftlens.training import train as train_run
+
+    run = train_run(config, out, trust_remote_code=trust_remote_code)
+    results = {"run": str(run.path), "status": run.record.status, **run.record.results}
+    if as_json:
+        _print_json(results)
+    else:
+        for key, value in results.items():
+            print(f"{key}: {value}")
+    if run.record.status != "finished":
+        raise typer.Exit(1)
+
+
+def _pairs(options: list[str] | None) -> dict[str, Any]:
+    """KEY=VALUE options, with values as TOML writes them; a bare word is text."""
+    import tomllib
+
+    found: dict[str, Any] = {}
+    for text in options or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"option {text!r} must be KEY=VALUE, such as rank=8")
+        try:
+            found[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key] = value
+    return found
+
+
+@app.command()
+def probe(
+    name: Annotated[str, typer.Argument(help="See `peftlens probes`.")],
+    target: Annotated[Path, typer.Argument(help="Folder of a run, of runs, or of a study.")],
+    csv: Annotated[Path | None, typer.Option(help="Write all rows to this file.")] = None,
+    as_json: Json = False,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Measure one probe on a run or on every run of a study, and print its table."""
+    from peftlens import registry
+    from peftlens.run import Run, runs_in
+
+    registry.check("probes", name)
+    labels: dict[str, str] = {}
+    if (target / "run.json").exists():
+        runs = [Run(target)]
+    elif (target / "study.json").exists():
+        labels = json.loads((target / "study.json").read_text())["configurations"]
+        runs = [Run(path) for run in labels if (path := target / "runs" / run).is_dir()]
+    else:
+        runs = runs_in(target)
+    if not runs:
+        raise BadInput(f"{target} holds no finished run; train one with `peftlens train`")
+    if trust_remote_code:
+        from peftlens.models.base import resident
+
+        config = runs[0].config
+        resident(config.base, device=config.device, dtype=config.dtype, trust_remote_code=True)
+    from peftlens.measuring import collect
+
+    frame = collect(runs, name, labels).frame
+    if csv:
+        frame.to_csv(csv, index=False)
+    if as_json:
+        print(frame.to_json(orient="records"))
+    else:
+        _print_frame(frame)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    out: Annotated[Path | None, typer.Option(help="The page; report.html there by default.")] = None,
+) -> None:
+    """Write a study's report: one HTML file that needs no network."""
+    from peftlens import report as reports
+
+    print(reports.write(folder, out))
+
+
+@app.command()
+def methods(name: Name = None, as_json: Json = False) -> None:
+    """List the fine-tuning methods, or show one in full."""
+    _list("methods", name, ("FAMILY", "LEARNING_RATE"), as_json)
+
+
+@app.command()
+def tasks(name: Name = None, as_json: Json = False) -> None:
+    """List the tasks, or show one in full."""
+    _list("tasks", name, (), as_json)
+
+
+@app.command()
+def probes(name: Name = None, as_json: Json = False) -> None:
+    """List the probes, or show one in full."""
+    _list("probes", name, ("REQUIRES",), as_json)
+
+
+def _list(kind: Any, name: str | None, constants: tuple[str, ...], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from peftlens import registry
+
+    found = [registry.describe(kind, n) for n in ([name] if name else registry.names(kind))]
+    if as_json:
+        _print_json([asdict(description) for description in found])
+    elif name:
+        print(found[0].doc)
+        for option, annotation, default in found[0].config:
+            print(f"\n  {option}: {annotation} = {default}", end="")
+        print()
+    else:
+        rows = [
+            [d.name, *(_words(d.constants.get(constant)) for constant in constants), d.summary]
+            for d in found
+        ]
+        _print_table(["name", *(c.lower().replace("_", " ") for c in constants), "what"], rows)
+
+
+def _words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, (list, tuple)) else "" if value is None else str(value)
+
+
+@app.command()
+def env(as_json: Json = False) -> None:
+    """Show what a run would use: versions, device, dtype, threads, cache folder."""
+    import torch
+
+    from peftlens.files import cache_dir
+    from peftlens.models.base import resolve
+    from peftlens.run import environment
+
+    device, dtype = resolve("auto", "auto")
+    found = environment() | {
+        "device": device,
+        "dtype": dtype,
+        "threads": torch.get_num_threads(),
+        "cache": str(cache_dir()),
+    }
+    if as_json:
+        _print_json(found)
+    else:
+        for key, value in found.items():
+            print(f"{key}: {value}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_frame(frame: Any) -> None:
+    """A data frame as a table; columns without a single value are left out."""
+    frame = frame.dropna(axis="columns", how="all")
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    _print_table([str(column) for column in frame.columns], rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"  # noqa: PLR0124  # NaN alone differs from itself
+    return "" if str(value) == "<NA>" or value is None else str(value)
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=SIMPLE)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # nothing is cut where the output goes to a file
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def main() -> None:
+    """Run the command line; errors of the user's are one line and exit code 2."""
+    try:
+        app()
+    except BadInput as error:
+        _stop(error, 2)
+    except OSError as error:
+        _stop(error, 2)
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on where it was: finished runs are kept.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _stop(error: Exception, code: int) -> None:
+    if os.environ.get("PEFTLENS_DEBUG"):
+        raise error
+    print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,93 @@
+"""Draw charts of result tables with Plotly, in one visual style.
+
+Colours of text and grid are left to the page, so that one figure serves light and dark mode.
+"""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from peftlens.table import Chart, Column, Table
+
+# Okabe & Ito's colours, told apart by colour-blind readers too; shapes repeat the difference.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+ROW_HEIGHT = 34  # px for each configuration of a chart of points
+
+
+def draw(table: Table, chart: Chart) -> go.Figure:
+    """One figure; rows that were not measured are left out.
+
+    Raises:
+        KeyError: the chart names a column that the table does not have.
+    """
+    frame = _drawn(table.frame, chart)
+    figure = go.Figure(layout=_layout(table, chart))
+    if chart.kind == "points":
+        # names are long and numbers short: names go down the side
+        figure.add_scatter(x=frame[chart.y], y=frame[chart.x], error_x=_error(frame, chart),
+                           **_marks("markers", frame, chart))  # fmt: skip
+        figure.update_yaxes(autorange="reversed", title=None, type="category")
+        figure.update_xaxes(title=_title(table, chart.y))
+        figure.update_layout(height=130 + ROW_HEIGHT * frame[chart.x].nunique())
+    else:
+        figure.add_scatter(x=frame[chart.x], y=frame[chart.y], error_y=_error(frame, chart),
+                           **_marks("lines+markers+text", frame, chart))  # fmt: skip
+        figure.update_xaxes(title=_title(table, chart.x), type="log" if chart.log_x else "linear")
+        figure.update_yaxes(title=_title(table, chart.y))
+        figure.update_layout(height=380)
+    return figure
+
+
+def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
+    if "status" in frame:
+        frame = frame[frame["status"] == "measured"]
+    return last_steps(frame) if "step" in frame and chart.x != "step" else frame
+
+
+def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of a table with a row per checkpoint, the rows of each run's last one."""
+    return frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
+
+
+def _marks(mode: str, frame: pd.DataFrame, chart: Chart) -> dict:
+    named = chart.text is not None
+    return {
+        "mode": mode,
+        "marker": {"color": COLOURS[0], "size": 9},
+        "line": {"color": COLOURS[0], "width": 2, "dash": "dot"},
+        "text": [f"{chart.text} {value}" for value in frame[chart.text]] if named else None,
+        "textposition": "top center",
+        "hovertemplate": "%{x}, %{y}<extra></extra>",
+    }
+
+
+def _error(frame: pd.DataFrame, chart: Chart) -> dict | None:
+    if chart.low is None or chart.high is None:
+        return None
+    value = frame[chart.y].astype(float)
+    return {
+        "array": frame[chart.high].astype(float) - value,
+        "arrayminus": value - frame[chart.low].astype(float),
+        "color": COLOURS[0],
+        "thickness": 1.5,
+    }
+
+
+def _title(table: Table, name: str) -> str:
+    column = next((c for c in table.columns if c.name == name), Column(name, name))
+    words = name.replace("_", " ")
+    return words if column.unit in (None, "1") else f"{words} ({column.unit})"
+
+
+def _layout(table: Table, chart: Chart) -> go.Layout:
+    axis = {"automargin": True, "zeroline": False, "gridcolor": "#8884", "title_standoff": 12}
+    return go.Layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13},
+        margin={"l": 8, "r": 16, "t": 16, "b": 48},
+        showlegend=False,
+        xaxis=axis,
+        yaxis=axis,
+        meta={"table": table.name, "chart": chart.title},
+    )
