@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,16 +29,35 @@ Trust = Annotated[
 Name = Annotated[str | None, typer.Argument(help="Show this one in full.")]
 
 
-@app.callback()
-def common(
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    """Options of every command."""
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001  # its callback does the work
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", callback=_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Options of every command."""
     os.environ["PEFTLENS_DEBUG"] = "1" if debug else ""
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """On Ctrl-C, say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = shlex.join(["peftlens", *sys.argv[1:]])
+        print(f"Stopped; finished runs are kept. To go on: {command}", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -69,7 +91,8 @@ def _study(file: Path, out: Path, as_json: bool, trust: bool) -> None:
     from peftlens import report
     from peftlens import study as studies
 
-    outcome = studies.carry_out(file, out, trust_remote_code=trust)
+    with _resumable():
+        outcome = studies.carry_out(file, out, trust_remote_code=trust)
     page = report.write(out)
     if as_json:
         _print_json(
@@ -169,7 +192,8 @@ def train(
         raise BadInput(f"{where}={problem['input']!r}: {problem['msg']}") from error
     from peftlens.training import train as train_run
 
-    run = train_run(config, out, trust_remote_code=trust_remote_code)
+    with _resumable():
+        run = train_run(config, out, trust_remote_code=trust_remote_code)
     results = {"run": str(run.path), "status": run.record.status, **run.record.results}
     if as_json:
         _print_json(results)
@@ -238,7 +262,9 @@ def probe(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    out: Annotated[Path | None, typer.Option(help="The page; report.html there by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; report.html there by default.")
+    ] = None,
 ) -> None:
     """Write a study's report: one HTML file that needs no network."""
     from peftlens import report as reports
@@ -286,7 +312,13 @@ def _list(kind: Any, name: str | None, constants: tuple[str, ...], as_json: bool
 
 
 def _words(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, (list, tuple)) else "" if value is None else str(value)
+    return (
+        ", ".join(value)
+        if isinstance(value, (list, tuple))
+        else ""
+        if value is None
+        else str(value)
+    )
 
 
 @app.command()
@@ -346,17 +378,8 @@ def main() -> None:
     """Run the command line; errors of the user's are one line and exit code 2."""
     try:
         app()
-    except BadInput as error:
-        _stop(error, 2)
-    except OSError as error:
-        _stop(error, 2)
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on where it was: finished runs are kept.", file=sys.stderr)
-        sys.exit(130)
-
-
-def _stop(error: Exception, code: int) -> None:
-    if os.environ.get("PEFTLENS_DEBUG"):
-        raise error
-    print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(code)
+    except (BadInput, OSError) as error:  # OSError: a full disk, a folder that is read-only
+        if os.environ.get("PEFTLENS_DEBUG"):
+            raise
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)

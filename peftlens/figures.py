@@ -3,6 +3,8 @@
 Colours of text and grid are left to the page, so that one figure serves light and dark mode.
 """
 
+import html
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -10,7 +12,7 @@ from peftlens.table import Chart, Column, Table
 
 # Okabe & Ito's colours, told apart by colour-blind readers too; shapes repeat the difference.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-ROW_HEIGHT = 34  # px for each configuration of a chart of points
+ROW_HEIGHT = 40  # px for each configuration of a chart of points
 
 
 def draw(table: Table, chart: Chart) -> go.Figure:
@@ -23,7 +25,8 @@ def draw(table: Table, chart: Chart) -> go.Figure:
     figure = go.Figure(layout=_layout(table, chart))
     if chart.kind == "points":
         # names are long and numbers short: names go down the side
-        figure.add_scatter(x=frame[chart.y], y=frame[chart.x], error_x=_error(frame, chart),
+        figure.add_scatter(x=frame[chart.y], y=frame[chart.x].map(_folded),
+                           error_x=_error(frame, chart),
                            **_marks("markers", frame, chart))  # fmt: skip
         figure.update_yaxes(autorange="reversed", title=None, type="category")
         figure.update_xaxes(title=_title(table, chart.y))
@@ -32,6 +35,8 @@ def draw(table: Table, chart: Chart) -> go.Figure:
         figure.add_scatter(x=frame[chart.x], y=frame[chart.y], error_y=_error(frame, chart),
                            **_marks("lines+markers+text", frame, chart))  # fmt: skip
         figure.update_xaxes(title=_title(table, chart.x), type="log" if chart.log_x else "linear")
+        if chart.log_x:  # the values themselves say more than powers of ten
+            figure.update_xaxes(tickvals=sorted(set(frame[chart.x])), tickformat="~s")
         figure.update_yaxes(title=_title(table, chart.y))
         figure.update_layout(height=380)
     return figure
@@ -48,6 +53,12 @@ def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
 
 
+def _folded(name: object) -> str:
+    """A configuration in two lines, literally: Plotly would read markup in it."""
+    method, _, rest = html.escape(str(name), quote=False).partition(" ")
+    return f"{method}<br>{rest}" if rest else method
+
+
 def _marks(mode: str, frame: pd.DataFrame, chart: Chart) -> dict:
     named = chart.text is not None
     return {
@@ -55,7 +66,8 @@ def _marks(mode: str, frame: pd.DataFrame, chart: Chart) -> dict:
         "marker": {"color": COLOURS[0], "size": 9},
         "line": {"color": COLOURS[0], "width": 2, "dash": "dot"},
         "text": [f"{chart.text} {value}" for value in frame[chart.text]] if named else None,
-        "textposition": "top center",
+        "textposition": "bottom right",
+        "cliponaxis": False,
         "hovertemplate": "%{x}, %{y}<extra></extra>",
     }
 
@@ -85,7 +97,7 @@ def _layout(table: Table, chart: Chart) -> go.Layout:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13},
-        margin={"l": 8, "r": 16, "t": 16, "b": 48},
+        margin={"l": 8, "r": 40, "t": 16, "b": 48},
         showlegend=False,
         xaxis=axis,
         yaxis=axis,

@@ -79,5 +79,3 @@ def new_folder(path: Path) -> Iterator[Path]:
             os.rename(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-

@@ -1,11 +1,11 @@
 """The run on disk: the one thing that training writes and everything else reads.
 
-    <run_id>/run.json             what was asked for, what it depended on, what came out
-             adapter/             adapter_config.json and adapter_model.safetensors
-             checkpoints/<step>/  the same, before the last step
-             metrics.jsonl        what the seed decides: losses and scores
-             timing.jsonl         what the machine decides: seconds, tokens per second, memory
-             probes/<probe>.parquet
+<run_id>/run.json             what was asked for, what it depended on, what came out
+         adapter/             adapter_config.json and adapter_model.safetensors
+         checkpoints/<step>/  the same, before the last step
+         metrics.jsonl        what the seed decides: losses and scores
+         timing.jsonl         what the machine decides: seconds, tokens per second, memory
+         probes/<probe>.parquet
 """
 
 import importlib.metadata
@@ -191,17 +191,21 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        return [json.loads(line) for line in (self.path / "metrics.jsonl").open()]
+        return _lines(self.path / "metrics.jsonl")
 
     def timing(self) -> list[dict[str, Any]]:
         """The lines of timing.jsonl."""
-        return [json.loads(line) for line in (self.path / "timing.jsonl").open()]
+        return _lines(self.path / "timing.jsonl")
 
 
 def runs_in(folder: Path) -> list[Run]:
     """Every run below a folder of runs, in the order of their ids."""
     found = sorted(folder.glob("*/run.json"))
     return [Run(file.parent) for file in found if not file.parent.name.startswith(TEMPORARY_PREFIX)]
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def _first(error: ValidationError) -> str:

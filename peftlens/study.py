@@ -1,10 +1,10 @@
 """A study: a TOML file that names a grid, the runs it expands to, and the tables they give.
 
-    DIR/study.toml            the file as it was given
-        study.json            its runs, by id, with the names of their configurations
-        runs/<run_id>/        see run.py
-        failed/<run_id>.json  runs that raised: configuration, error and traceback
-        tables/<probe>.parquet
+DIR/study.toml            the file as it was given
+    study.json            its runs, by id, with the names of their configurations
+    runs/<run_id>/        see run.py
+    failed/<run_id>.json  runs that raised: configuration, error and traceback
+    tables/<probe>.parquet
 """
 
 import itertools
@@ -107,7 +107,8 @@ def parse(text: str, source: str) -> StudyConfig:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{source}: {error}") from error
     except ValidationError as error:
-        problem = error.errors()[0]
+        # a misspelt key is also a missing one; the line where it stands is more use
+        problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in problem["loc"])
         line = _line_of(text, problem["loc"])
         raise BadInput(f"{source}, line {line}: {where}: {problem['msg']}") from error
@@ -119,32 +120,38 @@ def parse(text: str, source: str) -> StudyConfig:
 def _line_of(text: str, place: tuple[str | int, ...]) -> int:
     """The line where a key stands, or else the line of the table that it would stand in."""
     lines = text.splitlines()
-    start = 0
+    start, end = 0, len(lines)
     if len(place) > 1 and place[0] == "runs" and isinstance(place[1], int):
-        start = [n for n, line in enumerate(lines) if line.strip() == "[[runs]]"][place[1]]
+        start = _entry_line(text, place[1]) - 1
     elif len(place) > 1:
-        headers = (n for n, line in enumerate(lines) if line.strip() == f"[{place[0]}]")
-        start = next(headers, 0)
+        start = next((n for n, line in enumerate(lines) if line.strip() == f"[{place[0]}]"), 0)
+    else:  # the keys of the file itself stand before the first table
+        end = next((n for n, line in enumerate(lines) if line.startswith("[")), end)
     key = next((part for part in reversed(place) if isinstance(part, str)), "")
     pattern = re.compile(rf"(^|[\s{{,\[])\"?{re.escape(key)}\"?\s*(=|\])")
-    found = (n for n, line in enumerate(lines[start:], start) if pattern.search(line))
+    found = (n for n, line in enumerate(lines[start:end], start) if pattern.search(line))
     return next(found, start) + 1
 
 
-def expand(study: StudyConfig) -> Iterator[tuple[int, RunConfig]]:
-    """Every run of the grid, with the index of its [[runs]] entry.
+def _entry_line(text: str, index: int) -> int:
+    """Line of the [[runs]] header with this index; the first line where runs is written inline."""
+    headers = [n for n, line in enumerate(text.splitlines(), 1) if line.strip() == "[[runs]]"]
+    return headers[index] if index < len(headers) else 1
+
+
+def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[RunConfig]:
+    """Every run of one [[runs]] entry: its grid, with every seed.
 
     Raises:
-        BadInput: an unknown method, or a wrong value in an entry.
+        BadInput: an unknown method, or a wrong value.
     """
-    for index, entry in enumerate(study.runs):
-        registry.check("methods", entry.method)
-        for values in itertools.product(*entry.grid.values()):
-            chosen = dict(zip(entry.grid, values, strict=True))
-            ours = {key: chosen.pop(key) for key in entry.grid if key in TrainingConfig.model_fields}
-            merged = study.training.model_dump() | entry.training | ours
-            for seed in study.seeds:
-                yield index, _run_config(study, entry.method, entry.config | chosen, merged, seed)
+    registry.check("methods", entry.method)
+    for values in itertools.product(*entry.grid.values()):
+        chosen = dict(zip(entry.grid, values, strict=True))
+        ours = {key: chosen.pop(key) for key in entry.grid if key in TrainingConfig.model_fields}
+        merged = study.training.model_dump() | entry.training | ours
+        for seed in study.seeds:
+            yield _run_config(study, entry.method, entry.config | chosen, merged, seed)
 
 
 def _run_config(
@@ -204,14 +211,14 @@ def _read(file: Path) -> str:
 
 def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[training.Plan]:
     plans: dict[str, training.Plan] = {}
-    lines = [n for n, line in enumerate(text.splitlines(), 1) if line.strip() == "[[runs]]"]
-    index = 0
-    try:
-        for index, config in expand(study):
-            planned = training.plan(config, trust)
-            plans.setdefault(planned.run_id, planned)
-    except BadInput as error:
-        raise BadInput(f"{source}, [[runs]] at line {lines[index]}: {error}") from error
+    for index, entry in enumerate(study.runs):
+        try:
+            for config in expand(study, entry):
+                planned = training.plan(config, trust)
+                plans.setdefault(planned.run_id, planned)
+        except BadInput as error:
+            line = _entry_line(text, index)
+            raise BadInput(f"{source}, [[runs]] at line {line}: {error}") from error
     return list(plans.values())
 
 

@@ -193,8 +193,13 @@ def _train(planned: Plan, folder: Path) -> None:
         "encoding": {"train": train_counts, "validation": validation_counts},
     }
     if status == "finished":
-        model.eval()
-        results |= _validate(model, encoder, validation_items, log, steps)
+        scores = _validate(model.eval(), encoder, validation_items)
+        status = "finished" if math.isfinite(scores["validation_loss"]) else "diverged"
+    if status == "finished":
+        results |= scores
+        log.metrics({"step": steps, **scores})
+    else:
+        log.metrics({"diverged": True})
     log.timing({"step": steps, "seconds": seconds, "process_peak_memory_bytes": _peak_memory()})
     record = Record(
         schema_version=SCHEMA,
@@ -244,10 +249,9 @@ def _loop(
                 part_loss = answer_loss(model, part) / targets
                 accelerator.backward(part_loss)
                 loss += part_loss.item()
-            if not math.isfinite(loss):
-                log.metrics({"step": step, "diverged": True})
+            norm = float(accelerator.clip_grad_norm_(masters.trained, config.max_grad_norm) or 0.0)
+            if not math.isfinite(loss) or not math.isfinite(norm):
                 return "diverged"
-            norm = accelerator.clip_grad_norm_(masters.trained, config.max_grad_norm)
             rate = scheduler.get_last_lr()[0]
             optimizer.step()
             scheduler.step()
@@ -257,28 +261,25 @@ def _loop(
             tokens = sum(int(part.inputs["attention_mask"].sum()) for part in parts)
             if step % config.log_every == 0 or step in (1, config.steps):
                 line = {"step": step, "loss": loss, "learning_rate": rate}
-                log.metrics(line | {"grad_norm": float(norm or 0.0), "tokens": tokens})
-                log.timing({"step": step, "seconds": seconds, "tokens_per_second": tokens / seconds})
+                log.metrics(line | {"grad_norm": norm, "tokens": tokens})
+                log.timing(
+                    {"step": step, "seconds": seconds, "tokens_per_second": tokens / seconds}
+                )
             shown.advance(f"loss {loss:.3f}, {tokens / seconds:.0f} tokens/s")
             save(step)
     return "finished"
 
 
-def _validate(
-    model: nn.Module, encoder: Encoder, items: list[Item], log: "_Log", step: int
-) -> dict[str, float]:
+def _validate(model: nn.Module, encoder: Encoder, items: list[Item]) -> dict[str, float]:
     choices = choose(model, encoder, items, "Validating")
     scores = {"validation_loss": float(choices.loss.mean())}
     if len(items[0].rows) > 1:
         scores["validation_accuracy"] = float((choices.by_sum == choices.correct).mean())
-    log.metrics({"step": step, **scores})
     return scores
 
 
 def _save(planned: Plan, model: nn.Module, folder: Path) -> None:
-    adapters.save(
-        model, planned.config.method, planned.method_config, planned.config.base, folder
-    )
+    adapters.save(model, planned.config.method, planned.method_config, planned.config.base, folder)
 
 
 class _Masters:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import peft
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from peftlens.anatomy import Shapes, linear_weights, task_type
 from peftlens.errors import BadInput
@@ -39,6 +40,7 @@ def attach(model: nn.Module, config: Config) -> nn.Module:
     Raises:
         ValueError: (from peft) rank < 1, or no layer matches `target_modules`.
     """
+    targets = [m for n, m in model.named_modules() if n.split(".")[-1] in config.target_modules]
     return peft.get_peft_model(
         model,
         peft.LoraConfig(
@@ -46,6 +48,7 @@ def attach(model: nn.Module, config: Config) -> nn.Module:
             r=config.rank,
             lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]  # a float works too
             target_modules=list(config.target_modules),
+            fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in targets),  # GPT-2's layers
         ),
     )
 

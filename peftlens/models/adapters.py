@@ -111,9 +111,7 @@ def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, 
     missing = [name for name in wanted if name not in found]
     unknown = [name for name in found if name not in wanted]
     if missing or unknown:
-        return (
-            f"{len(missing)} tensors missing {missing[:2]}, {len(unknown)} unknown {unknown[:2]}"
-        )
+        return f"{len(missing)} tensors missing {missing[:2]}, {len(unknown)} unknown {unknown[:2]}"
     name = next(name for name in wanted if wanted[name] != found[name])
     return f"{name} has shape {found[name]}, the model needs {wanted[name]}"
 

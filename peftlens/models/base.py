@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -91,7 +92,7 @@ def open_base(
                 trust_remote_code=trust_remote_code,
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise BadInput(f"base {reference!r} can't be loaded: {_line(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do

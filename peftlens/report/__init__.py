@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from peftlens.files import write_atomic
 from peftlens.run import Run
 from peftlens.table import Column, Table
 
+FIRST = ("task_accuracy", "rank_accuracy", "forgetting", "parameter_count")
 FOLDED = 30  # rows of a table that are shown unasked
 
 
@@ -71,21 +73,29 @@ def render(study: Path) -> str:
     runs = [Run(path) for name in index["runs"] if (path := study / "runs" / name).is_dir()]
     tables = {t.name: t for t in map(table.read, sorted((study / "tables").glob("*.parquet")))}
     scripts = [plotly.offline.get_plotlyjs(), _source("page.js")]
-    return _environment().get_template("page.html").render(
-        title=index["name"],
-        answer=list(_answer(tables)),
-        neighbours=_neighbours(tables),
-        sections=[_section(tables[name]) for name in _order(tables)],
-        failed=_failed(study),
-        missing=[index["configurations"][r] for r in index["runs"] if not (study / "runs" / r).is_dir()],
-        study_file=(study / "study.toml").read_text(),
-        provenance=_provenance(runs),
-        runs=[_run_row(run, index["configurations"][run.id]) for run in runs],
-        version=__version__,
-        style=_source("page.css"),
-        scripts=scripts,
-        script_hashes=[_csp_hash(script) for script in scripts],
-        folded=FOLDED,
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=index["name"],
+            answer=list(_answer(tables)),
+            neighbours=_neighbours(tables),
+            sections=[_section(tables[name]) for name in _order(tables)],
+            failed=_failed(study),
+            missing=[
+                index["configurations"][r]
+                for r in index["runs"]
+                if not (study / "runs" / r).is_dir()
+            ],
+            study_file=(study / "study.toml").read_text(),
+            provenance=_provenance(runs),
+            runs=[_run_row(run, index["configurations"][run.id]) for run in runs],
+            version=__version__,
+            style=_source("page.css"),
+            scripts=scripts,
+            script_hashes=[_csp_hash(script) for script in scripts],
+            folded=FOLDED,
+        )
     )
 
 
@@ -109,8 +119,9 @@ def _csp_hash(script: str) -> str:
 
 
 def _order(tables: dict[str, Table]) -> list[str]:
-    """Tables with figures first, the longest last."""
-    return sorted(tables, key=lambda name: (not tables[name].charts, len(tables[name].frame), name))
+    """What a reader asks first comes first: accuracy, then its price, then the rest."""
+    first = [name for name in FIRST if name in tables]
+    return first + sorted(name for name in tables if name not in FIRST)
 
 
 def _answer(tables: dict[str, Table]) -> Iterator[str]:
@@ -137,7 +148,9 @@ def _answer(tables: dict[str, Table]) -> Iterator[str]:
 def _interval(row: dict[str, Any]) -> str:
     if row["items_low"] is None or pd.isna(row["items_low"]):
         return f"{row['accuracy']:.0%}"
-    return f"{row['accuracy']:.0%} (95 % interval {row['items_low']:.0%} to {row['items_high']:.0%})"
+    return (
+        f"{row['accuracy']:.0%} (95 % interval {row['items_low']:.0%} to {row['items_high']:.0%})"
+    )
 
 
 def _forgotten(forgetting: Table) -> Iterator[str]:
@@ -190,17 +203,20 @@ def _section(data: Table) -> Section:
         gone = frame[frame["status"] != "measured"]
         left_out = [f"{row.configuration}: {row.reason}" for row in gone.itertuples()]
         frame = frame[frame["status"] == "measured"].drop(columns=["status", "reason"])
+    csv = frame.to_csv(index=False).encode()
+    frame = frame.dropna(axis="columns", how="all")
     columns = tuple(column for column in data.columns if column.name in frame)
     drawn = [
         Figure(f"{data.name}-{n}", chart.title, _json_in_html(figures.draw(data, chart).to_json()))
         for n, chart in enumerate(data.charts)
     ]
-    csv = frame.to_csv(index=False).encode()
     return Section(
         name=data.name,
         columns=columns,
         header=[column.name for column in columns],
-        rows=[[_cell(value) for value in row] for row in frame.head(FOLDED).itertuples(index=False)],
+        rows=[
+            [_cell(value) for value in row] for row in frame.head(FOLDED).itertuples(index=False)
+        ],
         figures=drawn,
         n_rows=len(frame),
         not_applicable=left_out,
@@ -218,7 +234,7 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, Integral) else str(value)
 
 
 def _failed(study: Path) -> list[str]:

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from tiny import build, byte_tokenizer
+from peftlens.anatomy import shapes
+from peftlens.errors import BadInput
+from peftlens.methods.prompt_tuning import Config, attach, resolve, trainable_parameters
+
+
+def start(config):
+    torch.manual_seed(0)
+    model = build("llama")
+    table = model.get_input_embeddings().weight.detach()
+    return attach(model, config).prompt_encoder["default"].embedding.weight.detach(), table
+
+
+def test_vocabulary_start_is_rows_of_the_table_without_repeats():
+    prompt, table = start(Config(num_virtual_tokens=50))
+    rows = [(table == vector).all(dim=1).nonzero().item() for vector in prompt]
+    assert len(set(rows)) == 50
+
+
+def test_random_start_is_uniform():
+    prompt, _ = start(Config(num_virtual_tokens=50, init="random"))
+    assert prompt.abs().max() <= 0.5
+    assert prompt.std().item() == pytest.approx((1 / 12) ** 0.5, rel=0.1)
+
+
+def test_text_start_repeats_the_text():
+    tokenizer = byte_tokenizer()
+    config = resolve(Config(num_virtual_tokens=5, init="text", init_text="ab"), tokenizer, ())
+    a, b = tokenizer("ab")["input_ids"]
+    assert config.init_ids == ((a,), (b,), (a,), (b,), (a,))
+    prompt, table = start(config)
+    assert torch.equal(prompt, table[[a, b, a, b, a]])
+
+
+def test_label_start_is_the_mean_over_a_labels_tokens():
+    config = resolve(Config(num_virtual_tokens=3, init="labels"), byte_tokenizer(), ("ab", "c"))
+    assert [len(ids) for ids in config.init_ids] == [2, 1]
+    prompt, table = start(config)
+    torch.testing.assert_close(prompt[0], table[list(config.init_ids[0])].mean(dim=0))
+    assert any(torch.equal(prompt[2], row) for row in table)
+
+
+def test_the_prompt_stands_before_the_input():
+    torch.manual_seed(0)
+    model = build("llama")
+    ids = torch.tensor([[5, 6, 7]])
+    config = Config(num_virtual_tokens=2, init="text", init_ids=((8,), (9,)))
+    expected = model(torch.tensor([[8, 9, 5, 6, 7]])).logits
+    wrapped = attach(model, config)
+    found = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "labels", "message"),
+    [
+        (Config(init="text"), (), "init_text='' has no tokens"),
+        (Config(init="labels"), (), "needs a task with labels"),
+    ],
+)
+def test_start_that_can_not_be_made(config, labels, message):
+    with pytest.raises(BadInput, match=message):
+        resolve(config, byte_tokenizer(), labels)
+
+
+@pytest.mark.parametrize("n", [0, 10_000_000])
+def test_length_out_of_range_is_refused_before_anything_is_allocated(n):
+    with pytest.raises(BadInput, match="must lie between 1 and 259"):
+        trainable_parameters(Config(num_virtual_tokens=n), shapes(build("llama")))

@@ -1,0 +1,76 @@
+"""What every probe must keep."""
+
+import pandas as pd
+import pytest
+
+import peftlens
+from peftlens import measuring, registry
+from peftlens.models.base import resident
+from peftlens.models.lending import state_of
+from peftlens.run import RunConfig
+
+METHODS = {"lora": {"rank": 2}, "prompt_tuning": {"num_virtual_tokens": 3}, "bottleneck": {}}
+
+
+@pytest.fixture(scope="module")
+def runs(bases, words, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    return [
+        peftlens.train(
+            RunConfig(
+                method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+                dtype="float32", method_config=options,
+                training={"steps": 3, "batch_size": 4, "checkpoint_steps": [0]},
+            ),
+            out,
+        )
+        for method, options in METHODS.items()
+    ]  # fmt: skip
+
+
+def measurable(probe, run):
+    return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
+
+
+@pytest.fixture(params=registry.names("probes"))
+def probe(request):
+    return registry.load("probes", request.param)
+
+
+def tables(probe, runs):
+    """The probe's own frames: one for each run it applies to, or the one that compares them."""
+    if hasattr(probe, "measure"):
+        return [probe.measure(run) for run in runs if measurable(probe, run)]
+    sources = {name: measuring.collect(runs, name).frame for name in probe.FROM}
+    return [probe.combine(sources)]
+
+
+def test_columns_are_as_declared(probe, runs):
+    for frame in tables(probe, runs):
+        assert list(frame.columns) == [column.name for column in probe.COLUMNS]
+        assert len(frame) > 0
+
+
+def test_the_same_run_gives_the_same_table(probe, runs):
+    for first, again in zip(tables(probe, runs), tables(probe, runs), strict=True):
+        pd.testing.assert_frame_equal(first, again)
+
+
+def test_the_model_is_unchanged_afterwards(probe, runs):
+    base = resident(runs[0].config.base, device="cpu", dtype="float32")
+    before = state_of(base.model)
+    tables(probe, runs)
+    assert resident(runs[0].config.base, device="cpu", dtype="float32") is base
+    assert state_of(base.model) == before
+
+
+def test_charts_name_columns_of_the_table(probe, runs):
+    name = probe.__name__.rpartition(".")[2]
+    columns = {column.name for column in measuring.collect(runs, name).columns}
+    for chart in probe.CHARTS:
+        named = {chart.x, chart.y, chart.low, chart.high, chart.text} - {None}
+        assert named <= columns
+
+
+def test_every_column_says_what_it_means(probe):
+    assert all(column.meaning for column in probe.COLUMNS)

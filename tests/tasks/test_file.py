@@ -1,0 +1,67 @@
+import pandas as pd
+import pytest
+
+from peftlens.errors import BadInput
+from peftlens.training import load_task
+
+ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]
+
+
+def write(path, rows=ROWS):
+    frame = pd.DataFrame(rows)
+    {
+        ".csv": lambda: frame.to_csv(path, index=False),
+        ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        ".parquet": lambda: frame.to_parquet(path),
+    }[path.suffix]()
+    return f"file:{path}"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_every_format_gives_the_same_task(tmp_path, suffix):
+    task = load_task(write(tmp_path / f"data{suffix}"), {"template": "{text} ->"})
+    assert task.labels == (" a", " b")
+    assert sum(map(len, task.splits.values())) == 20
+    assert all(example.prompt.endswith(" ->") for example in task.splits["test"])
+
+
+def test_columns_and_labels_by_name(tmp_path):
+    rows = [{"body": f"text {i}", "stars": str(i % 2)} for i in range(20)]
+    options = {"template": "{body}", "label": "stars", "labels": {"0": "poor", "1": "good"}}
+    assert load_task(write(tmp_path / "a.csv", rows), options).labels == (" poor", " good")
+
+
+def test_cells_that_look_missing_to_pandas_stay_text(tmp_path):
+    rows = [*ROWS, {"text": "NA", "label": "a"}, {"text": "null", "label": "b"}]
+    task = load_task(write(tmp_path / "a.csv", rows), {"template": "{text}"})
+    prompts = [example.prompt for part in task.splits.values() for example in part]
+    assert {"NA", "null"} <= set(prompts)
+
+
+def test_empty_cells_are_left_out_and_counted(tmp_path):
+    rows = [*ROWS, {"text": "", "label": "a"}, {"text": "x", "label": ""}]
+    assert load_task(write(tmp_path / "a.csv", rows), {}).dropped == {"empty": 1, "no label": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "x", "must end in .csv, .jsonl, .parquet"),
+        ("a.csv", "", "is empty"),
+        ("a.csv", "text,label\n", "has no rows"),
+        ("a.csv", "body,label\nx,a\n", "has no column 'text'; its columns: body, label"),
+        ("a.jsonl", "{not json}\n", "can't be read as jsonl"),
+        ("a.parquet", "no parquet", "can't be read as parquet"),
+        ("a.csv", "text,label\n" + "".join(f"t{i},a\n" for i in range(9)), "one class only"),
+        ("a.csv", "text,label\nx,a\ny,b\n", "2 usable examples and needs at least 3"),
+    ],
+)
+def test_files_that_can_not_be_used(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(BadInput, match=message):
+        load_task(f"file:{tmp_path / name}", {})
+
+
+def test_file_that_is_not_there():
+    with pytest.raises(BadInput, match="no file 'nowhere.csv'; give a path"):
+        load_task("file:nowhere.csv", {})

@@ -1,0 +1,193 @@
+"""The command line, in this process: what it prints, and the code it exits with."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from peftlens import __version__, cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Call `peftlens ARGUMENTS`; gives the exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["peftlens", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def study_file(bases, words, tmp_path):
+    file = tmp_path / "tiny.toml"
+    file.write_text(
+        f"""
+name = "tiny"
+base = "{bases["llama"]}"
+device = "cpu"
+dtype = "float32"
+probes = ["task_accuracy", "parameter_count"]
+[task]
+name = "file:{words}"
+[training]
+steps = 2
+[[runs]]
+method = "frozen"
+[[runs]]
+method = "lora"
+grid = {{ rank = [1, 2] }}
+"""
+    )
+    return file
+
+
+def test_help_names_every_command():
+    done = subprocess.run(["peftlens", "--help"], capture_output=True, text=True, check=True)
+    for command in (
+        "quickstart",
+        "train",
+        "study",
+        "probe",
+        "report",
+        "methods",
+        "tasks",
+        "probes",
+        "env",
+    ):
+        assert command in done.stdout
+
+
+def test_version(run):
+    assert run("--version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("kind", ["methods", "tasks", "probes"])
+def test_lists_as_text_and_json(run, kind):
+    _, text, _ = run(kind)
+    _, listed, _ = run(kind, "--json")
+    for entry in json.loads(listed):
+        assert entry["name"] in text
+        assert entry["summary"]
+
+
+def test_one_method_in_full(run):
+    code, out, _ = run("methods", "lora")
+    assert code == 0
+    assert "arXiv:2106.09685" in out
+    assert "rank: int = 8" in out
+
+
+def test_env(run):
+    _, out, _ = run("env", "--json")
+    found = json.loads(out)
+    assert found["device"] in ("cpu", "cuda", "mps")
+    assert found["packages"]["peftlens"] == __version__
+
+
+def test_train_probe_and_again(run, bases, words, tmp_path):
+    arguments = ("train", "lora", "--task", f"file:{words}", "--base", bases["llama"], "--steps", 2,
+                 "--set", "rank=2", "--set", 'target_modules=["q_proj"]', "--dtype", "float32",
+                 "--training-set", "checkpoint_steps=[0]", "--json")  # fmt: skip
+    code, out, _ = run(*arguments)
+    assert code == 0
+    first = json.loads(out)
+    assert first["trainable_parameters"] == 3 * 2 * 64
+    assert json.loads(run(*arguments)[1]) == first
+    code, out, _ = run("probe", "parameter_count", first["run"], "--json")
+    assert code == 0
+    assert json.loads(out)[0]["trainable_parameters"] == 3 * 2 * 64
+    code, out, _ = run("probe", "task_accuracy", "runs", "--csv", tmp_path / "t.csv")
+    assert code == 0
+    assert "lora rank=2" in out
+    assert (tmp_path / "t.csv").read_text().startswith("configuration,accuracy")
+
+
+def test_study_with_report(run, study_file, tmp_path):
+    code, out, _ = run("study", study_file, "--out", "out")
+    assert code == 0
+    assert "lora rank=2" in out
+    assert (tmp_path / "out" / "report.html").exists()
+    code, out, _ = run("study", study_file, "--out", "out", "--json")
+    assert len(json.loads(out)["runs"]) == 3
+    assert run("report", "out", "--out", "page.html") == (0, "page.html\n", "")
+    code, out, _ = run("probe", "parameter_count", "out", "--json")
+    assert [row["configuration"] for row in json.loads(out)] == [
+        "frozen",
+        "lora rank=1",
+        "lora rank=2",
+    ]
+
+
+def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
+    from peftlens import training
+
+    monkeypatch.setattr(training, "_validate", lambda *_: 1 / 0)
+    code, _, err = run("study", study_file, "--out", "out")
+    assert code == 1
+    assert "Failed: lora rank=2 seed=0: division by zero" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "loraa"], "no method named 'loraa'; did you mean lora?"),
+        (["train", "lora", "--task", "bbc"], "no task named 'bbc'; did you mean bbc_topic?"),
+        (["train", "lora", "--task", "file:no.csv"], "no file 'no.csv'"),
+        (["train", "lora", "--base", "./nowhere"], "no base model named './nowhere'"),
+        (["train", "lora", "--set", "rank"], "option 'rank' must be KEY=VALUE"),
+        (["train", "lora", "--device", "tpu"], "device='tpu'"),
+        (["train", "lora", "--training-set", "stepz=1"], "training.stepz"),
+        (["study", "nowhere.toml"], "no study file 'nowhere.toml'"),
+        (["report", "nowhere"], "nowhere holds no study"),
+        (["probe", "forget", "nowhere"], "no probe named 'forget'; did you mean forgetting?"),
+        (["probe", "forgetting", "nowhere"], "nowhere holds no finished run"),
+        (["methods", "zzz"], "no method named 'zzz'; known: bottleneck"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(run, arguments, message):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("Error: ")
+    assert message in err
+
+
+def test_debug_shows_the_traceback(run):
+    from peftlens.errors import BadInput
+
+    with pytest.raises(BadInput, match="did you mean lora"):
+        run("--debug", "train", "loraa")
+
+
+def test_a_full_disk_is_one_line(run, monkeypatch, study_file):
+    from peftlens import training
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "out/runs")
+
+    monkeypatch.setattr(training, "_save", full)
+    code, _, err = run("study", study_file, "--out", "out")
+    assert code == 2
+    assert err.strip().splitlines()[-1] == ("Error: [Errno 28] No space left on device: 'out/runs'")
+
+
+def test_ctrl_c(run, monkeypatch, study_file):
+    from peftlens import training
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_loop", interrupted)
+    code, _, err = run("study", study_file, "--out", "out")
+    assert code == 130
+    assert "finished runs are kept" in err

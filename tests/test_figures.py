@@ -1,0 +1,51 @@
+import pandas as pd
+import pytest
+
+from peftlens import figures
+from peftlens.table import Chart, Column, Table
+
+FRAME = pd.DataFrame(
+    {
+        "run": ["a", "a", "b"], "configuration": ["x", "x", "y"], "step": [0, 5, 5],
+        "score": [0.1, 0.5, None], "low": [0.0, 0.4, None], "high": [0.2, 0.7, None],
+        "status": ["measured", "measured", "not_applicable"],
+    }
+)  # fmt: skip
+COLUMNS = (Column("score", "how good", "nats per token"),)
+
+
+def table(*charts):
+    return Table("probe", 1, COLUMNS, charts, FRAME)
+
+
+def test_points_show_the_last_step_with_its_interval():
+    chart = Chart("points", x="configuration", y="score", title="t", low="low", high="high")
+    (trace,) = figures.draw(table(chart), chart).data
+    assert list(trace.x) == [0.5]
+    assert list(trace.y) == ["x"]
+    assert list(trace.error_x.array) == pytest.approx([0.2])
+    assert list(trace.error_x.arrayminus) == pytest.approx([0.1])
+
+
+def test_line_over_steps_shows_all_measured_ones():
+    chart = Chart("line", x="step", y="score", title="t", text="run", log_x=True)
+    figure = figures.draw(table(chart), chart)
+    assert list(figure.data[0].x) == [0, 5]
+    assert list(figure.data[0].text) == ["run a", "run a"]
+    assert figure.layout.xaxis.type == "log"
+
+
+def test_axes_carry_units():
+    chart = Chart("line", x="step", y="score", title="t")
+    assert figures.draw(table(chart), chart).layout.yaxis.title.text == "score (nats per token)"
+
+
+def test_the_page_decides_colours_of_paper_and_text():
+    chart = Chart("line", x="step", y="score", title="t")
+    layout = figures.draw(table(chart), chart).layout
+    assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+    assert layout.font.color is None
+
+
+def test_last_steps():
+    assert figures.last_steps(FRAME)["step"].tolist() == [5, 5]

@@ -1,0 +1,81 @@
+"""The rules of the house, kept by tests and not by memory."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from peftlens import registry
+from peftlens.errors import BadInput
+
+ROOT = Path(__file__).parent.parent
+NEEDED = {
+    "methods": {"FAMILY", "EXPOSES", "LEARNING_RATE", "Config", "attach", "trainable_parameters"},
+    "tasks": {"Config", "load"},
+    "probes": {"VERSION", "COLUMNS", "CHARTS"},
+}
+HEAVY = {"torch", "transformers", "peft", "umap"}
+
+
+@pytest.mark.parametrize("kind", NEEDED)
+def test_every_plugin_has_the_same_shape(kind):
+    for name in registry.names(kind):
+        missing = NEEDED[kind] - set(vars(registry.load(kind, name)))
+        assert not missing, f"{kind}/{name}.py lacks {sorted(missing)}"
+
+
+def test_a_probe_measures_one_run_or_compares_several():
+    for name in registry.names("probes"):
+        probe = set(vars(registry.load("probes", name)))
+        assert ({"REQUIRES", "measure"} <= probe) != ({"FROM", "combine"} <= probe), name
+
+
+def test_unknown_name_suggests_the_known_one():
+    with pytest.raises(BadInput, match="did you mean prompt_tuning"):
+        registry.load("methods", "promt_tuning")
+
+
+def test_name_like_no_other_lists_what_there_is():
+    with pytest.raises(BadInput, match="known: bottleneck, frozen"):
+        registry.load("methods", "zzz")
+
+
+def test_description_is_read_without_importing():
+    lora = registry.describe("methods", "lora")
+    assert lora.constants["EXPOSES"] == ["delta_weight"]
+    assert lora.config[0] == ("rank", "int", "8")
+    assert lora.summary.startswith("LoRA: ")
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["methods"], ["tasks"], ["probes"], ["methods", "lora"]]
+)
+def test_listing_imports_nothing_heavy(command):
+    code = (
+        "import sys; from peftlens import cli; sys.argv = ['peftlens', *sys.argv[1:]]\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, check=True
+    )
+    imported = set(re.findall(r"'(\w+)'", done.stderr))
+    assert "typer" in imported
+    assert not imported & HEAVY
+
+
+def test_every_module_has_its_test():
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "peftlens").rglob("*.py"))
+        if not path.name.startswith("__") and not _test_of(path).exists()
+    ]
+    assert not missing
+
+
+def _test_of(path: Path) -> Path:
+    inside = path.relative_to(ROOT / "peftlens")
+    return ROOT / "tests" / inside.parent / f"test_{inside.name}"

@@ -1,0 +1,65 @@
+import pandas as pd
+import pytest
+
+import peftlens
+from peftlens import measuring
+from peftlens.probes import parameter_count
+from peftlens.run import RunConfig
+from peftlens.table import read
+
+
+@pytest.fixture(scope="module")
+def runs(bases, words, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+
+    def train(method, **changes):
+        return peftlens.train(
+            RunConfig(
+                method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+                dtype="float32", training={"steps": 2, "batch_size": 4, **changes},
+            ),
+            out,
+        )  # fmt: skip
+
+    return {
+        "lora": train("lora"),
+        "frozen": train("frozen"),
+        "diverged": train("full", learning_rate=1e30, warmup=0, schedule="constant"),
+    }
+
+
+def test_a_probe_is_measured_once(runs, monkeypatch):
+    first = measuring.run_probe(runs["lora"], "parameter_count")
+    assert read(runs["lora"].path / "probes" / "parameter_count.parquet").frame.equals(first.frame)
+    monkeypatch.setattr(parameter_count, "measure", lambda _: pytest.fail("measured twice"))
+    measuring.run_probe(runs["lora"], "parameter_count")
+
+
+def test_another_version_of_a_probe_measures_again(runs, monkeypatch):
+    measuring.run_probe(runs["lora"], "parameter_count")
+    calls = []
+    real = parameter_count.measure
+    monkeypatch.setattr(parameter_count, "measure", lambda run: calls.append(run) or real(run))
+    monkeypatch.setattr(parameter_count, "VERSION", 99)
+    measuring.run_probe(runs["lora"], "parameter_count")
+    assert len(calls) == 1
+
+
+def test_what_does_not_apply_says_why(runs):
+    frame = measuring.run_probe(runs["lora"], "soft_prompt_neighbors").frame
+    assert frame["reason"].tolist() == ["lora has no soft_prompt"]
+    frame = measuring.run_probe(runs["diverged"], "task_items").frame
+    assert frame["reason"].tolist() == ["the run diverged: its loss was not finite"]
+
+
+def test_rows_are_tied_to_their_runs_and_numbers_stay_numbers(runs):
+    table = measuring.collect(list(runs.values()), "parameter_count", {runs["lora"].id: "mine"})
+    assert table.frame["configuration"].tolist() == ["mine", "frozen", "full learning_rate=1e+30"]
+    assert pd.api.types.is_integer_dtype(table.frame["trainable_parameters"])
+    assert table.frame["rank"].tolist()[0] == 8
+    assert table.frame["rank"].isna().tolist() == [False, True, True]
+
+
+def test_comparing_probes_leave_out_what_was_not_measured(runs):
+    table = measuring.collect(list(runs.values()), "task_accuracy")
+    assert table.frame["configuration"].tolist() == ["lora rank=8", "frozen"]

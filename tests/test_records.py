@@ -1,0 +1,91 @@
+import pytest
+
+from peftlens.dataset import Example
+from peftlens.errors import BadInput
+from peftlens.records import Columns, examples
+
+
+def read(rows, **columns):
+    return list(examples(rows, Columns(**columns), "rows"))
+
+
+def test_classification_takes_classes_from_the_column():
+    rows = [{"text": "x", "label": "no"}, {"text": "y", "label": "yes"}]
+    assert read(rows, template="Q: {text}") == [
+        Example("Q: x", (" no", " yes"), 0),
+        Example("Q: y", (" no", " yes"), 1),
+    ]
+
+
+def test_labels_are_written_as_asked():
+    rows = [{"text": "x", "label": 0}, {"text": "y", "label": 1}]
+    found = read(rows, labels={"0": "negative", "1": "positive"})
+    assert found[1].answers == (" negative", " positive")
+    assert found[1].correct == 1
+
+
+def test_class_without_a_written_label():
+    rows = [{"text": "x", "label": "2"}]
+    with pytest.raises(BadInput, match="label '2' of rows is not in labels; known: '0'"):
+        read(rows, labels={"0": "negative"})
+
+
+def test_missing_column_lists_the_present_ones():
+    with pytest.raises(BadInput, match="has no column 'text'; its columns: body, label"):
+        read([{"body": "x", "label": "a"}])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": None, "label": "a"}, "missing"),
+        ({"text": float("nan"), "label": "a"}, "missing"),
+        ({"text": "  ", "label": "a"}, "empty"),
+        ({"text": "\ud800", "label": "a"}, "not valid Unicode"),
+        ({"text": "x", "label": None}, "no label"),
+    ],
+)
+def test_rows_that_can_not_be_used_say_why(row, reason):
+    good = {"text": "x", "label": "a"}
+    assert read([good, row])[1] == reason
+
+
+def test_braces_in_a_users_text_stay_text():
+    assert (
+        read([{"text": "{label} {0}", "label": "a"}], template="{text}")[0].prompt == "{label} {0}"
+    )
+
+
+def test_multiple_choice_by_text_index_and_list():
+    columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
+    rows = [
+        {"q": "1?", "x": "one", "y": "two", "key": "two"},
+        {"q": "2?", "x": "a", "y": "b", "key": 0},
+    ]
+    assert [example.correct for example in read(rows, **columns)] == [1, 0]
+    listed = [{"q": "1?", "choices": ["one", "two"], "key": "one"}]
+    (example,) = read(listed, **columns | {"options": ("choices",)})
+    assert example == Example("1?", (" one", " two"), 0)
+
+
+def test_multiple_choice_label_that_is_no_option():
+    columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
+    assert read([{"q": "?", "x": "one", "y": "two", "key": "7"}], **columns) == [
+        "label is no option"
+    ]
+
+
+def test_language_modelling_needs_no_label():
+    assert read([{"text": "a b"}], kind="language_modelling", template="{text}") == [
+        Example("", ("a b",))
+    ]
+
+
+def test_template_without_columns():
+    with pytest.raises(BadInput, match="shows no column"):
+        read([{"text": "x", "label": "a"}], template="always the same")
+
+
+def test_no_rows():
+    with pytest.raises(BadInput, match="rows has no rows"):
+        read([])

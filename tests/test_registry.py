@@ -1,0 +1,24 @@
+import pytest
+
+from peftlens import registry
+from peftlens.errors import BadInput
+
+
+def test_names_are_file_names():
+    assert {"bbc_topic", "boolq", "file", "hub", "word_sentiment"} <= set(registry.names("tasks"))
+
+
+def test_load_imports_the_file():
+    assert registry.load("methods", "frozen").FAMILY == "baseline"
+
+
+def test_check_refuses_a_name_without_importing():
+    with pytest.raises(BadInput, match="no probe named 'forgeting'; did you mean forgetting"):
+        registry.check("probes", "forgeting")
+
+
+def test_describe_reads_defaults_as_written():
+    config = dict(
+        (name, default) for name, _, default in registry.describe("tasks", "boolq").config
+    )
+    assert config["split"] == "Split(max_validation=200, max_test=500)"

@@ -1,0 +1,184 @@
+import json
+
+import pytest
+
+from peftlens import study, table, training
+from peftlens.errors import BadInput
+from peftlens.run import Run
+
+STUDY = """
+name = "tiny"
+base = "{base}"
+device = "cpu"
+dtype = "float32"
+seeds = [0, 1]
+
+[task]
+name = "file:{data}"
+
+[training]
+steps = 3
+batch_size = 4
+checkpoint_steps = [0]
+
+[[runs]]
+method = "frozen"
+training = {{ checkpoint_steps = [], steps = 0 }}
+
+[[runs]]
+method = "lora"
+grid = {{ rank = [1, 2], learning_rate = [1e-3] }}
+
+[[runs]]
+method = "prompt_tuning"
+config = {{ num_virtual_tokens = 3 }}
+"""
+
+
+@pytest.fixture
+def file(bases, words, tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(STUDY.format(base=bases["llama"], data=words))
+    return path
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_run_and_table_of_the_grid(file, tmp_path):
+    outcome = study.carry_out(file, tmp_path / "out")
+    assert outcome.failed == ()
+    assert len(outcome.runs) == 2 + 4 + 2
+    index = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert list(dict.fromkeys(index["configurations"].values())) == [
+        "frozen",
+        "lora rank=1 learning_rate=0.001",
+        "lora rank=2 learning_rate=0.001",
+        "prompt_tuning num_virtual_tokens=3",
+    ]
+    accuracy = table.read(tmp_path / "out" / "tables" / "task_accuracy.parquet").frame
+    assert accuracy["n_seeds"].tolist() == [2, 2, 2, 2]
+    assert accuracy["n_items"].nunique() == 1
+    forgetting = table.read(tmp_path / "out" / "tables" / "forgetting.parquet").frame
+    at_start = forgetting[(forgetting["step"] == 0) & (forgetting["method"] != "prompt_tuning")]
+    assert len(at_start) == 6
+    assert (at_start["forgetting"] == 0).all()
+    neighbours = table.read(tmp_path / "out" / "tables" / "soft_prompt_neighbors.parquet").frame
+    assert set(neighbours["status"]) == {"measured", "not_applicable"}
+
+
+def test_a_second_time_nothing_is_trained_or_changed(file, tmp_path, monkeypatch):
+    study.carry_out(file, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained twice"))
+    assert study.carry_out(file, tmp_path / "out").failed == ()
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_run_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
+    real = training._validate
+
+    def fail_for_lora(model, *rest):
+        if "Lora" in repr(model):
+            raise RuntimeError("out of luck")
+        return real(model, *rest)
+
+    monkeypatch.setattr(training, "_validate", fail_for_lora)
+    outcome = study.carry_out(file, tmp_path / "out")
+    assert len(outcome.failed) == 4
+    assert len(outcome.runs) == 4
+    record = json.loads(next((tmp_path / "out" / "failed").iterdir()).read_text())
+    assert record["error"] == "RuntimeError: out of luck"
+    assert "fail_for_lora" in record["traceback"]
+    finished = contents(tmp_path / "out" / "runs")
+    monkeypatch.undo()
+    assert study.carry_out(file, tmp_path / "out").failed == ()
+    assert not list((tmp_path / "out" / "failed").iterdir())
+    after = contents(tmp_path / "out" / "runs")
+    assert finished.items() <= after.items()
+
+
+def test_a_full_disk_stops_the_study_and_loses_nothing(file, tmp_path, monkeypatch):
+    real, calls = training._save, []
+
+    def fill_up(*args):
+        calls.append(args)
+        if len(calls) > 4:
+            raise OSError(28, "No space left on device")
+        real(*args)
+
+    monkeypatch.setattr(training, "_save", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        study.carry_out(file, tmp_path / "out")
+    runs = sorted((tmp_path / "out" / "runs").iterdir())
+    assert runs and all(Run(run).record.status == "finished" for run in runs)
+    finished = contents(tmp_path / "out" / "runs")
+    monkeypatch.undo()
+    assert len(study.carry_out(file, tmp_path / "out").runs) == 8
+    assert finished.items() <= contents(tmp_path / "out" / "runs").items()
+
+
+def test_a_method_that_leaves_traces_is_found_out(file, tmp_path, monkeypatch):
+    from peftlens.methods import lora
+
+    real = lora.attach
+
+    def careless(model, config):
+        model.config.rms_norm_eps = 0.5
+        return real(model, config)
+
+    monkeypatch.setattr(lora, "attach", careless)
+    with pytest.raises(RuntimeError, match="left the base model changed; this is a defect of lora"):
+        study.carry_out(file, tmp_path / "out")
+
+
+def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
+    from peftlens.probes import forgetting
+
+    monkeypatch.setattr(forgetting, "measure", lambda _: 1 / 0)
+    outcome = study.carry_out(file, tmp_path / "out")
+    assert outcome.failed == ("probe forgetting: division by zero",)
+    assert len(list((tmp_path / "out" / "tables").iterdir())) == 5
+
+
+def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
+    text = file.read_text().partition("[[runs]]")[0].replace("[0, 1]", "[0]")
+    for steps in (2, 3):
+        text += f'\n[[runs]]\nmethod = "ln_tuning"\ntraining = {{ steps = {steps} }}\n'
+    file.write_text(text)
+    study.carry_out(file, tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert list(index["configurations"].values()) == ["ln_tuning (1)", "ln_tuning (2)"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("steps = 3", "stepz = 3", "line 12: training.stepz: Extra inputs are not permitted"),
+        ('name = "tiny"', 'nam = "tiny"', "line 2: nam: Extra inputs"),
+        ("config = {", "confg = {", "line 26: runs.2.confg: Extra inputs"),
+        ("steps = 3", "steps = -3", "line 12: training.steps: .*greater than or equal to 0"),
+        ("steps = 3", "steps = ", "tiny.toml: Invalid value"),
+        ("rank = [1, 2]", "rank = []", "line 22: runs.1.grid.rank: .*at least 1 item"),
+        ("rank = [1, 2]", "rnk = [1, 2]", r"\[\[runs\]\] at line 20: lora has no option 'rnk'"),
+        ("rank = [1, 2]", "rank = [1, 99]", r"\[\[runs\]\] at line 20: rank=99 must lie between"),
+        ('"prompt_tuning"', '"prompt"', r"at line 24: no method named 'prompt'; did you mean prompt_tuning"),
+        ("seeds = [0, 1]", 'probes = ["forget"]', "no probe named 'forget'; did you mean forgetting"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old, new, message):
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(BadInput, match=message):
+        study.carry_out(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_file_that_is_not_there(tmp_path):
+    with pytest.raises(BadInput, match="no study file"):
+        study.carry_out(tmp_path / "nowhere.toml", tmp_path / "out")

@@ -1,0 +1,169 @@
+import json
+
+import pytest
+import torch
+
+import peftlens
+from peftlens import training
+from peftlens.errors import BadInput
+from peftlens.models.base import resident
+from peftlens.models.lending import state_of
+from peftlens.run import RunConfig
+
+FAST = {"steps": 6, "batch_size": 4, "max_length": 32, "log_every": 2}
+
+
+@pytest.fixture
+def config(bases, words):
+    def make(method="lora", base="llama", train=None, **changes):
+        return RunConfig(
+            method=method, task=f"file:{words}", base=str(bases[base]), device="cpu",
+            **{"dtype": "float32", "training": FAST | (train or {})} | changes,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full", "ln_tuning"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_same_seed_same_bytes(config, tmp_path, method, dtype):
+    options = {"train": {"checkpoint_steps": [0, 3]}, "dtype": dtype}
+    first = peftlens.train(config(method, **options), tmp_path / "a")
+    again = peftlens.train(config(method, **options), tmp_path / "b")
+    other = peftlens.train(config(method, seed=1, **options), tmp_path / "c")
+    assert first.id == again.id != other.id
+    for name in ("metrics.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json",
+                 "checkpoints/3/adapter_model.safetensors"):  # fmt: skip
+        assert (first.path / name).read_bytes() == (again.path / name).read_bytes()
+    assert (first.path / "metrics.jsonl").read_bytes() != (
+        other.path / "metrics.jsonl"
+    ).read_bytes()
+
+
+def test_a_run_folder_holds_what_the_design_says(config, tmp_path):
+    run = peftlens.train(config(train={"checkpoint_steps": [0]}), tmp_path)
+    found = {str(file.relative_to(run.path)) for file in run.path.rglob("*") if file.is_file()}
+    assert found == {
+        "run.json", "metrics.jsonl", "timing.jsonl",
+        "adapter/adapter_config.json", "adapter/adapter_model.safetensors",
+        "checkpoints/0/adapter_config.json", "checkpoints/0/adapter_model.safetensors",
+    }  # fmt: skip
+    assert run.record.config.training.learning_rate == 2e-3  # the method's own, written out
+    assert run.record.results["steps"] == 6
+    assert run.record.results["base_parameters"] == sum(
+        p.numel()
+        for p in resident(run.config.base, device="cpu", dtype="float32").model.parameters()
+    )
+
+
+@pytest.mark.parametrize("base", ["llama", "gpt2", "t5"])
+def test_it_learns(config, tmp_path, base):
+    train = {"steps": 80, "learning_rate": 0.01, "batch_size": 16}
+    run = peftlens.train(config("full", base=base, train=train), tmp_path)
+    losses = [line["loss"] for line in run.metrics() if "loss" in line]
+    assert losses[-1] < 0.2 * losses[0]
+    assert run.record.results["validation_accuracy"] > 0.9
+
+
+def test_a_finished_run_is_not_trained_again(config, tmp_path, monkeypatch):
+    first = peftlens.train(config(), tmp_path)
+    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained twice"))
+    assert peftlens.train(config(), tmp_path).path == first.path
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch(config, tmp_path):
+    """Two passes of 4 equal one of 8 in loss: tokens are counted over both."""
+    rows = {"steps": 1, "schedule": "constant", "warmup": 0, "max_grad_norm": 1e9}
+    whole = peftlens.train(config(train=rows | {"batch_size": 96}), tmp_path)
+    parts = peftlens.train(config(train=rows | {"batch_size": 48, "accumulation": 2}), tmp_path)
+    assert whole.metrics()[0]["loss"] == pytest.approx(parts.metrics()[0]["loss"], rel=1e-5)
+    assert whole.metrics()[0]["grad_norm"] == pytest.approx(
+        parts.metrics()[0]["grad_norm"], rel=1e-4
+    )
+
+
+def test_warm_up_and_decay(config, tmp_path):
+    train = {"steps": 10, "warmup": 0.2, "learning_rate": 1.0, "log_every": 1}
+    run = peftlens.train(config(method="ln_tuning", train=train), tmp_path)
+    rates = [line["learning_rate"] for line in run.metrics() if "learning_rate" in line]
+    assert rates[:3] == [0.0, 0.5, 1.0]
+    assert rates[-1] == pytest.approx(1 / 8)
+
+
+def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
+    """A rate whose single steps round away in bfloat16 still moves the weights over many."""
+    train = {"steps": 40, "learning_rate": 3e-5, "schedule": "constant", "warmup": 0,
+             "checkpoint_steps": [0]}  # fmt: skip
+    run = peftlens.train(config("full", dtype="bfloat16", train=train), tmp_path)
+    start, end = (dict(peftlens.load(run.path, step=s).named_parameters()) for s in (0, 40))
+    name = "model.layers.1.mlp.up_proj.weight"
+    assert end[name].dtype == torch.bfloat16
+    assert (start[name] != end[name]).float().mean() > 0.3
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "prompt_tuning"])
+def test_the_base_is_as_it_was(config, tmp_path, method):
+    planned = training.plan(config(method))
+    before = state_of(planned.base.model)
+    training.carry_out(planned, tmp_path)
+    assert state_of(planned.base.model) == before
+
+
+def test_divergence_is_a_result(config, tmp_path):
+    train = {"learning_rate": 1e30, "warmup": 0, "schedule": "constant"}
+    run = peftlens.train(config("full", train=train), tmp_path)
+    assert run.record.status == "diverged"
+    assert run.metrics()[-1] == {"diverged": True}
+    assert "validation_loss" not in run.record.results
+
+
+def test_a_frozen_run_takes_no_steps(config, tmp_path):
+    run = peftlens.train(config("frozen"), tmp_path)
+    assert run.record.results["steps"] == 0
+    assert run.steps == (0,)
+    assert run.record.results["trainable_parameters"] == 0
+
+
+def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_validate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        peftlens.train(config(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "loraa"}, "did you mean lora"),
+        ({"task": "bbc"}, "no task named 'bbc'; did you mean bbc_topic"),
+        ({"method_config": {"rank": 99}}, "rank=99 must lie between 1 and 16"),
+        ({"training": {"steps": 3, "checkpoint_steps": [5]}}, "5 lies after the last step, 3"),
+        ({"training": {"max_length": 8}}, "leaves no room"),
+        ({"base": "nothing here"}, "no base model named"),
+    ],
+)
+def test_what_can_not_work_is_said_before_anything_is_written(
+    config, tmp_path, changes, message, words
+):
+    if "leaves no room" in message:
+        changes = changes | {"task_config": {"labels": {"up": "upwards and up", "down": "down"}}}
+    with pytest.raises(BadInput, match=message):
+        peftlens.train(config().model_copy(update=_parsed(changes)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _parsed(changes):
+    if "training" in changes:
+        return changes | {"training": peftlens.TrainingConfig(**changes["training"])}
+    return changes
+
+
+def test_metrics_are_strict_json(config, tmp_path):
+    run = peftlens.train(config(), tmp_path)
+
+    def refuse(constant):
+        pytest.fail(f"{constant} is no JSON")
+
+    for line in (run.path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    assert [line["step"] for line in run.metrics()] == [1, 2, 4, 6, 6]

@@ -1,0 +1,51 @@
+"""Tiny random models and a tokenizer that knows every byte."""
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Every byte is a token, and three tokens are special; no word is unknown to it."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {
+        token: index for index, token in enumerate(["<pad>", "<eos>", "<bos>", *alphabet])
+    }
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
+    )
+
+
+SIZES = {"vocab_size": 259, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+
+
+def build(kind: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    if kind == "llama":
+        model = LlamaForCausalLM(
+            LlamaConfig(**SIZES, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
+                        num_attention_heads=4, num_key_value_heads=2,
+                        max_position_embeddings=128, tie_word_embeddings=True)
+        )  # fmt: skip
+    elif kind == "gpt2":
+        model = GPT2LMHeadModel(
+            GPT2Config(**SIZES, n_embd=32, n_layer=2, n_head=4, n_positions=128,
+                       resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        )  # fmt: skip
+    else:
+        model = T5ForConditionalGeneration(
+            T5Config(**SIZES, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
+                     decoder_start_token_id=0, dropout_rate=0.0)
+        )  # fmt: skip
+    return model.eval()
