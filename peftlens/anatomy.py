@@ -6,8 +6,11 @@ model. A weight that two modules share (tied embeddings) has one name and counts
 
 import re
 from collections.abc import Collection, Mapping
+from typing import cast
 
+import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlens.errors import BadInput
 
@@ -34,6 +37,11 @@ def embedding(shapes: Shapes) -> tuple[int, ...]:
         if _EMBEDDING.search(name):
             return shape
     raise BadInput("this model's input embedding has an unknown name; no soft prompt fits it")
+
+
+def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
+    """The input embedding's weight itself, shape (V, d)."""
+    return cast("nn.Embedding", model.get_input_embeddings()).weight
 
 
 def linear_weights(shapes: Shapes, target_modules: Collection[str]) -> dict[str, tuple[int, ...]]:
@@ -105,7 +113,7 @@ def feed_forwards(shapes: Shapes) -> list[str]:
     return list(found)
 
 
-def task_type(model: nn.Module) -> str:
+def task_type(model: PreTrainedModel) -> str:
     """What peft calls this kind of model."""
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 

@@ -15,7 +15,7 @@ from peftlens import __version__
 from peftlens.errors import BadInput
 
 app = typer.Typer(
-    help="Train every family of parameter-efficient fine-tuning, then look inside what was trained.",
+    help="Train every family of parameter-efficient fine-tuning, and look inside what was trained.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,7 +69,8 @@ def quickstart(
 ) -> None:
     """Train seven methods on a small real model and task, probe them, write a report.
 
-    About ten minutes on two CPU cores, and 120 MB of downloads. Run again, it finds everything done.
+    About ten minutes on two CPU cores, and 120 MB of downloads.
+    Run again, it finds everything done.
     """
     _study(Path(__file__).with_name("quickstart.toml"), out, as_json, trust=False)
 
@@ -137,7 +138,7 @@ def _print_summary(out: Path) -> None:
 
 
 @app.command()
-def train(
+def train(  # noqa: PLR0913  # a flag each
     method: Annotated[str, typer.Argument(help="See `peftlens methods`.")],
     task: Annotated[str, typer.Option(help="A task, file:PATH or hub:org/name.")] = "bbc_topic",
     base: Annotated[
@@ -357,7 +358,7 @@ def _print_frame(frame: Any) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"  # noqa: PLR0124  # NaN alone differs from itself
+        return "" if value != value else f"{value:.4g}"  # NaN alone differs from itself
     return "" if str(value) == "<NA>" or value is None else str(value)
 
 

@@ -85,14 +85,17 @@ class Encoder:
 
     @classmethod
     def of(cls, base: Base, max_length: int) -> "Encoder":
-        """The encoder that fits a base model; never longer than its context."""
+        """The encoder that fits a base model.
+
+        Never longer than half of its context: a soft prompt needs room in front.
+        """
         config: Any = base.model.config
-        context = getattr(config, "max_position_embeddings", None) or max_length
+        context = getattr(config, "max_position_embeddings", None) or 2 * max_length
         return cls(
             base.tokenizer,
             config.is_encoder_decoder,
             getattr(config, "decoder_start_token_id", None),
-            min(max_length, context),
+            min(max_length, context // 2),
             base.device,
         )
 
@@ -137,6 +140,8 @@ class Encoder:
     def _text(self, example: Example, ids: list[int], counts: Counter[str]) -> Item | None:
         """Language modelling: every token but the first is predicted; all, where there is a BOS."""
         start = self._ids("", special=True)
+        if self.seq2seq and not start:  # an encoder must read something
+            start = [self.tokenizer.eos_token_id]
         row = Row(tuple(start), tuple(ids[: self.max_length - len(start)]))
         if row.scored < 1:
             counts["text of fewer than two tokens"] += 1

@@ -75,7 +75,10 @@ def new_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb") as handle:
                     os.fsync(handle.fileno())
-        if not path.exists():
+        try:
             os.rename(temporary, path)
+        except OSError:
+            if not path.exists():
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

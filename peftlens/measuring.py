@@ -77,7 +77,7 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """All rows below each other, in types that can be missing: some runs fill no columns."""
     nullable = {"i": "Int64", "u": "Int64", "f": "Float64", "b": "boolean"}
     types = {
-        name: next((nullable[k] for k in _kinds(frames, name) if k in nullable), "string")
+        str(name): next((nullable[k] for k in _kinds(frames, str(name)) if k in nullable), "string")
         for name in frames[0]
     }
     return pd.concat([frame.astype(types) for frame in frames], ignore_index=True)

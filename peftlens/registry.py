@@ -5,13 +5,15 @@ seconds, and a table of names should not.
 """
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from peftlens.errors import BadInput
 
@@ -62,6 +64,25 @@ def load(kind: Kind, name: str) -> ModuleType:
     """
     check(kind, name)
     return import_module(f"peftlens.{kind}.{name}")
+
+
+def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
+    """A plug-in's Config out of plain values.
+
+    Raises:
+        BadInput: an unknown key or a value of the wrong type.
+    """
+    config_class = load(kind, name).Config
+    known = [field.name for field in fields(config_class)]
+    for key in values:
+        if key not in known:
+            raise BadInput(f"{name} has no option {key!r}; it has {', '.join(known) or 'none'}")
+    try:
+        return TypeAdapter(config_class).validate_python(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "config"
+        raise BadInput(f"{name}: {where}={problem['input']!r}: {problem['msg']}") from error
 
 
 def describe(kind: Kind, name: str) -> Description:

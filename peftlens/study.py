@@ -25,6 +25,7 @@ from peftlens.errors import BadInput
 from peftlens.files import canonical_json, write_atomic
 from peftlens.models.base import discard_resident
 from peftlens.models.lending import state_of
+from peftlens.planning import Plan, plan
 from peftlens.progress import say
 from peftlens.run import Device, Dtype, Run, RunConfig, TrainingConfig
 
@@ -194,7 +195,7 @@ def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = Fa
     write_atomic(out / "study.toml", text.encode())
     index = {"name": study.name, "runs": list(labels), "configurations": labels}
     write_atomic(out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
-    failed = list(_train_all(plans, out, trust_remote_code))
+    failed = list(_train_all(plans, out))
     runs = [Run(out / "runs" / run) for run in labels if (out / "runs" / run).exists()]
     failed += _measure_all(study, runs, labels, out)
     return Outcome(out, tuple(runs), tuple(failed))
@@ -209,12 +210,12 @@ def _read(file: Path) -> str:
         raise BadInput(f"{str(file)!r} is no text file; give the path of a TOML file") from error
 
 
-def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[training.Plan]:
-    plans: dict[str, training.Plan] = {}
+def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[Plan]:
+    plans: dict[str, Plan] = {}
     for index, entry in enumerate(study.runs):
         try:
             for config in expand(study, entry):
-                planned = training.plan(config, trust)
+                planned = plan(config, trust)
                 plans.setdefault(planned.run_id, planned)
         except BadInput as error:
             line = _entry_line(text, index)
@@ -222,7 +223,7 @@ def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[trai
     return list(plans.values())
 
 
-def _labels(plans: list[training.Plan]) -> dict[str, str]:
+def _labels(plans: list[Plan]) -> dict[str, str]:
     """A name for each run's configuration by run id, equal only where all but the seed is equal."""
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for planned in plans:
@@ -237,7 +238,7 @@ def _labels(plans: list[training.Plan]) -> dict[str, str]:
     return {planned.run_id: names[planned.run_id] for planned in plans}
 
 
-def _train_all(plans: list[training.Plan], out: Path, trust: bool) -> Iterator[str]:
+def _train_all(plans: list[Plan], out: Path) -> Iterator[str]:
     before = state_of(plans[0].base.model)
     left = [planned for planned in plans if not (out / "runs" / planned.run_id).exists()]
     if len(left) < len(plans):

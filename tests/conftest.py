@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny import build, byte_tokenizer
 
 from peftlens.models.base import discard_resident, open_base
-from tiny import build, byte_tokenizer
 
 WORDS = ["good", "bad", "fine", "poor", "great", "awful", "kind", "mean", "calm", "rude"]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from tiny import build
+
 from peftlens import anatomy
 from peftlens.errors import BadInput
 

@@ -175,7 +175,7 @@ def test_a_full_disk_is_one_line(run, monkeypatch, study_file):
     def full(*_):
         raise OSError(28, "No space left on device", "out/runs")
 
-    monkeypatch.setattr(training, "_save", full)
+    monkeypatch.setattr(training.adapters, "save", full)
     code, _, err = run("study", study_file, "--out", "out")
     assert code == 2
     assert err.strip().splitlines()[-1] == ("Error: [Errno 28] No space left on device: 'out/runs'")

@@ -91,8 +91,17 @@ def test_text_of_one_token_is_left_out_and_counted(encoder):
     assert counts == {"text cut to max_length": 1, "text of fewer than two tokens": 1}
 
 
-def test_max_length_is_never_above_the_models_context(llama):
-    assert Encoder.of(llama, 5000).max_length == 128
+def test_max_length_leaves_half_of_the_models_context_to_a_prompt(llama):
+    assert Encoder.of(llama, 5000).max_length == 64
+
+
+def test_language_modelling_with_an_encoder_scores_every_token(bases):
+    encoder = Encoder.of(open_base(str(bases["t5"]), device="cpu", dtype="float32"), 32)
+    (item,), _ = encoder.items([Example("", ("abc",))])
+    batch = encoder.batch(item.rows)
+    assert item.rows[0].scored == 3
+    assert batch.inputs["input_ids"].tolist() == [[1]]
+    assert batch.targets.tolist() == list(ids("abc"))
 
 
 def test_training_batches_show_every_row_once_an_epoch():

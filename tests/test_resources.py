@@ -68,7 +68,7 @@ def test_damaged_file_in_the_cache_is_fetched_again(wheel):
     assert hashlib.sha256(resources.fetch(wheel).read_bytes()).hexdigest() == wheel.sha256
 
 
-def test_file_put_there_by_hand_is_taken(wheel, tmp_path, monkeypatch):
+def test_file_put_there_by_hand_is_taken(wheel, tmp_path):
     folder = tmp_path / "cache" / "wheels"
     folder.mkdir(parents=True)
     (tmp_path / "shelf" / wheel.filename).rename(folder / wheel.filename)

@@ -11,7 +11,8 @@ def record(**changes):
     config = RunConfig(method="lora", task="bbc_topic").model_dump(mode="json")
     return {
         "schema_version": SCHEMA, "id": "abc", "configuration": "lora rank=8", "config": config,
-        "depends_on": {}, "environment": {}, "status": "finished", "results": {"steps": 4}, **changes,
+        "depends_on": {}, "environment": {}, "status": "finished", "results": {"steps": 4},
+        **changes,
     }  # fmt: skip
 
 

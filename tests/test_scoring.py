@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from peftlens import registry
 from peftlens.dataset import Example
 from peftlens.encoding import Encoder, Item, Row
 from peftlens.models import adapters
@@ -31,7 +32,7 @@ def base(bases, request):
 
 
 def attached(base, name, options):
-    config = adapters.parse_config("methods", name, options)
+    config = registry.configure("methods", name, options)
     return adapters.attach(base.model, name, config).eval()
 
 
@@ -155,7 +156,7 @@ def test_the_answer_that_was_trained_wins(base, answers):
 
 
 def test_ignoring_the_mask_would_be_noticed(base):
-    """The loss moves if padding is scored, and if targets are not shifted: both tests have teeth."""
+    """Scoring padding, or targets that are not shifted, moves the loss: the tests have teeth."""
     encoder = Encoder.of(base, 64)
     batch = encoder.batch(ROWS)
     right = answer_loss(base.model, batch).item()

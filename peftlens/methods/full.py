@@ -1,9 +1,10 @@
-"""Full fine-tuning: every weight of the model is trained. The baseline of cost and of forgetting."""
+"""Full fine-tuning: every weight is trained. The baseline of cost and of forgetting."""
 
 from dataclasses import dataclass
 from math import prod
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, thaw
 from peftlens.anatomy import shapes as shapes_of
@@ -18,7 +19,7 @@ class Config:
     """No hyperparameters."""
 
 
-def attach(model: nn.Module, config: Config) -> nn.Module:  # noqa: ARG001
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
     """Replace every weight by a trainable copy; the logits at the start equal the base model's."""
     thaw(model, shapes_of(model))
     return model

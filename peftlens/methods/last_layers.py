@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, last_blocks, thaw
 from peftlens.anatomy import shapes as shapes_of
@@ -29,7 +30,7 @@ class Config:
     blocks: int = 2
 
 
-def attach(model: nn.Module, config: Config) -> nn.Module:
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Replace the top blocks' weights by trainable copies; logits at the start equal the base's.
 
     Raises:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import peft
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, norms, task_type
 from peftlens.anatomy import shapes as shapes_of
@@ -22,7 +23,7 @@ class Config:
     """No hyperparameters: every normalisation layer is trained."""
 
 
-def attach(model: nn.Module, config: Config) -> nn.Module:  # noqa: ARG001
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
     """Put a trainable copy beside each normalisation; logits at the start equal the base model's.
 
     The copies keep the base's dtype: in float32 their output would not fit the next layer.
@@ -42,7 +43,7 @@ def attach(model: nn.Module, config: Config) -> nn.Module:  # noqa: ARG001
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
-    """d for each gain and each bias of a normalisation.
+    """D for each gain and each bias of a normalisation.
 
     Raises:
         BadInput: the model has no normalisation layer of a known name.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import peft
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens.anatomy import Shapes, linear_weights, task_type
@@ -32,7 +33,7 @@ class Config:
     target_modules: tuple[str, ...] = ("q_proj", "v_proj")
 
 
-def attach(model: nn.Module, config: Config) -> nn.Module:
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and add a trainable A and B, in float32, to each target layer.
 
     B starts at zero, so the wrapped model's logits equal the base model's.
@@ -54,7 +55,7 @@ def attach(model: nn.Module, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """r (d_in + d_out) for each adapted matrix.
+    """R (d_in + d_out) for each adapted matrix.
 
     Raises:
         BadInput: the rank or alpha is out of range, or a target matches nothing.

@@ -4,13 +4,14 @@ Source: Lester et al. 2021, arXiv:2104.08691, sections 2 and 3.2. Layers: peft.P
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import peft
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, task_type
+from peftlens.anatomy import Shapes, embedding, embedding_weight, task_type
 from peftlens.errors import BadInput
 
 FAMILY = "soft prompt"
@@ -63,7 +64,7 @@ def resolve(config: Config, tokenizer, labels: tuple[str, ...]) -> Config:
     return config
 
 
-def attach(model: nn.Module, config: Config) -> nn.Module:
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and put the vectors, in float32, before its (encoder's) input."""
     wrapped = peft.get_peft_model(
         model,
@@ -73,9 +74,9 @@ def attach(model: nn.Module, config: Config) -> nn.Module:
             num_transformer_submodules=1,  # peft would give an encoder-decoder a second, unused one
         ),
     )
-    prompt = wrapped.prompt_encoder["default"].embedding.weight
+    encoder: Any = wrapped.prompt_encoder["default"]
     with torch.no_grad():
-        prompt.copy_(_start(config, model.get_input_embeddings().weight))
+        encoder.embedding.weight.copy_(_start(config, embedding_weight(model)))
     return wrapped
 
 
@@ -91,7 +92,7 @@ def _start(config: Config, table: torch.Tensor) -> torch.Tensor:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """n d.
+    """N d.
 
     Raises:
         BadInput: n is below 1 or above the vocabulary's size.

@@ -4,16 +4,16 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import peft
 import safetensors.torch
 import torch
-from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlens import registry
 from peftlens.errors import BadInput
@@ -24,26 +24,7 @@ from peftlens.run import Run
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
-def parse_config(kind: registry.Kind, name: str, values: dict[str, Any]) -> Any:
-    """A plug-in's Config out of plain values.
-
-    Raises:
-        BadInput: an unknown key or a value of the wrong type.
-    """
-    config_class = registry.load(kind, name).Config
-    known = [field.name for field in fields(config_class)]
-    for key in values:
-        if key not in known:
-            raise BadInput(f"{name} has no option {key!r}; it has {', '.join(known) or 'none'}")
-    try:
-        return TypeAdapter(config_class).validate_python(values)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "config"
-        raise BadInput(f"{name}: {where}={problem['input']!r}: {problem['msg']}") from error
-
-
-def attach(model: nn.Module, method: str, config: Any) -> nn.Module:
+def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
     """Let a method change the model; what it returns is ready to train."""
     with warnings.catch_warnings():
         # peft 0.21 reads an attribute that transformers 5.23 has renamed
@@ -75,7 +56,7 @@ def save(model: nn.Module, method: str, config: Any, base: str, folder: Path) ->
 
 
 def _plain(value: Any) -> Any:
-    """peft's configurations hold sets, in an order that differs from process to process."""
+    """Peft's configurations hold sets, in an order that differs from process to process."""
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     raise TypeError(f"{value!r} in a peft configuration is not JSON")
@@ -157,7 +138,7 @@ def _attached(run: Run, base: Base, step: int | None) -> nn.Module:
         )
     if step is not None and step not in run.steps:
         raise BadInput(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
-    config = parse_config("methods", run.config.method, run.config.method_config)
+    config = registry.configure("methods", run.config.method, run.config.method_config)
     model = attach(base.model, run.config.method, config)
     load_state(model, run.adapter(step))
     return model.eval()

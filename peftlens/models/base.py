@@ -7,18 +7,18 @@ import warnings
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     GgufConfig,
+    PreTrainedModel,
 )
 from transformers.utils import logging
 
@@ -46,7 +46,7 @@ class Base:
         folder: where these files lie.
     """
 
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: Any
     reference: str
     sha256: str
@@ -80,14 +80,14 @@ def open_base(
     """
     folder = locate(reference)
     check(folder, trust_remote_code)
-    device, dtype = resolve(device, dtype)
+    on, precision = resolve(device, dtype)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with _quiet():
         try:
             model = kind.from_pretrained(
                 folder,
-                dtype=getattr(torch, dtype),
+                dtype=getattr(torch, precision),
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
             )
@@ -98,8 +98,8 @@ def open_base(
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
     # peft writes this name into adapters: the user's name, not a path of this machine
     model.name_or_path = model.config.name_or_path = reference
-    model.to(device).eval()
-    return Base(model, tokenizer, reference, fingerprint(folder), folder, device, dtype)
+    cast("torch.nn.Module", model).to(on).eval()
+    return Base(model, tokenizer, reference, fingerprint(folder), folder, on, precision)
 
 
 _RESIDENT: dict[tuple[str, str, str], Base] = {}
@@ -208,7 +208,7 @@ def _convert(file: Path, target: Path) -> Path:
 
 def _from_hub(reference: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     name, _, revision = reference.partition("@")
     remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"

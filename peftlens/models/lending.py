@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 
 @contextmanager
-def lent(model: nn.Module) -> Iterator[nn.Module]:
+def lent(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     """Give the model to a method; afterwards its modules, parameters, hooks and flags are back.
 
     Methods replace modules (peft), add modules and hooks (adapters) and replace parameters
@@ -38,7 +38,7 @@ def _shallow(value: object) -> object:
     return value.copy() if isinstance(value, (dict, set)) else value
 
 
-def state_of(model: nn.Module) -> str:
+def state_of(model: PreTrainedModel) -> str:
     """SHA-256 over all that a method could have left behind: equal before and after.
 
     Covers names, classes, hooks, training flags, dtypes, the configuration and every byte of the

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import embedding_weight
 
 
-def embedding_table(model: nn.Module) -> NDArray[np.float32]:
+def embedding_table(model: PreTrainedModel) -> NDArray[np.float32]:
     """Input embeddings, shape (V, d), float32."""
-    return model.get_input_embeddings().weight.detach().float().cpu().numpy()
+    return embedding_weight(model).detach().float().cpu().numpy()
 
 
-def soft_prompt(model: nn.Module) -> NDArray[np.float32]:
+def soft_prompt(model: Any) -> NDArray[np.float32]:
     """The trained prompt, shape (n, d), float32: what stands before the input's embeddings."""
     return model.get_prompt_embedding_to_save("default").detach().float().cpu().numpy()
 

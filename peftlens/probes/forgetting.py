@@ -19,7 +19,7 @@ from peftlens.run import Run
 from peftlens.scoring import log_probabilities
 from peftlens.stats import ratio_interval
 from peftlens.table import Chart, Column
-from peftlens.training import load_task
+from peftlens.tasks import load_task
 
 REQUIRES = frozenset()
 VERSION = 1

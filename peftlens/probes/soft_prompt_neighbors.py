@@ -35,7 +35,7 @@ def measure(run: Run) -> pd.DataFrame:
     tables, first = [], None
     for step in run.steps:
         with opened(run, step) as (model, base):
-            prompt, table = soft_prompt(model), embedding_table(model)  # (n, d), (V, d)
+            prompt, table = soft_prompt(model), embedding_table(base.model)  # (n, d), (V, d)
             tokenizer = base.tokenizer
         first = prompt if first is None else first
         moved = np.linalg.norm(prompt - first, axis=1) / np.linalg.norm(first, axis=1)

@@ -12,7 +12,7 @@ from peftlens.models.adapters import opened
 from peftlens.run import Run
 from peftlens.scoring import choose
 from peftlens.table import Chart, Column
-from peftlens.training import load_task
+from peftlens.tasks import load_task
 
 REQUIRES = frozenset()
 VERSION = 1

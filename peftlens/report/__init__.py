@@ -6,7 +6,7 @@ It reads tables and run records and imports no torch. The same files give the sa
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -145,7 +145,7 @@ def _answer(tables: dict[str, Table]) -> Iterator[str]:
         yield from _forgotten(tables["forgetting"])
 
 
-def _interval(row: dict[str, Any]) -> str:
+def _interval(row: dict[Hashable, Any]) -> str:
     if row["items_low"] is None or pd.isna(row["items_low"]):
         return f"{row['accuracy']:.0%}"
     return (
@@ -162,7 +162,7 @@ def _forgotten(forgetting: Table) -> Iterator[str]:
         "trained runs."
     )
     if len(worse):
-        most = worse.loc[worse["forgetting"].idxmax()]
+        most = worse.sort_values("forgetting").iloc[-1]
         yield (
             f"Most was forgotten by {most['configuration']}: {most['forgetting']:+.2f} nats per "
             f"token ({most['low']:+.2f} to {most['high']:+.2f})."

@@ -1,6 +1,8 @@
-"""A table of your own: `file:PATH` reads CSV, JSONL or Parquet with named columns.
+r"""A table of your own: `file:PATH` reads CSV, JSONL or Parquet with named columns.
 
-Example: `file:reviews.csv` with `template = "{review}\\nRating:"` and `label = "stars"`.
+Keys: `kind` (classification, multiple_choice, language_modelling), `template` (columns in braces),
+`label`, `labels` (what to write for a class), `options` (columns with the options of a choice).
+Example: `file:reviews.csv` with `template = "{review}\nRating:"` and `label = "stars"`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ import pandas as pd
 
 from peftlens.dataset import Split, Task, build
 from peftlens.errors import BadInput
-from peftlens.records import Columns, examples
+from peftlens.records import Columns, Row, examples
 
 READERS = {
     ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
@@ -38,7 +40,7 @@ def load(config: Config) -> Task:
     Raises:
         BadInput: no such file, not a table, a missing column, or too few rows.
     """
-    path = Path(config.source)
+    path = Path(config.source).expanduser()
     if path.suffix not in READERS:
         raise BadInput(f"file {str(path)!r} must end in {', '.join(READERS)}")
     if not path.is_file():
@@ -49,6 +51,8 @@ def load(config: Config) -> Task:
         table = READERS[path.suffix](path)
     except ValueError as error:  # pandas' and pyarrow's parsing errors are ValueErrors
         raise BadInput(f"file {str(path)!r} can't be read as {path.suffix[1:]}: {error}") from error
-    rows = [{str(name): cell for name, cell in row.items()} for row in table.to_dict("records")]
+    rows: list[Row] = [
+        {str(name): cell for name, cell in row.items()} for row in table.to_dict("records")
+    ]
     name = f"file:{config.source}"
     return build(name, config.kind, examples(rows, config, str(path)), config.split)

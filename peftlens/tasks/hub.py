@@ -1,14 +1,14 @@
 """A data set of the Hugging Face hub: `hub:org/name`, or a local folder in the hub's layout.
 
-Needs the extra `[hub]`. One split of the data set is read and divided anew, so that the three
-parts are disjoint and fixed by a seed whatever the publisher did.
+Keys: those of `file`, and the ones below. Needs the extra `[hub]`. One split of the data set is read
+and divided anew, so that the three parts are disjoint and fixed by a seed whatever the publisher did.
 """
 
 from dataclasses import dataclass
 
 from peftlens.dataset import Split, Task, build
 from peftlens.errors import BadInput
-from peftlens.records import Columns, examples
+from peftlens.records import Columns, Row, examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,5 +47,5 @@ def load(config: Config) -> Task:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise BadInput(f"task {name!r} can't be opened: {str(error).splitlines()[0]}") from error
-    rows = [dict(row) for row in data]
+    rows: list[Row] = [dict(row) for row in data]
     return build(name, config.kind, examples(rows, config, name), config.split)

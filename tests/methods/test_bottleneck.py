@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from tiny import build
+
 from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.bottleneck import Bottleneck, Config, attach, trainable_parameters

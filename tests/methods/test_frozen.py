@@ -1,4 +1,5 @@
 from tiny import build
+
 from peftlens.methods import frozen
 
 

@@ -1,6 +1,6 @@
 import pytest
-
 from tiny import build
+
 from peftlens.errors import BadInput
 from peftlens.methods import last_layers
 

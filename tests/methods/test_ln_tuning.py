@@ -1,4 +1,5 @@
 from tiny import build
+
 from peftlens.anatomy import shapes
 from peftlens.methods import ln_tuning
 

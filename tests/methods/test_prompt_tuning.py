@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from tiny import build, byte_tokenizer
+
 from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.prompt_tuning import Config, attach, resolve, trainable_parameters

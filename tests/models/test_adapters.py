@@ -5,6 +5,7 @@ import safetensors.torch
 import torch
 
 import peftlens
+from peftlens import registry
 from peftlens.errors import BadInput
 from peftlens.models import adapters
 from peftlens.models.base import open_base
@@ -74,9 +75,7 @@ def test_the_adapter_names_its_base_as_the_user_did(trained, bases):
 
 def attached(bases):
     base = open_base(str(bases["llama"]), device="cpu", dtype="float32")
-    return adapters.attach(
-        base.model, "lora", adapters.parse_config("methods", "lora", {"rank": 2})
-    )
+    return adapters.attach(base.model, "lora", registry.configure("methods", "lora", {"rank": 2}))
 
 
 @pytest.fixture
@@ -128,7 +127,7 @@ def test_truncated_file(bases, copy_of_adapter):
         adapters.load_state(attached(bases), file.parent)
 
 
-def test_a_base_that_changed_since(trained, bases, tmp_path):
+def test_a_base_that_changed_since(trained, tmp_path):
     import shutil
 
     run = Run(shutil.copytree(trained["lora"].path, tmp_path / "run"))
@@ -140,8 +139,8 @@ def test_a_base_that_changed_since(trained, bases, tmp_path):
 
 def test_parse_config_refuses_unknown_keys_and_wrong_types():
     with pytest.raises(BadInput, match="lora has no option 'r'; it has rank, alpha"):
-        adapters.parse_config("methods", "lora", {"r": 8})
+        registry.configure("methods", "lora", {"r": 8})
     with pytest.raises(BadInput, match="lora: alpha='high'"):
-        adapters.parse_config("methods", "lora", {"alpha": "high"})
+        registry.configure("methods", "lora", {"alpha": "high"})
     with pytest.raises(BadInput, match=r"boolq: split.test='a'"):
-        adapters.parse_config("tasks", "boolq", {"split": {"test": "a"}})
+        registry.configure("tasks", "boolq", {"split": {"test": "a"}})

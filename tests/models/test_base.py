@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 import torch
-
 from tiny import build
+
 from peftlens.errors import BadInput
 from peftlens.models.base import (
     discard_resident,

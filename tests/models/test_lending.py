@@ -1,8 +1,8 @@
 import pytest
 import torch
+from tiny import build
 from torch import nn
 
-from tiny import build
 from peftlens.models.lending import lent, state_of
 
 

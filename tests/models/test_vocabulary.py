@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-
 from tiny import build, byte_tokenizer
+
 from peftlens.methods import prompt_tuning
 from peftlens.models.vocabulary import embedding_table, readable, soft_prompt
 
 
-def test_embedding_table_is_float32(bases):
+def test_embedding_table_is_float32():
     table = embedding_table(build("llama").bfloat16())
     assert table.shape == (259, 32)
     assert table.dtype == np.float32

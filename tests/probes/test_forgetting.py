@@ -5,7 +5,7 @@ from torch.nn.functional import cross_entropy
 import peftlens
 from peftlens.probes import forgetting
 from peftlens.run import RunConfig
-from peftlens.training import load_task
+from peftlens.tasks import load_task
 
 
 def train(bases, words, out, method, **training):
@@ -38,7 +38,7 @@ def test_loss_equals_a_plain_reference(bases, words, tmp_path, method):
     tokenizer = peftlens.open_base(str(bases["llama"]), device="cpu").tokenizer
     total, tokens = 0.0, 0
     for example in load_task("wiki", {}).splits["test"]:
-        ids = tokenizer(example.answers[0], return_tensors="pt")["input_ids"][:, :128]
+        ids = tokenizer(example.answers[0], return_tensors="pt")["input_ids"][:, :64]
         with torch.inference_mode():
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         logits = logits[0, -ids.shape[1] :]

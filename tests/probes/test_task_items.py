@@ -1,7 +1,7 @@
 import peftlens
 from peftlens.probes import task_items
 from peftlens.run import RunConfig
-from peftlens.training import load_task
+from peftlens.tasks import load_task
 
 
 def test_every_test_example_once_with_its_right_answer(bases, words, tmp_path):

@@ -140,7 +140,7 @@ def test_same_files_same_bytes(finished):
     assert report.render(finished) == report.render(finished)
 
 
-def test_no_address_is_asked_and_no_path_is_told(page, finished):
+def test_no_address_is_asked(page):
     text = page.read_text()
     assert "default-src &#39;none&#39;" in text or "default-src 'none'" in text
     assert "unsafe-eval" not in text
@@ -160,7 +160,7 @@ def test_what_failed_is_said(finished, tmp_path):
     assert "lora rank=1: not run, or failed" in text
 
 
-def test_a_study_without_runs_or_tables(finished, tmp_path):
+def test_a_study_without_runs_or_tables(tmp_path):
     index = {"name": "empty", "runs": [], "configurations": {}}
     (tmp_path / "study.json").write_text(json.dumps(index))
     (tmp_path / "study.toml").write_text("")

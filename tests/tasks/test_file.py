@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from peftlens.errors import BadInput
-from peftlens.training import load_task
+from peftlens.tasks import load_task
 
 ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from peftlens.errors import BadInput
-from peftlens.training import load_task
+from peftlens.tasks import load_task
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-from peftlens.training import load_task
+from peftlens.tasks import load_task
 
 
 def test_sign_of_the_rating_is_the_class():

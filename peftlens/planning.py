@@ -1,0 +1,97 @@
+"""A run before it is trained: checked against its base, data and method, with nothing left open."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from types import ModuleType
+from typing import Any
+
+from peftlens import registry
+from peftlens.anatomy import Shapes
+from peftlens.dataset import Task
+from peftlens.errors import BadInput
+from peftlens.models.base import Base, resident
+from peftlens.run import RunConfig, run_id, versions
+from peftlens.tasks import load_task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        config: as the run will record it, every default filled in.
+        configuration: method and hyperparameters without the seed, in a few words.
+        method_config: the method's own Config.
+        shapes: of the base's parameters, before anything is attached.
+        depends_on: see `run.Record`.
+    """
+
+    config: RunConfig
+    configuration: str
+    base: Base
+    task: Task
+    method: ModuleType
+    method_config: Any
+    shapes: Shapes
+    depends_on: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run's folder."""
+        return run_id(self.config, self.depends_on)
+
+
+def plan(config: RunConfig, trust_remote_code: bool = False) -> Plan:
+    """Check a configuration before anything is trained.
+
+    Raises:
+        BadInput: a name, an option or a value that can't work; the message says which.
+    """
+    method = registry.load("methods", config.method)
+    task = load_task(config.task, config.task_config)
+    method_config = registry.configure("methods", config.method, config.method_config)
+    base = resident(
+        config.base,
+        device=config.device,
+        dtype=config.dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    if hasattr(method, "resolve"):
+        method_config = method.resolve(method_config, base.tokenizer, task.labels)
+    shapes = base.shapes
+    method.trainable_parameters(method_config, shapes)  # refuses what does not fit the base
+    training = config.training
+    if late := [step for step in training.checkpoint_steps if step > training.steps]:
+        raise BadInput(f"checkpoint_steps: {late[0]} lies after the last step, {training.steps}")
+    if training.learning_rate is None:
+        training = training.model_copy(update={"learning_rate": method.LEARNING_RATE})
+    resolved = {
+        "method_config": json.loads(json.dumps(asdict(method_config))),
+        "training": training,
+        "device": base.device,
+        "dtype": base.dtype,
+    }
+    return Plan(
+        config=config.model_copy(update=resolved),
+        configuration=_in_words(config, method_config),
+        base=base,
+        task=task,
+        method=method,
+        method_config=method_config,
+        shapes=shapes,
+        depends_on={"base": base.sha256, "data": task.sha256, "versions": versions()},
+    )
+
+
+def _in_words(config: RunConfig, method_config: Any) -> str:
+    """Such as `lora rank=8`: the method's main hyperparameter, and whatever else the user set."""
+    shown = {field.name: getattr(method_config, field.name) for field in fields(method_config)[:1]}
+    shown |= config.method_config
+    if config.training.learning_rate is not None:
+        shown["learning_rate"] = config.training.learning_rate
+    words = (f"{key}={_short(value)}" for key, value in shown.items())
+    return " ".join([config.method, *words])
+
+
+def _short(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,112 @@
+"""The main job's promises, on the real model and the real headlines, shortened."""
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import peftlens
+from peftlens import report, study, table
+from peftlens.models.base import locate, resident
+from peftlens.run import RunConfig
+
+pytestmark = pytest.mark.slow
+
+IDENTITY_AT_START = ("full", "last_layers", "ln_tuning", "bottleneck")
+STUDY = """
+name = "real"
+[task]
+name = "bbc_topic"
+split = { max_validation = 50, max_test = 200 }
+[training]
+steps = 1
+checkpoint_steps = [0]
+[[runs]]
+method = "frozen"
+training = { steps = 0, checkpoint_steps = [] }
+[[runs]]
+method = "lora"
+training = { steps = 60 }
+[[runs]]
+method = "prompt_tuning"
+training = { steps = 2 }
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real")
+    file = folder / "real.toml"
+    file.write_text(STUDY + "".join(f'[[runs]]\nmethod = "{m}"\n' for m in IDENTITY_AT_START))
+    outcome = study.carry_out(file, folder / "out")
+    assert outcome.failed == ()
+    return outcome
+
+
+def read(finished, name):
+    return table.read(finished.folder / "tables" / f"{name}.parquet").frame
+
+
+def run_of(finished, method):
+    return next(run for run in finished.runs if run.config.method == method)
+
+
+def test_lora_is_clearly_above_zero_shot(finished):
+    rows = read(finished, "task_accuracy").set_index("configuration")
+    assert rows.loc["lora rank=8", "items_low"] > rows.loc["frozen", "items_high"]
+
+
+def test_nothing_is_forgotten_at_step_0_by_what_starts_as_the_identity(finished):
+    rows = read(finished, "forgetting")
+    start = rows[(rows["step"] == 0) & (rows["method"] != "prompt_tuning")]
+    assert set(start["method"]) == {*IDENTITY_AT_START, "lora", "frozen"}
+    assert (start["forgetting"] == 0).all()
+    assert (rows[(rows["method"] == "lora") & (rows["step"] == 60)]["forgetting"] != 0).all()
+
+
+def test_counts_are_those_of_the_real_model(finished):
+    counts = read(finished, "parameter_count").set_index("method")["trainable_parameters"]
+    assert counts["lora"] == 30 * 8 * ((576 + 576) + (576 + 192))
+    assert counts["prompt_tuning"] == 20 * 576
+    assert counts["ln_tuning"] == 61 * 576
+    assert counts["bottleneck"] == 30 * (2 * 576 * 32 + 32 + 576)
+    assert counts["full"] == 134_515_008
+
+
+def test_an_untrained_prompt_is_nearest_to_real_tokens(finished):
+    rows = read(finished, "soft_prompt_neighbors")
+    start = rows[(rows["step"] == 0) & (rows["neighbour"] == 1)]
+    assert len(start) == 20
+    assert start["cosine"].min() > 0.999
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt_tuning"])
+def test_plain_peft_gives_the_same_logits(finished, method):
+    run = run_of(finished, method)
+    ours = peftlens.load(run.path)
+    plain = AutoModelForCausalLM.from_pretrained(locate("smollm2-135m"), dtype=ours.dtype)
+    theirs = peft.PeftModel.from_pretrained(plain.to(ours.device), run.path / "adapter").eval()
+    tokenizer = resident("smollm2-135m", device="auto", dtype="auto").tokenizer
+    inputs = tokenizer("Headline: Rain stops play at Lord's\nTopic:", return_tensors="pt")
+    inputs = inputs.to(ours.device)
+    with torch.inference_mode():
+        assert torch.equal(theirs(**inputs).logits, ours(**inputs).logits)
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    config = RunConfig(
+        method="lora",
+        task="bbc_topic",
+        task_config={"split": {"max_validation": 20}},
+        training={"steps": 8, "log_every": 1},
+    )
+    first, again = (peftlens.train(config, tmp_path / name) for name in "ab")
+    for name in ("metrics.jsonl", "adapter/adapter_model.safetensors"):
+        assert (first.path / name).read_bytes() == (again.path / name).read_bytes()
+
+
+def test_the_page_shows_these_numbers(finished):
+    page = report.write(finished.folder).read_text()
+    accuracy = read(finished, "task_accuracy").set_index("configuration").loc["frozen", "accuracy"]
+    assert f"The untrained base model answers {accuracy:.0%}" in page
+    assert "smollm2-135m" in page
