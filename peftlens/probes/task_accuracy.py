@@ -39,30 +39,30 @@ CHARTS = (
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per configuration, in the study's order."""
+    """One row per configuration, in the study's order; no accuracy where nothing can be chosen."""
     items = tables["task_items"]
-    items = items.assign(
-        right=items["chosen"] == items["correct"],
-        right_per_byte=items["chosen_per_byte"] == items["correct"],
-    )
     rows = [_row(str(name), group) for name, group in items.groupby("configuration", sort=False)]
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
 
 
 def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
-    rng = np.random.default_rng(0)
-    by_item = group.groupby("item")["right"].mean()
-    by_seed = group.groupby("run")["right"].mean()
-    items, seeds = mean_interval(by_item, rng), mean_interval(by_seed, rng)
-    return {
+    row: dict[str, object] = {
         "configuration": configuration,
-        "accuracy": float(by_item.mean()),
+        "loss": float(group["loss"].mean()),
+        "n_items": group["item"].nunique(),
+        "n_seeds": group["run"].nunique(),
+    }
+    if group["chosen"].isna().any():
+        return row
+    right = group["chosen"] == group["correct"]
+    rng = np.random.default_rng(0)
+    items = mean_interval(right.groupby(group["item"]).mean(), rng)
+    seeds = mean_interval(right.groupby(group["run"]).mean(), rng)
+    return row | {
+        "accuracy": float(right.mean()),
         "items_low": items.low,
         "items_high": items.high,
         "seeds_low": seeds.low,
         "seeds_high": seeds.high,
-        "accuracy_per_byte": float(group["right_per_byte"].mean()),
-        "loss": float(group["loss"].mean()),
-        "n_items": len(by_item),
-        "n_seeds": len(by_seed),
+        "accuracy_per_byte": float((group["chosen_per_byte"] == group["correct"]).mean()),
     }

@@ -2,7 +2,8 @@
 
 Scored by the log-probability of the full answer, as lm-evaluation-harness does (Gao et al. 2024):
 summed (`acc`) and per byte of the answer (`acc_norm`). The table of items is what paired
-comparisons between methods need; `task_accuracy` sums it up.
+comparisons between methods need; `task_accuracy` sums it up. A language-modelling task has no
+answers to choose from: only its loss is measured.
 """
 
 import pandas as pd
@@ -34,7 +35,7 @@ def measure(run: Run) -> pd.DataFrame:
         encoder = Encoder.of(base, config.training.max_length)
         items, _ = encoder.items(task.splits["test"])
         choices = choose(model, encoder, items, "Scoring the test split")
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "item": range(len(items)),
             "correct": choices.correct,
@@ -43,3 +44,6 @@ def measure(run: Run) -> pd.DataFrame:
             "loss": choices.loss,
         }
     )
+    if task.kind == "language_modelling":
+        frame = frame.assign(correct=None, chosen=None, chosen_per_byte=None)
+    return frame

@@ -1,7 +1,8 @@
 """A data set of the Hugging Face hub: `hub:org/name`, or a local folder in the hub's layout.
 
-Keys: those of `file`, and the ones below. Needs the extra `[hub]`. One split of the data set is read
-and divided anew, so that the three parts are disjoint and fixed by a seed whatever the publisher did.
+Keys: those of `file`, and the ones below. Needs the extra `[hub]`. One split of the data set is
+read and divided anew, so that the three parts are disjoint and fixed by a seed, whatever the
+publisher did.
 """
 
 from dataclasses import dataclass

@@ -144,3 +144,12 @@ def test_parse_config_refuses_unknown_keys_and_wrong_types():
         registry.configure("methods", "lora", {"alpha": "high"})
     with pytest.raises(BadInput, match=r"boolq: split.test='a'"):
         registry.configure("tasks", "boolq", {"split": {"test": "a"}})
+
+
+def test_a_full_disk_is_an_os_error(bases, monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise safetensors.SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(adapters.safetensors.torch, "save_file", full)
+    with pytest.raises(OSError, match="can't be written: No space left on device"):
+        adapters.save(attached(bases), "lora", None, "base", tmp_path / "adapter")

@@ -4,20 +4,22 @@ from peftlens.probes import rank_accuracy
 
 
 def test_only_what_has_a_rank_sorted_by_it():
-    items = pd.DataFrame(
+    accuracy = pd.DataFrame(
         {
-            "run": ["r8", "r8", "r2", "r2", "none", "none"],
-            "configuration": ["lora 8"] * 2 + ["lora 2"] * 2 + ["full"] * 2,
-            "item": [0, 1] * 3, "correct": 1, "chosen": [1, 1, 1, 0, 1, 1],
+            "configuration": ["lora 8", "lora 2", "full"], "accuracy": [1.0, 0.5, 0.9],
+            "items_low": 0.1, "items_high": 1.0, "n_items": 2, "n_seeds": 2,
         }
     )  # fmt: skip
     counts = pd.DataFrame(
         {
-            "run": ["r8", "r2", "none"], "rank": pd.array([8, 2, None], "Int64"),
-            "trainable_parameters": [80, 20, 999], "adapter_bytes": [320, 80, 9999],
+            "run": ["a0", "a1", "b0", "b1", "c0"],
+            "configuration": ["lora 8", "lora 8", "lora 2", "lora 2", "full"],
+            "rank": pd.array([8, 8, 2, 2, None], "Int64"),
+            "trainable_parameters": [80, 80, 20, 20, 999],
+            "adapter_bytes": [320, 320, 80, 80, 9999],
         }
-    )  # fmt: skip
-    table = rank_accuracy.combine({"task_items": items, "parameter_count": counts})
+    )
+    table = rank_accuracy.combine({"task_accuracy": accuracy, "parameter_count": counts})
     assert table["rank"].tolist() == [2, 8]
     assert table["trainable_parameters"].tolist() == [20, 80]
     assert table["accuracy"].tolist() == [0.5, 1.0]

@@ -1,4 +1,5 @@
 import peftlens
+from peftlens import measuring
 from peftlens.probes import task_items
 from peftlens.run import RunConfig
 from peftlens.tasks import load_task
@@ -16,3 +17,19 @@ def test_every_test_example_once_with_its_right_answer(bases, words, tmp_path):
     assert frame["correct"].tolist() == [example.correct for example in examples]
     assert (frame["chosen"] == frame["correct"]).mean() > 0.8  # the task is learnt by heart
     assert (frame["loss"] > 0).all()
+
+
+def test_language_modelling_has_a_loss_and_nothing_to_choose(bases, words, tmp_path):
+    run = peftlens.train(
+        RunConfig(method="frozen", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+                  dtype="float32",
+                  task_config={"kind": "language_modelling", "template": "{text}"}),
+        tmp_path,
+    )  # fmt: skip
+    frame = task_items.measure(run)
+    assert frame["chosen"].isna().all()
+    assert (frame["loss"] > 0).all()
+    (row,) = measuring.collect([run], "task_accuracy").frame.to_dict("records")
+    assert row["n_items"] == 24
+    assert row["loss"] > 0
+    assert row["accuracy"] != row["accuracy"]  # missing: 100 % would be a wrong number

@@ -1,0 +1,56 @@
+"""What a study found, in a few sentences, each with its numbers."""
+
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from peftlens.figures import last_steps
+from peftlens.table import Table
+
+
+def sentences(tables: dict[str, Table]) -> Iterator[str]:
+    """Accuracy against the untrained base, then forgetting; silent on what was not measured."""
+    if "task_accuracy" in tables:
+        yield from _accuracy(tables["task_accuracy"].frame.dropna(subset="accuracy"))
+    if "forgetting" in tables:
+        yield from _forgotten(tables["forgetting"].frame)
+
+
+def _accuracy(frame: pd.DataFrame) -> Iterator[str]:
+    rows = frame.to_dict("records")
+    trained = [row for row in rows if row["configuration"] != "frozen"]
+    if trained:
+        best, *others = sorted(trained, key=lambda row: -row["accuracy"])
+        close = [row for row in others if row["items_high"] >= best["items_low"]]
+        yield (
+            f"{best['configuration']} answers {_share(best)} of {best['n_items']} test examples "
+            "right, the most of the trained configurations; "
+            f"the intervals of {len(close)} of the other {len(others)} overlap with it."
+        )
+    for row in rows:
+        if row["configuration"] == "frozen":
+            yield f"The untrained base model answers {_share(row)} of them right."
+
+
+def _share(row: dict[Hashable, Any]) -> str:
+    share = f"{row['accuracy']:.0%}"
+    if pd.isna(row["items_low"]):
+        return share
+    return f"{share} (95 % interval {row['items_low']:.0%} to {row['items_high']:.0%})"
+
+
+def _forgotten(frame: pd.DataFrame) -> Iterator[str]:
+    rows = last_steps(frame)
+    rows = rows[rows["method"] != "frozen"].dropna(subset="low")
+    worse = rows[rows["low"] > 0].sort_values("forgetting")
+    yield (
+        f"The loss on general text rose in {len(worse)} of {len(rows)} trained runs, "
+        "counting those whose 95 % interval lies above zero."
+    )
+    if len(worse):
+        most = worse.iloc[-1]
+        yield (
+            f"Most was forgotten by {most['configuration']}: {most['forgetting']:+.2f} nats per "
+            f"token ({most['low']:+.2f} to {most['high']:+.2f})."
+        )

@@ -1,0 +1,53 @@
+import pandas as pd
+
+from peftlens.report.answer import sentences
+from peftlens.table import Table
+
+
+def table(name, rows):
+    return Table(name, 1, (), (), pd.DataFrame(rows))
+
+
+def accuracy(configuration, value, low, high):
+    return {"configuration": configuration, "accuracy": value, "items_low": low,
+            "items_high": high, "n_items": 50}  # fmt: skip
+
+
+def forgetting(method, step, value, low, high):
+    return {"run": method, "configuration": method, "method": method, "step": step,
+            "forgetting": value, "low": low, "high": high}  # fmt: skip
+
+
+def test_accuracy_by_hand():
+    rows = [
+        accuracy("frozen", 0.5, 0.4, 0.6),
+        accuracy("a", 0.9, 0.8, 1.0),
+        accuracy("b", 0.8, 0.7, 0.85),
+        accuracy("c", 0.6, 0.5, 0.7),
+    ]
+    first, second = sentences({"task_accuracy": table("task_accuracy", rows)})
+    assert first == (
+        "a answers 90% (95 % interval 80% to 100%) of 50 test examples right, the most of the "
+        "trained configurations; the intervals of 1 of the other 2 overlap with it."
+    )
+    assert (
+        second == "The untrained base model answers 50% (95 % interval 40% to 60%) of them right."
+    )
+
+
+def test_forgetting_counts_the_last_step_of_trained_runs():
+    rows = [
+        forgetting("frozen", 0, 0.0, 0.0, 0.0),
+        forgetting("a", 0, 9.0, 8.0, 10.0),
+        forgetting("a", 5, 0.5, 0.25, 0.75),
+        forgetting("b", 5, 0.1, -0.1, 0.3),
+    ]
+    first, second = sentences({"forgetting": table("forgetting", rows)})
+    assert first.startswith("The loss on general text rose in 1 of 2 trained runs")
+    assert second == "Most was forgotten by a: +0.50 nats per token (+0.25 to +0.75)."
+
+
+def test_nothing_is_said_of_what_was_not_measured():
+    missing = [accuracy("a", None, None, None)]
+    assert list(sentences({"task_accuracy": table("task_accuracy", missing)})) == []
+    assert list(sentences({})) == []
