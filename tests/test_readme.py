@@ -1,0 +1,69 @@
+"""The README's figures are those of the committed tables, and its study file is one."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from peftlens import study
+from peftlens.figures import last_steps
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def table(name):
+    return pd.read_csv(ROOT / "reports" / "quickstart" / f"{name}.csv")
+
+
+def rows_of_the_table():
+    for line in README.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and cells[1].replace(",", "").isdecimal():
+            yield cells
+
+
+def written(value, low, high):
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def test_every_row_is_recomputed():
+    accuracy = table("task_accuracy").set_index("configuration")
+    counts = table("parameter_count").set_index("configuration")
+    forgetting = last_steps(table("forgetting")).set_index("configuration")
+    rows = list(rows_of_the_table())
+    assert [row[0] for row in rows] == accuracy.index.tolist()
+    for name, parameters, right, forgotten in rows:
+        assert parameters == f"{counts.loc[name, 'trainable_parameters']:,}"
+        a, f = accuracy.loc[name], forgetting.loc[name]
+        assert right == written(a["accuracy"], a["items_low"], a["items_high"])
+        assert forgotten == written(f["forgetting"], f["low"], f["high"])
+
+
+def test_what_is_said_below_the_table():
+    accuracy = table("task_accuracy").set_index("configuration")
+    trained = accuracy.drop("frozen")
+    assert (trained["items_low"] > accuracy.loc["frozen", "items_high"]).all()
+    assert trained["items_low"].max() < trained["items_high"].min()
+    forgetting = table("forgetting")
+    start = forgetting[(forgetting["method"] == "prompt_tuning") & (forgetting["step"] == 0)]
+    assert f"({start['forgetting'].item():.2f})" in README
+    neighbours = table("soft_prompt_neighbors").query("status == 'measured' and neighbour == 1")
+    nearest = neighbours.pivot(index="position", columns="step", values="token_id")
+    assert len(nearest) == 20
+    assert (nearest[0] == nearest[120]).all()
+
+
+def test_the_study_file_parses():
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    tomllib.loads(text)
+    parsed = study.parse(text, "README.md")
+    runs = [config for entry in parsed.runs for config in study.expand(parsed, entry)]
+    assert len(runs) == 3 * (1 + 6)
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(((?!https?:)[^)]+)\)", README))
+def test_links_lead_somewhere(path):
+    assert (ROOT / path).exists()
