@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from peftlens import __version__
-from peftlens.errors import BadInput
+from peftlens.errors import BadInput, explain
 
 app = typer.Typer(
     help="Train every family of parameter-efficient fine-tuning, and look inside what was trained.",
@@ -113,7 +113,7 @@ def _study(file: Path, out: Path, as_json: bool, trust: bool) -> None:
         _print_summary(out)
         print(f"\nReport: {page}")
         for line in outcome.failed:
-            print(f"Failed: {line}", file=sys.stderr)
+            print(line, file=sys.stderr)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -193,9 +193,7 @@ def train(  # noqa: PLR0913  # a flag each
             }
         )
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise BadInput(f"{where}={problem['input']!r}: {problem['msg']}") from error
+        raise BadInput(explain(error)) from error
     from peftlens.tasks import load_task
 
     load_task(config.task, config.task_config)  # its mistakes need no torch to be found
@@ -242,7 +240,7 @@ def probe(
     from peftlens.run import Run, runs_in
 
     registry.check("probes", name)
-    labels: dict[str, str] = {}
+    labels = None  # a study has its own names for configurations
     if (target / "run.json").exists():
         runs = [Run(target)]
     elif (target / "study.json").exists():

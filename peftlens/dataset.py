@@ -1,7 +1,7 @@
 """What a task is made of: examples, checked, without duplicates, in fixed disjoint splits."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -98,23 +98,27 @@ def build(
     """
     split = split or Split()
     dropped: Counter[str] = Counter()
-    unique: dict[tuple[str, ...], Example] = {}
+    same: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         if isinstance(example, str):
             dropped[example] += 1
         else:
-            # a classification's answers are the same throughout, so the prompt decides
-            key = (example.prompt,) if kind == "classification" else _texts(example)
-            dropped["duplicate"] += key in unique
-            unique.setdefault(key, example)
+            same[example.prompt or example.answers[0]].append(example)
+    unique = []
+    for group in same.values():
+        if len({example.answers[example.correct] for example in group}) > 1:
+            dropped["same text, different answers"] += len(group)
+        else:
+            dropped["duplicate"] += len(group) - 1
+            unique.append(min(group, key=_texts))
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
     if len(unique) < 3:
         raise BadInput(
             f"task {name!r} has {len(unique)} usable examples and needs at least 3, one for each "
             f"split; left out: {counts or 'none'}"
         )
-    labels = _labels(name, list(unique.values())) if kind == "classification" else ()
-    splits = _divide(list(unique.values()), split)
+    labels = _labels(name, unique) if kind == "classification" else ()
+    splits = _divide(unique, split)
     digest = sha256_text(canonical_json([kind, {k: [*map(asdict, v)] for k, v in splits.items()}]))
     return Task(name, kind, labels, splits, counts, digest)
 
@@ -137,6 +141,9 @@ def _divide(examples: list[Example], split: Split) -> dict[str, tuple[Example, .
             f"split shares validation={split.validation:g} and test={split.test:g} must lie "
             "between 0 and 1 and leave something to train on"
         )
+    for name in SPLITS:
+        if (most := getattr(split, f"max_{name}")) is not None and most < 1:
+            raise BadInput(f"split: max_{name}={most} must be at least 1")
     ordered = sorted(examples, key=_texts)
     random.Random(split.seed).shuffle(ordered)
     n_test = max(1, int(len(ordered) * split.test))
@@ -146,6 +153,6 @@ def _divide(examples: list[Example], split: Split) -> dict[str, tuple[Example, .
         "validation": ordered[n_test : n_test + n_validation][: split.max_validation],
         "train": ordered[n_test + n_validation :][: split.max_train],
     }
-    if empty := [name for name in SPLITS if not parts[name]]:
-        raise BadInput(f"split leaves {' and '.join(empty)} empty; raise its share or maximum")
+    if not parts["train"]:
+        raise BadInput(f"the split of {len(ordered)} examples leaves none to train on")
     return {name: tuple(parts[name]) for name in SPLITS}

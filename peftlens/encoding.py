@@ -41,9 +41,12 @@ class Item:
     """An example as token ids: one row for each candidate answer.
 
     Attributes:
+        index: place of the example among those that were given.
+        correct: which row is the right answer's.
         answer_bytes: length of each answer as UTF-8, without the space before it.
     """
 
+    index: int
     rows: tuple[Row, ...]
     correct: int
     answer_bytes: tuple[int, ...]
@@ -107,8 +110,12 @@ class Encoder:
                 same tokens.
         """
         counts: Counter[str] = Counter()
-        items = [item for example in examples if (item := self._item(example, counts))]
-        return items, dict(sorted(counts.items()))
+        items = []
+        for index, example in enumerate(examples):
+            if rows := self._rows(example, counts):
+                lengths = tuple(len(answer.strip().encode()) for answer in example.answers)
+                items.append(Item(index, rows, example.correct, lengths))
+        return items, dict(sorted((+counts).items()))  # + drops zeros
 
     def _ids(self, text: str, special: bool = False) -> list[int]:
         # special tokens written in a user's text stay text
@@ -116,13 +123,14 @@ class Encoder:
             "input_ids"
         ]
 
-    def _item(self, example: Example, counts: Counter[str]) -> Item | None:
+    def _rows(self, example: Example, counts: Counter[str]) -> tuple[Row, ...]:
+        """A row for each answer; none if the example has to be left out, which is counted."""
         answers = [self._ids(answer) for answer in example.answers]
         if not example.prompt:
-            return self._text(example, answers[0], counts)
+            return self._text(answers[0], counts)
         if not self._ids(example.prompt):
             counts["prompt has no tokens"] += 1
-            return None
+            return ()
         answers = self._terminated(example, answers)
         prompt = self._ids(example.prompt, special=True)
         room = self.max_length - max(map(len, answers))
@@ -131,13 +139,18 @@ class Encoder:
                 f"answer {max(example.answers, key=len)[:40]!r} leaves no room for a prompt in "
                 f"max_length={self.max_length} tokens; raise it"
             )
-        counts["prompt cut to max_length"] += len(prompt) > room
-        counts += Counter()  # drops zeros
-        kept = tuple(prompt[-room:])
-        rows = tuple(Row(kept, tuple(answer)) for answer in answers)
-        return Item(rows, example.correct, tuple(map(_length, example.answers)))
+        if len(prompt) > room:
+            counts["prompt cut to max_length"] += 1
+            prompt = self._cut(prompt, room)
+        return tuple(Row(tuple(prompt), tuple(answer)) for answer in answers)
 
-    def _text(self, example: Example, ids: list[int], counts: Counter[str]) -> Item | None:
+    def _cut(self, prompt: list[int], room: int) -> list[int]:
+        """The prompt's end, behind the special tokens that it starts with."""
+        special = self._ids("", special=True)
+        start = special if special and prompt[: len(special)] == special else []
+        return [*start, *prompt[len(prompt) - room + len(start) :]]
+
+    def _text(self, ids: list[int], counts: Counter[str]) -> tuple[Row, ...]:
         """Language modelling: every token but the first is predicted; all, where there is a BOS."""
         start = self._ids("", special=True)
         if self.seq2seq and not start:  # an encoder must read something
@@ -145,10 +158,9 @@ class Encoder:
         row = Row(tuple(start), tuple(ids[: self.max_length - len(start)]))
         if row.scored < 1:
             counts["text of fewer than two tokens"] += 1
-            return None
-        if len(row.answer) < len(ids):
-            counts["text cut to max_length"] += 1
-        return Item((row,), 0, (_length(example.answers[0]),))
+            return ()
+        counts["text cut to max_length"] += len(row.answer) < len(ids)
+        return (row,)
 
     def _terminated(self, example: Example, answers: list[list[int]]) -> list[list[int]]:
         """Answers that compare fairly: none may be the beginning of another.
@@ -206,10 +218,6 @@ class Encoder:
             scored.to(self.device),
             torch.tensor(targets, device=self.device),
         )
-
-
-def _length(answer: str) -> int:
-    return len(answer.strip().encode())
 
 
 def length(row: Row) -> int:

@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 
 from peftlens.table import Chart, Column, Table
 
-# Okabe & Ito's colours, told apart by colour-blind readers too; shapes repeat the difference.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOUR = "#0072B2"  # of Okabe & Ito's colours, which colour-blind readers can tell apart
 ROW_HEIGHT = 40  # px for each configuration of a chart of points
 
 
@@ -63,8 +62,8 @@ def _marks(mode: str, frame: pd.DataFrame, chart: Chart) -> dict:
     named = chart.text is not None
     return {
         "mode": mode,
-        "marker": {"color": COLOURS[0], "size": 9},
-        "line": {"color": COLOURS[0], "width": 2, "dash": "dot"},
+        "marker": {"color": COLOUR, "size": 9},
+        "line": {"color": COLOUR, "width": 2, "dash": "dot"},
         "text": [f"{chart.text} {value}" for value in frame[chart.text]] if named else None,
         "textposition": "bottom right",
         "cliponaxis": False,
@@ -79,7 +78,7 @@ def _error(frame: pd.DataFrame, chart: Chart) -> dict | None:
     return {
         "array": frame[chart.high].astype(float) - value,
         "arrayminus": value - frame[chart.low].astype(float),
-        "color": COLOURS[0],
+        "color": COLOUR,
         "thickness": 1.5,
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from peftlens import registry
-from peftlens.run import Run
+from peftlens.run import Run, configurations
 from peftlens.table import IDENTITY, STATUS, Table, not_applicable, read, write
 
 
@@ -44,14 +44,15 @@ def collect(runs: Sequence[Run], name: str, labels: dict[str, str] | None = None
     Args:
         runs: finished runs, in the order that the rows should have.
         name: a probe that measures runs, or one that compares them.
-        labels: name of each run's configuration by run id; the run's own where it is missing.
+        labels: name of each run's configuration by run id; made up from the runs by default.
 
     Raises:
         BadInput: no such probe, or a run's files are damaged.
     """
     probe = registry.load("probes", name)
+    labels = configurations(run.record for run in runs) | (labels or {})
     if not hasattr(probe, "combine"):
-        return _joined(runs, name, labels or {})
+        return _joined(runs, name, labels)
     tables = {source: _measured(collect(runs, source, labels)) for source in probe.FROM}
     frame = probe.combine(tables)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
@@ -63,7 +64,7 @@ def _joined(runs: Sequence[Run], name: str, labels: dict[str, str]) -> Table:
     for run, table in zip(runs, tables, strict=True):
         identity = {
             "run": run.id,
-            "configuration": labels.get(run.id, run.record.configuration),
+            "configuration": labels[run.id],
             "method": run.config.method,
             "seed": run.config.seed,
         }

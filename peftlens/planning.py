@@ -36,7 +36,7 @@ class Plan:
     depends_on: dict[str, Any]
 
     @property
-    def run_id(self) -> str:
+    def id(self) -> str:
         """Name of the run's folder."""
         return run_id(self.config, self.depends_on)
 
@@ -59,8 +59,10 @@ def plan(config: RunConfig, trust_remote_code: bool = False) -> Plan:
     if hasattr(method, "resolve"):
         method_config = method.resolve(method_config, base.tokenizer, task.labels)
     shapes = base.shapes
-    method.trainable_parameters(method_config, shapes)  # refuses what does not fit the base
     training = config.training
+    # the formula refuses what does not fit the base
+    if not method.trainable_parameters(method_config, shapes):
+        training = training.model_copy(update={"steps": 0, "checkpoint_steps": ()})
     if late := [step for step in training.checkpoint_steps if step > training.steps]:
         raise BadInput(f"checkpoint_steps: {late[0]} lies after the last step, {training.steps}")
     if training.learning_rate is None:

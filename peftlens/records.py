@@ -31,6 +31,19 @@ class Columns:
     options: tuple[str, ...] = ()
 
 
+def fill(template: str, texts: Mapping[str, str | None]) -> str:
+    """The template with the texts in place of the names in its braces.
+
+    Raises:
+        BadInput: it shows another name, or its braces do not match.
+    """
+    try:
+        return template.format_map(texts)
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
+        names = ", ".join(f"{{{name}}}" for name in texts)
+        raise BadInput(f"template {template!r} can't be filled; it may show {names}") from error
+
+
 def examples(rows: list[Row], columns: Columns, source: str) -> Iterator[Example | str]:
     """One example a row, or the reason why that row can't be used.
 
@@ -39,7 +52,7 @@ def examples(rows: list[Row], columns: Columns, source: str) -> Iterator[Example
     """
     if not rows:
         raise BadInput(f"{source} has no rows")
-    shown = [name for _, name, _, _ in Formatter().parse(columns.template) if name is not None]
+    shown = _names(columns.template)
     if not shown:
         raise BadInput(f"template {columns.template!r} shows no column; write one in braces")
     needed = [*shown, *columns.options]
@@ -61,34 +74,38 @@ def _example(
     texts = {name: _text(row[name]) for name in shown}
     if reason := next(filter(None, map(unusable, texts.values())), None):
         return reason
-    prompt = columns.template.format_map(texts)
+    prompt = fill(columns.template, texts)
     if columns.kind == "language_modelling":
         return Example("", (prompt,))
-    if unusable(label := _text(row[columns.label])):
+    label = _text(row[columns.label])
+    if label is None or unusable(label):
         return "no label"
     if columns.kind == "classification":
-        return Example(prompt, _written(classes, columns), classes[str(label)])
-    return _choice(prompt, _options(row, columns), str(label))
+        return Example(prompt, _written(classes, columns), classes[label])
+    return _choice(prompt, _options(row, columns), row[columns.label])
+
+
+def _names(template: str) -> list[str]:
+    try:
+        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise BadInput(f"template {template!r}: {error}; write {{{{ for a brace itself") from error
 
 
 def _text(value: Any) -> str | None:
-    """A cell as text; pandas' missing values are None."""
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
-    return None if missing else str(value)
+    """A cell as text; None where it is missing."""
+    return None if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
 def _classes(rows: Iterable[Row], columns: Columns, source: str) -> dict[str, int]:
-    found = sorted({str(row[columns.label]) for row in rows if not _blank(row[columns.label])})
+    texts = {_text(row[columns.label]) for row in rows}
+    found = sorted(text for text in texts if text is not None and not unusable(text))
     if columns.labels and (unknown := [name for name in found if name not in columns.labels]):
         raise BadInput(
             f"label {unknown[0]!r} of {source} is not in labels; "
             f"known: {', '.join(map(repr, columns.labels))}"
         )
     return {name: index for index, name in enumerate(found)}
-
-
-def _blank(value: Any) -> bool:
-    return unusable(_text(value)) is not None
 
 
 def _written(classes: dict[str, int], columns: Columns) -> tuple[str, ...]:
@@ -102,12 +119,17 @@ def _options(row: Row, columns: Columns) -> list[str | None]:
     return [_text(cell) for cell in cells]
 
 
-def _choice(prompt: str, options: list[str | None], label: str) -> Example | str:
+def _choice(prompt: str, options: list[str | None], label: Any) -> Example | str:
+    """A number is an index; a text is an option or, as in CSV, an index in digits."""
     if len(options) < 2 or any(unusable(option) for option in options):
         return "fewer than two options"
-    answers = tuple(f" {option}" for option in options)
-    if label in options:
-        return Example(prompt, answers, options.index(label))
-    if label.isdecimal() and int(label) < len(options):
-        return Example(prompt, answers, int(label))
-    return "label is no option"
+    if len(set(options)) < len(options):
+        return "equal options"
+    places = set()
+    if not isinstance(label, int) and str(label) in options:
+        places.add(options.index(str(label)))
+    if str(label).isdecimal() and int(label) < len(options):
+        places.add(int(label))
+    if len(places) != 1:
+        return "label is ambiguous" if places else "label is no option"
+    return Example(prompt, tuple(f" {option}" for option in options), places.pop())

@@ -5,9 +5,11 @@ seconds, and a table of names should not.
 """
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
@@ -15,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from peftlens.errors import BadInput
+from peftlens.errors import BadInput, explain
 
 Kind = Literal["methods", "tasks", "probes"]
 
@@ -80,9 +82,7 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
     try:
         return TypeAdapter(config_class).validate_python(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "config"
-        raise BadInput(f"{name}: {where}={problem['input']!r}: {problem['msg']}") from error
+        raise BadInput(f"{name}: {explain(error)}") from error
 
 
 def describe(kind: Kind, name: str) -> Description:
@@ -101,12 +101,7 @@ def describe(kind: Kind, name: str) -> Description:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         if (value := _literal(node.value)) is not None
     }
-    config = next(
-        (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config"),
-        None,
-    )
-    fields = () if config is None else tuple(_fields(config))
-    return Description(name, doc.partition("\n")[0], doc, constants, fields)
+    return Description(name, doc.partition("\n")[0], doc, constants, tuple(_fields(tree, "Config")))
 
 
 def _literal(node: ast.expr) -> Any:
@@ -119,7 +114,18 @@ def _literal(node: ast.expr) -> Any:
         return None
 
 
-def _fields(config: ast.ClassDef):
+def _fields(tree: ast.Module, class_name: str) -> Iterator[tuple[str, str, str]]:
+    """Fields of a dataclass as the source writes them, those of imported parents first."""
+    config = next(
+        (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name), None
+    )
+    if config is None:
+        return
+    for parent in (base.id for base in config.bases if isinstance(base, ast.Name)):
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and parent in {a.name for a in node.names}:
+                file = Path(str(find_spec(str(node.module)).origin))  # pyright: ignore[reportOptionalMemberAccess]
+                yield from _fields(ast.parse(file.read_text()), parent)
     for node in config.body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             yield ast.unparse(node.target), ast.unparse(node.annotation), ast.unparse(node.value)

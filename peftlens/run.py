@@ -12,6 +12,8 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,22 +21,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from peftlens.errors import BadInput
+from peftlens.errors import BadInput, explain
 from peftlens.files import TEMPORARY_PREFIX, canonical_json, sha256_text
 
 SCHEMA = 1
 # Versions that can change a result; another one makes another run.
-MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers")
+MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers", "accelerate", "numpy")
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A configuration: unchangeable, and an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(Strict):
     """How a run is trained.
 
     Attributes:
@@ -57,14 +61,14 @@ class TrainingConfig(_Strict):
     learning_rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     max_length: Annotated[int, Field(ge=8)] = 256
     checkpoint_steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
     log_every: Annotated[int, Field(ge=1)] = 10
 
 
-class RunConfig(_Strict):
+class RunConfig(Strict):
     """Everything a user says about one run.
 
     Attributes:
@@ -129,7 +133,7 @@ def versions() -> dict[str, str]:
 
 def environment() -> dict[str, Any]:
     """The machine that a run was made on; no names of users or folders."""
-    others = ("accelerate", "numpy", "safetensors", "scipy", "pandas", "plotly")
+    others = ("safetensors", "scipy", "pandas", "plotly")
     return {
         "python": platform.python_version(),
         "system": platform.system(),
@@ -162,7 +166,7 @@ class Run:
         try:
             record = Record.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            raise BadInput(f"{file} is damaged ({_first(error)}); delete {self.path}") from error
+            raise BadInput(f"{file} is damaged ({explain(error)}); delete {self.path}") from error
         if record.schema_version > SCHEMA:
             raise BadInput(f"{file} was written by a later version; upgrade peftlens to read it")
         return record
@@ -180,8 +184,8 @@ class Run:
     @property
     def steps(self) -> tuple[int, ...]:
         """The steps at which what was trained is on disk; the last one is the adapter's."""
-        saved = sorted(int(folder.name) for folder in self.path.glob("checkpoints/*"))
-        return (*saved, self.record.results["steps"])
+        saved = {int(folder.name) for folder in self.path.glob("checkpoints/*")}
+        return tuple(sorted(saved | {self.record.results["steps"]}))
 
     def adapter(self, step: int | None = None) -> Path:
         """Folder of what was trained: after the last step, or at a checkpoint."""
@@ -208,6 +212,43 @@ def _lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+def configurations(runs: Iterable[Any]) -> dict[str, str]:
+    """Name of each run's configuration by run id: equal only where all but the seed is equal.
+
+    Where two read the same in words, what they differ in is added.
+
+    Args:
+        runs: records, or plans of runs to come.
+    """
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for run in runs:
+        groups[run.configuration].append(run)
+    return {
+        run.id: " ".join([words, *_differing(run, members)])
+        for words, members in groups.items()
+        for run in members
+    }
+
+
+def _differing(run: Any, members: list[Any]) -> list[str]:
+    """Such as `steps=100`: the run's values where members of its group have others."""
+    for describe in (_flat, lambda one: {key: _hash(v) for key, v in one.depends_on.items()}):
+        own, all_of_them = describe(run), [describe(member) for member in members]
+        keys = [key for key in own if any(other.get(key) != own[key] for other in all_of_them)]
+        if keys:
+            return [f"{key}={own[key]}" for key in keys]
+    return []
+
+
+def _flat(run: Any) -> dict[str, str]:
+    """The configuration without the seed, nested keys by their last part."""
+    config = run.config.model_dump(mode="json", exclude={"seed"})
+    nested = {key: value for key, value in config.items() if isinstance(value, dict)}
+    flat = {key: value for key, value in config.items() if key not in nested}
+    for values in nested.values():
+        flat |= values
+    return {key: str(value) for key, value in flat.items()}
+
+
+def _hash(value: Any) -> str:
+    return sha256_text(canonical_json(value))[:8]

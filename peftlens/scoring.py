@@ -76,7 +76,7 @@ def log_probabilities(
             own = logs[end - first.scored : end]
             for member in groups[index]:
                 targets = torch.tensor(rows[member].answer[-first.scored :], device=own.device)
-                sums[member] = own.gather(1, targets[:, None]).double().sum().item()
+                sums[member] = own.gather(1, targets[:, None]).cpu().double().sum().item()
     return sums
 
 

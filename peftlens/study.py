@@ -12,8 +12,7 @@ import json
 import re
 import tomllib
 import traceback
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,17 +20,22 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from peftlens import measuring, registry, table, training
-from peftlens.errors import BadInput
-from peftlens.files import canonical_json, write_atomic
-from peftlens.models.base import discard_resident
+from peftlens.errors import BadInput, explain
+from peftlens.files import write_atomic
+from peftlens.models.base import discard_resident, resident
 from peftlens.models.lending import state_of
 from peftlens.planning import Plan, plan
 from peftlens.progress import say
-from peftlens.run import Device, Dtype, Run, RunConfig, TrainingConfig
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from peftlens.run import (
+    Device,
+    Dtype,
+    Run,
+    RunConfig,
+    Strict,
+    TrainingConfig,
+    configurations,
+)
+from peftlens.tasks import load_task
 
 
 class TaskEntry(BaseModel):
@@ -42,7 +46,7 @@ class TaskEntry(BaseModel):
     name: str
 
 
-class RunsEntry(_Strict):
+class RunsEntry(Strict):
     """One [[runs]] table: a method, and every combination of its grid.
 
     Attributes:
@@ -53,12 +57,12 @@ class RunsEntry(_Strict):
     """
 
     method: str
-    config: dict[str, Any] = {}
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
-    training: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
-class StudyConfig(_Strict):
+class StudyConfig(Strict):
     """What a study file holds.
 
     Attributes:
@@ -171,9 +175,7 @@ def _run_config(
             seed=seed,
         )
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise BadInput(f"{method}: {where}={problem['input']!r}: {problem['msg']}") from error
+        raise BadInput(f"{method}: {explain(error)}") from error
 
 
 def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = False) -> Outcome:
@@ -189,15 +191,19 @@ def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = Fa
     """
     text, out = _read(Path(file)), Path(out)
     study = parse(text, str(file))
+    _check_shared(study, str(file), trust_remote_code)
     plans = _plans(study, text, str(file), trust_remote_code)
-    labels = _labels(plans)
+    labels = configurations(plans)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "study.toml", text.encode())
     index = {"name": study.name, "runs": list(labels), "configurations": labels}
     write_atomic(out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
-    failed = list(_train_all(plans, out))
+    probes = tuple(registry.names("probes")) if study.probes is None else study.probes
+    _drop_stale(out / "failed", (*labels, *probes))
+    _drop_stale(out / "tables", probes)
+    failed = list(_train_all(plans, labels, out))
     runs = [Run(out / "runs" / run) for run in labels if (out / "runs" / run).exists()]
-    failed += _measure_all(study, runs, labels, out)
+    failed += _measure_all(probes, runs, labels, out)
     return Outcome(out, tuple(runs), tuple(failed))
 
 
@@ -210,57 +216,48 @@ def _read(file: Path) -> str:
         raise BadInput(f"{str(file)!r} is no text file; give the path of a TOML file") from error
 
 
+def _check_shared(study: StudyConfig, source: str, trust: bool) -> None:
+    """Open what all runs share, so that no [[runs]] entry is blamed for it."""
+    try:
+        load_task(study.task.name, study.task.model_extra or {})
+        resident(study.base, device=study.device, dtype=study.dtype, trust_remote_code=trust)
+    except BadInput as error:
+        raise BadInput(f"{source}: {error}") from error
+
+
 def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[Plan]:
     plans: dict[str, Plan] = {}
     for index, entry in enumerate(study.runs):
         try:
             for config in expand(study, entry):
                 planned = plan(config, trust)
-                plans.setdefault(planned.run_id, planned)
+                plans.setdefault(planned.id, planned)
         except BadInput as error:
             line = _entry_line(text, index)
             raise BadInput(f"{source}, [[runs]] at line {line}: {error}") from error
     return list(plans.values())
 
 
-def _labels(plans: list[Plan]) -> dict[str, str]:
-    """A name for each run's configuration by run id, equal only where all but the seed is equal."""
-    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for planned in plans:
-        rest = canonical_json(planned.config.model_dump(mode="json", exclude={"seed"}))
-        groups[planned.configuration][rest].append(planned.run_id)
-    names = {
-        run: name if len(variants) == 1 else f"{name} ({number})"
-        for name, variants in groups.items()
-        for number, runs in enumerate(variants.values(), 1)
-        for run in runs
-    }
-    return {planned.run_id: names[planned.run_id] for planned in plans}
-
-
-def _train_all(plans: list[Plan], out: Path) -> Iterator[str]:
+def _train_all(plans: list[Plan], labels: dict[str, str], out: Path) -> Iterator[str]:
     before = state_of(plans[0].base.model)
-    left = [planned for planned in plans if not (out / "runs" / planned.run_id).exists()]
+    left = [planned for planned in plans if not (out / "runs" / planned.id).exists()]
     if len(left) < len(plans):
         say(f"{len(plans) - len(left)} of {len(plans)} runs are already there")
     for number, planned in enumerate(left, 1):
-        title = f"[{number}/{len(left)}] {planned.configuration} seed={planned.config.seed}"
-        failure = out / "failed" / f"{planned.run_id}.json"
-        try:
-            run = training.carry_out(planned, out / "runs")
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001  # one run's failure must not cost the others
-            _record(failure, planned.config.model_dump(mode="json"), error)
-            say(f"{title}: failed: {error}")
-            yield f"{planned.configuration} seed={planned.config.seed}: {error}"
-        else:
-            failure.unlink(missing_ok=True)
-            say(f"{title}: {_in_words(run)}")
+        what = f"{labels[planned.id]} seed={planned.config.seed}"
+        failure = _attempt(
+            what,
+            out / "failed" / f"{planned.id}.json",
+            lambda p=planned: training.carry_out(p, out / "runs"),
+        )
+        done = Run(out / "runs" / planned.id)
+        say(f"[{number}/{len(left)}] {failure or f'{what}: {_in_words(done)}'}")
+        if failure:
+            yield failure
         if state_of(planned.base.model) != before:
             discard_resident()
             raise RuntimeError(
-                f"{title} left the base model changed; this is a defect of {planned.config.method}"
+                f"{what} left the base model changed; this is a defect of {planned.config.method}"
             )
 
 
@@ -273,33 +270,45 @@ def _in_words(run: Run) -> str:
     return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
 
 
-def _record(file: Path, config: dict[str, Any], error: Exception) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    record = {
-        "config": config,
-        "error": f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-    write_atomic(file, (json.dumps(record, indent=2) + "\n").encode())
+def _attempt(what: str, record: Path, action: Callable[[], object]) -> str | None:
+    """Do it; if it raises, keep the error and its traceback on disk and say so in one line."""
+    try:
+        action()
+    except OSError:
+        raise  # the disk: nothing that follows would fare better
+    except Exception as error:  # noqa: BLE001  # one failure must not cost the other runs
+        told = f"{what}: failed: {' '.join(str(error).split()) or type(error).__name__}"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        lines = "".join(traceback.format_exception(error))
+        about = {"what": what, "error": f"{type(error).__name__}: {error}", "traceback": lines}
+        write_atomic(record, (json.dumps(about, indent=2) + "\n").encode())
+        return told
+    record.unlink(missing_ok=True)
+    return None
+
+
+def _drop_stale(folder: Path, names: Collection[str]) -> None:
+    """Delete what an earlier version of the study file left, so that no report shows it."""
+    for file in folder.glob("*"):
+        if file.stem not in names:
+            file.unlink()
 
 
 def _measure_all(
-    study: StudyConfig, runs: list[Run], labels: dict[str, str], out: Path
+    probes: Sequence[str], runs: list[Run], labels: dict[str, str], out: Path
 ) -> Iterator[str]:
     if not runs:
         return
     (out / "tables").mkdir(exist_ok=True)
-    for name in study.probes or registry.names("probes"):
+    for name in probes:
         say(f"Probe {name}")
-        failure = out / "failed" / f"{name}.json"
-        try:
-            measured = measuring.collect(runs, name, labels)
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001  # one probe's failure must not cost the others
-            _record(failure, {"probe": name}, error)
-            say(f"Probe {name}: failed: {error}")
-            yield f"probe {name}: {error}"
-        else:
-            failure.unlink(missing_ok=True)
-            table.write(measured, out / "tables" / f"{name}.parquet")
+        file = out / "tables" / f"{name}.parquet"
+        failure = _attempt(
+            f"probe {name}",
+            out / "failed" / f"{name}.json",
+            lambda n=name, f=file: table.write(measuring.collect(runs, n, labels), f),
+        )
+        if failure:
+            file.unlink(missing_ok=True)  # it may hold fewer runs than there are now
+            say(failure)
+            yield failure

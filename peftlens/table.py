@@ -5,7 +5,7 @@ A table file is Parquet and carries its description, so that a reader needs no p
 
 import io
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -84,10 +84,6 @@ class Table:
     columns: tuple[Column, ...]
     charts: tuple[Chart, ...]
     frame: pd.DataFrame
-
-    def with_frame(self, frame: pd.DataFrame) -> "Table":
-        """The same description over other rows."""
-        return replace(self, frame=frame)
 
 
 def not_applicable(columns: tuple[Column, ...], reason: str) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import nn
 from transformers import get_scheduler
@@ -49,7 +50,7 @@ def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False
 
 def carry_out(planned: Plan, out: Path) -> Run:
     """Train a planned run unless its folder exists."""
-    target = out / planned.run_id
+    target = out / planned.id
     if not target.exists():
         with lent(planned.base.model), new_folder(target) as folder:
             _train(planned, _Folder(folder, planned))
@@ -70,17 +71,19 @@ def _train(planned: Plan, folder: "_Folder") -> None:
     model = adapters.attach(planned.base.model, planned.config.method, planned.method_config)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     encoder = Encoder.of(planned.base, training.max_length)
-    items, cut = encoder.items(planned.task.splits["train"])
-    validation, _ = encoder.items(planned.task.splits["validation"])
+    encoded = {name: encoder.items(part) for name, part in planned.task.splits.items()}
+    changed = {name: counts for name, (_, counts) in encoded.items()}
+    items, validation = encoded["train"][0], encoded["validation"][0]
     if not items or not validation:
-        raise BadInput(f"task {planned.config.task!r}: no text is left to train on; {cut}")
-    steps = training.steps if trained else 0
+        raise BadInput(f"task {planned.config.task!r}: no text is left to train on; {changed}")
+    steps = training.steps
     results: dict[str, Any] = {
         "steps": steps,
         "trainable_parameters": trained,
         "base_parameters": sum(math.prod(shape) for shape in planned.shapes.values()),
         "examples": {name: len(part) for name, part in planned.task.splits.items()},
-        "left_out": dict(planned.task.dropped) | cut,
+        "left_out": dict(planned.task.dropped),
+        "cut_or_left_out_as_tokens": changed,
     }
     folder.checkpoint(model, 0)
     started = time.perf_counter()
@@ -96,7 +99,9 @@ def _train(planned: Plan, folder: "_Folder") -> None:
     else:
         results |= scores
         folder.metrics({"step": steps, **scores})
-    folder.timing({"seconds": seconds, "process_peak_memory_bytes": _peak_memory()})
+    folder.timing(
+        {"seconds": seconds, "process_peak_memory_bytes": _peak_memory(planned.base.device)}
+    )
     folder.finish(model, results, "finished" if "validation_loss" in results else "diverged")
 
 
@@ -109,6 +114,8 @@ def _loop(
         _Diverged: a loss or gradient is not finite; the step that it belongs to is not taken.
     """
     config = planned.config.training
+    # accelerate keeps the first device of a process; another run may be on another one
+    AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=planned.base.device == "cpu")
     masters = _Masters(model)
     optimizer, scheduler = _optimizer(masters.trained, config)
@@ -120,7 +127,7 @@ def _loop(
             started = time.perf_counter()
             parts = [encoder.batch(part) for part in islice(batches, config.accumulation)]
             loss = _gradients(model, parts, accelerator)
-            norm = float(accelerator.clip_grad_norm_(masters.trained, config.max_grad_norm) or 0.0)
+            norm = nn.utils.clip_grad_norm_(masters.trained, config.max_grad_norm).item()
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise _Diverged(step - 1)
             rate = scheduler.get_last_lr()[0]
@@ -246,11 +253,11 @@ class _Folder:
         self._save(model, self._path / "adapter")
         record = Record(
             schema_version=SCHEMA,
-            id=self._plan.run_id,
+            id=self._plan.id,
             configuration=self._plan.configuration,
             config=self._plan.config,
             depends_on=self._plan.depends_on,
-            environment=environment(),
+            environment=environment() | _accelerator(self._plan.base.device),
             status=status,
             results=results,
         )
@@ -261,9 +268,15 @@ class _Folder:
         adapters.save(model, config.method, self._plan.method_config, config.base, folder)
 
 
-def _peak_memory() -> int:
-    """Highest memory of this process so far, bytes: on the GPU if there is one, else resident."""
-    if torch.cuda.is_available():
+def _accelerator(device: str) -> dict[str, Any]:
+    """What torch computes on."""
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    return {"device": name, "threads": torch.get_num_threads()}
+
+
+def _peak_memory(device: str) -> int:
+    """Highest memory of this process so far, bytes: the GPU's where the run is, or resident."""
+    if device == "cuda":
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

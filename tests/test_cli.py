@@ -53,18 +53,9 @@ grid = {{ rank = [1, 2] }}
 
 def test_help_names_every_command():
     done = subprocess.run(["peftlens", "--help"], capture_output=True, text=True, check=True)
-    for command in (
-        "quickstart",
-        "train",
-        "study",
-        "probe",
-        "report",
-        "methods",
-        "tasks",
-        "probes",
-        "env",
-    ):
-        assert command in done.stdout
+    commands = {line.split()[1] for line in done.stdout.splitlines() if len(line.split()) > 2}
+    assert {"quickstart", "train", "study", "probe", "report"} <= commands
+    assert {"methods", "tasks", "probes", "env"} <= commands
 
 
 def test_version(run):
@@ -109,7 +100,7 @@ def test_train_probe_and_again(run, bases, words, tmp_path):
     code, out, _ = run("probe", "task_accuracy", "runs", "--csv", tmp_path / "t.csv")
     assert code == 0
     assert "lora rank=2" in out
-    assert (tmp_path / "t.csv").read_text().startswith("configuration,accuracy")
+    assert (tmp_path / "t.csv").read_text().startswith("configuration,method,accuracy")
 
 
 def test_study_with_report(run, study_file, tmp_path):
@@ -134,7 +125,7 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
     monkeypatch.setattr(training, "_validate", lambda *_: 1 / 0)
     code, _, err = run("study", study_file, "--out", "out")
     assert code == 1
-    assert "Failed: lora rank=2 seed=0: division by zero" in err
+    assert "lora rank=2 seed=0: failed: division by zero" in err
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,22 @@ def test_a_repeated_text_can_not_stand_in_two_splits():
     assert sum(len(part) for part in task.splits.values()) == 20
 
 
+def test_one_text_with_two_answers_is_left_out():
+    torn = [Example("torn", ANSWERS, 0), Example("torn", ANSWERS, 1)]
+    task = build("t", "classification", [*examples(9), *torn])
+    assert task.dropped == {"same text, different answers": 2}
+
+
+def test_a_question_with_shuffled_options_can_not_stand_in_two_splits():
+    rows = [Example(f"q{i}", (" a", " b"), 0) for i in range(20)]
+    shuffled = [Example(f"q{i}", (" b", " a"), 1) for i in range(20)]
+    forward, backward = (
+        build("t", "multiple_choice", order) for order in (rows + shuffled, shuffled + rows)
+    )
+    assert forward.dropped == {"duplicate": 20}
+    assert forward.sha256 == backward.sha256
+
+
 def test_left_out_examples_are_counted_by_reason():
     task = build("t", "classification", [*examples(9), "empty", "empty", "missing"])
     assert task.dropped == {"empty": 2, "missing": 1}
@@ -63,8 +79,8 @@ def test_shares_that_leave_nothing(split):
         build("t", "classification", examples(9), split)
 
 
-def test_a_maximum_of_zero_leaves_a_split_empty():
-    with pytest.raises(BadInput, match="leaves test empty"):
+def test_a_maximum_below_one():
+    with pytest.raises(BadInput, match="max_test=0 must be at least 1"):
         build("t", "classification", examples(9), Split(max_test=0))
 
 

@@ -59,6 +59,23 @@ def test_long_prompt_loses_its_beginning_and_is_counted(encoder):
     assert counts == {"prompt cut to max_length": 1}
 
 
+def test_a_cut_prompt_keeps_its_beginning_token(llama):
+    from tokenizers.processors import TemplateProcessing
+
+    llama.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 2)]
+    )
+    (item,), _ = Encoder.of(llama, 32).items([Example("x" * 40 + "end", (" a", " b"))])
+    assert item.rows[0].prompt[0] == 2
+    assert item.rows[0].prompt[-3:] == ids("end")
+    assert len(item.rows[0].prompt) + 2 == 32
+
+
+def test_items_know_their_example(encoder):
+    items, _ = encoder.items([Example("", ("a",)), Example("", ("bcd",))])
+    assert [item.index for item in items] == [1]
+
+
 def test_special_tokens_in_a_text_stay_text(encoder):
     (item,), _ = encoder.items([Example("a<eos>", (" x", " y"))])
     assert item.rows[0].prompt == ids("a") + tuple(i for c in "<eos>" for i in ids(c))

@@ -23,7 +23,7 @@ def test_every_default_is_written_out(config):
 
 
 def test_what_is_said_and_what_is_default_are_the_same_run(config):
-    assert plan(config()).run_id == plan(config(method_config={"rank": 8})).run_id
+    assert plan(config()).id == plan(config(method_config={"rank": 8})).id
 
 
 def test_text_is_resolved_to_token_ids(config):
@@ -51,7 +51,14 @@ def test_run_id_follows_the_data(config, words, tmp_path):
     first = plan(config())
     second = plan(config().model_copy(update={"task": f"file:{other}"}))
     assert first.depends_on["data"] != second.depends_on["data"]
-    assert first.run_id != second.run_id
+    assert first.id != second.id
+
+
+def test_what_trains_nothing_takes_no_steps(config):
+    planned = plan(config("frozen", training={"steps": 9, "checkpoint_steps": [0, 5]}))
+    assert planned.config.training.steps == 0
+    assert planned.config.training.checkpoint_steps == ()
+    assert planned.id == plan(config("frozen", training={"steps": 3})).id
 
 
 def test_checkpoint_after_the_end(config):

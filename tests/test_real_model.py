@@ -23,7 +23,6 @@ steps = 1
 checkpoint_steps = [0]
 [[runs]]
 method = "frozen"
-training = { steps = 0, checkpoint_steps = [] }
 [[runs]]
 method = "lora"
 training = { steps = 60 }

@@ -2,7 +2,7 @@ import pytest
 
 from peftlens.dataset import Example
 from peftlens.errors import BadInput
-from peftlens.records import Columns, examples
+from peftlens.records import Columns, examples, fill
 
 
 def read(rows, **columns):
@@ -89,3 +89,20 @@ def test_template_without_columns():
 def test_no_rows():
     with pytest.raises(BadInput, match="rows has no rows"):
         read([])
+
+
+@pytest.mark.parametrize("template", ["{other}", "{0}", "{text.upper}", "{text", "{}"])
+def test_templates_that_can_not_be_filled(template):
+    with pytest.raises(BadInput, match="template|has no column"):
+        read([{"text": "x", "label": "a"}], template=template)
+    with pytest.raises(BadInput, match=r"can't be filled; it may show {text}"):
+        fill(template.replace("text.", "other."), {"text": "x"})
+
+
+def test_labels_of_a_choice():
+    columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
+    row = {"q": "?", "x": "1", "y": "0"}
+    # a number is an index, a text an option; "1" could be either
+    assert read([row | {"key": 1}], **columns)[0].correct == 1
+    assert read([row | {"key": "1"}], **columns) == ["label is ambiguous"]
+    assert read([row | {"y": "1", "key": 0}], **columns) == ["equal options"]

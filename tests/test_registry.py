@@ -22,3 +22,8 @@ def test_describe_reads_defaults_as_written():
         (name, default) for name, _, default in registry.describe("tasks", "boolq").config
     )
     assert config["split"] == "Split(max_validation=200, max_test=500)"
+
+
+def test_describe_reads_inherited_options_too():
+    options = [name for name, _, _ in registry.describe("tasks", "file").config]
+    assert options == ["kind", "template", "label", "labels", "options", "source", "split"]

@@ -1,10 +1,19 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from peftlens.errors import BadInput
-from peftlens.run import SCHEMA, Run, RunConfig, environment, run_id, runs_in
+from peftlens.run import (
+    SCHEMA,
+    Run,
+    RunConfig,
+    configurations,
+    environment,
+    run_id,
+    runs_in,
+)
 
 
 def record(**changes):
@@ -88,3 +97,26 @@ def test_environment_names_no_person_and_no_folder(monkeypatch):
     assert "somebody-unlikely" not in text
     assert "/" not in text
     assert "transformers" in environment()["packages"]
+
+
+def test_configurations_are_told_apart_by_what_differs():
+    def one(name, words, depends_on=None, **changes):
+        config = RunConfig.model_validate({"method": "lora", "task": "bbc_topic"} | changes)
+        return SimpleNamespace(
+            id=name, configuration=words, config=config, depends_on=depends_on or {"data": "x"}
+        )
+
+    runs = [
+        one("a", "lora rank=8", seed=0),
+        one("b", "lora rank=8", seed=1),
+        one("c", "lora rank=4", training={"steps": 5}),
+        one("d", "lora rank=4", training={"steps": 9}, task="boolq"),
+        one("e", "full"),
+        one("f", "full", depends_on={"data": "y"}),
+    ]
+    names = configurations(runs)
+    assert names["a"] == names["b"] == "lora rank=8"
+    assert names["c"] == "lora rank=4 task=bbc_topic steps=5"
+    assert names["d"] == "lora rank=4 task=boolq steps=9"
+    assert names["e"].startswith("full data=")
+    assert names["e"] != names["f"]

@@ -24,11 +24,9 @@ METHODS = [
 ]
 
 
-@pytest.fixture(params=["left", "right"])
-def base(bases, request):
-    opened = open_base(str(bases["llama"]), device="cpu", dtype="float32")
-    opened.tokenizer.padding_side = request.param
-    return opened
+@pytest.fixture
+def base(llama):
+    return llama
 
 
 def attached(base, name, options):
@@ -128,7 +126,7 @@ def test_answers_that_share_their_beginning_share_a_pass(base, monkeypatch):
 
 def test_choose_by_sum_and_by_byte(base, monkeypatch):
     # sums -4 and -6; per byte -4 / 2 and -6 / 6: the longer answer wins per byte
-    item = Item((Row((1,), (2,)), Row((1,), (3,))), 1, (2, 6))
+    item = Item(0, (Row((1,), (2,)), Row((1,), (3,))), 1, (2, 6))
     monkeypatch.setattr("peftlens.scoring.log_probabilities", lambda *_: np.array([-4.0, -6.0]))
     found = choose(base.model, Encoder.of(base, 64), [item])
     assert (found.by_sum.item(), found.by_byte.item(), found.correct.item()) == (0, 1, 1)
@@ -153,19 +151,6 @@ def test_the_answer_that_was_trained_wins(base, answers):
                 answer_loss(model, encoder.batch([item.rows[correct]])).backward()
                 optimizer.step()
             assert choose(model, encoder, [item]).by_sum.item() == correct
-
-
-def test_ignoring_the_mask_would_be_noticed(base):
-    """Scoring padding, or targets that are not shifted, moves the loss: the tests have teeth."""
-    encoder = Encoder.of(base, 64)
-    batch = encoder.batch(ROWS)
-    right = answer_loss(base.model, batch).item()
-    padding_scored = type(batch)(
-        batch.inputs,
-        batch.scored.roll(1, dims=1),
-        batch.targets,
-    )
-    assert abs(answer_loss(base.model, padding_scored).item() - right) > 1e-3
 
 
 def test_plain_peft_reads_the_same_loss(base):

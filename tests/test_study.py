@@ -23,7 +23,6 @@ checkpoint_steps = [0]
 
 [[runs]]
 method = "frozen"
-training = {{ checkpoint_steps = [], steps = 0 }}
 
 [[runs]]
 method = "lora"
@@ -142,8 +141,20 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
 
     monkeypatch.setattr(forgetting, "measure", lambda _: 1 / 0)
     outcome = study.carry_out(file, tmp_path / "out")
-    assert outcome.failed == ("probe forgetting: division by zero",)
+    assert outcome.failed == ("probe forgetting: failed: division by zero",)
     assert len(list((tmp_path / "out" / "tables").iterdir())) == 5
+
+
+def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_validate", lambda *_: 1 / 0)
+    study.carry_out(file, tmp_path / "out")
+    monkeypatch.undo()
+    assert len(list((tmp_path / "out" / "failed").iterdir())) == 8
+    text = file.read_text().replace("seeds = [0, 1]", 'seeds = [2]\nprobes = ["parameter_count"]')
+    file.write_text(text)
+    study.carry_out(file, tmp_path / "out")
+    assert not list((tmp_path / "out" / "failed").iterdir())
+    assert [path.stem for path in (tmp_path / "out" / "tables").iterdir()] == ["parameter_count"]
 
 
 def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
@@ -153,7 +164,7 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
     file.write_text(text)
     study.carry_out(file, tmp_path / "out")
     index = json.loads((tmp_path / "out" / "study.json").read_text())
-    assert list(index["configurations"].values()) == ["ln_tuning (1)", "ln_tuning (2)"]
+    assert list(index["configurations"].values()) == ["ln_tuning steps=2", "ln_tuning steps=3"]
 
 
 @pytest.mark.parametrize(
@@ -161,13 +172,13 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
     [
         ("steps = 3", "stepz = 3", "line 12: training.stepz: Extra inputs are not permitted"),
         ('name = "tiny"', 'nam = "tiny"', "line 2: nam: Extra inputs"),
-        ("config = {", "confg = {", "line 26: runs.2.confg: Extra inputs"),
+        ("config = {", "confg = {", "line 25: runs.2.confg: Extra inputs"),
         ("steps = 3", "steps = -3", "line 12: training.steps: .*greater than or equal to 0"),
         ("steps = 3", "steps = ", "tiny.toml: Invalid value"),
-        ("rank = [1, 2]", "rank = []", "line 22: runs.1.grid.rank: .*at least 1 item"),
-        ("rank = [1, 2]", "rnk = [1, 2]", r"\[\[runs\]\] at line 20: lora has no option 'rnk'"),
-        ("rank = [1, 2]", "rank = [1, 99]", r"\[\[runs\]\] at line 20: rank=99 must lie between"),
-        ('"prompt_tuning"', '"prompt"', "at line 24: no method named 'prompt'; did you"),
+        ("rank = [1, 2]", "rank = []", "line 21: runs.1.grid.rank: .*at least 1 item"),
+        ("rank = [1, 2]", "rnk = [1, 2]", r"\[\[runs\]\] at line 19: lora has no option 'rnk'"),
+        ("rank = [1, 2]", "rank = [1, 99]", r"\[\[runs\]\] at line 19: rank=99 must lie between"),
+        ('"prompt_tuning"', '"prompt"', "at line 23: no method named 'prompt'; did you"),
         ("seeds = [0, 1]", 'probes = ["forget"]', "no probe named 'forget'; did you"),
     ],
 )  # fmt: skip

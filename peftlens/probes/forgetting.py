@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peftlens.encoding import Encoder, Row
-from peftlens.models.adapters import opened
+from peftlens.models.adapters import base_of, opened
 from peftlens.models.base import resident
 from peftlens.models.lending import lent
 from peftlens.run import Run
@@ -48,10 +48,11 @@ CHARTS = (
 
 def measure(run: Run) -> pd.DataFrame:
     """One row per checkpoint and one for the end, on the test split of `wiki` (200 lines)."""
-    base_losses, tokens = _base_losses(run.config.base, run.config.device, run.config.dtype)
+    base = base_of(run)
+    base_losses, tokens = _base_losses(base.reference, base.device, base.dtype)
     rows = []
     for step in run.steps:
-        with opened(run, step) as (model, base):
+        with opened(run, step) as (model, _):
             encoder = Encoder.of(base, MAX_LENGTH)
             losses = -log_probabilities(model, encoder, _rows(encoder), "Loss on general text")
         interval = ratio_interval(losses - base_losses, tokens, np.random.default_rng(0))

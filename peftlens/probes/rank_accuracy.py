@@ -40,5 +40,5 @@ CHARTS = (
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row per configuration that has a rank, by rank."""
     counts = tables["parameter_count"].dropna(subset="rank").drop_duplicates("configuration")
-    rows = tables["task_accuracy"].merge(counts, on="configuration")
+    rows = tables["task_accuracy"].merge(counts, on=["configuration", "method"])
     return rows[[column.name for column in COLUMNS]].sort_values("rank", ignore_index=True)

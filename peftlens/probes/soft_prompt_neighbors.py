@@ -1,13 +1,14 @@
 """Which vocabulary tokens lie nearest to each vector of a soft prompt, at every checkpoint.
 
 Neighbours alone prove nothing: a prompt that starts at vocabulary embeddings is near them without
-having learned anything, so the table shows the neighbours before training (step 0) beside those
-after it, and how far the vector moved.
+having learned anything. With a checkpoint at step 0 the table shows the neighbours before training
+beside those after it, and how far each vector moved.
 Source: Lester et al. 2021, arXiv:2104.08691, section 7 (cosine, five neighbours).
 """
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from peftlens.linalg import nearest_by_cosine
 from peftlens.models.adapters import opened
@@ -25,7 +26,7 @@ COLUMNS = (
     Column("token_id", "id of the vocabulary token"),
     Column("token", "the token; ␣ is a space, <...> are bytes and marks that can't be shown"),
     Column("cosine", "cosine of the virtual token and the vocabulary token's embedding", "1"),
-    Column("moved", "||p − p0|| / ||p0||, p0 the vector at the first checkpoint", "1"),
+    Column("moved", "||p − p0|| / ||p0||, p0 the vector at step 0, if that was saved", "1"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
@@ -37,8 +38,8 @@ def measure(run: Run) -> pd.DataFrame:
         with opened(run, step) as (model, base):
             prompt, table = soft_prompt(model), embedding_table(base.model)  # (n, d), (V, d)
             tokenizer = base.tokenizer
-        first = prompt if first is None else first
-        moved = np.linalg.norm(prompt - first, axis=1) / np.linalg.norm(first, axis=1)
+        first = prompt if step == 0 else first
+        moved = np.full(len(prompt), np.nan) if first is None else _moved(prompt, first)
         found = nearest_by_cosine(prompt, table, NEIGHBOURS)
         n = len(prompt)
         ids = found.ids.ravel()
@@ -56,3 +57,7 @@ def measure(run: Run) -> pd.DataFrame:
             )
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def _moved(prompt: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.linalg.norm(prompt - first, axis=1) / np.linalg.norm(first, axis=1)

@@ -16,6 +16,7 @@ FROM = ("task_items",)
 VERSION = 1
 COLUMNS = (
     Column("configuration", "method and the hyperparameters that the study set"),
+    Column("method", "name of the method"),
     Column("accuracy", "share of test examples answered right, mean over seeds", "1", "higher"),
     Column("items_low", "lower end of the 95 % interval over test examples", "1"),
     Column("items_high", "upper end of the 95 % interval over test examples", "1"),
@@ -48,6 +49,7 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
     row: dict[str, object] = {
         "configuration": configuration,
+        "method": group["method"].iloc[0],
         "loss": float(group["loss"].mean()),
         "n_items": group["item"].nunique(),
         "n_seeds": group["run"].nunique(),

@@ -13,7 +13,7 @@ from peftlens.models.adapters import opened
 from peftlens.run import Run
 from peftlens.scoring import choose
 from peftlens.table import Chart, Column
-from peftlens.tasks import load_task
+from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -29,15 +29,14 @@ CHARTS: tuple[Chart, ...] = ()
 
 def measure(run: Run) -> pd.DataFrame:
     """One row per test example, in the split's order."""
-    config = run.config
-    task = load_task(config.task, config.task_config)
+    task = task_of(run)
     with opened(run) as (model, base):
-        encoder = Encoder.of(base, config.training.max_length)
+        encoder = Encoder.of(base, run.config.training.max_length)
         items, _ = encoder.items(task.splits["test"])
         choices = choose(model, encoder, items, "Scoring the test split")
     frame = pd.DataFrame(
         {
-            "item": range(len(items)),
+            "item": [item.index for item in items],
             "correct": choices.correct,
             "chosen": choices.by_sum,
             "chosen_per_byte": choices.by_byte,

@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import plotly.offline
@@ -101,12 +100,7 @@ def _order(tables: dict[str, Table]) -> list[str]:
 
 def _failed(study: Path) -> list[str]:
     records = [json.loads(file.read_text()) for file in sorted((study / "failed").glob("*.json"))]
-    return [f"{_what(record)}: {record['error']}" for record in records]
-
-
-def _what(record: dict[str, Any]) -> str:
-    config = record.get("config") or record
-    return str(config.get("method", config.get("probe")))
+    return [f"{record['what']}: {record['error']}" for record in records]
 
 
 def _provenance(runs: list[Run]) -> list[tuple[str, str]]:
@@ -119,7 +113,11 @@ def _provenance(runs: list[Run]) -> list[tuple[str, str]]:
         ("base model", f"{record.config.base}, SHA-256 {record.depends_on['base'][:16]}…"),
         ("task", f"{record.config.task}, SHA-256 {record.depends_on['data'][:16]}…"),
         ("computed in", f"{record.config.dtype} on {record.config.device}"),
-        ("machine", f"{machine['cpu_cores']} cores, {machine['machine']}, {machine['system']}"),
+        (
+            "machine",
+            f"{machine['device']}, {machine['threads']} threads, {machine['cpu_cores']} cores, "
+            f"{machine['machine']}, {machine['system']}",
+        ),
         ("versions", f"Python {machine['python']}, {packages}"),
     ]
 

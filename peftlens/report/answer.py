@@ -19,18 +19,24 @@ def sentences(tables: dict[str, Table]) -> Iterator[str]:
 
 def _accuracy(frame: pd.DataFrame) -> Iterator[str]:
     rows = frame.to_dict("records")
-    trained = [row for row in rows if row["configuration"] != "frozen"]
+    trained = [row for row in rows if row["method"] != "frozen"]
     if trained:
         best, *others = sorted(trained, key=lambda row: -row["accuracy"])
-        close = [row for row in others if row["items_high"] >= best["items_low"]]
         yield (
             f"{best['configuration']} answers {_share(best)} of {best['n_items']} test examples "
-            "right, the most of the trained configurations; "
-            f"the intervals of {len(close)} of the other {len(others)} overlap with it."
+            f"right, the most of the trained configurations{_overlap(best, others)}."
         )
     for row in rows:
-        if row["configuration"] == "frozen":
+        if row["method"] == "frozen":
             yield f"The untrained base model answers {_share(row)} of them right."
+
+
+def _overlap(best: dict[Hashable, Any], others: list[dict[Hashable, Any]]) -> str:
+    """Nothing where there are no others, or too few test examples for intervals."""
+    if not others or pd.isna(best["items_low"]):
+        return ""
+    close = [row for row in others if row["items_high"] >= best["items_low"]]
+    return f"; the intervals of {len(close)} of the other {len(others)} overlap with it"
 
 
 def _share(row: dict[Hashable, Any]) -> str:

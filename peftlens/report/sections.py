@@ -77,25 +77,28 @@ def _cell(value: Any) -> str:
 
 
 def neighbours(data: Table) -> list[dict[str, Any]]:
-    """For each prompt and virtual token: its neighbours before and after training, side by side."""
+    """Each prompt's tokens with their neighbours, at step 0, if that was saved, and at last."""
     frame = data.frame
     frame = frame[frame["status"] == "measured"]
     prompts = []
     for (_, name, seed), rows in frame.groupby(["run", "configuration", "seed"], sort=False):
-        first, last = rows["step"].min(), rows["step"].max()
-        tokens = [
-            {
-                "position": position,
-                "before": list(group[group["step"] == first]["token"]),
-                "after": list(group[group["step"] == last]["token"]),
-                "cosine": f"{group[group['step'] == last]['cosine'].iloc[0]:.2f}",
-                "moved": f"{group[group['step'] == last]['moved'].iloc[0]:.2f}",
-            }
-            for position, group in rows.groupby("position")
-        ]
-        kept = sum(token["before"][0] == token["after"][0] for token in tokens)
+        last = rows["step"].max()
+        tokens = [_token(group, last) for _, group in rows.groupby("position")]
+        known = last > 0 and rows["step"].min() == 0
+        kept = sum(token["before"][:1] == token["after"][:1] for token in tokens)
         prompts.append(
-            {"name": f"{name}, seed {seed}", "first": first, "last": last, "tokens": tokens,
-             "kept": kept}
+            {"name": f"{name}, seed {seed}", "last": last, "tokens": tokens,
+             "kept": kept if known else None}
         )  # fmt: skip
     return prompts
+
+
+def _token(rows: pd.DataFrame, last: int) -> dict[str, Any]:
+    after = rows[rows["step"] == last]
+    return {
+        "position": rows["position"].iloc[0],
+        "before": list(rows[rows["step"] == 0]["token"]) if last else [],
+        "after": list(after["token"]),
+        "cosine": f"{after['cosine'].iloc[0]:.2f}",
+        "moved": "–" if pd.isna(after["moved"].iloc[0]) else f"{after['moved'].iloc[0]:.2f}",
+    }

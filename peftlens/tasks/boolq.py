@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from peftlens import resources
 from peftlens.dataset import Example, Split, Task, build
+from peftlens.records import fill
 
 ANSWERS = (" no", " yes")
 
@@ -39,5 +40,5 @@ def _examples(template: str) -> Iterator[Example | str]:
         if "label" not in row:
             yield "no label"
         else:
-            prompt = template.format(passage=row["passage"], question=row["question"])
+            prompt = fill(template, {name: row[name] for name in ("passage", "question")})
             yield Example(prompt, ANSWERS, int(row["label"]))

@@ -1,23 +1,59 @@
 r"""A table of your own: `file:PATH` reads CSV, JSONL or Parquet with named columns.
 
-Keys: `kind` (classification, multiple_choice, language_modelling), `template` (columns in braces),
-`label`, `labels` (what to write for a class), `options` (columns with the options of a choice).
 Example: `file:reviews.csv` with `template = "{review}\nRating:"` and `label = "stars"`.
 """
 
+import csv
+import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
+import pyarrow.parquet as pq
 
 from peftlens.dataset import Split, Task, build
 from peftlens.errors import BadInput
 from peftlens.records import Columns, Row, examples
 
-READERS = {
-    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
-    ".parquet": pd.read_parquet,
+
+def _csv(path: Path) -> list[Row]:
+    """Every cell is text; an empty one is missing."""
+    csv.field_size_limit(sys.maxsize)  # Python's limit, 128 KB, is below what a text may have
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restkey="", strict=True)
+        rows: list[Row] = []
+        for row in reader:
+            if "" in row:
+                raise ValueError(
+                    f"line {reader.line_num} has more cells than the header; quote them"
+                )
+            rows.append(row)
+    return rows
+
+
+def _jsonl(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        if isinstance(row, dict):
+            rows.append(row)
+        elif row is not None:
+            raise ValueError(f"line {number} is no JSON object")
+    return rows
+
+
+def _parquet(path: Path) -> list[Row]:
+    return list(pq.read_table(path).to_pylist())
+
+
+READERS: dict[str, Callable[[Path], list[Row]]] = {
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
 }
 
 
@@ -48,11 +84,8 @@ def load(config: Config) -> Task:
     if not path.stat().st_size:
         raise BadInput(f"file {str(path)!r} is empty")
     try:
-        table = READERS[path.suffix](path)
-    except ValueError as error:  # pandas' and pyarrow's parsing errors are ValueErrors
+        rows = READERS[path.suffix](path)
+    except (ValueError, csv.Error) as error:  # bad UTF-8 and pyarrow's errors are ValueErrors
         raise BadInput(f"file {str(path)!r} can't be read as {path.suffix[1:]}: {error}") from error
-    rows: list[Row] = [
-        {str(name): cell for name, cell in row.items()} for row in table.to_dict("records")
-    ]
     name = f"file:{config.source}"
     return build(name, config.kind, examples(rows, config, str(path)), config.split)

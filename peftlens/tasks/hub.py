@@ -47,6 +47,8 @@ def load(config: Config) -> Task:
             config.source, config.subset, revision=config.revision, split=config.published_split
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise BadInput(f"task {name!r} can't be opened: {str(error).splitlines()[0]}") from error
+        raise BadInput(
+            f"task {name!r} can't be opened: {' '.join(str(error).split())[:200]}"
+        ) from error
     rows: list[Row] = [dict(row) for row in data]
     return build(name, config.kind, examples(rows, config, name), config.split)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from peftlens import resources
 from peftlens.dataset import Example, Split, Task, build
+from peftlens.records import fill
 
 ANSWERS = (" negative", " positive")
 
@@ -38,4 +39,4 @@ def _examples(template: str) -> Iterator[Example | str]:
         if not word.isalpha():
             yield "not a word"
         else:
-            yield Example(template.format(text=word), ANSWERS, int(float(rating) > 0))
+            yield Example(fill(template, {"text": word}), ANSWERS, int(float(rating) > 0))

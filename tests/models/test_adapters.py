@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import pytest
 import safetensors.torch
@@ -31,6 +32,7 @@ def trained(bases, words, tmp_path_factory):
         "prompt_tuning": train("prompt_tuning", num_virtual_tokens=3),
         "bottleneck": train("bottleneck"),
         "full": train("full"),
+        "ln_tuning": train("ln_tuning"),
     }
 
 
@@ -40,14 +42,16 @@ def logits(model):
         return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
 
 
-@pytest.mark.parametrize("method", ["lora", "prompt_tuning"])
+@pytest.mark.parametrize("method", ["lora", "prompt_tuning", "ln_tuning"])
 def test_plain_peft_loads_the_adapter_with_equal_logits(trained, bases, method):
     import peft
     from transformers import AutoModelForCausalLM
 
     run = trained[method]
     plain = AutoModelForCausalLM.from_pretrained(bases["llama"], dtype=torch.float32)
-    theirs = peft.PeftModel.from_pretrained(plain, run.path / "adapter").eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Unsupported layer type")  # of every Llama norm
+        theirs = peft.PeftModel.from_pretrained(plain, run.path / "adapter").eval()
     ours = peftlens.load(run.path)
     assert torch.equal(logits(theirs), logits(ours))
     assert not torch.equal(logits(ours), logits(peftlens.load(run.path, step=0)))
@@ -153,3 +157,15 @@ def test_a_full_disk_is_an_os_error(bases, monkeypatch, tmp_path):
     monkeypatch.setattr(adapters.safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="can't be written: No space left on device"):
         adapters.save(attached(bases), "lora", None, "base", tmp_path / "adapter")
+
+
+def test_a_run_from_a_gpu_opens_on_a_machine_without_one(trained, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = Run(shutil.copytree(trained["lora"].path, tmp_path / "run"))
+    text = (run.path / "run.json").read_text()
+    (run.path / "run.json").write_text(text.replace('"device": "cpu"', '"device": "cuda"', 1))
+    assert run.config.device == "cuda"
+    with adapters.opened(run) as (_, base):
+        assert base.device != "cuda"

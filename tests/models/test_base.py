@@ -143,7 +143,7 @@ def test_auto_dtype_follows_the_processor(monkeypatch):
 
 def test_device_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BadInput, match="this machine has none; use --device cpu"):
+    with pytest.raises(BadInput, match="this machine has none; choose cpu"):
         resolve("cuda", "auto")
 
 

@@ -8,7 +8,8 @@ from peftlens.probes import task_accuracy
 def items(run, configuration, chosen):
     return pd.DataFrame(
         {
-            "run": run, "configuration": configuration, "item": range(len(chosen)), "correct": 1,
+            "run": run, "configuration": configuration, "method": "m",
+            "item": range(len(chosen)), "correct": 1,
             "chosen": chosen, "chosen_per_byte": 0, "loss": 0.5,
         }
     )  # fmt: skip

@@ -1,5 +1,8 @@
+import pytest
+
 import peftlens
 from peftlens import measuring
+from peftlens.errors import BadInput
 from peftlens.probes import task_items
 from peftlens.run import RunConfig
 from peftlens.tasks import load_task
@@ -33,3 +36,15 @@ def test_language_modelling_has_a_loss_and_nothing_to_choose(bases, words, tmp_p
     assert row["n_items"] == 24
     assert row["loss"] > 0
     assert row["accuracy"] != row["accuracy"]  # missing: 100 % would be a wrong number
+
+
+def test_data_that_changed_since_is_refused(bases, words, tmp_path):
+    data = tmp_path / "words.jsonl"
+    data.write_text(words.read_text())
+    run = peftlens.train(
+        RunConfig(method="frozen", task=f"file:{data}", base=str(bases["llama"]), device="cpu"),
+        tmp_path / "runs",
+    )
+    data.write_text(words.read_text().replace("good", "nice"))
+    with pytest.raises(BadInput, match="was trained on other data"):
+        task_items.measure(run)

@@ -9,7 +9,8 @@ def table(name, rows):
 
 
 def accuracy(configuration, value, low, high):
-    return {"configuration": configuration, "accuracy": value, "items_low": low,
+    return {"configuration": configuration, "method": configuration.split()[0],
+            "accuracy": value, "items_low": low,
             "items_high": high, "n_items": 50}  # fmt: skip
 
 
@@ -33,6 +34,15 @@ def test_accuracy_by_hand():
     assert (
         second == "The untrained base model answers 50% (95 % interval 40% to 60%) of them right."
     )
+
+
+def test_one_test_example_has_no_intervals_and_frozen_is_known_by_its_method():
+    rows = [accuracy("frozen learning_rate=1", 0.0, None, None), accuracy("a", 1.0, None, None)]
+    first, second = sentences({"task_accuracy": table("task_accuracy", rows)})
+    assert (
+        first == "a answers 100% of 50 test examples right, the most of the trained configurations."
+    )
+    assert second == "The untrained base model answers 0% of them right."
 
 
 def test_forgetting_counts_the_last_step_of_trained_runs():

@@ -36,7 +36,6 @@ steps = 3
 checkpoint_steps = [0]
 [[runs]]
 method = "frozen"
-training = {{ checkpoint_steps = [] }}
 [[runs]]
 method = "lora"
 grid = {{ rank = [1, 2] }}
@@ -153,10 +152,10 @@ def test_what_failed_is_said(finished, tmp_path):
     index = json.loads((copy / "study.json").read_text())
     shutil.rmtree(copy / "runs" / index["runs"][1])
     (copy / "failed").mkdir()
-    record = {"config": {"method": "lora"}, "error": "RuntimeError: out of luck", "traceback": ""}
+    record = {"what": "lora rank=1 seed=0", "error": "RuntimeError: out of luck", "traceback": ""}
     (copy / "failed" / "x.json").write_text(json.dumps(record))
     text = report.render(copy)
-    assert "lora: RuntimeError: out of luck" in text
+    assert "lora rank=1 seed=0: RuntimeError: out of luck" in text
     assert "lora rank=1: not run, or failed" in text
 
 

@@ -50,5 +50,9 @@ def test_neighbours_before_and_after_training():
     (prompt,) = neighbours(Table("soft_prompt_neighbors", 1, (), (), pd.DataFrame(rows)))
     (token,) = prompt["tokens"]
     assert (token["before"], token["after"]) == (["a", "b"], ["a", "c"])
-    assert (prompt["first"], prompt["last"], prompt["kept"]) == (0, 9, 1)
+    assert (prompt["last"], prompt["kept"]) == (9, 1)
     assert token["moved"] == "1.50"
+    only_last = pd.DataFrame(rows).query("step == 9").assign(moved=None)
+    (prompt,) = neighbours(Table("soft_prompt_neighbors", 1, (), (), only_last))
+    assert prompt["kept"] is None  # nothing is said of a start that was not saved
+    assert prompt["tokens"][0]["moved"] == "–"

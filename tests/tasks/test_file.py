@@ -1,3 +1,5 @@
+import json
+
 import pandas as pd
 import pytest
 
@@ -60,6 +62,40 @@ def test_files_that_can_not_be_used(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(BadInput, match=message):
         load_task(f"file:{tmp_path / name}", {})
+
+
+def test_cells_that_are_too_many_name_the_line(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\nfine,a\nHello, world,b\n")
+    with pytest.raises(BadInput, match="line 3 has more cells than the header; quote them"):
+        load_task(f"file:{tmp_path / 'a.csv'}", {})
+
+
+def test_whole_numbers_with_a_gap_stay_whole(tmp_path):
+    rows = [{"text": f"t{i}", "label": i % 2 if i else None} for i in range(20)]
+    for suffix in (".jsonl", ".parquet"):
+        path = tmp_path / f"a{suffix}"
+        frame = pd.DataFrame(rows).astype({"label": "Int64"})
+        frame.to_parquet(path) if suffix == ".parquet" else path.write_text(
+            "".join(json.dumps(row) + "\n" for row in rows)
+        )
+        assert load_task(f"file:{path}", {}).labels == (" 0", " 1")
+
+
+def test_lone_surrogates_are_counted_and_long_lines_read(tmp_path):
+    rows = [*ROWS, {"text": "\ud800", "label": "a"}, {"text": "x" * 1_000_000, "label": "b"}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_task(f"file:{path}", {})
+    assert task.dropped == {"not valid Unicode": 1}
+    write(tmp_path / "b.csv", rows[:20] + rows[21:])
+    assert sum(map(len, load_task(f"file:{tmp_path / 'b.csv'}", {}).splits.values())) == 21
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    name = write(tmp_path / "a.csv")
+    first = load_task(name, {})
+    write(tmp_path / "a.csv", [*ROWS, {"text": "new", "label": "a"}])
+    assert load_task(name, {}).sha256 != first.sha256
 
 
 def test_file_that_is_not_there():
