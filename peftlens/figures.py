@@ -35,7 +35,7 @@ def draw(table: Table, chart: Chart) -> go.Figure:
                            **_marks("lines+markers+text", frame, chart))  # fmt: skip
         figure.update_xaxes(title=_title(table, chart.x), type="log" if chart.log_x else "linear")
         if chart.log_x:  # the values themselves say more than powers of ten
-            figure.update_xaxes(tickvals=sorted(set(frame[chart.x])), tickformat="~s")
+            figure.update_xaxes(tickvals=sorted(set(frame[chart.x])), tickformat=".3~s")
         figure.update_yaxes(title=_title(table, chart.y))
         figure.update_layout(height=380)
     return figure
