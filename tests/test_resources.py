@@ -97,7 +97,7 @@ def test_without_network_one_line_within_five_seconds(tmp_path, monkeypatch):
     monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path))
     # nothing listens on this port of this machine
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
     code = "from peftlens import resources; resources.fetch(resources.VADER)"
