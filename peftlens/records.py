@@ -60,9 +60,10 @@ def examples(rows: list[Row], columns: Columns, source: str) -> Iterator[Example
         needed.append(columns.label)
     if columns.kind == "multiple_choice" and not columns.options:
         raise BadInput("multiple_choice needs options: the columns that hold the options")
+    known = dict.fromkeys(name for row in rows for name in row)  # JSON rows may lack some
     for name in needed:
-        if name not in rows[0]:
-            raise BadInput(f"{source} has no column {name!r}; its columns: {', '.join(rows[0])}")
+        if name not in known:
+            raise BadInput(f"{source} has no column {name!r}; its columns: {', '.join(known)}")
     classes = _classes(rows, columns, source) if columns.kind == "classification" else {}
     for row in rows:
         yield _example(row, columns, shown, classes)
@@ -71,13 +72,13 @@ def examples(rows: list[Row], columns: Columns, source: str) -> Iterator[Example
 def _example(
     row: Row, columns: Columns, shown: list[str], classes: dict[str, int]
 ) -> Example | str:
-    texts = {name: _text(row[name]) for name in shown}
+    texts = {name: _text(row.get(name)) for name in shown}
     if reason := next(filter(None, map(unusable, texts.values())), None):
         return reason
     prompt = fill(columns.template, texts)
     if columns.kind == "language_modelling":
         return Example("", (prompt,))
-    label = _text(row[columns.label])
+    label = _text(row.get(columns.label))
     if label is None or unusable(label):
         return "no label"
     if columns.kind == "classification":
@@ -98,7 +99,7 @@ def _text(value: Any) -> str | None:
 
 
 def _classes(rows: Iterable[Row], columns: Columns, source: str) -> dict[str, int]:
-    texts = {_text(row[columns.label]) for row in rows}
+    texts = {_text(row.get(columns.label)) for row in rows}
     found = sorted(text for text in texts if text is not None and not unusable(text))
     if columns.labels and (unknown := [name for name in found if name not in columns.labels]):
         raise BadInput(
@@ -113,7 +114,7 @@ def _written(classes: dict[str, int], columns: Columns) -> tuple[str, ...]:
 
 
 def _options(row: Row, columns: Columns) -> list[str | None]:
-    cells = [row[name] for name in columns.options]
+    cells = [row.get(name) for name in columns.options]
     if len(cells) == 1 and not isinstance(cells[0], str) and isinstance(cells[0], Iterable):
         cells = list(cells[0])
     return [_text(cell) for cell in cells]

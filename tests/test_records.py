@@ -106,3 +106,10 @@ def test_labels_of_a_choice():
     assert read([row | {"key": 1}], **columns)[0].correct == 1
     assert read([row | {"key": "1"}], **columns) == ["label is ambiguous"]
     assert read([row | {"y": "1", "key": 0}], **columns) == ["equal options"]
+
+
+def test_rows_that_lack_a_key_are_counted_wherever_they_stand():
+    whole, no_text, no_label = {"text": "x", "label": "a"}, {"label": "a"}, {"text": "y"}
+    first, second, third = read([no_text, whole, no_label], template="{text}")
+    assert (first, third) == ("missing", "no label")
+    assert second == Example("x", (" a",), 0)

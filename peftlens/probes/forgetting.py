@@ -49,7 +49,7 @@ CHARTS = (
 def measure(run: Run) -> pd.DataFrame:
     """One row per checkpoint and one for the end, on the test split of `wiki` (200 lines)."""
     base = base_of(run)
-    base_losses, tokens = _base_losses(base.reference, base.device, base.dtype)
+    base_losses, tokens = _base_losses(base.reference, base.device, base.dtype, base.sha256)
     rows = []
     for step in run.steps:
         with opened(run, step) as (model, _):
@@ -77,7 +77,12 @@ def _rows(encoder: Encoder) -> list[Row]:
 
 
 @lru_cache(maxsize=2)
-def _base_losses(reference: str, device: str, dtype: str) -> tuple[NDArray, NDArray]:
+def _base_losses(
+    reference: str,
+    device: str,
+    dtype: str,
+    sha256: str,  # noqa: ARG001  # a key only: the folder's files may change
+) -> tuple[NDArray, NDArray]:
     """Summed loss and number of predicted tokens of each line, for the base; once per process."""
     base = resident(reference, device=device, dtype=dtype)  # pyright: ignore[reportArgumentType]
     with lent(base.model) as model:

@@ -34,15 +34,17 @@ def _csv(path: Path) -> list[Row]:
 
 def _jsonl(path: Path) -> list[Row]:
     rows: list[Row] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            row = json.loads(line) if line.strip() else None
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
-        if isinstance(row, dict):
+    with path.open(encoding="utf-8-sig") as file:  # splitlines would split at U+2028 in a text too
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no JSON object")
             rows.append(row)
-        elif row is not None:
-            raise ValueError(f"line {number} is no JSON object")
     return rows
 
 

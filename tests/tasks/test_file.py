@@ -91,6 +91,22 @@ def test_lone_surrogates_are_counted_and_long_lines_read(tmp_path):
     assert sum(map(len, load_task(f"file:{tmp_path / 'b.csv'}", {}).splits.values())) == 21
 
 
+def test_line_separators_inside_a_text_do_not_end_its_line(tmp_path):
+    rows = [*ROWS, {"text": "one\u2028two\x85three", "label": "a"}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n\n" for row in rows))
+    assert sum(map(len, load_task(f"file:{path}", {}).splits.values())) == 21
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[1]\n", "line 1 is no JSON object"), ("{}\n{\n", "line 2: Expecting")]
+)
+def test_bad_json_names_the_line(tmp_path, text, message):
+    (tmp_path / "a.jsonl").write_text(text)
+    with pytest.raises(BadInput, match=message):
+        load_task(f"file:{tmp_path / 'a.jsonl'}", {})
+
+
 def test_a_file_that_changed_is_read_again(tmp_path):
     name = write(tmp_path / "a.csv")
     first = load_task(name, {})
