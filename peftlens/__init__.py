@@ -1,17 +1,23 @@
 """Train every family of parameter-efficient fine-tuning, then look inside what was trained."""
 
+import logging
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
 
+# peft imports bitsandbytes where there is one, which then remarks on a package that it could use.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
 # Imported on first use: torch and transformers take seconds, and `peftlens --help` needs neither.
 _EXPORTS = {
+    "AdapterSet": "peftlens.models.swapping",
     "BadInput": "peftlens.errors",
     "Run": "peftlens.run",
     "RunConfig": "peftlens.run",
     "TrainingConfig": "peftlens.run",
     "load": "peftlens.models.adapters",
+    "merge": "peftlens.models.merging",
     "open_base": "peftlens.models.base",
     "train": "peftlens.training",
 }

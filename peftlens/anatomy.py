@@ -6,7 +6,7 @@ model. A weight that two modules share (tied embeddings) has one name and counts
 
 import re
 from collections.abc import Collection, Mapping
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -17,7 +17,27 @@ from peftlens.errors import BadInput
 Shapes = Mapping[str, tuple[int, ...]]
 
 _BLOCK = re.compile(r"^(?P<stack>.+?)\.(?P<index>\d+)\.")
-_FEED_FORWARD = re.compile(r"^(.+?\.\d+\.(?:.+\.)?(?:mlp|DenseReluDense|feed_forward|ffn))\.")
+# What stands in module names inside a block, for Llama, GPT-2, GPT-NeoX, OPT, T5 and their like.
+ROLES = {
+    "attention": re.compile(r"attn|attention", re.IGNORECASE),
+    "feed_forward": re.compile(r"\b(mlp|DenseReluDense|feed_forward|ffn|fc1|fc2)\."),
+    # fused projections are adapted whole
+    "query_value": re.compile(
+        r"\b(q_proj|v_proj|q|v|query|value|c_attn|query_key_value|qkv_proj)\.$"
+    ),
+    "key_value": re.compile(r"\b(k_proj|v_proj|k|v|key|value|c_attn|query_key_value|qkv_proj)\.$"),
+    "feed_forward_output": re.compile(
+        r"\b(mlp\.c_proj|down_proj|DenseReluDense\.wo|dense_4h_to_h|fc2)\.$"
+    ),
+    "all_linear": re.compile(""),
+}
+# Where an adapter reads: the last module before the residual sum.
+_SITES = {
+    "attention": re.compile(r"^(.+?\.\d+\.(?:.+\.)?(?:self_attn|attn|attention|SelfAttention))\."),
+    "feed_forward": re.compile(
+        r"^(.+?\.\d+\.(?:.+\.)?(?:mlp|DenseReluDense|feed_forward|ffn|fc2))\."
+    ),
+}
 _NORM = re.compile(r"norm|^ln_", re.IGNORECASE)
 _EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings)\.weight$")
 
@@ -44,25 +64,63 @@ def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
     return cast("nn.Embedding", model.get_input_embeddings()).weight
 
 
-def linear_weights(shapes: Shapes, target_modules: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """Weights of the linear layers whose module's last name part is a target.
+def linear_layers(shapes: Shapes, target_modules: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Names and (d_out, d_in) of the linear layers that are meant, in the model's own order.
+
+    Args:
+        shapes: of a model's parameters.
+        target_modules: roles (attention, feed_forward, query_value, all_linear), or ends of module
+            names, such as q_proj or attn.c_proj.
 
     Raises:
         BadInput: a target matches nothing; the message lists what there is.
     """
-    linear = {
-        name: shape
+    inside = {
+        name.removesuffix(".weight"): _orientation(name, shapes)
         for name, shape in shapes.items()
         if name.endswith(".weight") and len(shape) == 2 and _BLOCK.match(name)
+        if not name.endswith("relative_attention_bias.weight")  # T5's: a table, not a layer
     }
-    last_parts = dict.fromkeys(name.split(".")[-2] for name in linear)
+    chosen: set[str] = set()
     for target in target_modules:
-        if target not in last_parts:
+        found = {name for name in inside if _is_meant(name, target)}
+        if not found:
+            last_parts = dict.fromkeys(name.split(".")[-1] for name in inside)
             raise BadInput(
-                f"target_modules: {target!r} matches no layer; "
-                f"the linear layers of this model end in {', '.join(last_parts)}"
+                f"target_modules: {target!r} matches no layer; the linear layers of this model end "
+                f"in {', '.join(last_parts)}; roles: {', '.join(ROLES)}"
             )
-    return {name: shape for name, shape in linear.items() if name.split(".")[-2] in target_modules}
+        chosen |= found
+    if not chosen:
+        raise BadInput(f"target_modules names no layer; roles: {', '.join(ROLES)}")
+    return {name: shape for name, shape in inside.items() if name in chosen}
+
+
+def _orientation(name: str, shapes: Shapes) -> tuple[int, int]:
+    """(d_out, d_in); GPT-2's transposed layers are told by their biases."""
+    first, second = shapes[name]
+    bias = shapes.get(name.removesuffix("weight") + "bias")
+    return (second, first) if bias == (second,) else (first, second)
+
+
+def _is_meant(name: str, target: str) -> bool:
+    if target in ROLES:
+        place = _BLOCK.sub("", f"{name}.", count=1)
+        return ROLES[target].search(place) is not None
+    return name == target or name.endswith(f".{target}")
+
+
+def short_names(chosen: Collection[str], shapes: Shapes) -> list[str]:
+    """The shortest ends of names that mean just these layers: q_proj rather than 30 full names."""
+    everything = linear_layers(shapes, ("all_linear",))
+    found = []
+    for name in chosen:
+        parts = name.split(".")
+        ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        found.append(
+            next(end for end in ends if {n for n in everything if _is_meant(n, end)} <= {*chosen})
+        )
+    return list(dict.fromkeys(found))
 
 
 def last_blocks(shapes: Shapes, count: int) -> dict[str, tuple[int, ...]]:
@@ -98,24 +156,84 @@ def norms(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def feed_forwards(shapes: Shapes) -> list[str]:
-    """Dotted names of the feed-forward modules, one a block, encoder's before decoder's.
+def sites(shapes: Shapes, role: Literal["attention", "feed_forward"]) -> dict[str, int]:
+    """Names and widths of the modules after which an adapter sits, one a block.
+
+    Encoder's before decoder's. The width is that of the residual stream.
 
     Raises:
         BadInput: the model has none of a known name.
     """
-    found = dict.fromkeys(match[1] for name in shapes if (match := _FEED_FORWARD.match(name)))
+    layers = linear_layers(shapes, ("all_linear",))
+    found: dict[str, int] = {}
+    for name in shapes:
+        if match := _SITES[role].match(name):
+            site = match[1]
+            first = next(layer for layer in layers if f"{layer}.".startswith(f"{site}."))
+            # fc2 is itself a layer and gives the stream's width; a container's first layer takes it
+            found.setdefault(site, layers[first][0 if first == site else 1])
     if not found:
-        raise BadInput(
-            "this model has no feed-forward module of a known name "
-            "(mlp, DenseReluDense, feed_forward, ffn)"
-        )
+        raise BadInput(f"this model has no {role.replace('_', '-')} module of a known name")
+    return found
+
+
+def blocks(shapes: Shapes) -> list[str]:
+    """Dotted names of the transformer blocks, encoder's before decoder's.
+
+    Raises:
+        BadInput: the model has none that are numbered.
+    """
+    found = dict.fromkeys(
+        f"{match['stack']}.{match['index']}" for name in shapes if (match := _BLOCK.match(name))
+    )
+    if not found:
+        raise BadInput("this model has no numbered transformer blocks")
     return list(found)
+
+
+def has_encoder(shapes: Shapes) -> bool:
+    """Whether the model is an encoder-decoder."""
+    return any(".encoder." in f".{block}" for block in blocks(shapes))
+
+
+def key_widths(shapes: Shapes) -> list[int]:
+    """Width of the keys, all heads together, of each self-attention layer of the decoder.
+
+    Raises:
+        BadInput: no layer has one of the known names.
+    """
+    stack = blocks(shapes)[-1].rpartition(".")[0]
+    found = []
+    for name, (width, _) in linear_layers(shapes, ("all_linear",)).items():
+        last = name.split(".")[-1]
+        if not name.startswith(f"{stack}.") or "EncDecAttention" in name:
+            continue
+        if last in ("k_proj", "k", "key"):
+            found.append(width)
+        elif last in ("c_attn", "query_key_value"):  # query, key and value side by side
+            found.append(width // 3)
+    if not found:
+        raise BadInput("this model's key projections have unknown names; no prefix fits it")
+    return found
 
 
 def task_type(model: PreTrainedModel) -> str:
     """What peft calls this kind of model."""
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+
+
+def require_room(model: PreTrainedModel, tokens: int) -> None:
+    """Refuse so many positions in front of the input that too few are left for it.
+
+    Raises:
+        BadInput: they are more than half of what the model can read.
+    """
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context and tokens > context // 2:
+        raise BadInput(
+            f"{tokens} tokens before the input are too many: this model reads {context} in all, "
+            "and half of them are the input's"
+        )
 
 
 def freeze(model: nn.Module) -> None:
@@ -131,9 +249,19 @@ def thaw(model: nn.Module, names: Collection[str]) -> None:
     A shared weight stays shared.
     """
     freeze(model)
-    chosen = {id(p): nn.Parameter(p.detach().clone()) for n, p in model.named_parameters()
-              if n in names}  # fmt: skip
+    for copy in copy_weights(model, names):
+        copy.requires_grad_(True)
+
+
+def copy_weights(model: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
+    """Replace parameters by frozen copies of themselves; a shared one stays shared."""
+    chosen = {
+        id(p): nn.Parameter(p.detach().clone(), requires_grad=False)
+        for n, p in model.named_parameters()
+        if n in names
+    }
     for module in model.modules():
         for key, parameter in module._parameters.items():
             if id(parameter) in chosen:
                 module._parameters[key] = chosen[id(parameter)]
+    return list(chosen.values())

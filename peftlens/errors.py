@@ -1,5 +1,7 @@
 """The one error that is the user's to mend, and how pydantic's errors are told."""
 
+import sys
+
 from pydantic import ValidationError
 
 
@@ -16,3 +18,34 @@ def explain(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "config"
     return f"{where}={problem['input']!r}: {problem['msg']}"
+
+
+def require(name: str, value: float, low: float, high: float | None = None, why: str = "") -> None:
+    """Refuse a value outside its range; infinity and NaN are always outside.
+
+    Args:
+        name: the option, as the user writes it.
+        value: what was given.
+        low: smallest value that works.
+        high: largest, if there is one.
+        why: where the upper bound comes from.
+
+    Raises:
+        BadInput: naming value and range.
+    """
+    if low <= value <= (sys.float_info.max if high is None else high):
+        return
+    if high is None:
+        raise BadInput(f"{name}={value:g} must be finite and at least {low:g}")
+    reason = f", {why}" if why else ""
+    raise BadInput(f"{name}={value:g} must lie between {low:g} and {high:g}{reason}")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Refuse zero, negative values, infinity and NaN.
+
+    Raises:
+        BadInput: naming value and range.
+    """
+    if not 0 < value < float("inf"):
+        raise BadInput(f"{name}={value:g} must be above 0 and finite")

@@ -34,7 +34,7 @@ def run_probe(run: Run, name: str) -> Table:
 def _why_not(run: Run, required: frozenset[str]) -> str | None:
     if run.record.status == "diverged":
         return "the run diverged: its loss was not finite"
-    missing = required - registry.load("methods", run.config.method).EXPOSES
+    missing = required - registry.exposed(run.config.method, run.config.method_config)
     return f"{run.config.method} has no {', '.join(sorted(missing))}" if missing else None
 
 

@@ -11,6 +11,7 @@ from peftlens.dataset import Task
 from peftlens.errors import BadInput
 from peftlens.models.base import Base, resident
 from peftlens.run import RunConfig, run_id, versions
+from peftlens.setting import Setting
 from peftlens.tasks import load_task
 
 
@@ -56,12 +57,13 @@ def plan(config: RunConfig, trust_remote_code: bool = False) -> Plan:
         dtype=config.dtype,
         trust_remote_code=trust_remote_code,
     )
-    if hasattr(method, "resolve"):
-        method_config = method.resolve(method_config, base.tokenizer, task.labels)
-    shapes = base.shapes
     training = config.training
-    # the formula refuses what does not fit the base
-    if not method.trainable_parameters(method_config, shapes):
+    if hasattr(method, "resolve"):
+        setting = Setting(base.tokenizer, task, config.seed, training.steps)
+        method_config = method.resolve(method_config, setting)
+    shapes = base.shapes
+    # the formula refuses what does not fit the base; None: not known before it is attached
+    if method.trainable_parameters(method_config, shapes) == 0:
         training = training.model_copy(update={"steps": 0, "checkpoint_steps": ()})
     if late := [step for step in training.checkpoint_steps if step > training.steps]:
         raise BadInput(f"checkpoint_steps: {late[0]} lies after the last step, {training.steps}")
@@ -81,7 +83,11 @@ def plan(config: RunConfig, trust_remote_code: bool = False) -> Plan:
         method=method,
         method_config=method_config,
         shapes=shapes,
-        depends_on={"base": base.sha256, "data": task.sha256, "versions": versions()},
+        depends_on={
+            "base": base.sha256,
+            "data": task.sha256,
+            "versions": versions() | registry.versions("methods", config.method),
+        },
     )
 
 
@@ -96,4 +102,6 @@ def _in_words(config: RunConfig, method_config: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return " ".join(str(value).split())  # a text may have line breaks

@@ -1,5 +1,8 @@
 """Find methods, tasks and probes by file name; there is no list to keep in step.
 
+Other packages add theirs by entry points in the groups peftlens.methods, peftlens.tasks and
+peftlens.probes, each naming a module of the same shape as the files here.
+
 Listing them reads their source text and imports none of them: an import of peft or torch takes
 seconds, and a table of names should not.
 """
@@ -9,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
@@ -20,6 +24,12 @@ from pydantic import TypeAdapter, ValidationError
 from peftlens.errors import BadInput, explain
 
 Kind = Literal["methods", "tasks", "probes"]
+# What a plug-in's module must have.
+PARTS: dict[Kind, tuple[str, ...]] = {
+    "methods": ("FAMILY", "EXPOSES", "LEARNING_RATE", "Config", "attach", "trainable_parameters"),
+    "tasks": ("Config", "load"),
+    "probes": ("VERSION", "COLUMNS", "CHARTS"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Description:
         summary: first line of the docstring.
         constants: the module's upper-case literals, such as FAMILY or EXPOSES.
         config: a row per field of Config: name, type and default, as written in the source.
+        package: who brings it.
     """
 
     name: str
@@ -37,63 +48,129 @@ class Description:
     doc: str
     constants: dict[str, Any]
     config: tuple[tuple[str, str, str], ...]
+    package: str
+
+
+def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:
+    """Dotted module of every plug-in by name, and the entry point of those of other packages.
+
+    Raises:
+        BadInput: another package gives a plug-in a name that is taken.
+    """
+    package = import_module(f"peftlens.{kind}")
+    found: dict[str, tuple[str, EntryPoint | None]] = {
+        module.name: (f"{package.__name__}.{module.name}", None)
+        for module in iter_modules(package.__path__)
+    }
+    for point in entry_points(group=package.__name__):
+        if point.name in found:
+            raise BadInput(
+                f"package {_distribution(point)} brings a {kind[:-1]} named {point.name!r}, "
+                "and there is one already; uninstall the package or have it renamed"
+            )
+        found[point.name] = (point.module, point)
+    return dict(sorted(found.items()))
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
 
 
 def names(kind: Kind) -> list[str]:
     """Names of every plug-in of one kind, sorted; imports none of them."""
-    package = import_module(f"peftlens.{kind}")
-    return sorted(module.name for module in iter_modules(package.__path__))
+    return list(_modules(kind))
 
 
 def check(kind: Kind, name: str) -> None:
-    """Refuse a name that no file has.
+    """Refuse a name that no plug-in has; what stands behind a colon is the plug-in's to check.
 
     Raises:
         BadInput: the message names the closest known ones.
     """
-    known = names(kind)
-    if name not in known:
-        close = get_close_matches(name, known, cutoff=0.5)
+    known, plugin = names(kind), name.partition(":")[0]
+    if plugin not in known:
+        close = get_close_matches(plugin, known, cutoff=0.5)
         remedy = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
-        raise BadInput(f"no {kind[:-1]} named {name!r}; {remedy}")
+        raise BadInput(f"no {kind[:-1]} named {plugin!r}; {remedy}")
 
 
 def load(kind: Kind, name: str) -> ModuleType:
     """Import one plug-in.
 
     Raises:
-        BadInput: no such file.
+        BadInput: no such plug-in, or another package's can't be used.
     """
     check(kind, name)
-    return import_module(f"peftlens.{kind}.{name}")
+    dotted, point = _modules(kind)[name.partition(":")[0]]
+    if point is None:
+        return import_module(dotted)
+    try:
+        module = import_module(dotted)
+    except ImportError as error:
+        raise BadInput(
+            f"{kind[:-1]} {name!r} of package {_distribution(point)} can't be imported: {error}"
+        ) from error
+    if missing := [part for part in PARTS[kind] if not hasattr(module, part)]:
+        raise BadInput(
+            f"{kind[:-1]} {name!r} of package {_distribution(point)} lacks {', '.join(missing)}"
+        )
+    return module
+
+
+def versions(kind: Kind, name: str) -> dict[str, str]:
+    """Versions of the packages that one plug-in rests on, beside those that all do."""
+    _, point = _modules(kind)[name.partition(":")[0]]
+    packages: set[str] = {*getattr(load(kind, name), "PACKAGES", ())}
+    if point and point.dist:
+        packages.add(point.dist.name)
+    return {package: version(package) for package in sorted(packages)}
 
 
 def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
     """A plug-in's Config out of plain values.
 
+    What stands behind a colon in the name is the value of the field that the plug-in calls its
+    ARGUMENT. Where Config has a field `options`, keys that it does not know go there.
+
     Raises:
         BadInput: an unknown key or a value of the wrong type.
     """
-    config_class = load(kind, name).Config
-    known = [field.name for field in fields(config_class)]
-    for key in values:
-        if key not in known:
-            raise BadInput(f"{name} has no option {key!r}; it has {', '.join(known) or 'none'}")
+    plugin, colon, argument = name.partition(":")
+    module = load(kind, name)
+    known = [field.name for field in fields(module.Config)]
+    if colon:
+        if not hasattr(module, "ARGUMENT"):
+            raise BadInput(f"{plugin} takes nothing behind a colon, but was called {name!r}")
+        values = values | {module.ARGUMENT: argument}
+    if unknown := {key: value for key, value in values.items() if key not in known}:
+        if "options" not in known:
+            listed = ", ".join(known) or "none"
+            raise BadInput(f"{plugin} has no option {next(iter(unknown))!r}; it has {listed}")
+        plain = {key: value for key, value in values.items() if key in known}
+        values = plain | {"options": plain.get("options", {}) | unknown}
     try:
-        return TypeAdapter(config_class).validate_python(values)
+        return TypeAdapter(module.Config).validate_python(values)
     except ValidationError as error:
-        raise BadInput(f"{name}: {explain(error)}") from error
+        raise BadInput(f"{plugin}: {explain(error)}") from error
+
+
+def exposed(method: str, values: dict[str, Any]) -> frozenset[str]:
+    """What probes may ask of a method's runs; for some methods the configuration decides it."""
+    module = load("methods", method)
+    if hasattr(module, "exposes"):
+        return module.exposes(configure("methods", method, values))
+    return module.EXPOSES
 
 
 def describe(kind: Kind, name: str) -> Description:
     """Read one plug-in's source without importing it.
 
     Raises:
-        BadInput: no such file.
+        BadInput: no such plug-in.
     """
     check(kind, name)
-    package = import_module(f"peftlens.{kind}")
-    tree = ast.parse(Path(package.__path__[0], f"{name}.py").read_text())
+    dotted, point = _modules(kind)[name]
+    tree = ast.parse(_source(dotted))
     doc = ast.get_docstring(tree) or ""
     constants = {
         node.targets[0].id: value
@@ -101,7 +178,29 @@ def describe(kind: Kind, name: str) -> Description:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         if (value := _literal(node.value)) is not None
     }
-    return Description(name, doc.partition("\n")[0], doc, constants, tuple(_fields(tree, "Config")))
+    return Description(
+        name=name,
+        summary=doc.partition("\n")[0],
+        doc=doc,
+        constants=constants,
+        config=tuple(_fields(tree, "Config")),
+        package=_distribution(point) if point else "peftlens",
+    )
+
+
+def _source(dotted: str) -> str:
+    """A module's text; its parents are imported, the module is not.
+
+    Raises:
+        BadInput: it can't be found.
+    """
+    try:
+        spec = find_spec(dotted)
+    except ImportError as error:
+        raise BadInput(f"module {dotted} can't be imported: {error}") from error
+    if spec is None or spec.origin is None:
+        raise BadInput(f"there is no module {dotted}; install again what named it")
+    return Path(spec.origin).read_text()
 
 
 def _literal(node: ast.expr) -> Any:
@@ -124,8 +223,7 @@ def _fields(tree: ast.Module, class_name: str) -> Iterator[tuple[str, str, str]]
     for parent in (base.id for base in config.bases if isinstance(base, ast.Name)):
         for node in tree.body:
             if isinstance(node, ast.ImportFrom) and parent in {a.name for a in node.names}:
-                file = Path(str(find_spec(str(node.module)).origin))  # pyright: ignore[reportOptionalMemberAccess]
-                yield from _fields(ast.parse(file.read_text()), parent)
+                yield from _fields(ast.parse(_source(str(node.module))), parent)
     for node in config.body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             yield ast.unparse(node.target), ast.unparse(node.annotation), ast.unparse(node.value)

@@ -10,7 +10,9 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,9 @@ def _train(planned: Plan, folder: "_Folder") -> None:
         "left_out": dict(planned.task.dropped),
         "cut_or_left_out_as_tokens": changed,
     }
+    if hasattr(planned.method, "calibrate"):
+        losses = _single_losses(model, encoder, items, planned.config.seed)
+        planned.method.calibrate(model, planned.method_config, losses)
     folder.checkpoint(model, 0)
     started = time.perf_counter()
     try:
@@ -105,6 +110,15 @@ def _train(planned: Plan, folder: "_Folder") -> None:
     folder.finish(model, results, "finished" if "validation_loss" in results else "diverged")
 
 
+def _single_losses(
+    model: nn.Module, encoder: Encoder, items: list[Item], seed: int
+) -> Iterator[torch.Tensor]:
+    """Loss of one training example after another, nats, in an order drawn by the seed."""
+    for index in np.random.default_rng(seed).permutation(len(items)):
+        row = items[index].rows[items[index].correct]
+        yield answer_loss(model, encoder.batch([row]))
+
+
 def _loop(
     planned: Plan, model: nn.Module, encoder: Encoder, items: list[Item], folder: "_Folder"
 ) -> None:
@@ -118,7 +132,8 @@ def _loop(
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=planned.base.device == "cpu")
     masters = _Masters(model)
-    optimizer, scheduler = _optimizer(masters.trained, config)
+    hooks = _Hooks.of(planned, model)
+    optimizer, scheduler = _optimizer(hooks, masters.trained, config)
     rows = [item.rows[item.correct] for item in items]
     batches = training_batches(rows, config.batch_size, np.random.default_rng(planned.config.seed))
     model.train()
@@ -127,14 +142,18 @@ def _loop(
             started = time.perf_counter()
             parts = [encoder.batch(part) for part in islice(batches, config.accumulation)]
             loss = _gradients(model, parts, accelerator)
+            if hooks.penalty:
+                accelerator.backward(hooks.penalty())
             norm = nn.utils.clip_grad_norm_(masters.trained, config.max_grad_norm).item()
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise _Diverged(step - 1)
             rate = scheduler.get_last_lr()[0]
             optimizer.step()
             scheduler.step()
-            optimizer.zero_grad()
             masters.write_back()
+            if hooks.after_step:
+                hooks.after_step(step, config.steps)
+            optimizer.zero_grad()
             seconds = time.perf_counter() - started
             tokens = sum(int(part.inputs["attention_mask"].sum()) for part in parts)
             if step % config.log_every == 0 or step in (1, config.steps):
@@ -147,10 +166,26 @@ def _loop(
                 folder.checkpoint(model, step)
 
 
-def _optimizer(trained: list[nn.Parameter], config: TrainingConfig):
-    optimizer = torch.optim.AdamW(
-        trained, lr=config.learning_rate or 0.0, weight_decay=config.weight_decay
-    )
+@dataclass(frozen=True)
+class _Hooks:
+    """What a method adds to the loop, where it adds anything; see methods/__init__.py."""
+
+    optimizer: Callable[[float, float], torch.optim.Optimizer] | None
+    penalty: Callable[[], torch.Tensor] | None
+    after_step: Callable[[int, int], None] | None
+
+    @classmethod
+    def of(cls, planned: Plan, model: nn.Module) -> "_Hooks":
+        found = (getattr(planned.method, field.name, None) for field in fields(cls))
+        return cls(*(hook and partial(hook, model, planned.method_config) for hook in found))
+
+
+def _optimizer(hooks: _Hooks, trained: list[nn.Parameter], config: TrainingConfig):
+    rate, decay = config.learning_rate or 0.0, config.weight_decay
+    if hooks.optimizer:
+        optimizer = hooks.optimizer(rate, decay)
+    else:
+        optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
     scheduler = get_scheduler(
         "constant_with_warmup" if config.schedule == "constant" else config.schedule,
         optimizer,

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from peftlens.errors import BadInput, explain
+from peftlens.errors import BadInput, explain, require, require_positive
 from peftlens.run import TrainingConfig
 
 
@@ -14,3 +14,29 @@ def test_explain_names_place_value_and_reason():
     with pytest.raises(ValidationError) as caught:
         TrainingConfig.model_validate({"steps": -1})
     assert explain(caught.value) == "steps=-1: Input should be greater than or equal to 0"
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "message"),
+    [
+        (0, None, "rank=0 must be finite and at least 1"),
+        (float("nan"), None, "rank=nan must be finite and at least 1"),
+        (float("inf"), None, "rank=inf must be finite"),
+        (9, 8, "rank=9 must lie between 1 and 8, the width"),
+    ],
+)
+def test_require_names_value_range_and_reason(value, high, message):
+    with pytest.raises(BadInput, match=message):
+        require("rank", value, 1, high, "the width")
+
+
+def test_require_lets_the_ends_of_the_range_pass():
+    require("rank", 1, 1, 8)
+    require("rank", 8, 1, 8)
+    require("rank", 1e30, 1)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_require_positive(value):
+    with pytest.raises(BadInput, match="must be above 0 and finite"):
+        require_positive("alpha", value)

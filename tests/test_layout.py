@@ -11,18 +11,13 @@ from peftlens import registry
 from peftlens.errors import BadInput
 
 ROOT = Path(__file__).parent.parent
-NEEDED = {
-    "methods": {"FAMILY", "EXPOSES", "LEARNING_RATE", "Config", "attach", "trainable_parameters"},
-    "tasks": {"Config", "load"},
-    "probes": {"VERSION", "COLUMNS", "CHARTS"},
-}
 HEAVY = {"torch", "transformers", "peft", "umap"}
 
 
-@pytest.mark.parametrize("kind", NEEDED)
+@pytest.mark.parametrize("kind", registry.PARTS)
 def test_every_plugin_has_the_same_shape(kind):
     for name in registry.names(kind):
-        missing = NEEDED[kind] - set(vars(registry.load(kind, name)))
+        missing = set(registry.PARTS[kind]) - set(vars(registry.load(kind, name)))
         assert not missing, f"{kind}/{name}.py lacks {sorted(missing)}"
 
 
@@ -38,7 +33,7 @@ def test_unknown_name_suggests_the_known_one():
 
 
 def test_name_like_no_other_lists_what_there_is():
-    with pytest.raises(BadInput, match="known: bottleneck, frozen"):
+    with pytest.raises(BadInput, match="known: adalora, adaption_prompt"):
         registry.load("methods", "zzz")
 
 
@@ -71,9 +66,15 @@ def test_every_module_has_its_test():
     missing = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / "peftlens").rglob("*.py"))
-        if not path.name.startswith("__") and not _test_of(path).exists()
+        if not path.name.startswith("__") and not _test_of(path).exists() and not _is_thin(path)
     ]
     assert not missing
+
+
+def _is_thin(path: Path) -> bool:
+    """Methods that only hand a configuration to peft have a row each in one table of tests."""
+    table = (ROOT / "tests" / "methods" / "test_thin.py").read_text()
+    return path.parent.name == "methods" and f'"{path.stem}"' in table
 
 
 def _test_of(path: Path) -> Path:

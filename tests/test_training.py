@@ -2,6 +2,8 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tiny import byte_tokenizer
 
 import peftlens
 from peftlens import training
@@ -10,6 +12,7 @@ from peftlens.models.base import resident
 from peftlens.models.lending import state_of
 from peftlens.planning import plan
 from peftlens.run import RunConfig
+from peftlens.tasks import task_of
 
 FAST = {"steps": 6, "batch_size": 4, "max_length": 32, "log_every": 2}
 
@@ -167,3 +170,74 @@ def test_metrics_are_strict_json(config, tmp_path):
     for line in (run.path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=refuse)
     assert [line["step"] for line in run.metrics()] == [1, 2, 4, 6, 6]
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["adalora", "cpt", "diff_pruning", "fish_mask", "lora_fa", "lora_plus", "p_tuning",
+     "peft:GRALORA", "qlora", "trainable_tokens"],
+)  # fmt: skip
+def test_methods_with_a_say_in_the_loop_load_as_they_were_saved(config, tmp_path, method):
+    own = {"trainable_tokens": {"text": "ab"}, "peft:GRALORA": {"r": 4}, "cpt": {"shots": 2}}
+    options = {"method_config": own.get(method, {}), "train": {"learning_rate": 0.02}}
+    run = peftlens.train(config(method, **options), tmp_path)
+    ids = torch.arange(3, 11).reshape(2, 4)
+    with torch.inference_mode():
+        first, again = (peftlens.load(run.path, device="cpu")(input_ids=ids) for _ in "ab")
+    assert torch.equal(first.logits, again.logits)
+    losses = [line["loss"] for line in run.metrics() if "loss" in line]
+    assert losses[-1] < losses[0]
+
+
+def test_lora_plus_moves_b_more_than_lora_does(config, tmp_path):
+    def size_of_b(method):
+        run = peftlens.train(config(method, train={"learning_rate": 1e-4}), tmp_path)
+        tensors = load_file(run.adapter() / "adapter_model.safetensors")
+        return sum(t.abs().sum() for name, t in tensors.items() if "lora_B" in name)
+
+    # Adam's steps have the size of the rate, whatever the gradient's
+    assert size_of_b("lora_plus") / size_of_b("lora") == pytest.approx(16, rel=0.2)
+
+
+def test_adalora_ends_with_the_mean_rank_that_was_asked_for(config, tmp_path):
+    options = {"rank": 2, "initial_rank": 4}
+    run = peftlens.train(config("adalora", method_config=options, train={"steps": 12}), tmp_path)
+    tensors = load_file(run.adapter() / "adapter_model.safetensors")
+    lambdas = [t for name, t in tensors.items() if "lora_E" in name]
+    assert [len(t) for t in lambdas] == [4] * 6
+    assert sum(int((t != 0).sum()) for t in lambdas) == 2 * 6
+
+
+def test_fish_mask_changes_entries_chosen_on_the_data(config, tmp_path):
+    chosen = {}
+    for method in ("fish_mask", "random_mask", "magnitude_mask"):
+        run = peftlens.train(config(method), tmp_path)
+        tensors = load_file(run.adapter() / "adapter_model.safetensors")
+        assert (tensors["sparse_update.values"] != 0).float().mean() > 0.9
+        chosen[method] = set(tensors["sparse_update.places"].tolist())
+    assert len(set(map(len, chosen.values()))) == 1
+    assert chosen["fish_mask"] != chosen["magnitude_mask"] != chosen["random_mask"]
+
+
+def test_few_shot_examples_come_from_the_training_split_by_the_seed(config, tmp_path):
+    first, again, other = (
+        peftlens.train(config("few_shot", seed=seed, method_config={"shots": 2}), tmp_path / name)
+        for seed, name in ((0, "a"), (0, "b"), (1, "c"))
+    )
+    ids = [tuple(run.config.method_config["token_ids"]) for run in (first, again, other)]
+    assert ids[0] == ids[1] != ids[2]
+    assert first.id == again.id != other.id
+    text = byte_tokenizer().decode(ids[0])
+    prompts = [one.prompt for one in task_of(first).splits["train"]]
+    shown = text.removesuffix("\n\n").split("\n\n")
+    assert len(shown) == 2
+    assert all(any(block.startswith(prompt) for prompt in prompts) for block in shown)
+
+
+def test_more_examples_than_the_model_can_read(config, tmp_path):
+    many = config("few_shot", method_config={"shots": 8})
+    with pytest.raises(
+        BadInput, match="tokens before the input are too many: this model reads 128"
+    ):
+        peftlens.train(many, tmp_path)
+    assert not list(tmp_path.iterdir())

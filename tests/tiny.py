@@ -1,16 +1,23 @@
-"""Tiny random models and a tokenizer that knows every byte."""
+"""Tiny random models, a tokenizer that knows every byte, and a run for methods to look at."""
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
 )
+
+from peftlens.dataset import Example, Task
+from peftlens.setting import Setting
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -43,9 +50,50 @@ def build(kind: str) -> torch.nn.Module:
             GPT2Config(**SIZES, n_embd=32, n_layer=2, n_head=4, n_positions=128,
                        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
         )  # fmt: skip
+    elif kind == "neox":
+        model = GPTNeoXForCausalLM(
+            GPTNeoXConfig(**SIZES, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                          num_attention_heads=4, max_position_embeddings=128)
+        )  # fmt: skip
+    elif kind == "opt":
+        model = OPTForCausalLM(
+            OPTConfig(**SIZES, hidden_size=32, ffn_dim=64, num_hidden_layers=2,
+                      num_attention_heads=4, max_position_embeddings=128, word_embed_proj_dim=32,
+                      dropout=0.0)
+        )  # fmt: skip
     else:
         model = T5ForConditionalGeneration(
             T5Config(**SIZES, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
                      decoder_start_token_id=0, dropout_rate=0.0)
         )  # fmt: skip
     return model.eval()
+
+
+class Stack(torch.nn.Module):
+    """Linear layers without biases, one a block, of these weights."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, *weights: list[list[float]]) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList()
+        for weight in map(torch.tensor, weights):
+            layer = torch.nn.Linear(*reversed(weight.shape), bias=False)
+            layer.weight = torch.nn.Parameter(weight.float())
+            self.layers.append(layer)
+
+    def weights(self) -> list[list[list[float]]]:
+        return [layer.weight.detach().tolist() for layer in self.layers]
+
+
+ANSWERS = (" up", " down")
+
+
+def setting(
+    train: tuple[Example, ...] = (), labels: tuple[str, ...] = ANSWERS, **changes
+) -> Setting:
+    """A run on a task made by hand, for `resolve`; what is not training data may not be read."""
+    kind = changes.get("kind", "classification")
+    task = Task("by hand", kind, labels, {"train": train}, {}, "0" * 64)
+    tokenizer = changes.get("tokenizer") or byte_tokenizer()
+    return Setting(tokenizer, task, changes.get("seed", 0), changes.get("steps", 10))

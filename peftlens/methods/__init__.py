@@ -1,7 +1,23 @@
 """Fine-tuning methods, one file each; the file name is the method's name.
 
-A method file has: FAMILY; EXPOSES, what probes may ask of its runs; LEARNING_RATE, used where a
-study names none; Config; `attach(model, config)`, which changes the model in place and returns what
-is to be trained; `trainable_parameters(config, shapes)`, the closed formula; and, where the config
-holds text, `resolve(config, tokenizer, labels)`, which turns it into token ids.
+A method file has
+    FAMILY, one of selective, reparametrization, additive adapter, soft prompt, mix, baseline;
+    EXPOSES, what probes may ask of its runs: `delta_weight` (what it trains amounts to an update of
+        the base's weights, so it can be merged), `soft_prompt` (vectors before the embeddings);
+    LEARNING_RATE, used where a study names none;
+    Config, whose first field is the one shown beside the method's name;
+    attach(model, config), which changes the model in place and returns what is to be trained;
+    trainable_parameters(config, shapes), the closed formula, which also refuses bad values.
+
+It may have
+    UNMERGEABLE, why it has no `delta_weight`;
+    PACKAGES, whose versions decide its results beside those that decide all;
+    exposes(config), instead of EXPOSES where the configuration decides it;
+    ARGUMENT, the field of Config that takes what a user writes behind a colon;
+    resolve(config, setting), which fills in what depends on text or data;
+    calibrate(model, config, losses), which looks at training examples before the first step;
+    optimizer(model, config, rate, weight_decay), instead of AdamW over all that is trained;
+    merged(model), instead of what peft or torch merge by themselves;
+    penalty(model, config), added to the loss;
+    after_step(model, config, step, steps), called before the gradients are cleared.
 """

@@ -1,8 +1,8 @@
-"""Bottleneck adapter after each feed-forward layer: y = h + W_up relu(W_down h + b_down) + b_up.
+"""Bottleneck adapters: y = h + W_up relu(W_down h + b_down) + b_up.
 
-Source: Pfeiffer et al. 2020, arXiv:2005.00247, section 3 (one adapter a block, after the
-feed-forward layer); the bottleneck itself: Houlsby et al. 2019, arXiv:1902.00751, section 2.1.
-h is the feed-forward layer's output before the residual sum.
+Source: Houlsby et al. 2019, arXiv:1902.00751, section 2.1 (after attention and after feed-forward:
+placement = "both"); Pfeiffer et al. 2020, arXiv:2005.00247, section 3 (one a block, after the
+feed-forward layer). h is the output of that layer before the residual sum.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,20 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, embedding_weight, feed_forwards, freeze
+from peftlens.anatomy import Shapes, freeze
 from peftlens.anatomy import shapes as shapes_of
-from peftlens.errors import BadInput
+from peftlens.errors import require
+from peftlens.layers.bottleneck import (
+    Bottleneck,
+    Placement,
+    bottleneck_parameters,
+    change_output,
+    places,
+)
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()
+UNMERGEABLE = "the bottleneck is not linear"
 LEARNING_RATE = 1e-3
 
 
@@ -27,51 +35,42 @@ class Config:
 
     Attributes:
         bottleneck_size: m, the inner size of W_down (m, d) and W_up (d, m).
+        placement: after which layers of each block.
     """
 
     bottleneck_size: int = 32
-
-
-class Bottleneck(nn.Module):
-    """Down, relu, up, and the input added; in float32 whatever the base's dtype."""
-
-    def __init__(self, width: int, size: int) -> None:
-        super().__init__()
-        self.down = nn.Linear(width, size)
-        self.up = nn.Linear(size, width)
-        nn.init.zeros_(self.up.weight)  # the identity at the start
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Shape (..., d) to (..., d), in the input's dtype."""
-        return hidden + self.up(torch.relu(self.down(hidden.float()))).to(hidden.dtype)
+    placement: Placement = "feed_forward"
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and add an adapter to each feed-forward layer.
+    """Freeze `model` in place and add an adapter after each of the chosen layers.
 
     W_up starts at zero, so the logits at the start equal the base model's.
 
     Raises:
-        BadInput: the model has no feed-forward layer of a known name.
+        BadInput: the model has no such layer of a known name.
     """
     freeze(model)
-    table = embedding_weight(model)
-    for name in feed_forwards(shapes_of(model)):
+    for name, width in places(shapes_of(model), config.placement).items():
         layer: Any = model.get_submodule(name)
-        layer.bottleneck = Bottleneck(table.shape[1], config.bottleneck_size).to(table.device)
-        layer.register_forward_hook(lambda layer, _, output: layer.bottleneck(output))
+        layer.bottleneck = Bottleneck(width, config.bottleneck_size).to(model.device)
+        change_output(layer, _adding(layer.bottleneck))
     return model
 
 
+def _adding(adapter: Bottleneck):
+    def add(hidden: torch.Tensor) -> torch.Tensor:
+        return hidden + adapter(hidden).to(hidden.dtype)
+
+    return add
+
+
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """2 d m + m + d for each feed-forward layer.
+    """2 d m + m + d for each place.
 
     Raises:
-        BadInput: the size is below 1, or the model has no feed-forward layer of a known name.
+        BadInput: the size is below 1, or the model has no such layer of a known name.
     """
-    size = config.bottleneck_size
-    if size < 1:
-        raise BadInput(f"bottleneck_size={size} must be at least 1")
-    width = embedding(shapes)[1]
-    return len(feed_forwards(shapes)) * (2 * width * size + size + width)
+    require("bottleneck_size", config.bottleneck_size, 1)
+    widths = places(shapes, config.placement).values()
+    return sum(bottleneck_parameters(width, config.bottleneck_size) for width in widths)

@@ -9,6 +9,7 @@ from peftlens.anatomy import Shapes, freeze
 
 FAMILY = "baseline"
 EXPOSES = frozenset()
+UNMERGEABLE = "it trains nothing"
 LEARNING_RATE = 0.0  # nothing is trained
 
 

@@ -3,15 +3,15 @@
 Source: Zhao et al. 2023, arXiv:2312.11420, section 3. Layers: peft.LNTuningConfig.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, norms, task_type
+from peftlens.anatomy import Shapes, norms
 from peftlens.anatomy import shapes as shapes_of
+from peftlens.layers.wrapping import wrap_whole
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
@@ -32,14 +32,9 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
         BadInput: the model has no normalisation layer of a known name.
     """
     modules = dict.fromkeys(name.rpartition(".")[0] for name in norms(shapes_of(model)))
-    with warnings.catch_warnings():
-        # peft warns of every normalisation that is not torch's own LayerNorm
-        warnings.filterwarnings("ignore", message="Unsupported layer type", category=UserWarning)
-        return peft.get_peft_model(
-            model,
-            peft.LNTuningConfig(task_type=task_type(model), target_modules=list(modules)),
-            autocast_adapter_dtype=False,
-        )
+    return wrap_whole(
+        model, peft.LNTuningConfig, full_precision=False, target_modules=list(modules)
+    )
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001

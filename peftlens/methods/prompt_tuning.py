@@ -11,11 +11,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, embedding_weight, task_type
+from peftlens.anatomy import Shapes, embedding, embedding_weight
 from peftlens.errors import BadInput
+from peftlens.layers.wrapping import wrap_prompt
+from peftlens.setting import Setting
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt"})
+UNMERGEABLE = "it changes the input and no weight"
 LEARNING_RATE = 3e-2
 
 
@@ -40,40 +43,30 @@ class Config:
     init_ids: tuple[tuple[int, ...], ...] = ()
 
 
-def resolve(config: Config, tokenizer, labels: tuple[str, ...]) -> Config:
+def resolve(config: Config, setting: Setting) -> Config:
     """Turn the text or the labels that the prompt starts from into token ids.
 
     Raises:
         BadInput: there is no such text, or the task has no labels.
     """
-
-    def ids(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
-
     if config.init == "text":
-        found = ids(config.init_text)
+        found = setting.ids(config.init_text)
         if not found:
             raise BadInput(f"init_text={config.init_text!r} has no tokens; init='text' needs some")
         repeated = (found * config.num_virtual_tokens)[: config.num_virtual_tokens]
         return replace(config, init_ids=tuple((token,) for token in repeated))
     if config.init == "labels":
+        labels = setting.task.labels
         if not labels:
             raise BadInput("init='labels' needs a task with labels; choose another init")
-        found = tuple(tuple(ids(label)) for label in labels)
+        found = tuple(tuple(setting.ids(label)) for label in labels)
         return replace(config, init_ids=found[: config.num_virtual_tokens])
     return config
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and put the vectors, in float32, before its (encoder's) input."""
-    wrapped = peft.get_peft_model(
-        model,
-        peft.PromptTuningConfig(
-            task_type=task_type(model),
-            num_virtual_tokens=config.num_virtual_tokens,
-            num_transformer_submodules=1,  # peft would give an encoder-decoder a second, unused one
-        ),
-    )
+    wrapped = wrap_prompt(model, peft.PromptTuningConfig, config.num_virtual_tokens)
     encoder: Any = wrapped.prompt_encoder["default"]
     with torch.no_grad():
         encoder.embedding.weight.copy_(_start(config, embedding_weight(model)))

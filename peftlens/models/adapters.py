@@ -35,8 +35,22 @@ def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
 def state(model: nn.Module) -> dict[str, torch.Tensor]:
     """What was trained, by the names in the adapter's file; peft's own names for its methods."""
     if isinstance(model, peft.PeftModel):
-        return peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        return _named_once(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    return trained | dict(_saved_buffers(model))
+
+
+def _named_once(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without second names of one tensor: what several layers share is saved, and loaded, once."""
+    first = {(t.data_ptr(), t.shape): name for name, t in reversed(tensors.items())}
+    return {name: t for name, t in tensors.items() if first[(t.data_ptr(), t.shape)] == name}
+
+
+def _saved_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors that are not trained and yet not to be had from the configuration, such as a mask."""
+    for name, module in model.named_modules():
+        for buffer in getattr(module, "SAVED_BUFFERS", ()):
+            yield f"{name}.{buffer}", module.get_buffer(buffer)
 
 
 def save(model: nn.Module, method: str, config: Any, base: str, folder: Path) -> None:
@@ -89,10 +103,14 @@ def load_state(model: nn.Module, folder: Path) -> None:
         raise BadInput(f"{file} holds NaN or infinite values in {', '.join(bad[:3])}")
     if isinstance(model, peft.PeftModel):
         peft.set_peft_model_state_dict(model, tensors)
+        if isinstance(model.peft_config["default"], peft.PromptEncoderConfig):
+            # what was saved is the network's output, which must not go through it again
+            model.peft_config["default"].inference_mode = True
         return
     with torch.no_grad():
+        targets = dict(model.named_parameters()) | dict(_saved_buffers(model))
         for name, tensor in tensors.items():
-            model.get_parameter(name).copy_(tensor)
+            targets[name].copy_(tensor)
 
 
 def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
@@ -134,7 +152,7 @@ def load(
         dtype=config.dtype,
         trust_remote_code=trust_remote_code,
     )
-    return _attached(run, base, step)
+    return attached(run, base, step)
 
 
 def base_of(run: Run) -> Base:
@@ -151,10 +169,15 @@ def opened(run: Run, step: int | None = None) -> Iterator[tuple[nn.Module, Base]
     """A run's model on the resident base, for as long as the block lasts."""
     base = base_of(run)
     with lent(base.model):
-        yield _attached(run, base, step), base
+        yield attached(run, base, step), base
 
 
-def _attached(run: Run, base: Base, step: int | None) -> nn.Module:
+def attached(run: Run, base: Base, step: int | None = None) -> nn.Module:
+    """A run's model on a base that is the caller's to change.
+
+    Raises:
+        BadInput: the base is another one, or there is no such checkpoint.
+    """
     if base.sha256 != run.record.depends_on["base"]:
         raise BadInput(
             f"run {run.id} was trained on another {base.reference!r}: its files have changed since"

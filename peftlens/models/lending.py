@@ -3,34 +3,59 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a model's modules and parameters were, by reference: it copies no weight."""
+
+    modules: list[tuple[nn.Module, type, dict[str, Any]]]
+    parameters: list[tuple[nn.Parameter, torch.Tensor, bool]]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Snapshot":
+        """Remember the model as it is now."""
+        modules = [
+            (
+                module,
+                module.__class__,
+                {key: _shallow(value) for key, value in vars(module).items()},
+            )
+            for module in model.modules()
+        ]
+        return cls(modules, [(p, p.data, p.requires_grad) for p in model.parameters()])
+
+    def restore(self) -> None:
+        """Make the model that again."""
+        for module, kind, attributes in self.modules:
+            module.__class__ = kind
+            vars(module).clear()
+            vars(module).update({key: _shallow(value) for key, value in attributes.items()})
+        for parameter, data, flag in self.parameters:
+            parameter.data = data
+            parameter.requires_grad_(flag)
+            parameter.grad = None
 
 
 @contextmanager
 def lent(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     """Give the model to a method; afterwards its modules, parameters, hooks and flags are back.
 
-    Methods replace modules (peft), add modules and hooks (adapters) and replace parameters
-    (selective methods), all of which live in the modules' own dictionaries. Weights are safe as
-    long as nobody writes into the original tensors: see `anatomy.thaw`.
+    Methods replace modules (peft), add modules and hooks (adapters), replace parameters (selective
+    methods) and give parameters other data (PiSSA). Weights are safe as long as nobody writes into
+    the original tensors themselves: see `anatomy.thaw`.
     """
-    modules = [
-        (module, module.__class__, {key: _shallow(value) for key, value in vars(module).items()})
-        for module in model.modules()
-    ]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    before = Snapshot.of(model)
     try:
         yield model
     finally:
-        for module, kind, attributes in modules:
-            module.__class__ = kind
-            vars(module).clear()
-            vars(module).update(attributes)
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-            parameter.grad = None
+        before.restore()
 
 
 def _shallow(value: object) -> object:

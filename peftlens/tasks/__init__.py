@@ -51,6 +51,5 @@ def _stamp(name: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=8)
 def _load(name: str, options: str, stamp: tuple[int, ...]) -> Task:  # noqa: ARG001  # a key only
-    kind, colon, source = name.partition(":")
-    values = json.loads(options) | ({"source": source} if colon else {})
-    return registry.load("tasks", kind).load(registry.configure("tasks", kind, values))
+    config = registry.configure("tasks", name, json.loads(options))
+    return registry.load("tasks", name).load(config)

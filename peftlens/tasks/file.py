@@ -16,6 +16,8 @@ from peftlens.dataset import Split, Task, build
 from peftlens.errors import BadInput
 from peftlens.records import Columns, Row, examples
 
+ARGUMENT = "source"
+
 
 def _csv(path: Path) -> list[Row]:
     """Every cell is text; an empty one is missing."""

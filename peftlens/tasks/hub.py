@@ -11,6 +11,8 @@ from peftlens.dataset import Split, Task, build
 from peftlens.errors import BadInput
 from peftlens.records import Columns, Row, examples
 
+ARGUMENT = "source"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Columns):

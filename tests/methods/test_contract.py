@@ -5,20 +5,57 @@ import copy
 import pytest
 import torch
 from tiny import build
+from transformers.pytorch_utils import Conv1D
 
 from peftlens import registry
 from peftlens.anatomy import shapes
+from peftlens.errors import BadInput
 from peftlens.models import adapters
 from peftlens.models.lending import lent, state_of
+from peftlens.models.merging import plain
 
 KINDS = ("llama", "gpt2", "t5")
-TARGETS = {"llama": ["q_proj", "v_proj"], "gpt2": ["c_attn"], "t5": ["q", "v"]}
-# Methods whose model is not the base at the start: the prompt is there before it is trained.
-NOT_IDENTITY = {"prompt_tuning"}
-
-
-def options(method, kind):
-    return {"target_modules": TARGETS[kind]} if method == "lora" else {}
+# What the tiny models, 32 wide, need to be told; and what `resolve` would have filled in.
+OPTIONS = {
+    "bitfit": {"add_biases": True},
+    "c3a": {"block_size": 8},
+    "compacter": {"bottleneck_size": 8},
+    "cpt": {"token_ids": [5, 6, 7], "token_types": [2, 2, 4]},
+    "few_shot": {"token_ids": [5, 6, 7]},
+    "fourierft": {"num_frequencies": 50},
+    "hard_prompt": {"token_ids": [5, 6]},
+    "p_tuning": {"hidden_size": 16},
+    "peft:ADAMSS": {"r": 4, "num_subspaces": 2},
+    "peft:FROD": {"progressbar": False},
+    "peft:WAVEFT": {"n_frequency": 40},
+    "randlora": {"rank": 4},
+    "road": {"group_size": 8},
+    "trainable_tokens": {"token_ids": [5, 9]},
+    "vblora": {"vector_length": 16},
+} | {
+    f"peft:{kind}": {"r": 4}
+    for kind in ("DEFT", "GLORA", "GRALORA", "PEANUT", "POLY", "PSOFT", "PVERA", "UNILORA")
+}
+REFUSED = {
+    ("adaption_prompt", "t5"): "Llama-like models and GPT-2 only",
+    ("cpt", "t5"): "decoders only",
+}
+# Methods whose model is not the base at the start: a prompt stands there, or weights are rounded.
+OTHER_START = {
+    *("cpt", "few_shot", "hard_prompt", "mam", "multitask_prompt_tuning", "p_tuning"),
+    *("prefix_tuning", "prompt_tuning", "qlora", "unipelt", "vblora", "peft:CARTRIDGE"),
+    "peft:UNILORA",
+}
+# Methods that take weights apart, or normalise them, and put them together again: equal up to
+# rounding, by dtype relative to the largest logit.
+ROUNDED = {
+    *("dora", "hra", "olora", "osf", "pissa", "peft:DEFT", "peft:FROD"),
+}
+ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 0.05}
+# Biases that are added have no place in the base's architecture.
+BIASED = {("bitfit", "llama"), ("bitfit", "t5"), ("beft", "llama"), ("beft", "t5")}
+NAMES = [*(n for n in registry.names("methods") if n != "peft"), *(o for o in OPTIONS if ":" in o)]
+NAMES += ["peft:CARTRIDGE"]
 
 
 def logits(model):
@@ -30,13 +67,15 @@ def logits(model):
         return model(**inputs).logits[:, -2:]
 
 
-def attached(method, kind, model):
-    config = registry.configure("methods", method, options(method, kind))
+def attached(method, _, model):
+    config = registry.configure("methods", method, OPTIONS.get(method, {}))
     torch.manual_seed(7)
     return adapters.attach(model, method, config).eval(), config
 
 
-@pytest.fixture(params=[(m, k) for m in registry.names("methods") for k in KINDS], ids="-".join)
+@pytest.fixture(
+    params=[(m, k) for m in NAMES for k in KINDS if (m, k) not in REFUSED], ids="-".join
+)
 def case(request):
     return request.param
 
@@ -56,16 +95,22 @@ def shake(model):
 
 def test_starts_as_the_identity_where_the_paper_says_so(case, model):
     before = logits(model)
-    wrapped, _ = attached(*case, model)
-    same = torch.equal(logits(wrapped), before)
-    assert same == (case[0] not in NOT_IDENTITY)
+    start = logits(attached(*case, model)[0])
+    if case[0] in OTHER_START and case != ("qlora", "t5"):  # 32 wide: too narrow to quantise
+        assert not torch.equal(start, before)
+    elif case[0] in ROUNDED:
+        error = (start - before).abs().max() / before.abs().max()
+        assert error < ROUNDING[model.dtype]
+    else:
+        assert torch.equal(start, before)
 
 
 def test_parameter_count_is_the_formulas(case, model):
     of_base = shapes(model)
     wrapped, config = attached(*case, model)
     counted = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
-    assert counted == registry.load("methods", case[0]).trainable_parameters(config, of_base)
+    formula = registry.load("methods", case[0]).trainable_parameters(config, of_base)
+    assert formula == (None if ":" in case[0] else counted)
 
 
 def test_only_the_methods_own_parameters_learn(case, model):
@@ -73,11 +118,15 @@ def test_only_the_methods_own_parameters_learn(case, model):
     frozen = {n: p.detach().clone() for n, p in wrapped.named_parameters() if not p.requires_grad}
     trained = {n: p.detach().clone() for n, p in wrapped.named_parameters() if p.requires_grad}
     if not trained:
-        assert case[0] == "frozen"
+        assert case[0] in ("few_shot", "frozen", "hard_prompt")
         return
     optimizer = torch.optim.SGD([p for p in wrapped.parameters() if p.requires_grad], lr=1.0)
     ids = torch.arange(3, 11).reshape(2, 4)
-    wrapped(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss.backward()
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if case[1] == "t5":
+        inputs["decoder_input_ids"] = ids
+    wrapped.train()
+    wrapped(**inputs).logits.float().log_softmax(dim=-1)[..., 5].sum().backward()
     optimizer.step()
     now = dict(wrapped.named_parameters())
     assert all(torch.equal(now[name], value) for name, value in frozen.items())
@@ -94,7 +143,9 @@ def test_saved_and_loaded_gives_equal_logits(case, model, tmp_path):
     torch.manual_seed(99)  # other random starts must not matter
     again = adapters.attach(fresh, case[0], config).eval()
     adapters.load_state(again, tmp_path / "adapter")
-    assert torch.equal(logits(again), logits(wrapped))
+    # peft's CPT saves a sum and takes it apart again
+    allowed = 1e-6 if case[0] == "cpt" else 0
+    torch.testing.assert_close(logits(again), logits(wrapped), rtol=0, atol=allowed)
 
 
 def test_the_base_is_untouched_after_detaching(case, model):
@@ -108,6 +159,42 @@ def test_the_base_is_untouched_after_detaching(case, model):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize(("method", "kind"), [*REFUSED])
+def test_bases_that_a_method_can_not_have(method, kind):
+    config = registry.configure("methods", method, OPTIONS.get(method, {}))
+    with pytest.raises(BadInput, match=REFUSED[method, kind]):
+        registry.load("methods", method).trainable_parameters(config, shapes(build(kind)))
+
+
+def test_merged_is_as_attached(case):
+    """In float32; `tests/models/test_merging.py` has the folder, and rounding."""
+    model, method = build(case[1]), registry.load("methods", case[0])
+    transposed = {n: m for n, m in model.named_modules() if isinstance(m, Conv1D)}
+    wrapped, config = attached(*case, model)
+    if "delta_weight" not in registry.exposed(case[0], OPTIONS.get(case[0], {})):
+        assert method.UNMERGEABLE
+        return
+    shake(wrapped)
+    expected = logits(wrapped)
+    if case in BIASED and case[0] == "beft":
+        with pytest.raises(BadInput, match="no bias"):
+            plain(wrapped, method)
+        return
+    merged = plain(wrapped, method)
+    torch.testing.assert_close(logits(merged), expected, rtol=1e-3, atol=1e-3)
+    extra = {name for name, _ in merged.named_parameters()} - set(shapes(build(case[1])))
+    extra -= {"sparse_update.values", "intrinsic", "lm_head.weight"}
+    assert bool(extra) == (case in BIASED)
+    assert config and set(transposed) <= {name for name, _ in merged.named_modules()}
+
+
 def test_exposes_names_that_probes_know(case):
     known = {"soft_prompt", "delta_weight"}
-    assert known >= registry.load("methods", case[0]).EXPOSES
+    assert known >= registry.exposed(case[0], OPTIONS.get(case[0], {}))
+
+
+def test_every_family_is_one_of_the_six():
+    families = {registry.load("methods", name).FAMILY for name in NAMES if ":" not in name}
+    assert families == {
+        *("selective", "reparametrization", "additive adapter", "soft prompt", "mix", "baseline"),
+    }

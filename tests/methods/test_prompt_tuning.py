@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import build, byte_tokenizer
+from tiny import build, byte_tokenizer, setting
 
 from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
@@ -27,16 +27,15 @@ def test_random_start_is_uniform():
 
 
 def test_text_start_repeats_the_text():
-    tokenizer = byte_tokenizer()
-    config = resolve(Config(num_virtual_tokens=5, init="text", init_text="ab"), tokenizer, ())
-    a, b = tokenizer("ab")["input_ids"]
+    config = resolve(Config(num_virtual_tokens=5, init="text", init_text="ab"), setting())
+    a, b = byte_tokenizer().encode("ab")
     assert config.init_ids == ((a,), (b,), (a,), (b,), (a,))
     prompt, table = start(config)
     assert torch.equal(prompt, table[[a, b, a, b, a]])
 
 
 def test_label_start_is_the_mean_over_a_labels_tokens():
-    config = resolve(Config(num_virtual_tokens=3, init="labels"), byte_tokenizer(), ("ab", "c"))
+    config = resolve(Config(num_virtual_tokens=3, init="labels"), setting(labels=("ab", "c")))
     assert [len(ids) for ids in config.init_ids] == [2, 1]
     prompt, table = start(config)
     torch.testing.assert_close(prompt[0], table[list(config.init_ids[0])].mean(dim=0))
@@ -55,15 +54,15 @@ def test_the_prompt_stands_before_the_input():
 
 
 @pytest.mark.parametrize(
-    ("config", "labels", "message"),
+    ("config", "message"),
     [
-        (Config(init="text"), (), "init_text='' has no tokens"),
-        (Config(init="labels"), (), "needs a task with labels"),
+        (Config(init="text"), "init_text='' has no tokens"),
+        (Config(init="labels"), "needs a task with labels"),
     ],
 )
-def test_start_that_can_not_be_made(config, labels, message):
+def test_start_that_can_not_be_made(config, message):
     with pytest.raises(BadInput, match=message):
-        resolve(config, byte_tokenizer(), labels)
+        resolve(config, setting(labels=()))
 
 
 @pytest.mark.parametrize("n", [0, 10_000_000])

@@ -1,0 +1,37 @@
+"""Real tokens in front of every input: prompts that are read, not trained."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import require_room
+
+
+def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
+    """Every forward pass reads these tokens first: behind the BOS token, where inputs have one.
+
+    An encoder-decoder's encoder reads them. Not for generation, which would repeat them.
+
+    Raises:
+        BadInput: they leave too little room for the input.
+    """
+    require_room(model, len(token_ids))
+    start = model.config.bos_token_id
+
+    def prepend(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        ids = kwargs["input_ids"]
+        mask = kwargs.get("attention_mask")
+        mask = torch.ones_like(ids) if mask is None else mask
+        lead = ids.new_tensor(token_ids).expand(len(ids), -1)
+        at = int(start is not None and bool((ids[:, 0] == start).all()))
+        inputs = {
+            "input_ids": torch.cat([ids[:, :at], lead, ids[:, at:]], dim=1),
+            "attention_mask": torch.cat([torch.ones_like(lead), mask], dim=1),
+        }
+        return args, kwargs | inputs
+
+    model.register_forward_pre_hook(prepend, with_kwargs=True)

@@ -1,0 +1,64 @@
+"""LoRA and its variants: one shape of update, one count, many ways to start, scale and train it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import peft
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, linear_layers
+from peftlens.errors import require, require_positive
+from peftlens.layers.wrapping import wrap
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRank:
+    """Hyperparameters of a low-rank update.
+
+    Attributes:
+        rank: inner size r of B (d_out, r) and A (r, d_in).
+        alpha: numerator of the scale; dimensionless.
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    rank: int = 8
+    alpha: float = 16
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach_lora(
+    model: PreTrainedModel, config: LowRank, *, straight: bool = False, **options: Any
+) -> peft.PeftModel:
+    """Freeze `model` in place and give each target layer peft's LoRA, with more of its options."""
+    return wrap(
+        model,
+        peft.LoraConfig,
+        config.target_modules,
+        straight=straight,
+        r=config.rank,
+        lora_alpha=config.alpha,
+        **options,
+    )
+
+
+def low_rank_parameters(config: LowRank, shapes: Shapes) -> int:
+    """R (d_out + d_in) for each adapted matrix.
+
+    Raises:
+        BadInput: the rank or alpha is out of range, or a target matches nothing.
+    """
+    require_positive("alpha", config.alpha)
+    layers = adapted(config.rank, config.target_modules, shapes)
+    return sum(config.rank * (d_out + d_in) for d_out, d_in in layers)
+
+
+def adapted(rank: int, target_modules: tuple[str, ...], shapes: Shapes) -> list[tuple[int, int]]:
+    """(d_out, d_in) of the target layers, all of which a rank of this size fits.
+
+    Raises:
+        BadInput: the rank is out of range, or a target matches nothing.
+    """
+    layers = list(linear_layers(shapes, target_modules).values())
+    smallest = min(map(min, layers))
+    require("rank", rank, 1, smallest, "the smaller side of the smallest adapted matrix")
+    return layers

@@ -1,0 +1,76 @@
+"""Trained keys and values in front of every attention layer of the decoder.
+
+Source: Li & Liang 2021, arXiv:2101.00190, section 4.2, without the reparametrising network.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+
+from peftlens.anatomy import Shapes, key_widths, require_room
+from peftlens.errors import require
+
+
+class Prefix(nn.Module):
+    """n keys and values a layer, given to the model as if it had read n tokens before."""
+
+    def __init__(self, model: PreTrainedModel, num_virtual_tokens: int) -> None:
+        super().__init__()
+        require_room(model, num_virtual_tokens)
+        layers, heads, size = geometry(model.config)
+        start = 0.02 * torch.randn(layers, 2, heads, num_virtual_tokens, size)
+        self.states = nn.Parameter(start.to(model.device))
+
+    def put_before(self, model: PreTrainedModel) -> None:
+        """Every forward pass of the model starts behind the prefix."""
+        owner: Any = model
+        owner.prefix = self
+        model.register_forward_pre_hook(self._prepend, with_kwargs=True)
+
+    def layers(self) -> torch.Tensor:
+        """Keys and values, shape (layers, 2, heads, n, size of a head)."""
+        return self.states
+
+    def _prepend(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        config: Any = model.config
+        batch = len(kwargs["input_ids"])
+        states = self.layers().to(model.dtype)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        cache: Any = DynamicCache()
+        for layer, (keys, values) in enumerate(states):
+            cache.update(*(s.expand(batch, -1, -1, -1) for s in (keys, values)), layer)
+        mask = "decoder_attention_mask" if config.is_encoder_decoder else "attention_mask"
+        decoder = ("decoder_input_ids", "labels") if config.is_encoder_decoder else ("input_ids",)
+        ids = next(kwargs[name] for name in decoder if name in kwargs)
+        seen = kwargs.get(mask)
+        seen = torch.ones_like(ids) if seen is None else seen
+        front = seen.new_ones(batch, self.states.shape[3])
+        if config.is_encoder_decoder:
+            cache = EncoderDecoderCache(cache, DynamicCache())
+        given = {mask: torch.cat([front, seen], dim=1), "past_key_values": cache}
+        return args, kwargs | given | {"use_cache": True}
+
+
+def geometry(config: Any) -> tuple[int, int, int]:
+    """Layers, key-value heads, and size of a head, of the decoder where there is an encoder."""
+    layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
+    return (
+        layers,
+        getattr(config, "num_key_value_heads", None) or heads,
+        size or config.hidden_size // heads,
+    )
+
+
+def prefix_parameters(shapes: Shapes, num_virtual_tokens: int) -> int:
+    """A key and a value for each virtual token and layer.
+
+    Raises:
+        BadInput: the number is below 1, or the model's key projections have unknown names.
+    """
+    require("num_virtual_tokens", num_virtual_tokens, 1)
+    return 2 * num_virtual_tokens * sum(key_widths(shapes))

@@ -1,0 +1,63 @@
+"""LLaMA-Adapter: trained vectors that the top layers attend to, behind a gate that starts at zero.
+
+Source: Zhang et al. 2023, arXiv:2303.16199, section 3. Layers: peft.AdaptionPromptConfig.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, blocks, embedding
+from peftlens.anatomy import shapes as shapes_of
+from peftlens.errors import BadInput, require
+from peftlens.layers.wrapping import wrap_whole
+
+FAMILY = "additive adapter"
+EXPOSES = frozenset()
+UNMERGEABLE = "it changes what attention reads and no weight"
+LEARNING_RATE = 1e-2
+
+_KNOWN = ("model.layers", "transformer.h")  # where Llama's and GPT-2's blocks are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        num_virtual_tokens: n, the vectors of each adapted layer.
+        layers: how many layers, counted from the top; None adapts all.
+    """
+
+    num_virtual_tokens: int = 10
+    layers: int | None = None
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and let its top layers attend to trained vectors.
+
+    The gates start at zero, so the logits at the start equal the base model's.
+    """
+    return wrap_whole(
+        model,
+        peft.AdaptionPromptConfig,
+        adapter_len=config.num_virtual_tokens,
+        adapter_layers=config.layers or len(blocks(shapes_of(model))),
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """N d + 1 for each adapted layer.
+
+    Raises:
+        BadInput: a value is out of range, or peft does not know this architecture.
+    """
+    found = blocks(shapes)
+    if not all(block.rpartition(".")[0] in _KNOWN for block in found):
+        raise BadInput("adaption_prompt: peft has it for Llama-like models and GPT-2 only")
+    require("num_virtual_tokens", config.num_virtual_tokens, 1)
+    layers = len(found) if config.layers is None else config.layers
+    require("layers", layers, 1, len(found), "this model's depth")
+    return layers * (config.num_virtual_tokens * embedding(shapes)[1] + 1)

@@ -1,0 +1,50 @@
+"""BEFT: train only the biases of some linear layers, the value projections' above all.
+
+Source: arXiv:2509.15974. Layers: peft.BeftConfig. Layers without a bias
+get one, and can not be merged then. The paper finds the value projections best.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, linear_layers
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and give each target layer a trained bias, zero first.
+
+    The logits at the start equal the base model's.
+    """
+    return wrap(
+        model,
+        peft.BeftConfig,
+        config.target_modules,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """D_out for each adapted matrix.
+
+    Raises:
+        BadInput: a target matches nothing.
+    """
+    return sum(d_out for d_out, _ in linear_layers(shapes, config.target_modules).values())

@@ -1,0 +1,98 @@
+"""CPT: a soft prompt that starts as training examples and may move only a little away from them.
+
+Context-aware prompt tuning. Source: Blau et al. 2024, arXiv:2410.17222, section 4. Layers:
+peft.CPTConfig, which leaves the answers in the prompt as they are and keeps each other token within
+a ball around its embedding. The paper's loss on the prompt's own answers is not used.
+"""
+
+import random
+from dataclasses import dataclass, replace
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, embedding, has_encoder
+from peftlens.errors import BadInput, require
+from peftlens.layers.wrapping import wrap_prompt
+from peftlens.setting import Setting
+
+FAMILY = "soft prompt"
+EXPOSES = frozenset({"soft_prompt"})
+UNMERGEABLE = "it changes the input and no weight"
+LEARNING_RATE = 1e-3
+
+_INPUT, _ANSWER = 2, 4  # peft's marks; those of the i-th example are 4 i higher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        shots: how many training examples the prompt is made of, drawn by the run's seed.
+        epsilon: radius of the ball is epsilon √(d / 2048), in units of the embedding.
+        separator: between examples, and before the input.
+        token_ids: filled in from the examples.
+        token_types: filled in: which of them are answers.
+    """
+
+    shots: int = 4
+    epsilon: float = 0.1
+    separator: str = "\n\n"
+    token_ids: tuple[int, ...] = ()
+    token_types: tuple[int, ...] = ()
+
+
+def resolve(config: Config, setting: Setting) -> Config:
+    """Draw the examples and turn them into token ids.
+
+    Raises:
+        BadInput: the task has no questions with answers, or fewer for training.
+    """
+    pool = setting.task.splits["train"]
+    if setting.task.kind == "language_modelling":
+        raise BadInput(f"cpt needs questions with answers; {setting.task.name!r} is plain text")
+    require("shots", config.shots, 1, len(pool), "the number of training examples")
+    ids: list[int] = []
+    types: list[int] = []
+    for index, one in enumerate(random.Random(setting.seed).sample(pool, config.shots)):
+        parts = (one.prompt, one.answers[one.correct], config.separator)
+        for text, kind in zip(parts, (_INPUT, _ANSWER, _INPUT), strict=True):
+            found = setting.ids(text)
+            ids += found
+            types += [4 * index + kind] * len(found)
+    # peft wants the highest mark to be an answer's; the last separator comes after it
+    return replace(config, token_ids=tuple(ids), token_types=tuple(types))
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and put the examples' embeddings, to be changed a little, first.
+
+    The logits at the start are those of the few-shot prompt.
+    """
+    return wrap_prompt(
+        model,
+        peft.CPTConfig,
+        len(config.token_ids),
+        cpt_token_ids=list(config.token_ids),
+        cpt_mask=[1] * len(config.token_ids),
+        cpt_tokens_type_mask=list(config.token_types),
+        opt_projection_epsilon=config.epsilon,
+        opt_projection_format_epsilon=config.epsilon,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """D for each token of the examples.
+
+    Raises:
+        BadInput: there are no examples yet, a value is out of range, or the base is an
+            encoder-decoder, for which peft has no CPT.
+    """
+    if has_encoder(shapes):
+        raise BadInput("cpt: peft has it for decoders only, and this base is an encoder-decoder")
+    if not config.token_ids:
+        raise BadInput("cpt's size is known once its examples are drawn from a task")
+    require("epsilon", config.epsilon, 0)
+    return len(config.token_ids) * embedding(shapes)[1]

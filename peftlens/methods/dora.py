@@ -1,0 +1,41 @@
+"""DoRA: a low-rank update of the direction of each output's weights, and a trained length.
+
+W' = m (W + (alpha / rank) B A) / ‖W + (alpha / rank) B A‖, the norm and m one number a row. Source:
+Liu et al. 2024, arXiv:2402.09353, section 4.1. Layers: peft.LoraConfig(use_dora=True).
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes
+from peftlens.layers.low_rank import LowRank, adapted, attach_lora, low_rank_parameters
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 2e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(LowRank):
+    """Hyperparameters of LoRA."""
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and add a trainable A and B, in float32, to each target layer.
+
+    B starts at zero and m at the rows' norms, so the logits equal the base model's up to rounding.
+    """
+    return attach_lora(model, config, use_dora=True)
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """R (d_out + d_in) + d_out for each adapted matrix.
+
+    Raises:
+        BadInput: the rank or alpha is out of range, or a target matches nothing.
+    """
+    return low_rank_parameters(config, shapes) + sum(
+        d_out for d_out, _ in adapted(config.rank, config.target_modules, shapes)
+    )

@@ -1,0 +1,65 @@
+"""Few-shot: k training examples with their answers in front of every input; nothing is trained.
+
+Source: Brown et al. 2020, arXiv:2005.14165, section 2. The examples are drawn by the run's seed,
+and are the same for every input.
+"""
+
+import random
+from dataclasses import dataclass, replace
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, freeze
+from peftlens.errors import BadInput, require
+from peftlens.layers.leading import lead
+from peftlens.setting import Setting
+
+FAMILY = "baseline"
+EXPOSES = frozenset()
+UNMERGEABLE = "it changes the input and no weight"
+LEARNING_RATE = 0.0  # nothing is trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options.
+
+    Attributes:
+        shots: k, the number of examples.
+        separator: between examples, and before the input.
+        token_ids: filled in from the examples.
+    """
+
+    shots: int = 4
+    separator: str = "\n\n"
+    token_ids: tuple[int, ...] = ()
+
+
+def resolve(config: Config, setting: Setting) -> Config:
+    """Draw the examples and turn them into token ids.
+
+    Raises:
+        BadInput: the task has no questions with answers, or fewer than k for training.
+    """
+    pool = setting.task.splits["train"]
+    if setting.task.kind == "language_modelling":
+        raise BadInput(
+            f"few_shot needs questions with answers; {setting.task.name!r} is plain text"
+        )
+    require("shots", config.shots, 1, len(pool), "the number of training examples")
+    drawn = random.Random(setting.seed).sample(pool, config.shots)
+    shown = [f"{one.prompt}{one.answers[one.correct]}{config.separator}" for one in drawn]
+    return replace(config, token_ids=tuple(setting.ids("".join(shown))))
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and let it read the examples before every input."""
+    freeze(model)
+    lead(model, config.token_ids)
+    return model
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
+    """Zero."""
+    return 0

@@ -1,0 +1,63 @@
+"""FourierFT: train few Fourier coefficients of each update.
+
+W' = W + scale · the inverse transform of a matrix with n entries at random places. Source: Gao et
+al. 2024, arXiv:2405.03003, section 3. Layers: peft.FourierFTConfig. The coefficients start at zero
+here, so that the model starts as the base; the paper draws them.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, linear_layers
+from peftlens.errors import require
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        num_frequencies: n, the trained coefficients of each layer.
+        scale: of the inverse transform; dimensionless.
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    num_frequencies: int = 1000
+    scale: float = 150.0
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and add a spectrum of zeros to each target layer.
+
+    The logits at the start equal the base model's.
+    """
+    return wrap(
+        model,
+        peft.FourierFTConfig,
+        config.target_modules,
+        n_frequency=config.num_frequencies,
+        scaling=config.scale,
+        init_weights=True,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """N for each adapted matrix.
+
+    Raises:
+        BadInput: a value is out of range, or a target matches nothing.
+    """
+    layers = linear_layers(shapes, config.target_modules).values()
+    smallest = min(d_out * d_in for d_out, d_in in layers)
+    why = "the entries of the smallest adapted matrix"
+    require("num_frequencies", config.num_frequencies, 1, smallest, why)
+    return config.num_frequencies * len(layers)

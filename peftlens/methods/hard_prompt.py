@@ -1,0 +1,57 @@
+"""Hard prompt: a text of your own in front of every input; nothing is trained.
+
+The baseline of every soft prompt. Source: Lester et al. 2021, arXiv:2104.08691, section 6, who
+compare prompts that people write with trained ones.
+"""
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, freeze
+from peftlens.errors import BadInput
+from peftlens.layers.leading import lead
+from peftlens.setting import Setting
+
+FAMILY = "baseline"
+EXPOSES = frozenset()
+UNMERGEABLE = "it changes the input and no weight"
+LEARNING_RATE = 0.0  # nothing is trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options.
+
+    Attributes:
+        text: what stands before every input; with the space or line break that should follow it.
+        token_ids: filled in from the text.
+    """
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+
+
+def resolve(config: Config, setting: Setting) -> Config:
+    """Turn the text into token ids.
+
+    Raises:
+        BadInput: there is no text.
+    """
+    ids = setting.ids(config.text)
+    if not ids:
+        raise BadInput(f"hard_prompt needs a text, and text={config.text!r} has no tokens")
+    return replace(config, token_ids=tuple(ids))
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and let it read the text before every input."""
+    freeze(model)
+    lead(model, config.token_ids)
+    return model
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
+    """Zero."""
+    return 0

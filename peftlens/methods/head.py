@@ -1,0 +1,41 @@
+"""Train the output head alone: the linear probe of a language model.
+
+Source: Kumar et al. 2022, arXiv:2202.10054, section 3 (linear probing against fine-tuning). Where
+the head shares the embedding table, it gets a table of its own: the input stays fixed.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, embedding, freeze
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 5e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """No hyperparameters."""
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
+    """Replace the head's weight by a trainable copy; logits at the start equal the base model's."""
+    freeze(model)
+    head: Any = model.get_output_embeddings()
+    head.weight = nn.Parameter(head.weight.detach().clone())
+    return model
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
+    """V d, whether or not the head shares the embedding table; its bias stays.
+
+    Raises:
+        BadInput: neither head nor embedding table has a known name.
+    """
+    own = next((s for n, s in shapes.items() if n in ("lm_head.weight", "embed_out.weight")), None)
+    return prod(own or embedding(shapes))

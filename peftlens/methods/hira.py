@@ -1,0 +1,56 @@
+"""HiRA: a high-rank update, the base's weight times a low-rank one, entry by entry.
+
+W' = W + W ⊙ (B A). Source: Huang et al. 2025, "HiRA: Parameter-Efficient Hadamard High-Rank
+Adaptation for Large Language Models", ICLR 2025. Layers: peft.HiraConfig.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes
+from peftlens.layers.low_rank import adapted
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        rank: inner size r of B (d_out, r) and A (r, d_in).
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    rank: int = 8
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and scale each target weight's entries by a low-rank matrix.
+
+    The logits at the start equal the base model's.
+    """
+    return wrap(
+        model,
+        peft.HiraConfig,
+        config.target_modules,
+        r=config.rank,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """R (d_out + d_in) for each adapted matrix.
+
+    Raises:
+        BadInput: a value is out of range, or a target matches nothing.
+    """
+    return sum(
+        config.rank * sum(shape) for shape in adapted(config.rank, config.target_modules, shapes)
+    )

@@ -1,0 +1,67 @@
+"""(IA)³: rescale keys, values and the inner activations of the feed-forward layers.
+
+Source: Liu et al. 2022, arXiv:2205.05638, section 3.3. Layers: peft.IA3Config.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, linear_layers, short_names
+from peftlens.anatomy import shapes as shapes_of
+from peftlens.errors import BadInput
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "additive adapter"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+            Feed-forward layers among them are rescaled at their inputs, others at their outputs.
+    """
+
+    target_modules: tuple[str, ...] = ("key_value", "feed_forward_output")
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and rescale each target layer, by ones at first.
+
+    The logits at the start equal the base model's.
+    """
+    shapes = shapes_of(model)
+    inner = _inner(config, shapes)
+    return wrap(
+        model,
+        peft.IA3Config,
+        config.target_modules,
+        feedforward_modules=short_names(inner, shapes) if inner else [],
+    )
+
+
+def _inner(config: Config, shapes: Shapes) -> dict[str, tuple[int, int]]:
+    """The feed-forward layers among the targets."""
+    targets = linear_layers(shapes, config.target_modules)
+    try:
+        feed_forward = linear_layers(shapes, ("feed_forward",))
+    except BadInput:  # none of a known name, so none among the targets
+        return {}
+    return {name: shape for name, shape in targets.items() if name in feed_forward}
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """D_out for each target layer; d_in for those of the feed-forward modules.
+
+    Raises:
+        BadInput: a target matches nothing.
+    """
+    inner = _inner(config, shapes)
+    targets = linear_layers(shapes, config.target_modules)
+    return sum(d_in if name in inner else d_out for name, (d_out, d_in) in targets.items())

@@ -1,0 +1,104 @@
+"""LoReFT: edit the residual stream in a low-rank subspace, h + Rᵀ (W h + b - R h).
+
+The rows of R are orthonormal. Source: Wu et al. 2024, arXiv:2404.03592, section 3.2, equation 2.
+The paper edits the first and last positions of the prompt; here it is the first few or all of
+them, for where the prompt ends is not said to a forward pass. W starts as R and b at zero, so that
+the model starts as the base; the reference implementation starts W at random.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, blocks, freeze, sites
+from peftlens.anatomy import shapes as shapes_of
+from peftlens.errors import require
+from peftlens.layers.bottleneck import change_output
+
+FAMILY = "additive adapter"
+EXPOSES = frozenset()
+UNMERGEABLE = "it edits hidden states between blocks, where there is no weight to add it to"
+LEARNING_RATE = 2e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        rank: r, the dimension of the subspace.
+        first_tokens: edit so many positions from the start; None edits all.
+    """
+
+    rank: int = 4
+    first_tokens: int | None = None
+
+
+class Intervention(nn.Module):
+    """h + Rᵀ (W h + b - R h), in float32 whatever the base's dtype."""
+
+    def __init__(self, width: int, rank: int, first_tokens: int | None) -> None:
+        super().__init__()
+        self.span = nn.Parameter(torch.empty(rank, width))
+        nn.init.orthogonal_(self.span)
+        self.source = nn.Linear(width, rank)
+        self.first_tokens = first_tokens
+        with torch.no_grad():
+            self.source.weight.copy_(self.rotation())
+            self.source.bias.zero_()
+
+    def rotation(self) -> torch.Tensor:
+        """R (r, d): an orthonormal basis of the rows of what is trained."""
+        basis, triangle = torch.linalg.qr(self.span.T)
+        # QR's own signs flip where an entry crosses zero; R must change as smoothly as the span
+        return (basis * triangle.diagonal().sign()).T
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Shape (B, T, d) to (B, T, d), in the input's dtype."""
+        edited = hidden[:, : self.first_tokens]
+        rotation = self.rotation()
+        # W - R before the product, so that equal weights give exactly zero
+        inner = nn.functional.linear(
+            edited.float(), self.source.weight - rotation, self.source.bias
+        )
+        change = inner @ rotation
+        edited = edited + change.to(hidden.dtype)
+        return torch.cat([edited, hidden[:, edited.shape[1] :]], dim=1)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and edit the output of each block.
+
+    The logits at the start equal the base model's.
+
+    Raises:
+        BadInput: the model has no numbered blocks.
+    """
+    shapes = shapes_of(model)
+    freeze(model)
+    width = _width(shapes)
+    for name in blocks(shapes):
+        block: Any = model.get_submodule(name)
+        block.loreft = Intervention(width, config.rank, config.first_tokens).to(model.device)
+        change_output(block, block.loreft)
+    return model
+
+
+def _width(shapes: Shapes) -> int:
+    return next(iter(sites(shapes, "attention").values()))
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """R and W of r d each, and b of r, for each block.
+
+    Raises:
+        BadInput: the rank is out of range, or the model has no blocks of known names.
+    """
+    width = _width(shapes)
+    require("rank", config.rank, 1, width, "the width of the hidden states")
+    if config.first_tokens is not None:
+        require("first_tokens", config.first_tokens, 1)
+    return len(blocks(shapes)) * (2 * config.rank * width + config.rank)

@@ -1,0 +1,57 @@
+"""Magnitude mask: train the entries of the weights that are largest, or smallest, in the base.
+
+Source: the choice by magnitude is pruning's (Han et al. 2015, arXiv:1506.02626, section 3.1); as a
+choice of what to train: Ansell et al. 2021, arXiv:2110.07560, section 3, who rank by change
+instead. Without data and without a first training, so it is the cheap control of `fish_mask`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes
+from peftlens.anatomy import shapes as shapes_of
+from peftlens.layers.sparse import add_sparse_update, kept, weights_of
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        density: share of the entries that are trained, between 0 and 1.
+        largest: train those of largest magnitude; otherwise those of smallest.
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    density: float = 0.005
+    largest: bool = True
+    target_modules: tuple[str, ...] = ("all_linear",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and add a sparse update of zeros at the chosen places.
+
+    The entries of all adapted weights compete with each other. The logits at the start equal the
+    base model's.
+    """
+    count = kept(shapes_of(model), config.target_modules, config.density)
+    weights = weights_of(model, config.target_modules).values()
+    sizes = torch.cat([weight.detach().abs().flatten() for weight in weights])
+    places = sizes.float().topk(count, largest=config.largest).indices
+    return add_sparse_update(model, config.target_modules, places)
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """The share of the adapted weights' entries, rounded.
+
+    Raises:
+        BadInput: a target matches nothing, or the share leaves no entry.
+    """
+    return kept(shapes, config.target_modules, config.density)

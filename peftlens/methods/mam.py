@@ -1,0 +1,65 @@
+"""MAM adapter: a short prefix in attention and a scaled parallel adapter at the feed-forward layer.
+
+Source: He et al. 2021, arXiv:2110.04366, section 4.6. In an encoder-decoder the prefix stands in
+the decoder, the adapters in both.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, freeze, sites
+from peftlens.anatomy import shapes as shapes_of
+from peftlens.errors import require
+from peftlens.layers.bottleneck import Parallel, bottleneck_parameters
+from peftlens.layers.prefix import Prefix, prefix_parameters
+
+FAMILY = "mix"
+EXPOSES = frozenset()
+UNMERGEABLE = "neither the prefix nor the bottleneck is an update of a weight"
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        bottleneck_size: inner size of the adapters.
+        num_virtual_tokens: length of the prefix.
+        scale: of the adapters, fixed; dimensionless.
+    """
+
+    bottleneck_size: int = 32
+    num_virtual_tokens: int = 30
+    scale: float = 4.0
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place, put a prefix before it and adapters beside its feed-forward layers.
+
+    The adapters start by adding nothing; the prefix is there from the start.
+
+    Raises:
+        BadInput: the model has no feed-forward layer of a known name.
+    """
+    freeze(model)
+    for name, width in sites(shapes_of(model), "feed_forward").items():
+        adapter = Parallel(width, config.bottleneck_size, config.scale).to(model.device)
+        adapter.put_beside(model, name)
+    Prefix(model, config.num_virtual_tokens).put_before(model)
+    return model
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """The adapters' 2 d m + m + d each, and a key and a value a layer for each virtual token.
+
+    Raises:
+        BadInput: a value is out of range, or a layer has an unknown name.
+    """
+    require("bottleneck_size", config.bottleneck_size, 1)
+    require("scale", config.scale, 0)
+    widths = sites(shapes, "feed_forward").values()
+    adapters = sum(bottleneck_parameters(width, config.bottleneck_size) for width in widths)
+    return adapters + prefix_parameters(shapes, config.num_virtual_tokens)

@@ -1,0 +1,55 @@
+"""Selective fine-tuning by component: only the chosen linear layers are trained, in full.
+
+Source: Touvron et al. 2022, arXiv:2203.09795, section 3 (attention layers alone) for vision; Ben
+Zaken et al. 2021, arXiv:2106.10199, section 2 for what a fair comparison by component needs.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, linear_layers, thaw
+from peftlens.anatomy import shapes as shapes_of
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    target_modules: tuple[str, ...] = ("attention",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Replace the layers' weights and biases by trainable copies.
+
+    The logits at the start equal the base model's.
+
+    Raises:
+        BadInput: a target matches nothing.
+    """
+    thaw(model, _parameters(config, shapes_of(model)))
+    return model
+
+
+def _parameters(config: Config, shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    layers = linear_layers(shapes, config.target_modules)
+    return {name: shape for name, shape in shapes.items() if name.rpartition(".")[0] in layers}
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """Weights and biases of the chosen layers.
+
+    Raises:
+        BadInput: a target matches nothing.
+    """
+    return sum(map(prod, _parameters(config, shapes).values()))

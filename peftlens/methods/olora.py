@@ -1,0 +1,44 @@
+"""OLoRA: LoRA that starts from an orthonormal basis, the QR decomposition of each weight.
+
+B and A start as the first r columns of Q and rows of R; their scaled product is taken off the
+frozen weight. Source: Büyükakyüz 2024, arXiv:2406.01775. Layers:
+peft.LoraConfig(init_lora_weights="olora").
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, copy_weights, linear_layers
+from peftlens.anatomy import shapes as shapes_of
+from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 5e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(LowRank):
+    """Hyperparameters of LoRA."""
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Take each target weight apart: the start of its QR into B and A, the rest frozen.
+
+    The logits at the start equal the base model's up to rounding.
+    """
+    # peft subtracts in place, which must not reach the base's own tensors
+    targets = linear_layers(shapes_of(model), config.target_modules)
+    copy_weights(model, {f"{name}.weight" for name in targets})
+    return attach_lora(model, config, straight=True, init_lora_weights="olora")
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """R (d_out + d_in) for each adapted matrix.
+
+    Raises:
+        BadInput: the rank or alpha is out of range, or a target matches nothing.
+    """
+    return low_rank_parameters(config, shapes)

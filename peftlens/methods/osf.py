@@ -1,0 +1,59 @@
+"""OSF: train each weight's small singular directions, kept orthogonal to its large, frozen ones.
+
+Source: Nayak et al. 2025, arXiv:2504.07097 (orthogonal subspace fine-tuning, made for
+learning tasks in turn without forgetting). Layers: peft.OSFConfig.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, linear_layers
+from peftlens.errors import BadInput, require
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        frozen_share: share of each weight's singular directions that stay, largest first.
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    frozen_share: float = 0.5
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and take each target weight apart by its singular values.
+
+    The logits at the start equal the base model's up to rounding.
+    """
+    return wrap(
+        model,
+        peft.OSFConfig,
+        config.target_modules,
+        effective_rank=config.frozen_share,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """(m - k) (d_out + d_in + 1) for each adapted matrix: m its smaller side, k of it frozen.
+
+    Raises:
+        BadInput: a value is out of range, or a target matches nothing.
+    """
+    require("frozen_share", config.frozen_share, 0.01, 0.99)
+    layers = linear_layers(shapes, config.target_modules).values()
+    kept = [int(min(shape) * config.frozen_share) for shape in layers]
+    if not all(kept):
+        raise BadInput(f"frozen_share={config.frozen_share} keeps no direction of some weight")
+    return sum((min(shape) - k) * (sum(shape) + 1) for shape, k in zip(layers, kept, strict=True))

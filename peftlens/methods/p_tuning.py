@@ -1,0 +1,55 @@
+"""P-tuning: a soft prompt that a small trained network makes.
+
+Source: Liu et al. 2021, arXiv:2103.10385, section 3. Layers: peft.PromptEncoderConfig, its network
+of three layers. What is saved is the prompt that comes out of the network, not the network.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, embedding
+from peftlens.errors import require
+from peftlens.layers.wrapping import wrap_prompt
+
+FAMILY = "soft prompt"
+EXPOSES = frozenset({"soft_prompt"})
+UNMERGEABLE = "it changes the input and no weight"
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        num_virtual_tokens: n, the number of trained vectors.
+        hidden_size: h, the width of the network.
+    """
+
+    num_virtual_tokens: int = 20
+    hidden_size: int = 256
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and put the network's output before its (encoder's) input."""
+    return wrap_prompt(
+        model,
+        peft.PromptEncoderConfig,
+        config.num_virtual_tokens,
+        encoder_hidden_size=config.hidden_size,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """N d for the network's input, and 2 d h + h² + 2 h + d for the network.
+
+    Raises:
+        BadInput: a value is below 1, or the model's layers have unknown names.
+    """
+    (_, d), h = embedding(shapes), config.hidden_size
+    require("num_virtual_tokens", config.num_virtual_tokens, 1)
+    require("hidden_size", h, 1)
+    return config.num_virtual_tokens * d + 2 * d * h + h * h + 2 * h + d

@@ -1,0 +1,62 @@
+"""Parallel adapter: y = f(x) + s (W_up relu(W_down x + b_down) + b_up), beside a layer f.
+
+Source: He et al. 2021, arXiv:2110.04366, section 4.1; the fixed scale s, section 4.5, where it
+acts on the feed-forward layer.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, freeze
+from peftlens.anatomy import shapes as shapes_of
+from peftlens.errors import require
+from peftlens.layers.bottleneck import Parallel, Placement, bottleneck_parameters, places
+
+FAMILY = "additive adapter"
+EXPOSES = frozenset()
+UNMERGEABLE = "the bottleneck is not linear"
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters of the adapter.
+
+    Attributes:
+        bottleneck_size: m, the inner size of W_down (m, d) and W_up (d, m).
+        scale: s, fixed; dimensionless.
+        placement: beside which layers of each block.
+    """
+
+    bottleneck_size: int = 32
+    scale: float = 4.0
+    placement: Placement = "feed_forward"
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and put an adapter beside each of the chosen layers.
+
+    W_up starts at zero, so the logits at the start equal the base model's.
+
+    Raises:
+        BadInput: the model has no such layer of a known name.
+    """
+    freeze(model)
+    for name, width in places(shapes_of(model), config.placement).items():
+        adapter = Parallel(width, config.bottleneck_size, config.scale).to(model.device)
+        adapter.put_beside(model, name)
+    return model
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """2 d m + m + d for each place.
+
+    Raises:
+        BadInput: a value is out of range, or the model has no such layer of a known name.
+    """
+    require("bottleneck_size", config.bottleneck_size, 1)
+    require("scale", config.scale, 0)
+    widths = places(shapes, config.placement).values()
+    return sum(bottleneck_parameters(width, config.bottleneck_size) for width in widths)

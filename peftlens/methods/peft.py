@@ -1,0 +1,120 @@
+"""Any other method of Hugging Face peft, by its type and its own options: `peft:GRALORA`.
+
+Source: the papers named in the documentation of Hugging Face peft. Options are those of the type's
+configuration class there; `target_modules` takes roles too, and is the query and value projections
+by default. Methods with a name of their own here (lora, vera, ...) know more: bad values are found
+before training, and what they train is counted by a formula.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import peft
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, linear_layers
+from peftlens.errors import BadInput
+from peftlens.layers.wrapping import add_task_ids, wrap, wrap_prompt, wrap_whole
+
+FAMILY = "any"
+EXPOSES = frozenset()  # see `exposes`
+UNMERGEABLE = "it trains no update of the base's weights"
+ARGUMENT = "peft_type"
+LEARNING_RATE = 1e-3
+
+UNSUPPORTED = {
+    "XLORA": "it mixes LoRA adapters trained before, and peft saves nothing of its gate",
+    "SHADOW": "its auxiliary loss is computed inside the model from labels, beside our loss",
+    "ADALORA": "its budget moves with the steps of the training; use the method adalora",
+    "LILY": "its router averages over batch and positions: later tokens and padding reach earlier",
+}
+# LoRA's starts that need a pass over calibration data, or a GPU, before the model is wrapped.
+UNSUPPORTED_STARTS = {
+    "eva": "it needs activations of calibration data before wrapping",
+    "corda": "it needs covariances of calibration data before wrapping, and the package attr",
+    "lora_ga": "it needs gradients of calibration data; without them peft falls back silently",
+    "loftq": "it needs a GPU in peft 0.21",
+}
+_WHOLE = ("ADAPTION_PROMPT", "TRAINABLE_TOKENS")
+_UNMERGEABLE = (*_WHOLE[:1], "POLY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options.
+
+    Attributes:
+        peft_type: peft's name of the method; what stands behind the colon.
+        options: of the type's configuration class; users write them beside, not inside this.
+    """
+
+    peft_type: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and wrap it as peft does.
+
+    Raises:
+        BadInput: peft refuses an option.
+    """
+    kind = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(config.peft_type)]
+    options = dict(config.options)
+    try:
+        if _is_prompt(config):
+            wrapped = wrap_prompt(model, kind, options.pop("num_virtual_tokens", 20), **options)
+        elif config.peft_type in _WHOLE:
+            wrapped = wrap_whole(model, kind, **options)
+        else:
+            wrapped = wrap(model, kind, _targets(options), **options)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise BadInput(f"peft:{config.peft_type}: {' '.join(str(error).split())}") from error
+    if config.peft_type in ("MULTITASK_PROMPT_TUNING", "POLY"):
+        add_task_ids(wrapped)
+    return wrapped
+
+
+def _is_prompt(config: Config) -> bool:
+    kind = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(config.peft_type)]
+    return issubclass(kind, peft.PromptLearningConfig)
+
+
+def _targets(options: dict[str, Any]) -> tuple[str, ...]:
+    """Take the targets out of the options."""
+    given = options.pop("target_modules", None) or ("query_value",)
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def exposes(config: Config) -> frozenset[str]:
+    """A prompt, an update of weights, or neither; by the type."""
+    if config.peft_type in ("PREFIX_TUNING", "CARTRIDGE"):
+        return frozenset()
+    if _is_prompt(config):
+        return frozenset({"soft_prompt"})
+    return frozenset() if config.peft_type in _UNMERGEABLE else frozenset({"delta_weight"})
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int | None:
+    """Not known before the model is wrapped, so None.
+
+    Raises:
+        BadInput: no such type or option, one that can't work here, or a target matches nothing.
+    """
+    known = [str(kind.value) for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
+    if config.peft_type not in known:
+        raise BadInput(f"peft has no type {config.peft_type!r}; it has {', '.join(known)}")
+    if reason := UNSUPPORTED.get(config.peft_type):
+        raise BadInput(f"peft:{config.peft_type} is not supported: {reason}")
+    kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(config.peft_type)]
+    keys = [one.name for one in fields(kind) if one.init]
+    for key in config.options:
+        if key not in keys:
+            raise BadInput(f"peft:{config.peft_type} has no option {key!r}; it has {keys}")
+    start = config.options.get("init_lora_weights")
+    if reason := UNSUPPORTED_STARTS.get(start) if isinstance(start, str) else None:
+        raise BadInput(f"init_lora_weights={start!r} is not supported: {reason}")
+    if not _is_prompt(config) and config.peft_type not in _WHOLE:
+        linear_layers(shapes, _targets(dict(config.options)))
+    return None

@@ -1,0 +1,41 @@
+"""PiSSA: LoRA that starts from the largest singular directions of each weight.
+
+B A is the best rank-r part of W and trained; the rest of W is frozen. Source: Meng, Wang & Zhang
+2024, arXiv:2404.02948, section 3. Layers: peft.LoraConfig(init_lora_weights="pissa"). The scale is
+1 (alpha = rank) as in the paper. An adapter of its own needs this start: plain peft computes it
+again from the base.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes
+from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 5e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(LowRank):
+    """Hyperparameters of LoRA."""
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Take each target weight apart: its top directions into A and B, the rest frozen.
+
+    The logits at the start equal the base model's up to rounding.
+    """
+    return attach_lora(model, config, init_lora_weights="pissa")
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """R (d_out + d_in) for each adapted matrix.
+
+    Raises:
+        BadInput: the rank or alpha is out of range, or a target matches nothing.
+    """
+    return low_rank_parameters(config, shapes)

@@ -1,0 +1,131 @@
+"""QLoRA: LoRA on a frozen base whose weights are kept in 4-bit NormalFloat (NF4).
+
+Source: Dettmers et al. 2023, arXiv:2305.14314, section 3. Layers: bitsandbytes.nn.Linear4bit and
+peft.LoraConfig. All linear layers of the blocks are quantised, whether adapted or not; embeddings,
+head, normalisations, and layers whose inputs are no multiple of 64, keep the base's dtype. Needs
+the extra [quant].
+"""
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from peftlens.anatomy import Shapes, linear_layers
+from peftlens.anatomy import shapes as shapes_of
+from peftlens.errors import BadInput
+from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+PACKAGES = ("bitsandbytes",)
+LEARNING_RATE = 2e-3
+
+# Weights that share a scale. On a CPU, bitsandbytes 0.50 unpacks rows of other lengths with scales
+# of other rows (a relative error of 0.24 instead of 0.09 at length 32): they are not quantised.
+_BLOCK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(LowRank):
+    """Hyperparameters of LoRA, and its own.
+
+    Attributes:
+        double_quant: quantise the scales too: 4.127 instead of 4.5 bits a weight.
+    """
+
+    double_quant: bool = True
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Quantise the blocks' linear layers and add a trainable A and B, in float32, to each target.
+
+    B starts at zero, so the wrapped model's logits equal the quantised base's, not the base's.
+
+    Raises:
+        BadInput: bitsandbytes is not installed.
+    """
+    library = _bitsandbytes()
+    # T5 casts what it hands to `wo` to the dtype of its weight, which in 4 bits is uint8
+    kept = getattr(model, "_keep_in_fp32_modules", None) or ()
+    for name, (_, d_in) in linear_layers(shapes_of(model), ("all_linear",)).items():
+        if name.split(".")[-1] not in kept and d_in % _BLOCK == 0:
+            layer: Any = model.get_submodule(name)
+            model.set_submodule(name, _quantised(layer, config.double_quant, library))
+    # peft picks its 4-bit layer by this flag, which transformers sets when it quantises
+    model.is_loaded_in_4bit = True  # pyright: ignore[reportArgumentType]
+    return attach_lora(model, config)
+
+
+def _bitsandbytes() -> ModuleType:
+    try:
+        return importlib.import_module("bitsandbytes")
+    except ImportError as error:
+        raise BadInput(
+            "qlora needs bitsandbytes, which is not installed: "
+            'python -m pip install "peftlens[quant]"'
+        ) from error
+
+
+def _quantised(layer: nn.Linear | Conv1D, double_quant: bool, library: Any) -> nn.Module:
+    """An NF4 copy of a layer, computing in the layer's own dtype; the layer stays as it is."""
+    weight = layer.weight.detach()
+    if isinstance(layer, Conv1D):
+        weight = weight.T
+    rows, columns = weight.shape
+    new = library.nn.Linear4bit(columns, rows, layer.bias is not None, weight.dtype, device="meta")
+    new.weight = library.nn.Params4bit(
+        weight, quant_type="nf4", compress_statistics=double_quant, module=new
+    ).to(weight.device)  # which is what quantises
+    if layer.bias is not None:
+        # a parameter of its own: bitsandbytes may assign to its data
+        new.bias = nn.Parameter(layer.bias.detach(), requires_grad=False)
+    # With AVX512-BF16, bitsandbytes repacks weights in evaluation: it rounds the scales, has no
+    # gradient, breaks peft's merge, and fails unless rows divide by 32 and columns by 64.
+    new.support_avx512bf16_for_cpu = False
+    return new.train(layer.training)
+
+
+def merged(model: Any) -> PreTrainedModel:
+    """The base with each 4-bit weight unpacked and its update added, both in float32.
+
+    peft would quantise the sum again, which loses about as much as was learned.
+    """
+    plain = model.base_model.model
+    for name, module in list(plain.named_modules()):
+        adapted = hasattr(module, "base_layer")
+        layer = _unpacked(module.base_layer if adapted else module)
+        if adapted:
+            whole = layer.weight + module.get_delta_weight("default")
+            layer.weight = nn.Parameter(whole, requires_grad=False)
+        if layer is not module and not name.endswith(".base_layer"):
+            plain.set_submodule(name, layer)
+    return plain
+
+
+def _unpacked(layer: Any) -> Any:
+    """A plain layer in float32 for a 4-bit one; any other as it is."""
+    library = _bitsandbytes()
+    if not isinstance(layer, library.nn.Linear4bit):
+        return layer
+    packed = layer.weight
+    weight = library.functional.dequantize_4bit(packed.data, packed.quant_state).float()
+    plain = nn.Linear(1, 1, device="meta")
+    plain.weight = nn.Parameter(weight, requires_grad=False)
+    plain.bias = layer.bias
+    return plain
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """R (d_in + d_out) for each adapted matrix, as in LoRA.
+
+    Raises:
+        BadInput: the rank or alpha is out of range, a target matches nothing, or bitsandbytes is
+            not installed.
+    """
+    _bitsandbytes()
+    return low_rank_parameters(config, shapes)

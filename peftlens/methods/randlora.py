@@ -1,0 +1,61 @@
+"""RandLoRA: a full-rank update, a trained mix of frozen random low-rank ones.
+
+W' = W + scale Σ_j B_j diag(λ_j) A diag(γ_j). Source: Albert et al. 2025, arXiv:2502.00987.
+Layers: peft.RandLoraConfig.
+"""
+
+import math
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes
+from peftlens.errors import require_positive
+from peftlens.layers.low_rank import adapted
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 2e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        rank: r of each random pair; the smaller, the more of them and of trained numbers.
+        alpha: numerator of the scale alpha / rank; dimensionless.
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    rank: int = 32
+    alpha: float = 640
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and mix shared random matrices for each target layer; λ starts at 0.
+
+    The logits at the start equal the base model's.
+    """
+    return wrap(
+        model,
+        peft.RandLoraConfig,
+        config.target_modules,
+        r=config.rank,
+        randlora_alpha=config.alpha,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """⌈m / r⌉ (r + m) for each adapted matrix, m its smaller side.
+
+    Raises:
+        BadInput: a value is out of range, or a target matches nothing.
+    """
+    require_positive("alpha", config.alpha)
+    layers = adapted(config.rank, config.target_modules, shapes)
+    return sum(math.ceil(m / config.rank) * (config.rank + m) for m in map(min, layers))

@@ -1,0 +1,63 @@
+"""RoAd: rotate and stretch pairs of each layer's outputs.
+
+Source: Liao & Monz 2024, arXiv:2409.00119. Layers: peft.RoadConfig, variant road_1: one
+angle and one length a pair of outputs.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, linear_layers
+from peftlens.errors import BadInput, require
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        group_size: outputs are paired within groups of this size; must divide all outputs.
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    group_size: int = 64
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and rotate each target layer's outputs, by zero at first.
+
+    The logits at the start equal the base model's.
+    """
+    return wrap(
+        model,
+        peft.RoadConfig,
+        config.target_modules,
+        variant="road_1",
+        group_size=config.group_size,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """D_out for each adapted matrix.
+
+    Raises:
+        BadInput: a value is out of range, or a target matches nothing.
+    """
+    layers = linear_layers(shapes, config.target_modules).values()
+    require("group_size", config.group_size, 2)
+    if config.group_size % 2:
+        raise BadInput(f"group_size={config.group_size} must be even: outputs turn in pairs")
+    if odd := [d_out for d_out, _ in layers if d_out % config.group_size]:
+        raise BadInput(
+            f"group_size={config.group_size} must divide {odd[0]}, the outputs of a target layer"
+        )
+    return sum(d_out for d_out, _ in layers)

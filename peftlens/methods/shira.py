@@ -1,0 +1,58 @@
+"""SHiRA: train a random sparse share of each weight's entries, as many as LoRA of rank r has.
+
+Source: Bhardwaj et al. 2024, arXiv:2406.13175 (SHiRA-Rand). Layers: peft.ShiraConfig.
+Weights of one shape share their places.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes
+from peftlens.errors import BadInput
+from peftlens.layers.low_rank import adapted
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        rank: sets the number of trained entries, r (d_out + d_in).
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    rank: int = 8
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and add a sparse update of zeros to each target layer.
+
+    The logits at the start equal the base model's.
+    """
+    return wrap(
+        model,
+        peft.ShiraConfig,
+        config.target_modules,
+        r=config.rank,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """R (d_out + d_in) for each adapted matrix.
+
+    Raises:
+        BadInput: a value is out of range, or a target matches nothing.
+    """
+    layers = adapted(config.rank, config.target_modules, shapes)
+    if any(config.rank * (d_out + d_in) > d_out * d_in for d_out, d_in in layers):
+        raise BadInput(f"rank={config.rank} asks for more entries than an adapted matrix has")
+    return sum(config.rank * sum(shape) for shape in layers)

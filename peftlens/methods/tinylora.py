@@ -1,0 +1,60 @@
+"""TinyLoRA: a handful of trained numbers for each layer, spread by frozen random matrices.
+
+They weigh the base weight's own top singular directions. Source:
+arXiv:2602.04118. Layers: peft.TinyLoraConfig.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes
+from peftlens.errors import require
+from peftlens.layers.low_rank import adapted
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        vector_size: u, the trained numbers of each layer.
+        rank: r, the singular directions of each weight that are used.
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    vector_size: int = 64
+    rank: int = 2
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and give each target layer u numbers, which start at almost zero.
+
+    The logits at the start equal the base model's.
+    """
+    return wrap(
+        model,
+        peft.TinyLoraConfig,
+        config.target_modules,
+        r=config.rank,
+        u=config.vector_size,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """U for each adapted matrix.
+
+    Raises:
+        BadInput: a value is out of range, or a target matches nothing.
+    """
+    require("vector_size", config.vector_size, 1)
+    layers = adapted(config.rank, config.target_modules, shapes)
+    return config.vector_size * len(layers)

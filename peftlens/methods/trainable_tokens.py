@@ -1,0 +1,69 @@
+"""Trainable tokens: train the embeddings of a few tokens.
+
+Layers: peft.TrainableTokensConfig. Source: its documentation in Hugging Face peft, for tokens that
+are added to a vocabulary. Here they are tokens that the model has: those of the task's labels, or
+of a text of yours. Where the output head shares the embedding table, its rows change too.
+"""
+
+from dataclasses import dataclass, replace
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes, embedding
+from peftlens.errors import BadInput
+from peftlens.layers.wrapping import wrap_whole
+from peftlens.setting import Setting
+
+FAMILY = "selective"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        text: whose tokens are trained; the answers' of the task's labels by default.
+        token_ids: filled in from the text or the labels.
+    """
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+
+
+def resolve(config: Config, setting: Setting) -> Config:
+    """Turn the text or the labels into token ids.
+
+    Raises:
+        BadInput: there is no text, and the task has no labels.
+    """
+    texts = [config.text] if config.text else [*setting.task.labels]
+    ids = sorted({token for text in texts for token in setting.ids(text)})
+    if not ids:
+        raise BadInput(f"trainable_tokens needs a text: {setting.task.name!r} has no labels")
+    return replace(config, token_ids=tuple(ids))
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and let the tokens' embeddings be trained ones.
+
+    The logits at the start equal the base model's.
+    """
+    return wrap_whole(model, peft.TrainableTokensConfig, token_indices=list(config.token_ids))
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """D for each token.
+
+    Raises:
+        BadInput: there are no tokens yet, or one is not in the vocabulary.
+    """
+    vocabulary, width = embedding(shapes)
+    if not config.token_ids:
+        raise BadInput("trainable_tokens' size is known once its tokens are")
+    if max(config.token_ids) >= vocabulary:
+        raise BadInput(f"token_ids: {max(config.token_ids)} is not below {vocabulary}")
+    return len(config.token_ids) * width

@@ -1,0 +1,75 @@
+"""VB-LoRA: low-rank factors put together out of one small bank of vectors.
+
+Each piece of A and B is a mix of the k vectors of the bank that it weighs most. Source: Li, Han &
+Ji 2024, arXiv:2405.15179, section 3. Layers: peft.VBLoRAConfig. It starts with a small random
+update.
+"""
+
+from dataclasses import dataclass
+
+import peft
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.anatomy import Shapes
+from peftlens.errors import BadInput, require
+from peftlens.layers.low_rank import adapted
+from peftlens.layers.wrapping import wrap
+
+FAMILY = "reparametrization"
+EXPOSES = frozenset({"delta_weight"})
+LEARNING_RATE = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Hyperparameters.
+
+    Attributes:
+        rank: inner size r of B and A.
+        num_vectors: h, the size of the bank.
+        vector_length: l; must divide both sides of every adapted matrix.
+        chosen_vectors: k, how many vectors a piece mixes.
+        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+    """
+
+    rank: int = 4
+    num_vectors: int = 256
+    vector_length: int = 64
+    chosen_vectors: int = 2
+    target_modules: tuple[str, ...] = ("query_value",)
+
+
+def attach(model: PreTrainedModel, config: Config) -> nn.Module:
+    """Freeze `model` in place and give each target layer factors out of a shared bank.
+
+    The logits at the start differ a little from the base model's.
+    """
+    return wrap(
+        model,
+        peft.VBLoRAConfig,
+        config.target_modules,
+        r=config.rank,
+        num_vectors=config.num_vectors,
+        vector_length=config.vector_length,
+        topk=config.chosen_vectors,
+    )
+
+
+def trainable_parameters(config: Config, shapes: Shapes) -> int:
+    """H l for the bank, and r h (d_out + d_in) / l for each adapted matrix.
+
+    Raises:
+        BadInput: a value is out of range, or a target matches nothing.
+    """
+    h, length, layers = (
+        config.num_vectors,
+        config.vector_length,
+        adapted(config.rank, config.target_modules, shapes),
+    )
+    require("num_vectors", h, 1)
+    require("chosen_vectors", config.chosen_vectors, 1, h, "the size of the bank")
+    require("vector_length", length, 1)
+    if odd := [side for shape in layers for side in shape if side % length]:
+        raise BadInput(f"vector_length={length} must divide {odd[0]}, a side of an adapted matrix")
+    return h * length + sum(config.rank * h * (sum(shape) // length) for shape in layers)

@@ -1,0 +1,126 @@
+"""Write what a run has learned into the base's weights: a plain model folder, no adapter."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import peft
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from peftlens import registry
+from peftlens.errors import BadInput
+from peftlens.files import new_folder
+from peftlens.models.adapters import attached
+from peftlens.models.base import open_base
+from peftlens.run import Run
+
+# Largest relative error (Frobenius norm) of the merged model's logits, both computed in float32,
+# by the dtype that the merged weights are rounded to: bfloat16 keeps 8 bits of each.
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+
+
+def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = False) -> float:
+    """Merge a run into its base and save the result as transformers saves a model.
+
+    Updates are added in float32; the sum is rounded to the run's dtype. The folder is opened again
+    and compared with the attached model before it is left in place.
+
+    Args:
+        folder: the run's folder.
+        out: the model's folder, which must not exist.
+        trust_remote_code: see `open_base`.
+
+    Returns:
+        Relative error of the merged model's logits on random tokens, at most `TOLERANCE`.
+
+    Raises:
+        BadInput: the method can't be merged, `out` exists, or the architecture has no place for
+            what was trained.
+    """
+    run = Run(Path(folder))
+    config = run.config
+    method = registry.load("methods", config.method)
+    if "delta_weight" not in registry.exposed(config.method, config.method_config):
+        reason = getattr(method, "UNMERGEABLE", "it trains no update of the base's weights")
+        raise BadInput(f"{config.method} can't be merged: {reason}")
+    if Path(out).exists():
+        raise BadInput(f"{out} exists; name a new folder")
+    base = open_base(
+        config.base, device="cpu", dtype="float32", trust_remote_code=trust_remote_code
+    )
+    places = {*base.model.state_dict()}
+    transposed = {n for n, m in base.model.named_modules() if isinstance(m, Conv1D)}
+    model = attached(run, base)
+    before = _logits(model)
+    merged = plain(model, method)
+    dtype = getattr(torch, config.dtype)
+    state = {name: t.to(dtype) for name, t in merged.state_dict().items() if name in places}
+    for name in transposed:  # GPT-2's layers, which some methods need the other way round
+        if isinstance(merged.get_submodule(name), nn.Linear):
+            state[f"{name}.weight"] = state[f"{name}.weight"].T.contiguous()
+    _untie(merged)
+    with new_folder(Path(out)) as target:
+        merged.to(dtype)  # pyright: ignore[reportArgumentType]  # for the saved configuration
+        merged.save_pretrained(target, state_dict=state)
+        base.tokenizer.save_pretrained(target)
+        again = open_base(str(target), device="cpu", dtype="float32", trust_remote_code=True)
+        error = _relative(_logits(again.model), before)
+        if not error <= TOLERANCE[config.dtype]:
+            raise BadInput(
+                f"{config.method} can't be merged here: the logits would change by {error:.2g} of "
+                f"their norm; either {type(again.model).__name__} has no place for what was "
+                f"trained, or rounding to {config.dtype} loses too much"
+            )
+    return error
+
+
+def plain(model: Any, method: ModuleType) -> PreTrainedModel:
+    """The base model's modules, each with the weights that the method makes of its own.
+
+    Args:
+        model: what the method's `attach` gave; it is used up.
+        method: the method's module.
+
+    Raises:
+        BadInput: (from peft) this can't be merged.
+    """
+    if hasattr(method, "merged"):
+        return method.merged(model)
+    if isinstance(model, peft.PeftModel):
+        try:
+            # safe: into copies, for some of peft's methods write past a transposed view
+            model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
+        except (ValueError, NotImplementedError) as error:
+            raise BadInput(f"{method.__name__.split('.')[-1]} can't be merged: {error}") from error
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name)
+    return model
+
+
+def _untie(model: Any) -> None:
+    """Say so in the configuration where input and output have come to differ."""
+    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    if model.config.tie_word_embeddings and not torch.equal(head.weight, table.weight):
+        model.config.tie_word_embeddings = False
+
+
+@torch.inference_mode()
+def _logits(model: nn.Module) -> torch.Tensor:
+    """Of 2 x 16 random tokens, the same for every model of one vocabulary."""
+    config: Any = model.config
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, config.get_text_config().vocab_size, (2, 16), generator=generator)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids
+    return model(**inputs).logits.double()
+
+
+def _relative(logits: torch.Tensor, reference: torch.Tensor) -> float:
+    return ((logits - reference).norm() / reference.norm()).item()

@@ -1,0 +1,22 @@
+from tiny import byte_tokenizer, setting
+from tokenizers.processors import TemplateProcessing
+
+EOS, BOS = 1, 2
+
+
+def test_a_text_becomes_ids_without_special_tokens():
+    tokenizer = byte_tokenizer()
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", BOS), ("<eos>", EOS)]
+    )
+    plain = byte_tokenizer().encode("ab")
+    assert tokenizer("ab")["input_ids"] == [BOS, *plain, EOS]
+    assert setting(tokenizer=tokenizer).ids("ab") == plain
+
+
+def test_no_text_has_no_ids():
+    assert setting().ids("") == []
+
+
+def test_special_tokens_written_in_a_text_stay_text():
+    assert len(setting().ids("a<eos>")) == len("a<eos>")
