@@ -142,7 +142,7 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     monkeypatch.setattr(forgetting, "measure", lambda _: 1 / 0)
     outcome = study.carry_out(file, tmp_path / "out")
     assert outcome.failed == ("probe forgetting: failed: division by zero",)
-    assert len(list((tmp_path / "out" / "tables").iterdir())) == 5
+    assert len(list((tmp_path / "out" / "tables").iterdir())) == 6
 
 
 def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
