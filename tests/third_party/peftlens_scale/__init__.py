@@ -1,0 +1,1 @@
+"""A method for peftlens, by another package."""
