@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from peftlens import registry
 from peftlens.errors import BadInput
@@ -19,8 +20,9 @@ class Row:
         source: the paper.
         trainable: parameters that it would train with its default options; None if not known.
         why_not_counted: why it is not known; empty if it is, or if no base was named.
-        mergeable: whether its update can be written into the base; None if its options decide.
+        merges: whether its update can be written into the base, and under which condition.
         probes: names of the probes that need what it exposes, by commas.
+        types: those that it stands for, where it stands for several.
         not_supported: of its types, with the reasons.
     """
 
@@ -29,21 +31,17 @@ class Row:
     source: str
     trainable: int | None
     why_not_counted: str
-    mergeable: bool | None
+    merges: str
     learning_rate: float
     probes: str
     summary: str
+    types: tuple[str, ...]
     not_supported: tuple[tuple[str, str], ...]
 
     @property
     def counted(self) -> str:
         """The number of trained parameters, or why it is not known."""
         return self.why_not_counted if self.trainable is None else f"{self.trainable:,}"
-
-    @property
-    def merges(self) -> str:
-        """Whether it is mergeable, in words."""
-        return {True: "yes", False: "no", None: "by type"}[self.mergeable]
 
 
 def methods(base: str | None) -> list[Row]:
@@ -73,26 +71,34 @@ def _shapes(base: str):
 
 def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:
     about = registry.describe("methods", name)
-    exposes = set(about.constants.get("EXPOSES") or ())
+    exposes: set[str] = {*(about.constants.get("EXPOSES") or ())}
     found = _SOURCE.search(about.doc)
     trainable, why = _count(name, shapes) if shapes else (None, "")
-    mergeable = None if "ARGUMENT" in about.constants else "delta_weight" in exposes
+    by_type = "ARGUMENT" in about.constants
     return Row(
-        name=name if mergeable is not None else f"{name}:TYPE",
+        name=f"{name}:TYPE" if by_type else name,
         family=about.constants["FAMILY"],
         source=found[1] if found else "",
         trainable=trainable,
         why_not_counted=why,
-        mergeable=mergeable,
+        merges="by type" if by_type else _merges(about.constants, exposes),
         learning_rate=about.constants["LEARNING_RATE"],
         probes=", ".join(probe for probe, need in needs.items() if need and need <= exposes),
         summary=about.summary,
+        types=tuple(about.constants.get("TYPES") or ()),
         not_supported=tuple(
             (refused, reason)
             for constant in ("UNSUPPORTED", "UNSUPPORTED_STARTS")
             for refused, reason in (about.constants.get(constant) or {}).items()
         ),
     )
+
+
+def _merges(constants: dict[str, Any], exposes: set[str]) -> str:
+    if "delta_weight" not in exposes:
+        return "no"
+    condition = constants.get("MERGES_IF")
+    return f"if {condition}" if condition else "yes"
 
 
 def _count(name: str, shapes: object) -> tuple[int | None, str]:
@@ -122,6 +128,8 @@ def markdown(rows: Sequence[Row], base: str | None) -> str:
         lines += ["| name | what | source | trained | mergeable | rate | probes |"]
         lines += ["|---|---|---|---|---|---|---|"]
         lines += [_markdown_row(row) for row in rows if row.family == family]
+        lines += [f"\n`TYPE` is one of {', '.join(row.types)}, or of those above."
+                  for row in rows if row.family == family and row.types]  # fmt: skip
     if refused := [pair for row in rows for pair in row.not_supported]:
         lines += ["", "## Not supported", "", "| in peft | why |", "|---|---|"]
         lines += [f"| `{name}` | {reason} |" for name, reason in refused]

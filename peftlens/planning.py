@@ -93,7 +93,8 @@ def plan(config: RunConfig, trust_remote_code: bool = False) -> Plan:
 
 def _in_words(config: RunConfig, method_config: Any) -> str:
     """Such as `lora rank=8`: the method's main hyperparameter, and whatever else the user set."""
-    shown = {field.name: getattr(method_config, field.name) for field in fields(method_config)[:1]}
+    first = {field.name: getattr(method_config, field.name) for field in fields(method_config)[:1]}
+    shown = first if ":" not in config.method else {}  # what is behind the colon is said already
     shown |= config.method_config
     if config.training.learning_rate is not None:
         shown["learning_rate"] = config.training.learning_rate

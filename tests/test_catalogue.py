@@ -26,6 +26,7 @@ def test_what_can_be_merged_and_probed(rows):
     assert rows["lora"].merges == "yes"
     assert rows["bottleneck"].merges == "no"
     assert rows["peft:TYPE"].merges == "by type"
+    assert rows["bitfit"].merges == "if the base has biases there"
     assert rows["prompt_tuning"].probes == "soft_prompt_neighbors"
     assert rows["lora"].probes == ""
 

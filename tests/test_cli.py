@@ -55,7 +55,7 @@ def test_help_names_every_command():
     done = subprocess.run(["peftlens", "--help"], capture_output=True, text=True, check=True)
     commands = {line.split()[1] for line in done.stdout.splitlines() if len(line.split()) > 2}
     assert {"quickstart", "train", "study", "probe", "report"} <= commands
-    assert {"methods", "tasks", "probes", "env"} <= commands
+    assert {"methods", "tasks", "probes", "env", "merge"} <= commands
 
 
 def test_version(run):
@@ -196,3 +196,35 @@ def test_a_run_that_fails_is_one_line_and_exit_code_one(run, monkeypatch, bases,
     assert err == (
         "Error: CUDA out of memory. Tried to allocate 9 GiB; `peftlens --debug ...` shows where\n"
     )
+
+
+def test_merge_says_how_near_it_is_and_refuses_what_it_can_not(run, bases, words, tmp_path):
+    common = ("--task", f"file:{words}", "--base", bases["llama"], "--steps", 2, "--json")
+    trained = {
+        method: json.loads(run("train", method, *common, "--dtype", "float32")[1])["run"]
+        for method in ("lora", "bottleneck")
+    }
+    code, out, _ = run("merge", trained["lora"], "--out", "merged")
+    assert code == 0
+    assert "merged: logits differ from the attached adapter's by" in out
+    assert (tmp_path / "merged" / "model.safetensors").is_file()
+    code, _, err = run("merge", trained["bottleneck"], "--out", "other")
+    assert (code, err) == (
+        2,
+        "Error: bottleneck can't be merged: the bottleneck is not linear\n",
+    )
+    code, _, err = run("merge", trained["lora"], "--out", "merged")
+    assert (code, err) == (2, "Error: merged exists; name a new folder\n")
+
+
+def test_options_of_a_peft_type(run, bases, words):
+    arguments = ("--task", f"file:{words}", "--base", bases["llama"], "--steps", 2, "--json")
+    code, out, err = run("train", "peft:GRALORA", "--set", "r=4", *arguments)
+    assert code == 0, err
+    # (r + hybrid_r) (d_out + d_in): q is 32 x 32, v is 16 x 32, three blocks
+    assert json.loads(out)["trainable_parameters"] == 3 * 4 * (64 + 48)
+    code, _, err = run("train", "peft:XLORA", *arguments)
+    assert code == 2
+    assert "peft:XLORA is not supported: it mixes LoRA adapters trained before" in err
+    code, _, err = run("train", "lora:x", *arguments)
+    assert "lora takes nothing behind a colon" in err

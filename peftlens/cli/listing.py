@@ -50,6 +50,8 @@ def _print_methods(rows: Sequence[Any], counted: bool) -> None:
     print_table(header, cells)
     print("Probes that need neither a weight update nor a soft prompt apply to every method.")
     for row in rows:
+        if row.types:
+            print(f"{row.name} is one of {', '.join(row.types)}, or of those with a row here.")
         for refused, reason in row.not_supported:
             print(f"Not supported in {row.name}: {refused}: {reason}.")
     if not counted:

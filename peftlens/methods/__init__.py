@@ -10,6 +10,7 @@ A method file has
     trainable_parameters(config, shapes), the closed formula, which also refuses bad values.
 
 It may have
+    MERGES_IF, what the base must have for that;
     UNMERGEABLE, why it has no `delta_weight`;
     PACKAGES, whose versions decide its results beside those that decide all;
     exposes(config), instead of EXPOSES where the configuration decides it;

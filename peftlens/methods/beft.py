@@ -15,6 +15,7 @@ from peftlens.layers.wrapping import wrap
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
+MERGES_IF = "the base has biases there"
 LEARNING_RATE = 1e-2
 
 

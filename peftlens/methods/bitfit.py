@@ -16,6 +16,7 @@ from peftlens.errors import BadInput
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
+MERGES_IF = "the base has biases there"
 LEARNING_RATE = 5e-3
 
 

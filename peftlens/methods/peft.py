@@ -24,6 +24,9 @@ UNMERGEABLE = "it trains no update of the base's weights"
 ARGUMENT = "peft_type"
 LEARNING_RATE = 1e-3
 
+# Types that are to be had in this way only; the others have a file here, or are not supported.
+TYPES = ("ADAMSS", "CARTRIDGE", "DEFT", "FROD", "GLORA", "GRALORA", "PEANUT", "POLY", "PSOFT",
+         "PVERA", "UNILORA", "WAVEFT")  # fmt: skip
 UNSUPPORTED = {
     "XLORA": "it mixes LoRA adapters trained before, and peft saves nothing of its gate",
     "SHADOW": "its auxiliary loss is computed inside the model from labels, beside our loss",

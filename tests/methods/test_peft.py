@@ -1,10 +1,12 @@
 import pytest
 import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from tiny import build
 
 from peftlens import registry
 from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
+from peftlens.methods import peft as generic
 from peftlens.methods.peft import Config, attach, trainable_parameters
 
 
@@ -85,3 +87,11 @@ def test_what_peft_refuses_is_the_users_mistake():
 )
 def test_probes_may_ask_by_the_type(peft_type, expected):
     assert registry.exposed(f"peft:{peft_type}", {}) == expected
+
+
+def test_every_type_of_peft_has_a_file_or_is_listed_or_refused():
+    own = {name.replace("_", "").upper() for name in registry.names("methods")}
+    listed = {*generic.TYPES, *generic.UNSUPPORTED}
+    known = {str(kind.value) for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
+    assert listed <= known
+    assert {kind for kind in known - listed if kind.replace("_", "") not in own} == set()
