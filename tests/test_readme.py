@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from peftlens import study
+from peftlens import registry, study
 from peftlens.figures import last_steps
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def test_what_is_said_below_the_table():
 
 
 def test_the_study_file_parses():
-    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (text,) = re.findall(r"```toml\n(name = .*?)```", README, re.DOTALL)
     tomllib.loads(text)
     parsed = study.parse(text, "README.md")
     runs = [config for entry in parsed.runs for config in study.expand(parsed, entry)]
@@ -67,3 +67,9 @@ def test_the_study_file_parses():
 @pytest.mark.parametrize("path", re.findall(r"\]\(((?!https?:)[^)]+)\)", README))
 def test_links_lead_somewhere(path):
     assert (ROOT / path).exists()
+
+
+def test_every_method_is_in_the_table_of_families():
+    section = README.partition("## Methods")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", section.partition("[docs/methods.md]")[0]))
+    assert named == set(registry.names("methods")) - {"peft"}

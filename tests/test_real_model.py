@@ -7,8 +7,12 @@ from transformers import AutoModelForCausalLM
 
 import peftlens
 from peftlens import report, study, table
-from peftlens.models.base import locate, resident
+from peftlens.encoding import Encoder
+from peftlens.models.base import locate, open_base, resident
+from peftlens.models.merging import TOLERANCE
 from peftlens.run import RunConfig
+from peftlens.scoring import choose
+from peftlens.tasks import task_of
 
 pytestmark = pytest.mark.slow
 
@@ -109,3 +113,19 @@ def test_the_page_shows_these_numbers(finished):
     accuracy = read(finished, "task_accuracy").set_index("configuration").loc["frozen", "accuracy"]
     assert f"The untrained base model answers {accuracy:.0%}" in page
     assert "smollm2-135m" in page
+
+
+def test_a_merged_run_is_a_plain_model_with_the_runs_answers(finished, tmp_path):
+    run = run_of(finished, "lora")
+    error = peftlens.merge(run.path, tmp_path / "merged")
+    assert error <= TOLERANCE[run.config.dtype]
+    task = task_of(run)
+    chosen = []
+    for base in (str(tmp_path / "merged"), "smollm2-135m"):
+        opened = open_base(base, device=run.config.device, dtype=run.config.dtype)
+        encoder = Encoder.of(opened, run.config.training.max_length)
+        items, _ = encoder.items(task.splits["validation"])
+        chosen.append(choose(opened.model, encoder, items))
+    accuracy = [(found.by_sum == found.correct).mean() for found in chosen]
+    assert accuracy[0] == pytest.approx(run.record.results["validation_accuracy"], abs=0.04)
+    assert accuracy[0] > accuracy[1] + 0.1

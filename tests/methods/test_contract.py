@@ -2,6 +2,7 @@
 
 import copy
 
+import peft
 import pytest
 import torch
 from tiny import build
@@ -10,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from peftlens import registry
 from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
+from peftlens.layers.wrapping import add_task_ids
 from peftlens.models import adapters
 from peftlens.models.lending import lent, state_of
 from peftlens.models.merging import plain
@@ -38,6 +40,8 @@ OPTIONS = {
 }
 REFUSED = {
     ("adaption_prompt", "t5"): "Llama-like models and GPT-2 only",
+    ("adaption_prompt", "neox"): "Llama-like models and GPT-2 only",
+    ("adaption_prompt", "opt"): "Llama-like models and GPT-2 only",
     ("cpt", "t5"): "decoders only",
 }
 # Methods whose model is not the base at the start: a prompt stands there, or weights are rounded.
@@ -148,6 +152,24 @@ def test_saved_and_loaded_gives_equal_logits(case, model, tmp_path):
     torch.testing.assert_close(logits(again), logits(wrapped), rtol=0, atol=allowed)
 
 
+@pytest.mark.parametrize("method", [name for name in NAMES if name != "qlora"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of missing second names, biases, norms
+def test_plain_peft_loads_what_is_peft_s(method, tmp_path):
+    """On Llama; on GPT-2 peft refuses many; QLoRA's would need a base that is quantised first."""
+    wrapped, config = attached(method, "llama", build("llama"))
+    if not isinstance(wrapped, peft.PeftModel):
+        assert "Layers: peft" not in str(registry.load("methods", method).__doc__)
+        return
+    shake(wrapped)
+    adapters.save(wrapped, method, config, "the base", tmp_path / "adapter")
+    torch.manual_seed(99)
+    plain = peft.PeftModel.from_pretrained(build("llama"), tmp_path / "adapter").eval()
+    if method in ("multitask_prompt_tuning", "peft:POLY"):
+        add_task_ids(plain)  # which plain peft wants with every call
+    allowed = 1e-6 if method == "cpt" else 0
+    torch.testing.assert_close(logits(plain), logits(wrapped), rtol=0, atol=allowed)
+
+
 def test_the_base_is_untouched_after_detaching(case, model):
     before, at_first = state_of(model), logits(model)
     with lent(model):
@@ -157,6 +179,24 @@ def test_the_base_is_untouched_after_detaching(case, model):
     assert state_of(model) == before
     assert torch.equal(logits(model), at_first)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("kind", ["neox", "opt"])
+@pytest.mark.parametrize("method", [name for name in NAMES if ":" not in name])
+def test_other_architectures(method, kind):
+    if (method, kind) in REFUSED:
+        return
+    model = build(kind)
+    before, of_base = state_of(model), shapes(model)
+    with lent(model):
+        wrapped, config = attached(method, kind, model)
+        counted = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+        formula = registry.load("methods", method).trainable_parameters(config, of_base)
+        assert counted == formula
+        start = logits(wrapped)
+        shake(wrapped)
+        assert torch.equal(logits(wrapped), start) == (counted == 0)
+    assert state_of(model) == before
 
 
 @pytest.mark.parametrize(("method", "kind"), [*REFUSED])
