@@ -91,7 +91,7 @@ def open_base(
     folder = locate(reference)
     check(folder, trust_remote_code)
     on, precision = resolve(device, dtype)
-    with _quiet():
+    with quiet():
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
             kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -199,7 +199,7 @@ def _convert(file: Path, target: Path) -> Path:
             return target
         say(f"Converting {file.name} to safetensors, once (about 20 s for 135M parameters)")
         # transformers draws this bar whatever its logging says
-        with _quiet(), redirect_stderr(io.StringIO()), new_folder(target) as folder:
+        with quiet(), redirect_stderr(io.StringIO()), new_folder(target) as folder:
             try:
                 model = AutoModelForCausalLM.from_pretrained(
                     file.parent,
@@ -266,7 +266,7 @@ def fingerprint(folder: Path) -> str:
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """Without transformers' loading bars and its remarks on formats, which name no remedy."""
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

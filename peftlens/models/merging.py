@@ -15,7 +15,7 @@ from peftlens import registry
 from peftlens.errors import BadInput
 from peftlens.files import new_folder
 from peftlens.models.adapters import attached
-from peftlens.models.base import open_base
+from peftlens.models.base import open_base, quiet
 from peftlens.run import Run
 
 # Largest relative error (Frobenius norm) of the merged model's logits, both computed in float32,
@@ -65,9 +65,12 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
     _untie(merged)
     with new_folder(Path(out)) as target:
         merged.to(dtype)  # pyright: ignore[reportArgumentType]  # for the saved configuration
-        merged.save_pretrained(target, state_dict=state)
+        with quiet():
+            merged.save_pretrained(target, state_dict=state)
         base.tokenizer.save_pretrained(target)
-        again = open_base(str(target), device="cpu", dtype="float32", trust_remote_code=True)
+        again = open_base(
+            str(target), device="cpu", dtype="float32", trust_remote_code=trust_remote_code
+        )
         error = _relative(_logits(again.model), before)
         if not error <= TOLERANCE[config.dtype]:
             raise BadInput(

@@ -35,13 +35,26 @@ def replace_weight(model):
     model.model.norm.weight = nn.Parameter(torch.zeros(32))
 
 
+def give_other_data(model):
+    model.model.norm.weight.data = torch.zeros(32)
+
+
 def change_class(model):
     model.model.norm.__class__ = type("Other", (type(model.model.norm),), {})
 
 
 @pytest.mark.parametrize(
     "change",
-    [replace_module, add_module, add_hook, freeze, start_training, replace_weight, change_class],
+    [
+        replace_module,
+        add_module,
+        add_hook,
+        freeze,
+        start_training,
+        replace_weight,
+        give_other_data,
+        change_class,
+    ],
 )
 def test_whatever_is_done_is_undone_and_would_be_noticed(model, change):
     before = state_of(model)

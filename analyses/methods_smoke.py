@@ -1,0 +1,74 @@
+"""Write reports/methods_smoke: one row a method, from the study that methods_smoke.toml asks for.
+
+peftlens study analyses/methods_smoke.toml --out studies/methods_smoke
+python analyses/methods_smoke.py studies/methods_smoke
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from peftlens import registry, table
+from peftlens.run import Run
+
+OUT = Path(__file__).parent.parent / "reports" / "methods_smoke"
+
+
+def rows(study: Path) -> pd.DataFrame:
+    """One row a configuration, those that learned most first; intervals are of 95 %."""
+
+    def read(name: str) -> pd.DataFrame:
+        return table.read(study / "tables" / f"{name}.parquet").frame
+
+    learning = read("learning")
+    last = learning[learning["step"] == learning.groupby("run")["step"].transform("max")]
+    first = learning[learning["step"] == 0].set_index("configuration")["loss"]
+    accuracy = read("task_accuracy").set_index("configuration")
+    found = last.set_index("configuration")[
+        ["run", "method", "step", "loss", "fall", "fall_low", "fall_high", "n_items"]
+    ]
+    found = found.rename(columns={"step": "steps", "loss": "loss_after"})
+    found.insert(3, "loss_before", first)
+    runs = {run: Run(study / "runs" / run).config for run in found["run"]}
+    found["learned"] = (found["fall_low"] > 0).map({True: "yes", False: "no"})
+    found.loc[found["steps"] == 0, "learned"] = "nothing is trained"
+    found["accuracy"] = accuracy["accuracy"]
+    found["accuracy_low"], found["accuracy_high"] = accuracy["items_low"], accuracy["items_high"]
+    found["learning_rate"] = [runs[run].training.learning_rate for run in found["run"]]
+    found["family"] = [registry.load("methods", method).FAMILY for method in found["method"]]
+    counts = read("parameter_count").set_index("configuration")
+    found["trainable_parameters"] = counts["trainable_parameters"]
+    found["adapter_bytes"] = counts["adapter_bytes"]
+    return found.drop(columns="run").sort_values("loss_after").reset_index()
+
+
+def markdown(found: pd.DataFrame) -> str:
+    """The table of the README beside the CSV."""
+    lines = [
+        "| configuration | trained | rate | loss before | after | fall (95 % interval) | learned "
+        "| accuracy (95 % interval) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found.itertuples():
+        fall = (
+            ""
+            if pd.isna(row.fall)
+            else f"{row.fall:.2f} ({row.fall_low:.2f} to {row.fall_high:.2f})"
+        )
+        before = "" if pd.isna(row.loss_before) else f"{row.loss_before:.2f}"
+        lines.append(
+            f"| `{row.configuration}` | {row.trainable_parameters:,} | {row.learning_rate:g} "
+            f"| {before} | {row.loss_after:.2f} | {fall} | {row.learned} "
+            f"| {row.accuracy:.2f} ({row.accuracy_low:.2f} to {row.accuracy_high:.2f}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    result = rows(Path(sys.argv[1]))
+    OUT.mkdir(parents=True, exist_ok=True)
+    result.to_csv(OUT / "methods.csv", index=False, float_format="%.6g")
+    page = OUT / "README.md"
+    text = page.read_text().partition("<!-- table -->")[0] if page.exists() else ""
+    page.write_text(f"{text}<!-- table -->\n{markdown(result)}")
