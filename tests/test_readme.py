@@ -73,3 +73,17 @@ def test_every_method_is_in_the_table_of_families():
     section = README.partition("## Methods")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(\w+)`", section.partition("[docs/methods.md]")[0]))
     assert named == set(registry.names("methods")) - {"peft"}
+
+
+def test_how_many_methods_learn_is_what_the_table_says():
+    folder = ROOT / "reports" / "methods_smoke"
+    rows = pd.read_csv(folder / "methods.csv")
+    trained = rows[rows["steps"] > 0]
+    assert ((trained["fall_low"] > 0) == (trained["learned"] == "yes")).all()
+    learned = int((trained["learned"] == "yes").sum())
+    page = (folder / "README.md").read_text()
+    assert f"{learned} of {len(trained)} learned" in page
+    assert set(trained["method"].str.partition(":")[0]) >= set(registry.names("methods")) - {
+        *("frozen", "few_shot", "hard_prompt"),
+    }
+    assert page.count("\n| `") == len(rows)
