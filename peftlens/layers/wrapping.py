@@ -38,7 +38,7 @@ def wrap(
     """Freeze `model` in place and adapt some of its linear layers.
 
     Where peft's method knows GPT-2's transposed layers it is told of them; where it does not, they
-    become plain linear layers over the same numbers first.
+    become plain linear layers of the same numbers first.
 
     Args:
         model: the base.
@@ -119,11 +119,15 @@ def add_task_ids(wrapped: peft.PeftModel) -> None:
 
 
 def straighten(model: nn.Module, names: Collection[str]) -> None:
-    """Replace GPT-2's transposed layers by `nn.Linear` over the same memory."""
+    """Replace GPT-2's transposed layers by `nn.Linear` over a transposed copy.
+
+    A view would do but for peft's SHiRA: torch adds a sparse tensor to one that is not contiguous
+    in several threads, which fails in inference mode.
+    """
     for name in names:
         layer = cast("Conv1D", model.get_submodule(name))
         straight = nn.Linear(1, 1, device="meta")
-        straight.weight = nn.Parameter(layer.weight.detach().T, requires_grad=False)
+        straight.weight = nn.Parameter(layer.weight.detach().T.contiguous(), requires_grad=False)
         straight.bias = layer.bias
         straight.out_features, straight.in_features = straight.weight.shape
         parent, _, last = name.rpartition(".")
