@@ -1,6 +1,8 @@
 """Prompt tuning: train n vectors that stand before the input's embeddings.
 
 Source: Lester et al. 2021, arXiv:2104.08691, sections 2 and 3.2. Layers: peft.PromptTuningConfig.
+With `pull` the vectors are drawn to the tokens of a text while they learn the task: Khashabi et al.
+2022, arXiv:2112.08348, section 3, ask what accuracy that costs.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, embedding, embedding_weight
-from peftlens.errors import BadInput
+from peftlens.errors import BadInput, require
 from peftlens.layers.wrapping import wrap_prompt
 from peftlens.setting import Setting
 
@@ -35,26 +37,32 @@ class Config:
         init_text: the text for init = "text".
         init_ids: filled in from text or labels: for each vector the token ids whose mean embedding
             it starts from.
+        pull: γ; γ times the mean over vectors of their squared distance to the tokens of
+            `pull_text` is added to the loss.
+        pull_text: the text for pull, repeated or cut to n tokens.
+        pull_ids: filled in from the text: a token id a vector.
     """
 
     num_virtual_tokens: int = 20
     init: Literal["vocabulary", "random", "text", "labels"] = "vocabulary"
     init_text: str = ""
     init_ids: tuple[tuple[int, ...], ...] = ()
+    pull: float = 0.0
+    pull_text: str = ""
+    pull_ids: tuple[int, ...] = ()
 
 
 def resolve(config: Config, setting: Setting) -> Config:
-    """Turn the text or the labels that the prompt starts from into token ids.
+    """Turn the texts or the labels, which the prompt starts from or is drawn to, into token ids.
 
     Raises:
         BadInput: there is no such text, or the task has no labels.
     """
+    if config.pull or config.pull_text:
+        config = replace(config, pull_ids=_tokens("pull_text", config.pull_text, config, setting))
     if config.init == "text":
-        found = setting.ids(config.init_text)
-        if not found:
-            raise BadInput(f"init_text={config.init_text!r} has no tokens; init='text' needs some")
-        repeated = (found * config.num_virtual_tokens)[: config.num_virtual_tokens]
-        return replace(config, init_ids=tuple((token,) for token in repeated))
+        found = _tokens("init_text", config.init_text, config, setting)
+        return replace(config, init_ids=tuple((token,) for token in found))
     if config.init == "labels":
         labels = setting.task.labels
         if not labels:
@@ -62,6 +70,14 @@ def resolve(config: Config, setting: Setting) -> Config:
         found = tuple(tuple(setting.ids(label)) for label in labels)
         return replace(config, init_ids=found[: config.num_virtual_tokens])
     return config
+
+
+def _tokens(option: str, text: str, config: Config, setting: Setting) -> tuple[int, ...]:
+    """Ids of a text's tokens, repeated until there is one a vector."""
+    found = setting.ids(text)
+    if not found:
+        raise BadInput(f"{option}={text!r} has no tokens; write some text there")
+    return tuple((found * config.num_virtual_tokens)[: config.num_virtual_tokens])
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
@@ -84,11 +100,21 @@ def _start(config: Config, table: torch.Tensor) -> torch.Tensor:
     return drawn
 
 
+def penalty(model: nn.Module, config: Config) -> torch.Tensor:
+    """γ mean ‖p − t‖² over the vectors p and the tokens t that they are drawn to; 0 without any."""
+    owner: Any = model
+    vectors = owner.prompt_encoder["default"].embedding.weight
+    if not config.pull_ids:
+        return 0 * vectors.sum()
+    targets = owner.word_embeddings.weight[list(config.pull_ids)].detach().float()
+    return config.pull * (vectors - targets).square().sum(dim=1).mean()
+
+
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """N d.
 
     Raises:
-        BadInput: n is below 1 or above the vocabulary's size.
+        BadInput: n is below 1 or above the vocabulary's size, or pull is negative.
     """
     vocabulary, width = embedding(shapes)
     if not 1 <= config.num_virtual_tokens <= vocabulary:
@@ -96,4 +122,5 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
             f"num_virtual_tokens={config.num_virtual_tokens} must lie between 1 and {vocabulary}, "
             "the size of the vocabulary"
         )
+    require("pull", config.pull, 0)
     return config.num_virtual_tokens * width

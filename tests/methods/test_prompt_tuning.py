@@ -4,7 +4,7 @@ from tiny import build, byte_tokenizer, setting
 
 from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
-from peftlens.methods.prompt_tuning import Config, attach, resolve, trainable_parameters
+from peftlens.methods.prompt_tuning import Config, attach, penalty, resolve, trainable_parameters
 
 
 def start(config):
@@ -53,10 +53,35 @@ def test_the_prompt_stands_before_the_input():
     torch.testing.assert_close(found, expected)
 
 
+def test_pull_is_gamma_times_the_mean_squared_distance_to_the_text():
+    given = Config(num_virtual_tokens=3, init="random", pull=0.5, pull_text="ab")
+    config = resolve(given, setting())
+    model = attach(build("llama"), config)
+    vectors = model.prompt_encoder["default"].embedding.weight
+    targets = model.word_embeddings.weight[byte_tokenizer().encode("aba")]
+    expected = 0.5 * sum((v - t).pow(2).sum() for v, t in zip(vectors, targets, strict=True)) / 3
+    torch.testing.assert_close(penalty(model, config), expected)
+    penalty(model, config).backward()
+    torch.testing.assert_close(vectors.grad, (vectors - targets).detach() / 3)
+
+
+def test_without_a_text_nothing_pulls():
+    config = Config(num_virtual_tokens=3)
+    model = attach(build("llama"), config)
+    penalty(model, config).backward()
+    assert not model.prompt_encoder["default"].embedding.weight.grad.any()
+
+
+def test_negative_pull_is_refused():
+    with pytest.raises(BadInput, match="pull=-1 must be finite and at least 0"):
+        trainable_parameters(Config(pull=-1.0), shapes(build("llama")))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (Config(init="text"), "init_text='' has no tokens"),
+        (Config(pull=1.0), "pull_text='' has no tokens"),
         (Config(init="labels"), "needs a task with labels"),
     ],
 )
