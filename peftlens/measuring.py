@@ -6,7 +6,7 @@ import pandas as pd
 
 from peftlens import registry
 from peftlens.run import Run, configurations
-from peftlens.table import IDENTITY, STATUS, Table, not_applicable, read, write
+from peftlens.table import IDENTITY, STATUS, NotApplicable, Table, not_applicable, read, write
 
 
 def run_probe(run: Run, name: str) -> Table:
@@ -19,23 +19,25 @@ def run_probe(run: Run, name: str) -> Table:
     """
     probe = registry.load("probes", name)
     file = run.path / "probes" / f"{name}.parquet"
-    if file.exists() and (known := read(file)).version == probe.VERSION:
+    if not run.foreign and file.exists() and (known := read(file)).version == probe.VERSION:
         return known
-    if reason := _why_not(run, probe.REQUIRES):
-        frame = not_applicable(probe.COLUMNS, reason)
-    else:
+    try:
+        _check(run, probe.REQUIRES)
         frame = probe.measure(run).assign(status="measured", reason=None)
+    except NotApplicable as reason:
+        frame = not_applicable(probe.COLUMNS, str(reason))
     table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame)
-    file.parent.mkdir(exist_ok=True)
-    write(table, file)
+    if not run.foreign:  # whose folder is somebody else's
+        file.parent.mkdir(exist_ok=True)
+        write(table, file)
     return table
 
 
-def _why_not(run: Run, required: frozenset[str]) -> str | None:
+def _check(run: Run, required: frozenset[str]) -> None:
     if run.record.status == "diverged":
-        return "the run diverged: its loss was not finite"
-    missing = required - registry.exposed(run.config.method, run.config.method_config)
-    return f"{run.config.method} has no {', '.join(sorted(missing))}" if missing else None
+        raise NotApplicable("the run diverged: its loss was not finite")
+    if missing := required - registry.exposed(run.config.method, run.config.method_config):
+        raise NotApplicable(f"{run.config.method} has no {', '.join(sorted(missing))}")
 
 
 def collect(runs: Sequence[Run], name: str, labels: dict[str, str] | None = None) -> Table:

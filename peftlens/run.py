@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -152,6 +152,7 @@ class Run:
     """
 
     path: Path
+    foreign: ClassVar[bool] = False  # an adapter from elsewhere has no task, no seed and no steps
 
     @cached_property
     def record(self) -> Record:

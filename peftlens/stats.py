@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.stats import bootstrap
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap, false_discovery_control
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -60,3 +60,48 @@ def ratio_interval(
         batch=200,
     ).confidence_interval
     return Interval(float(found.low), float(found.high))
+
+
+def p_value(observed: float, null: ArrayLike) -> float:
+    """One-sided p of a Monte Carlo test: (1 + #{null >= observed}) / (1 + B), never 0.
+
+    A missing value counts against the finding, on either side.
+
+    Args:
+        observed: the statistic; higher is more.
+        null: what B draws of the null gave, shape (B,).
+
+    Source: Davison & Hinkley 1997, section 4.2.
+    """
+    values = np.asarray(null, float)
+    return float((1 + (~(values < observed)).sum()) / (1 + len(values)))
+
+
+def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+    """q-values: reject those up to 0.05, and at most 5 % of the rejected are false on average.
+
+    Args:
+        p: p-values of one family of tests, shape (n,).
+
+    Source: Benjamini & Hochberg 1995, JRSS B 57, 289-300.
+    """
+    return false_discovery_control(np.asarray(p, float), method="bh")
+
+
+def log_odds(counts: ArrayLike, background: ArrayLike) -> NDArray[np.float64]:
+    """How typical each word is of one text against another, as a z-score; 0 for equal shares.
+
+    Log-odds ratio with an informative Dirichlet prior: both texts together, weighing as much as
+    the first.
+
+    Args:
+        counts: of each word in the one text, shape (w,).
+        background: of the same words in the other, shape (w,).
+
+    Source: Monroe, Colaresi & Quinn 2008, Political Analysis 16, equations 16, 20 and 22.
+    """
+    one, other = np.asarray(counts, float), np.asarray(background, float)
+    prior = (one + other) * one.sum() / (one.sum() + other.sum())
+    a, b = one + prior, other + prior
+    difference = np.log(a / (a.sum() - a)) - np.log(b / (b.sum() - b))
+    return difference / np.sqrt(1 / a + 1 / b)

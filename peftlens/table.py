@@ -86,6 +86,10 @@ class Table:
     frame: pd.DataFrame
 
 
+class NotApplicable(Exception):
+    """A probe says that a run has nothing for it to measure; the message is the reason."""
+
+
 def not_applicable(columns: tuple[Column, ...], reason: str) -> pd.DataFrame:
     """One row that says why there is nothing; every measured column is missing in it."""
     row = {column.name: None for column in columns} | {"status": "not_applicable", "reason": reason}

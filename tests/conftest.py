@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import planted
 import pytest
 from tiny import build, byte_tokenizer
 
+import peftlens
 from peftlens.models.base import discard_resident, open_base
+from peftlens.run import RunConfig
 
 WORDS = ["good", "bad", "fine", "poor", "great", "awful", "kind", "mean", "calm", "rude"]
 
@@ -48,3 +51,38 @@ def own_resident():
     discard_resident()
     yield
     discard_resident()
+
+
+@pytest.fixture(scope="session")
+def planted_base(tmp_path_factory) -> Path:
+    """Folder of a tiny Llama whose vocabulary has known clusters; see planted.py."""
+    folder = tmp_path_factory.mktemp("planted")
+    planted.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planted_words(tmp_path_factory) -> Path:
+    """A JSONL file of words of two planted clusters, labelled by the first word of each."""
+    rows = [
+        {"text": f"{one} {planted.word(400 + 20 * side + number)}", "label": planted.group(side)[0]}
+        for number in range(5)
+        for side in (0, 1)
+        for one in planted.group(side)[2:]
+    ]
+    file = tmp_path_factory.mktemp("data") / "planted.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture
+def planted_run(planted_base, planted_words, tmp_path):
+    """A run of prompt tuning, hardly trained, on the planted vocabulary."""
+    return peftlens.train(
+        RunConfig(
+            method="prompt_tuning", task=f"file:{planted_words}", base=str(planted_base),
+            device="cpu", dtype="float32", method_config={"num_virtual_tokens": 6},
+            training={"steps": 2, "batch_size": 4, "checkpoint_steps": [0]},
+        ),
+        tmp_path / "runs",
+    )  # fmt: skip

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from peftlens.stats import mean_interval, ratio_interval
+from peftlens.stats import benjamini_hochberg, log_odds, mean_interval, p_value, ratio_interval
 
 
 def test_interval_of_a_mean_matches_the_normal_one():
@@ -37,3 +37,31 @@ def test_interval_covers_at_about_its_level():
         interval = mean_interval(rng.normal(size=60), rng)
         hits += interval.low <= 0 <= interval.high
     assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_p_counts_the_draws_that_are_as_large():
+    assert p_value(3, [1, 2, 3, 4]) == 3 / 5
+    assert p_value(5, [1, 2, 3, 4]) == 1 / 5
+    assert p_value(float("nan"), [1, 2, 3, 4]) == 1
+    assert p_value(5, [1, 2, float("nan"), 4]) == 2 / 5
+
+
+def test_false_discovery_by_hand():
+    # p (i) n / i, made monotone from the largest down
+    found = benjamini_hochberg([0.01, 0.04, 0.03, 0.5])
+    np.testing.assert_allclose(found, [0.04, 0.16 / 3, 0.16 / 3, 0.5])
+
+
+def test_log_odds_are_zero_for_equal_shares_and_change_sign_with_the_texts():
+    np.testing.assert_allclose(log_odds([10, 20], [100, 200]), 0, atol=1e-12)
+    one, other = [30, 5, 65], [10, 40, 50]
+    np.testing.assert_allclose(np.sign(log_odds(one, other)), [1, -1, 1])
+
+
+def test_log_odds_by_hand():
+    # counts 3 and 1 against 1 and 3: the prior is both together, at the weight of the first
+    prior = np.array([2.0, 2.0])
+    a, b = np.array([3, 1]) + prior, np.array([1, 3]) + prior
+    delta = np.log(a[0] / a[1]) - np.log(b[0] / b[1])
+    expected = delta / np.sqrt(1 / a[0] + 1 / b[0])
+    np.testing.assert_allclose(log_odds([3, 1], [1, 3]), [expected, -expected])

@@ -229,14 +229,19 @@ def _pairs(options: list[str] | None) -> dict[str, Any]:
 
 
 @app.command()
-def probe(
+def probe(  # noqa: PLR0913  # a flag each
     name: Annotated[str, typer.Argument(help="See `peftlens probes`.")],
-    target: Annotated[Path, typer.Argument(help="Folder of a run, of runs, or of a study.")],
+    target: Annotated[
+        Path, typer.Argument(help="Folder of a run, of runs, of a study, or of peft's adapter.")
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="Base model of an adapter; the one that it names by default.")
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write all rows to this file.")] = None,
     as_json: Json = False,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Measure one probe on a run or on every run of a study, and print its table."""
+    """Measure one probe on a run, on every run of a study or on an adapter, and print its table."""
     from peftlens import registry
     from peftlens.run import Run, runs_in
 
@@ -244,6 +249,10 @@ def probe(
     labels = None  # a study has its own names for configurations
     if (target / "run.json").exists():
         runs = [Run(target)]
+    elif (target / "adapter_config.json").exists():
+        from peftlens.models.foreign import Adapter
+
+        runs = [Adapter(target, base)]
     elif (target / "study.json").exists():
         labels = json.loads((target / "study.json").read_text())["configurations"]
         runs = [Run(path) for run in labels if (path := target / "runs" / run).is_dir()]

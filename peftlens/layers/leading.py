@@ -1,4 +1,4 @@
-"""Real tokens in front of every input: prompts that are read, not trained."""
+"""Tokens or vectors in front of every input: prompts that are read, not trained."""
 
 from typing import Any
 
@@ -33,5 +33,34 @@ def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
             "attention_mask": torch.cat([torch.ones_like(lead), mask], dim=1),
         }
         return args, kwargs | inputs
+
+    model.register_forward_pre_hook(prepend, with_kwargs=True)
+
+
+def lead_with(model: PreTrainedModel, vectors: torch.Tensor) -> None:
+    """Every forward pass reads these vectors first, before any BOS token, as soft prompts are read.
+
+    An encoder-decoder's encoder reads them. Not for generation, which would repeat them.
+
+    Args:
+        model: changed in place by a hook.
+        vectors: shape (n, d); rounded to what the model computes in.
+
+    Raises:
+        BadInput: they leave too little room for the input.
+    """
+    require_room(model, len(vectors))
+    embed: Any = model.get_input_embeddings()
+
+    def prepend(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = {key: value for key, value in kwargs.items() if key != "input_ids"}
+        tokens, mask = embed(kwargs["input_ids"]), kwargs["attention_mask"]
+        lead = vectors.to(tokens).expand(len(tokens), -1, -1)
+        return args, given | {
+            "inputs_embeds": torch.cat([lead, tokens], dim=1),
+            "attention_mask": torch.cat([mask.new_ones(lead.shape[:2]), mask], dim=1),
+        }
 
     model.register_forward_pre_hook(prepend, with_kwargs=True)

@@ -18,7 +18,7 @@ from peftlens.layers.wrapping import wrap_prompt
 from peftlens.setting import Setting
 
 FAMILY = "soft prompt"
-EXPOSES = frozenset({"soft_prompt"})
+EXPOSES = frozenset({"soft_prompt", "token_vectors"})
 UNMERGEABLE = "it changes the input and no weight"
 LEARNING_RATE = 1e-3
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from peftlens.anatomy import Shapes, embedding, embedding_weight, thaw
 
 FAMILY = "selective"
-EXPOSES = frozenset({"delta_weight"})
+EXPOSES = frozenset({"delta_weight", "token_vectors"})
 LEARNING_RATE = 1e-3
 
 

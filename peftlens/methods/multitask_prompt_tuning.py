@@ -15,7 +15,7 @@ from peftlens.errors import require
 from peftlens.layers.wrapping import add_task_ids, wrap_prompt
 
 FAMILY = "soft prompt"
-EXPOSES = frozenset({"soft_prompt"})
+EXPOSES = frozenset({"soft_prompt", "token_vectors"})
 UNMERGEABLE = "it changes the input and no weight"
 LEARNING_RATE = 3e-2
 

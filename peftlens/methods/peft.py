@@ -92,11 +92,13 @@ def _targets(options: dict[str, Any]) -> tuple[str, ...]:
 
 def exposes(config: Config) -> frozenset[str]:
     """A prompt, an update of weights, or neither; by the type."""
-    if config.peft_type in ("PREFIX_TUNING", "CARTRIDGE"):
+    if config.peft_type == "TRAINABLE_TOKENS":
+        return frozenset({"delta_weight", "token_vectors"})
+    if config.peft_type == "PREFIX_TUNING":
+        return frozenset({"prefix", "token_vectors"})
+    if config.peft_type in ("CARTRIDGE", *_UNMERGEABLE):
         return frozenset()
-    if _is_prompt(config):
-        return frozenset({"soft_prompt"})
-    return frozenset() if config.peft_type in _UNMERGEABLE else frozenset({"delta_weight"})
+    return frozenset({"soft_prompt", "token_vectors"} if _is_prompt(config) else {"delta_weight"})
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int | None:

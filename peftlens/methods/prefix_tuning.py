@@ -17,7 +17,7 @@ from peftlens.layers.prefix import prefix_parameters
 from peftlens.layers.wrapping import wrap_prompt
 
 FAMILY = "soft prompt"
-EXPOSES = frozenset()
+EXPOSES = frozenset({"prefix", "token_vectors"})
 UNMERGEABLE = "it changes what attention reads and no weight"
 LEARNING_RATE = 1e-2
 

@@ -17,7 +17,7 @@ from peftlens.layers.wrapping import wrap_whole
 from peftlens.setting import Setting
 
 FAMILY = "selective"
-EXPOSES = frozenset({"delta_weight"})
+EXPOSES = frozenset({"delta_weight", "token_vectors"})
 LEARNING_RATE = 1e-2
 
 

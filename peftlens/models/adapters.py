@@ -18,10 +18,9 @@ from transformers import PreTrainedModel
 from peftlens import registry
 from peftlens.errors import BadInput
 from peftlens.models.base import Base, NoSuchDevice, open_base, resident
+from peftlens.models.foreign import CONFIG, WEIGHTS, Adapter
 from peftlens.models.lending import lent
 from peftlens.run import Device, Run
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
@@ -178,6 +177,8 @@ def attached(run: Run, base: Base, step: int | None = None) -> nn.Module:
     Raises:
         BadInput: the base is another one, or there is no such checkpoint.
     """
+    if isinstance(run, Adapter):
+        return run.attach_to(base)
     if base.sha256 != run.record.depends_on["base"]:
         raise BadInput(
             f"run {run.id} was trained on another {base.reference!r}: its files have changed since"

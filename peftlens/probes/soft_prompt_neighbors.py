@@ -1,63 +1,123 @@
-"""Which vocabulary tokens lie nearest to each vector of a soft prompt, at every checkpoint.
+"""Which vocabulary tokens lie nearest to each trained vector, by five metrics, at every checkpoint.
 
 Neighbours alone prove nothing: a prompt that starts at vocabulary embeddings is near them without
-having learned anything. With a checkpoint at step 0 the table shows the neighbours before training
-beside those after it, and how far each vector moved.
+having learned anything, and neighbours of any token are close to each other. So the table shows the
+start beside the present; what may be concluded, `soft_prompt_null` tests.
 Source: Lester et al. 2021, arXiv:2104.08691, section 7 (cosine, five neighbours).
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import torch
 
-from peftlens.linalg import nearest_by_cosine
-from peftlens.models.adapters import opened
-from peftlens.models.vocabulary import embedding_table, readable, soft_prompt
+from peftlens.models.adapters import base_of
+from peftlens.models.vectors import Vectors, vectors
+from peftlens.models.vocabulary import Graph, Vocabulary, graph, states, vocabulary
+from peftlens.neighbours import METRICS, nearest
+from peftlens.reading import Space
 from peftlens.run import Run
 from peftlens.table import Chart, Column
 
-REQUIRES = frozenset({"soft_prompt"})
-VERSION = 1
+REQUIRES = frozenset({"token_vectors"})
+VERSION = 2
 NEIGHBOURS = 5
 COLUMNS = (
     Column("step", "training steps so far"),
-    Column("position", "which virtual token, counted from 0"),
-    Column("neighbour", "1 is the nearest"),
-    Column("token_id", "id of the vocabulary token"),
-    Column("token", "the token; ␣ is a space, <...> are bytes and marks that can't be shown"),
-    Column("cosine", "cosine of the virtual token and the vocabulary token's embedding", "1"),
-    Column("moved", "||p − p0|| / ||p0||, p0 the vector at step 0, if that was saved", "1"),
+    Column("position", "which virtual token, counted from 0, or which row of the embedding table"),
+    Column("metric", "how nearness was measured: cosine, centred, dot, euclidean, csls"),
+    Column("tokens", "the nearest tokens; ␣ is a space, <...> are bytes and marks without a shape"),
+    Column("token_ids", "their ids"),
+    Column("similarities", "their similarity by the metric; a Euclidean distance is negative"),
+    Column("similarity", "similarity of the nearest"),
+    Column("oddities", "of these tokens: special, untrained, without a name, hubs"),
+    Column("families", "different words among them: spellings of one word count once", "1"),
+    Column("tightness", "mean cosine between the five nearest words, where they lie", "1"),
+    Column("context_tightness", "the same between their states in the middle of the model", "1"),
+    Column("start_token", "the nearest token before training"),
+    Column("kept", "whether the nearest token is still that one"),
+    Column("moved", "||p − p0|| / ||p0||, p0 the vector before training", "1"),
+    Column("off_vocabulary", "share of tokens whose nearest other token is nearer than this", "1"),
+    Column("norm_percentile", "share of tokens that are shorter", "1"),
+    Column("space", "embedding, or keys of layer 0"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(run: Run) -> pd.DataFrame:
-    """A row per step, virtual token and neighbour."""
-    tables, first = [], None
+    """A row per step, vector and metric."""
+    base = base_of(run)
+    known, hidden = vocabulary(base), states(base)
+    rows = []
     for step in run.steps:
-        with opened(run, step) as (model, base):
-            prompt, table = soft_prompt(model), embedding_table(base.model)  # (n, d), (V, d)
-            tokenizer = base.tokenizer
-        first = prompt if step == 0 else first
-        moved = np.full(len(prompt), np.nan) if first is None else _moved(prompt, first)
-        found = nearest_by_cosine(prompt, table, NEIGHBOURS)
-        n = len(prompt)
-        ids = found.ids.ravel()
-        tables.append(
-            pd.DataFrame(
-                {
-                    "step": step,
-                    "position": np.repeat(np.arange(n), NEIGHBOURS),
-                    "neighbour": np.tile(np.arange(1, NEIGHBOURS + 1), n),
-                    "token_id": ids,
-                    "token": [readable(tokenizer, int(token)) for token in ids],
-                    "cosine": found.similarity.ravel(),
-                    "moved": np.repeat(moved, NEIGHBOURS),
-                }
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
+        found = vectors(run, step)
+        near = graph(base) if found.space == "embedding" else None
+        places = _places(found, near, known)
+        for metric in METRICS:
+            if metric != "csls" or near is not None:  # its densities are the embedding table's
+                density = None if near is None else torch.from_numpy(near.density)
+                space = Space.of(found.table, known, hidden, metric, density)
+                rows += ({"step": step} | row for row in _rows(found, space, places, known, near))
+    return pd.DataFrame(rows)[[column.name for column in COLUMNS]]
 
 
-def _moved(prompt: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.linalg.norm(prompt - first, axis=1) / np.linalg.norm(first, axis=1)
+def _places(found: Vectors, near: Graph | None, known: Vocabulary) -> list[dict[str, Any]]:
+    """What is the same by every metric: how far each vector moved, and how far out it lies."""
+    usable = known.usable
+    norms = found.table.norm(dim=1).cpu().numpy()[usable]
+    own = found.now.norm(dim=1).cpu().numpy()
+    closest = nearest(found.now, found.table, 1).similarity[:, 0]
+    moved = None
+    if found.start is not None:
+        moved = (found.now - found.start).norm(dim=1) / found.start.norm(dim=1)
+    return [
+        {
+            "position": position,
+            "moved": None if moved is None else float(moved[i]),
+            "off_vocabulary": None
+            if near is None
+            else (near.cosine[usable, 0] > closest[i]).mean(),
+            "norm_percentile": (norms < own[i]).mean(),
+            "space": found.space,
+        }
+        for i, position in enumerate(found.positions)
+    ]
+
+
+def _rows(
+    found: Vectors,
+    space: Space,
+    places: list[dict[str, Any]],
+    known: Vocabulary,
+    near: Graph | None,
+) -> Iterator[dict[str, Any]]:
+    metric, density = space.metric, space.density
+    k = min(NEIGHBOURS, len(found.table))
+    now = nearest(found.now, found.table, k, metric, density=density)
+    start = None
+    if found.start is not None:
+        start = nearest(found.start, found.table, 1, metric, density=density).ids[:, 0]
+    tight, in_context = space.tightness(space.around(found.now))
+    for i, place in enumerate(places):
+        ids = now.ids[i]
+        yield place | {
+            "metric": metric,
+            "tokens": " ".join(known.tokens[token] for token in ids),
+            "token_ids": " ".join(map(str, ids)),
+            "similarities": " ".join(f"{value:.4f}" for value in now.similarity[i]),
+            "similarity": now.similarity[i, 0],
+            "oddities": _oddities(ids, known, near),
+            "families": len(set(known.family[ids])),
+            "tightness": None if np.isnan(tight[i]) else tight[i],
+            "context_tightness": None if np.isnan(in_context[i]) else in_context[i],
+            "start_token": None if start is None else known.tokens[start[i]],
+            "kept": None if start is None else bool(start[i] == ids[0]),
+        }
+
+
+def _oddities(ids: np.ndarray, known: Vocabulary, near: Graph | None) -> str:
+    hubs = np.zeros(len(known.tokens), bool) if near is None else near.hubs
+    flags = [(token, known.flags(token) or ("hub" if hubs[token] else "")) for token in ids]
+    return "; ".join(f"{known.tokens[token]}: {flag}" for token, flag in flags if flag)

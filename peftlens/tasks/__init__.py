@@ -13,6 +13,7 @@ from peftlens.dataset import Task
 from peftlens.errors import BadInput
 from peftlens.files import canonical_json
 from peftlens.run import Run
+from peftlens.table import NotApplicable
 
 
 def load_task(name: str, options: dict[str, Any]) -> Task:
@@ -31,7 +32,10 @@ def task_of(run: Run) -> Task:
 
     Raises:
         BadInput: its data have changed since: another split could hold what the run has seen.
+        NotApplicable: nobody knows the task.
     """
+    if run.foreign:
+        raise NotApplicable("the adapter was trained elsewhere, on a task that it does not name")
     task = load_task(run.config.task, run.config.task_config)
     if task.sha256 != run.record.depends_on["data"]:
         raise BadInput(

@@ -9,7 +9,13 @@ from peftlens.models.base import resident
 from peftlens.models.lending import state_of
 from peftlens.run import RunConfig
 
-METHODS = {"lora": {"rank": 2}, "prompt_tuning": {"num_virtual_tokens": 3}, "bottleneck": {}}
+METHODS = {
+    "lora": {"rank": 2},
+    "prompt_tuning": {"num_virtual_tokens": 3},
+    "prefix_tuning": {"num_virtual_tokens": 3},
+    "embeddings": {},
+    "bottleneck": {},
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,10 @@
+import planted
+import pytest
+import torch
+
 import peftlens
 from peftlens.models.base import open_base
-from peftlens.models.vocabulary import readable
+from peftlens.models.vocabulary import vocabulary
 from peftlens.probes import soft_prompt_neighbors
 from peftlens.run import RunConfig
 
@@ -14,12 +18,44 @@ def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(bases, wor
         tmp_path,
     )  # fmt: skip
     frame = soft_prompt_neighbors.measure(run)
-    assert len(frame) == 2 * 3 * 5  # steps, virtual tokens, neighbours
-    start = frame[(frame["step"] == 0) & (frame["neighbour"] == 1)]
-    assert start["token"].tolist() == ["c", "a", "b"]
-    assert start["cosine"].min() > 0.9999
+    assert len(frame) == 2 * 3 * 5  # steps, virtual tokens, metrics
+    start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
+    assert [tokens.split()[0] for tokens in start["tokens"]] == ["c", "a", "b"]
+    assert start["start_token"].tolist() == ["c", "a", "b"]
+    assert start["kept"].all()
+    assert start["similarity"].min() > 0.9999
     assert (start["moved"] == 0).all()
-    end = frame[(frame["step"] == 5) & (frame["neighbour"] == 1)]
+    assert (start["off_vocabulary"] == 0).all()  # no token is as near to another
+    end = frame[(frame["step"] == 5) & (frame["metric"] == "cosine")]
     assert (end["moved"] > 0).all()
-    tokenizer = open_base(str(bases["llama"]), device="cpu").tokenizer
-    assert [readable(tokenizer, i) for i in frame["token_id"]] == frame["token"].tolist()
+    assert (end["start_token"] == start["start_token"].to_numpy()).all()
+
+
+def test_movement_and_places_by_hand(planted_run, planted_base):
+    known = vocabulary(open_base(str(planted_base), device="cpu", dtype="float32"))
+    rows = known.table[[50, 60, 70, 80, 90, 2]]
+    planted.put(planted_run, 3 * rows)
+    frame = soft_prompt_neighbors.measure(planted_run)
+    last = frame[(frame["step"] == 2) & (frame["metric"] == "cosine")].reset_index()
+    assert [ids.split()[0] for ids in last["token_ids"]] == ["50", "60", "70", "80", "90", "2"]
+    assert (last["norm_percentile"] == 1).all()  # three times as long as a token
+    assert last["oddities"][5].startswith("<unk>: special")
+    start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
+    first = known.table[[int(ids.split()[0]) for ids in start["token_ids"]]]
+    expected = (3 * rows - first).norm(dim=1) / first.norm(dim=1)
+    assert last["moved"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_fewer_families_than_neighbours_are_counted(planted_run, planted_base):
+    base = open_base(str(planted_base), device="cpu", dtype="float32")
+    planted.put(planted_run, planted.around(0, 6, spread=0.01))
+    frame = soft_prompt_neighbors.measure(planted_run)
+    last = frame[frame["step"] == 2]
+    assert {*last["families"]} == {5}  # made-up words: each is a family of its own
+    inside = {str(token) for token in range(3, 3 + planted.MEMBERS)}
+    cosine = last[last["metric"] == "cosine"]
+    assert all({*ids.split()} <= inside for ids in cosine["token_ids"])
+    unit = torch.nn.functional.normalize(vocabulary(base).table)
+    ids = [int(one) for one in cosine["token_ids"].iloc[0].split()]
+    pairs = (unit[ids] @ unit[ids].T).triu(1).sum() / 10
+    assert cosine["tightness"].iloc[0] == pytest.approx(float(pairs), rel=1e-4)

@@ -1,0 +1,226 @@
+"""Exact nearest rows of a table, by five measures of nearness, in chunks.
+
+A float32 product finds a shortlist; its members are measured again in float64, so that the order is
+that of float64 and equal rows come in the order of their numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Metric = Literal["cosine", "centred", "dot", "euclidean", "csls"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+DENSITY = 10  # neighbours in the local density of CSLS
+_MARGIN = 8  # rows of the shortlist beyond k
+_ROUNDING = 4e-6  # of the largest score: what float32 sums of a few thousand terms may be wrong by
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The rows of a table nearest to each query, nearest first.
+
+    Attributes:
+        ids: row numbers, shape (queries, k).
+        similarity: by the metric asked for, shape (queries, k); higher is nearer, so a Euclidean
+            distance is negative.
+    """
+
+    ids: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+
+
+def nearest(  # noqa: PLR0913  # two are options of two metrics
+    queries: torch.Tensor,
+    table: torch.Tensor,
+    k: int,
+    metric: Metric = "cosine",
+    *,
+    density: torch.Tensor | None = None,
+    chunk: int = 16_384,
+) -> Neighbours:
+    """Exact k nearest rows over the whole table; ties go to the lower row number.
+
+    cosine (Lester et al. 2021, arXiv:2104.08691, section 7); centred: cosine after the table's mean
+    is taken from both sides (Mu & Viswanath 2018, arXiv:1702.01417, section 2); dot; euclidean, as
+    a negative distance; csls: 2 cos(q, w) − r(q) − r(w), r the mean cosine to the 10 nearest rows
+    (Conneau et al. 2018, arXiv:1710.04087, section 2.3).
+
+    Memory is chunk x queries beside the table. A row of zeros has cosine 0 with everything.
+
+    Args:
+        queries: shape (q, d), float32.
+        table: shape (V, d), float32.
+        k: neighbours wanted, between 1 and V.
+        metric: the measure.
+        density: r(w) of each row, shape (V,); csls needs it.
+        chunk: rows of the table at a time.
+
+    Raises:
+        ValueError: k out of range, another width, or a vector that is zero or not finite.
+    """
+    _check(queries, table, k)
+    measure = _Measure.of(queries, table, metric, density)
+    length = min(k + _MARGIN, len(table))
+    scores = queries.new_empty(len(queries), 0)
+    ids = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
+    for start in range(0, len(table), chunk):
+        found = measure.rough(table[start : start + chunk], slice(start, start + chunk))
+        best = found.topk(min(length, found.shape[1]), dim=1)
+        scores = torch.cat([scores, best.values], dim=1)
+        ids = torch.cat([ids, best.indices + start], dim=1)
+        scores, kept = scores.topk(min(length, scores.shape[1]), dim=1)
+        ids = ids.gather(1, kept)
+    result = _order(measure.exact(slice(None), table[ids].double(), ids), ids, k)
+    if length < len(table):
+        # a run of ties longer than the shortlist may have lost its lower numbers
+        slack = _ROUNDING * scores.abs().amax(dim=1)
+        for row in torch.nonzero(scores[:, -1] > scores[:, k - 1] - slack).flatten().tolist():
+            one = _whole_row(measure, row, table, k, chunk)
+            result.ids[row], result.similarity[row] = one.ids[0], one.similarity[0]
+    return result
+
+
+def _check(queries: torch.Tensor, table: torch.Tensor, k: int) -> None:
+    if not 1 <= k <= len(table):
+        raise ValueError(f"k={k} must lie between 1 and {len(table)}, the number of rows")
+    if queries.shape[1] != table.shape[1]:
+        raise ValueError(f"queries have width {queries.shape[1]}, the table {table.shape[1]}")
+    norms = queries.norm(dim=1)
+    if bad := torch.nonzero(~(norms.isfinite() & (norms > 0))).flatten().tolist():
+        raise ValueError(f"query {bad[0]} is zero or not finite; it has no neighbours")
+    if bad := torch.nonzero(~table.sum(dim=1).isfinite()).flatten().tolist():
+        raise ValueError(f"row {bad[0]} of the table is not finite")
+
+
+def _order(similarity: torch.Tensor, ids: torch.Tensor, k: int) -> Neighbours:
+    values, numbers = similarity.cpu().numpy(), ids.cpu().numpy()
+    best = np.lexsort((numbers, -values), axis=1)[:, :k]
+    return Neighbours(
+        np.take_along_axis(numbers, best, axis=1), np.take_along_axis(values, best, axis=1)
+    )
+
+
+def _whole_row(
+    measure: "_Measure", row: int, table: torch.Tensor, k: int, chunk: int
+) -> Neighbours:
+    parts = []
+    for start in range(0, len(table), chunk):
+        rows = table[None, start : start + chunk].double()
+        ids = torch.arange(start, start + rows.shape[1], device=table.device)[None]
+        parts.append(measure.exact(slice(row, row + 1), rows, ids))
+    everything = torch.cat(parts, dim=1)
+    return _order(everything, torch.arange(len(table), device=table.device)[None], k)
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """One metric for given queries: a fast score in float32, and the similarity in float64.
+
+    Attributes:
+        rough: scores (q, rows) that rank as the similarity does, for rows of the table.
+        exact: similarity (q, m), for some of the queries, their own rows (q, m, d) and the numbers.
+    """
+
+    rough: Callable[[torch.Tensor, slice], torch.Tensor]
+    exact: Callable[[slice, torch.Tensor, torch.Tensor], torch.Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        queries: torch.Tensor,
+        table: torch.Tensor,
+        metric: Metric,
+        density: torch.Tensor | None,
+    ) -> "_Measure":
+        if metric == "dot":
+            return cls(
+                lambda rows, _: queries @ rows.T,
+                lambda part, rows, _: _dot(queries[part].double(), rows),
+            )
+        if metric == "euclidean":
+            return cls(
+                lambda rows, _: torch.addmm(-rows.square().sum(dim=1) / 2, queries, rows.T),
+                lambda part, rows, _: -(queries[part].double()[:, None] - rows).norm(dim=2),
+            )
+        if metric == "centred":
+            return _cosine(queries, table.double().mean(dim=0))
+        cosine = _cosine(queries, torch.zeros_like(table[0], dtype=torch.double))
+        if metric == "cosine":
+            return cosine
+        if density is None:
+            raise ValueError("metric csls needs the density of every row")
+        own = torch.from_numpy(nearest(queries, table, min(DENSITY, len(table))).similarity)
+        around = own.mean(dim=1).to(queries.device)[:, None]
+        return cls(
+            lambda rows, numbers: 2 * cosine.rough(rows, numbers) - density[numbers],
+            lambda part, rows, ids: (
+                2 * cosine.exact(part, rows, ids) - around[part] - density[ids].double()
+            ),
+        )
+
+
+def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
+    """Cosine seen from an origin; the rough score takes it from the product, not from the rows."""
+    exact = queries.double() - origin
+    if not (exact.norm(dim=1) > 0).all():
+        raise ValueError("a query is the mean of the table; seen from there it has no direction")
+    unit = exact / exact.norm(dim=1, keepdim=True)
+    shift, single, centre = (unit @ origin).float()[:, None], unit.float(), origin.float()
+
+    def rough(rows: torch.Tensor, _: slice) -> torch.Tensor:
+        squares = rows.square().sum(dim=1) - 2 * rows @ centre + centre.square().sum()
+        return (single @ rows.T - shift) * squares.clamp(min=1e-20).rsqrt()
+
+    def precise(part: slice, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        moved = rows - origin
+        lengths = moved.norm(dim=2)
+        return _dot(unit[part], moved) / torch.where(lengths > 0, lengths, 1)
+
+    return _Measure(rough, precise)
+
+
+def _dot(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("qd,qmd->qm", queries, rows)
+
+
+@torch.inference_mode()
+def nearest_to_steps(  # noqa: PLR0913  # the last is an option
+    centres: torch.Tensor,
+    lengths: torch.Tensor,
+    directions: torch.Tensor,
+    table: torch.Tensor,
+    k: int,
+    *,
+    chunk: int = 64,
+) -> NDArray[np.int64]:
+    """The k rows with the highest cosine to centre + length · direction, for every pair of them.
+
+    All centres take the same directions: their products with the table are computed once, which
+    makes a thousand steps from each of twenty centres cost about as much as from one. In float32.
+
+    Args:
+        centres: shape (n, d).
+        lengths: of the steps, shape (n,).
+        directions: unit vectors, shape (B, d).
+        table: shape (V, d).
+        k: neighbours wanted, between 1 and V.
+        chunk: directions at a time; memory is chunk x V.
+
+    Returns:
+        Row numbers, shape (n, B, k), nearest first.
+    """
+    norms = table.norm(dim=1, keepdim=True)
+    unit = table / torch.where(norms > 0, norms, 1)
+    start = centres @ unit.T  # (n, V)
+    found = np.empty((len(centres), len(directions), k), np.int64)
+    for low in range(0, len(directions), chunk):
+        along = directions[low : low + chunk] @ unit.T  # (chunk, V)
+        scores = torch.empty_like(along)
+        for index, length in enumerate(lengths.tolist()):
+            torch.add(start[index], along, alpha=length, out=scores)
+            found[index, low : low + chunk] = scores.topk(k, dim=1).indices.cpu().numpy()
+    return found

@@ -1,0 +1,112 @@
+"""Whether a soft prompt does what its nearest tokens would do, and which of its vectors matter.
+
+Every vector is replaced by its nearest token, and the task scored again beside the trained prompt,
+the prompt as it started, and no prompt: if the tokens' text does not do the work, reading it does
+not tell what the prompt does (the discretisation gap; Khashabi et al. 2022, arXiv:2112.08348,
+section 3). Then each vector is left out in turn. Measured at the end of training.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from peftlens.encoding import Encoder, Item
+from peftlens.layers.leading import lead_with
+from peftlens.models.adapters import base_of
+from peftlens.models.base import Base
+from peftlens.models.lending import lent
+from peftlens.models.vectors import vectors
+from peftlens.neighbours import Metric, nearest
+from peftlens.run import Run
+from peftlens.scoring import Choices, choose
+from peftlens.stats import mean_interval
+from peftlens.table import Chart, Column
+from peftlens.tasks import task_of
+
+REQUIRES = frozenset({"soft_prompt"})
+VERSION = 1
+ITEMS = 200  # of the test split, for each prompt
+ITEMS_WITHOUT = 32  # of them, for each vector that is left out
+COLUMNS = (
+    Column("prompt", "trained, its nearest tokens, as it started, none, or without one vector"),
+    Column("left_out", "which vector was left out"),
+    Column("accuracy", "share of test examples answered right", "1", "higher"),
+    Column("accuracy_low", "lower end of the 95 % interval over examples", "1"),
+    Column("accuracy_high", "upper end", "1"),
+    Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
+    Column("gap", "loss − that of the trained prompt on the same examples", "nats per token"),
+    Column("gap_low", "lower end of its paired 95 % interval over examples", "nats per token"),
+    Column("gap_high", "upper end", "nats per token"),
+    Column("n_items", "test examples"),
+)
+CHARTS: tuple[Chart, ...] = ()
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """A row per prompt, and one for each vector that is left out."""
+    base = base_of(run)
+    found = vectors(run, run.steps[-1])
+    encoder = Encoder.of(base, run.config.training.max_length)
+    items, _ = encoder.items(task_of(run).splits["test"][:ITEMS])
+    prompts = {
+        "trained": found.now,
+        **{f"nearest tokens ({metric})": _tokens(found.now, found.table, metric)
+           for metric in ("cosine", "euclidean")},
+        "as it started": found.start,
+        "none": found.now[:0],
+    }  # fmt: skip
+    scores = {
+        name: _score(base, encoder, prompt, items, f"Scoring with prompt: {name}")
+        for name, prompt in prompts.items()
+        if prompt is not None
+    }
+    rows = [_row(name, scores["trained"], score) for name, score in scores.items()]
+    few = items[:ITEMS_WITHOUT]
+    whole = _score(base, encoder, found.now, few, "Scoring with prompt: whole")
+    for index, score in _without(base, encoder, found.now, few):
+        rows.append(_row("without one", whole, score) | {"left_out": found.positions[index]})
+    frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
+    if task_of(run).kind == "language_modelling":
+        frame[["accuracy", "accuracy_low", "accuracy_high"]] = None
+    return frame.astype({"left_out": "Int64"})
+
+
+def _tokens(prompt: torch.Tensor, table: torch.Tensor, metric: Metric) -> torch.Tensor:
+    return table[torch.from_numpy(nearest(prompt, table, 1, metric).ids[:, 0])]
+
+
+def _without(
+    base: Base, encoder: Encoder, prompt: torch.Tensor, items: list[Item]
+) -> Iterator[tuple[int, Choices]]:
+    for index in range(len(prompt)):
+        rest = torch.cat([prompt[:index], prompt[index + 1 :]])
+        yield index, _score(base, encoder, rest, items, f"Scoring without vector {index}")
+
+
+def _score(
+    base: Base, encoder: Encoder, prompt: torch.Tensor, items: list[Item], description: str
+) -> Choices:
+    with lent(base.model) as model:
+        if len(prompt):
+            lead_with(model, prompt)
+        return choose(model, encoder, items, description)
+
+
+def _row(name: str, trained: Choices, score: Choices) -> dict[str, object]:
+    right: NDArray[np.bool_] = score.by_sum == score.correct
+    gap = score.loss - trained.loss
+    accuracy, paired = (mean_interval(x, np.random.default_rng(0)) for x in (right, gap))
+    return {
+        "prompt": name,
+        "accuracy": right.mean(),
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+        "loss": score.loss.mean(),
+        "gap": gap.mean(),
+        "gap_low": paired.low,
+        "gap_high": paired.high,
+        "n_items": len(gap),
+    }

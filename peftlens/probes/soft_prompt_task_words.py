@@ -1,0 +1,170 @@
+"""Whether a trained vector's nearest words have to do with the task, more than chance or its start.
+
+Two sets of words stand for the task: its labels, and the words typical of its training text against
+encyclopedia text (log-odds with a Dirichlet prior, Monroe et al. 2008, Political Analysis 16). The
+statistic is the mean, over the five nearest words, of the highest cosine to a word of the set. It
+must exceed that of the neighbours of random directions, of random steps from the start, and of real
+tokens, in the space of the neighbours and in the middle of the model.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from peftlens.models.adapters import base_of
+from peftlens.models.base import Base
+from peftlens.models.vectors import vectors
+from peftlens.models.vocabulary import vocabulary
+from peftlens.reading import LEVEL, Ids, Space, neighbourhoods, p_values, prompt_means
+from peftlens.run import Run
+from peftlens.stats import benjamini_hochberg, log_odds
+from peftlens.table import Chart, Column, NotApplicable
+from peftlens.tasks import load_task, task_of
+
+REQUIRES = frozenset({"token_vectors"})
+VERSION = 1
+WORDS = 50  # typical ones, of those that are one token
+_NULLS = ("random_directions", "steps", "real_tokens")
+_WORD = re.compile(r"[^\W\d_]{3,}")
+COLUMNS = (
+    Column("step", "training steps so far"),
+    Column("position", "which vector; missing in the row of the whole prompt"),
+    Column("words", "labels of the task, or words typical of its training text"),
+    Column("related", "whether q is at most 0.05"),
+    Column("q", "the largest of the p-values, corrected over the prompt", "1"),
+    Column("closeness", "mean over the nearest words of the highest cosine to a task word", "1"),
+    Column("context_closeness", "the same in the middle of the model", "1"),
+    Column("start_closeness", "closeness before training", "1"),
+    *(Column(f"p_{null}", f"p against neighbours of {null.replace('_', ' ')}", "1")
+      for null in _NULLS),
+    *(Column(f"mean_{null}", f"mean closeness of {null.replace('_', ' ')}", "1")
+      for null in _NULLS),
+    Column("nearest_words", "the five nearest words"),
+    Column("task_words", "the set, the ten most typical first"),
+    Column("n_words", "words in the set"),
+)  # fmt: skip
+CHARTS: tuple[Chart, ...] = ()
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """A row per step, set of words and vector, and one for the whole prompt."""
+    base = base_of(run)
+    sets = {"labels": _labels(run, base), "typical": _typical(run, base)}
+    sets = {name: ids for name, ids in sets.items() if ids}
+    if not sets:
+        raise NotApplicable("the task has no labels, and no typical word of it is one token")
+    frames = [_measure(run, step, *one) for step in run.steps for one in sets.items()]
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame.reindex(columns=[column.name for column in COLUMNS])
+    return frame.astype({"position": "Int64"})
+
+
+def _labels(run: Run, base: Base) -> list[tuple[int, ...]]:
+    """Token ids of each label, as the answer has them."""
+    texts = [base.tokenizer(label, add_special_tokens=False)["input_ids"]
+             for label in task_of(run).labels]  # fmt: skip
+    return [tuple(ids) for ids in dict.fromkeys(map(tuple, texts))]
+
+
+def _typical(run: Run, base: Base) -> list[tuple[int, ...]]:
+    """The task's most typical words that are one token; words of its template are left out."""
+    prompts = [_words(example.prompt) for example in task_of(run).splits["train"]]
+    everywhere = Counter(word for words in prompts for word in set(words))
+    counts = Counter(word for words in prompts for word in words)
+    for word, examples in everywhere.items():
+        if examples > len(prompts) / 2:
+            del counts[word]
+    elsewhere = _encyclopedia()
+    known = sorted({*counts, *elsewhere})
+    if not counts:
+        return []
+    scores = log_odds([counts[word] for word in known], [elsewhere[word] for word in known])
+    typical = [word for word, score in zip(known, scores, strict=True) if score > 0]
+    tokens = base.tokenizer([f" {word}" for word in typical], add_special_tokens=False)["input_ids"]
+    # of equally typical words the commoner, which byte-pair encoding gave its number earlier
+    ranked = sorted((-score, *ids) for score, ids in zip(scores[scores > 0], tokens, strict=True)
+                    if len(ids) == 1)  # fmt: skip
+    return [(ids,) for _, ids in ranked[:WORDS]]
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+@lru_cache(maxsize=1)
+def _encyclopedia() -> Counter[str]:
+    splits = load_task("wiki", {}).splits.values()
+    texts = (example.answers[0] for part in splits for example in part)
+    return Counter(word for text in texts for word in _words(text))
+
+
+def _measure(run: Run, step: int, name: str, words: list[tuple[int, ...]]) -> pd.DataFrame:
+    space, found = neighbourhoods(run, step, "cosine")
+    close = _closeness(space, words)
+    observed = _mean(close, found.now)  # (2, n)
+    nulls = {null: _mean(close, found.nulls[null]) for null in _NULLS if null in found.nulls}
+    p = {null: p_values(observed, values) for null, values in nulls.items()}
+    q = benjamini_hochberg(np.max([*p.values()], axis=0))
+    known = vocabulary(base_of(run))
+    frame = pd.DataFrame(
+        {
+            "position": vectors(run, step).positions,
+            "q": q,
+            "closeness": observed[0],
+            "context_closeness": observed[1],
+            "start_closeness": None if found.start is None else _mean(close, found.start)[0],
+            **{f"p_{null}": values for null, values in p.items()},
+            **{f"mean_{null}": values[0].mean(axis=1) + 0 * q for null, values in nulls.items()},
+            "nearest_words": [_shown(known.tokens, ids[ids >= 0]) for ids in found.now],
+        }
+    )
+    rows = [*frame.to_dict("records"), _whole(observed, nulls)]
+    return pd.DataFrame(rows).assign(
+        step=step,
+        words=name,
+        related=lambda rows: rows["q"] <= LEVEL,
+        task_words=_shown(known.tokens, [token for ids in words[:10] for token in ids]),
+        n_words=len(words),
+    )
+
+
+def _whole(observed: NDArray, nulls: dict[str, NDArray]) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    mean = observed.mean(axis=1, keepdims=True)
+    p = {
+        null: p_values(mean, prompt_means(values, observed.shape[1], rng))[0]
+        for null, values in nulls.items()
+    }
+    return {
+        "q": max(p.values()),
+        "closeness": mean[0, 0],
+        "context_closeness": mean[1, 0],
+        **{f"p_{null}": value for null, value in p.items()},
+        **{f"mean_{null}": values[0].mean() for null, values in nulls.items()},
+    }
+
+
+def _closeness(space: Space, words: list[tuple[int, ...]]) -> list[NDArray]:
+    """Highest cosine of every token to a word of the set, in both spaces, each of shape (V,)."""
+    found = []
+    for rows in (space.rows, space.states):
+        targets = np.stack([rows[list(ids)].mean(axis=0) for ids in words])
+        targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-12)
+        found.append((rows @ targets.T).max(axis=1))
+    return found
+
+
+def _mean(closeness: list[NDArray], neighbourhoods: Ids) -> NDArray:
+    """Mean over each neighbourhood's words, shape (2, ...)."""
+    there = neighbourhoods >= 0
+    return np.stack([(one[neighbourhoods] * there).sum(-1) / there.sum(-1) for one in closeness])
+
+
+def _shown(tokens: tuple[str, ...], ids: Iterable[int]) -> str:
+    return " ".join(tokens[token] for token in ids)

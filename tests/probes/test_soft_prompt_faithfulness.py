@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+import peftlens
+from peftlens.encoding import Encoder
+from peftlens.models.base import resident
+from peftlens.models.vectors import vectors
+from peftlens.probes import soft_prompt_faithfulness as probe
+from peftlens.run import RunConfig
+from peftlens.scoring import choose
+from peftlens.tasks import task_of
+
+
+@pytest.fixture(params=["llama", "t5"])
+def run(request, bases, words, tmp_path):
+    return peftlens.train(
+        RunConfig(method="prompt_tuning", task=f"file:{words}", base=str(bases[request.param]),
+                  device="cpu", dtype="float32", method_config={"num_virtual_tokens": 3},
+                  training={"steps": 5, "learning_rate": 0.3}),
+        tmp_path,
+    )  # fmt: skip
+
+
+def test_each_prompt_is_scored_as_a_model_that_has_it(run):
+    frame = probe.measure(run).set_index("prompt")
+    base = resident(run.config.base, device="cpu", dtype="float32")
+    encoder = Encoder.of(base, 256)
+    items, _ = encoder.items(task_of(run).splits["test"])
+    for name, model in {
+        "trained": peftlens.load(run.path, device="cpu"),
+        "none": base.model,
+    }.items():
+        expected = choose(model, encoder, items)
+        assert frame.loc[name, "loss"] == pytest.approx(expected.loss.mean(), abs=1e-6)
+        accuracy = (expected.by_sum == expected.correct).mean()
+        assert frame.loc[name, "accuracy"] == pytest.approx(accuracy)
+        assert frame.loc[name, "n_items"] == len(items)
+    assert frame.loc["trained", "gap"] == 0
+    gap = frame.loc["none", "loss"] - frame.loc["trained", "loss"]
+    assert frame.loc["none", "gap"] == pytest.approx(gap)
+    assert frame.loc["none", "gap_low"] <= gap <= frame.loc["none", "gap_high"]
+
+
+def test_every_vector_is_left_out_once(run):
+    frame = probe.measure(run)
+    without = frame[frame["prompt"] == "without one"]
+    assert without["left_out"].tolist() == [0, 1, 2]
+    assert without["gap"].abs().min() > 0
+
+
+def test_replaced_by_tokens_a_prompt_of_tokens_loses_nothing(run):
+    base = resident(run.config.base, device="cpu", dtype="float32")
+    found = vectors(run, 5)
+    tokens = probe._tokens(found.start, found.table, "cosine")
+    assert torch.equal(tokens, found.start)
+    encoder = Encoder.of(base, 256)
+    items, _ = encoder.items(task_of(run).splits["test"])
+    one, other = (probe._score(base, encoder, p, items, "") for p in (found.start, tokens))
+    assert (one.loss == other.loss).all()
