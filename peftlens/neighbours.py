@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Metric = Literal["cosine", "centred", "dot", "euclidean", "csls"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 DENSITY = 10  # neighbours in the local density of CSLS
-_MARGIN = 8  # rows of the shortlist beyond k
+_MARGIN = 32  # rows of the shortlist beyond k; models have that many equal rows, never trained
 _ROUNDING = 4e-6  # of the largest score: what float32 sums of a few thousand terms may be wrong by
 
 
@@ -176,7 +176,7 @@ def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
         return (single @ rows.T - shift) * squares.clamp(min=1e-20).rsqrt()
 
     def precise(part: slice, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        moved = rows - origin
+        moved = rows - origin if origin.any() else rows
         lengths = moved.norm(dim=2)
         return _dot(unit[part], moved) / torch.where(lengths > 0, lengths, 1)
 

@@ -1,7 +1,7 @@
-"""Find methods, tasks and probes by file name; there is no list to keep in step.
+"""Find methods, tasks, probes and claims by file name; there is no list to keep in step.
 
-Other packages add theirs by entry points in the groups peftlens.methods, peftlens.tasks and
-peftlens.probes, each naming a module of the same shape as the files here.
+Other packages add theirs by entry points in the groups peftlens.methods, peftlens.tasks,
+peftlens.probes and peftlens.claims, each naming a module of the same shape as the files here.
 
 Listing them reads their source text and imports none of them: an import of peft or torch takes
 seconds, and a table of names should not.
@@ -23,12 +23,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from peftlens.errors import BadInput, explain
 
-Kind = Literal["methods", "tasks", "probes"]
+Kind = Literal["methods", "tasks", "probes", "claims"]
 # What a plug-in's module must have.
 PARTS: dict[Kind, tuple[str, ...]] = {
     "methods": ("FAMILY", "EXPOSES", "LEARNING_RATE", "Config", "attach", "trainable_parameters"),
     "tasks": ("Config", "load"),
     "probes": ("VERSION", "COLUMNS", "CHARTS"),
+    "claims": ("CLAIM", "SOURCE", "NEEDS", "verdict"),
 }
 
 

@@ -27,7 +27,10 @@ def test_what_can_be_merged_and_probed(rows):
     assert rows["bottleneck"].merges == "no"
     assert rows["peft:TYPE"].merges == "by type"
     assert rows["bitfit"].merges == "if the base has biases there"
-    assert rows["prompt_tuning"].probes == "soft_prompt_neighbors"
+    assert rows["prefix_tuning"].probes == (
+        "soft_prompt_neighbors, soft_prompt_null, soft_prompt_task_words, vocabulary_clusters"
+    )
+    assert "soft_prompt_faithfulness" in rows["prompt_tuning"].probes
     assert rows["lora"].probes == ""
 
 

@@ -47,7 +47,7 @@ def test_another_version_of_a_probe_measures_again(runs, monkeypatch):
 
 def test_what_does_not_apply_says_why(runs):
     frame = measuring.run_probe(runs["lora"], "soft_prompt_neighbors").frame
-    assert frame["reason"].tolist() == ["lora has no soft_prompt"]
+    assert frame["reason"].tolist() == ["lora has no token_vectors"]
     frame = measuring.run_probe(runs["diverged"], "task_items").frame
     assert frame["reason"].tolist() == ["the run diverged: its loss was not finite"]
 

@@ -12,6 +12,7 @@ import jinja2
 import plotly.offline
 
 from peftlens import __version__, table
+from peftlens.claims import Verdict, judge
 from peftlens.errors import BadInput
 from peftlens.files import write_atomic
 from peftlens.report.answer import sentences
@@ -20,7 +21,6 @@ from peftlens.run import Run
 from peftlens.table import Table
 
 FIRST = ("task_accuracy", "rank_accuracy", "forgetting", "parameter_count")
-PROMPTS = "soft_prompt_neighbors"
 
 
 def write(study: str | Path, out: str | Path | None = None) -> Path:
@@ -53,7 +53,8 @@ def render(study: Path) -> str:
         .render(
             title=index["name"],
             answer=list(sentences(tables)),
-            neighbours=neighbours(tables[PROMPTS]) if PROMPTS in tables else [],
+            verdicts=[v for v in _verdicts(tables) if v.outcome != "not measured"],
+            neighbours=neighbours(tables),
             sections=[section(tables[name]) for name in _order(tables)],
             failed=_failed(study),
             missing=[
@@ -90,6 +91,10 @@ def _source(name: str) -> str:
 def _csp_hash(script: str) -> str:
     """What a Content-Security-Policy needs to let exactly this script run."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _verdicts(tables: dict[str, Table]) -> list[Verdict]:
+    return judge({name: table.frame for name, table in tables.items()})
 
 
 def _order(tables: dict[str, Table]) -> list[str]:

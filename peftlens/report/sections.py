@@ -76,29 +76,49 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, Integral) else str(value)
 
 
-def neighbours(data: Table) -> list[dict[str, Any]]:
-    """Each prompt's tokens with their neighbours, at step 0, if that was saved, and at last."""
-    frame = data.frame
-    frame = frame[frame["status"] == "measured"]
+def neighbours(tables: dict[str, Table]) -> list[dict[str, Any]]:
+    """Each prompt's vectors at the end: their nearest tokens, their start, and the verdict."""
+    if "soft_prompt_neighbors" not in tables:
+        return []
+    frame = tables["soft_prompt_neighbors"].frame
+    frame = frame[(frame["status"] == "measured") & (frame["metric"] == "cosine")]
+    words = _verdicts(tables.get("soft_prompt_null"))
     prompts = []
-    for (_, name, seed), rows in frame.groupby(["run", "configuration", "seed"], sort=False):
-        last = rows["step"].max()
-        tokens = [_token(group, last) for _, group in rows.groupby("position")]
-        known = last > 0 and rows["step"].min() == 0
-        kept = sum(token["before"][:1] == token["after"][:1] for token in tokens)
+    for (run, name, seed), rows in frame.groupby(["run", "configuration", "seed"], sort=False):
+        last = rows[rows["step"] == rows["step"].max()]
+        said = words.get(str(run), {})
         prompts.append(
-            {"name": f"{name}, seed {seed}", "last": last, "tokens": tokens,
-             "kept": kept if known else None}
-        )  # fmt: skip
+            {
+                "name": f"{name}, seed {seed}",
+                "last": last["step"].iloc[0],
+                "kept": None if last["kept"].isna().any() else int(last["kept"].sum()),
+                "verdict": said.get(None),
+                "tokens": [
+                    _token(row, said.get(row["position"])) for row in last.to_dict("records")
+                ],
+            }
+        )
     return prompts
 
 
-def _token(rows: pd.DataFrame, last: int) -> dict[str, Any]:
-    after = rows[rows["step"] == last]
+def _verdicts(data: Table | None) -> dict[str, dict[int | None, str]]:
+    """Of each run, the verdict on every vector at the last step, and on the prompt under None."""
+    if data is None:
+        return {}
+    frame = data.frame[(data.frame["status"] == "measured") & (data.frame["metric"] == "cosine")]
+    found: dict[str, dict[int | None, str]] = {}
+    for row in figures.last_steps(frame).to_dict("records"):
+        position = None if pd.isna(row["position"]) else row["position"]
+        found.setdefault(row["run"], {})[position] = row["verdict"]
+    return found
+
+
+def _token(row: dict[Any, Any], verdict: str | None) -> dict[str, Any]:
     return {
-        "position": rows["position"].iloc[0],
-        "before": list(rows[rows["step"] == 0]["token"]) if last else [],
-        "after": list(after["token"]),
-        "cosine": f"{after['cosine'].iloc[0]:.2f}",
-        "moved": "–" if pd.isna(after["moved"].iloc[0]) else f"{after['moved'].iloc[0]:.2f}",
+        "position": row["position"],
+        "start": "–" if pd.isna(row["start_token"]) else row["start_token"],
+        "words": row["tokens"].split(),
+        "cosine": f"{row['similarity']:.2f}",
+        "moved": "–" if pd.isna(row["moved"]) else f"{row['moved']:.2f}",
+        "verdict": verdict,
     }

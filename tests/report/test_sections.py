@@ -40,19 +40,33 @@ def test_figures_can_not_end_their_script_element():
     assert "<" not in figure.spec
 
 
-def test_neighbours_before_and_after_training():
-    rows = [
-        {"run": "r", "configuration": "p", "seed": 0, "status": "measured", "step": step,
-         "position": 0, "neighbour": n, "token": token, "cosine": 0.5, "moved": moved}
-        for step, moved, tokens in ((0, 0.0, "ab"), (9, 1.5, "ac"))
-        for n, token in enumerate(tokens, 1)
-    ]  # fmt: skip
-    (prompt,) = neighbours(Table("soft_prompt_neighbors", 1, (), (), pd.DataFrame(rows)))
+def prompts(step, **changes):
+    row = {"run": "r", "configuration": "p", "seed": 0, "status": "measured", "step": step,
+           "metric": "cosine", "position": 4, "start_token": "a", "tokens": "a b", "kept": True,
+           "similarity": 0.5, "moved": 1.5}  # fmt: skip
+    rows = [row | changes, row | {"step": 0, "tokens": "a c"}, row | {"metric": "dot"}]
+    return {"soft_prompt_neighbors": Table("soft_prompt_neighbors", 2, (), (), pd.DataFrame(rows))}
+
+
+def test_neighbours_at_the_end_beside_the_start():
+    (prompt,) = neighbours(prompts(9))
     (token,) = prompt["tokens"]
-    assert (token["before"], token["after"]) == (["a", "b"], ["a", "c"])
-    assert (prompt["last"], prompt["kept"]) == (9, 1)
-    assert token["moved"] == "1.50"
-    only_last = pd.DataFrame(rows).query("step == 9").assign(moved=None)
-    (prompt,) = neighbours(Table("soft_prompt_neighbors", 1, (), (), only_last))
-    assert prompt["kept"] is None  # nothing is said of a start that was not saved
+    assert (token["start"], token["words"], token["moved"]) == ("a", ["a", "b"], "1.50")
+    assert (prompt["last"], prompt["kept"], prompt["verdict"]) == (9, 1, None)
+    (prompt,) = neighbours(prompts(9, start_token=None, kept=None, moved=None))
+    assert prompt["kept"] is None  # nothing is said of a start that nobody knows
     assert prompt["tokens"][0]["moved"] == "–"
+    assert neighbours({}) == []
+
+
+def test_neighbours_carry_their_verdict():
+    rows = [
+        {"run": "r", "status": "measured", "step": step, "metric": metric, "position": position,
+         "verdict": f"{metric} {step} {position}"}
+        for step in (0, 9) for metric in ("cosine", "centred") for position in (4, None)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows).astype({"position": "Int64"})
+    null = {"soft_prompt_null": Table("soft_prompt_null", 1, (), (), frame)}
+    (prompt,) = neighbours(prompts(9) | null)
+    assert prompt["verdict"] == "cosine 9 None"
+    assert prompt["tokens"][0]["verdict"] == "cosine 9 4"

@@ -1,0 +1,87 @@
+"""Claims, one file each; the file name is the claim's name.
+
+A claim has CLAIM, the sentence that is tested; SOURCE, who says so; NEEDS, the probes whose tables
+it reads; and `verdict(tables)`. Its rule and its thresholds stand in its docstring. It reads result
+tables only: no model, no torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from peftlens import registry
+from peftlens.stats import mean_interval
+
+Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
+FEWEST = 6  # prompts below which no share is told from a half: two-sided 0.05 needs six that agree
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says of a claim.
+
+    Attributes:
+        claim: the claim's name.
+        text: the claim itself, as it is made.
+        outcome: one of four words.
+        sentence: the numbers, in English.
+    """
+
+    claim: str
+    text: str
+    outcome: Outcome
+    sentence: str
+
+
+def judge(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
+    """Every claim's verdict on a study's tables; `not measured` where a table is missing."""
+    found = []
+    for name in registry.names("claims"):
+        claim = registry.load("claims", name)
+        measured = {need: _measured(tables[need]) for need in claim.NEEDS if need in tables}
+        if len(measured) < len(claim.NEEDS) or any(map(_empty, measured.values())):
+            outcome, sentence = "not measured", f"It needs runs with {', '.join(claim.NEEDS)}."
+        else:
+            outcome, sentence = claim.verdict(measured)
+        found.append(Verdict(name, claim.CLAIM, outcome, sentence))
+    return found
+
+
+def _measured(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["status"] == "measured"] if "status" in frame else frame
+
+
+def _empty(frame: pd.DataFrame) -> bool:
+    return frame.empty
+
+
+def trained_prompts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each run's last step, if that is not its start."""
+    last = frame.groupby("run")["step"].transform("max")
+    return frame[(frame["step"] == last) & (last > 0)]
+
+
+def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
+    """Supported if most are, contradicted if most are not, with the interval told.
+
+    Args:
+        shares: one a prompt, between 0 and 1.
+        words: what the share is of, after "On average ".
+
+    Returns:
+        The outcome, and the first sentence of the reason.
+    """
+    mean = float(shares.mean())
+    if len(shares) < FEWEST:
+        told = f"On average {mean:.0%} {words}, in {len(shares)} prompts: too few to tell."
+        return "insufficient evidence", told
+    interval = mean_interval(shares.astype(float), np.random.default_rng(0))
+    low, high = interval.low or 0.0, interval.high or 0.0
+    told = f"On average {mean:.0%} {words} (95 % interval over {len(shares)} prompts {low:.0%} to "
+    told += f"{high:.0%})."
+    if low > 0.5:
+        return "supported", told
+    return ("contradicted" if high < 0.5 else "insufficient evidence"), told

@@ -1,0 +1,34 @@
+"""A soft prompt's nearest vocabulary tokens form tight semantic clusters.
+
+Rule: a vector counts if `soft_prompt_null` calls it readable by cosine: its nearest words are
+closer together than those around random directions, in the embedding table and in the middle of the
+model, and the training, not the start, has brought that about. Supported if the 95 % interval (over
+prompts) of the share of readable vectors lies above one half, contradicted if below.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Outcome, by_half, trained_prompts
+
+CLAIM = "A soft prompt's nearest vocabulary tokens form tight semantic clusters."
+SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
+NEEDS = ("soft_prompt_null",)
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the share of readable vectors."""
+    rows = trained_prompts(tables["soft_prompt_null"])
+    rows = rows[(rows["metric"] == "cosine") & rows["position"].notna()]
+    rows = rows[rows["verdict"] != "tight, start unknown"]
+    if rows.empty:
+        return "insufficient evidence", "No prompt with a known start was trained."
+    readable = (rows["verdict"] == "readable").groupby(rows["run"]).mean()
+    outcome, told = by_half(readable, "of a prompt's vectors lie in tight clusters of new words")
+    start = (rows["verdict"] == "same as its initialisation").mean()
+    noise = (rows["verdict"] == "not distinguishable from noise").mean()
+    return outcome, (
+        f"{told} Of all {len(rows)} vectors {start:.0%} are as their initialisation left them and "
+        f"{noise:.0%} are not distinguishable from noise."
+    )

@@ -1,0 +1,32 @@
+"""Soft prompts do not coincide with any real token.
+
+Rule: a vector coincides with a token if their cosine is at least 0.99. Over the last step of every
+prompt: supported if the 95 % interval (over prompts) of the share that does not coincide lies above
+one half, contradicted if below. How far out the vectors lie is said beside it, against the distance
+of tokens to each other.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Outcome, by_half, trained_prompts
+
+CLAIM = "Soft prompts do not coincide with any real token."
+SOURCE = "Bailey et al. 2023, Soft prompting might be a bug, not a feature"
+NEEDS = ("soft_prompt_neighbors",)
+COINCIDES = 0.99
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the cosine of each vector to its nearest token."""
+    rows = trained_prompts(tables["soft_prompt_neighbors"])
+    rows = rows[(rows["metric"] == "cosine") & (rows["space"] == "embedding")]
+    if rows.empty:
+        return "insufficient evidence", "No prompt was trained."
+    off = (rows["similarity"] < COINCIDES).groupby(rows["run"]).mean()
+    outcome, told = by_half(off, "of a prompt's vectors coincide with no token")
+    return outcome, (
+        f"{told} The median cosine to the nearest token is {rows['similarity'].median():.2f}; "
+        f"{rows['off_vocabulary'].median():.0%} of the tokens have another token nearer than that."
+    )

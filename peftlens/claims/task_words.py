@@ -1,0 +1,35 @@
+"""The nearest tokens of a soft prompt are related to its task.
+
+Rule: a prompt counts if `soft_prompt_task_words` finds it, as a whole, closer to the labels or to
+the words typical of the training text than random directions, random steps from its start and real
+tokens are; with two sets of words, at 0.025 each. Supported if the 95 % interval (over prompts) of
+the share of such prompts lies above one half, contradicted if below.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Outcome, by_half, trained_prompts
+
+CLAIM = "The nearest tokens of a soft prompt are related to its task."
+SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
+NEEDS = ("soft_prompt_task_words",)
+LEVEL = 0.05
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the share of prompts that are related to the task."""
+    rows = trained_prompts(tables["soft_prompt_task_words"])
+    whole = rows[rows["position"].isna()]
+    tokens = rows[rows["position"].notna()]
+    if whole.empty:
+        return "insufficient evidence", "No prompt was trained."
+    sets = whole.groupby("run")["q"].agg(["min", "count"])
+    related = (sets["min"] <= LEVEL / sets["count"]).astype(float)
+    outcome, told = by_half(related, "of the prompts are closer to the task's words than chance")
+    each = tokens.groupby("words")["related"].mean()
+    return outcome, f"{told} Of single vectors are related: " + ", ".join(
+        f"{share:.0%} to the {name if name == 'labels' else 'typical words'}"
+        for name, share in each.items()
+    ) + "."  # fmt: skip

@@ -1,0 +1,49 @@
+import pandas as pd
+import pytest
+
+from peftlens import claims, registry
+from peftlens.claims import by_half, judge, trained_prompts
+
+
+def test_without_tables_nothing_is_measured():
+    found = judge({})
+    assert [verdict.claim for verdict in found] == registry.names("claims")
+    assert {verdict.outcome for verdict in found} == {"not measured"}
+    assert "soft_prompt_null" in found[0].sentence
+
+
+def test_a_table_of_what_does_not_apply_is_not_measured():
+    frame = pd.DataFrame([{"run": "r", "step": None, "status": "not_applicable"}])
+    assert {v.outcome for v in judge({"soft_prompt_null": frame})} == {"not measured"}
+
+
+@pytest.mark.parametrize(
+    ("shares", "outcome"),
+    [
+        ([1.0] * 6, "supported"),
+        ([0.0] * 6, "contradicted"),
+        ([1.0] * 5, "insufficient evidence"),
+        ([0.0, 1.0] * 5, "insufficient evidence"),
+    ],
+)
+def test_by_half(shares, outcome):
+    found, told = by_half(pd.Series(shares), "of them")
+    assert found == outcome
+    assert f"On average {sum(shares) / len(shares):.0%} of them" in told
+
+
+def test_only_the_last_step_counts_and_only_if_it_is_not_the_start():
+    frame = pd.DataFrame({"run": ["a", "a", "b"], "step": [0, 9, 0], "x": [1, 2, 3]})
+    assert trained_prompts(frame)["x"].tolist() == [2]
+
+
+def test_every_claim_says_who_claims_it():
+    for name in registry.names("claims"):
+        claim = registry.load("claims", name)
+        assert claim.__doc__.startswith(claim.CLAIM)
+        assert "Rule: " in claim.__doc__
+        assert any(character.isdigit() for character in claim.SOURCE)
+
+
+def test_six_that_agree_are_the_fewest():
+    assert claims.FEWEST == 6

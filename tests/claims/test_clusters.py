@@ -1,0 +1,33 @@
+import pandas as pd
+import pytest
+
+from peftlens.claims import clusters
+
+SAME, NOISE = "same as its initialisation", "not distinguishable from noise"
+
+
+def table(*verdicts):
+    return {
+        "soft_prompt_null": pd.DataFrame(
+            [
+                {"run": f"r{run}", "step": 9, "metric": metric, "position": position,
+                 "verdict": verdict if metric == "cosine" else "readable"}
+                for run in range(6) for metric in ("cosine", "centred")
+                for position, verdict in (*enumerate(verdicts), (None, "readable"))
+            ]
+        )
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "outcome", "told"),
+    [
+        (("readable", "readable", NOISE), "supported", "67% of a prompt's vectors"),
+        ((SAME, SAME, SAME, NOISE), "contradicted", "75% are as their initialisation left them"),
+        (("tight, start unknown",), "insufficient evidence", "known start"),
+    ],
+)
+def test_readable_vectors_decide(verdicts, outcome, told):
+    found, sentence = clusters.verdict(table(*verdicts))
+    assert found == outcome
+    assert told in sentence
