@@ -1,0 +1,183 @@
+"""Write reports/soft_prompts: one row a prompt, from three studies.
+
+for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness; do
+    peftlens study analyses/$name.toml --out studies/$name
+done
+python analyses/soft_prompts.py studies
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from peftlens import table
+from peftlens.claims import judge
+from peftlens.run import Run
+from peftlens.stats import mean_interval
+
+OUT = Path(__file__).parent.parent / "reports" / "soft_prompts"
+STUDIES = ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment")
+
+
+def read(study: Path, name: str) -> pd.DataFrame:
+    """The measured rows of one probe's table."""
+    frame = table.read(study / "tables" / f"{name}.parquet").frame
+    return frame[frame["status"] == "measured"] if "status" in frame else frame
+
+
+def last(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each run's last step."""
+    return frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
+
+
+def prompts(study: Path) -> pd.DataFrame:
+    """One row a trained prompt: accuracy, verdicts with their p-values, and what its tokens do."""
+    null = read(study, "soft_prompt_null").query("metric == 'cosine'")
+    whole = last(null[null["position"].isna()]).set_index("run")
+    found = whole[["seed", "verdict", "readable", "kept", "tightness", "context_tightness"]].copy()
+    found["p_random_directions"] = whole["p_random_directions"]
+    found["p_steps"] = whole["p_steps"]
+    each = last(null[null["position"].notna()])
+    for word in ("same as its initialisation", "not distinguishable from noise"):
+        found[word.replace(" ", "_")] = (each["verdict"] == word).groupby(each["run"]).mean()
+    near = last(read(study, "soft_prompt_neighbors").query("metric == 'cosine'"))
+    near = near.groupby("run")[["moved", "similarity", "off_vocabulary", "norm_percentile"]]
+    found = found.join(near.mean())
+    words = last(read(study, "soft_prompt_task_words"))
+    words = words[words["position"].isna()].pivot(index="run", columns="words", values="q")
+    found = found.join(words.add_prefix("p_task_"))
+    clusters = last(read(study, "vocabulary_clusters"))
+    clusters = clusters[clusters["position"].isna()].set_index("run")
+    found = found.join(clusters[["clusters_used", "entropy"]])
+    found = found.join(clusters[["p_steps"]].rename(columns={"p_steps": "p_entropy_steps"}))
+    scores = read(study, "soft_prompt_faithfulness")
+    scores = scores[scores["prompt"] != "without one"]
+    for column in ("accuracy", "loss"):
+        wide = scores.pivot(index="run", columns="prompt", values=column)
+        wide.columns = [f"{column}: {name}" for name in wide.columns]
+        found = found.join(wide)
+    runs = {run: Run(study / "runs" / run).config for run in found.index}
+    found.insert(0, "task", [runs[run].task for run in found.index])
+    found.insert(1, "init", [runs[run].method_config["init"] for run in found.index])
+    return found.reset_index(drop=True)
+
+
+def over_time(study: Path) -> pd.DataFrame:
+    """Means over seeds at every checkpoint."""
+    null = read(study, "soft_prompt_null").query("metric == 'cosine'")
+    whole = null[null["position"].isna()].copy()
+    moved = read(study, "soft_prompt_neighbors").query("metric == 'cosine'")
+    moved = moved.groupby(["run", "step"])["moved"].mean()
+    whole = whole.join(moved, on=["run", "step"])
+    configs = {run: Run(study / "runs" / run).config for run in whole["run"].unique()}
+    whole["init"] = [configs[run].method_config["init"] for run in whole["run"]]
+    whole["task"] = [configs[run].task for run in whole["run"]]
+    measured = ["moved", "kept", "readable", "tightness", "context_tightness"]
+    return whole.groupby(["task", "init", "step"])[measured].mean().reset_index()
+
+
+def waywardness(study: Path) -> pd.DataFrame:
+    """One row a strength of the pull: what the prompt reads as, and what it does."""
+    near = last(read(study, "soft_prompt_neighbors").query("metric == 'cosine'")).copy()
+    configs = {run: Run(study / "runs" / run).config for run in near["run"].unique()}
+    targets = {run: config.method_config["pull_ids"] for run, config in configs.items()}
+    nearest = near["token_ids"].str.split().str[0].astype(int)
+    wanted = [targets[run][position] for run, position in zip(near["run"], near["position"],
+                                                              strict=True)]  # fmt: skip
+    near["reads_as_the_text"] = nearest == wanted
+    near["pull"] = [configs[run].method_config["pull"] for run in near["run"]]
+    found = near.groupby("pull")[["reads_as_the_text", "kept", "moved", "similarity"]].mean()
+    scores = read(study, "soft_prompt_faithfulness")
+    pulls = {run: config.method_config["pull"] for run, config in configs.items()}
+    scores["pull"] = scores["run"].map(pulls)
+    items = read(study, "task_items")
+    items = items[items["run"].isin(pulls)]
+    items["pull"] = items["run"].map(pulls)
+    rows = []
+    for pull, group in items.groupby("pull"):
+        right = (group["chosen"] == group["correct"]).groupby(group["item"]).mean()
+        interval = mean_interval(right, np.random.default_rng(0))
+        rows.append(
+            {"pull": pull, "accuracy": right.mean(), "low": interval.low, "high": interval.high,
+             "loss": group["loss"].mean(), "n_items": len(right), "n_seeds": group["run"].nunique()}
+        )  # fmt: skip
+    tokens = scores[scores["prompt"] == "nearest tokens (cosine)"].groupby("pull")
+    found = found.join(pd.DataFrame(rows).set_index("pull"))
+    found["accuracy_of_nearest_tokens"] = tokens["accuracy"].mean()
+    found["loss_of_nearest_tokens"] = tokens["loss"].mean()
+    return found.reset_index()
+
+
+def verdicts(found: pd.DataFrame) -> str:
+    """The table of the README, a row a prompt."""
+    lines = [
+        "| task | init | seed | accuracy | verdict | readable | as started | noise | p directions "
+        "| p steps | p labels | p typical | loss trained → nearest tokens |",
+        "|---" * 13 + "|",
+    ]
+    for row in found.to_dict("records"):
+        shares = [row["readable"], row["same_as_its_initialisation"],
+                  row["not_distinguishable_from_noise"]]  # fmt: skip
+        p = [
+            row["p_random_directions"],
+            row["p_steps"],
+            row["p_task_labels"],
+            row["p_task_typical"],
+        ]
+        loss = row["loss: trained"], row["loss: nearest tokens (cosine)"]
+        lines.append(
+            f"| {row['task']} | {row['init']} | {row['seed']} | {row['accuracy: trained']:.3f} | "
+            f"{row['verdict']} | {' | '.join(f'{share:.0%}' for share in shares)} | "
+            f"{' | '.join(f'{one:.3f}' for one in p)} | {loss[0]:.2f} → {loss[1]:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def pulled(found: pd.DataFrame) -> str:
+    """The table of the README, a row a strength of the pull."""
+    lines = [
+        "| γ | accuracy (95 % interval) | loss | nearest token is the text's | cosine to it "
+        "| accuracy of those tokens | their loss |",
+        "|---" * 7 + "|",
+    ]
+    lines += [
+        f"| {row.pull:g} | {row.accuracy:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.loss:.2f} "
+        f"| {row.reads_as_the_text:.0%} | {row.similarity:.2f} "
+        f"| {row.accuracy_of_nearest_tokens:.3f} | {row.loss_of_nearest_tokens:.2f} |"
+        for row in found.itertuples()
+    ]
+    return "\n".join(lines)
+
+
+def claims(studies: list[Path]) -> str:
+    """Verdicts over both tasks together."""
+    tables = {
+        name: pd.concat([read(study, name) for study in studies])
+        for name in ("soft_prompt_null", "soft_prompt_task_words", "soft_prompt_neighbors")
+    }
+    lines = [f"- **{v.text}** {v.outcome.capitalize()}. {v.sentence}" for v in judge(tables)
+             if v.outcome != "not measured"]  # fmt: skip
+    return "\n".join(lines)
+
+
+def main(folder: Path) -> None:
+    """Write the CSV files, and the README's tables below its text."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    studies = [folder / name for name in STUDIES]
+    found = pd.concat([prompts(study) for study in studies]).sort_values(["task", "init", "seed"])
+    times = pd.concat([over_time(study) for study in studies])
+    pulls = waywardness(folder / "waywardness")
+    for name, frame in {"prompts": found, "over_time": times, "waywardness": pulls}.items():
+        frame.to_csv(OUT / f"{name}.csv", index=False, float_format="%.6g")
+    page = OUT / "README.md"
+    text = page.read_text().partition("<!-- tables -->")[0] if page.exists() else ""
+    page.write_text(
+        f"{text}<!-- tables -->\n## Claims\n\n{claims(studies)}\n\n## Every prompt\n\n"
+        f"{verdicts(found)}\n\n## Waywardness\n\n{pulled(pulls)}\n"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
