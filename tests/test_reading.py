@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 
 import numpy as np
 import planted
@@ -97,6 +98,13 @@ def test_tightness_by_hand():
     tight = small_space([0, 1, 2, 3]).tightness(np.array([[0, 1], [0, 2], [0, 3], [2, -1]]))
     np.testing.assert_allclose(tight[0], [1, 0, -1, np.nan])
     np.testing.assert_allclose(tight[1], [0, -1, -1, np.nan], atol=1e-7)
+
+
+def test_a_vocabulary_smaller_than_a_neighbourhood(space):
+    few = dataclasses.replace(space, usable=space.usable[[0, 100, 200]])
+    words, around = read(few, planted.around(0, 4), loners(4, 0))
+    assert around.now.shape == (4, 3)
+    assert len(words) == 4
 
 
 def test_what_stays_where_it_was_gains_nothing():

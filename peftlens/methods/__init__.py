@@ -3,7 +3,9 @@
 A method file has
     FAMILY, one of selective, reparametrization, additive adapter, soft prompt, mix, baseline;
     EXPOSES, what probes may ask of its runs: `delta_weight` (what it trains amounts to an update of
-        the base's weights, so it can be merged), `soft_prompt` (vectors before the embeddings);
+        the base's weights, so it can be merged), `soft_prompt` (vectors before the embeddings),
+        `prefix` (keys and values before each layer's), `token_vectors` (vectors that compare with
+        the vocabulary's: the former two, and retrained rows of the embedding table);
     LEARNING_RATE, used where a study names none;
     Config, whose first field is the one shown beside the method's name;
     attach(model, config), which changes the model in place and returns what is to be trained;

@@ -27,6 +27,7 @@ from peftlens.models.vocabulary import embeddings, vocabulary
 from peftlens.run import Run
 from peftlens.table import NotApplicable
 
+_SEEDS = 100  # starts that are made to see what untrained vectors look like
 MOST_ROWS = 100  # of a retrained table: those that moved most
 
 
@@ -101,17 +102,20 @@ def _start(run: Run, base: Base, seed: int, what: Callable[[Any], torch.Tensor])
 def other_starts(run: Run, count: int) -> torch.Tensor | None:
     """Vectors that a soft prompt of the same configuration starts from, with other seeds: (B, d).
 
-    None for prefixes, whose start is noise, and for retrained rows, which start as tokens.
+    At most so many, of at most a hundred seeds, or of one if they all start alike. None for
+    prefixes, whose start is noise, and for retrained rows, which start as tokens.
     """
     offered = registry.exposed(run.config.method, run.config.method_config)
     if run.foreign or "soft_prompt" not in offered:
         return None
     base, found = base_of(run), []
-    for seed in range(run.config.seed + 1, run.config.seed + 1 + count):
+    last = None
+    for seed in range(run.config.seed + 1, run.config.seed + 1 + _SEEDS):
         prompt = _start(run, base, seed, soft_prompt)
-        found += prompt[prompt.norm(dim=1) > 0]
-        if len(found) >= count:
+        if len(found) >= count or (last is not None and torch.equal(prompt, last)):
             break
+        found += prompt[prompt.norm(dim=1) > 0]
+        last = prompt
     return torch.stack(found[:count])
 
 

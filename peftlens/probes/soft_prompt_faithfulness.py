@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from peftlens.encoding import Encoder, Item
 from peftlens.layers.leading import lead_with
-from peftlens.models.adapters import base_of
+from peftlens.models.adapters import base_of, opened
 from peftlens.models.base import Base
 from peftlens.models.lending import lent
 from peftlens.models.vectors import vectors
@@ -23,13 +23,14 @@ from peftlens.neighbours import Metric, nearest
 from peftlens.run import Run
 from peftlens.scoring import Choices, choose
 from peftlens.stats import mean_interval
-from peftlens.table import Chart, Column
+from peftlens.table import Chart, Column, NotApplicable
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"soft_prompt"})
 VERSION = 1
 ITEMS = 200  # of the test split, for each prompt
 ITEMS_WITHOUT = 32  # of them, for each vector that is left out
+_ROUNDING = 0.02  # nats per token, in bfloat16
 COLUMNS = (
     Column("prompt", "trained, its nearest tokens, as it started, none, or without one vector"),
     Column("left_out", "which vector was left out"),
@@ -66,12 +67,21 @@ def measure(run: Run) -> pd.DataFrame:
     rows = [_row(name, scores["trained"], score) for name, score in scores.items()]
     few = items[:ITEMS_WITHOUT]
     whole = _score(base, encoder, found.now, few, "Scoring with prompt: whole")
+    _check(run, encoder, few, whole)
     for index, score in _without(base, encoder, found.now, few):
         rows.append(_row("without one", whole, score) | {"left_out": found.positions[index]})
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
     if task_of(run).kind == "language_modelling":
         frame[["accuracy", "accuracy_low", "accuracy_high"]] = None
     return frame.astype({"left_out": "Int64"})
+
+
+def _check(run: Run, encoder: Encoder, items: list[Item], whole: Choices) -> None:
+    """Refuse a run whose model reads more than the prompt, such as a second one in a decoder."""
+    with opened(run) as (model, _):
+        own = choose(model, encoder, items, "Scoring as trained")
+    if np.abs(own.loss - whole.loss).max() > _ROUNDING:
+        raise NotApplicable("the model reads more than its prompt: that alone gives other losses")
 
 
 def _tokens(prompt: torch.Tensor, table: torch.Tensor, metric: Metric) -> torch.Tensor:

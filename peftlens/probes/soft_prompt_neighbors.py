@@ -55,9 +55,9 @@ def measure(run: Run) -> pd.DataFrame:
         found = vectors(run, step)
         near = graph(base) if found.space == "embedding" else None
         places = _places(found, near, known)
+        density = None if near is None else torch.from_numpy(near.density).to(found.table.device)
         for metric in METRICS:
-            if metric != "csls" or near is not None:  # its densities are the embedding table's
-                density = None if near is None else torch.from_numpy(near.density)
+            if metric != "csls" or density is not None:  # densities are the embedding table's
                 space = Space.of(found.table, known, hidden, metric, density)
                 rows += ({"step": step} | row for row in _rows(found, space, places, known, near))
     return pd.DataFrame(rows)[[column.name for column in COLUMNS]]

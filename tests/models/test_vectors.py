@@ -65,6 +65,12 @@ def test_other_seeds_start_elsewhere(bases, words, tmp_path):
     assert not torch.equal(found[:3], vectors(run, 0).now)
 
 
+def test_a_start_without_chance_is_made_once(bases, words, tmp_path):
+    text = {"num_virtual_tokens": 3, "init": "text", "init_text": "abc"}
+    run = train(bases, words, tmp_path, "prompt_tuning", text)
+    assert torch.equal(other_starts(run, 1000), vectors(run, 0).now)
+
+
 @pytest.mark.parametrize("method", ["trainable_tokens", "embeddings"])
 def test_retrained_rows_are_those_that_changed(bases, words, tmp_path, method):
     run = train(bases, words, tmp_path, method, {})

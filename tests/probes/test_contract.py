@@ -70,6 +70,27 @@ def test_the_model_is_unchanged_afterwards(probe, runs):
     assert state_of(base.model) == before
 
 
+PROMPT_PROBES = [
+    name
+    for name in registry.names("probes")
+    if {"token_vectors", "soft_prompt"} & getattr(registry.load("probes", name), "REQUIRES", set())
+]
+
+
+@pytest.mark.parametrize("name", PROMPT_PROBES)
+def test_a_prompt_of_one_vector(name, bases, words, tmp_path):
+    run = peftlens.train(
+        RunConfig(
+            method="prompt_tuning", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+            dtype="float32", training={"steps": 2, "batch_size": 4},
+            method_config={"num_virtual_tokens": 1, "init": "text", "init_text": "a"},
+        ),
+        tmp_path,
+    )  # fmt: skip
+    frame = measuring.run_probe(run, name).frame
+    assert set(frame["status"]) == {"measured"}
+
+
 def test_charts_name_columns_of_the_table(probe, runs):
     name = probe.__name__.rpartition(".")[2]
     columns = {column.name for column in measuring.collect(runs, name).columns}

@@ -8,6 +8,7 @@ from peftlens.models.vectors import vectors
 from peftlens.probes import soft_prompt_faithfulness as probe
 from peftlens.run import RunConfig
 from peftlens.scoring import choose
+from peftlens.table import NotApplicable
 from peftlens.tasks import task_of
 
 
@@ -39,6 +40,17 @@ def test_each_prompt_is_scored_as_a_model_that_has_it(run):
     gap = frame.loc["none", "loss"] - frame.loc["trained", "loss"]
     assert frame.loc["none", "gap"] == pytest.approx(gap)
     assert frame.loc["none", "gap_low"] <= gap <= frame.loc["none", "gap_high"]
+
+
+def test_a_model_that_reads_a_second_prompt_is_refused(bases, words, tmp_path):
+    run = peftlens.train(
+        RunConfig(method="multitask_prompt_tuning", task=f"file:{words}", base=str(bases["t5"]),
+                  device="cpu", dtype="float32", method_config={"num_virtual_tokens": 3},
+                  training={"steps": 5, "learning_rate": 0.3}),
+        tmp_path,
+    )  # fmt: skip
+    with pytest.raises(NotApplicable, match="reads more than its prompt"):
+        probe.measure(run)
 
 
 def test_every_vector_is_left_out_once(run):
