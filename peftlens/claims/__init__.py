@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from peftlens import registry
-from peftlens.stats import mean_interval
 
 Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
-FEWEST = 6  # prompts below which no share is told from a half: two-sided 0.05 needs six that agree
 
 
 @dataclass(frozen=True)
@@ -65,23 +63,21 @@ def trained_prompts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
-    """Supported if most are, contradicted if most are not, with the interval told.
+    """Supported if it holds in most prompts, contradicted if it does not, with the interval told.
+
+    The interval is exact (Clopper & Pearson 1934), so fewer than six prompts never decide.
 
     Args:
-        shares: one a prompt, between 0 and 1.
-        words: what the share is of, after "On average ".
+        shares: one a prompt, between 0 and 1; it holds in those above one half.
+        words: what holds, after "In k of n prompts ".
 
     Returns:
         The outcome, and the first sentence of the reason.
     """
-    mean = float(shares.mean())
-    if len(shares) < FEWEST:
-        told = f"On average {mean:.0%} {words}, in {len(shares)} prompts: too few to tell."
-        return "insufficient evidence", told
-    interval = mean_interval(shares.astype(float), np.random.default_rng(0))
-    low, high = interval.low or 0.0, interval.high or 0.0
-    told = f"On average {mean:.0%} {words} (95 % interval over {len(shares)} prompts {low:.0%} to "
-    told += f"{high:.0%})."
-    if low > 0.5:
+    holds, n = int((shares > 0.5).sum()), len(shares)
+    interval = binomtest(holds, n).proportion_ci(0.95, method="exact")
+    told = f"In {holds} of {n} prompts {words} (95 % interval of the share of such prompts "
+    told += f"{interval.low:.0%} to {interval.high:.0%})."
+    if interval.low > 0.5:
         return "supported", told
-    return ("contradicted" if high < 0.5 else "insufficient evidence"), told
+    return ("contradicted" if interval.high < 0.5 else "insufficient evidence"), told

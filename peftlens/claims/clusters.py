@@ -2,8 +2,8 @@
 
 Rule: a vector counts if `soft_prompt_null` calls it readable by cosine: its nearest words are
 closer together than those around random directions, in the embedding table and in the middle of the
-model, and the training, not the start, has brought that about. Supported if the 95 % interval (over
-prompts) of the share of readable vectors lies above one half, contradicted if below.
+model, and the training, not the start, has brought that about. Supported if the 95 % interval of the
+share of prompts of which most vectors are readable lies above one half, contradicted if below.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if rows.empty:
         return "insufficient evidence", "No prompt with a known start was trained."
     readable = (rows["verdict"] == "readable").groupby(rows["run"]).mean()
-    outcome, told = by_half(readable, "of a prompt's vectors lie in tight clusters of new words")
+    outcome, told = by_half(readable, "most vectors lie in tight clusters of new words")
     start = (rows["verdict"] == "same as its initialisation").mean()
     noise = (rows["verdict"] == "not distinguishable from noise").mean()
     return outcome, (

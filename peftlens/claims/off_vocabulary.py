@@ -1,8 +1,8 @@
 """Soft prompts do not coincide with any real token.
 
-Rule: a vector coincides with a token if their cosine is at least 0.99. Over the last step of every
-prompt: supported if the 95 % interval (over prompts) of the share that does not coincide lies above
-one half, contradicted if below. How far out the vectors lie is said beside it, against the distance
+Rule: a vector coincides with a token if their cosine is at least 0.99. Supported if the 95 %
+interval of the share of prompts of which most vectors, at the last step, coincide with none lies
+above one half, contradicted if below. How far out the vectors lie is said beside it, against the distance
 of tokens to each other.
 """
 
@@ -25,7 +25,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if rows.empty:
         return "insufficient evidence", "No prompt was trained."
     off = (rows["similarity"] < COINCIDES).groupby(rows["run"]).mean()
-    outcome, told = by_half(off, "of a prompt's vectors coincide with no token")
+    outcome, told = by_half(off, "most vectors coincide with no token")
     return outcome, (
         f"{told} The median cosine to the nearest token is {rows['similarity'].median():.2f}; "
         f"{rows['off_vocabulary'].median():.0%} of the tokens have another token nearer than that."

@@ -2,8 +2,8 @@
 
 Rule: a prompt counts if `soft_prompt_task_words` finds it, as a whole, closer to the labels or to
 the words typical of the training text than random directions, random steps from its start and real
-tokens are; with two sets of words, at 0.025 each. Supported if the 95 % interval (over prompts) of
-the share of such prompts lies above one half, contradicted if below.
+tokens are; with two sets of words, at 0.025 each. Supported if the 95 % interval of the share of
+such prompts lies above one half, contradicted if below.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         return "insufficient evidence", "No prompt was trained."
     sets = whole.groupby("run")["q"].agg(["min", "count"])
     related = (sets["min"] <= LEVEL / sets["count"]).astype(float)
-    outcome, told = by_half(related, "of the prompts are closer to the task's words than chance")
+    outcome, told = by_half(related, "the words are closer to the task's than chance")
     each = tokens.groupby("words")["related"].mean()
     return outcome, f"{told} Of single vectors are related: " + ", ".join(
         f"{share:.0%} to the {name if name == 'labels' else 'typical words'}"

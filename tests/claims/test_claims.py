@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from peftlens import claims, registry
+from peftlens import registry
 from peftlens.claims import by_half, judge, trained_prompts
 
 
@@ -24,12 +24,18 @@ def test_a_table_of_what_does_not_apply_is_not_measured():
         ([0.0] * 6, "contradicted"),
         ([1.0] * 5, "insufficient evidence"),
         ([0.0, 1.0] * 5, "insufficient evidence"),
+        ([0.4] * 6, "contradicted"),
     ],
 )
 def test_by_half(shares, outcome):
-    found, told = by_half(pd.Series(shares), "of them")
+    found, told = by_half(pd.Series(shares), "it is so")
     assert found == outcome
-    assert f"On average {sum(shares) / len(shares):.0%} of them" in told
+    holds = sum(share > 0.5 for share in shares)
+    assert told.startswith(f"In {holds} of {len(shares)} prompts it is so (95 % interval")
+
+
+def test_the_interval_is_exact():
+    assert by_half(pd.Series([0.0] * 9), "x")[1].endswith("0% to 34%).")  # 1 - 0.025^(1/9)
 
 
 def test_only_the_last_step_counts_and_only_if_it_is_not_the_start():
@@ -43,7 +49,3 @@ def test_every_claim_says_who_claims_it():
         assert claim.__doc__.startswith(claim.CLAIM)
         assert "Rule: " in claim.__doc__
         assert any(character.isdigit() for character in claim.SOURCE)
-
-
-def test_six_that_agree_are_the_fewest():
-    assert claims.FEWEST == 6

@@ -22,7 +22,7 @@ def table(*verdicts):
 @pytest.mark.parametrize(
     ("verdicts", "outcome", "told"),
     [
-        (("readable", "readable", NOISE), "supported", "67% of a prompt's vectors"),
+        (("readable", "readable", NOISE), "supported", "In 6 of 6 prompts most vectors"),
         ((SAME, SAME, SAME, NOISE), "contradicted", "75% are as their initialisation left them"),
         (("tight, start unknown",), "insufficient evidence", "known start"),
     ],
