@@ -2,8 +2,8 @@
 
 Rule: a vector counts if `soft_prompt_null` calls it readable by cosine: its nearest words are
 closer together than those around random directions, in the embedding table and in the middle of the
-model, and the training, not the start, has brought that about. Supported if the 95 % interval of the
-share of prompts of which most vectors are readable lies above one half, contradicted if below.
+model, and the training, not the start, has brought that about. Supported if the 95 % interval of
+the share of prompts of which most vectors are readable lies above one half, contradicted if below.
 """
 
 from collections.abc import Mapping

@@ -2,8 +2,8 @@
 
 Rule: a vector coincides with a token if their cosine is at least 0.99. Supported if the 95 %
 interval of the share of prompts of which most vectors, at the last step, coincide with none lies
-above one half, contradicted if below. How far out the vectors lie is said beside it, against the distance
-of tokens to each other.
+above one half, contradicted if below. How far out the vectors lie is said beside it, against the
+distance of tokens to each other.
 """
 
 from collections.abc import Mapping

@@ -11,6 +11,7 @@ from peftlens import figures
 from peftlens.table import Column, Table
 
 SHOWN = 30  # rows of a table; all of them are in its CSV
+MOST = 1000  # rows of a CSV, where leaving out earlier checkpoints helps: a page is for reading
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """One table with its figures."""
+    """One table with its figures.
+
+    Attributes:
+        left_in_file: rows of earlier checkpoints that only the table's own file has.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -32,6 +37,7 @@ class Section:
     rows: list[list[str]]
     figures: list[Figure]
     n_rows: int
+    left_in_file: int
     not_applicable: list[str]
     csv: str
 
@@ -44,6 +50,9 @@ def section(data: Table) -> Section:
         gone = frame[frame["status"] != "measured"]
         left_out = [f"{row.configuration}: {row.reason}" for row in gone.itertuples()]
         frame = frame[frame["status"] == "measured"].drop(columns=["status", "reason"])
+    measured = len(frame)
+    if measured > MOST and "step" in frame:
+        frame = figures.last_steps(frame)
     csv = frame.to_csv(index=False).encode()
     frame = frame.dropna(axis="columns", how="all")
     columns = tuple(column for column in data.columns if column.name in frame)
@@ -58,6 +67,7 @@ def section(data: Table) -> Section:
         rows=[[_cell(value) for value in row] for row in frame.head(SHOWN).itertuples(index=False)],
         figures=drawn,
         n_rows=len(frame),
+        left_in_file=measured - len(frame),
         not_applicable=left_out,
         csv=base64.b64encode(csv).decode(),
     )

@@ -21,6 +21,16 @@ def test_cells_are_text_and_the_csv_is_exact():
     assert lines == ["name,score,empty", "a,0.3333333333333333,", "b,,"]
 
 
+def test_a_large_table_keeps_earlier_steps_in_its_file():
+    rows = [{"run": "r", "name": n, "step": step} for step in (0, 9) for n in range(600)]
+    shown = section(table(pd.DataFrame(rows)))
+    assert (shown.n_rows, shown.left_in_file) == (600, 600)
+    assert {line.split(",")[2] for line in base64.b64decode(shown.csv).decode().split()} == {
+        "step", "9"
+    }  # fmt: skip
+    assert section(table(pd.DataFrame(rows[::2]))).left_in_file == 0
+
+
 def test_what_was_not_measured_is_listed_apart():
     frame = pd.DataFrame(
         {
