@@ -200,18 +200,20 @@ def key_widths(shapes: Shapes) -> list[int]:
     """Width of the keys, all heads together, of each self-attention layer of the decoder.
 
     Raises:
-        BadInput: no layer has one of the known names.
+        BadInput: no layer has one of the known names, or queries share fused keys.
     """
     stack = blocks(shapes)[-1].rpartition(".")[0]
     found = []
-    for name, (width, _) in linear_layers(shapes, ("all_linear",)).items():
+    for name, (width, read) in linear_layers(shapes, ("all_linear",)).items():
         last = name.split(".")[-1]
         if not name.startswith(f"{stack}.") or "EncDecAttention" in name:
             continue
         if last in ("k_proj", "k", "key"):
             found.append(width)
         elif last in ("c_attn", "query_key_value"):  # query, key and value side by side
-            found.append(width // 3)
+            if width != 3 * read:
+                raise BadInput(f"{name} does not make a key for every query; no prefix fits it")
+            found.append(read)
     if not found:
         raise BadInput("this model's key projections have unknown names; no prefix fits it")
     return found

@@ -71,7 +71,7 @@ def watch_input(module: nn.Module, see: Callable[[torch.Tensor], None]) -> None:
 class Parallel(nn.Module):
     """A bottleneck beside a module: reads what the module reads, adds to what it gives.
 
-    Source: He et al. 2021, arXiv:2110.04366, section 4.1 (parallel) and 4.5 (scaled).
+    Source: He et al. 2021, arXiv:2110.04366, section 4.3 (parallel) and 4.5 (scaled).
     """
 
     def __init__(self, width: int, size: int, scale: float) -> None:

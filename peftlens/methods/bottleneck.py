@@ -2,7 +2,8 @@
 
 Source: Houlsby et al. 2019, arXiv:1902.00751, section 2.1 (after attention and after feed-forward:
 placement = "both"); Pfeiffer et al. 2020, arXiv:2005.00247, section 3 (one a block, after the
-feed-forward layer). h is the output of that layer before the residual sum.
+feed-forward layer). h is the output of that layer before the residual sum. The model's
+normalisation layers stay frozen; Houlsby et al. train them too.
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ W = sum_i A_i ⊗ (s_i t_i): the n matrices A_i (n, n) are shared by all adapter
 factors s_i and t_i of rank r are each weight's own. Source: Karimi Mahabadi, Henderson & Ruder
 2021, arXiv:2106.04647, section 3. Compacter++ (section 3.3) is placement = "feed_forward". One
 factor of W_up starts at zero here, so that the model starts as the base; the paper starts near it.
+The model's normalisation layers, which the paper trains too, stay frozen.
 """
 
 from dataclasses import dataclass

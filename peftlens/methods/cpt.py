@@ -69,7 +69,8 @@ def resolve(config: Config, setting: Setting) -> Config:
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and put the examples' embeddings, to be changed a little, first.
 
-    The logits at the start are those of the few-shot prompt.
+    The logits at the start are those of the few-shot prompt; a tokenizer's BOS mark, where there is
+    one, stands behind the examples.
     """
     return wrap_prompt(
         model,

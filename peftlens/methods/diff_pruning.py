@@ -2,9 +2,10 @@
 
 Source: Guo, Rush & Kim 2020, arXiv:2012.07463, section 3: gates follow the hard-concrete
 distribution of Louizos et al. 2017, arXiv:1712.01312, stretched to (-1.5, 1.5); each entry has one
-and each matrix has one, and they are multiplied (section 3.2); after the last step all but the
-largest entries of z * w are cut (section 3.3). Not done: a second training with the mask fixed.
-The adapter keeps w and the gates dense, so its file is larger than the update is.
+and each matrix has one, and they are multiplied (section 3.3); after the last step all but the
+largest entries of z * w are cut (section 3.2). Not done: a second training with the mask fixed.
+Gates have a learning rate of their own, for they must travel further than weights to close. The
+adapter keeps w and the gates dense, so its file is larger than the update is.
 """
 
 import math
@@ -36,11 +37,13 @@ class Config:
     Attributes:
         density: share of the entries that is left after the last step, between 0 and 1.
         penalty: weight of the expected number of open gates in the loss, nats each.
+        gate_rate: highest learning rate of the gates.
         target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
     """
 
     density: float = 0.005
     penalty: float = 1.25e-7
+    gate_rate: float = 0.1
     target_modules: tuple[str, ...] = ("query_value",)
 
 
@@ -90,6 +93,21 @@ def _updates(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, GatedUpdate)]
 
 
+def optimizer(
+    model: nn.Module, config: Config, rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """AdamW with `rate` for the updates and `gate_rate`, without decay, for the gates."""
+    parts = _updates(model)
+    gates = [gate for part in parts for gate in (part.gate, part.matrix_gate)]
+    updates = [part.update for part in parts]
+    return torch.optim.AdamW(
+        [
+            {"params": updates, "lr": rate, "weight_decay": weight_decay},
+            {"params": gates, "lr": config.gate_rate, "weight_decay": 0.0},
+        ]
+    )
+
+
 def penalty(model: nn.Module, config: Config) -> torch.Tensor:
     """What is added to the loss: the expected number of open gates, weighted; nats."""
     return config.penalty * torch.stack([part.expected_open() for part in _updates(model)]).sum()
@@ -124,6 +142,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
         BadInput: a target matches nothing, or a value is out of range.
     """
     require("penalty", config.penalty, 0)
+    require("gate_rate", config.gate_rate, 0)
     kept(shapes, config.target_modules, config.density)  # refuses a share that leaves nothing
     layers = linear_layers(shapes, config.target_modules).values()
     return sum(2 * d_out * d_in + 1 for d_out, d_in in layers)

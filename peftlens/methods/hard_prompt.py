@@ -1,6 +1,6 @@
 """Hard prompt: a text of your own in front of every input; nothing is trained.
 
-The baseline of every soft prompt. Source: Lester et al. 2021, arXiv:2104.08691, section 6, who
+The baseline of every soft prompt. Source: Lester et al. 2021, arXiv:2104.08691, section 1, who
 compare prompts that people write with trained ones.
 """
 

@@ -1,6 +1,7 @@
 """(IA)³: rescale keys, values and the inner activations of the feed-forward layers.
 
-Source: Liu et al. 2022, arXiv:2205.05638, section 3.3. Layers: peft.IA3Config.
+Source: Liu et al. 2022, arXiv:2205.05638, section 3.3. Layers: peft.IA3Config. Where one layer
+projects to queries, keys and values together (GPT-2, GPT-NeoX), the queries are rescaled too.
 """
 
 from dataclasses import dataclass

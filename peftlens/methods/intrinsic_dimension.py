@@ -29,8 +29,8 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        dimension: d, how many numbers are trained.
-        structure_aware: train one scale λ for each weight too (SAID).
+        dimension: d, how many numbers are trained in all.
+        structure_aware: let one of them for each weight be its scale λ (SAID).
         target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
         projection_seed: of the random factors, which are drawn again at loading.
     """
@@ -103,7 +103,8 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """
     weights = weights_of(model, config.target_modules)
     freeze(model)
-    theta = nn.Parameter(torch.zeros(config.dimension, device=model.device))
+    scales = len(weights) if config.structure_aware else 0
+    theta = nn.Parameter(torch.zeros(config.dimension - scales, device=model.device))
     owner: Any = model
     owner.intrinsic = theta
     generator = torch.Generator().manual_seed(config.projection_seed)
@@ -114,11 +115,11 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D, and one for each target weight where λ is trained.
+    """D: with scales, that many entries of θ fewer.
 
     Raises:
-        BadInput: a target matches nothing, or d is below 1.
+        BadInput: a target matches nothing, or d leaves no entry of θ.
     """
-    require("dimension", config.dimension, 1)
     layers = linear_layers(shapes, config.target_modules)
-    return config.dimension + (len(layers) if config.structure_aware else 0)
+    require("dimension", config.dimension, 1 + (len(layers) if config.structure_aware else 0))
+    return config.dimension

@@ -1,6 +1,6 @@
 """Magnitude mask: train the entries of the weights that are largest, or smallest, in the base.
 
-Source: the choice by magnitude is pruning's (Han et al. 2015, arXiv:1506.02626, section 3.1); as a
+Source: the choice by magnitude is pruning's (Han et al. 2015, arXiv:1506.02626); as a
 choice of what to train: Ansell et al. 2021, arXiv:2110.07560, section 3, who rank by change
 instead. Without data and without a first training, so it is the cheap control of `fish_mask`.
 """

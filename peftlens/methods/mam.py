@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, freeze, sites
 from peftlens.anatomy import shapes as shapes_of
-from peftlens.errors import require
+from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Parallel, bottleneck_parameters
 from peftlens.layers.prefix import Prefix, prefix_parameters
 
@@ -59,7 +59,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
         BadInput: a value is out of range, or a layer has an unknown name.
     """
     require("bottleneck_size", config.bottleneck_size, 1)
-    require("scale", config.scale, 0)
+    require_positive("scale", config.scale)
     widths = sites(shapes, "feed_forward").values()
     adapters = sum(bottleneck_parameters(width, config.bottleneck_size) for width in widths)
     return adapters + prefix_parameters(shapes, config.num_virtual_tokens)

@@ -1,6 +1,6 @@
 """Parallel adapter: y = f(x) + s (W_up relu(W_down x + b_down) + b_up), beside a layer f.
 
-Source: He et al. 2021, arXiv:2110.04366, section 4.1; the fixed scale s, section 4.5, where it
+Source: He et al. 2021, arXiv:2110.04366, section 4.3; the fixed scale s, section 4.5, where it
 acts on the feed-forward layer.
 """
 
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, freeze
 from peftlens.anatomy import shapes as shapes_of
-from peftlens.errors import require
+from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Parallel, Placement, bottleneck_parameters, places
 
 FAMILY = "additive adapter"
@@ -57,6 +57,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
         BadInput: a value is out of range, or the model has no such layer of a known name.
     """
     require("bottleneck_size", config.bottleneck_size, 1)
-    require("scale", config.scale, 0)
+    require_positive("scale", config.scale)
     widths = places(shapes, config.placement).values()
     return sum(bottleneck_parameters(width, config.bottleneck_size) for width in widths)

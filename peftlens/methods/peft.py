@@ -33,8 +33,9 @@ UNSUPPORTED = {
     "ADALORA": "its budget moves with the steps of the training; use the method adalora",
     "LILY": "its router averages over batch and positions: later tokens and padding reach earlier",
 }
-# LoRA's starts that need a pass over calibration data, or a GPU, before the model is wrapped.
+# LoRA's starts that need a pass over calibration data, or more, before the model is wrapped.
 UNSUPPORTED_STARTS = {
+    "olora": "it writes into the base's own weights; use the method olora",
     "eva": "it needs activations of calibration data before wrapping",
     "corda": "it needs covariances of calibration data before wrapping, and the package attr",
     "lora_ga": "it needs gradients of calibration data; without them peft falls back silently",
@@ -72,7 +73,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
             wrapped = wrap_whole(model, kind, **options)
         else:
             wrapped = wrap(model, kind, _targets(options), **options)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (TypeError, ValueError, NotImplementedError, RuntimeError, AssertionError) as error:
         raise BadInput(f"peft:{config.peft_type}: {' '.join(str(error).split())}") from error
     if config.peft_type in ("MULTITASK_PROMPT_TUNING", "POLY"):
         add_task_ids(wrapped)
@@ -117,9 +118,22 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int | None:
     for key in config.options:
         if key not in keys:
             raise BadInput(f"peft:{config.peft_type} has no option {key!r}; it has {keys}")
-    start = config.options.get("init_lora_weights")
-    if reason := UNSUPPORTED_STARTS.get(start) if isinstance(start, str) else None:
-        raise BadInput(f"init_lora_weights={start!r} is not supported: {reason}")
+    _check_values(config)
     if not _is_prompt(config) and config.peft_type not in _WHOLE:
         linear_layers(shapes, _targets(dict(config.options)))
     return None
+
+
+def _check_values(config: Config) -> None:
+    """Refuse values that can't work, or that would change the base that all runs share."""
+    start = config.options.get("init_lora_weights")
+    if reason := UNSUPPORTED_STARTS.get(start) if isinstance(start, str) else None:
+        raise BadInput(f"init_lora_weights={start!r} is not supported: {reason}")
+    if config.options.get("bias", "none") != "none":
+        raise BadInput(
+            f"peft:{config.peft_type}: bias={config.options['bias']!r} trains the base's own "
+            "biases in place; use the method bitfit for biases"
+        )
+    tokens = config.options.get("num_virtual_tokens", 20)
+    if not isinstance(tokens, int) or tokens < 1:
+        raise BadInput(f"num_virtual_tokens={tokens!r} must be a whole number, at least 1")

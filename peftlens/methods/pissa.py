@@ -1,9 +1,8 @@
 """PiSSA: LoRA that starts from the largest singular directions of each weight.
 
 B A is the best rank-r part of W and trained; the rest of W is frozen. Source: Meng, Wang & Zhang
-2024, arXiv:2404.02948, section 3. Layers: peft.LoraConfig(init_lora_weights="pissa"). The scale is
-1 (alpha = rank) as in the paper. An adapter of its own needs this start: plain peft computes it
-again from the base.
+2024, arXiv:2404.02948, section 3. Layers: peft.LoraConfig(init_lora_weights="pissa"). An adapter
+of its own needs this start: plain peft computes it again from the base.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,13 @@ LEARNING_RATE = 5e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LowRank):
-    """Hyperparameters of LoRA."""
+    """Hyperparameters of LoRA.
+
+    Attributes:
+        alpha: numerator of the scale; the paper's is 1, so alpha = rank.
+    """
+
+    alpha: float = 8
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:

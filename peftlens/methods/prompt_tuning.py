@@ -114,7 +114,8 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """N d.
 
     Raises:
-        BadInput: n is below 1 or above the vocabulary's size, or pull is negative.
+        BadInput: n is below 1 or above the vocabulary's size, pull is negative, or ids that a
+            user filled in do not fit.
     """
     vocabulary, width = embedding(shapes)
     if not 1 <= config.num_virtual_tokens <= vocabulary:
@@ -123,4 +124,19 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
             "the size of the vocabulary"
         )
     require("pull", config.pull, 0)
+    _check_ids("init_ids", config.init_ids, config.num_virtual_tokens, vocabulary)
+    pulled = tuple((token,) for token in config.pull_ids)
+    _check_ids("pull_ids", pulled, config.num_virtual_tokens, vocabulary)
+    if pulled and len(pulled) != config.num_virtual_tokens:
+        raise BadInput(
+            f"pull_ids must hold a token for each of {config.num_virtual_tokens} vectors"
+        )
     return config.num_virtual_tokens * width
+
+
+def _check_ids(option: str, ids: tuple[tuple[int, ...], ...], most: int, vocabulary: int) -> None:
+    if len(ids) > most or not all(ids) or any(not 0 <= t < vocabulary for one in ids for t in one):
+        raise BadInput(
+            f"{option} must hold at most {most} groups of token ids below {vocabulary}; it is "
+            "filled in from a text or from labels"
+        )

@@ -1,8 +1,8 @@
 """Random mask: train a random share of the weights' entries, a sparse update.
 
 The control of every method that chooses its entries. Source: Xu et al. 2021, arXiv:2109.05687,
-section 3.1, whose task-free variant draws a new mask each step; here it is drawn once, by the
-run's seed, so that the update stays sparse.
+whose task-free variant draws a new mask each step; here it is drawn once, by the run's seed, so
+that the update stays sparse.
 """
 
 from dataclasses import dataclass

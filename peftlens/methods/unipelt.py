@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, freeze, key_widths, linear_layers, sites
 from peftlens.anatomy import shapes as shapes_of
-from peftlens.errors import require
+from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Bottleneck, bottleneck_parameters, change_output
 from peftlens.layers.prefix import Prefix, prefix_parameters
 
@@ -129,7 +129,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
         BadInput: a value is out of range, or a layer has an unknown name.
     """
     require("rank", config.rank, 1)
-    require("alpha", config.alpha, 0)
+    require_positive("alpha", config.alpha)
     require("bottleneck_size", config.bottleneck_size, 1)
     adapted = linear_layers(shapes, ("query_value",)).values()
     lora = sum(config.rank * (d_out + d_in) + d_in + 1 for d_out, d_in in adapted)

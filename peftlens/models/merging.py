@@ -53,12 +53,20 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
         config.base, device="cpu", dtype="float32", trust_remote_code=trust_remote_code
     )
     places = {*base.model.state_dict()}
+    layers = {name for name, _ in base.model.named_modules() if name}
     transposed = {n for n, m in base.model.named_modules() if isinstance(m, Conv1D)}
     model = attached(run, base)
     before = _logits(model)
     merged = plain(model, method)
     dtype = getattr(torch, config.dtype)
-    state = {name: t.to(dtype) for name, t in merged.state_dict().items() if name in places}
+    everything = merged.state_dict()
+    # what a layer of the base has too many, such as added biases, would be lost without a word
+    if more := [n for n in everything if n not in places and n.rpartition(".")[0] in layers]:
+        raise BadInput(
+            f"{config.method} can't be merged here: {type(merged).__name__} has no place for "
+            f"{more[0]}, which was trained"
+        )
+    state = {name: t.to(dtype) for name, t in everything.items() if name in places}
     for name in transposed:  # GPT-2's layers, which some methods need the other way round
         if isinstance(merged.get_submodule(name), nn.Linear):
             state[f"{name}.weight"] = state[f"{name}.weight"].T.contiguous()
@@ -75,8 +83,7 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
         if not error <= TOLERANCE[config.dtype]:
             raise BadInput(
                 f"{config.method} can't be merged here: the logits would change by {error:.2g} of "
-                f"their norm; either {type(again.model).__name__} has no place for what was "
-                f"trained, or rounding to {config.dtype} loses too much"
+                f"their norm, for rounding to {config.dtype} loses too much"
             )
     return error
 

@@ -1,7 +1,7 @@
 import torch
 from tiny import build
 
-from peftlens.layers.leading import lead
+from peftlens.layers.leading import lead, lead_with
 
 BOS = 2
 
@@ -46,3 +46,20 @@ def test_an_encoder_reads_them():
     expected = logits(model, [8, 9, 5, 6], decoder_input_ids=decoder)
     lead(model, (8, 9))
     torch.testing.assert_close(logits(model, [5, 6], decoder_input_ids=decoder), expected)
+
+
+def test_vectors_stand_before_everything_even_a_bos_token():
+    model = build("llama")
+    expected = logits(model, [8, 9, BOS, 6])
+    lead_with(model, model.get_input_embeddings().weight[[8, 9]].detach())
+    found = logits(model, [BOS, 6], attention_mask=torch.ones(1, 2))
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_encoder_reads_vectors():
+    model = build("t5")
+    decoder = torch.tensor([[0, 7]])
+    expected = logits(model, [8, 9, 5, 6], decoder_input_ids=decoder)
+    lead_with(model, model.get_input_embeddings().weight[[8, 9]].detach())
+    given = {"decoder_input_ids": decoder, "attention_mask": torch.ones(1, 2)}
+    torch.testing.assert_close(logits(model, [5, 6], **given), expected)

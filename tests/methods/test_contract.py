@@ -229,7 +229,7 @@ def test_merged_is_as_attached(case):
 
 
 def test_exposes_names_that_probes_know(case):
-    known = {"soft_prompt", "delta_weight"}
+    known = {"soft_prompt", "prefix", "token_vectors", "delta_weight"}
     assert known >= registry.exposed(case[0], OPTIONS.get(case[0], {}))
 
 

@@ -11,6 +11,7 @@ from peftlens.methods.diff_pruning import (
     GatedUpdate,
     after_step,
     attach,
+    optimizer,
     penalty,
     trainable_parameters,
 )
@@ -68,6 +69,25 @@ def test_penalty_by_hand():
     assert found.item() == pytest.approx(10 * (2 * 0.75 + 0.5))
 
 
+def test_gates_travel_faster_than_updates():
+    model, parts = stack()
+    groups = optimizer(model, Config(gate_rate=0.2), 1e-3, 0.1).param_groups
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(1e-3, 0.1), (0.2, 0.0)]
+    assert groups[0]["params"] == [part.update for part in parts]
+    assert len(groups[1]["params"]) == 2 * len(parts)
+
+
+def test_a_penalty_alone_closes_the_gates():
+    config = Config(penalty=1.0, target_modules=("all_linear",))
+    model, parts = stack()
+    steps = optimizer(model, config, 0.0, 0.0)
+    for _ in range(60):
+        steps.zero_grad()
+        penalty(model, config).backward()
+        steps.step()
+    assert not any(part.eval().change().any() for part in parts)
+
+
 def test_nothing_is_cut_before_the_last_step():
     model, parts = stack()
     before = [part.gate.clone() for part in parts]
@@ -121,6 +141,7 @@ def test_count_by_hand():
         (Config(density=0), "density=0 must lie between"),
         (Config(density=1.5), "density=1.5 must lie between"),
         (Config(penalty=-1), "penalty=-1"),
+        (Config(gate_rate=-1), "gate_rate=-1"),
     ],
 )
 def test_values_that_can_not_work(config, message):

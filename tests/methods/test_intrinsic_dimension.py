@@ -94,11 +94,17 @@ def test_same_projection_seed_same_factors():
 
 def test_count_by_hand():
     of_llama = shapes(build("llama"))
-    # six target weights, a λ each
-    assert trainable_parameters(Config(dimension=50), of_llama) == 50 + 6
+    assert trainable_parameters(Config(dimension=50), of_llama) == 50
     assert trainable_parameters(Config(dimension=50, structure_aware=False), of_llama) == 50
+    # six target weights, a λ each
+    assert attach(build("llama"), Config(dimension=50)).intrinsic.shape == (44,)
+    assert attach(build("llama"), Config(dimension=50, structure_aware=False)).intrinsic.shape == (
+        50,
+    )
 
 
-def test_dimension_of_zero():
+def test_dimension_that_leaves_no_theta():
+    with pytest.raises(BadInput, match="dimension=6 must be .* at least 7"):
+        trainable_parameters(Config(dimension=6), shapes(build("llama")))
     with pytest.raises(BadInput, match="dimension=0 must be .* at least 1"):
-        trainable_parameters(Config(dimension=0), shapes(build("llama")))
+        trainable_parameters(Config(dimension=0, structure_aware=False), shapes(build("llama")))

@@ -63,6 +63,10 @@ def test_methods_for_many_tasks_are_told_of_one():
         ("LORA", {"rank": 4}, "peft:LORA has no option 'rank'; it has .*'r'"),
         ("LORA", {"init_lora_weights": "eva"}, "init_lora_weights='eva' is not supported"),
         ("LORA", {"target_modules": ["query"]}, "'query' matches no layer"),
+        ("LORA", {"init_lora_weights": "olora"}, "'olora' is not supported: .* the method olora"),
+        ("LORA", {"bias": "all"}, "bias='all' trains the base's own biases in place"),
+        ("PROMPT_TUNING", {"num_virtual_tokens": 0}, "num_virtual_tokens=0 must be"),
+        ("PROMPT_TUNING", {"num_virtual_tokens": "x"}, "num_virtual_tokens='x' must be"),
     ],
 )
 def test_values_that_can_not_work(peft_type, options, message):
@@ -80,8 +84,9 @@ def test_what_peft_refuses_is_the_users_mistake():
     ("peft_type", "expected"),
     [
         ("GRALORA", {"delta_weight"}),
-        ("PROMPT_TUNING", {"soft_prompt"}),
-        ("PREFIX_TUNING", set()),
+        ("PROMPT_TUNING", {"soft_prompt", "token_vectors"}),
+        ("TRAINABLE_TOKENS", {"delta_weight", "token_vectors"}),
+        ("PREFIX_TUNING", {"prefix", "token_vectors"}),
         ("POLY", set()),
     ],
 )

@@ -90,6 +90,21 @@ def test_start_that_can_not_be_made(config, message):
         resolve(config, setting(labels=()))
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(num_virtual_tokens=2, init_ids=((1,), (2,), (3,))),
+        Config(init_ids=((),)),
+        Config(init_ids=((259,),)),
+        Config(num_virtual_tokens=2, pull=1.0, pull_ids=(1,)),
+        Config(num_virtual_tokens=1, pull=1.0, pull_ids=(-1,)),
+    ],
+)
+def test_ids_that_do_not_fit_are_refused(config):
+    with pytest.raises(BadInput, match=r"(init|pull)_ids must hold"):
+        trainable_parameters(config, shapes(build("llama")))
+
+
 @pytest.mark.parametrize("n", [0, 10_000_000])
 def test_length_out_of_range_is_refused_before_anything_is_allocated(n):
     with pytest.raises(BadInput, match="must lie between 1 and 259"):

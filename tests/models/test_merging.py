@@ -64,7 +64,7 @@ def test_plain_transformers_loads_it_with_the_attached_logits(trained, tmp_path)
         ("bottleneck", {}, "bottleneck can't be merged: the bottleneck is not linear"),
         ("prompt_tuning", {}, "prompt_tuning can't be merged: it changes the input and no weight"),
         ("peft:PREFIX_TUNING", {}, "it trains no update of the base's weights"),
-        ("bitfit", {"add_biases": True}, "LlamaForCausalLM has no place for what was trained"),
+        ("bitfit", {"add_biases": True}, "no place for model.layers.0.self_attn.q_proj.bias"),
     ],
 )
 def test_what_can_not_be_merged_says_why_and_leaves_nothing(
