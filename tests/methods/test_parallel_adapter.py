@@ -52,7 +52,7 @@ def test_count_by_hand():
     ("config", "message"),
     [
         (Config(bottleneck_size=0), "bottleneck_size=0 must be .* at least 1"),
-        (Config(scale=float("nan")), "scale=nan must be finite"),
+        (Config(scale=float("nan")), "scale=nan must be above 0 and finite"),
     ],
 )
 def test_values_that_can_not_work(config, message):
