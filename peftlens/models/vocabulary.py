@@ -5,6 +5,7 @@ Everything is keyed by token id: several ids can read the same.
 
 import unicodedata
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import snowballstemmer
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from transformers import DynamicCache
 
 from peftlens.anatomy import blocks
 from peftlens.files import cache_dir, write_atomic
@@ -27,6 +29,7 @@ CONTEXT = "The word is"  # what a token is read after, for its state in the midd
 _VERSION = 1  # of what is kept in the cache
 _LIKE_UNTRAINED = 0.95  # cosine to rows that no gradient has told apart
 _OUTLIER = 6.0  # robust standard deviations of the log norm
+_Run = Callable[..., torch.Tensor]  # a model up to one of its blocks: see `stopped_after`
 
 
 @dataclass(frozen=True)
@@ -204,24 +207,49 @@ def states(base: Base) -> NDArray[np.float32]:
 
     A space that is not the embedding table, to see in whether its neighbours mean alike: the output
     of the middle block (the encoder's where there is one), with the mean over the tokens removed.
-    A minute or two for 49,152 tokens on two cores, then from the cache.
+    Decoders read the text once, and every token behind its keys and values. Half a minute for 49,152
+    tokens on two cores, then from the cache.
     """
     return kept(base, "states", lambda: {"states": _states(base)})["states"].astype(np.float32)
 
 
 @torch.inference_mode()
 def _states(base: Base) -> NDArray[np.float16]:
-    prefix = torch.tensor(base.tokenizer(CONTEXT)["input_ids"])
-    if base.model.config.is_encoder_decoder:  # its tokenizer ends every text with a mark
-        prefix = prefix[:-1]
-    found = []
-    everything = torch.arange(len(vocabulary(base).tokens))
+    encodes = base.model.config.is_encoder_decoder  # and its tokenizer ends texts with a mark
+    text = base.tokenizer(CONTEXT, add_special_tokens=not encodes)
+    prefix = torch.tensor(text["input_ids"], device=base.device)
+    tokens = torch.arange(len(vocabulary(base).tokens), device=base.device)
     with stopped_after(base.model, _middle(base)) as run:
-        for ids in track(everything.split(256), "Every token in context, once per base"):
-            rows = torch.cat([prefix.expand(len(ids), -1), ids[:, None]], dim=1).to(base.device)
-            found.append(run(input_ids=rows, attention_mask=torch.ones_like(rows))[:, -1].float())
-    hidden = torch.cat(found)
+        read = _whole(run, prefix) if encodes else _behind(run, prefix)
+        parts = track(tokens.split(256), "Every token in context, once per base")
+        hidden = torch.cat([read(ids)[:, -1].float() for ids in parts])
     return (hidden - hidden.mean(dim=0)).half().cpu().numpy()
+
+
+def _whole(run: _Run, prefix: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """States (n, T, D) of the prefix with each of n tokens, in an encoder: it sees both at once."""
+
+    def read(ids: torch.Tensor) -> torch.Tensor:
+        rows = torch.cat([prefix.expand(len(ids), -1), ids[:, None]], dim=1)
+        return run(input_ids=rows, attention_mask=torch.ones_like(rows))
+
+    return read
+
+
+def _behind(run: _Run, prefix: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """States (n, 1, D) of each of n tokens behind the prefix, which is read once."""
+    front: Any = DynamicCache()
+    run(input_ids=prefix[None], past_key_values=front, use_cache=True)
+
+    def read(ids: torch.Tensor) -> torch.Tensor:
+        cache = deepcopy(front)
+        cache.batch_repeat_interleave(len(ids))
+        mask = ids.new_ones(len(ids), len(prefix) + 1)
+        return run(
+            input_ids=ids[:, None], attention_mask=mask, past_key_values=cache, use_cache=True
+        )
+
+    return read
 
 
 def _middle(base: Base) -> str:

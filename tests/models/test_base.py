@@ -6,6 +6,7 @@ import torch
 from tiny import build
 
 from peftlens.errors import BadInput
+from peftlens.models import base as module
 from peftlens.models.base import (
     discard_resident,
     fingerprint,
@@ -134,11 +135,22 @@ def test_resolve_keeps_what_is_asked_for():
     assert resolve("cpu", "float32") == ("cpu", "float32")
 
 
-def test_auto_dtype_follows_the_processor(monkeypatch):
-    for fast, expected in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda fast=fast: fast)
-        assert resolve("cpu", "auto") == ("cpu", expected)
+@pytest.mark.parametrize(
+    ("has_instructions", "seconds", "expected"),
+    [(True, 0.5, "bfloat16"), (True, 1.7, "float32"), (False, 0.5, "float32")],
+)
+def test_auto_dtype_is_the_faster_one(monkeypatch, has_instructions, seconds, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    times = {torch.bfloat16: seconds, torch.float32: 1.0}
+    monkeypatch.setattr(module, "_product_seconds", times.__getitem__)
+    module._cpu_is_faster_in_bfloat16.cache_clear()
+    assert resolve("cpu", "auto") == ("cpu", expected)
+    module._cpu_is_faster_in_bfloat16.cache_clear()
+
+
+def test_products_take_time():
+    assert 0 < module._product_seconds(torch.float32) < 1
 
 
 def test_device_that_is_not_there(monkeypatch):

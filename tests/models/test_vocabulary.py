@@ -141,12 +141,15 @@ def test_equal_rows_are_each_others_neighbours(planted_base, tmp_path):
     assert found.ids[129].tolist() == [7, *range(100, 114)]
 
 
-def test_states_are_the_middle_blocks_output_behind_the_context(base):
+@pytest.mark.parametrize(("kind", "block"), [("llama", 2), ("gpt2", 1), ("t5", 1)])
+def test_states_are_the_middle_blocks_output_behind_the_context(bases, kind, block):
+    base = open_base(str(bases[kind]), device="cpu", dtype="float32")
     found = states(base)
     ids = base.tokenizer(module.CONTEXT)["input_ids"]
+    model = base.model.encoder if kind == "t5" else base.model
     with torch.no_grad():
         hidden = [
-            base.model(torch.tensor([[*ids, token]]), output_hidden_states=True).hidden_states[1]
+            model(torch.tensor([[*ids, token]]), output_hidden_states=True).hidden_states[block]
             for token in range(len(found))
         ]
     expected = torch.cat([states[:, -1] for states in hidden])
