@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from peftlens.models.adapters import base_of
+from peftlens.models.base import Base
 from peftlens.models.vectors import Vectors, other_starts, vectors
 from peftlens.models.vocabulary import Vocabulary, states, vocabulary
 from peftlens.neighbours import Metric, nearest, nearest_to_steps
@@ -184,14 +185,12 @@ class Neighbourhoods:
     nulls: dict[str, Ids]
 
 
-def space_of(run: Run, step: int, metric: Metric) -> tuple[Vectors, Space]:
-    """A run's vectors and the space that they live in."""
-    base = base_of(run)
-    found = vectors(run, step)
-    return found, Space.of(found.table, vocabulary(base), states(base), metric)
+@lru_cache(maxsize=2)  # one a metric, shared by the steps of all runs that train embeddings
+def _space(table: torch.Tensor, base: Base, metric: Metric) -> Space:
+    return Space.of(table, vocabulary(base), states(base), metric)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=8)  # what several probes ask of one run
 def neighbourhoods(
     run: Run, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
 ) -> tuple[Space, Neighbourhoods]:
@@ -204,7 +203,8 @@ def neighbourhoods(
         draws: B.
         seed: of the draws.
     """
-    found, space = space_of(run, step, metric)
+    found = vectors(run, step)
+    space = _space(found.table, base_of(run), metric)
     others = other_starts(run, draws)
     return space, draw(found, space, draws, np.random.default_rng(seed), others)
 

@@ -300,8 +300,8 @@ def _measure_all(
     if not runs:
         return
     (out / "tables").mkdir(exist_ok=True)
+    _measure_runs(probes, runs, labels, out)
     for name in probes:
-        say(f"Probe {name}")
         file = out / "tables" / f"{name}.parquet"
         failure = _attempt(
             f"probe {name}",
@@ -312,3 +312,19 @@ def _measure_all(
             file.unlink(missing_ok=True)  # it may hold fewer runs than there are now
             say(failure)
             yield failure
+
+
+def _measure_runs(
+    probes: Sequence[str], runs: list[Run], labels: dict[str, str], out: Path
+) -> None:
+    """Run after run, for the probes of one run share much of their work.
+
+    What fails is tried no further; it fails again, and is told, where the table is put together.
+    """
+    left = {name for name in probes if hasattr(registry.load("probes", name), "measure")}
+    for number, run in enumerate(runs, 1):
+        say(f"[{number}/{len(runs)}] Measuring {labels[run.id]} seed={run.config.seed}")
+        for name in sorted(left):
+            record = out / "failed" / f"{name}.json"
+            if _attempt(name, record, lambda r=run, n=name: measuring.run_probe(r, n)):
+                left.remove(name)

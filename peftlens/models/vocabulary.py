@@ -207,8 +207,8 @@ def states(base: Base) -> NDArray[np.float32]:
 
     A space that is not the embedding table, to see in whether its neighbours mean alike: the output
     of the middle block (the encoder's where there is one), with the mean over the tokens removed.
-    Decoders read the text once, and every token behind its keys and values. Half a minute for 49,152
-    tokens on two cores, then from the cache.
+    Decoders read the text once, and every token behind its keys and values. Half a minute for
+    49,152 tokens on two cores, then from the cache.
     """
     return kept(base, "states", lambda: {"states": _states(base)})["states"].astype(np.float32)
 
