@@ -17,6 +17,8 @@ from peftlens.dataset import Example
 from peftlens.errors import BadInput
 from peftlens.models.base import Base
 
+TOKENS = 1024  # of a batch that is scored: their logits, (tokens, V), are held in memory
+
 
 @dataclass(frozen=True)
 class Row:
@@ -188,7 +190,7 @@ class Encoder:
         if self.seq2seq:
             return self._seq2seq_batch(rows)
         inputs = [[*row.prompt, *row.answer[:-1]] for row in rows]
-        ids, mask = self._pad(inputs)
+        ids, mask = self.pad(inputs)
         scored = torch.zeros_like(mask)
         for index, (row, ids_of_row) in enumerate(zip(rows, inputs, strict=True)):
             scored[index, len(ids_of_row) - row.scored : len(ids_of_row)] = True
@@ -196,12 +198,13 @@ class Encoder:
         return self._batch({"input_ids": ids, "attention_mask": mask.long()}, scored, targets)
 
     def _seq2seq_batch(self, rows: Sequence[Row]) -> Batch:
-        ids, mask = self._pad([[*row.prompt] for row in rows])
-        decoder_ids, scored = self._pad([[self.decoder_start, *row.answer[:-1]] for row in rows])
+        ids, mask = self.pad([[*row.prompt] for row in rows])
+        decoder_ids, scored = self.pad([[self.decoder_start, *row.answer[:-1]] for row in rows])
         inputs = {"input_ids": ids, "attention_mask": mask.long(), "decoder_input_ids": decoder_ids}
         return self._batch(inputs, scored, [token for row in rows for token in row.answer])
 
-    def _pad(self, rows: list[list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def pad(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows filled up on the right, shape (B, T), and where they were not filled up."""
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self.tokenizer.pad_token_id or 0)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
@@ -247,7 +250,7 @@ def training_batches(
             yield batches[index]
 
 
-def scoring_batches(rows: Sequence[Row], tokens: int = 1024) -> Iterator[list[int]]:
+def scoring_batches(rows: Sequence[Row], tokens: int = TOKENS) -> Iterator[list[int]]:
     """Indices of rows, shortest first, in batches of at most so many padded tokens.
 
     The bound keeps the logits of one batch, (tokens, V), in memory.

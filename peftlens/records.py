@@ -1,6 +1,8 @@
 """From rows with named columns, whatever file they came from, to examples."""
 
+import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
@@ -10,6 +12,7 @@ from peftlens.dataset import Example, Kind, unusable
 from peftlens.errors import BadInput
 
 Row = Mapping[str, Any]
+_LETTER = re.compile(r"(?:^|\n)[A-Z]\. ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,3 +137,18 @@ def _choice(prompt: str, options: list[str | None], label: Any) -> Example | str
     if len(places) != 1:
         return "label is ambiguous" if places else "label is no option"
     return Example(prompt, tuple(f" {option}" for option in options), places.pop())
+
+
+def lettered(text: str, template: str) -> Iterator[Example | str]:
+    """Multiple choice out of JSON lines whose options stand in one text, each with its letter.
+
+    Args:
+        text: the lines, each with `question`, `options`, a line each, and `answer`.
+        template: the prompt; {question} is filled in.
+    """
+    for line in text.splitlines():
+        row = json.loads(line)
+        options: list[str | None] = [part.strip() for part in _LETTER.split(row["options"])[1:]]
+        (answer,) = _LETTER.split(row["answer"])[1:]
+        prompt = fill(template, {"question": row["question"].strip()})
+        yield _choice(prompt, options, answer.strip())

@@ -9,13 +9,14 @@ method, whatever wraps them.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.encoding import Batch, Encoder, Item, Row, scoring_batches
+from peftlens.encoding import TOKENS, Batch, Encoder, Item, Row, scoring_batches
 from peftlens.progress import track
 
 
@@ -102,7 +103,10 @@ def choose(
 ) -> Choices:
     """Score every candidate answer of every item in full; ties go to the first."""
     rows = [row for item in items for row in item.rows]
-    sums = log_probabilities(model, encoder, rows, description)
+    if _shares_prompts(model, encoder, rows):
+        sums = _behind_prompts(model, encoder, items, description)
+    else:
+        sums = log_probabilities(model, encoder, rows, description)
     by_sum, by_byte, loss = [], [], []
     start = 0
     for item in items:
@@ -113,3 +117,78 @@ def choose(
         loss.append(-scores[item.correct] / item.rows[item.correct].scored)
     correct = [item.correct for item in items]
     return Choices(np.array(correct), np.array(by_sum), np.array(by_byte), np.array(loss))
+
+
+def _shares_prompts(model: nn.Module, encoder: Encoder, rows: Sequence[Row]) -> bool:
+    """Whether to read each prompt once, for all its answers.
+
+    Answers of one token need no second reading, an encoder-decoder reads its prompt elsewhere, and
+    a method sets `reads_whole_rows` where a position's place in the row matters to it.
+    """
+    longer = any(len(row.answer) > 1 and row.prompt for row in rows)
+    return longer and not encoder.seq2seq and not getattr(model, "reads_whole_rows", False)
+
+
+@torch.inference_mode()
+def _behind_prompts(
+    model: nn.Module, encoder: Encoder, items: Sequence[Item], description: str
+) -> NDArray[np.float64]:
+    """Log-probability of every answer, nats, items one after the other.
+
+    Each prompt is read once; its answers are read behind the keys and values that it left. Prompts
+    of one batch have one length, so that no padding stands between a prompt and its answer.
+    """
+    sums = [np.zeros(len(item.rows)) for item in items]
+    for indices in track(list(_of_equal_prompts(items)), description):
+        prompts = torch.tensor([items[i].rows[0].prompt for i in indices], device=encoder.device)
+        last = torch.zeros_like(prompts, dtype=torch.bool)
+        last[:, -1] = True
+        with _gathered(model, last):
+            read = model(input_ids=prompts, attention_mask=torch.ones_like(prompts), use_cache=True)
+        first = read.logits.float().log_softmax(dim=-1).cpu()  # (items, V)
+        answers = [(n, i, k) for n, i in enumerate(indices) for k in range(len(items[i].rows))]
+        for n, i, k in answers:
+            sums[i][k] = first[n, items[i].rows[k].answer[0]].item()
+        longer = [one for one in answers if len(items[one[1]].rows[one[2]].answer) > 1]
+        if longer:
+            cache = read.past_key_values
+            cache.batch_select_indices(torch.tensor([n for n, _, _ in longer], device=model.device))
+            texts = [items[i].rows[k].answer for _, i, k in longer]
+            for (_, i, k), rest in zip(longer, _rest(model, encoder, cache, texts), strict=True):
+                sums[i][k] += rest
+    return np.concatenate(sums)
+
+
+def _rest(
+    model: nn.Module, encoder: Encoder, cache: Any, answers: list[tuple[int, ...]]
+) -> Iterator[float]:
+    """Log-probability of each answer without its first token, behind the cache of its prompt."""
+    ids, there = encoder.pad([[*answer[:-1]] for answer in answers])
+    ids, there = ids.to(encoder.device), there.to(encoder.device)
+    mask = ids.new_ones(len(ids), cache.get_seq_length() + ids.shape[1])
+    inner: Any = model
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        inner = inner.get_base_model()  # the prompt is in the cache
+    with _gathered(model, there):
+        logits = inner(input_ids=ids, attention_mask=mask, past_key_values=cache).logits
+    targets = torch.tensor([t for answer in answers for t in answer[1:]], device=logits.device)
+    logs = logits.float().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0].cpu().double()
+    for part in logs.split([len(answer) - 1 for answer in answers]):
+        yield part.sum().item()
+
+
+def _of_equal_prompts(items: Sequence[Item]) -> Iterator[list[int]]:
+    """Indices of items whose prompts have one length, at most so many tokens together."""
+    by_length: dict[int, list[int]] = {}
+    for index, item in enumerate(items):
+        by_length.setdefault(len(item.rows[0].prompt), []).append(index)
+    for length, indices in sorted(by_length.items()):
+        batch, tokens = [], 0
+        for index in indices:
+            more = length + sum(len(row.answer) for row in items[index].rows)
+            if batch and tokens + more > TOKENS:
+                yield batch
+                batch, tokens = [], 0
+            batch.append(index)
+            tokens += more
+        yield batch

@@ -164,3 +164,37 @@ def test_plain_peft_reads_the_same_loss(base):
     theirs = model(input_ids=ids, labels=labels).loss
     batch = Encoder.of(base, 64).batch([ROWS[0]])
     assert (answer_loss(model, batch) / 2).item() == pytest.approx(theirs.item(), abs=1e-5)
+
+
+def test_a_prompt_with_several_longer_answers_is_read_once(base):
+    encoder = Encoder.of(base, 64)
+    answers = ((13, 14), (20,), (14, 15, 16))
+    items = [
+        Item(0, tuple(Row((10, 11, 12), answer) for answer in answers), 0, (1, 1, 1)),
+        Item(1, tuple(Row((30, 31, 32, 33), answer) for answer in answers[:2]), 1, (1, 1)),
+    ]
+    lengths = []
+    handle = base.model.register_forward_pre_hook(
+        lambda _, __, inputs: lengths.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
+    )
+    found = choose(base.model, encoder, items)
+    handle.remove()
+    assert lengths == [(1, 3), (2, 2), (1, 4), (1, 1)]
+    with torch.inference_mode():
+        sums = [[reference_log_probability(base.model, r) for r in i.rows] for i in items]
+    assert found.by_sum.tolist() == [np.argmax(one) for one in sums]
+    assert found.loss == pytest.approx([-sums[0][0] / 2, -sums[1][1]], abs=1e-5)
+
+
+def test_a_method_that_counts_positions_reads_whole_rows(base):
+    options = {"first_tokens": 1}
+    model = attached(base, "loreft", options)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape), alpha=0.3)
+    item = Item(0, (ROWS[0], Row(ROWS[0].prompt, (40, 41))), 0, (1, 1))
+    found = choose(model, Encoder.of(base, 64), [item])
+    with torch.inference_mode():
+        expected = reference_log_probability(model, ROWS[0])
+    assert found.loss.item() == pytest.approx(-expected / 2, abs=1e-5)

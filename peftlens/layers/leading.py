@@ -12,7 +12,7 @@ from peftlens.anatomy import require_room
 def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
     """Every forward pass reads these tokens first: behind the BOS token, where inputs have one.
 
-    An encoder-decoder's encoder reads them. Not for generation, which would repeat them.
+    An encoder-decoder's encoder reads them. What is read behind a cache has them before it already.
 
     Raises:
         BadInput: they leave too little room for the input.
@@ -23,6 +23,8 @@ def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
     def prepend(
         _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if behind_something(kwargs):
+            return args, kwargs
         ids = kwargs["input_ids"]
         mask = kwargs.get("attention_mask")
         mask = torch.ones_like(ids) if mask is None else mask
@@ -40,7 +42,7 @@ def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
 def lead_with(model: PreTrainedModel, vectors: torch.Tensor) -> None:
     """Every forward pass reads these vectors first, before any BOS token, as soft prompts are read.
 
-    An encoder-decoder's encoder reads them. Not for generation, which would repeat them.
+    An encoder-decoder's encoder reads them. What is read behind a cache has them before it already.
 
     Args:
         model: changed in place by a hook.
@@ -55,6 +57,8 @@ def lead_with(model: PreTrainedModel, vectors: torch.Tensor) -> None:
     def prepend(
         _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if behind_something(kwargs):
+            return args, kwargs
         given = {key: value for key, value in kwargs.items() if key != "input_ids"}
         tokens, mask = embed(kwargs["input_ids"]), kwargs["attention_mask"]
         lead = vectors.to(tokens).expand(len(tokens), -1, -1)
@@ -64,3 +68,9 @@ def lead_with(model: PreTrainedModel, vectors: torch.Tensor) -> None:
         }
 
     model.register_forward_pre_hook(prepend, with_kwargs=True)
+
+
+def behind_something(inputs: dict[str, Any]) -> bool:
+    """Whether a forward pass goes on where another one ended."""
+    cache = inputs.get("past_key_values")
+    return cache is not None and cache.get_seq_length() > 0

@@ -11,6 +11,7 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from peftlens.anatomy import Shapes, key_widths, require_room
 from peftlens.errors import require
+from peftlens.layers.leading import behind_something
 
 
 class Prefix(nn.Module):
@@ -36,6 +37,8 @@ class Prefix(nn.Module):
     def _prepend(
         self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if behind_something(kwargs):
+            return args, kwargs
         config: Any = model.config
         batch = len(kwargs["input_ids"])
         states = self.layers().to(model.dtype)  # pyright: ignore[reportArgumentType, reportCallIssue]

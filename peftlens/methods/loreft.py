@@ -84,6 +84,8 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
         block: Any = model.get_submodule(name)
         block.loreft = Intervention(width, config.rank, config.first_tokens).to(model.device)
         change_output(block, block.loreft)
+    owner: Any = model
+    owner.reads_whole_rows = config.first_tokens is not None  # it counts from the row's start
     return model
 
 

