@@ -17,7 +17,7 @@ from peftlens.dataset import Example
 from peftlens.errors import BadInput
 from peftlens.models.base import Base
 
-TOKENS = 1024  # of a batch that is scored: their logits, (tokens, V), are held in memory
+_LOGITS = 2**26  # in a batch that is scored, so that no vocabulary is too large for memory
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,11 @@ class Encoder:
             min(max_length, context // 2),
             base.device,
         )
+
+    @property
+    def at_once(self) -> int:
+        """Padded tokens in a batch that is scored; memory holds the logits of each, (tokens, V)."""
+        return min(1024, max(64, _LOGITS // len(self.tokenizer)))
 
     def items(self, examples: Sequence[Example]) -> tuple[list[Item], dict[str, int]]:
         """Token ids of each example, and how many were cut or left out, by reason.
@@ -203,7 +208,7 @@ class Encoder:
         inputs = {"input_ids": ids, "attention_mask": mask.long(), "decoder_input_ids": decoder_ids}
         return self._batch(inputs, scored, [token for row in rows for token in row.answer])
 
-    def pad(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def pad(self, rows: list[list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows filled up on the right, shape (B, T), and where they were not filled up."""
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self.tokenizer.pad_token_id or 0)
@@ -250,11 +255,8 @@ def training_batches(
             yield batches[index]
 
 
-def scoring_batches(rows: Sequence[Row], tokens: int = TOKENS) -> Iterator[list[int]]:
-    """Indices of rows, shortest first, in batches of at most so many padded tokens.
-
-    The bound keeps the logits of one batch, (tokens, V), in memory.
-    """
+def scoring_batches(rows: Sequence[Row], tokens: int) -> Iterator[list[int]]:
+    """Indices of rows, shortest first, in batches of at most so many padded tokens."""
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda index: (length(rows[index]), index)):
         if batch and (len(batch) + 1) * length(rows[index]) > tokens:

@@ -14,13 +14,25 @@ COLOUR = "#0072B2"  # of Okabe & Ito's colours, which colour-blind readers can t
 ROW_HEIGHT = 40  # px for each configuration of a chart of points
 
 
-def draw(table: Table, chart: Chart) -> go.Figure:
-    """One figure; rows that were not measured are left out.
+def draw(table: Table, chart: Chart) -> dict[str, go.Figure]:
+    """Figures by their titles: one, or one for each value of the chart's column `each`.
+
+    Rows that were not measured are left out.
 
     Raises:
         KeyError: the chart names a column that the table does not have.
     """
     frame = _drawn(table.frame, chart)
+    if chart.each is None:
+        return {chart.title: _figure(table, chart, frame)}
+    frame = frame.dropna(subset=chart.y)
+    return {
+        f"{chart.title}: {value}": _figure(table, chart, rows)
+        for value, rows in frame.groupby(chart.each, sort=False)
+    }
+
+
+def _figure(table: Table, chart: Chart, frame: pd.DataFrame) -> go.Figure:
     figure = go.Figure(layout=_layout(table, chart))
     if chart.kind == "points":
         # names are long and numbers short: names go down the side

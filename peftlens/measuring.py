@@ -1,36 +1,69 @@
 """Run probes over finished runs, keep what they measured, and join it into tables."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 
 from peftlens import registry
+from peftlens.errors import BadInput
 from peftlens.run import Run, configurations
 from peftlens.table import IDENTITY, STATUS, NotApplicable, Table, not_applicable, read, write
 
+Options = Mapping[str, Mapping[str, Any]]  # of probes, by their names
 
-def run_probe(run: Run, name: str) -> Table:
-    """A probe's table of one run: read if this version of the probe measured it, else measured.
+
+def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
+    """A probe's table of one run: read if this version measured it with these options, or measured.
 
     A run that does not offer what the probe needs, or that diverged, gets one row that says so.
 
+    Args:
+        run: a finished run.
+        name: a probe that measures runs.
+        options: values for the probe's Config, by the probe's name; those of others are let be.
+
     Raises:
-        BadInput: no such probe, or the run's files are damaged.
+        BadInput: no such probe or option, or the run's files are damaged.
     """
     probe = registry.load("probes", name)
+    config = configure(name, (options or {}).get(name, {}))
+    plain = {} if config is None else json.loads(json.dumps(asdict(config)))
     file = run.path / "probes" / f"{name}.parquet"
-    if not run.foreign and file.exists() and (known := read(file)).version == probe.VERSION:
-        return known
+    if not run.foreign and file.exists():
+        known = read(file)
+        if (known.version, known.config) == (probe.VERSION, plain):
+            return known
     try:
         _check(run, probe.REQUIRES)
-        frame = probe.measure(run).assign(status="measured", reason=None)
+        frame = _measure(probe, run, config).assign(status="measured", reason=None)
     except NotApplicable as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
-    table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame)
+    table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, plain)
     if not run.foreign:  # whose folder is somebody else's
         file.parent.mkdir(exist_ok=True)
         write(table, file)
     return table
+
+
+def configure(name: str, values: Mapping[str, Any]) -> Any:
+    """A probe's Config; None where it has none.
+
+    Raises:
+        BadInput: an unknown option or a wrong value.
+    """
+    if hasattr(registry.load("probes", name), "Config"):
+        return registry.configure("probes", name, dict(values))
+    if values:
+        raise BadInput(f"probe {name} has no options, but {', '.join(values)} was given")
+    return None
+
+
+def _measure(probe: ModuleType, run: Run, config: Any) -> pd.DataFrame:
+    return probe.measure(run) if config is None else probe.measure(run, config)
 
 
 def _check(run: Run, required: frozenset[str]) -> None:
@@ -40,28 +73,36 @@ def _check(run: Run, required: frozenset[str]) -> None:
         raise NotApplicable(f"{run.config.method} has no {', '.join(sorted(missing))}")
 
 
-def collect(runs: Sequence[Run], name: str, labels: dict[str, str] | None = None) -> Table:
+def collect(
+    runs: Sequence[Run],
+    name: str,
+    labels: dict[str, str] | None = None,
+    options: Options | None = None,
+) -> Table:
     """A probe's table over several runs.
 
     Args:
         runs: finished runs, in the order that the rows should have.
         name: a probe that measures runs, or one that compares them.
         labels: name of each run's configuration by run id; made up from the runs by default.
+        options: see `run_probe`.
 
     Raises:
-        BadInput: no such probe, or a run's files are damaged.
+        BadInput: no such probe or option, or a run's files are damaged.
     """
     probe = registry.load("probes", name)
     labels = configurations(run.record for run in runs) | (labels or {})
     if not hasattr(probe, "combine"):
-        return _joined(runs, name, labels)
-    tables = {source: _measured(collect(runs, source, labels)) for source in probe.FROM}
+        return _joined(runs, name, labels, options)
+    tables = {source: _measured(collect(runs, source, labels, options)) for source in probe.FROM}
     frame = probe.combine(tables)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
 
 
-def _joined(runs: Sequence[Run], name: str, labels: dict[str, str]) -> Table:
-    tables = [run_probe(run, name) for run in runs]
+def _joined(
+    runs: Sequence[Run], name: str, labels: dict[str, str], options: Options | None
+) -> Table:
+    tables = [run_probe(run, name, options) for run in runs]
     frames = []
     for run, table in zip(runs, tables, strict=True):
         identity = {
@@ -73,7 +114,7 @@ def _joined(runs: Sequence[Run], name: str, labels: dict[str, str]) -> Table:
         frames.append(table.frame.assign(**identity))
     columns = (*IDENTITY, *tables[0].columns)
     frame = _stack(frames)[[column.name for column in columns]]
-    return Table(name, tables[0].version, columns, tables[0].charts, frame)
+    return replace(tables[0], columns=columns, frame=frame)
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -16,32 +16,40 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.encoding import TOKENS, Batch, Encoder, Item, Row, scoring_batches
+from peftlens.encoding import Batch, Encoder, Item, Row, scoring_batches
 from peftlens.progress import track
 
 
 @contextmanager
-def _gathered(model: nn.Module, scored: torch.Tensor) -> Iterator[None]:
-    """The head sees only the scored positions, as (n, d).
+def _gathered(model: nn.Module, scored: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    """The head sees only the scored positions, as (n, d); a list that will hold these.
 
     Soft prompts lengthen the hidden states in front; positions count from the end.
     """
+    seen: list[torch.Tensor] = []
 
     def gather(_: nn.Module, args: tuple[torch.Tensor]) -> torch.Tensor:
-        return args[0][:, -scored.shape[1] :][scored]
+        seen.append(args[0][:, -scored.shape[1] :][scored])
+        return seen[-1]
 
     head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     handle = head.register_forward_pre_hook(gather)
     try:
-        yield
+        yield seen
     finally:
         handle.remove()
 
 
 def answer_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Logits (n, V) in float32 at the batch's scored positions, n = number of targets."""
-    with _gathered(model, batch.scored):
-        return model(**batch.inputs).logits.float()
+    return answer_states(model, batch)[1]
+
+
+def answer_states(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the head reads at the scored positions, (n, d), and its logits (n, V) in float32."""
+    with _gathered(model, batch.scored) as states:
+        logits = model(**batch.inputs).logits.float()
+    return states[0], logits
 
 
 def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -68,7 +76,7 @@ def log_probabilities(
     groups = list(shared.values())
     firsts = [rows[group[0]] for group in groups]
     sums = np.zeros(len(rows))
-    for indices in track(list(scoring_batches(firsts)), description):
+    for indices in track(list(scoring_batches(firsts, encoder.at_once)), description):
         batch = encoder.batch([firsts[index] for index in indices])
         logs = answer_logits(model, batch).log_softmax(dim=-1)
         ends = np.cumsum([firsts[index].scored for index in indices])
@@ -139,7 +147,7 @@ def _behind_prompts(
     of one batch have one length, so that no padding stands between a prompt and its answer.
     """
     sums = [np.zeros(len(item.rows)) for item in items]
-    for indices in track(list(_of_equal_prompts(items)), description):
+    for indices in track(list(_of_equal_prompts(items, encoder.at_once)), description):
         prompts = torch.tensor([items[i].rows[0].prompt for i in indices], device=encoder.device)
         last = torch.zeros_like(prompts, dtype=torch.bool)
         last[:, -1] = True
@@ -152,7 +160,9 @@ def _behind_prompts(
         longer = [one for one in answers if len(items[one[1]].rows[one[2]].answer) > 1]
         if longer:
             cache = read.past_key_values
-            cache.batch_select_indices(torch.tensor([n for n, _, _ in longer], device=model.device))
+            cache.batch_select_indices(
+                torch.tensor([n for n, _, _ in longer], device=encoder.device)
+            )
             texts = [items[i].rows[k].answer for _, i, k in longer]
             for (_, i, k), rest in zip(longer, _rest(model, encoder, cache, texts), strict=True):
                 sums[i][k] += rest
@@ -177,7 +187,7 @@ def _rest(
         yield part.sum().item()
 
 
-def _of_equal_prompts(items: Sequence[Item]) -> Iterator[list[int]]:
+def _of_equal_prompts(items: Sequence[Item], most: int) -> Iterator[list[int]]:
     """Indices of items whose prompts have one length, at most so many tokens together."""
     by_length: dict[int, list[int]] = {}
     for index, item in enumerate(items):
@@ -186,7 +196,7 @@ def _of_equal_prompts(items: Sequence[Item]) -> Iterator[list[int]]:
         batch, tokens = [], 0
         for index in indices:
             more = length + sum(len(row.answer) for row in items[index].rows)
-            if batch and tokens + more > TOKENS:
+            if batch and tokens + more > most:
                 yield batch
                 batch, tokens = [], 0
             batch.append(index)

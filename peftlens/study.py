@@ -72,6 +72,7 @@ class StudyConfig(Strict):
         training: of every run, where the run does not say otherwise.
         seeds: every configuration is trained once with each.
         probes: what is measured; every probe by default.
+        probe_options: values of probes' Configs, by the probe's name.
         runs: the grid.
     """
 
@@ -83,6 +84,7 @@ class StudyConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     probes: tuple[str, ...] | None = None
+    probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
 
 
@@ -119,6 +121,11 @@ def parse(text: str, source: str) -> StudyConfig:
         raise BadInput(f"{source}, line {line}: {where}: {problem['msg']}") from error
     for name in study.probes or ():
         registry.check("probes", name)
+    for name, values in study.probe_options.items():
+        try:
+            measuring.configure(name, values)
+        except BadInput as error:
+            raise BadInput(f"{source}, [probe_options.{name}]: {error}") from error
     return study
 
 
@@ -203,7 +210,7 @@ def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = Fa
     _drop_stale(out / "tables", probes)
     failed = list(_train_all(plans, labels, out))
     runs = [Run(out / "runs" / run) for run in labels if (out / "runs" / run).exists()]
-    failed += _measure_all(probes, runs, labels, out)
+    failed += _Measuring(probes, study.probe_options, runs, labels, out).all()
     return Outcome(out, tuple(runs), tuple(failed))
 
 
@@ -294,37 +301,48 @@ def _drop_stale(folder: Path, names: Collection[str]) -> None:
             file.unlink()
 
 
-def _measure_all(
-    probes: Sequence[str], runs: list[Run], labels: dict[str, str], out: Path
-) -> Iterator[str]:
-    if not runs:
-        return
-    (out / "tables").mkdir(exist_ok=True)
-    _measure_runs(probes, runs, labels, out)
-    for name in probes:
-        file = out / "tables" / f"{name}.parquet"
-        failure = _attempt(
-            f"probe {name}",
-            out / "failed" / f"{name}.json",
-            lambda n=name, f=file: table.write(measuring.collect(runs, n, labels), f),
-        )
-        if failure:
-            file.unlink(missing_ok=True)  # it may hold fewer runs than there are now
-            say(failure)
-            yield failure
+@dataclass(frozen=True)
+class _Measuring:
+    """Every probe on every run of a study; what fails is recorded, and costs one table."""
 
+    probes: Sequence[str]
+    options: measuring.Options
+    runs: list[Run]
+    labels: dict[str, str]
+    out: Path
 
-def _measure_runs(
-    probes: Sequence[str], runs: list[Run], labels: dict[str, str], out: Path
-) -> None:
-    """Run after run, for the probes of one run share much of their work.
+    def all(self) -> Iterator[str]:
+        """Measure and write the tables; yields a line for each that failed."""
+        if not self.runs:
+            return
+        (self.out / "tables").mkdir(exist_ok=True)
+        self._runs()
+        for name in self.probes:
+            file = self.out / "tables" / f"{name}.parquet"
+            failure = self._attempt(name, lambda n=name, f=file: self._table(n, f))
+            if failure:
+                file.unlink(missing_ok=True)  # it may hold fewer runs than there are now
+                say(failure)
+                yield failure
 
-    What fails is tried no further; it fails again, and is told, where the table is put together.
-    """
-    left = {name for name in probes if hasattr(registry.load("probes", name), "measure")}
-    for number, run in enumerate(runs, 1):
-        say(f"[{number}/{len(runs)}] Measuring {labels[run.id]} seed={run.config.seed}")
-        for name in sorted(left):
-            record = out / "failed" / f"{name}.json"
-            if _attempt(name, record, lambda r=run, n=name: measuring.run_probe(r, n)):
-                left.remove(name)
+    def _runs(self) -> None:
+        """Run after run, for the probes of one run share much of their work.
+
+        What fails is tried no further; it fails again, and is told, where its table is made.
+        """
+        probes = {name: registry.load("probes", name) for name in self.probes}
+        left = {name for name, probe in probes.items() if hasattr(probe, "measure")}
+        for number, run in enumerate(self.runs, 1):
+            what = f"{self.labels[run.id]} seed={run.config.seed}"
+            say(f"[{number}/{len(self.runs)}] Measuring {what}")
+            for name in sorted(left):
+                if self._attempt(
+                    name, lambda r=run, n=name: measuring.run_probe(r, n, self.options)
+                ):
+                    left.remove(name)
+
+    def _table(self, name: str, file: Path) -> None:
+        table.write(measuring.collect(self.runs, name, self.labels, self.options), file)
+
+    def _attempt(self, name: str, action: Callable[[], object]) -> str | None:
+        return _attempt(f"probe {name}", self.out / "failed" / f"{name}.json", action)

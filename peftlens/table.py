@@ -5,9 +5,9 @@ A table file is Parquet and carries its description, so that a reader needs no p
 
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -44,6 +44,7 @@ class Chart:
         high: column with its upper end.
         text: column written beside each point.
         log_x: the horizontal axis is logarithmic.
+        each: a column; a figure is drawn for each of its values that has any rows to draw.
     """
 
     kind: Literal["points", "line"]
@@ -54,6 +55,7 @@ class Chart:
     high: str | None = None
     text: str | None = None
     log_x: bool = False
+    each: str | None = None
 
 
 # Every probe's table starts with what ties a row to its run, and says what was not measured.
@@ -77,6 +79,7 @@ class Table:
         name: the probe's name.
         version: the probe's VERSION.
         frame: the rows; its columns are named as `columns` says.
+        config: the probe's options, as plain values.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Table:
     columns: tuple[Column, ...]
     charts: tuple[Chart, ...]
     frame: pd.DataFrame
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 class NotApplicable(Exception):
@@ -110,6 +114,7 @@ def write(table: Table, path: Path) -> None:
         "version": table.version,
         "columns": [asdict(column) for column in table.columns],
         "charts": [asdict(chart) for chart in table.charts],
+        "config": table.config,
     }
     data = pa.Table.from_pandas(table.frame, preserve_index=False)
     data = data.replace_schema_metadata(
@@ -137,4 +142,5 @@ def read(path: Path) -> Table:
         columns=tuple(Column(**column) for column in about["columns"]),
         charts=tuple(Chart(**chart) for chart in about["charts"]),
         frame=data.to_pandas(),
+        config=about.get("config", {}),
     )

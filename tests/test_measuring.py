@@ -3,6 +3,7 @@ import pytest
 
 import peftlens
 from peftlens import measuring
+from peftlens.errors import BadInput
 from peftlens.probes import parameter_count
 from peftlens.run import RunConfig
 from peftlens.table import read
@@ -43,6 +44,25 @@ def test_another_version_of_a_probe_measures_again(runs, monkeypatch):
     monkeypatch.setattr(parameter_count, "VERSION", 99)
     measuring.run_probe(runs["lora"], "parameter_count")
     assert len(calls) == 1
+
+
+def test_other_options_measure_again(runs):
+    few = {"forgetting": {"suites": ["wiki"], "items": 5}}
+    first = measuring.run_probe(runs["lora"], "forgetting", few)
+    assert first.frame["n_items"].tolist() == [5]
+    assert first.config == {"suites": ["wiki"], "items": 5, "suite_options": {}}
+    again = measuring.run_probe(runs["lora"], "forgetting", {"forgetting": {"suites": ["wiki"]}})
+    assert again.frame["n_items"].tolist() == [188]
+    table = measuring.collect([runs["lora"]], "forgetting", None, few)
+    assert table.frame["n_items"].tolist() == [5]
+    assert table.config == first.config
+
+
+def test_options_that_a_probe_does_not_have(runs):
+    with pytest.raises(BadInput, match="forgetting has no option 'item'; it has suites, items"):
+        measuring.run_probe(runs["lora"], "forgetting", {"forgetting": {"item": 5}})
+    with pytest.raises(BadInput, match="probe learning has no options, but items was given"):
+        measuring.run_probe(runs["lora"], "learning", {"learning": {"items": 5}})
 
 
 def test_what_does_not_apply_says_why(runs):

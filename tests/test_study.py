@@ -31,6 +31,10 @@ grid = {{ rank = [1, 2], learning_rate = [1e-3] }}
 [[runs]]
 method = "prompt_tuning"
 config = {{ num_virtual_tokens = 3 }}
+
+[probe_options.forgetting]
+suites = ["wiki", "openbookqa"]
+items = 10
 """
 
 
@@ -65,8 +69,10 @@ def test_every_run_and_table_of_the_grid(file, tmp_path):
     assert accuracy["n_items"].nunique() == 1
     forgetting = table.read(tmp_path / "out" / "tables" / "forgetting.parquet").frame
     at_start = forgetting[(forgetting["step"] == 0) & (forgetting["method"] != "prompt_tuning")]
-    assert len(at_start) == 6
-    assert (at_start["forgetting"] == 0).all()
+    assert len(at_start) == 12
+    assert at_start.set_index("suite").loc["wiki", "forgetting"].tolist() == [0] * 6
+    assert at_start.set_index("suite").loc["openbookqa", "accuracy_change"].tolist() == [0] * 6
+    assert set(forgetting["n_items"]) == {10}
     neighbours = table.read(tmp_path / "out" / "tables" / "soft_prompt_neighbors.parquet").frame
     assert set(neighbours["status"]) == {"measured", "not_applicable"}
 
@@ -139,7 +145,7 @@ def test_a_method_that_leaves_traces_is_found_out(file, tmp_path, monkeypatch):
 def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     from peftlens.probes import forgetting
 
-    monkeypatch.setattr(forgetting, "measure", lambda _: 1 / 0)
+    monkeypatch.setattr(forgetting, "measure", lambda *_: 1 / 0)
     outcome = study.carry_out(file, tmp_path / "out")
     assert outcome.failed == ("probe forgetting: failed: division by zero",)
     left = {path.stem for path in (tmp_path / "out" / "tables").iterdir()}
@@ -181,6 +187,7 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
         ("rank = [1, 2]", "rank = [1, 99]", r"\[\[runs\]\] at line 19: rank=99 must lie between"),
         ('"prompt_tuning"', '"prompt"', "at line 23: no method named 'prompt'; did you"),
         ("seeds = [0, 1]", 'probes = ["forget"]', "no probe named 'forget'; did you"),
+        ("items = 10", "item = 10", "forgetting.: forgetting has no option 'item'"),
     ],
 )  # fmt: skip
 def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old, new, message):

@@ -237,6 +237,10 @@ def probe(  # noqa: PLR0913  # a flag each
     base: Annotated[
         str | None, typer.Option(help="Base model of an adapter; the one that it names by default.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Option of the probe, KEY=VALUE, such as items=500."),
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write all rows to this file.")] = None,
     as_json: Json = False,
     trust_remote_code: Trust = False,
@@ -267,7 +271,7 @@ def probe(  # noqa: PLR0913  # a flag each
         resident(config.base, device=config.device, dtype=config.dtype, trust_remote_code=True)
     from peftlens.measuring import collect
 
-    frame = collect(runs, name, labels).frame
+    frame = collect(runs, name, labels, {name: _pairs(option)}).frame
     if csv:
         frame.to_csv(csv, index=False)
     if as_json:

@@ -47,8 +47,7 @@ def _share(row: dict[Hashable, Any]) -> str:
 
 
 def _forgotten(frame: pd.DataFrame) -> Iterator[str]:
-    rows = last_steps(frame)
-    rows = rows[rows["method"] != "frozen"].dropna(subset="low")
+    rows = last_steps(frame[frame["method"] != "frozen"].dropna(subset="low"))
     worse = rows[rows["low"] > 0].sort_values("forgetting")
     yield (
         f"The loss on general text rose in {len(worse)} of {len(rows)} trained runs, "

@@ -56,9 +56,10 @@ def section(data: Table) -> Section:
     csv = frame.to_csv(index=False).encode()
     frame = frame.dropna(axis="columns", how="all")
     columns = tuple(column for column in data.columns if column.name in frame)
+    titled = [pair for chart in data.charts for pair in figures.draw(data, chart).items()]
     drawn = [
-        Figure(f"{data.name}-{n}", chart.title, _json_in_html(figures.draw(data, chart).to_json()))
-        for n, chart in enumerate(data.charts)
+        Figure(f"{data.name}-{n}", title, _json_in_html(figure.to_json()))
+        for n, (title, figure) in enumerate(titled)
     ]
     return Section(
         name=data.name,

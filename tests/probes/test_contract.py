@@ -34,6 +34,13 @@ def runs(bases, words, tmp_path_factory):
     ]  # fmt: skip
 
 
+OPTIONS = {"forgetting": {"suites": ("wiki", "piqa"), "items": 20}}
+
+
+def name_of(probe):
+    return probe.__name__.rpartition(".")[2]
+
+
 def measurable(probe, run):
     return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
 
@@ -46,8 +53,9 @@ def probe(request):
 def tables(probe, runs):
     """The probe's own frames: one for each run it applies to, or the one that compares them."""
     if hasattr(probe, "measure"):
-        return [probe.measure(run) for run in runs if measurable(probe, run)]
-    sources = {name: measuring.collect(runs, name).frame for name in probe.FROM}
+        config = () if not hasattr(probe, "Config") else (probe.Config(**OPTIONS[name_of(probe)]),)
+        return [probe.measure(run, *config) for run in runs if measurable(probe, run)]
+    sources = {name: measuring.collect(runs, name, None, OPTIONS).frame for name in probe.FROM}
     return [probe.combine(sources)]
 
 
@@ -92,10 +100,9 @@ def test_a_prompt_of_one_vector(name, bases, words, tmp_path):
 
 
 def test_charts_name_columns_of_the_table(probe, runs):
-    name = probe.__name__.rpartition(".")[2]
-    columns = {column.name for column in measuring.collect(runs, name).columns}
+    columns = {c.name for c in measuring.collect(runs, name_of(probe), None, OPTIONS).columns}
     for chart in probe.CHARTS:
-        named = {chart.x, chart.y, chart.low, chart.high, chart.text} - {None}
+        named = {chart.x, chart.y, chart.low, chart.high, chart.text, chart.each} - {None}
         assert named <= columns
 
 

@@ -3,9 +3,13 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import peftlens
-from peftlens.probes import forgetting
+from peftlens.models.base import resident
+from peftlens.probes.forgetting import Config, measure
 from peftlens.run import RunConfig
 from peftlens.tasks import load_task
+
+WIKI = Config(suites=("wiki",))
+BOTH = Config(suites=("wiki", "openbookqa"), items=40)
 
 
 def train(bases, words, out, method, **training):
@@ -18,32 +22,98 @@ def train(bases, words, out, method, **training):
 
 @pytest.mark.parametrize("method", ["lora", "bottleneck", "full", "ln_tuning", "last_layers"])
 def test_nothing_is_forgotten_before_the_first_step(bases, words, tmp_path, method):
-    start, _ = forgetting.measure(train(bases, words, tmp_path, method)).to_dict("records")
-    assert start["step"] == 0
-    assert start["forgetting"] == start["low"] == start["high"] == 0
+    frame = measure(train(bases, words, tmp_path, method), BOTH)
+    text, questions = frame[frame["step"] == 0].to_dict("records")
+    for name in ("forgetting", "low", "high", "kl", "kl_low", "kl_high"):
+        assert text[name] == 0
+    for name in ("accuracy_change", "accuracy_low", "accuracy_high"):
+        assert questions[name] == 0
+    assert questions["loss"] == questions["base_loss"]
+    end, _ = frame[frame["step"] == 4].to_dict("records")
+    assert end["kl"] > 0
 
 
-def test_a_spoiled_model_is_found_to_have_forgotten(bases, words, tmp_path):
-    run = train(bases, words, tmp_path, "full", learning_rate=0.1, steps=10)
-    *_, end = forgetting.measure(run).to_dict("records")
-    assert end["low"] > 0
-    assert end["low"] < end["forgetting"] < end["high"]
+def test_a_model_of_noise_has_forgotten(bases, words, tmp_path, monkeypatch):
+    """Weights replaced by noise, by way of a run whose training does that."""
+    run = train(bases, words, tmp_path, "full")
+    from peftlens.probes import forgetting
+
+    real = forgetting.scores
+
+    def spoiled(model, *rest):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.data = torch.randn(parameter.shape)
+        return real(model, *rest)
+
+    monkeypatch.setattr(forgetting, "scores", spoiled)
+    end = measure(run, WIKI).iloc[-1]
+    assert 0 < end["low"] < end["forgetting"] < end["high"]
+    assert 0 < end["kl_low"] < end["kl"] < end["kl_high"]
+
+
+def test_the_base_has_not(bases, words, tmp_path):
+    (only,) = measure(train(bases, words, tmp_path, "frozen"), WIKI).to_dict("records")
+    assert only["low"] == only["forgetting"] == only["high"] == 0
 
 
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
-def test_loss_equals_a_plain_reference(bases, words, tmp_path, method):
+def test_loss_and_divergence_equal_a_plain_reference(bases, words, tmp_path, method):
     """One line at a time, unpadded, shifted by one, virtual tokens cut off."""
     run = train(bases, words, tmp_path, method)
     model = peftlens.load(run.path)
-    tokenizer = peftlens.open_base(str(bases["llama"]), device="cpu").tokenizer
-    total, tokens = 0.0, 0
+    base = peftlens.open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    total, divergence, tokens = 0.0, 0.0, 0
     for example in load_task("wiki", {}).splits["test"]:
-        ids = tokenizer(example.answers[0], return_tensors="pt")["input_ids"][:, :64]
+        ids = base.tokenizer(example.answers[0], return_tensors="pt")["input_ids"][:, :64]
         with torch.inference_mode():
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        logits = logits[0, -ids.shape[1] :]
-        total += cross_entropy(logits[:-1], ids[0, 1:], reduction="sum").item()
+            before = base.model(ids).logits[0, :-1].log_softmax(-1)
+        logits = logits[0, -ids.shape[1] : -1]
+        total += cross_entropy(logits, ids[0, 1:], reduction="sum").item()
+        divergence += (before.exp() * (before - logits.log_softmax(-1))).sum().item()
         tokens += ids.shape[1] - 1
-    end = forgetting.measure(run).iloc[-1]
+    end = measure(run, WIKI).iloc[-1]
     assert end["n_tokens"] == tokens
     assert end["loss"] == pytest.approx(total / tokens, abs=1e-5)
+    assert end["kl"] == pytest.approx(divergence / tokens, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["full", "prompt_tuning"])
+def test_choices_equal_a_plain_reference(bases, words, tmp_path, method):
+    run = train(bases, words, tmp_path, method, learning_rate=0.1)
+    model = peftlens.load(run.path)
+    tokenizer = resident(str(bases["llama"]), device="cpu", dtype="float32").tokenizer
+    right, losses = [], []
+    for example in load_task("openbookqa", {}).splits["test"][:40]:
+        sums = []
+        room = 64 - max(len(tokenizer(answer)["input_ids"]) for answer in example.answers)
+        if room < 1:  # one is longer than this model's context, and left out
+            continue
+        for answer in example.answers:
+            ids = tokenizer(answer)["input_ids"]
+            row = torch.tensor([[*tokenizer(example.prompt)["input_ids"][-room:], *ids]])
+            with torch.inference_mode():
+                logits = model(input_ids=row, attention_mask=torch.ones_like(row)).logits
+            logs = logits[0, -len(ids) - 1 : -1].log_softmax(-1)
+            sums.append(logs.gather(1, row[0, -len(ids) :, None]).sum().item())
+        right.append(max(range(len(sums)), key=sums.__getitem__) == example.correct)
+        losses.append(
+            -sums[example.correct] / len(tokenizer(example.answers[example.correct])["input_ids"])
+        )
+    (_, end) = measure(run, Config(suites=("openbookqa",), items=40)).to_dict("records")
+    assert end["n_items"] == 39
+    assert end["accuracy"] == sum(right) / 39
+    assert end["loss"] == pytest.approx(sum(losses) / 39, abs=1e-5)
+
+
+def test_suites_of_ones_own(bases, words, tmp_path):
+    run = train(bases, words, tmp_path, "lora")
+    own = f"file:{words}"
+    config = Config(suites=(own,), suite_options={own: {"template": "{text} is"}}, items=0)
+    frame = measure(run, config)
+    assert set(frame["suite"]) == {own}
+    assert set(frame["n_items"]) == {24}
+    assert frame["accuracy_change"].notna().all()
+    assert frame["forgetting"].isna().all()

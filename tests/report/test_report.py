@@ -42,6 +42,9 @@ grid = {{ rank = [1, 2] }}
 [[runs]]
 method = "prompt_tuning"
 config = {{ num_virtual_tokens = 3, init = "text", init_text = "<b>" }}
+[probe_options.forgetting]
+suites = ["wiki", "openbookqa"]
+items = 20
 """
     )
     assert study.carry_out(file, folder / "out").failed == ()
@@ -91,7 +94,7 @@ def test_draws_every_figure_and_asks_for_nothing(opened, page, width, scheme):
     shown = opened(viewport={"width": width, "height": 900}, color_scheme=scheme)
     shown.wait_for_selector(".plot .main-svg")
     plots = shown.locator(".plot").count()
-    assert plots == shown.locator(".plot:has(.main-svg)").count() == 4
+    assert plots == shown.locator(".plot:has(.main-svg)").count() == 5
     assert shown.said == []
     assert shown.requests == [page.as_uri()]
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
