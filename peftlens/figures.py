@@ -43,14 +43,25 @@ def _figure(table: Table, chart: Chart, frame: pd.DataFrame) -> go.Figure:
         figure.update_xaxes(title=_title(table, chart.y))
         figure.update_layout(height=130 + ROW_HEIGHT * frame[chart.x].nunique())
     else:
+        frame = _apart(frame, chart)
         figure.add_scatter(x=frame[chart.x], y=frame[chart.y], error_y=_error(frame, chart),
                            **_marks("lines+markers+text", frame, chart))  # fmt: skip
         figure.update_xaxes(title=_title(table, chart.x), type="log" if chart.log_x else "linear")
         if chart.log_x:  # the values themselves say more than powers of ten
-            figure.update_xaxes(tickvals=sorted(set(frame[chart.x])), tickformat=".3~s")
+            figure.update_xaxes(tickvals=sorted(set(frame[chart.x].dropna())), tickformat=".3~s")
         figure.update_yaxes(title=_title(table, chart.y))
         figure.update_layout(height=380)
     return figure
+
+
+def _apart(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
+    """With an empty row behind each run's, where Plotly ends a line."""
+    if "run" not in frame or frame["run"].nunique() < 2:
+        return frame
+    columns = [name for name in (chart.x, chart.y, chart.low, chart.high) if name]
+    runs = [rows for _, rows in frame.groupby("run", sort=False)]
+    gaps = [rows.tail(1).assign(**dict.fromkeys(columns, float("nan"))) for rows in runs]
+    return pd.concat([part for pair in zip(runs, gaps, strict=True) for part in pair])
 
 
 def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:

@@ -1,9 +1,8 @@
 """Run probes over finished runs, keep what they measured, and join it into tables."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -31,7 +30,7 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
     """
     probe = registry.load("probes", name)
     config = configure(name, (options or {}).get(name, {}))
-    plain = {} if config is None else json.loads(json.dumps(asdict(config)))
+    plain = _plain(config)
     file = run.path / "probes" / f"{name}.parquet"
     if not run.foreign and file.exists():
         known = read(file)
@@ -39,7 +38,7 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
             return known
     try:
         _check(run, probe.REQUIRES)
-        frame = _measure(probe, run, config).assign(status="measured", reason=None)
+        frame = _call(probe.measure, run, config).assign(status="measured", reason=None)
     except NotApplicable as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
     table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, plain)
@@ -62,8 +61,13 @@ def configure(name: str, values: Mapping[str, Any]) -> Any:
     return None
 
 
-def _measure(probe: ModuleType, run: Run, config: Any) -> pd.DataFrame:
-    return probe.measure(run) if config is None else probe.measure(run, config)
+def _call(probe: Callable[..., pd.DataFrame], what: Any, config: Any) -> pd.DataFrame:
+    return probe(what) if config is None else probe(what, config)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """The options as JSON has them."""
+    return {} if config is None else json.loads(json.dumps(asdict(config)))
 
 
 def _check(run: Run, required: frozenset[str]) -> None:
@@ -95,8 +99,9 @@ def collect(
     if not hasattr(probe, "combine"):
         return _joined(runs, name, labels, options)
     tables = {source: _measured(collect(runs, source, labels, options)) for source in probe.FROM}
-    frame = probe.combine(tables)
-    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
+    config = configure(name, (options or {}).get(name, {}))
+    frame = _call(probe.combine, tables, config)
+    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 
 
 def _joined(

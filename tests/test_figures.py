@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -63,3 +64,11 @@ def test_a_figure_for_each_value_that_has_something_to_draw():
     assert [(title, list(figure.data[0].x)) for title, figure in found.items()] == [
         ("t: one", [0.5])
     ]
+
+
+def test_lines_of_different_runs_are_not_joined():
+    frame = FRAME.assign(status="measured", score=[0.1, 0.5, 0.7])
+    chart = Chart("line", x="step", y="score", title="t", low="low", high="high")
+    (figure,) = figures.draw(Table("probe", 1, COLUMNS, (chart,), frame), chart).values()
+    np.testing.assert_equal(list(figure.data[0].x), [0, 5, np.nan, 5, np.nan])
+    np.testing.assert_equal(list(figure.data[0].y), [0.1, 0.5, np.nan, 0.7, np.nan])

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from peftlens.stats import benjamini_hochberg, log_odds, mean_interval, p_value, ratio_interval
+from peftlens.stats import (
+    Interval,
+    benjamini_hochberg,
+    few_interval,
+    log_odds,
+    mean_interval,
+    p_value,
+    ratio_interval,
+)
 
 
 def test_interval_of_a_mean_matches_the_normal_one():
@@ -65,3 +73,9 @@ def test_log_odds_by_hand():
     delta = np.log(a[0] / a[1]) - np.log(b[0] / b[1])
     expected = delta / np.sqrt(1 / a[0] + 1 / b[0])
     np.testing.assert_allclose(log_odds([3, 1], [1, 3]), [expected, -expected])
+
+
+def test_an_interval_of_a_few_seeds_is_students():
+    found = few_interval([1.0, 2.0, 3.0])  # t of 2 degrees of freedom: 4.3027; s = 1
+    assert (found.low, found.high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+    assert few_interval([1.0]) == Interval(None, None)

@@ -1,5 +1,6 @@
 """Write what a run has learned into the base's weights: a plain model folder, no adapter."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ from peftlens import registry
 from peftlens.errors import BadInput
 from peftlens.files import new_folder
 from peftlens.models.adapters import attached
-from peftlens.models.base import open_base, quiet
+from peftlens.models.base import Base, open_base, quiet
 from peftlens.run import Run
 
 # Largest relative error (Frobenius norm) of the merged model's logits, both computed in float32,
@@ -43,33 +44,18 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
     """
     run = Run(Path(folder))
     config = run.config
-    method = registry.load("methods", config.method)
-    if "delta_weight" not in registry.exposed(config.method, config.method_config):
-        reason = getattr(method, "UNMERGEABLE", "it trains no update of the base's weights")
-        raise BadInput(f"{config.method} can't be merged: {reason}")
+    require_mergeable(run)
     if Path(out).exists():
         raise BadInput(f"{out} exists; name a new folder")
     base = open_base(
         config.base, device="cpu", dtype="float32", trust_remote_code=trust_remote_code
     )
-    places = {*base.model.state_dict()}
-    layers = {name for name, _ in base.model.named_modules() if name}
-    transposed = {n for n, m in base.model.named_modules() if isinstance(m, Conv1D)}
+    places = placing(base.model)
     model = attached(run, base)
     before = _logits(model)
-    merged = plain(model, method)
+    merged = plain(model, registry.load("methods", config.method))
     dtype = getattr(torch, config.dtype)
-    everything = merged.state_dict()
-    # what a layer of the base has too many, such as added biases, would be lost without a word
-    if more := [n for n in everything if n not in places and n.rpartition(".")[0] in layers]:
-        raise BadInput(
-            f"{config.method} can't be merged here: {type(merged).__name__} has no place for "
-            f"{more[0]}, which was trained"
-        )
-    state = {name: t.to(dtype) for name, t in everything.items() if name in places}
-    for name in transposed:  # GPT-2's layers, which some methods need the other way round
-        if isinstance(merged.get_submodule(name), nn.Linear):
-            state[f"{name}.weight"] = state[f"{name}.weight"].T.contiguous()
+    state = {name: tensor.to(dtype) for name, tensor in places.state(merged, config.method).items()}
     _untie(merged)
     with new_folder(Path(out)) as target:
         merged.to(dtype)  # pyright: ignore[reportArgumentType]  # for the saved configuration
@@ -86,6 +72,81 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
                 f"their norm, for rounding to {config.dtype} loses too much"
             )
     return error
+
+
+def require_mergeable(run: Run) -> None:
+    """Refuse a run whose method has no update of the base's weights.
+
+    Raises:
+        BadInput: with the method's reason.
+    """
+    config = run.config
+    if "delta_weight" not in registry.exposed(config.method, config.method_config):
+        method = registry.load("methods", config.method)
+        reason = getattr(method, "UNMERGEABLE", "it trains no update of the base's weights")
+        raise BadInput(f"{config.method} can't be merged: {reason}")
+
+
+def merged_weights(run: Run, base: Base, step: int | None = None) -> dict[str, torch.Tensor]:
+    """Every weight of the base as the run has changed it, by the base's names.
+
+    Args:
+        run: of a method that can be merged.
+        base: the run's, in float32; it is the caller's to change, and is changed.
+        step: a checkpoint instead of the end of training.
+
+    Raises:
+        BadInput: the method can't be merged, or the base has no place for what was trained.
+    """
+    require_mergeable(run)
+    places = placing(base.model)
+    method = registry.load("methods", run.config.method)
+    return places.state(plain(attached(run, base, step), method), run.config.method)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a base keeps its weights, before anything is attached.
+
+    Attributes:
+        names: of its tensors.
+        layers: of its modules.
+        transposed: of GPT-2's layers, which some methods need the other way round.
+    """
+
+    names: frozenset[str]
+    layers: frozenset[str]
+    transposed: frozenset[str]
+
+    def state(self, merged: PreTrainedModel, method: str) -> dict[str, torch.Tensor]:
+        """The tensors of a merged model, the way round that the base has them.
+
+        Raises:
+            BadInput: a layer of the base has one too many, such as an added bias, which would be
+                lost without a word.
+        """
+        everything = merged.state_dict()
+        extra = [name for name in everything if name not in self.names]
+        if more := [name for name in extra if name.rpartition(".")[0] in self.layers]:
+            raise BadInput(
+                f"{method} can't be merged here: {type(merged).__name__} has no place for "
+                f"{more[0]}, which was trained"
+            )
+        state = {name: tensor for name, tensor in everything.items() if name in self.names}
+        for name in self.transposed:
+            if isinstance(merged.get_submodule(name), nn.Linear):
+                state[f"{name}.weight"] = state[f"{name}.weight"].T.contiguous()
+        return state
+
+
+def placing(model: PreTrainedModel) -> Places:
+    """The places of a model that nobody has changed."""
+    modules = [(name, module) for name, module in model.named_modules() if name]
+    return Places(
+        frozenset(model.state_dict()),
+        frozenset(name for name, _ in modules),
+        frozenset(name for name, module in modules if isinstance(module, Conv1D)),
+    )
 
 
 def plain(model: Any, method: ModuleType) -> PreTrainedModel:

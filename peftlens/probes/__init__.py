@@ -2,5 +2,5 @@
 
 A probe has VERSION, COLUMNS and CHARTS. One that measures a run has REQUIRES (of what a method
 EXPOSES) and `measure(run)`; one that compares runs has FROM, the probes whose tables it reads, and
-`combine(tables)`.
+`combine(tables)`. Where it has a Config, its options, that is a second argument of either.
 """

@@ -1,4 +1,4 @@
-"""Whether training did anything: the loss on validation examples at each saved step.
+"""Whether training did anything: loss and accuracy on validation examples at each saved step.
 
 The same examples at every step, so the fall since the first saved step is paired by item; a run
 that saved nothing before its end has no fall.
@@ -16,14 +16,16 @@ from peftlens.table import Chart, Column
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     Column("step", "optimizer steps taken", "steps"),
     Column("loss", "negative log-probability of the right answers", "nats per token", "lower"),
+    Column("accuracy", "share of validation examples answered right", "1", "higher"),
     Column("fall", "loss at the first saved step minus this", "nats per token", "higher"),
     Column("fall_low", "lower end of its 95 % interval over items", "nats per token", "higher"),
     Column("fall_high", "upper end", "nats per token", "higher"),
     Column("n_items", "validation examples", "1"),
+    Column("learning_rate", "highest rate of the run"),
 )
 CHARTS = (Chart("line", x="step", y="loss", title="Loss on validation examples while training"),)
 
@@ -31,15 +33,23 @@ CHARTS = (Chart("line", x="step", y="loss", title="Loss on validation examples w
 def measure(run: Run) -> pd.DataFrame:
     """One row per saved step."""
     examples = task_of(run).splits["validation"]
-    losses = []
+    losses, right = [], []
     for step in run.steps:
         with opened(run, step) as (model, base):
             encoder = Encoder.of(base, run.config.training.max_length)
             items, _ = encoder.items(examples)
-            losses.append(choose(model, encoder, items, f"Validation loss at step {step}").loss)
+            found = choose(model, encoder, items, f"Validation at step {step}")
+        losses.append(found.loss)
+        right.append(found.by_sum == found.correct if len(items[0].rows) > 1 else None)
     rows = []
-    for step, loss in zip(run.steps, losses, strict=True):
-        row = {"step": step, "loss": loss.mean(), "n_items": len(loss)}
+    for step, loss, hits in zip(run.steps, losses, right, strict=True):
+        row = {
+            "step": step,
+            "loss": loss.mean(),
+            "accuracy": None if hits is None else hits.mean(),
+            "n_items": len(loss),
+            "learning_rate": run.config.training.learning_rate,
+        }
         row |= {"fall": None, "fall_low": None, "fall_high": None}
         if step > run.steps[0]:
             fall = losses[0] - loss
@@ -47,4 +57,4 @@ def measure(run: Run) -> pd.DataFrame:
             row |= {"fall": fall.mean(), "fall_low": interval.low, "fall_high": interval.high}
         rows.append(row)
     frame = pd.DataFrame(rows)[[column.name for column in COLUMNS]]
-    return frame.astype({"fall": "Float64", "fall_low": "Float64", "fall_high": "Float64"})
+    return frame.astype(dict.fromkeys(("accuracy", "fall", "fall_low", "fall_high"), "Float64"))

@@ -52,11 +52,12 @@ def probe(request):
 
 def tables(probe, runs):
     """The probe's own frames: one for each run it applies to, or the one that compares them."""
+    options = OPTIONS.get(name_of(probe), {})
+    config = (probe.Config(**options),) if hasattr(probe, "Config") else ()
     if hasattr(probe, "measure"):
-        config = () if not hasattr(probe, "Config") else (probe.Config(**OPTIONS[name_of(probe)]),)
         return [probe.measure(run, *config) for run in runs if measurable(probe, run)]
     sources = {name: measuring.collect(runs, name, None, OPTIONS).frame for name in probe.FROM}
-    return [probe.combine(sources)]
+    return [probe.combine(sources, *config)]
 
 
 def test_columns_are_as_declared(probe, runs):

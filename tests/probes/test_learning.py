@@ -30,6 +30,8 @@ def test_the_fall_is_paired_and_the_last_loss_is_the_runs_own(run):
     assert rows["fall"].isna().tolist() == [True, False, False]
     assert rows["fall"][2] == pytest.approx(rows["loss"][0] - rows["loss"][2])
     assert rows["loss"][2] == pytest.approx(trained.record.results["validation_loss"])
+    assert rows["accuracy"][2] == trained.record.results["validation_accuracy"]
+    assert set(rows["learning_rate"]) == {0.02}
     assert rows["fall_low"][2] > 0
     assert rows["fall_low"][2] < rows["fall"][2] < rows["fall_high"][2]
 

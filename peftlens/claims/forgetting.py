@@ -1,0 +1,48 @@
+"""PEFT is less prone to catastrophic forgetting than full fine-tuning.
+
+Rule: at the highest accuracy that all methods reach, each parameter-efficient method's rise of the
+loss on text, minus that of full fine-tuning with the same seeds, has a 95 % interval over seeds
+(`forgetting_at_matched_fit`). A method whose interval lies below zero forgets less, above zero
+more. Supported if at least one forgets less and none forgets more, contradicted if at least one
+forgets more and none less; with both, or neither, the evidence is insufficient.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Outcome
+
+CLAIM = "PEFT is less prone to catastrophic forgetting than full fine-tuning."
+SOURCE = "common teaching; Biderman et al. 2024, arXiv:2405.09673, for LoRA"
+NEEDS = ("forgetting_at_matched_fit",)
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the methods whose interval leaves out zero."""
+    rows = tables["forgetting_at_matched_fit"].dropna(subset="against_full")
+    if rows.empty:
+        return "insufficient evidence", (
+            "Full fine-tuning and another method were not both trained to the same accuracy."
+        )
+    rows = rows[rows["level"] == rows.groupby("suite")["level"].transform("max")]
+    less = rows[(rows["against_full_high"] < 0).fillna(False)]
+    more = rows[(rows["against_full_low"] > 0).fillna(False)]
+    told = (
+        f"At {rows['level'].iloc[0]:.0%} accuracy {len(less)} of {len(rows)} methods forgot less "
+        f"than full fine-tuning and {len(more)} more, by 95 % intervals over "
+        f"{rows['n_seeds'].min()} seeds: "
+    ) + "; ".join(_told(row) for row in rows.to_dict("records"))
+    if len(less) and not len(more):
+        return "supported", f"{told}."
+    return ("contradicted" if len(more) and not len(less) else "insufficient evidence"), f"{told}."
+
+
+def _told(row: dict) -> str:
+    number = f"{row['setting']} {row['against_full']:+.2f}"
+    if pd.isna(row["against_full_low"]):
+        return f"{number} nats per token (one seed)"
+    return (
+        f"{number} ({row['against_full_low']:+.2f} to {row['against_full_high']:+.2f}) "
+        "nats per token"
+    )

@@ -1,0 +1,133 @@
+"""What is remembered, and what is still known of the task, if only part of an update is kept.
+
+The base's weights plus α times the update, W0 + α ΔW: at α = 0 the base, at 1 the tuned model. It
+needs no training, so it is the cheapest remedy against forgetting. Source: Wortsman et al. 2022,
+arXiv:2109.01903 (WiSE-FT), section 3. Computed in float32, whatever the run's dtype.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from peftlens.encoding import Encoder
+from peftlens.errors import BadInput
+from peftlens.models.adapters import base_of
+from peftlens.models.base import Base, open_base
+from peftlens.models.lending import lent
+from peftlens.models.merging import merged_weights
+from peftlens.retention import reference, scores, suite
+from peftlens.run import Run
+from peftlens.scoring import choose
+from peftlens.stats import mean_interval, ratio_interval
+from peftlens.table import Chart, Column, NotApplicable
+from peftlens.tasks import task_of
+
+REQUIRES = frozenset({"delta_weight"})
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the probe.
+
+    Attributes:
+        scales: α.
+        items: test examples of the task at most; 0 takes all.
+    """
+
+    scales: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+    items: int = 200
+
+
+COLUMNS = (
+    Column("scale", "α in W0 + α ΔW: 0 is the base, 1 the tuned model", "1"),
+    Column("accuracy", "share of the task's test examples answered right", "1", "higher"),
+    Column("accuracy_low", "lower end of its 95 % interval over examples", "1"),
+    Column("accuracy_high", "upper end", "1"),
+    Column("loss", "of the right answers", "nats per token", "lower"),
+    Column("forgetting", "rise of the loss on encyclopedia text", "nats per token", "lower"),
+    Column("low", "lower end of its paired 95 % interval over lines", "nats per token"),
+    Column("high", "upper end", "nats per token"),
+    Column("kl", "KL(base || scaled) of the next token on the text", "nats per token", "lower"),
+    Column("n_items", "test examples"),
+)
+CHARTS = (
+    Chart(
+        "line",
+        x="forgetting",
+        y="accuracy",
+        title="What is forgotten against what is learned, as the update is scaled",
+        low="accuracy_low",
+        high="accuracy_high",
+        text="scale",
+        each="configuration",
+    ),
+)
+
+
+def measure(run: Run, config: Config) -> pd.DataFrame:
+    """A row for each α, at the end of training."""
+    base = _in_float32(base_of(run))
+    with lent(base.model):
+        try:
+            tuned = merged_weights(run, base)
+        except BadInput as error:
+            raise NotApplicable(str(error)) from error
+    asked = suite(base, "wiki", {}, None)
+    known = reference(base, asked)
+    encoder = Encoder.of(base, run.config.training.max_length)
+    items, _ = encoder.items(task_of(run).splits["test"][: config.items or None])
+    rows = []
+    for scale in config.scales:
+        with _between(base.model, tuned, scale) as model:
+            text = scores(model, base, asked, known)
+            found = choose(model, encoder, items, f"Scoring with α = {scale:g}")
+        change, right = text.loss - known.scores.loss, found.by_sum == found.correct
+        paired = ratio_interval(change, text.tokens, np.random.default_rng(0))
+        accuracy = mean_interval(right, np.random.default_rng(0))
+        rows.append(
+            {
+                "scale": scale,
+                "accuracy": right.mean(),
+                "accuracy_low": accuracy.low,
+                "accuracy_high": accuracy.high,
+                "loss": found.loss.mean(),
+                "forgetting": change.sum() / text.tokens.sum(),
+                "low": paired.low,
+                "high": paired.high,
+                "kl": None if text.kl is None else text.kl.sum() / text.tokens.sum(),
+                "n_items": len(items),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    if task_of(run).kind == "language_modelling":
+        frame[["accuracy", "accuracy_low", "accuracy_high"]] = None
+    return frame
+
+
+def _in_float32(base: Base) -> Base:
+    """The base itself, or a second copy: an update is smaller than what bfloat16 tells apart."""
+    if base.dtype == "float32":
+        return base
+    return open_base(base.reference, device=base.device, dtype="float32")  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def _between(model: Any, tuned: dict[str, torch.Tensor], scale: float) -> Iterator[nn.Module]:
+    """The model with weights W0 + α (W - W0); afterwards with its own."""
+    own = model.state_dict()
+    with lent(model), torch.no_grad():
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        changed = {name for name in parameters if not torch.equal(own[name], tuned[name])}
+        for name in changed:
+            mixed = own[name] + scale * (tuned[name] - own[name])
+            layer, _, last = name.rpartition(".")
+            # a new parameter: what was tied to the old one may have stayed as it was
+            setattr(model.get_submodule(layer), last, nn.Parameter(mixed, requires_grad=False))
+        yield model

@@ -1,0 +1,51 @@
+import pandas as pd
+import pytest
+
+from peftlens.claims import forgetting
+
+
+def table(*intervals, level=0.8):
+    return {
+        "forgetting_at_matched_fit": pd.DataFrame(
+            [
+                {"setting": f"m{n}", "suite": "wiki", "level": at, "n_seeds": 3,
+                 "against_full": (low + high) / 2 if at == level else 9.0,
+                 "against_full_low": low if at == level else 8.0,
+                 "against_full_high": high if at == level else 10.0}
+                for at in (level, level - 0.2) for n, (low, high) in enumerate(intervals)
+            ]
+        ).astype({"against_full_low": "Float64"})
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("intervals", "outcome", "told"),
+    [
+        ([(-2, -1), (-1, 1)], "supported", "1 of 2 methods forgot less than full"),
+        (
+            [(1, 2), (-1, 1)],
+            "contradicted",
+            "0 of 2 methods forgot less than full fine-tuning and 1",
+        ),
+        ([(1, 2), (-2, -1)], "insufficient evidence", "m0 +1.50 (+1.00 to +2.00) nats per token"),
+        ([(-1, 1)], "insufficient evidence", "At 80% accuracy"),
+    ],
+)
+def test_intervals_at_the_highest_level_decide(intervals, outcome, told):
+    found, sentence = forgetting.verdict(table(*intervals))
+    assert found == outcome
+    assert told in sentence
+
+
+def test_one_seed_decides_nothing():
+    rows = table((0, 0))["forgetting_at_matched_fit"]
+    rows = rows.assign(n_seeds=1, against_full_low=None, against_full_high=None)
+    found, sentence = forgetting.verdict({"forgetting_at_matched_fit": rows})
+    assert found == "insufficient evidence"
+    assert "(one seed)" in sentence
+
+
+def test_without_full_fine_tuning():
+    rows = table((1, 2))["forgetting_at_matched_fit"].assign(against_full=None)
+    found, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
+    assert found == "insufficient evidence"

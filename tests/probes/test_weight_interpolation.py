@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+import peftlens
+from peftlens import measuring
+from peftlens.models.adapters import opened
+from peftlens.models.base import open_base, resident
+from peftlens.models.lending import state_of
+from peftlens.probes import forgetting, task_items
+from peftlens.probes.weight_interpolation import Config, _between, measure
+from peftlens.run import RunConfig
+
+
+@pytest.fixture
+def run(bases, words, tmp_path):
+    def train(method, base="llama", dtype="float32", **options):
+        return peftlens.train(
+            RunConfig(
+                method=method, task=f"file:{words}", base=str(bases[base]), device="cpu",
+                dtype=dtype, method_config=options,
+                training={"steps": 8, "batch_size": 4, "learning_rate": 0.05},
+            ),
+            tmp_path / "runs",
+        )  # fmt: skip
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("method", "base"),
+    [("lora", "llama"), ("full", "llama"), ("head", "llama"), ("ia3", "llama"), ("lora", "gpt2"),
+     ("bitfit", "gpt2"), ("full", "t5")],
+)  # fmt: skip
+def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(run, method, base):
+    trained = run(method, base)
+    before = state_of(resident(trained.config.base, device="cpu", dtype="float32").model)
+    none, whole = measure(trained, Config(scales=(0.0, 1.0))).to_dict("records")
+    assert none["forgetting"] == none["low"] == none["high"] == none["kl"] == 0
+    end = forgetting.measure(trained, forgetting.Config(suites=("wiki",))).iloc[-1]
+    assert whole["forgetting"] == pytest.approx(end["forgetting"], abs=1e-4)
+    items = task_items.measure(trained)
+    assert whole["accuracy"] == pytest.approx((items["chosen"] == items["correct"]).mean())
+    assert whole["loss"] == pytest.approx(items["loss"].mean(), abs=1e-4)
+    assert state_of(resident(trained.config.base, device="cpu", dtype="float32").model) == before
+
+
+def test_half_of_an_update_is_half_of_every_weight(bases):
+    base = open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    own = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    tuned = {name: tensor + 2 for name, tensor in own.items()}
+    with _between(base.model, tuned, 0.5) as model:
+        for name, tensor in model.state_dict().items():
+            np.testing.assert_allclose(tensor, own[name] + 1, atol=1e-5)
+    assert all((tensor == own[name]).all() for name, tensor in base.model.state_dict().items())
+
+
+def test_a_run_in_bfloat16_is_scaled_in_float32(run):
+    trained = run("lora", dtype="bfloat16")
+    with opened(trained):
+        pass
+    (row,) = measure(trained, Config(scales=(0.5,))).to_dict("records")
+    assert row["forgetting"] != 0
+
+
+def test_what_has_no_place_in_the_base_says_why(run):
+    frame = measuring.run_probe(run("bitfit", add_biases=True), "weight_interpolation").frame
+    assert frame["status"].tolist() == ["not_applicable"]
+    assert "has no place for" in frame["reason"].item()
