@@ -59,6 +59,7 @@ def _apart(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     if "run" not in frame or frame["run"].nunique() < 2:
         return frame
     columns = [name for name in (chart.x, chart.y, chart.low, chart.high) if name]
+    frame = frame.astype(dict.fromkeys(columns, float))
     runs = [rows for _, rows in frame.groupby("run", sort=False)]
     gaps = [rows.tail(1).assign(**dict.fromkeys(columns, float("nan"))) for rows in runs]
     return pd.concat([part for pair in zip(runs, gaps, strict=True) for part in pair])

@@ -79,6 +79,7 @@ class RunConfig(Strict):
         task_config: values for the task's Config.
         training: how it is trained.
         seed: reaches every draw: initialisation, order of the examples, dropout.
+        after: id of a run in the same folder whose adapter is trained on, instead of a new one.
         device: where it runs; auto takes a GPU if there is one.
         dtype: of the base's weights; auto takes bfloat16 where the device is fast at it.
     """
@@ -90,6 +91,7 @@ class RunConfig(Strict):
     task_config: dict[str, Any] = {}
     training: TrainingConfig = TrainingConfig()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    after: str | None = None
     device: Device = "auto"
     dtype: Dtype = "auto"
 

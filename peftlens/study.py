@@ -15,9 +15,10 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from peftlens import measuring, registry, table, training
 from peftlens.errors import BadInput, explain
@@ -46,6 +47,36 @@ class TaskEntry(BaseModel):
     name: str
 
 
+class Continual(Strict):
+    """Tasks that every configuration is trained on, one after the other.
+
+    Both regimes are trained: one adapter all along, and a new one for each task.
+
+    Attributes:
+        tasks: in the order of the file, or of what a seed draws; told apart by their names.
+        order: given: the same for all seeds; by_seed: drawn anew with each.
+        items: test examples of each task that are scored; 0 takes all.
+    """
+
+    tasks: Annotated[tuple[TaskEntry, ...], Field(min_length=2)]
+    order: Literal["given", "by_seed"] = "given"
+    items: Annotated[int, Field(ge=0)] = 200
+
+    @field_validator("tasks")
+    @classmethod
+    def _different(cls, tasks: tuple[TaskEntry, ...]) -> tuple[TaskEntry, ...]:
+        names = [task.name for task in tasks]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is named twice")
+        return tasks
+
+    def ordered(self, seed: int) -> list[TaskEntry]:
+        """The tasks as one seed meets them."""
+        if self.order == "given":
+            return list(self.tasks)
+        return [self.tasks[i] for i in np.random.default_rng(seed).permutation(len(self.tasks))]
+
+
 class RunsEntry(Strict):
     """One [[runs]] table: a method, and every combination of its grid.
 
@@ -67,7 +98,8 @@ class StudyConfig(Strict):
 
     Attributes:
         name: of the study, for titles.
-        task: data and scoring.
+        task: data and scoring; a continual study has tasks instead.
+        continual: a sequence of tasks.
         base: see `RunConfig`.
         training: of every run, where the run does not say otherwise.
         seeds: every configuration is trained once with each.
@@ -77,7 +109,8 @@ class StudyConfig(Strict):
     """
 
     name: str
-    task: TaskEntry
+    task: TaskEntry | None = None
+    continual: Continual | None = None
     base: str = "smollm2-135m"
     device: Device = "auto"
     dtype: Dtype = "auto"
@@ -86,6 +119,17 @@ class StudyConfig(Strict):
     probes: tuple[str, ...] | None = None
     probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "StudyConfig":
+        if (self.task is None) == (self.continual is None):
+            raise ValueError("give [task] for a study of one task, or [continual] for a sequence")
+        return self
+
+    @property
+    def tasks(self) -> tuple[TaskEntry, ...]:
+        """The one task, or those of the sequence."""
+        return self.continual.tasks if self.continual else (self.task,) if self.task else ()
 
 
 @dataclass(frozen=True)
@@ -151,8 +195,11 @@ def _entry_line(text: str, index: int) -> int:
     return headers[index] if index < len(headers) else 1
 
 
-def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[RunConfig]:
+def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[list[RunConfig]]:
     """Every run of one [[runs]] entry: its grid, with every seed.
+
+    Yields:
+        A list for each configuration and seed: of one run, or of one for each task of a sequence.
 
     Raises:
         BadInput: an unknown method, or a wrong value.
@@ -163,7 +210,12 @@ def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[RunConfig]:
         ours = {key: chosen.pop(key) for key in entry.grid if key in TrainingConfig.model_fields}
         merged = study.training.model_dump() | entry.training | ours
         for seed in study.seeds:
-            yield _run_config(study, entry.method, entry.config | chosen, merged, seed)
+            tasks = study.continual.ordered(seed) if study.continual else study.tasks
+            one = _run_config(study, entry.method, entry.config | chosen, merged, seed)
+            yield [
+                one.model_copy(update={"task": task.name, "task_config": task.model_extra or {}})
+                for task in tasks
+            ]
 
 
 def _run_config(
@@ -173,8 +225,7 @@ def _run_config(
         return RunConfig(
             method=method,
             method_config=config,
-            task=study.task.name,
-            task_config=study.task.model_extra or {},
+            task=study.tasks[0].name,
             base=study.base,
             device=study.device,
             dtype=study.dtype,
@@ -206,11 +257,16 @@ def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = Fa
     index = {"name": study.name, "runs": list(labels), "configurations": labels}
     write_atomic(out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
     probes = tuple(registry.names("probes")) if study.probes is None else study.probes
+    options = study.probe_options
+    if study.continual:
+        asked = {"tasks": [task.model_dump() for task in study.continual.tasks],
+                 "items": study.continual.items}  # fmt: skip
+        options = {"sequence_scores": asked} | options
     _drop_stale(out / "failed", (*labels, *probes))
     _drop_stale(out / "tables", probes)
     failed = list(_train_all(plans, labels, out))
     runs = [Run(out / "runs" / run) for run in labels if (out / "runs" / run).exists()]
-    failed += _Measuring(probes, study.probe_options, runs, labels, out).all()
+    failed += _Measuring(probes, options, runs, labels, out).all()
     return Outcome(out, tuple(runs), tuple(failed))
 
 
@@ -226,7 +282,8 @@ def _read(file: Path) -> str:
 def _check_shared(study: StudyConfig, source: str, trust: bool) -> None:
     """Open what all runs share, so that no [[runs]] entry is blamed for it."""
     try:
-        load_task(study.task.name, study.task.model_extra or {})
+        for task in study.tasks:
+            load_task(task.name, task.model_extra or {})
         resident(study.base, device=study.device, dtype=study.dtype, trust_remote_code=trust)
     except BadInput as error:
         raise BadInput(f"{source}: {error}") from error
@@ -236,13 +293,26 @@ def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[Plan
     plans: dict[str, Plan] = {}
     for index, entry in enumerate(study.runs):
         try:
-            for config in expand(study, entry):
-                planned = plan(config, trust)
-                plans.setdefault(planned.id, planned)
+            for configs in expand(study, entry):
+                for planned in _chained(configs, trust):
+                    plans.setdefault(planned.id, planned)
         except BadInput as error:
             line = _entry_line(text, index)
             raise BadInput(f"{source}, [[runs]] at line {line}: {error}") from error
     return list(plans.values())
+
+
+def _chained(configs: list[RunConfig], trust: bool) -> Iterator[Plan]:
+    """The runs of one configuration and seed: each task alone, and each after the one before it."""
+    before: Plan | None = None
+    for config in configs:
+        alone = plan(config, trust)
+        yield alone
+        if before is None:
+            before = alone
+        else:
+            before = plan(config.model_copy(update={"after": before.id}), trust)
+            yield before
 
 
 def _train_all(plans: list[Plan], labels: dict[str, str], out: Path) -> Iterator[str]:

@@ -55,7 +55,8 @@ def carry_out(planned: Plan, out: Path) -> Run:
     target = out / planned.id
     if not target.exists():
         with lent(planned.base.model), new_folder(target) as folder:
-            _train(planned, _Folder(folder, planned))
+            before = None if planned.config.after is None else Run(out / planned.config.after)
+            _train(planned, _Folder(folder, planned), before)
     return Run(target)
 
 
@@ -67,10 +68,12 @@ class _Diverged(Exception):
         self.steps = steps
 
 
-def _train(planned: Plan, folder: "_Folder") -> None:
+def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
     training = planned.config.training
     set_seed(planned.config.seed)
     model = adapters.attach(planned.base.model, planned.config.method, planned.method_config)
+    if before is not None:
+        adapters.train_on(model, before)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     encoder = Encoder.of(planned.base, training.max_length)
     encoded = {name: encoder.items(part) for name, part in planned.task.splits.items()}
@@ -87,7 +90,7 @@ def _train(planned: Plan, folder: "_Folder") -> None:
         "left_out": dict(planned.task.dropped),
         "cut_or_left_out_as_tokens": changed,
     }
-    if hasattr(planned.method, "calibrate"):
+    if hasattr(planned.method, "calibrate") and before is None:
         losses = _single_losses(model, encoder, items, planned.config.seed)
         planned.method.calibrate(model, planned.method_config, losses)
     folder.checkpoint(model, 0)

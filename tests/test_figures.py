@@ -68,6 +68,7 @@ def test_a_figure_for_each_value_that_has_something_to_draw():
 
 def test_lines_of_different_runs_are_not_joined():
     frame = FRAME.assign(status="measured", score=[0.1, 0.5, 0.7])
+    frame = frame.astype({"step": "Int64", "score": "Float64", "low": "Float64"})
     chart = Chart("line", x="step", y="score", title="t", low="low", high="high")
     (figure,) = figures.draw(Table("probe", 1, COLUMNS, (chart,), frame), chart).values()
     np.testing.assert_equal(list(figure.data[0].x), [0, 5, np.nan, 5, np.nan])

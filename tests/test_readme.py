@@ -59,7 +59,9 @@ def test_the_study_file_parses():
     (text,) = re.findall(r"```toml\n(name = .*?)```", README, re.DOTALL)
     tomllib.loads(text)
     parsed = study.parse(text, "README.md")
-    runs = [config for entry in parsed.runs for config in study.expand(parsed, entry)]
+    runs = [
+        one for entry in parsed.runs for configs in study.expand(parsed, entry) for one in configs
+    ]
     assert len(runs) == 3 * (1 + 6)
 
 

@@ -1,10 +1,11 @@
 import json
+import shutil
 
 import pytest
 
 from peftlens import registry, study, table, training
 from peftlens.errors import BadInput
-from peftlens.run import Run
+from peftlens.run import Run, RunConfig
 
 STUDY = """
 name = "tiny"
@@ -201,3 +202,95 @@ def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old
 def test_file_that_is_not_there(tmp_path):
     with pytest.raises(BadInput, match="no study file"):
         study.carry_out(tmp_path / "nowhere.toml", tmp_path / "out")
+
+
+SEQUENCE = """
+name = "sequence"
+base = "{base}"
+device = "cpu"
+dtype = "float32"
+seeds = [0, 1]
+probes = ["continual", "continual_matrix", "parameter_count"]
+
+[continual]
+order = "by_seed"
+items = 10
+tasks = [
+  {{ name = "file:{data}" }},
+  {{ name = "file:{copy}1.jsonl", template = "Is {{text}} good?" }},
+  {{ name = "file:{copy}2.jsonl", template = "{{text}} is" }},
+]
+
+[training]
+steps = 2
+batch_size = 4
+max_length = 64
+
+[[runs]]
+method = "lora"
+
+[[runs]]
+method = "fish_mask"
+"""
+
+
+def test_a_sequence_of_tasks(bases, words, tmp_path):
+    for number in (1, 2):
+        shutil.copy(words, tmp_path / f"copy{number}.jsonl")
+    file = tmp_path / "sequence.toml"
+    file.write_text(SEQUENCE.format(base=bases["llama"], data=words, copy=tmp_path / "copy"))
+    outcome = study.carry_out(file, tmp_path / "out")
+    assert outcome.failed == ()
+    found = table.read(tmp_path / "out" / "tables" / "continual.parquet").frame
+    assert found["n_seeds"].tolist() == [2] * 2 * 2 * 4
+    assert (found["orders"].str.count(";") == 1).all()  # two seeds, two orders
+    swapped = found[found["regime"] == "swapped"].set_index("measure")["value"]
+    assert swapped[["BWT", "F", "FWT"]].tolist() == [0] * 6
+    cells = table.read(tmp_path / "out" / "tables" / "continual_matrix.parquet").frame
+    assert len(cells) == 2 * 2 * 2 * (1 + 3) * 3
+    by_id = {run.id: run for run in outcome.runs}
+    # each task alone, and the second and third after the one before
+    assert len(by_id) == 2 * 2 * (3 + 2)
+    for run in by_id.values():
+        if run.config.after:
+            before = by_id[run.config.after]
+            assert before.config.task != run.config.task
+            assert before.config.seed == run.config.seed
+
+
+def test_training_goes_on_from_what_the_run_before_has_trained(bases, words, tmp_path):
+    def adapter(**changes):
+        config = RunConfig(
+            method="lora", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+            dtype="float32", training={"steps": 3, "checkpoint_steps": [0]}, **changes,
+        )  # fmt: skip
+        return training.train(config, tmp_path)
+
+    first = adapter()
+    second = adapter(after=first.id, seed=1)
+    start = (second.adapter(0) / "adapter_model.safetensors").read_bytes()
+    assert start == (first.adapter() / "adapter_model.safetensors").read_bytes()
+    assert (second.adapter() / "adapter_model.safetensors").read_bytes() != start
+    with pytest.raises(BadInput, match="is no run"):
+        adapter(after="missing")
+
+
+def test_p_tuning_keeps_too_little_to_be_trained_on(bases, words, tmp_path):
+    config = RunConfig(
+        method="p_tuning", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+        dtype="float32", training={"steps": 1}, method_config={"hidden_size": 16},
+    )  # fmt: skip
+    first = training.train(config, tmp_path)
+    with pytest.raises(BadInput, match="p_tuning keeps its network's output only"):
+        training.train(config.model_copy(update={"after": first.id}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("[continual]", '[task]\nname = "boolq"\n[continual]'), ("[continual]", "[no]")],
+)
+def test_a_study_has_one_task_or_a_sequence(bases, words, old, new):
+    text = SEQUENCE.replace(old, new).format(base=bases["llama"], data=words, copy="copy")
+    told = r"give \[task\] for a study of one task|no: Extra inputs|words.jsonl is named twice"
+    with pytest.raises(BadInput, match=told):
+        study.parse(text, "x.toml")

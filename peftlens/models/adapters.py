@@ -112,6 +112,21 @@ def load_state(model: nn.Module, folder: Path) -> None:
             targets[name].copy_(tensor)
 
 
+def train_on(model: nn.Module, run: Run) -> None:
+    """Fill a newly attached model with what another run has trained, to train it further.
+
+    Raises:
+        BadInput: the run is not there or diverged, it does not fit, or its method keeps less than
+            training needs.
+    """
+    if run.record.status == "diverged":
+        raise BadInput(f"run {run.id} diverged: nothing can be trained on from there")
+    known = model.peft_config["default"] if isinstance(model, peft.PeftModel) else None
+    if isinstance(known, peft.PromptEncoderConfig):
+        raise BadInput("p_tuning keeps its network's output only, and can't be trained further")
+    load_state(model, run.adapter())
+
+
 def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
     missing = [name for name in wanted if name not in found]
     unknown = [name for name in found if name not in wanted]

@@ -34,7 +34,10 @@ def runs(bases, words, tmp_path_factory):
     ]  # fmt: skip
 
 
-OPTIONS = {"forgetting": {"suites": ("wiki", "piqa"), "items": 20}}
+OPTIONS = {
+    "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
+    "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
+}
 
 
 def name_of(probe):
@@ -63,7 +66,9 @@ def tables(probe, runs):
 def test_columns_are_as_declared(probe, runs):
     for frame in tables(probe, runs):
         assert list(frame.columns) == [column.name for column in probe.COLUMNS]
-        assert len(frame) > 0
+        assert len(frame) > 0 or name_of(probe).startswith(
+            "continual"
+        )  # these runs are no sequence
 
 
 def test_the_same_run_gives_the_same_table(probe, runs):
