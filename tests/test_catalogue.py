@@ -31,7 +31,8 @@ def test_what_can_be_merged_and_probed(rows):
         "soft_prompt_neighbors, soft_prompt_null, soft_prompt_task_words, vocabulary_clusters"
     )
     assert "soft_prompt_faithfulness" in rows["prompt_tuning"].probes
-    assert rows["lora"].probes == ""
+    assert rows["lora"].probes == "weight_interpolation"
+    assert rows["bottleneck"].probes == ""
 
 
 def test_nothing_is_counted_without_a_base(rows):
