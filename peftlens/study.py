@@ -103,7 +103,7 @@ class StudyConfig(Strict):
         base: see `RunConfig`.
         training: of every run, where the run does not say otherwise.
         seeds: every configuration is trained once with each.
-        probes: what is measured; every probe by default.
+        probes: what is measured; by default every probe but those for a closer look.
         probe_options: values of probes' Configs, by the probe's name.
         runs: the grid.
     """
@@ -256,7 +256,7 @@ def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = Fa
     write_atomic(out / "study.toml", text.encode())
     index = {"name": study.name, "runs": list(labels), "configurations": labels}
     write_atomic(out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
-    probes = tuple(registry.names("probes")) if study.probes is None else study.probes
+    probes = _default_probes(study) if study.probes is None else study.probes
     options = study.probe_options
     if study.continual:
         asked = {"tasks": [task.model_dump() for task in study.continual.tasks],
@@ -268,6 +268,14 @@ def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = Fa
     runs = [Run(out / "runs" / run) for run in labels if (out / "runs" / run).exists()]
     failed += _Measuring(probes, options, runs, labels, out).all()
     return Outcome(out, tuple(runs), tuple(failed))
+
+
+def _default_probes(study: StudyConfig) -> tuple[str, ...]:
+    names = registry.names("probes")
+    asked = {name for name in names if getattr(registry.load("probes", name), "ON_REQUEST", False)}
+    if study.continual:
+        asked -= {"sequence_scores", "continual", "continual_matrix"}
+    return tuple(name for name in names if name not in asked)
 
 
 def _read(file: Path) -> str:

@@ -19,6 +19,12 @@ pytestmark = pytest.mark.slow
 IDENTITY_AT_START = ("full", "last_layers", "ln_tuning", "bottleneck")
 STUDY = """
 name = "real"
+probes = [
+  "task_accuracy", "parameter_count", "forgetting", "soft_prompt_neighbors", "soft_prompt_null",
+]
+[probe_options.forgetting]
+suites = ["wiki", "openbookqa"]
+items = 60
 [task]
 name = "bbc_topic"
 split = { max_validation = 50, max_test = 200 }
@@ -63,8 +69,13 @@ def test_nothing_is_forgotten_at_step_0_by_what_starts_as_the_identity(finished)
     rows = read(finished, "forgetting")
     start = rows[(rows["step"] == 0) & (rows["method"] != "prompt_tuning")]
     assert set(start["method"]) == {*IDENTITY_AT_START, "lora", "frozen"}
-    assert (start["forgetting"] == 0).all()
-    assert (rows[(rows["method"] == "lora") & (rows["step"] == 60)]["forgetting"] != 0).all()
+    text, questions = (start[start["suite"] == name] for name in ("wiki", "openbookqa"))
+    assert len(text) == len(questions) == 6
+    for name in ("forgetting", "low", "high", "kl"):
+        assert (text[name] == 0).all()
+    assert (questions["accuracy_change"] == 0).all()
+    end = rows[(rows["method"] == "lora") & (rows["step"] == 60) & (rows["suite"] == "wiki")]
+    assert (end["kl_low"] > 0).all()
 
 
 def test_counts_are_those_of_the_real_model(finished):

@@ -3,4 +3,5 @@
 A probe has VERSION, COLUMNS and CHARTS. One that measures a run has REQUIRES (of what a method
 EXPOSES) and `measure(run)`; one that compares runs has FROM, the probes whose tables it reads, and
 `combine(tables)`. Where it has a Config, its options, that is a second argument of either.
+ON_REQUEST = True leaves it out of a study that does not name it.
 """

@@ -25,6 +25,7 @@ from peftlens.table import Chart, Column
 
 FROM = ("sequence_scores",)
 VERSION = 1
+ON_REQUEST = True  # where there is a sequence
 MEASURES: dict[str, Callable[[Sequence], float]] = {
     "ACC": lambda one: average_accuracy(one.scores),
     "BWT": lambda one: backward_transfer(one.scores),

@@ -10,6 +10,7 @@ from peftlens.table import Chart, Column
 
 FROM = ("sequence_scores",)
 VERSION = 1
+ON_REQUEST = True  # where there is a sequence
 COLUMNS = (
     Column("setting", "method and the hyperparameters that the study set"),
     Column("regime", "one adapter trained on, or one for each task, swapped"),

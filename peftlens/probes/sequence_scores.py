@@ -16,6 +16,7 @@ from peftlens.table import Chart, Column, NotApplicable
 
 REQUIRES = frozenset()
 VERSION = 1
+ON_REQUEST = True  # where there is a sequence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
+ON_REQUEST = True  # it scores every run six times
 
 
 @dataclass(frozen=True, kw_only=True)
