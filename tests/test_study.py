@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +8,7 @@ from peftlens import registry, study, table, training
 from peftlens.errors import BadInput
 from peftlens.run import Run, RunConfig
 
+ANALYSES = Path(__file__).parent.parent / "analyses"
 STUDY = """
 name = "tiny"
 base = "{base}"
@@ -300,3 +302,10 @@ def test_a_study_has_one_task_or_a_sequence(bases, words, old, new):
     told = r"give \[task\] for a study of one task|no: Extra inputs|words.jsonl is named twice"
     with pytest.raises(BadInput, match=told):
         study.parse(text, "x.toml")
+
+
+@pytest.mark.parametrize("file", sorted(ANALYSES.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_analysis_is_a_study(file):
+    parsed = study.parse(file.read_text(), str(file))
+    assert sum(len(runs) for entry in parsed.runs for runs in study.expand(parsed, entry)) > 1
+    assert file.read_text().startswith("# ")  # what it asks, what it costs, what it can't say

@@ -29,7 +29,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     related = (sets["min"] <= LEVEL / sets["count"]).astype(float)
     outcome, told = by_half(related, "the words are closer to the task's than chance")
     each = tokens.groupby("words")["related"].mean()
-    return outcome, f"{told} Of single vectors are related: " + ", ".join(
-        f"{share:.0%} to the {name if name == 'labels' else 'typical words'}"
+    shares = (
+        f"{share:.0%} to the {'labels' if name == 'labels' else 'typical words'}"
         for name, share in each.items()
-    ) + "."  # fmt: skip
+    )
+    return outcome, f"{told} Related single vectors: {', '.join(shares)}."
