@@ -1,0 +1,46 @@
+"""Write reports/quickstart: tables of `peftlens quickstart`, and the page's first two figures.
+
+peftlens quickstart --out quickstart
+python analyses/quickstart.py quickstart
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from peftlens import table
+
+OUT = Path(__file__).parent.parent / "reports" / "quickstart"
+TABLES = ("task_accuracy", "rank_accuracy", "forgetting", "parameter_count",
+          "soft_prompt_neighbors", "soft_prompt_null")  # fmt: skip
+FIGURES = ("plot-task_accuracy-0", "plot-forgetting-0")
+
+
+def main(study: Path) -> None:
+    """All rows that were measured; the figures as Chromium draws them in light mode."""
+    for name in TABLES:
+        frame = table.read(study / "tables" / f"{name}.parquet").frame
+        if "status" in frame:
+            frame = frame[frame["status"] == "measured"].drop(columns=["status", "reason"])
+        frame.to_csv(OUT / f"{name}.csv", index=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1000, "height": 1060})
+        page.goto((study / "report.html").resolve().as_uri())
+        page.wait_for_selector(f"#{FIGURES[-1]} .main-svg")
+        boxes = [page.locator(f"figure:has(#{name})") for name in FIGURES]
+        # nothing but the two figures, one below the other
+        page.evaluate(
+            "figures => document.body.replaceChildren(...figures)",
+            [box.element_handle() for box in boxes],
+        )
+        page.locator("body").screenshot(path=OUT / "figures.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
