@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from peftlens import registry, study
+from peftlens import registry, studyfile
 from peftlens.figures import last_steps
 
 ROOT = Path(__file__).parent.parent
@@ -62,9 +62,12 @@ def test_what_is_said_below_the_table():
 def test_the_study_file_parses():
     (text,) = re.findall(r"```toml\n(name = .*?)```", README, re.DOTALL)
     tomllib.loads(text)
-    parsed = study.parse(text, "README.md")
+    parsed = studyfile.parse(text, "README.md")
     runs = [
-        one for entry in parsed.runs for configs in study.expand(parsed, entry) for one in configs
+        one
+        for entry in parsed.runs
+        for configs in studyfile.expand(parsed, entry)
+        for one in configs
     ]
     assert len(runs) == 3 * (1 + 6)
 

@@ -1,6 +1,5 @@
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -8,7 +7,6 @@ from peftlens import registry, study, table, training
 from peftlens.errors import BadInput
 from peftlens.run import Run, RunConfig
 
-ANALYSES = Path(__file__).parent.parent / "analyses"
 STUDY = """
 name = "tiny"
 base = "{base}"
@@ -291,21 +289,3 @@ def test_p_tuning_keeps_too_little_to_be_trained_on(bases, words, tmp_path):
     first = training.train(config, tmp_path)
     with pytest.raises(BadInput, match="p_tuning keeps its network's output only"):
         training.train(config.model_copy(update={"after": first.id}), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("[continual]", '[task]\nname = "boolq"\n[continual]'), ("[continual]", "[no]")],
-)
-def test_a_study_has_one_task_or_a_sequence(bases, words, old, new):
-    text = SEQUENCE.replace(old, new).format(base=bases["llama"], data=words, copy="copy")
-    told = r"give \[task\] for a study of one task|no: Extra inputs|words.jsonl is named twice"
-    with pytest.raises(BadInput, match=told):
-        study.parse(text, "x.toml")
-
-
-@pytest.mark.parametrize("file", sorted(ANALYSES.glob("*.toml")), ids=lambda file: file.stem)
-def test_every_analysis_is_a_study(file):
-    parsed = study.parse(file.read_text(), str(file))
-    assert sum(len(runs) for entry in parsed.runs for runs in study.expand(parsed, entry)) > 1
-    assert file.read_text().startswith("# ")  # what it asks, what it costs, what it can't say
