@@ -52,7 +52,7 @@ def sequences(rows: pd.DataFrame) -> Iterator[Sequence]:
         alone = dict(zip(own["trained_on"], own.index, strict=True))
         for chain in _chains(runs["after"]):
             tasks = tuple(runs["trained_on"].loc[chain])
-            if set(tasks) != set(untrained.index):
+            if len(tasks) < 2 or set(tasks) != set(untrained.index):
                 continue
             b = untrained.loc[[*tasks]].to_numpy()
             about = (setting, seed, tasks, b, int(group["n_items"].min()))

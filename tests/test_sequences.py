@@ -79,3 +79,8 @@ def test_every_seed_is_a_sequence():
 def test_a_sequence_that_broke_off_is_left_out():
     table = rows()
     assert not list(sequences(table[table["run"] != "b10"]))
+
+
+def test_one_task_is_no_sequence():
+    table = rows()
+    assert not list(sequences(table[(table["run"] == "a10") & (table["task"] == "a")]))
