@@ -8,6 +8,7 @@ from peftlens import measuring, registry
 from peftlens.models.base import resident
 from peftlens.models.lending import state_of
 from peftlens.run import RunConfig
+from peftlens.table import IDENTITY, STATUS
 
 METHODS = {
     "lora": {"rank": 2},
@@ -63,23 +64,33 @@ def tables(probe, runs):
     return [probe.combine(sources, *config)]
 
 
-def test_columns_are_as_declared(probe, runs):
-    for frame in tables(probe, runs):
+@pytest.fixture(scope="module")
+def measured(runs):
+    """Each probe's frames, measured once for all tests."""
+    known = {}
+
+    def of(probe):
+        if probe.__name__ not in known:
+            known[probe.__name__] = tables(probe, runs)
+        return known[probe.__name__]
+
+    return of
+
+
+def test_columns_are_as_declared(probe, measured):
+    for frame in measured(probe):
         assert list(frame.columns) == [column.name for column in probe.COLUMNS]
         assert len(frame) > 0 or name_of(probe).startswith(
             "continual"
         )  # these runs are no sequence
 
 
-def test_the_same_run_gives_the_same_table(probe, runs):
-    for first, again in zip(tables(probe, runs), tables(probe, runs), strict=True):
-        pd.testing.assert_frame_equal(first, again)
-
-
-def test_the_model_is_unchanged_afterwards(probe, runs):
+def test_the_same_run_gives_the_same_table_and_the_model_is_unchanged(probe, runs, measured):
+    first = measured(probe)
     base = resident(runs[0].config.base, device="cpu", dtype="float32")
     before = state_of(base.model)
-    tables(probe, runs)
+    for one, again in zip(first, tables(probe, runs), strict=True):
+        pd.testing.assert_frame_equal(one, again)
     assert resident(runs[0].config.base, device="cpu", dtype="float32") is base
     assert state_of(base.model) == before
 
@@ -105,8 +116,8 @@ def test_a_prompt_of_one_vector(name, bases, words, tmp_path):
     assert set(frame["status"]) == {"measured"}
 
 
-def test_charts_name_columns_of_the_table(probe, runs):
-    columns = {c.name for c in measuring.collect(runs, name_of(probe), None, OPTIONS).columns}
+def test_charts_name_columns_of_the_table(probe):
+    columns = {column.name for column in (*IDENTITY, *probe.COLUMNS, *STATUS)}
     for chart in probe.CHARTS:
         named = {chart.x, chart.y, chart.low, chart.high, chart.text, chart.each} - {None}
         assert named <= columns

@@ -94,7 +94,7 @@ def test_draws_every_figure_and_asks_for_nothing(opened, page, width, scheme):
     shown = opened(viewport={"width": width, "height": 900}, color_scheme=scheme)
     shown.wait_for_selector(".plot .main-svg")
     plots = shown.locator(".plot").count()
-    assert plots == shown.locator(".plot:has(.main-svg)").count() == 5
+    assert plots == shown.locator(".plot:has(.main-svg)").count() >= 5
     assert shown.said == []
     assert shown.requests == [page.as_uri()]
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
