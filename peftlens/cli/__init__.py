@@ -70,7 +70,7 @@ def quickstart(
 ) -> None:
     """Train seven methods on a small real model and task, probe them, write a report.
 
-    About ten minutes on two CPU cores, and 120 MB of downloads.
+    About a quarter of an hour on two CPU cores, and 120 MB of downloads.
     Run again, it finds everything done.
     """
     from peftlens import resources
