@@ -143,11 +143,11 @@ class _Measure:
             )
         if metric == "euclidean":
             return cls(
-                lambda rows, _: torch.addmm(-rows.square().sum(dim=1) / 2, queries, rows.T),
+                lambda rows, _: torch.addmm(rows.norm(dim=1).square() / -2, queries, rows.T),
                 lambda part, rows, _: -(queries[part].double()[:, None] - rows).norm(dim=2),
             )
         if metric == "centred":
-            return _cosine(queries, table.double().mean(dim=0))
+            return _cosine(queries, _mean(table))
         cosine = _cosine(queries, torch.zeros_like(table[0], dtype=torch.double))
         if metric == "cosine":
             return cosine
@@ -156,11 +156,17 @@ class _Measure:
         own = torch.from_numpy(nearest(queries, table, min(DENSITY, len(table))).similarity)
         around = own.mean(dim=1).to(queries.device)[:, None]
         return cls(
-            lambda rows, numbers: 2 * cosine.rough(rows, numbers) - density[numbers],
+            lambda rows, numbers: cosine.rough(rows, numbers).sub_(density[numbers], alpha=0.5),
             lambda part, rows, ids: (
                 2 * cosine.exact(part, rows, ids) - around[part] - density[ids].double()
             ),
         )
+
+
+def _mean(table: torch.Tensor, chunk: int = 1024) -> torch.Tensor:
+    """The mean row in float64, without a copy of the table: chunks stay in the processor's cache."""
+    sums = (rows.double().sum(dim=0) for rows in table.split(chunk))
+    return sum(sums, table.new_zeros(table.shape[1], dtype=torch.double)) / len(table)
 
 
 def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
@@ -170,10 +176,13 @@ def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
         raise ValueError("a query is the mean of the table; seen from there it has no direction")
     unit = exact / exact.norm(dim=1, keepdim=True)
     shift, single, centre = (unit @ origin).float()[:, None], unit.float(), origin.float()
+    square = centre.square().sum()
 
     def rough(rows: torch.Tensor, _: slice) -> torch.Tensor:
-        squares = rows.square().sum(dim=1) - 2 * rows @ centre + centre.square().sum()
-        return (single @ rows.T - shift) * squares.clamp(min=1e-20).rsqrt()
+        squares = rows.norm(dim=1).square()
+        if square > 0:
+            squares += square - rows @ (2 * centre)
+        return (single @ rows.T).sub_(shift).mul_(squares.clamp(min=1e-20).rsqrt())
 
     def precise(part: slice, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         moved = rows - origin if origin.any() else rows
