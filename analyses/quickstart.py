@@ -4,13 +4,10 @@ peftlens quickstart --out quickstart
 python analyses/quickstart.py quickstart
 """
 
-import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
-from peftlens import table
+from measured import opened, read
 
 OUT = Path(__file__).parent.parent / "reports" / "quickstart"
 TABLES = ("task_accuracy", "rank_accuracy", "forgetting", "parameter_count",
@@ -21,16 +18,9 @@ FIGURES = ("plot-task_accuracy-0", "plot-forgetting-0")
 def main(study: Path) -> None:
     """All rows that were measured; the figures as Chromium draws them in light mode."""
     for name in TABLES:
-        frame = table.read(study / "tables" / f"{name}.parquet").frame
-        if "status" in frame:
-            frame = frame[frame["status"] == "measured"].drop(columns=["status", "reason"])
+        frame = read(study, name).drop(columns=["status", "reason"], errors="ignore")
         frame.to_csv(OUT / f"{name}.csv", index=False)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 1000, "height": 1060})
-        page.goto((study / "report.html").resolve().as_uri())
+    with opened(study / "report.html", 1000, 1060) as page:
         page.wait_for_selector(f"#{FIGURES[-1]} .main-svg")
         boxes = [page.locator(f"figure:has(#{name})") for name in FIGURES]
         # nothing but the two figures, one below the other
@@ -39,7 +29,6 @@ def main(study: Path) -> None:
             [box.element_handle() for box in boxes],
         )
         page.locator("body").screenshot(path=OUT / "figures.png")
-        browser.close()
 
 
 if __name__ == "__main__":

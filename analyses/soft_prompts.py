@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from measured import read
 
-from peftlens import table
 from peftlens.claims import judge
+from peftlens.figures import last_steps
 from peftlens.run import Run
 from peftlens.stats import mean_interval
 
@@ -21,34 +22,23 @@ OUT = Path(__file__).parent.parent / "reports" / "soft_prompts"
 STUDIES = ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment")
 
 
-def read(study: Path, name: str) -> pd.DataFrame:
-    """The measured rows of one probe's table."""
-    frame = table.read(study / "tables" / f"{name}.parquet").frame
-    return frame[frame["status"] == "measured"] if "status" in frame else frame
-
-
-def last(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of each run's last step."""
-    return frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
-
-
 def prompts(study: Path) -> pd.DataFrame:
     """One row a trained prompt: accuracy, verdicts with their p-values, and what its tokens do."""
     null = read(study, "soft_prompt_null").query("metric == 'cosine'")
-    whole = last(null[null["position"].isna()]).set_index("run")
+    whole = last_steps(null[null["position"].isna()]).set_index("run")
     found = whole[["seed", "verdict", "readable", "kept", "tightness", "context_tightness"]].copy()
     found["p_random_directions"] = whole["p_random_directions"]
     found["p_steps"] = whole["p_steps"]
-    each = last(null[null["position"].notna()])
+    each = last_steps(null[null["position"].notna()])
     for word in ("same as its initialisation", "not distinguishable from noise"):
         found[word.replace(" ", "_")] = (each["verdict"] == word).groupby(each["run"]).mean()
-    near = last(read(study, "soft_prompt_neighbors").query("metric == 'cosine'"))
+    near = last_steps(read(study, "soft_prompt_neighbors").query("metric == 'cosine'"))
     near = near.groupby("run")[["moved", "similarity", "off_vocabulary", "norm_percentile"]]
     found = found.join(near.mean())
-    words = last(read(study, "soft_prompt_task_words"))
+    words = last_steps(read(study, "soft_prompt_task_words"))
     words = words[words["position"].isna()].pivot(index="run", columns="words", values="q")
     found = found.join(words.add_prefix("p_task_"))
-    clusters = last(read(study, "vocabulary_clusters"))
+    clusters = last_steps(read(study, "vocabulary_clusters"))
     clusters = clusters[clusters["position"].isna()].set_index("run")
     found = found.join(clusters[["clusters_used", "entropy"]])
     found = found.join(clusters[["p_steps"]].rename(columns={"p_steps": "p_entropy_steps"}))
@@ -80,7 +70,7 @@ def over_time(study: Path) -> pd.DataFrame:
 
 def waywardness(study: Path) -> pd.DataFrame:
     """One row a strength of the pull: what the prompt reads as, and what it does."""
-    near = last(read(study, "soft_prompt_neighbors").query("metric == 'cosine'")).copy()
+    near = last_steps(read(study, "soft_prompt_neighbors").query("metric == 'cosine'")).copy()
     configs = {run: Run(study / "runs" / run).config for run in near["run"].unique()}
     targets = {run: config.method_config["pull_ids"] for run, config in configs.items()}
     nearest = near["token_ids"].str.split().str[0].astype(int)
