@@ -1,0 +1,194 @@
+"""Spectra, subspaces and similarity of matrices; NumPy and SciPy only.
+
+A weight has shape (d_out, d_in): its left singular vectors are directions of the output. Results
+have the precision of what is given.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import qr, subspace_angles, svd
+
+Matrix = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Svd:
+    """U diag(s) Vᵀ, largest singular value first.
+
+    Attributes:
+        u: left singular vectors, shape (m, r).
+        s: singular values, shape (r,).
+        vt: right singular vectors, shape (r, n).
+    """
+
+    u: Matrix
+    s: Matrix
+    vt: Matrix
+
+
+def product_svd(b: ArrayLike, a: ArrayLike) -> Svd:
+    """Singular values and vectors of B A, exact, without forming the product.
+
+    QR of B and of Aᵀ leaves an r x r matrix to decompose: O((m + n) r²), not O(m n min(m, n)).
+
+    Args:
+        b: shape (m, r).
+        a: shape (r, n); scale one of the two if the update is scaled.
+
+    Returns:
+        min(r, m, n) values.
+    """
+    left, upper = qr(np.asarray(b), mode="economic")
+    right, lower = qr(np.asarray(a).T, mode="economic")
+    u, s, vt = svd(upper @ lower.T, full_matrices=False)
+    return Svd(left @ u, s, vt @ right.T)
+
+
+def stable_rank(s: ArrayLike) -> float:
+    """‖M‖_F² / ‖M‖₂²: between 1 and the rank, and little moved by small singular values.
+
+    Args:
+        s: singular values, shape (r,), not all zero.
+
+    Source: Rudelson & Vershynin 2007, J. ACM 54(4), section 1.
+    """
+    values = np.asarray(s, float)
+    return float((values**2).sum() / values.max() ** 2)
+
+
+def effective_rank(s: ArrayLike) -> float:
+    """Directions, counted by their share: exp of the entropy of p = s / Σs.
+
+    Args:
+        s: singular values, shape (r,), not all zero.
+
+    Source: Roy & Vetterli 2007, EUSIPCO, section 2.
+    """
+    values = np.asarray(s, float)
+    p = values[values > 0] / values.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def energy_rank(s: ArrayLike, share: float = 0.9) -> int:
+    """How many of the largest singular values hold this share of ‖M‖_F².
+
+    Args:
+        s: singular values, shape (r,), not all zero.
+        share: between 0 and 1.
+    """
+    energy = np.sort(np.asarray(s, float) ** 2)[::-1].cumsum()
+    return int(np.searchsorted(energy, share * energy[-1] * (1 - 1e-12)) + 1)
+
+
+def subspace_similarity(one: ArrayLike, other: ArrayLike) -> float:
+    """φ = ‖Aᵀ B‖_F² / min(i, j), 0 for orthogonal subspaces and 1 where one holds the other.
+
+    Args:
+        one: i orthonormal columns, shape (d, i).
+        other: j orthonormal columns, shape (d, j).
+
+    Source: Hu et al. 2021, arXiv:2106.09685, section 7.2 and appendix G.
+    """
+    a, b = np.asarray(one), np.asarray(other)
+    return float(np.linalg.norm(a.T @ b) ** 2 / min(a.shape[1], b.shape[1]))
+
+
+def random_similarity(i: int, j: int, d: int) -> float:
+    """What φ is on average for two random subspaces of i and j of d dimensions: max(i, j) / d."""
+    return max(i, j) / d
+
+
+def principal_angles(one: ArrayLike, other: ArrayLike) -> Matrix:
+    """Angles between two subspaces, radians, smallest first.
+
+    Args:
+        one: a basis in its columns, shape (d, i).
+        other: shape (d, j).
+
+    Source: Knyazev & Argentati 2002, SIAM J. Sci. Comput. 23(6), by scipy.
+    """
+    return subspace_angles(np.asarray(one), np.asarray(other))[::-1]
+
+
+def nearest_cosines(vectors: ArrayLike, among: ArrayLike) -> Matrix:
+    """The largest |cos| that each unit column of one matrix has with any of another, shape (k,).
+
+    Args:
+        vectors: unit columns, shape (d, k).
+        among: unit columns, shape (d, m).
+    """
+    return np.abs(np.asarray(vectors).T @ np.asarray(among)).max(axis=1)
+
+
+def random_cosine(d: int) -> float:
+    """What the largest |cos| of a random direction with d orthonormal ones is about."""
+    return math.sqrt(2 * math.log(d) / d)
+
+
+def amplification(update: ArrayLike, u: ArrayLike, vt: ArrayLike, weight: ArrayLike) -> float:
+    """‖ΔW‖_F / ‖Uᵀ W Vᵀ‖_F: by how much an update amplifies what W has in its directions.
+
+    Args:
+        update: singular values of ΔW, shape (r,).
+        u: its top left singular vectors, shape (m, k).
+        vt: its top right singular vectors, shape (k, n).
+        weight: W, shape (m, n).
+
+    Source: Hu et al. 2021, arXiv:2106.09685, section 7.3.
+    """
+    return float(np.linalg.norm(update) / np.linalg.norm(projected(u, vt, weight)))
+
+
+def projected(u: ArrayLike, vt: ArrayLike, weight: ArrayLike) -> Matrix:
+    """Uᵀ W V: what a weight has in given directions, shape (k, k)."""
+    return np.asarray(u).T @ np.asarray(weight) @ np.asarray(vt).T
+
+
+def random_projection(norm: float, rank: int, shape: tuple[int, int]) -> float:
+    """What ‖Uᵀ W V‖_F is about for `rank` random directions on each side: r ‖W‖_F / sqrt(m n).
+
+    Args:
+        norm: ‖W‖_F.
+        rank: r.
+        shape: of W.
+    """
+    return rank * norm / math.sqrt(shape[0] * shape[1])
+
+
+def linear_cka(one: ArrayLike, other: ArrayLike) -> float:
+    """How alike two representations of the same n items are: 1 up to rotation and scale.
+
+    The debiased estimate, whose mean for unrelated representations is 0 however wide they are; so
+    it may lie a little below 0. Computed from d x d products, never n x n.
+
+    Args:
+        one: shape (n, p), n at least 4.
+        other: shape (n, q).
+
+    Raises:
+        ValueError: fewer than four items.
+
+    Source: Kornblith et al. 2019, arXiv:1905.00414, section 3, with the unbiased HSIC of Song et
+    al. 2012, JMLR 13, equation 5.
+    """
+    x, y = np.asarray(one, float), np.asarray(other, float)
+    if len(x) < 4:
+        raise ValueError(f"{len(x)} items are too few; debiased CKA needs 4")
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    return float(_hsic(x, y) / math.sqrt(_hsic(x, x) * _hsic(y, y)))
+
+
+def _hsic(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Unbiased HSIC of linear kernels, times n (n - 3).
+
+    With K = X Xᵀ, K₀ the same without its diagonal k, and L likewise: tr(K₀ L₀) = ‖Xᵀ Y‖² - k·l,
+    and K₀ 1 = -k, the columns being centred.
+    """
+    n = len(x)
+    k, l = (x**2).sum(axis=1), (y**2).sum(axis=1)  # noqa: E741  # as in the paper
+    trace = np.linalg.norm(x.T @ y) ** 2 - k @ l
+    sums = k.sum() * l.sum() / ((n - 1) * (n - 2))
+    return float(trace + sums - 2 / (n - 2) * (k @ l))
