@@ -141,6 +141,13 @@ def discard_resident() -> None:
     _RESIDENT.clear()
 
 
+def in_float32(base: Base) -> Base:
+    """The base itself, or a second copy: an update is smaller than what bfloat16 tells apart."""
+    if base.dtype == "float32":
+        return base
+    return open_base(base.reference, device=base.device, dtype="float32")  # pyright: ignore[reportArgumentType]
+
+
 def resolve(device: Device, dtype: Dtype) -> tuple[str, str]:
     """What auto means on this machine: bfloat16 only where products in it are faster."""
     chosen = str(device)

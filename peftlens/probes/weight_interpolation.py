@@ -18,7 +18,7 @@ from torch import nn
 from peftlens.encoding import Encoder
 from peftlens.errors import BadInput
 from peftlens.models.adapters import base_of
-from peftlens.models.base import Base, open_base
+from peftlens.models.base import in_float32
 from peftlens.models.lending import lent
 from peftlens.models.merging import merged_weights
 from peftlens.retention import reference, scores, suite
@@ -74,7 +74,7 @@ CHARTS = (
 
 def measure(run: Run, config: Config) -> pd.DataFrame:
     """A row for each α, at the end of training."""
-    base = _in_float32(base_of(run))
+    base = in_float32(base_of(run))
     with lent(base.model):
         try:
             tuned = merged_weights(run, base)
@@ -110,13 +110,6 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
     if task_of(run).kind == "language_modelling":
         frame[["accuracy", "accuracy_low", "accuracy_high"]] = None
     return frame
-
-
-def _in_float32(base: Base) -> Base:
-    """The base itself, or a second copy: an update is smaller than what bfloat16 tells apart."""
-    if base.dtype == "float32":
-        return base
-    return open_base(base.reference, device=base.device, dtype="float32")  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager

@@ -1,0 +1,156 @@
+"""What a run changed in each weight matrix, ΔW = W − W₀, whatever the method.
+
+LoRA and what differs from it only in start, scale or training keep B and A: their updates are
+decomposed from those, exactly. Every other method that has an update of the weights is merged in
+float32, and W₀ subtracted: exact but for float32's rounding of W. So LoHa, LoKr, VeRA and OFT are
+seen as the update that they amount to, PiSSA without the part of W₀ that its factors start from,
+and DoRA with its lengths.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import peft
+import torch
+from numpy.typing import NDArray
+from peft.tuners.lora import LoraLayer
+from scipy.linalg import svd, svdvals
+from sklearn.utils.extmath import randomized_svd
+from torch import nn
+
+from peftlens.anatomy import Shapes, linear_layers
+from peftlens.errors import BadInput
+from peftlens.linalg import Svd, product_svd
+from peftlens.models.adapters import base_of, opened, state
+from peftlens.models.base import in_float32
+from peftlens.models.lending import lent
+from peftlens.models.merging import merged_weights
+from peftlens.run import Run
+from peftlens.table import NotApplicable
+
+LARGEST = 2048  # smaller side of a matrix that is decomposed whole: seconds each
+LEADING = 256  # singular values of a larger one, by random projection
+
+Float = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Update:
+    """The change of one weight matrix; its largest singular values, and how they were come by.
+
+    Attributes:
+        name: of the weight in the base.
+        before: W₀, float32, shape (d_out, d_in).
+        change: ΔW, float32, the same shape; None where it has factors.
+        factors: scale · B, shape (d_out, r), and A, shape (r, d_in), float64.
+    """
+
+    name: str
+    before: Float
+    change: Float | None = None
+    factors: tuple[Float, Float] | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether all singular values are known, and not the largest only."""
+        return self.change is None or min(self.change.shape) <= LARGEST
+
+    @cached_property
+    def svd(self) -> Svd:
+        """Singular values and vectors, largest first."""
+        if self.factors is not None:
+            return product_svd(*self.factors)
+        if self.exact:
+            return Svd(*svd(self.change, full_matrices=False))
+        return Svd(*randomized_svd(self.change, LEADING, random_state=0))
+
+    @cached_property
+    def values(self) -> Float:
+        """Singular values alone, which takes a third of the time."""
+        if self.factors is None and self.exact:
+            return svdvals(self.change)
+        return self.svd.s
+
+    @cached_property
+    def norm(self) -> float:
+        """‖ΔW‖_F."""
+        return float(np.linalg.norm(self.values if self.change is None else self.change))
+
+    @property
+    def after(self) -> Float:
+        """W, float32."""
+        if self.factors is not None:
+            b, a = self.factors
+            return (self.before + b @ a).astype(np.float32)
+        return self.before + self.change
+
+
+def updates(run: Run, step: int | None = None) -> Iterator[Update]:
+    """Every weight matrix that has changed, in the base's order; none where nothing has.
+
+    Args:
+        run: of a method that exposes `delta_weight`.
+        step: a checkpoint instead of the end of training.
+
+    Raises:
+        NotApplicable: it can't be merged into this base.
+    """
+    base = base_of(run)
+    own = {name: parameter.data for name, parameter in base.model.named_parameters()}
+    with opened(run, step) as (model, _):
+        factors = _factors(model, own)
+    if factors is not None:
+        for name, pair in factors.items():
+            if pair[0].any():  # B is zero until it is trained
+                yield Update(name, _matrix(own[name], name, base.shapes), factors=pair)
+        return
+    exact = in_float32(base)
+    own = {name: parameter.data for name, parameter in exact.model.named_parameters()}
+    with lent(exact.model):
+        try:
+            tuned = merged_weights(run, exact, step)
+        except BadInput as error:
+            raise NotApplicable(str(error)) from error
+    for name, before in own.items():
+        if before.ndim == 2 and not torch.equal(before, tuned[name]):
+            weight = _matrix(before, name, base.shapes)
+            yield Update(name, weight, _matrix(tuned[name], name, base.shapes) - weight)
+
+
+def _matrix(tensor: torch.Tensor, name: str, shapes: Shapes) -> Float:
+    """A weight as (d_out, d_in) in float32; GPT-2 keeps some the other way round."""
+    matrix = tensor.detach().float().cpu()
+    layers = linear_layers(shapes, ("all_linear",))
+    meant = layers.get(name.removesuffix(".weight"), tuple(matrix.shape))
+    return (matrix if tuple(matrix.shape) == meant else matrix.T).numpy()
+
+
+def _factors(
+    model: nn.Module, own: dict[str, torch.Tensor]
+) -> dict[str, tuple[Float, Float]] | None:
+    """B, scaled, and A of every changed weight; None where that is not all that there is."""
+    if not isinstance(model, peft.PeftModel):
+        return None
+    found = {}
+    for name, layer in model.base_model.model.named_modules():
+        if isinstance(layer, LoraLayer):
+            weight = f"{name}.weight"
+            if not _is_plain(layer, own[weight]):
+                return None
+            b, a = (
+                side["default"].weight.detach().double().cpu().numpy()
+                for side in (layer.lora_B, layer.lora_A)
+            )
+            found[weight] = (layer.scaling["default"] * b, a)
+    return found if found and len(state(model)) == 2 * len(found) else None
+
+
+def _is_plain(layer: LoraLayer, own: torch.Tensor) -> bool:
+    """Whether W = W₀ + scale · B A: no variant, and no part of W₀ moved into the factors."""
+    held = isinstance(layer.lora_A, nn.ModuleDict) and "default" in layer.lora_A
+    if not held or "default" in layer.lora_variant:
+        return False
+    weight = layer.get_base_layer().weight
+    return not weight.is_floating_point() or torch.equal(weight.data, own)

@@ -1,0 +1,91 @@
+"""The update of every method equals the difference of the merged weights."""
+
+import numpy as np
+import pytest
+import torch
+
+import peftlens
+from peftlens.models import updates as module
+from peftlens.models.base import open_base
+from peftlens.models.merging import merged_weights
+from peftlens.models.updates import updates
+from peftlens.run import RunConfig
+
+RANKS = {"lora": 3, "rslora": 3, "lora_fa": 3, "lora_plus": 3, "pissa": 6, "olora": 6, "loha": 9}
+OTHERS = ("adalora", "dora", "lokr", "vera", "oft", "ia3", "full", "last_layers", "embeddings")
+
+
+def trained(base, words, out, method, steps=2):
+    options = {"rank": 3} if method in RANKS else {}
+    return peftlens.train(
+        RunConfig(
+            method=method, task=f"file:{words}", base=str(base), device="cpu", dtype="float32",
+            method_config=options,
+            training={"steps": steps, "batch_size": 4, "learning_rate": 1e-2,
+                      "checkpoint_steps": [0]},
+        ),
+        out,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("method", [*RANKS, *OTHERS])
+def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
+    run = trained(bases[kind], words, tmp_path, method)
+    base = open_base(str(bases[kind]), device="cpu", dtype="float32")
+    own = {name: p.detach().clone() for name, p in base.model.named_parameters()}
+    tuned = merged_weights(run, base)
+    changed = {
+        name: (tuned[name] - own[name]).numpy()
+        for name in own
+        if own[name].ndim == 2 and not torch.equal(own[name], tuned[name])
+    }
+    found = {update.name: update for update in updates(run)}
+    assert found.keys() == changed.keys()
+    assert found
+    for name, update in found.items():
+        shape = changed[name].shape
+        expected = changed[name] if update.before.shape == shape else changed[name].T
+        svd = update.svd
+        np.testing.assert_allclose(svd.u * svd.s @ svd.vt, expected, atol=2e-6)
+        np.testing.assert_allclose(update.values, svd.s, atol=1e-5)
+        np.testing.assert_allclose(update.norm, np.linalg.norm(expected), rtol=1e-3)
+        np.testing.assert_allclose(update.after - update.before, expected, atol=2e-6)
+        assert update.exact
+        if method in RANKS:
+            assert np.linalg.matrix_rank(expected, tol=1e-5) <= RANKS[method]
+
+
+@pytest.mark.parametrize("method", ["lora", "rslora", "lora_fa", "lora_plus"])
+def test_factors_are_kept_and_give_r_values(bases, words, tmp_path, method):
+    found = list(updates(trained(bases["llama"], words, tmp_path, method)))
+    assert all(update.factors is not None and len(update.values) == 3 for update in found)
+
+
+@pytest.mark.parametrize("method", ["pissa", "dora", "loha"])
+def test_factors_that_are_not_the_update_are_not_taken_for_it(bases, words, tmp_path, method):
+    found = list(updates(trained(bases["llama"], words, tmp_path, method)))
+    assert all(update.factors is None for update in found)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_before_training_nothing_has_changed(bases, words, tmp_path, method):
+    assert not list(updates(trained(bases["llama"], words, tmp_path, method), step=0))
+
+
+def test_linear_layers_come_as_outputs_by_inputs(bases, words, tmp_path):
+    """GPT-2 keeps them the other way round."""
+    found = {u.name: u for u in updates(trained(bases["gpt2"], words, tmp_path, "full"))}
+    weight = found["transformer.h.0.attn.c_attn.weight"].before
+    assert weight.shape[0] == 3 * weight.shape[1]
+
+
+def test_a_large_matrix_is_known_by_its_leading_values(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 50)
+    monkeypatch.setattr(module, "LEADING", 5)
+    rng = np.random.default_rng(0)
+    change = (rng.normal(size=(80, 4)) @ rng.normal(size=(4, 60))).astype(np.float32)
+    update = module.Update("w", np.zeros_like(change), change)
+    assert not update.exact
+    np.testing.assert_allclose(update.values[:4], np.linalg.svd(change)[1][:4], rtol=1e-4)
+    assert update.norm == pytest.approx(np.linalg.norm(change))
