@@ -123,9 +123,16 @@ def nearest_cosines(vectors: ArrayLike, among: ArrayLike) -> Matrix:
     return np.abs(np.asarray(vectors).T @ np.asarray(among)).max(axis=1)
 
 
-def random_cosine(d: int) -> float:
-    """What the largest |cos| of a random direction with d orthonormal ones is about."""
-    return math.sqrt(2 * math.log(d) / d)
+def random_cosine(d: int, among: int) -> float:
+    """What the largest |cos| of a random direction with m others is about: sqrt(2 ln m / d).
+
+    Each of them is nearly normal, with mean 0 and variance 1 / d.
+
+    Args:
+        d: dimensions.
+        among: m, how many others.
+    """
+    return math.sqrt(2 * math.log(among) / d)
 
 
 def amplification(update: ArrayLike, u: ArrayLike, vt: ArrayLike, weight: ArrayLike) -> float:

@@ -27,11 +27,13 @@ from peftlens.models.adapters import base_of, opened, state
 from peftlens.models.base import in_float32
 from peftlens.models.lending import lent
 from peftlens.models.merging import merged_weights
+from peftlens.progress import track
 from peftlens.run import Run
 from peftlens.table import NotApplicable
 
 LARGEST = 2048  # smaller side of a matrix that is decomposed whole: seconds each
 LEADING = 256  # singular values of a larger one, by random projection
+_DOING = "Looking at changed weights"
 
 Float = NDArray[np.floating]
 
@@ -45,12 +47,14 @@ class Update:
         before: W₀, float32, shape (d_out, d_in).
         change: ΔW, float32, the same shape; None where it has factors.
         factors: scale · B, shape (d_out, r), and A, shape (r, d_in), float64.
+        rank: nominal, as the method's configuration has it; None for methods without one.
     """
 
     name: str
     before: Float
     change: Float | None = None
     factors: tuple[Float, Float] | None = None
+    rank: int | None = None
 
     @property
     def exact(self) -> bool:
@@ -79,6 +83,11 @@ class Update:
         return float(np.linalg.norm(self.values if self.change is None else self.change))
 
     @property
+    def own_values(self) -> Float:
+        """Singular values of W₀."""
+        return svdvals(self.before)
+
+    @property
     def after(self) -> Float:
         """W, float32."""
         if self.factors is not None:
@@ -102,9 +111,10 @@ def updates(run: Run, step: int | None = None) -> Iterator[Update]:
     with opened(run, step) as (model, _):
         factors = _factors(model, own)
     if factors is not None:
-        for name, pair in factors.items():
-            if pair[0].any():  # B is zero until it is trained
-                yield Update(name, _matrix(own[name], name, base.shapes), factors=pair)
+        changed = [name for name, (b, _) in factors.items() if b.any()]  # B starts at zero
+        for name in track(changed, _DOING):
+            weight, pair = _matrix(own[name], name, base.shapes), factors[name]
+            yield Update(name, weight, factors=pair, rank=pair[1].shape[0])
         return
     exact = in_float32(base)
     own = {name: parameter.data for name, parameter in exact.model.named_parameters()}
@@ -113,10 +123,12 @@ def updates(run: Run, step: int | None = None) -> Iterator[Update]:
             tuned = merged_weights(run, exact, step)
         except BadInput as error:
             raise NotApplicable(str(error)) from error
-    for name, before in own.items():
-        if before.ndim == 2 and not torch.equal(before, tuned[name]):
-            weight = _matrix(before, name, base.shapes)
-            yield Update(name, weight, _matrix(tuned[name], name, base.shapes) - weight)
+    matrices = [name for name, weight in own.items() if weight.ndim == 2]
+    changed = [name for name in matrices if not torch.equal(own[name], tuned[name])]
+    for name in track(changed, _DOING):
+        weight = _matrix(own[name], name, base.shapes)
+        change = _matrix(tuned[name], name, base.shapes) - weight
+        yield Update(name, weight, change, rank=run.config.method_config.get("rank"))
 
 
 def _matrix(tensor: torch.Tensor, name: str, shapes: Shapes) -> Float:
