@@ -7,8 +7,6 @@ works on float32 copies of them: see `_Masters`.
 
 import json
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -28,6 +26,7 @@ from transformers import get_scheduler
 from peftlens.encoding import Batch, Encoder, Item, training_batches
 from peftlens.errors import BadInput
 from peftlens.files import new_folder
+from peftlens.memory import Peak
 from peftlens.models import adapters
 from peftlens.models.lending import lent
 from peftlens.planning import Plan, plan
@@ -71,6 +70,7 @@ class _Diverged(Exception):
 def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
     training = planned.config.training
     set_seed(planned.config.seed)
+    peak = Peak.start(planned.base.device)
     model = adapters.attach(planned.base.model, planned.config.method, planned.method_config)
     if before is not None:
         adapters.train_on(model, before)
@@ -97,20 +97,23 @@ def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
     started = time.perf_counter()
     try:
         if steps:
-            _loop(planned, model, encoder, items, folder)
-        seconds = time.perf_counter() - started
+            results["optimizer_bytes"] = _loop(planned, model, encoder, items, folder)
+        spent = _spent(started, peak)
         scores = _validate(model.eval(), encoder, validation, steps)
     except _Diverged as diverged:
-        seconds = time.perf_counter() - started
+        spent = _spent(started, peak)
         results["steps"] = diverged.steps
         folder.metrics({"step": diverged.steps, "diverged": True})
     else:
         results |= scores
         folder.metrics({"step": steps, **scores})
-    folder.timing(
-        {"seconds": seconds, "process_peak_memory_bytes": _peak_memory(planned.base.device)}
-    )
+    folder.timing(spent)
     folder.finish(model, results, "finished" if "validation_loss" in results else "diverged")
+
+
+def _spent(started: float, peak: Peak) -> dict[str, Any]:
+    """Seconds, and bytes over the loaded base at the highest; missing where nobody knows."""
+    return {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
 
 
 def _single_losses(
@@ -124,8 +127,8 @@ def _single_losses(
 
 def _loop(
     planned: Plan, model: nn.Module, encoder: Encoder, items: list[Item], folder: "_Folder"
-) -> None:
-    """The optimizer's steps.
+) -> int:
+    """The optimizer's steps; returns the bytes that it holds beside the weights.
 
     Raises:
         _Diverged: a loss or gradient is not finite; the step that it belongs to is not taken.
@@ -167,6 +170,10 @@ def _loop(
             shown.advance(f"loss {loss:.3f}, {tokens / seconds:.0f} tokens/s")
             if step < config.steps:
                 folder.checkpoint(model, step)
+    return masters.bytes + sum(
+        value.nbytes for held in optimizer.state.values() for value in held.values()
+        if isinstance(value, torch.Tensor)
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -241,6 +248,11 @@ class _Masters:
                 self._pairs.append((parameter, master))
             self.trained.append(master)
 
+    @property
+    def bytes(self) -> int:
+        """Size of the copies."""
+        return sum(master.nbytes for _, master in self._pairs)
+
     def write_back(self) -> None:
         """Round the copies into the model."""
         with torch.no_grad():
@@ -310,11 +322,3 @@ def _accelerator(device: str) -> dict[str, Any]:
     """What torch computes on."""
     name = torch.cuda.get_device_name() if device == "cuda" else device
     return {"device": name, "threads": torch.get_num_threads()}
-
-
-def _peak_memory(device: str) -> int:
-    """Highest memory of this process so far, bytes: the GPU's where the run is, or resident."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

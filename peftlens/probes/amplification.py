@@ -18,6 +18,7 @@ from peftlens.table import Chart, Column, NotApplicable
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
+ON_REQUEST = True  # it decomposes every weight that has changed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from peftlens.table import Chart, Column, NotApplicable
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
+ON_REQUEST = True  # it decomposes every weight that has changed
 COLUMNS = (
     Column("step", "optimizer steps taken", "steps"),
     Column("weight", "the weight matrix; none is listed that is as it was"),

@@ -11,11 +11,11 @@ def trained(bases, words, tmp_path_factory):
     """Trains a method on the tiny Llama, 4 steps, with a checkpoint before the first."""
     out = tmp_path_factory.mktemp("trained")
 
-    def train(method, seed=0, **options):
+    def train(method, seed=0, dtype="float32", **options):
         return peftlens.train(
             RunConfig(
                 method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-                dtype="float32", method_config=options, seed=seed,
+                dtype=dtype, method_config=options, seed=seed,
                 training={"steps": 4, "batch_size": 4, "checkpoint_steps": [0]},
             ),
             out,
