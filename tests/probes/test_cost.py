@@ -1,4 +1,5 @@
 import pandas as pd
+
 from peftlens.probes.cost import measure
 
 
