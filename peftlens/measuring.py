@@ -87,7 +87,7 @@ def collect(
 
     Args:
         runs: finished runs, in the order that the rows should have.
-        name: a probe that measures runs, or one that compares them.
+        name: a probe that measures runs, compares them, or combines what others measured.
         labels: name of each run's configuration by run id; made up from the runs by default.
         options: see `run_probe`.
 
@@ -96,12 +96,24 @@ def collect(
     """
     probe = registry.load("probes", name)
     labels = configurations(run.record for run in runs) | (labels or {})
-    if not hasattr(probe, "combine"):
+    if hasattr(probe, "measure"):
         return _joined(runs, name, labels, options)
-    tables = {source: _measured(collect(runs, source, labels, options)) for source in probe.FROM}
     config = configure(name, (options or {}).get(name, {}))
-    frame = _call(probe.combine, tables, config)
+    if hasattr(probe, "compare"):
+        able = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
+        frame = _call(probe.compare, able, config)
+    else:
+        tables = {one: _measured(collect(runs, one, labels, options)) for one in probe.FROM}
+        frame = _call(probe.combine, tables, config)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
+
+
+def _applies(run: Run, required: frozenset[str]) -> bool:
+    try:
+        _check(run, required)
+    except NotApplicable:
+        return False
+    return True
 
 
 def _joined(

@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -233,9 +234,14 @@ def configurations(runs: Iterable[Any]) -> dict[str, str]:
     }
 
 
+def without_rate(configuration: str) -> str:
+    """A configuration's name but for its learning rate: what a sweep of rates has in common."""
+    return re.sub(r" learning_rate=\S+", "", configuration)
+
+
 def _differing(run: Any, members: list[Any]) -> list[str]:
     """Such as `steps=100`: the run's values where members of its group have others."""
-    for describe in (_flat, lambda one: {key: _hash(v) for key, v in one.depends_on.items()}):
+    for describe in (flat, lambda one: {key: _hash(v) for key, v in one.depends_on.items()}):
         own, all_of_them = describe(run), [describe(member) for member in members]
         keys = [key for key in own if any(other.get(key) != own[key] for other in all_of_them)]
         if keys:
@@ -243,7 +249,7 @@ def _differing(run: Any, members: list[Any]) -> list[str]:
     return []
 
 
-def _flat(run: Any) -> dict[str, str]:
+def flat(run: Any) -> dict[str, str]:
     """The configuration without the seed, nested keys by their last part."""
     config = run.config.model_dump(mode="json", exclude={"seed"})
     nested = {key: value for key, value in config.items() if isinstance(value, dict)}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import bootstrap, false_discovery_control, t
+from scipy.stats import bootstrap, false_discovery_control, t, trim_mean
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -79,6 +79,57 @@ def few_interval(values: ArrayLike) -> Interval:
         return Interval(None, None)
     half = t.ppf((1 + LEVEL) / 2, n - 1) * found.std(ddof=1) / np.sqrt(n)
     return Interval(float(found.mean() - half), float(found.mean() + half))
+
+
+def crossed_means(values: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Means of resampled seeds and items: both sources of noise at once.
+
+    Seeds and items are drawn with replacement independently of each other, the same for all that
+    lies in front of these two axes; so differences and ranks of what comes out are paired. With few
+    seeds it looks no further than they do: see `few_interval`.
+
+    Args:
+        values: shape (..., seeds, items).
+        rng: source of the resamples.
+
+    Returns:
+        Shape (2000, ...).
+
+    Source: Owen 2007, Annals of Applied Statistics 1, 386-411 (the pigeonhole bootstrap).
+    """
+    found = np.asarray(values, float)
+    seeds, items = found.shape[-2:]
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
+    columns = rng.multinomial(items, np.full(items, 1 / items), size=RESAMPLES) / items
+    return np.einsum("bs,...si,bi->b...", rows, found, columns, optimize=True)
+
+
+def crossed_interval(values: ArrayLike, rng: np.random.Generator) -> Interval:
+    """95 % interval of a mean over seeds and items; of differences, it is paired.
+
+    With fewer than two items there is none; with one seed it is that over items alone.
+
+    Args:
+        values: shape (seeds, items).
+        rng: source of the resamples; see `crossed_means`.
+    """
+    found = np.asarray(values, float)
+    if found.shape[-1] < 2:
+        return Interval(None, None)
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(crossed_means(found, rng), [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def interquartile_mean(values: ArrayLike) -> float:
+    """The mean of the middle half, which no single run decides.
+
+    Args:
+        values: shape (n,).
+
+    Source: Agarwal et al. 2021, arXiv:2108.13264, section 4.3, by scipy.
+    """
+    return float(trim_mean(np.asarray(values, float), 0.25))
 
 
 def p_value(observed: float, null: ArrayLike) -> float:

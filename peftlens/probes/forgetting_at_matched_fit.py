@@ -9,7 +9,6 @@ the level: chosen on the same numbers, so a method with more rates has a small a
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from peftlens.run import without_rate
 from peftlens.stats import few_interval
 from peftlens.table import Chart, Column
 
@@ -79,15 +79,11 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     columns = [column.name for column in COLUMNS]
     if learning.empty:
         return pd.DataFrame(columns=columns)
-    learning = learning.assign(setting=learning["configuration"].map(_without_rate))
+    learning = learning.assign(setting=learning["configuration"].map(without_rate))
     levels = config.levels or _levels(learning)
     rows = _beside_full(list(_rows(learning, tables["forgetting"], levels)))
     frame = pd.DataFrame(rows).reindex(columns=columns)
     return frame.sort_values(["suite", "level"], kind="stable", ignore_index=True)
-
-
-def _without_rate(configuration: str) -> str:
-    return re.sub(r" learning_rate=\S+", "", configuration)
 
 
 def _levels(learning: pd.DataFrame) -> tuple[float, ...]:

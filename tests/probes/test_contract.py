@@ -60,6 +60,9 @@ def tables(probe, runs):
     config = (probe.Config(**options),) if hasattr(probe, "Config") else ()
     if hasattr(probe, "measure"):
         return [probe.measure(run, *config) for run in runs if measurable(probe, run)]
+    if hasattr(probe, "compare"):
+        able = {run: run.record.configuration for run in runs if measurable(probe, run)}
+        return [probe.compare(able, *config)]
     sources = {name: measuring.collect(runs, name, None, OPTIONS).frame for name in probe.FROM}
     return [probe.combine(sources, *config)]
 
@@ -80,9 +83,8 @@ def measured(runs):
 def test_columns_are_as_declared(probe, measured):
     for frame in measured(probe):
         assert list(frame.columns) == [column.name for column in probe.COLUMNS]
-        assert len(frame) > 0 or name_of(probe).startswith(
-            "continual"
-        )  # these runs are no sequence
+        # these runs are no sequence, and no two of them differ in a seed or a rank alone
+        assert len(frame) > 0 or name_of(probe).startswith(("continual", "subspace"))
 
 
 def test_the_same_run_gives_the_same_table_and_the_model_is_unchanged(probe, runs, measured):

@@ -1,0 +1,217 @@
+"""What size buys: rank and parameters against accuracy, each configuration at its best rate.
+
+Of a configuration's learning rates the one with the highest mean accuracy on validation examples
+counts, and is scored on test examples: one rate for all ranks would decide the order. Intervals
+resample seeds and test examples together, and are paired in differences.
+
+*Enough*: within a method, whether a configuration comes within a margin of that method's best one.
+"yes" if the interval of the difference lies above minus the margin, "no" if below it, otherwise
+"undecided". The smallest one with a yes is where accuracy saturates. The best is chosen by test
+accuracy, which favours it: a yes is a careful one.
+
+*On the front*: no other configuration has at most as many parameters and a higher accuracy;
+`p_front` is how often that holds when seeds and examples are resampled.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from peftlens.run import without_rate
+from peftlens.stats import crossed_interval, crossed_means, few_interval
+from peftlens.table import Chart, Column
+
+FROM = ("task_items", "parameter_count", "cost")
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the probe.
+
+    Attributes:
+        margin: accuracy that may be missing to the best for a configuration to be enough.
+    """
+
+    margin: float = 0.01
+
+
+COLUMNS = (
+    Column("setting", "method and its hyperparameters, without the learning rate"),
+    Column("method", "name of the method"),
+    Column("rank", "nominal rank; missing for methods that have none"),
+    Column("learning_rate", "the best of those tried, by validation accuracy"),
+    Column("rates", "learning rates that were tried"),
+    Column("trainable_parameters", "parameters that the optimizer changes", "1", "lower"),
+    Column("adapter_bytes", "size of the adapter on disk", "bytes", "lower"),
+    Column("step_seconds", "time of a training step, median over seeds", "s", "lower"),
+    Column("peak_memory_bytes", "memory of training over the loaded base, median over seeds",
+           "bytes", "lower"),
+    Column("validation_accuracy", "at that rate, mean over seeds", "1", "higher"),
+    Column("accuracy", "share of test examples answered right, mean over seeds", "1", "higher"),
+    Column("low", "lower end of its 95 % interval over seeds and examples", "1"),
+    Column("high", "upper end", "1"),
+    Column("seeds_low", "lower end of the 95 % interval over seeds alone (Student's t)", "1"),
+    Column("seeds_high", "upper end", "1"),
+    Column("against_best", "accuracy minus that of the method's best configuration", "1", "higher"),
+    Column("against_best_low", "lower end of its paired 95 % interval", "1"),
+    Column("against_best_high", "upper end", "1"),
+    Column("enough", "yes, no or undecided: whether it is within the margin of the best"),
+    Column("saturated", "the smallest of the method's configurations that is enough"),
+    Column("front", "no smaller configuration is as accurate"),
+    Column("p_front", "share of resamples in which that holds", "1"),
+    Column("like", "the LoRA whose number of parameters is nearest; missing for LoRA itself"),
+    Column("against_like", "accuracy minus that LoRA's", "1", "higher"),
+    Column("against_like_low", "lower end of its paired 95 % interval", "1"),
+    Column("against_like_high", "upper end", "1"),
+    Column("n_seeds", "runs"),
+    Column("n_items", "test examples"),
+)  # fmt: skip
+CHARTS = (
+    Chart(
+        "points",
+        x="setting",
+        y="accuracy",
+        title="Accuracy at the best rate (bars: 95 % interval over seeds and examples)",
+        low="low",
+        high="high",
+    ),
+    Chart(
+        "line",
+        x="trainable_parameters",
+        y="accuracy",
+        title="Accuracy against trainable parameters",
+        low="low",
+        high="high",
+        log_x=True,
+        each="method",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A configuration at its best rate; `right` says which answers were, shape (seeds, items)."""
+
+    name: str
+    row: dict[str, Any]
+    right: pd.DataFrame
+
+    @property
+    def size(self) -> int:
+        return self.row["trainable_parameters"]
+
+    def pairs_with(self, other: "_Setting") -> bool:
+        one, two = self.right, other.right
+        return one.index.equals(two.index) and one.columns.equals(two.columns)
+
+    def minus(self, other: "_Setting", name: str) -> dict[str, float | None]:
+        """A paired difference with its interval; none where seeds or examples are not the same."""
+        if not self.pairs_with(other):
+            return {}
+        difference = self.right.to_numpy() - other.right.to_numpy()
+        interval = crossed_interval(difference, np.random.default_rng(0))
+        return {name: difference.mean(), f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
+    """A row for each configuration, a method's by size; none where nothing can be chosen."""
+    items = tables["task_items"].dropna(subset=["chosen"])
+    columns = [column.name for column in COLUMNS]
+    if items.empty:
+        return pd.DataFrame(columns=columns)
+    counted = tables["parameter_count"][["run", "rank", "trainable_parameters", "adapter_bytes"]]
+    runs = tables["cost"].merge(counted, on="run")
+    runs = runs.assign(setting=runs["configuration"].map(without_rate))
+    found = [
+        _setting(str(name), group, items) for name, group in runs.groupby("setting", sort=False)
+    ]
+    methods = list(dict.fromkeys(runs["method"]))
+    found.sort(key=lambda one: (methods.index(one.row["method"]), one.size))
+    rows = [
+        one.row | _against_best(one, found, config.margin) | _like(one, found) | front
+        for one, front in zip(found, _front(found), strict=True)
+    ]
+    enough = [row["method"] if row["enough"] == "yes" else None for row in rows]
+    for index, row in enumerate(rows):  # a method's rows come by size
+        row["saturated"] = enough.index(row["method"]) == index
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> _Setting:
+    rates = runs.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
+    best = runs[runs["learning_rate"] == rates.idxmax()] if rates.notna().any() else runs
+    own = items[items["run"].isin(best["run"])]
+    right = (own["chosen"] == own["correct"]).astype(float)
+    wide = right.groupby([own["seed"], own["item"]]).mean().unstack()
+    both = crossed_interval(wide, np.random.default_rng(0))
+    seeds = few_interval(wide.mean(axis=1).to_numpy())
+    first = best.iloc[0]
+    row = {
+        "setting": name,
+        "method": first["method"],
+        "rank": first["rank"],
+        "learning_rate": first["learning_rate"],
+        "rates": runs["learning_rate"].nunique(),
+        "trainable_parameters": int(first["trainable_parameters"]),
+        "adapter_bytes": int(first["adapter_bytes"]),
+        "step_seconds": best["step_seconds"].median(),
+        "peak_memory_bytes": best["peak_memory_bytes"].median(),
+        "validation_accuracy": rates.max(),
+        "accuracy": wide.to_numpy().mean(),
+        "low": both.low,
+        "high": both.high,
+        "seeds_low": seeds.low,
+        "seeds_high": seeds.high,
+        "n_seeds": wide.shape[0],
+        "n_items": wide.shape[1],
+    }
+    return _Setting(name, row, wide)
+
+
+def _against_best(one: _Setting, found: list[_Setting], margin: float) -> dict[str, Any]:
+    peers = [other for other in found if other.row["method"] == one.row["method"]]
+    best = max(peers, key=lambda other: (other.row["accuracy"], -other.size))
+    told = one.minus(best, "against_best")
+    low, high = told.get("against_best_low"), told.get("against_best_high")
+    if one is best or (low is not None and low > -margin):
+        return told | {"enough": "yes"}
+    return told | {"enough": "no" if high is not None and high < -margin else "undecided"}
+
+
+def _like(one: _Setting, found: list[_Setting]) -> dict[str, Any]:
+    others = [other for other in found if other.row["method"] == "lora"]
+    if one.row["method"] == "lora" or not others or not one.size:
+        return {}
+    nearest = min(others, key=lambda other: abs(math.log(other.size / one.size)))
+    return {"like": nearest.name} | one.minus(nearest, "against_like")
+
+
+def _front(found: list[_Setting]) -> Iterator[dict[str, Any]]:
+    """Whether each is on the front, and how often in resamples, where they are paired."""
+    sizes = np.array([one.size for one in found])
+    here = _undominated(sizes, np.array([one.row["accuracy"] for one in found])[None])[0]
+    shares: Any = [None] * len(found)
+    if all(one.pairs_with(found[0]) for one in found):
+        right = np.stack([one.right.to_numpy() for one in found])
+        drawn = crossed_means(right, np.random.default_rng(0))
+        shares = _undominated(sizes, drawn).mean(axis=0)
+    for on, share in zip(here, shares, strict=True):
+        yield {"front": bool(on), "p_front": share}
+
+
+def _undominated(sizes: NDArray[np.int64], means: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """For means of shape (n, settings): whether no setting of at most this size does better.
+
+    Of two with equal accuracy the smaller one dominates.
+    """
+    smaller = sizes[None, :] < sizes[:, None]
+    not_larger = sizes[None, :] <= sizes[:, None]
+    better = means[:, None, :] > means[:, :, None]
+    equal = means[:, None, :] == means[:, :, None]
+    return ~((better & not_larger) | (equal & smaller)).any(axis=2)

@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from peftlens import measuring
+from peftlens.probes.rank_chart import Config, _undominated, combine
+
+ITEMS = 400
+
+
+def study(configurations, seeds=3):
+    """Tables of runs whose true accuracies are given: {name: (method, parameters, accuracy)}."""
+    rng = np.random.default_rng(0)
+    difficulty = np.linspace(0, 1, ITEMS)
+    items, counts, costs = [], [], []
+    for name, (method, size, accuracy) in configurations.items():
+        for seed in range(seeds):
+            run = f"{name} {seed}"
+            about = {"run": run, "configuration": name, "method": method, "seed": seed}
+            right = difficulty + rng.normal(0, 0.02, ITEMS) < accuracy
+            items.append(pd.DataFrame({**about, "item": range(ITEMS), "correct": 1,
+                                       "chosen": right.astype(int)}))  # fmt: skip
+            counts.append(about | {"rank": None, "trainable_parameters": size,
+                                   "adapter_bytes": 4 * size})  # fmt: skip
+            rate = float(name.partition("learning_rate=")[2] or 1e-3)
+            costs.append(about | {"learning_rate": rate, "validation_accuracy": accuracy,
+                                  "step_seconds": 1.0, "peak_memory_bytes": 10})  # fmt: skip
+    tables = pd.concat(items), pd.DataFrame(counts), pd.DataFrame(costs)
+    return dict(zip(("task_items", "parameter_count", "cost"), tables, strict=True))
+
+
+def chart(configurations, **options):
+    return combine(study(configurations), Config(**options)).set_index("setting")
+
+
+def test_the_best_rate_is_chosen_on_validation_examples():
+    tables = study({"lora rank=1 learning_rate=0.1": ("lora", 10, 0.6),
+                    "lora rank=1 learning_rate=0.01": ("lora", 10, 0.8)})  # fmt: skip
+    # on the test examples the other one is better, which must not matter
+    tables["cost"]["validation_accuracy"] = [0.9] * 3 + [0.7] * 3
+    row = combine(tables, Config()).iloc[0]
+    assert (row["learning_rate"], row["rates"]) == (0.1, 2)
+    assert row["accuracy"] == pytest.approx(0.6, abs=0.03)
+    assert row["validation_accuracy"] == 0.9
+
+
+def test_accuracy_saturates_where_nothing_more_is_gained():
+    found = chart({"lora rank=1": ("lora", 10, 0.5), "lora rank=2": ("lora", 20, 0.8),
+                   "lora rank=4": ("lora", 40, 0.8), "lora rank=8": ("lora", 80, 0.8)},
+                  margin=0.03)  # fmt: skip
+    assert found["enough"].tolist() == ["no", "yes", "yes", "yes"]
+    assert found["saturated"].tolist() == [False, True, False, False]
+    one = found.loc["lora rank=1"]
+    assert one["against_best_low"] < one["against_best"] < one["against_best_high"] < -0.2
+
+
+def test_what_can_not_be_told_apart_is_undecided():
+    found = chart({"lora rank=1": ("lora", 10, 0.795), "lora rank=2": ("lora", 20, 0.8)},
+                  margin=0.001)  # fmt: skip
+    assert "undecided" in set(found["enough"])
+
+
+def test_methods_saturate_by_themselves():
+    found = chart({"lora rank=1": ("lora", 10, 0.9), "bottleneck bottleneck_size=1":
+                   ("bottleneck", 10, 0.5)})  # fmt: skip
+    assert set(found["enough"]) == {"yes"}
+    assert found["saturated"].all()
+
+
+def test_the_front_leaves_out_what_is_larger_and_worse():
+    found = chart({"frozen": ("frozen", 0, 0.5), "lora rank=1": ("lora", 10, 0.8),
+                   "lora rank=2": ("lora", 20, 0.7), "lora rank=4": ("lora", 40, 0.9)})  # fmt: skip
+    assert found["front"].tolist() == [True, True, False, True]
+    assert found["p_front"].tolist() == pytest.approx([1, 1, 0, 1], abs=0.01)
+
+
+def test_equal_configurations_share_the_front_by_chance():
+    found = chart({f"lora rank={r}": ("lora", 10, 0.8) for r in (1, 2)})
+    assert found["p_front"].between(0.02, 0.98).all()
+
+
+def test_of_equals_the_smaller_is_on_the_front():
+    sizes, means = np.array([1, 2, 2]), np.array([[0.5, 0.5, 0.6], [0.5, 0.4, 0.4]])
+    assert _undominated(sizes, means).tolist() == [[True, False, True], [True, False, False]]
+
+
+def test_others_are_compared_with_the_lora_of_like_size():
+    found = chart({"lora rank=1": ("lora", 10, 0.6), "lora rank=8": ("lora", 80, 0.9),
+                   "bottleneck bottleneck_size=1": ("bottleneck", 70, 0.8)})  # fmt: skip
+    row = found.loc["bottleneck bottleneck_size=1"]
+    assert row["like"] == "lora rank=8"
+    assert row["against_like"] == pytest.approx(-0.1, abs=0.03)
+    assert row["against_like_high"] < 0
+    assert pd.isna(found.loc["lora rank=1", "like"])
+
+
+def test_other_seeds_are_not_paired():
+    tables = study({"lora rank=1": ("lora", 10, 0.6), "lora rank=2": ("lora", 20, 0.6)})
+    last = tables["task_items"]["run"] == "lora rank=2 2"
+    tables["task_items"].loc[last, "seed"] = 7
+    found = combine(tables, Config())
+    assert found["p_front"].isna().all()
+    assert found["enough"].tolist().count("undecided") == 1
+
+
+def test_runs_of_the_tiny_model(trained):
+    runs = [trained("lora", rank=rank, seed=seed) for rank in (1, 4) for seed in (0, 1)]
+    found = measuring.collect(runs, "rank_chart").frame
+    assert found["rank"].tolist() == [1, 4]
+    assert found["n_seeds"].tolist() == [2, 2]
+    assert found["trainable_parameters"].is_monotonic_increasing
+    assert found["accuracy"].between(found["low"] - 1e-9, found["high"] + 1e-9).all()
