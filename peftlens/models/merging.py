@@ -181,16 +181,20 @@ def _untie(model: Any) -> None:
         model.config.tie_word_embeddings = False
 
 
+def random_inputs(model: Any, rows: int, tokens: int) -> dict[str, torch.Tensor]:
+    """Random tokens for a forward pass, the same for every model of one vocabulary."""
+    generator = torch.Generator().manual_seed(0)
+    size = model.config.get_text_config().vocab_size
+    ids = torch.randint(0, size, (rows, tokens), generator=generator).to(model.device)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids
+    return inputs
+
+
 @torch.inference_mode()
 def _logits(model: nn.Module) -> torch.Tensor:
-    """Of 2 x 16 random tokens, the same for every model of one vocabulary."""
-    config: Any = model.config
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, config.get_text_config().vocab_size, (2, 16), generator=generator)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = ids
-    return model(**inputs).logits.double()
+    return model(**random_inputs(model, 2, 16)).logits.double()
 
 
 def _relative(logits: torch.Tensor, reference: torch.Tensor) -> float:

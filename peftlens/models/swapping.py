@@ -23,15 +23,16 @@ class AdapterSet:
         self._plain = Snapshot.of(base.model)
         self._held: dict[str, tuple[Snapshot, nn.Module]] = {}
 
-    def add(self, name: str, folder: str | Path, *, step: int | None = None) -> None:
+    def add(self, name: str, folder: str | Path | Run, *, step: int | None = None) -> None:
         """Load a run's adapter, or one of its checkpoints, under a name; the base is active then.
 
         Raises:
             BadInput: no run, or it was trained on another base.
         """
+        run = folder if isinstance(folder, Run) else Run(Path(folder))
         self._plain.restore()
         try:
-            model = attached(Run(Path(folder)), self._base, step)
+            model = attached(run, self._base, step)
             self._held[name] = (Snapshot.of(self._base.model), model)
         finally:
             self._plain.restore()

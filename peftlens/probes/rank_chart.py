@@ -1,8 +1,7 @@
 """What size buys: rank and parameters against accuracy, each configuration at its best rate.
 
-Of a configuration's learning rates the one with the highest mean accuracy on validation examples
-counts, and is scored on test examples: one rate for all ranks would decide the order. Intervals
-resample seeds and test examples together, and are paired in differences.
+The rate is chosen on validation examples, the accuracy is that on test examples (`sweeps`).
+Intervals resample seeds and test examples together, and are paired in differences.
 
 *Enough*: within a method, whether a configuration comes within a margin of that method's best one.
 "yes" if the interval of the difference lies above minus the margin, "no" if below it, otherwise
@@ -22,11 +21,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.run import without_rate
-from peftlens.stats import crossed_interval, crossed_means, few_interval
+from peftlens.stats import crossed_means
+from peftlens.sweeps import TABLES, Setting, settings
 from peftlens.table import Chart, Column
 
-FROM = ("task_items", "parameter_count", "cost")
+FROM = TABLES
 VERSION = 1
 
 
@@ -94,45 +93,9 @@ CHARTS = (
 )
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """A configuration at its best rate; `right` says which answers were, shape (seeds, items)."""
-
-    name: str
-    row: dict[str, Any]
-    right: pd.DataFrame
-
-    @property
-    def size(self) -> int:
-        return self.row["trainable_parameters"]
-
-    def pairs_with(self, other: "_Setting") -> bool:
-        one, two = self.right, other.right
-        return one.index.equals(two.index) and one.columns.equals(two.columns)
-
-    def minus(self, other: "_Setting", name: str) -> dict[str, float | None]:
-        """A paired difference with its interval; none where seeds or examples are not the same."""
-        if not self.pairs_with(other):
-            return {}
-        difference = self.right.to_numpy() - other.right.to_numpy()
-        interval = crossed_interval(difference, np.random.default_rng(0))
-        return {name: difference.mean(), f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
 def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     """A row for each configuration, a method's by size; none where nothing can be chosen."""
-    items = tables["task_items"].dropna(subset=["chosen"])
-    columns = [column.name for column in COLUMNS]
-    if items.empty:
-        return pd.DataFrame(columns=columns)
-    counted = tables["parameter_count"][["run", "rank", "trainable_parameters", "adapter_bytes"]]
-    runs = tables["cost"].merge(counted, on="run")
-    runs = runs.assign(setting=runs["configuration"].map(without_rate))
-    found = [
-        _setting(str(name), group, items) for name, group in runs.groupby("setting", sort=False)
-    ]
-    methods = list(dict.fromkeys(runs["method"]))
-    found.sort(key=lambda one: (methods.index(one.row["method"]), one.size))
+    found = settings(tables)
     rows = [
         one.row | _against_best(one, found, config.margin) | _like(one, found) | front
         for one, front in zip(found, _front(found), strict=True)
@@ -140,41 +103,10 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     enough = [row["method"] if row["enough"] == "yes" else None for row in rows]
     for index, row in enumerate(rows):  # a method's rows come by size
         row["saturated"] = enough.index(row["method"]) == index
-    return pd.DataFrame(rows).reindex(columns=columns)
+    return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
 
 
-def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> _Setting:
-    rates = runs.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
-    best = runs[runs["learning_rate"] == rates.idxmax()] if rates.notna().any() else runs
-    own = items[items["run"].isin(best["run"])]
-    right = (own["chosen"] == own["correct"]).astype(float)
-    wide = right.groupby([own["seed"], own["item"]]).mean().unstack()
-    both = crossed_interval(wide, np.random.default_rng(0))
-    seeds = few_interval(wide.mean(axis=1).to_numpy())
-    first = best.iloc[0]
-    row = {
-        "setting": name,
-        "method": first["method"],
-        "rank": first["rank"],
-        "learning_rate": first["learning_rate"],
-        "rates": runs["learning_rate"].nunique(),
-        "trainable_parameters": int(first["trainable_parameters"]),
-        "adapter_bytes": int(first["adapter_bytes"]),
-        "step_seconds": best["step_seconds"].median(),
-        "peak_memory_bytes": best["peak_memory_bytes"].median(),
-        "validation_accuracy": rates.max(),
-        "accuracy": wide.to_numpy().mean(),
-        "low": both.low,
-        "high": both.high,
-        "seeds_low": seeds.low,
-        "seeds_high": seeds.high,
-        "n_seeds": wide.shape[0],
-        "n_items": wide.shape[1],
-    }
-    return _Setting(name, row, wide)
-
-
-def _against_best(one: _Setting, found: list[_Setting], margin: float) -> dict[str, Any]:
+def _against_best(one: Setting, found: list[Setting], margin: float) -> dict[str, Any]:
     peers = [other for other in found if other.row["method"] == one.row["method"]]
     best = max(peers, key=lambda other: (other.row["accuracy"], -other.size))
     told = one.minus(best, "against_best")
@@ -184,7 +116,7 @@ def _against_best(one: _Setting, found: list[_Setting], margin: float) -> dict[s
     return told | {"enough": "no" if high is not None and high < -margin else "undecided"}
 
 
-def _like(one: _Setting, found: list[_Setting]) -> dict[str, Any]:
+def _like(one: Setting, found: list[Setting]) -> dict[str, Any]:
     others = [other for other in found if other.row["method"] == "lora"]
     if one.row["method"] == "lora" or not others or not one.size:
         return {}
@@ -192,12 +124,12 @@ def _like(one: _Setting, found: list[_Setting]) -> dict[str, Any]:
     return {"like": nearest.name} | one.minus(nearest, "against_like")
 
 
-def _front(found: list[_Setting]) -> Iterator[dict[str, Any]]:
+def _front(found: list[Setting]) -> Iterator[dict[str, Any]]:
     """Whether each is on the front, and how often in resamples, where they are paired."""
-    sizes = np.array([one.size for one in found])
-    here = _undominated(sizes, np.array([one.row["accuracy"] for one in found])[None])[0]
+    sizes = np.array([one.size for one in found], int)
+    here = _undominated(sizes, np.array([[one.row["accuracy"] for one in found]]))[0]
     shares: Any = [None] * len(found)
-    if all(one.pairs_with(found[0]) for one in found):
+    if found and all(one.pairs_with(found[0]) for one in found):
         right = np.stack([one.right.to_numpy() for one in found])
         drawn = crossed_means(right, np.random.default_rng(0))
         shares = _undominated(sizes, drawn).mean(axis=0)

@@ -37,6 +37,8 @@ def runs(bases, words, tmp_path_factory):
 
 OPTIONS = {
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
+    "latency": {"tokens": 8, "rounds": 2},
+    "representation_shift": {"items": 10},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
 }
 
@@ -92,7 +94,9 @@ def test_the_same_run_gives_the_same_table_and_the_model_is_unchanged(probe, run
     base = resident(runs[0].config.base, device="cpu", dtype="float32")
     before = state_of(base.model)
     for one, again in zip(first, tables(probe, runs), strict=True):
-        pd.testing.assert_frame_equal(one, again)
+        timed = list({"seconds", "ratio", "low", "high", "swap_seconds"} & set(one))
+        drop = timed if name_of(probe) == "latency" else []  # its numbers are the machine's
+        pd.testing.assert_frame_equal(one.drop(columns=drop), again.drop(columns=drop))
     assert resident(runs[0].config.base, device="cpu", dtype="float32") is base
     assert state_of(base.model) == before
 

@@ -1,32 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sweep import study
 
 from peftlens import measuring
 from peftlens.probes.rank_chart import Config, _undominated, combine
-
-ITEMS = 400
-
-
-def study(configurations, seeds=3):
-    """Tables of runs whose true accuracies are given: {name: (method, parameters, accuracy)}."""
-    rng = np.random.default_rng(0)
-    difficulty = np.linspace(0, 1, ITEMS)
-    items, counts, costs = [], [], []
-    for name, (method, size, accuracy) in configurations.items():
-        for seed in range(seeds):
-            run = f"{name} {seed}"
-            about = {"run": run, "configuration": name, "method": method, "seed": seed}
-            right = difficulty + rng.normal(0, 0.02, ITEMS) < accuracy
-            items.append(pd.DataFrame({**about, "item": range(ITEMS), "correct": 1,
-                                       "chosen": right.astype(int)}))  # fmt: skip
-            counts.append(about | {"rank": None, "trainable_parameters": size,
-                                   "adapter_bytes": 4 * size})  # fmt: skip
-            rate = float(name.partition("learning_rate=")[2] or 1e-3)
-            costs.append(about | {"learning_rate": rate, "validation_accuracy": accuracy,
-                                  "step_seconds": 1.0, "peak_memory_bytes": 10})  # fmt: skip
-    tables = pd.concat(items), pd.DataFrame(counts), pd.DataFrame(costs)
-    return dict(zip(("task_items", "parameter_count", "cost"), tables, strict=True))
 
 
 def chart(configurations, **options):
@@ -101,6 +79,12 @@ def test_other_seeds_are_not_paired():
     found = combine(tables, Config())
     assert found["p_front"].isna().all()
     assert found["enough"].tolist().count("undecided") == 1
+
+
+def test_without_answers_to_choose_from_there_is_no_chart():
+    tables = study({"lora rank=1": ("lora", 10, 0.6)})
+    tables["task_items"]["chosen"] = None
+    assert combine(tables, Config()).empty
 
 
 def test_runs_of_the_tiny_model(trained):

@@ -1,0 +1,155 @@
+"""What an adapter costs at inference: the base, the adapter attached, and merged into the weights.
+
+Forward passes of the three are timed in turn, in one process, so that each round's times stand
+under the same load; the ratios are paired by round. "Merged" is missing for methods that can't be.
+Beside it the time to swap the adapter in, with base and adapter in memory already.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from peftlens.errors import BadInput
+from peftlens.models.adapters import base_of
+from peftlens.models.base import Base, open_base
+from peftlens.models.lending import lent
+from peftlens.models.merging import merged_weights, random_inputs
+from peftlens.models.swapping import AdapterSet
+from peftlens.run import Run
+from peftlens.stats import mean_interval
+from peftlens.table import Chart, Column
+
+REQUIRES = frozenset()
+VERSION = 1
+ON_REQUEST = True  # its times mean something only on a machine that does nothing else
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the probe.
+
+    Attributes:
+        tokens: that each forward pass reads.
+        rows: in a batch.
+        rounds: in each of which every model is timed once.
+    """
+
+    tokens: int = 64
+    rows: int = 1
+    rounds: int = 30
+
+
+COLUMNS = (
+    Column("state", "base, attached or merged"),
+    Column("seconds", "one forward pass, median over rounds", "s", "lower"),
+    Column("ratio", "seconds over the base's of the same round, geometric mean", "1", "lower"),
+    Column("low", "lower end of its 95 % interval over rounds", "1"),
+    Column("high", "upper end", "1"),
+    Column("swap_seconds", "to take one adapter out and put this one in; missing but for attached",
+           "s", "lower"),
+    Column("tokens", "that a forward pass reads", "1"),
+    Column("rows", "in a batch", "1"),
+    Column("n_rounds", "rounds"),
+)  # fmt: skip
+CHARTS = (
+    Chart(
+        "points",
+        x="configuration",
+        y="ratio",
+        title="Time of a forward pass over the base's (bars: 95 % interval over rounds)",
+        low="low",
+        high="high",
+        each="state",
+    ),
+)
+
+
+def measure(run: Run, config: Config) -> pd.DataFrame:
+    """A row each for base, attached and, where there is one, merged."""
+    base = base_of(run)
+    inputs = random_inputs(base.model, config.rows, config.tokens)
+    merged = _merged(run, base)
+    with lent(base.model):
+        held = AdapterSet(base)
+        held.add("run", run)
+        swaps: list[float] = []
+        states: dict[str, Callable[[], nn.Module]] = {
+            "base": lambda: held.use(None),
+            "attached": lambda: _swapped(held, swaps),
+        }
+        if merged is not None:
+            states["merged"] = lambda: merged
+        seconds = _times(states, inputs, base, config.rounds)
+        held.use(None)
+    rows = []
+    for state, own in seconds.items():
+        logs = np.log(own / seconds["base"])
+        interval = mean_interval(logs, np.random.default_rng(0))
+        rows.append(
+            {
+                "state": state,
+                "seconds": np.median(own),
+                "ratio": np.exp(logs.mean()),
+                "low": None if interval.low is None else np.exp(interval.low),
+                "high": None if interval.high is None else np.exp(interval.high),
+                "swap_seconds": np.median(swaps) if state == "attached" else None,
+                "tokens": config.tokens,
+                "rows": config.rows,
+                "n_rounds": config.rounds,
+            }
+        )
+    floats = ("low", "high", "swap_seconds")
+    return pd.DataFrame(rows).astype(dict.fromkeys(floats, "Float64"))
+
+
+def _merged(run: Run, base: Base) -> nn.Module | None:
+    """A second model, with the update written into its weights in their own dtype."""
+    exact = open_base(base.reference, device=base.device, dtype="float32")  # pyright: ignore[reportArgumentType]
+    model: Any = None
+    with suppress(BadInput), lent(exact.model):
+        state = merged_weights(run, exact)
+        model = open_base(base.reference, device=base.device, dtype=base.dtype).model  # pyright: ignore[reportArgumentType]
+        model.load_state_dict(state)
+    return model
+
+
+def _swapped(held: AdapterSet, swaps: list[float]) -> nn.Module:
+    started = time.perf_counter()
+    model = held.use("run")
+    swaps.append(time.perf_counter() - started)
+    return model
+
+
+@torch.inference_mode()
+def _times(
+    states: dict[str, Callable[[], nn.Module]], inputs: dict[str, Any], base: Base, rounds: int
+) -> dict[str, np.ndarray]:
+    """Seconds of each state's forward pass in every round; a first round is not counted.
+
+    The order changes from round to round, for what runs first finds caches that others left.
+    """
+    found: dict[str, list[float]] = {name: [] for name in states}
+    order = list(states)
+    for number in range(rounds + 1):
+        order.append(order.pop(0))
+        for name in order:
+            model = states[name]()
+            _wait(base.device)
+            started = time.perf_counter()
+            model(**inputs)
+            _wait(base.device)
+            if number:
+                found[name].append(time.perf_counter() - started)
+    return {name: np.array(times) for name, times in found.items()}
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

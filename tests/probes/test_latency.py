@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from peftlens.models.adapters import base_of, opened
+from peftlens.models.base import resident
+from peftlens.models.lending import state_of
+from peftlens.models.merging import random_inputs
+from peftlens.probes import latency
+from peftlens.probes.latency import Config, _merged, measure
+
+QUICK = Config(tokens=8, rounds=4)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is moved by hand, and models that move it."""
+    now = [0.0]
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
+
+    def model(seconds):
+        def run(**_):
+            now[0] += seconds
+
+        return run
+
+    return model
+
+
+def test_every_state_is_timed_once_a_round(clock, llama):
+    states = {"base": lambda: clock(1.0), "attached": lambda: clock(1.5)}
+    found = latency._times(states, {}, llama, 3)
+    np.testing.assert_allclose(found["base"], [1, 1, 1])
+    np.testing.assert_allclose(found["attached"], [1.5, 1.5, 1.5])
+
+
+def test_an_adapter_that_can_be_merged_has_three_states(lora):
+    rows = measure(lora, QUICK).set_index("state")
+    assert list(rows.index) == ["base", "attached", "merged"]
+    assert rows.loc["base", ["ratio", "low", "high"]].tolist() == [1, 1, 1]
+    assert rows["seconds"].gt(0).all()
+    assert rows["swap_seconds"].notna().tolist() == [False, True, False]
+    assert set(rows["n_rounds"]) == {4}
+
+
+def test_a_prompt_has_two(trained):
+    assert list(measure(trained("prompt_tuning"), QUICK)["state"]) == ["base", "attached"]
+
+
+def test_the_merged_model_is_the_attached_one(lora):
+    merged = _merged(lora, base_of(lora))
+    with torch.inference_mode(), opened(lora) as (model, _):
+        inputs = random_inputs(model, 2, 8)
+        torch.testing.assert_close(merged(**inputs).logits, model(**inputs).logits)
+
+
+def test_the_base_is_as_it_was(lora):
+    base = resident(lora.config.base, device="cpu", dtype="float32")
+    before = state_of(base.model)
+    measure(lora, QUICK)
+    assert state_of(base.model) == before
