@@ -219,6 +219,18 @@ def key_widths(shapes: Shapes) -> list[int]:
     return found
 
 
+def part_of(name: str) -> str:
+    """Where a parameter sits: attention, feed_forward, embeddings or other (norms, an untied head).
+
+    Args:
+        name: of the parameter, dotted.
+    """
+    if _BLOCK.match(name) and not _NORM.search(name.split(".")[-2]):
+        place = _BLOCK.sub("", name, count=1)
+        return next((r for r in ("attention", "feed_forward") if ROLES[r].search(place)), "other")
+    return "embeddings" if _EMBEDDING.search(name) else "other"
+
+
 def task_type(model: PreTrainedModel) -> str:
     """What peft calls this kind of model."""
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"

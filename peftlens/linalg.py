@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import qr, subspace_angles, svd
+from scipy.linalg import subspace_angles
 
 Matrix = NDArray[np.floating]
 
@@ -41,9 +41,9 @@ def product_svd(b: ArrayLike, a: ArrayLike) -> Svd:
     Returns:
         min(r, m, n) values.
     """
-    left, upper = qr(np.asarray(b), mode="economic")
-    right, lower = qr(np.asarray(a).T, mode="economic")
-    u, s, vt = svd(upper @ lower.T, full_matrices=False)
+    left, upper = np.linalg.qr(np.asarray(b))
+    right, lower = np.linalg.qr(np.asarray(a).T)
+    u, s, vt = np.linalg.svd(upper @ lower.T, full_matrices=False)
     return Svd(left @ u, s, vt @ right.T)
 
 

@@ -62,6 +62,38 @@ def trained_prompts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame["step"] == last) & (last > 0)]
 
 
+def option(setting: str, name: str) -> str | None:
+    """Value of a hyperparameter in a configuration's name; None where it has the default.
+
+    Args:
+        setting: such as "lora rank=8 target_modules=attention".
+        name: such as "target_modules".
+    """
+    return next((w.partition("=")[2] for w in setting.split() if w.startswith(f"{name}=")), None)
+
+
+def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float] | None:
+    """Difference of accuracies with its interval; None where there is none.
+
+    Args:
+        frame: the table of `paired_accuracy`.
+        one: a configuration.
+        other: what it is compared with.
+    """
+    rows = frame[(frame["setting"] == one) & (frame["other"] == other)]
+    rows = rows.dropna(subset=["difference", "difference_low"])
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    return float(row["difference"]), float(row["difference_low"]), float(row["difference_high"])
+
+
+def told(value: float, low: float | None, high: float | None) -> str:
+    """A difference of accuracies with its interval, in points."""
+    ends = "" if pd.isna(low) else f", {100 * float(low):+.1f} to {100 * float(high):+.1f}"  # pyright: ignore[reportArgumentType]
+    return f"{100 * value:+.1f} points{ends}"
+
+
 def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
     """Supported if it holds in most prompts, contradicted if it does not, with the interval told.
 

@@ -10,13 +10,13 @@ and DoRA with its lengths.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import peft
 import torch
 from numpy.typing import NDArray
 from peft.tuners.lora import LoraLayer
-from scipy.linalg import svd, svdvals
 from sklearn.utils.extmath import randomized_svd
 from torch import nn
 
@@ -66,15 +66,16 @@ class Update:
         """Singular values and vectors, largest first."""
         if self.factors is not None:
             return product_svd(*self.factors)
+        assert self.change is not None
         if self.exact:
-            return Svd(*svd(self.change, full_matrices=False))
+            return Svd(*np.linalg.svd(self.change, full_matrices=False))
         return Svd(*randomized_svd(self.change, LEADING, random_state=0))
 
     @cached_property
     def values(self) -> Float:
         """Singular values alone, which takes a third of the time."""
-        if self.factors is None and self.exact:
-            return svdvals(self.change)
+        if self.change is not None and self.exact:
+            return np.linalg.svd(self.change, compute_uv=False)
         return self.svd.s
 
     @cached_property
@@ -85,15 +86,14 @@ class Update:
     @property
     def own_values(self) -> Float:
         """Singular values of W₀."""
-        return svdvals(self.before)
+        return np.linalg.svd(self.before, compute_uv=False)
 
     @property
     def after(self) -> Float:
         """W, float32."""
-        if self.factors is not None:
-            b, a = self.factors
-            return (self.before + b @ a).astype(np.float32)
-        return self.before + self.change
+        if self.change is not None:
+            return self.before + self.change
+        return (self.before + self.svd.u * self.svd.s @ self.svd.vt).astype(np.float32)
 
 
 def updates(run: Run, step: int | None = None) -> Iterator[Update]:
@@ -146,15 +146,14 @@ def _factors(
     if not isinstance(model, peft.PeftModel):
         return None
     found = {}
-    for name, layer in model.base_model.model.named_modules():
+    inner: Any = model.get_base_model()
+    for name, layer in inner.named_modules():
         if isinstance(layer, LoraLayer):
             weight = f"{name}.weight"
             if not _is_plain(layer, own[weight]):
                 return None
-            b, a = (
-                side["default"].weight.detach().double().cpu().numpy()
-                for side in (layer.lora_B, layer.lora_A)
-            )
+            sides: Any = layer.lora_B, layer.lora_A
+            b, a = (one["default"].weight.detach().double().cpu().numpy() for one in sides)
             found[weight] = (layer.scaling["default"] * b, a)
     return found if found and len(state(model)) == 2 * len(found) else None
 
@@ -164,5 +163,6 @@ def _is_plain(layer: LoraLayer, own: torch.Tensor) -> bool:
     held = isinstance(layer.lora_A, nn.ModuleDict) and "default" in layer.lora_A
     if not held or "default" in layer.lora_variant:
         return False
-    weight = layer.get_base_layer().weight
+    plain: Any = layer.get_base_layer()
+    weight = plain.weight
     return not weight.is_floating_point() or torch.equal(weight.data, own)

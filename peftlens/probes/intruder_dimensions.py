@@ -9,8 +9,8 @@ below the threshold: so a count of zero shows that W₀'s strong directions were
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from scipy.linalg import svd
 
 from peftlens.linalg import nearest_cosines, random_cosine
 from peftlens.models.updates import Update, updates
@@ -70,8 +70,8 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
 
 
 def _row(update: Update, config: Config) -> dict[str, Any]:
-    own, _, _ = svd(update.before, full_matrices=False)
-    tuned, _, _ = svd(update.after, full_matrices=False)
+    own = np.linalg.svd(update.before, full_matrices=False).U
+    tuned = np.linalg.svd(update.after, full_matrices=False).U
     near = nearest_cosines(tuned[:, : config.directions], own)
     new = near < config.threshold
     return {

@@ -11,17 +11,6 @@ def chart(configurations, **options):
     return combine(study(configurations), Config(**options)).set_index("setting")
 
 
-def test_the_best_rate_is_chosen_on_validation_examples():
-    tables = study({"lora rank=1 learning_rate=0.1": ("lora", 10, 0.6),
-                    "lora rank=1 learning_rate=0.01": ("lora", 10, 0.8)})  # fmt: skip
-    # on the test examples the other one is better, which must not matter
-    tables["cost"]["validation_accuracy"] = [0.9] * 3 + [0.7] * 3
-    row = combine(tables, Config()).iloc[0]
-    assert (row["learning_rate"], row["rates"]) == (0.1, 2)
-    assert row["accuracy"] == pytest.approx(0.6, abs=0.03)
-    assert row["validation_accuracy"] == 0.9
-
-
 def test_accuracy_saturates_where_nothing_more_is_gained():
     found = chart({"lora rank=1": ("lora", 10, 0.5), "lora rank=2": ("lora", 20, 0.8),
                    "lora rank=4": ("lora", 40, 0.8), "lora rank=8": ("lora", 80, 0.8)},

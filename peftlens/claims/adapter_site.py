@@ -1,0 +1,49 @@
+"""Adapters after attention and after the feed-forward layer differ in cost and accuracy.
+
+Rule: bottleneck adapters of one size after attention against those after the feed-forward layer,
+each at its best rate. They differ in accuracy if the 95 % interval of the paired difference leaves
+out zero, and in cost if the time of a step differs by more than a tenth. Supported if both do,
+contradicted if the cost does not and the interval lies within one point of zero.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Outcome, option, pair, told
+
+CLAIM = "Adapters after attention and after the feed-forward layer differ in cost and accuracy."
+SOURCE = "common teaching; Pfeiffer et al. 2021, arXiv:2005.00247"
+NEEDS = ("rank_chart", "paired_accuracy")
+MARGIN, SLOWER = 0.01, 0.1
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the pair of equal size that has most parameters."""
+    rows = tables["rank_chart"]
+    rows = rows[rows["method"] == "bottleneck"].set_index("setting")
+    site = {name: option(name, "placement") or "feed_forward" for name in rows.index}
+    size = {name: option(name, "bottleneck_size") for name in rows.index}
+    pairs = [
+        (one, other)
+        for one in rows.index if site[one] == "attention"
+        for other in rows.index if site[other] == "feed_forward" and size[one] == size[other]
+    ]  # fmt: skip
+    if not pairs:
+        return "insufficient evidence", "Adapters of one size must be trained at both places."
+    one, other = max(pairs, key=lambda both: rows.loc[both[0], "trainable_parameters"])
+    found = pair(tables["paired_accuracy"], one, other)
+    if found is None:
+        return "insufficient evidence", "The two were not trained with the same seeds."
+    value, low, high = found
+    ratio = float(rows.loc[one, "step_seconds"] / rows.loc[other, "step_seconds"])  # pyright: ignore
+    sentence = (
+        f"After attention adapters reach {rows.loc[one, 'accuracy']:.3f}, after the feed-forward "
+        f"layer {rows.loc[other, 'accuracy']:.3f}: {told(value, low, high)}; with as many "
+        f"parameters, a step takes {ratio:.2f} times as long."
+    )
+    costs_differ = abs(ratio - 1) > SLOWER
+    if costs_differ and (low > 0 or high < 0):
+        return "supported", sentence
+    same = not costs_differ and low > -MARGIN and high < MARGIN
+    return ("contradicted" if same else "insufficient evidence"), sentence

@@ -1,0 +1,44 @@
+"""LoRA on self-attention alone is often enough.
+
+Rule: the most accurate LoRA on attention alone against the most accurate one that reaches the
+feed-forward layers, each at its best rate, by the paired difference of accuracies with its 95 %
+interval over seeds and examples. Supported if the interval lies above minus one point, contradicted
+if below. One study shows it for one task; "often" needs several.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Outcome, option, pair, told
+
+CLAIM = "LoRA on self-attention alone is often enough."
+SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
+NEEDS = ("rank_chart", "paired_accuracy")
+MARGIN = 0.01
+ATTENTION = {None, "attention", "query_value", "key_value", "q_proj,v_proj"}  # None: query_value
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the best of either placement."""
+    rows = tables["rank_chart"]
+    rows = rows[rows["method"] == "lora"].sort_values("accuracy", ascending=False)
+    alone = rows["setting"].map(lambda one: option(str(one), "target_modules") in ATTENTION)
+    if alone.all() or not alone.any():
+        return "insufficient evidence", (
+            "LoRA must be trained on attention alone, and with the feed-forward layers."
+        )
+    attention, wider = rows[alone].iloc[0], rows[~alone].iloc[0]
+    found = pair(tables["paired_accuracy"], attention["setting"], wider["setting"])
+    if found is None:
+        return "insufficient evidence", "The two were not trained with the same seeds."
+    value, low, high = found
+    sentence = (
+        f"On attention alone the best LoRA ({attention['setting']}, "
+        f"{attention['trainable_parameters']:,} parameters) reaches {attention['accuracy']:.3f}, "
+        f"with the feed-forward layers ({wider['setting']}, {wider['trainable_parameters']:,}) "
+        f"{wider['accuracy']:.3f}: {told(value, low, high)}."
+    )
+    if low > -MARGIN:
+        return "supported", sentence
+    return ("contradicted" if high < -MARGIN else "insufficient evidence"), sentence

@@ -1,0 +1,46 @@
+"""20 to 100 virtual tokens are enough.
+
+Rule: the shortest prompt that was trained of 20 to 100 tokens must come within one point of the
+most accurate prompt of any length, each at its best rate (`rank_chart`: `enough`). Supported if it
+does, contradicted if no prompt of 20 to 100 tokens does. Two lengths are needed, one of them from
+20 to 100. That shorter ones may be enough too is told, and not judged.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Outcome, option, told
+
+CLAIM = "20 to 100 virtual tokens are enough."
+SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 3.2"
+NEEDS = ("rank_chart",)
+LOW, HIGH = 20, 100
+DEFAULT = 20
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the lengths that are enough."""
+    rows = tables["rank_chart"]
+    rows = rows[rows["method"] == "prompt_tuning"]
+    rows = rows.assign(length=rows["setting"].map(_length)).sort_values("length")
+    meant = rows[rows["length"].between(LOW, HIGH)]
+    if meant.empty or rows["length"].nunique() < 2:
+        return "insufficient evidence", "Prompts of 20 to 100 tokens and another length are needed."
+    each = "; ".join(
+        f"{row['length']} tokens {row['accuracy']:.3f} "
+        f"({told(row['against_best'], row['against_best_low'], row['against_best_high'])})"
+        for row in rows.to_dict("records")
+    )
+    sentence = (
+        f"Against the most accurate length, over {rows['n_seeds'].min()} seeds and "
+        f"{rows['n_items'].min()} examples: {each}."
+    )
+    if meant["enough"].iloc[0] == "yes":
+        return "supported", sentence
+    short = (meant["enough"] == "no").all()
+    return ("contradicted" if short else "insufficient evidence"), sentence
+
+
+def _length(setting: str) -> int:
+    return int(option(setting, "num_virtual_tokens") or DEFAULT)

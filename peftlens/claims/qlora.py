@@ -1,0 +1,46 @@
+"""Quantising the frozen base (QLoRA) keeps accuracy and saves memory.
+
+Rule: QLoRA against LoRA of the same rank and layers, each at its best rate. Accuracy is kept if the
+95 % interval of the paired difference lies above minus one point. Memory is saved if the highest
+memory of training is lower; it is counted over the loaded base, which stays in memory unquantised
+while it is lent, so a saving on the base itself is not seen here. Contradicted if the interval lies
+below minus one point; supported if both hold.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Outcome, pair, told
+
+CLAIM = "Quantising the frozen base (QLoRA) keeps accuracy and saves memory."
+SOURCE = "Dettmers et al. 2023, arXiv:2305.14314, section 4"
+NEEDS = ("rank_chart", "paired_accuracy")
+MARGIN = 0.01
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the pair with the highest rank."""
+    rows = tables["rank_chart"].set_index("setting")
+    pairs = [
+        (name, name.replace("qlora", "lora", 1))
+        for name in rows[rows["method"] == "qlora"].index
+        if name.replace("qlora", "lora", 1) in rows.index
+    ]
+    if not pairs:
+        return "insufficient evidence", "QLoRA and LoRA of one rank must both be trained."
+    one, other = max(pairs, key=lambda both: rows.loc[both[0], "trainable_parameters"])
+    found = pair(tables["paired_accuracy"], one, other)
+    if found is None:
+        return "insufficient evidence", "The two were not trained with the same seeds."
+    value, low, high = found
+    memory = rows.loc[[one, other], "peak_memory_bytes"].astype(float)
+    sentence = (
+        f"{one} reaches {rows.loc[one, 'accuracy']:.3f}, {other} "
+        f"{rows.loc[other, 'accuracy']:.3f}: {told(value, low, high)}; over the loaded base "
+        f"they take {memory.iloc[0] / 1e6:.0f} and {memory.iloc[1] / 1e6:.0f} MB."
+    )
+    if high < -MARGIN:
+        return "contradicted", sentence
+    kept = low > -MARGIN and memory.iloc[0] < memory.iloc[1]
+    return ("supported" if kept else "insufficient evidence"), sentence

@@ -1,0 +1,63 @@
+"""Methods trade parameter efficiency against compute efficiency; selective ones are mixed.
+
+Rule: Spearman's correlation, over configurations at their best rates, between trainable parameters
+and the time of a training step, with a 95 % bootstrap interval over configurations. A trade means
+that fewer parameters cost more time: supported if the interval lies below zero, contradicted if
+above. At least six configurations of three methods are needed. What the selective methods reach is
+told beside it, and not judged.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from peftlens import registry
+from peftlens.claims import Outcome
+from peftlens.stats import LEVEL, RESAMPLES
+
+CLAIM = "Methods trade parameter efficiency against compute efficiency; selective ones are mixed."
+SOURCE = "common teaching; Lialin et al. 2023, arXiv:2303.15647"
+NEEDS = ("rank_chart",)
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the correlation of size and time."""
+    rows = tables["rank_chart"].dropna(subset="step_seconds")
+    rows = rows[rows["trainable_parameters"] > 0]
+    if len(rows) < 6 or rows["method"].nunique() < 3:
+        return "insufficient evidence", "It needs six configurations of at least three methods."
+    size = rows["trainable_parameters"].to_numpy(float)
+    seconds = rows["step_seconds"].to_numpy(float)
+    rng = np.random.default_rng(0)
+    drawn = [_spearman(size[pick], seconds[pick])
+             for pick in rng.integers(len(rows), size=(RESAMPLES, len(rows)))]  # fmt: skip
+    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    sentence = (
+        f"Over {len(rows)} configurations the correlation of trainable parameters with the time of "
+        f"a step is {_spearman(size, seconds):+.2f} (95 % interval {low:+.2f} to {high:+.2f})."
+    ) + _selective(rows)
+    if high < 0:
+        return "supported", sentence
+    return ("contradicted" if low > 0 else "insufficient evidence"), sentence
+
+
+def _spearman(one: np.ndarray, other: np.ndarray) -> float:
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return float("nan")
+    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+
+
+def _selective(rows: pd.DataFrame) -> str:
+    family = {name: registry.describe("methods", name).constants.get("FAMILY")
+              for name in rows["method"].unique() if ":" not in name}  # fmt: skip
+    chosen = rows[rows["method"].map(family) == "selective"]
+    if chosen.empty:
+        return ""
+    places = rows["accuracy"].rank(ascending=False)[chosen.index]
+    each = (
+        f"{row['setting']} {row['accuracy']:.3f} (place {place:.0f})"
+        for row, place in zip(chosen.to_dict("records"), places, strict=True)
+    )
+    return f" Selective methods reach {', '.join(each)}."

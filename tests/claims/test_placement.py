@@ -1,0 +1,32 @@
+import pytest
+from charts import rows
+
+from peftlens.claims.placement import verdict
+
+WIDE = "lora rank=8 target_modules=all_linear"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "width", "outcome"),
+    [
+        (0.80, 0.005, "supported"),
+        (0.80, 0.05, "insufficient evidence"),
+        (0.70, 0.05, "contradicted"),
+    ],
+)
+@pytest.mark.parametrize("attention", ["lora rank=8", "lora rank=8 target_modules=attention"])
+def test_attention_alone_against_more(attention, accuracy, width, outcome):
+    found, sentence = verdict(rows({attention: {"accuracy": accuracy, "width": width}, WIDE: {}}))
+    assert found == outcome
+    assert f"({attention}, 100 parameters)" in sentence
+
+
+def test_the_best_of_either_counts():
+    found, _ = verdict(
+        rows({"lora rank=1": {"accuracy": 0.5}, "lora rank=8": {}, WIDE: {"accuracy": 0.6}})
+    )
+    assert found == "supported"
+
+
+def test_one_placement_is_no_comparison():
+    assert verdict(rows({"lora rank=1": {}, "lora rank=8": {}}))[0] == "insufficient evidence"

@@ -1,0 +1,31 @@
+import pytest
+from charts import rows
+
+from peftlens.claims.prompt_length import verdict
+
+
+def table(**enough):
+    return rows(
+        {f"prompt_tuning num_virtual_tokens={name[1:]}": {"enough": word}
+         for name, word in enough.items()}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("enough", "outcome"),
+    [
+        ({"n1": "no", "n20": "yes", "n100": "yes"}, "supported"),
+        ({"n1": "no", "n20": "undecided", "n100": "yes"}, "insufficient evidence"),
+        ({"n20": "no", "n100": "no", "n200": "yes"}, "contradicted"),
+        ({"n1": "yes", "n5": "yes"}, "insufficient evidence"),
+        ({"n20": "yes"}, "insufficient evidence"),
+    ],
+)
+def test_the_shortest_of_those_meant_decides(enough, outcome):
+    assert verdict(table(**enough))[0] == outcome
+
+
+def test_the_default_length_is_told():
+    _, sentence = verdict(rows({"prompt_tuning": {}, "prompt_tuning num_virtual_tokens=5": {}}))
+    assert "5 tokens 0.800" in sentence
+    assert "20 tokens 0.800" in sentence
