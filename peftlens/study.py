@@ -52,9 +52,7 @@ def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = Fa
         RuntimeError: a run changed the base model, and so the next ones would be wrong.
     """
     text, out = _read(Path(file)), Path(out)
-    study = parse(text, str(file))
-    _check_shared(study, str(file), trust_remote_code)
-    plans = _plans(study, text, str(file), trust_remote_code)
+    study, plans = _planned(text, str(file), trust_remote_code)
     labels = configurations(plans)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "study.toml", text.encode())
@@ -72,6 +70,21 @@ def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = Fa
     runs = [Run(out / "runs" / run) for run in labels if (out / "runs" / run).exists()]
     failed += _Measuring(probes, options, runs, labels, out).all()
     return Outcome(out, tuple(runs), tuple(failed))
+
+
+def planned(file: str | Path, *, trust_remote_code: bool = False) -> list[Plan]:
+    """Every run of a study, checked and not trained.
+
+    Raises:
+        BadInput: the file, or anything it names, can't be used.
+    """
+    return _planned(_read(Path(file)), str(file), trust_remote_code)[1]
+
+
+def _planned(text: str, source: str, trust: bool) -> tuple[StudyConfig, list[Plan]]:
+    study = parse(text, source)
+    _check_shared(study, source, trust)
+    return study, _plans(study, text, source, trust)
 
 
 def _default_probes(study: StudyConfig) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from accelerate.utils import set_seed
 from torch import nn
 from transformers import get_scheduler
 
-from peftlens.encoding import Batch, Encoder, Item, training_batches
+from peftlens.encoding import Batch, Encoder, Item, length, training_batches
 from peftlens.errors import BadInput
 from peftlens.files import new_folder
 from peftlens.memory import Peak
@@ -57,6 +59,55 @@ def carry_out(planned: Plan, out: Path) -> Run:
             before = None if planned.config.after is None else Run(out / planned.config.after)
             _train(planned, _Folder(folder, planned), before)
     return Run(target)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a few steps of a run took.
+
+    Attributes:
+        trainable_parameters: that the optimizer changes.
+        step_seconds: median of the steps but the first; None for a run without steps.
+        tokens: read in a step of `batch_size` rows, mean over all training rows.
+        peak_memory_bytes: over the loaded base; None where nobody knows.
+        adapter_bytes: of what would be saved.
+    """
+
+    trainable_parameters: int
+    step_seconds: float | None
+    tokens: float
+    peak_memory_bytes: int | None
+    adapter_bytes: int
+
+
+def rehearse(planned: Plan, steps: int = 3) -> Rehearsal:
+    """Train a planned run for a few steps and keep nothing of it."""
+    config = planned.config.training
+    few = {"steps": min(steps, config.steps), "checkpoint_steps": (), "log_every": 1}
+    short = planned.config.model_copy(update={"training": config.model_copy(update=few)})
+    trial = replace(planned, config=short)
+    with lent(planned.base.model), TemporaryDirectory() as temporary:
+        folder = _Folder(Path(temporary), trial)
+        set_seed(planned.config.seed)
+        peak = Peak.start(planned.base.device)
+        model = adapters.attach(planned.base.model, planned.config.method, planned.method_config)
+        encoder = Encoder.of(planned.base, config.max_length)
+        items, _ = encoder.items(planned.task.splits["train"])
+        if few["steps"]:
+            _loop(trial, model, encoder, items, folder)
+        memory = peak.bytes()
+        files = folder.save(model, "adapter").iterdir()
+        saved = sum(file.stat().st_size for file in files)
+        times = [line["seconds"] for line in Run(Path(temporary)).timing()]
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    lengths = [length(item.rows[item.correct]) for item in items]
+    return Rehearsal(
+        trainable_parameters=trained,
+        step_seconds=median(times[1:] or times) if times else None,
+        tokens=config.batch_size * config.accumulation * float(np.mean(lengths)),
+        peak_memory_bytes=memory,
+        adapter_bytes=saved,
+    )
 
 
 class _Diverged(Exception):
@@ -296,11 +347,11 @@ class _Folder:
     def checkpoint(self, model: nn.Module, step: int) -> None:
         """Save what is trained, if the configuration asks for this step."""
         if step in self._plan.config.training.checkpoint_steps:
-            self._save(model, self._path / "checkpoints" / str(step))
+            self.save(model, f"checkpoints/{step}")
 
     def finish(self, model: nn.Module, results: dict[str, Any], status: Any) -> None:
         """Save what was trained, and what came out."""
-        self._save(model, self._path / "adapter")
+        self.save(model, "adapter")
         record = Record(
             schema_version=SCHEMA,
             id=self._plan.id,
@@ -313,9 +364,13 @@ class _Folder:
         )
         (self._path / "run.json").write_text(record.model_dump_json(indent=2) + "\n")
 
-    def _save(self, model: nn.Module, folder: Path) -> None:
+    def save(self, model: nn.Module, name: str) -> Path:
+        """Save what is trained in a folder of this name; returns the folder."""
         config = self._plan.config
-        adapters.save(model, config.method, self._plan.method_config, config.base, folder)
+        adapters.save(
+            model, config.method, self._plan.method_config, config.base, self._path / name
+        )
+        return self._path / name
 
 
 def _accelerator(device: str) -> dict[str, Any]:

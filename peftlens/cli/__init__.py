@@ -94,6 +94,27 @@ def study(
     _study(file, out or Path("studies") / file.stem, as_json, trust_remote_code)
 
 
+@app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="TOML file with the grid.")],
+    as_json: Json = False,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Say what a study would take, before anything is trained: time, memory, disk.
+
+    Every configuration is trained for three steps, and nothing of it is kept. The time is that of
+    training; validation and probes come on top.
+    """
+    from peftlens.forecast import forecast, in_words
+
+    frame = forecast(file, trust_remote_code=trust_remote_code)
+    if as_json:
+        print(frame.to_json(orient="records"))
+    else:
+        print_frame(frame)
+        print(f"\n{in_words(frame, Path.cwd())}")
+
+
 def _study(file: Path, out: Path, as_json: bool, trust: bool) -> None:
     from peftlens import report
     from peftlens import study as studies
