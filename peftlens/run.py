@@ -245,7 +245,7 @@ def _differing(run: Any, members: list[Any]) -> list[str]:
         own, all_of_them = describe(run), [describe(member) for member in members]
         keys = [key for key in own if any(other.get(key) != own[key] for other in all_of_them)]
         if keys:
-            return [f"{key}={own[key]}" for key in keys]
+            return [f"{key}={' '.join(own[key].split())}" for key in keys]
     return []
 
 
