@@ -62,7 +62,7 @@ def ratio_interval(
     return Interval(float(found.low), float(found.high))
 
 
-def few_interval(values: ArrayLike) -> Interval:
+def few_interval(values: ArrayLike, within: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
     """95 % interval of the mean of a few values, such as seeds: Student's t.
 
     A bootstrap of three values is far too narrow: it never looks beyond the largest of them. With
@@ -70,6 +70,7 @@ def few_interval(values: ArrayLike) -> Interval:
 
     Args:
         values: shape (n,).
+        within: what a mean can be at all, such as 0 and 1 for a share; the interval is cut there.
 
     Source: Student 1908, Biometrika 6, 1-25.
     """
@@ -78,7 +79,8 @@ def few_interval(values: ArrayLike) -> Interval:
     if n < 2:
         return Interval(None, None)
     half = t.ppf((1 + LEVEL) / 2, n - 1) * found.std(ddof=1) / np.sqrt(n)
-    return Interval(float(found.mean() - half), float(found.mean() + half))
+    low, high = np.clip([found.mean() - half, found.mean() + half], *within)
+    return Interval(float(low), float(high))
 
 
 def crossed_means(values: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:

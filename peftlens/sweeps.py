@@ -74,7 +74,7 @@ def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> Setting:
     right = (own["chosen"] == own["correct"]).astype(float)
     wide = right.groupby([own["seed"], own["item"]]).mean().unstack()
     both = crossed_interval(wide, np.random.default_rng(0))
-    seeds = few_interval(wide.mean(axis=1).to_numpy())
+    seeds = few_interval(wide.mean(axis=1).to_numpy(), (0, 1))
     first = best.iloc[0]
     row = {
         "setting": name,

@@ -124,3 +124,9 @@ def test_one_seed_gives_the_interval_over_items():
 
 def test_interquartile_mean_leaves_out_the_outer_quarters():
     assert interquartile_mean([100, 1, 2, 3, 4, 5, 6, -50]) == pytest.approx(3.5)
+
+
+def test_an_interval_of_shares_ends_where_shares_do():
+    assert few_interval([0.2, 0.6, 0.9], (0, 1)) == Interval(0, 1)
+    inside = few_interval([0.5, 0.51, 0.52], (0, 1))
+    assert inside == few_interval([0.5, 0.51, 0.52])

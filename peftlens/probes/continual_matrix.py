@@ -9,7 +9,7 @@ from peftlens.stats import few_interval
 from peftlens.table import Chart, Column
 
 FROM = ("sequence_scores",)
-VERSION = 1
+VERSION = 2
 ON_REQUEST = True  # where there is a sequence
 COLUMNS = (
     Column("setting", "method and the hyperparameters that the study set"),
@@ -42,7 +42,7 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     cells = pd.DataFrame(rows).groupby(names[:5], sort=False)
     found = cells.agg(accuracy=("accuracy", "mean"), n_seeds=("accuracy", "size"),
                       n_items=("n_items", "min")).reset_index()  # fmt: skip
-    intervals = [few_interval(cell["accuracy"]) for _, cell in cells]
+    intervals = [few_interval(cell["accuracy"], (0, 1)) for _, cell in cells]
     found["low"] = [interval.low for interval in intervals]
     found["high"] = [interval.high for interval in intervals]
     return found[names]
