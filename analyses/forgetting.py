@@ -39,7 +39,7 @@ def draw(found: pd.DataFrame, width: int = 1000, height: int = 720) -> None:
         markers=True, template="simple_white", width=width, height=height,
         labels={"accuracy": "validation accuracy", "rate": "learning rate",
                 "forgetting": "forgetting (nats per token)"},
-        color_discrete_sequence=px.colors.sequential.Viridis[::2],
+        color_discrete_sequence=px.colors.sample_colorscale("Viridis", shown["rate"].nunique()),
     )  # fmt: skip
     figure.for_each_annotation(lambda one: one.update(text=one.text.partition("=")[2]))
     with tempfile.TemporaryDirectory() as folder:
@@ -65,8 +65,8 @@ def levels(found: pd.DataFrame) -> str:
         rate = "–" if pd.isna(row["learning_rate"]) else f"{row['learning_rate']:g}"
         lines.append(
             f"| {row['setting']} | {row['level']:.1%} | {rate} "
-            f"| {interval(row, 'forgetting', 'low', 'high')} "
-            f"| {interval(row, 'against_full', 'against_full_low', 'against_full_high')} "
+            f"| {interval(row, 'forgetting', 'low', 'high', '+.3f')} | "
+            f"{interval(row, 'against_full', 'against_full_low', 'against_full_high', '+.3f')} "
             f"| {row['n_seeds']} |"
         )
     return "\n".join(lines)

@@ -10,11 +10,15 @@ from peftlens.table import Table
 
 
 def sentences(tables: dict[str, Table]) -> Iterator[str]:
-    """Accuracy against the untrained base, then forgetting; silent on what was not measured."""
+    """Accuracy against the untrained base, rank, forgetting; silent on what was not measured."""
     if "task_accuracy" in tables:
         yield from _accuracy(tables["task_accuracy"].frame.dropna(subset="accuracy"))
+    if "rank_chart" in tables:
+        yield from _saturated(tables["rank_chart"].frame)
     if "forgetting" in tables:
         yield from _forgotten(tables["forgetting"].frame)
+    if "continual" in tables:
+        yield from _sequence(tables["continual"].frame)
 
 
 def _accuracy(frame: pd.DataFrame) -> Iterator[str]:
@@ -44,6 +48,35 @@ def _share(row: dict[Hashable, Any]) -> str:
     if pd.isna(row["items_low"]):
         return share
     return f"{share} (95 % interval {row['items_low']:.0%} to {row['items_high']:.0%})"
+
+
+def _saturated(frame: pd.DataFrame) -> Iterator[str]:
+    """Where a method's accuracy stops growing; for methods with more than one size."""
+    for method, rows in frame.groupby("method", sort=False):
+        if rows["trainable_parameters"].nunique() > 1:
+            first = rows[rows["saturated"].astype(bool)].iloc[0]
+            yield (
+                f"Of {len(rows)} configurations of {method}, each at its best rate, the smallest "
+                f"that comes within the margin of the best is {first['setting']} "
+                f"({first['accuracy']:.0%}, {first['trainable_parameters']:,} parameters)."
+            )
+
+
+def _sequence(frame: pd.DataFrame) -> Iterator[str]:
+    rows = frame[(frame["measure"] == "F") & ~frame["regime"].eq("swapped")].sort_values("value")
+    if len(rows):
+        least, most = rows.iloc[0], rows.iloc[-1]
+        yield (
+            f"Trained on task after task, {least['setting']} lost least of the earlier ones "
+            f"({_fall(least)}) and {most['setting']} most ({_fall(most)})."
+        )
+
+
+def _fall(row: Any) -> str:
+    points = f"{100 * row['value']:.0f} points"
+    if pd.isna(row["low"]):
+        return points
+    return f"{points}, {100 * row['low']:.0f} to {100 * row['high']:.0f}"
 
 
 def _forgotten(frame: pd.DataFrame) -> Iterator[str]:

@@ -27,14 +27,26 @@ def table(*intervals, level=0.8):
             "contradicted",
             "0 of 2 methods forgot less than full fine-tuning and 1",
         ),
-        ([(1, 2), (-2, -1)], "insufficient evidence", "m0 +1.50 (+1.00 to +2.00) nats per token"),
-        ([(-1, 1)], "insufficient evidence", "At 80% accuracy"),
+        ([(1, 2), (-2, -1)], "insufficient evidence", "m0 at 80% +1.50 (+1.00 to +2.00)"),
+        ([(-1, 1)], "insufficient evidence", "m0 at 80% +0.00"),
     ],
 )
 def test_intervals_at_the_highest_level_decide(intervals, outcome, told):
     found, sentence = forgetting.verdict(table(*intervals))
     assert found == outcome
     assert told in sentence
+
+
+def test_a_method_is_judged_where_it_ends():
+    """One that learns less is compared at the highest accuracy that it has."""
+    whole, part = (
+        table((low, low + 1), level=level)["forgetting_at_matched_fit"]
+        for low, level in ((1, 0.8), (2, 0.6))
+    )
+    rows = pd.concat([whole, part.assign(setting="m1")])
+    _, sentence = forgetting.verdict({"forgetting_at_matched_fit": rows})
+    assert "m0 at 80% +1.50" in sentence
+    assert "m1 at 60% +2.50" in sentence
 
 
 def test_one_seed_decides_nothing():

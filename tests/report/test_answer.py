@@ -61,3 +61,28 @@ def test_nothing_is_said_of_what_was_not_measured():
     missing = [accuracy("a", None, None, None)]
     assert list(sentences({"task_accuracy": table("task_accuracy", missing)})) == []
     assert list(sentences({})) == []
+
+
+def test_a_sequence_says_who_lost_least_and_most():
+    rows = [
+        {"setting": name, "regime": regime, "measure": measure, "value": value, "low": value - 0.1,
+         "high": value + 0.1}
+        for name, value in (("full", 0.01), ("lora", 0.2)) for measure in ("ACC", "F")
+        for regime in ("one adapter", "swapped")
+    ]  # fmt: skip
+    (sentence,) = sentences({"continual": table("continual", rows)})
+    assert sentence == (
+        "Trained on task after task, full lost least of the earlier ones (1 points, -9 to 11) "
+        "and lora most (20 points, 10 to 30)."
+    )
+
+
+def test_a_chart_says_where_each_method_saturates():
+    rows = [
+        {"setting": f"lora rank={rank}", "method": "lora", "trainable_parameters": 100 * rank,
+         "accuracy": 0.8, "saturated": rank == 4} for rank in (1, 4, 16)
+    ]  # fmt: skip
+    rows.append(rows[1] | {"setting": "full", "method": "full"})
+    (sentence,) = sentences({"rank_chart": table("rank_chart", rows)})
+    assert sentence.startswith("Of 3 configurations of lora")
+    assert "is lora rank=4 (80%, 400 parameters)" in sentence
