@@ -2,9 +2,10 @@
 
 Rule: each parameter-efficient method is judged at the highest accuracy that it and full fine-tuning
 both reach. Its rise of the loss on text there, minus that of full fine-tuning with the same seeds,
-has a 95 % interval over seeds (`forgetting_at_matched_fit`). A method whose interval lies below zero forgets less, above zero
-more. Supported if at least one forgets less and none forgets more, contradicted if at least one
-forgets more and none less; with both, or neither, the evidence is insufficient.
+has a 95 % interval over seeds (`forgetting_at_matched_fit`). A method whose interval lies below
+zero forgets less, above zero more. Supported if at least one forgets less and none forgets more,
+contradicted if at least one forgets more and none less; with both, or neither, the evidence is
+insufficient.
 """
 
 from collections.abc import Mapping
