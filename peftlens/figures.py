@@ -4,6 +4,7 @@ Colours of text and grid are left to the page, so that one figure serves light a
 """
 
 import html
+import re
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,7 +12,7 @@ import plotly.graph_objects as go
 from peftlens.table import Chart, Column, Table
 
 COLOUR = "#0072B2"  # of Okabe & Ito's colours, which colour-blind readers can tell apart
-ROW_HEIGHT = 40  # px for each configuration of a chart of points
+LINE_HEIGHT, ROW_GAP = 17, 8  # px of a configuration's name in a chart of points
 
 
 def draw(table: Table, chart: Chart) -> dict[str, go.Figure]:
@@ -36,12 +37,15 @@ def _figure(table: Table, chart: Chart, frame: pd.DataFrame) -> go.Figure:
     figure = go.Figure(layout=_layout(table, chart))
     if chart.kind == "points":
         # names are long and numbers short: names go down the side
-        figure.add_scatter(x=frame[chart.y], y=frame[chart.x].map(_folded),
+        names = frame[chart.x].map(_folded)
+        figure.add_scatter(x=frame[chart.y], y=names,
                            error_x=_error(frame, chart),
                            **_marks("markers", frame, chart))  # fmt: skip
         figure.update_yaxes(autorange="reversed", title=None, type="category")
         figure.update_xaxes(title=_title(table, chart.y))
-        figure.update_layout(height=130 + ROW_HEIGHT * frame[chart.x].nunique())
+        lines = 1 + max([1, *names.str.count("<br>")])
+        row = ROW_GAP + LINE_HEIGHT * lines
+        figure.update_layout(height=130 + row * names.nunique())
     else:
         frame = _apart(frame, chart)
         figure.add_scatter(x=frame[chart.x], y=frame[chart.y], error_y=_error(frame, chart),
@@ -77,9 +81,8 @@ def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _folded(name: object) -> str:
-    """A configuration in two lines, literally: Plotly would read markup in it."""
-    method, _, rest = html.escape(str(name), quote=False).partition(" ")
-    return f"{method}<br>{rest}" if rest else method
+    """A configuration, a line a hyperparameter, literally: Plotly would read markup in it."""
+    return re.sub(r" (?=\w+=)", "<br>", html.escape(str(name), quote=False))
 
 
 def _marks(mode: str, frame: pd.DataFrame, chart: Chart) -> dict:
