@@ -47,6 +47,17 @@ def product_svd(b: ArrayLike, a: ArrayLike) -> Svd:
     return Svd(left @ u, s, vt @ right.T)
 
 
+def product_values(b: ArrayLike, a: ArrayLike) -> Matrix:
+    """Singular values of B A alone, largest first: `product_svd` without the orthogonal factors.
+
+    Args:
+        b: shape (m, r).
+        a: shape (r, n).
+    """
+    upper, lower = (np.linalg.qr(np.asarray(one), mode="r") for one in (b, np.asarray(a).T))
+    return np.linalg.svd(upper @ lower.T, compute_uv=False)
+
+
 def stable_rank(s: ArrayLike) -> float:
     """‖M‖_F² / ‖M‖₂²: between 1 and the rank, and little moved by small singular values.
 

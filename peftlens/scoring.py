@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.encoding import Batch, Encoder, Item, Row, scoring_batches
+from peftlens.encoding import Batch, Encoder, Item, Row, length, scoring_batches
 from peftlens.progress import track
+
+SAVED = 3  # times the tokens, that reading a prompt once for all its answers must save to pay
 
 
 @contextmanager
@@ -111,7 +113,7 @@ def choose(
 ) -> Choices:
     """Score every candidate answer of every item in full; ties go to the first."""
     rows = [row for item in items for row in item.rows]
-    if _shares_prompts(model, encoder, rows):
+    if _shares_prompts(model, encoder, items):
         sums = _behind_prompts(model, encoder, items, description)
     else:
         sums = log_probabilities(model, encoder, rows, description)
@@ -127,13 +129,19 @@ def choose(
     return Choices(np.array(correct), np.array(by_sum), np.array(by_byte), np.array(loss))
 
 
-def _shares_prompts(model: nn.Module, encoder: Encoder, rows: Sequence[Row]) -> bool:
+def _shares_prompts(model: nn.Module, encoder: Encoder, items: Sequence[Item]) -> bool:
     """Whether to read each prompt once, for all its answers.
 
-    Answers of one token need no second reading, an encoder-decoder reads its prompt elsewhere, and
-    a method sets `reads_whole_rows` where a position's place in the row matters to it.
+    It must save most of the tokens to pay: two short batches, of prompts and of answers, take the
+    place of a full one. Answers of one token need no second reading, an encoder-decoder reads its
+    prompt elsewhere, and a method sets `reads_whole_rows` where a position's place in the row
+    matters to it.
     """
+    rows = [row for item in items for row in item.rows]
     longer = any(len(row.answer) > 1 and row.prompt for row in rows)
+    once = sum(len(item.rows[0].prompt) for item in items) + sum(len(row.answer) for row in rows)
+    if sum(map(length, rows)) < SAVED * once:
+        return False
     return longer and not encoder.seq2seq and not getattr(model, "reads_whole_rows", False)
 
 
@@ -192,10 +200,10 @@ def _of_equal_prompts(items: Sequence[Item], most: int) -> Iterator[list[int]]:
     by_length: dict[int, list[int]] = {}
     for index, item in enumerate(items):
         by_length.setdefault(len(item.rows[0].prompt), []).append(index)
-    for length, indices in sorted(by_length.items()):
+    for common, indices in sorted(by_length.items()):
         batch, tokens = [], 0
         for index in indices:
-            more = length + sum(len(row.answer) for row in items[index].rows)
+            more = common + sum(len(row.answer) for row in items[index].rows)
             if batch and tokens + more > most:
                 yield batch
                 batch, tokens = [], 0

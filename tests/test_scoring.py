@@ -6,13 +6,19 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from peftlens import registry
+from peftlens import registry, scoring
 from peftlens.dataset import Example
 from peftlens.encoding import Encoder, Item, Row
 from peftlens.models import adapters
 from peftlens.models.base import open_base
 from peftlens.models.lending import lent
-from peftlens.scoring import answer_logits, answer_loss, choose, log_probabilities
+from peftlens.scoring import (
+    _shares_prompts,
+    answer_logits,
+    answer_loss,
+    choose,
+    log_probabilities,
+)
 
 ROWS = [Row((10, 11, 12), (13, 14)), Row((20,), (21,)), Row((30, 31), (32, 33, 34))]
 LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
@@ -166,7 +172,8 @@ def test_plain_peft_reads_the_same_loss(base):
     assert (answer_loss(model, batch) / 2).item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
-def test_a_prompt_with_several_longer_answers_is_read_once(base):
+def test_a_prompt_with_several_longer_answers_is_read_once(base, monkeypatch):
+    monkeypatch.setattr(scoring, "SAVED", 1)
     encoder = Encoder.of(base, 64)
     answers = ((13, 14), (20,), (14, 15, 16))
     items = [
@@ -184,6 +191,13 @@ def test_a_prompt_with_several_longer_answers_is_read_once(base):
         sums = [[reference_log_probability(base.model, r) for r in i.rows] for i in items]
     assert found.by_sum.tolist() == [np.argmax(one) for one in sums]
     assert found.loss == pytest.approx([-sums[0][0] / 2, -sums[1][1]], abs=1e-5)
+
+
+@pytest.mark.parametrize(("prompt", "once"), [(4, False), (40, True)])
+def test_a_prompt_is_read_once_where_that_saves_most_tokens(base, prompt, once):
+    ids = tuple(range(10, 10 + prompt))
+    items = [Item(0, tuple(Row(ids, (60 + n, 70)) for n in range(5)), 0, (1,) * 5)]
+    assert _shares_prompts(base.model, Encoder.of(base, 64), items) == once
 
 
 def test_a_method_that_counts_positions_reads_whole_rows(base):

@@ -4,12 +4,13 @@ python analyses/performance/spectra.py
 """
 
 import statistics
+import time
 import timeit
 from functools import partial
 
 import numpy as np
 
-from peftlens.linalg import product_svd
+from peftlens.linalg import product_values
 
 
 def main() -> None:
@@ -21,11 +22,12 @@ def main() -> None:
     for size in (576, 4096):
         for r in (8, 64):
             b, a = rng.normal(size=(size, r)), rng.normal(size=(r, size))
-            times = timeit.repeat(partial(product_svd, b, a), number=1, repeat=7)
+            times = timeit.repeat(partial(product_values, b, a), number=1, repeat=7)
             ours = statistics.median(times)
-            plain = timeit.timeit(partial(np.linalg.svd, b @ a, compute_uv=False), number=1)
+            started = time.perf_counter()
             dense = np.linalg.svd(b @ a, compute_uv=False)
-            error = np.abs(product_svd(b, a).s / dense[:r] - 1).max()
+            plain = time.perf_counter() - started
+            error = np.abs(product_values(b, a).s / dense[:r] - 1).max()
             cells = (str(size), str(r), f"{ours:.4f}", f"{plain:.1f}", f"{plain / ours:,.0f}")
             print("|", " | ".join(cells), f"| {error:.0e} |", flush=True)
 

@@ -34,7 +34,7 @@ class Config:
     """
 
     suites: tuple[str, ...] = SUITES
-    items: int = 200
+    items: int = 150
     suite_options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ import torch
 from tiny import build, byte_tokenizer
 from transformers.pytorch_utils import Conv1D
 
-from peftlens import registry
+from peftlens import registry, scoring
 from peftlens.anatomy import shapes
 from peftlens.encoding import Encoder, Item, Row
 from peftlens.errors import BadInput
@@ -209,7 +209,7 @@ ITEM = Item(
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "neox", "opt"])
 @pytest.mark.parametrize("method", NAMES)
-def test_answers_behind_one_reading_of_their_prompt(method, kind):
+def test_answers_behind_one_reading_of_their_prompt(method, kind, monkeypatch):
     """Scored behind the keys and values that the prompt left, as if each row were read whole."""
     if (method, kind) in REFUSED:
         return
@@ -218,7 +218,8 @@ def test_answers_behind_one_reading_of_their_prompt(method, kind):
     encoder = Encoder(byte_tokenizer(), False, None, 64, "cpu")
     items = [ITEM, replace(ITEM, rows=ITEM.rows[:2])]
     rows = [row for item in items for row in item.rows]
-    assert _shares_prompts(wrapped, encoder, rows)
+    monkeypatch.setattr(scoring, "SAVED", 1)
+    assert _shares_prompts(wrapped, encoder, items)
     whole = log_probabilities(wrapped, encoder, rows, "")
     torch.testing.assert_close(
         _behind_prompts(wrapped, encoder, items, ""), whole, rtol=1e-5, atol=1e-5
