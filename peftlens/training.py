@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
@@ -93,8 +94,10 @@ def rehearse(planned: Plan, steps: int = 3) -> Rehearsal:
         model = adapters.attach(planned.base.model, planned.config.method, planned.method_config)
         encoder = Encoder.of(planned.base, config.max_length)
         items, _ = encoder.items(planned.task.splits["train"])
+        _calibrate(planned, model, encoder, items)
         if few["steps"]:
-            _loop(trial, model, encoder, items, folder)
+            with suppress(_Diverged):  # what it took till then is what is asked
+                _loop(trial, model, encoder, items, folder)
         memory = peak.bytes()
         files = folder.save(model, "adapter").iterdir()
         saved = sum(file.stat().st_size for file in files)
@@ -141,9 +144,8 @@ def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
         "left_out": dict(planned.task.dropped),
         "cut_or_left_out_as_tokens": changed,
     }
-    if hasattr(planned.method, "calibrate") and before is None:
-        losses = _single_losses(model, encoder, items, planned.config.seed)
-        planned.method.calibrate(model, planned.method_config, losses)
+    if before is None:
+        _calibrate(planned, model, encoder, items)
     folder.checkpoint(model, 0)
     started = time.perf_counter()
     try:
@@ -165,6 +167,13 @@ def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
 def _spent(started: float, peak: Peak) -> dict[str, Any]:
     """Seconds, and bytes over the loaded base at the highest; missing where nobody knows."""
     return {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
+
+
+def _calibrate(planned: Plan, model: nn.Module, encoder: Encoder, items: list[Item]) -> None:
+    """Let a method that wants to look at training examples first do so."""
+    if hasattr(planned.method, "calibrate"):
+        losses = _single_losses(model, encoder, items, planned.config.seed)
+        planned.method.calibrate(model, planned.method_config, losses)
 
 
 def _single_losses(

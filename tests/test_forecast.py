@@ -38,6 +38,10 @@ method = "full"
 
 [[runs]]
 method = "frozen"
+
+[[runs]]
+method = "fish_mask"
+training = {{ learning_rate = 1e30 }}
 """
 
 
@@ -50,7 +54,8 @@ def file(bases, words, tmp_path):
 
 def test_every_configuration_with_all_its_runs(file):
     rows = forecast.forecast(file).set_index("configuration")
-    assert rows["runs"].to_dict() == {"lora rank=2": 4, "lora rank=4": 4, "full": 2, "frozen": 2}
+    assert rows["runs"].to_dict() == {"lora rank=2": 4, "lora rank=4": 4, "full": 2, "frozen": 2,
+                                      "fish_mask density=0.005": 2}  # fmt: skip
     trained = rows["trainable_parameters"]
     assert trained["lora rank=4"] == 2 * trained["lora rank=2"]
     assert trained["frozen"] == 0
@@ -104,7 +109,7 @@ def test_the_command_prints_it(file):
     found = CliRunner().invoke(cli.app, ["plan", str(file), "--json"])
     assert found.exit_code == 0
     assert {row["configuration"] for row in json.loads(found.stdout)} >= {"full", "lora rank=2"}
-    assert "12 runs" in CliRunner().invoke(cli.app, ["plan", str(file)]).stdout
+    assert "14 runs" in CliRunner().invoke(cli.app, ["plan", str(file)]).stdout
 
 
 def test_a_study_that_can_not_be_is_refused(file):
