@@ -94,7 +94,7 @@ def claims(tables: dict[str, pd.DataFrame]) -> str:
     return "\n".join(
         f"- **{v.text}** {v.outcome.capitalize()}. {v.sentence}"
         for v in judge(tables)
-        if v.outcome != "not measured" and not v.sentence.endswith(("needed.", "trained."))
+        if v.outcome != "not measured"
     )
 
 
@@ -121,5 +121,5 @@ def write(name: str, study: Path) -> None:
 
 if __name__ == "__main__":
     for name in ("rank", "placement", "prompt_length"):
-        if (Path(sys.argv[1]) / name / "tables").exists():
+        if (Path(sys.argv[1]) / name / "tables" / "rank_chart.parquet").exists():
             write(name, Path(sys.argv[1]) / name)

@@ -1,8 +1,9 @@
 """Claims, one file each; the file name is the claim's name.
 
 A claim has CLAIM, the sentence that is tested; SOURCE, who says so; NEEDS, the probes whose tables
-it reads; and `verdict(tables)`. Its rule and its thresholds stand in its docstring. It reads result
-tables only: no model, no torch.
+it reads; and `verdict(tables)`. Its rule and its thresholds stand in its docstring. Where a study
+lacks the runs that would decide, it is not measured, and the sentence says what would. A claim
+reads result tables only: no model, no torch.
 """
 
 from collections.abc import Mapping

@@ -30,11 +30,11 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         for other in rows.index if site[other] == "feed_forward" and size[one] == size[other]
     ]  # fmt: skip
     if not pairs:
-        return "insufficient evidence", "Adapters of one size must be trained at both places."
+        return "not measured", "Adapters of one size must be trained at both places."
     one, other = max(pairs, key=lambda both: rows.loc[both[0], "trainable_parameters"])
     found = pair(tables["paired_accuracy"], one, other)
     if found is None:
-        return "insufficient evidence", "The two were not trained with the same seeds."
+        return "not measured", "The two were not trained with the same seeds."
     value, low, high = found
     ratio = float(rows.loc[one, "step_seconds"] / rows.loc[other, "step_seconds"])  # pyright: ignore
     sentence = (

@@ -23,7 +23,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = rows[(rows["metric"] == "cosine") & rows["position"].notna()]
     rows = rows[rows["verdict"] != "tight, start unknown"]
     if rows.empty:
-        return "insufficient evidence", "No prompt with a known start was trained."
+        return "not measured", "No prompt with a known start was trained."
     readable = (rows["verdict"] == "readable").groupby(rows["run"]).mean()
     outcome, told = by_half(readable, "most vectors lie in tight clusters of new words")
     start = (rows["verdict"] == "same as its initialisation").mean()

@@ -23,7 +23,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     whole = rows[rows["method"] == "full"]["adapter_bytes"]
     parts = rows[~rows["method"].isin(["full", "frozen"]) & (rows["trainable_parameters"] > 0)]
     if whole.empty or parts.empty:
-        return "insufficient evidence", "Full fine-tuning and another method must both be trained."
+        return "not measured", "Full fine-tuning and another method must both be trained."
     full = float(whole.iloc[0])
     small = parts["adapter_bytes"] <= SMALL * full
     largest = parts.sort_values("adapter_bytes").iloc[-1]

@@ -23,7 +23,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the methods whose interval leaves out zero."""
     rows = tables["forgetting_at_matched_fit"].dropna(subset="against_full")
     if rows.empty:
-        return "insufficient evidence", (
+        return "not measured", (
             "Full fine-tuning and another method were not both trained to the same accuracy."
         )
     highest = rows.groupby(["suite", "setting"])["level"].transform("max")

@@ -25,7 +25,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     peaks = rows.groupby(["method", "configuration"])["peak_memory_bytes"].median().astype(float)
     leanest = peaks.groupby("method").min()
     if "full" not in leanest or len(leanest) < 2:
-        return "insufficient evidence", (
+        return "not measured", (
             "Full fine-tuning and another method must both be trained where memory is measured."
         )
     ratios = (leanest["full"] / leanest.drop("full").clip(lower=1)).sort_values()

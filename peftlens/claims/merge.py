@@ -23,7 +23,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = rows[rows["method"] == "lora"]
     merged = rows[rows["state"] == "merged"].dropna(subset=["high"])
     if merged.empty:
-        return "insufficient evidence", "No LoRA was merged and timed."
+        return "not measured", "No LoRA was merged and timed."
     worst = merged.sort_values("ratio").iloc[-1]
     attached = rows[rows["state"] == "attached"]["ratio"].median()
     sentence = (

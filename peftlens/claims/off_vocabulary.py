@@ -23,7 +23,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = trained_prompts(tables["soft_prompt_neighbors"])
     rows = rows[(rows["metric"] == "cosine") & (rows["space"] == "embedding")]
     if rows.empty:
-        return "insufficient evidence", "No prompt was trained."
+        return "not measured", "No prompt was trained."
     off = (rows["similarity"] < COINCIDES).groupby(rows["run"]).mean()
     outcome, told = by_half(off, "most vectors coincide with no token")
     return outcome, (

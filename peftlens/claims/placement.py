@@ -25,13 +25,13 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = rows[rows["method"] == "lora"].sort_values("accuracy", ascending=False)
     alone = rows["setting"].map(lambda one: option(str(one), "target_modules") in ATTENTION)
     if alone.all() or not alone.any():
-        return "insufficient evidence", (
+        return "not measured", (
             "LoRA must be trained on attention alone, and with the feed-forward layers."
         )
     attention, wider = rows[alone].iloc[0], rows[~alone].iloc[0]
     found = pair(tables["paired_accuracy"], attention["setting"], wider["setting"])
     if found is None:
-        return "insufficient evidence", "The two were not trained with the same seeds."
+        return "not measured", "The two were not trained with the same seeds."
     value, low, high = found
     sentence = (
         f"On attention alone the best LoRA ({attention['setting']}, "

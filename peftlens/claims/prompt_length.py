@@ -26,7 +26,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = rows.assign(length=rows["setting"].map(_length)).sort_values("length")
     meant = rows[rows["length"].between(LOW, HIGH)]
     if meant.empty or rows["length"].nunique() < 2:
-        return "insufficient evidence", "Prompts of 20 to 100 tokens and another length are needed."
+        return "not measured", "Prompts of 20 to 100 tokens and another length are needed."
     each = "; ".join(
         f"{row['length']} tokens {row['accuracy']:.3f} "
         f"({told(row['against_best'], row['against_best_low'], row['against_best_high'])})"

@@ -28,11 +28,11 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         if name.replace("qlora", "lora", 1) in rows.index
     ]
     if not pairs:
-        return "insufficient evidence", "QLoRA and LoRA of one rank must both be trained."
+        return "not measured", "QLoRA and LoRA of one rank must both be trained."
     one, other = max(pairs, key=lambda both: rows.loc[both[0], "trainable_parameters"])
     found = pair(tables["paired_accuracy"], one, other)
     if found is None:
-        return "insufficient evidence", "The two were not trained with the same seeds."
+        return "not measured", "The two were not trained with the same seeds."
     value, low, high = found
     memory = rows.loc[[one, other], "peak_memory_bytes"].astype(float)
     sentence = (

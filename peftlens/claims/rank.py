@@ -25,7 +25,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     layers = rows["setting"].map(lambda one: option(str(one), "target_modules"))
     rows = rows[layers.isna()] if layers.isna().any() else rows
     if rows.empty or rows["rank"].min() >= LOW or rows["rank"].max() <= HIGH:
-        return "insufficient evidence", "LoRA must be trained with ranks below 4 and above 32 too."
+        return "not measured", "LoRA must be trained with ranks below 4 and above 32 too."
     enough = rows.set_index("rank")["enough"]
     each = "; ".join(
         f"rank {row['rank']} {row['accuracy']:.3f} "

@@ -26,7 +26,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     own = rows[rows["after"].isna() & (rows["task"] == rows["trained_on"])]
     own = own[~own["method"].isin(["full", "frozen"])]
     if own["task"].nunique() < 2:
-        return "insufficient evidence", "No adapter was trained anew on each of several tasks."
+        return "not measured", "No adapter was trained anew on each of several tasks."
     gains = own.assign(gain=own["accuracy"] - own["base_accuracy"])
     told, better, worse = [], 0, 0
     for setting, group in gains.groupby("setting", sort=False):

@@ -24,7 +24,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     whole = rows[rows["position"].isna()]
     tokens = rows[rows["position"].notna()]
     if whole.empty:
-        return "insufficient evidence", "No prompt was trained."
+        return "not measured", "No prompt was trained."
     sets = whole.groupby("run")["q"].agg(["min", "count"])
     related = (sets["min"] <= LEVEL / sets["count"]).astype(float)
     outcome, told = by_half(related, "the words are closer to the task's than chance")

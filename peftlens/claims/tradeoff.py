@@ -27,7 +27,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = tables["rank_chart"].dropna(subset="step_seconds")
     rows = rows[rows["trainable_parameters"] > 0]
     if len(rows) < 6 or rows["method"].nunique() < 3:
-        return "insufficient evidence", "It needs six configurations of at least three methods."
+        return "not measured", "It needs six configurations of at least three methods."
     size = rows["trainable_parameters"].to_numpy(float)
     seconds = rows["step_seconds"].to_numpy(float)
     rng = np.random.default_rng(0)

@@ -24,7 +24,7 @@ def table(*verdicts):
     [
         (("readable", "readable", NOISE), "supported", "In 6 of 6 prompts most vectors"),
         ((SAME, SAME, SAME, NOISE), "contradicted", "75% are as their initialisation left them"),
-        (("tight, start unknown",), "insufficient evidence", "known start"),
+        (("tight, start unknown",), "not measured", "known start"),
     ],
 )
 def test_readable_vectors_decide(verdicts, outcome, told):

@@ -60,4 +60,4 @@ def test_one_seed_decides_nothing():
 def test_without_full_fine_tuning():
     rows = table((1, 2))["forgetting_at_matched_fit"].assign(against_full=None)
     found, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
-    assert found == "insufficient evidence"
+    assert found == "not measured"

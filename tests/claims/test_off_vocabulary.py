@@ -27,5 +27,5 @@ def test_at_a_token():
 
 
 def test_untrained_prompts_and_prefixes_say_nothing():
-    assert off_vocabulary.verdict(table(0.6, steps=(0,)))[0] == "insufficient evidence"
-    assert off_vocabulary.verdict(table(0.6, space="keys of layer 0"))[0] == "insufficient evidence"
+    assert off_vocabulary.verdict(table(0.6, steps=(0,)))[0] == "not measured"
+    assert off_vocabulary.verdict(table(0.6, space="keys of layer 0"))[0] == "not measured"

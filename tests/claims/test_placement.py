@@ -29,4 +29,4 @@ def test_the_best_of_either_counts():
 
 
 def test_one_placement_is_no_comparison():
-    assert verdict(rows({"lora rank=1": {}, "lora rank=8": {}}))[0] == "insufficient evidence"
+    assert verdict(rows({"lora rank=1": {}, "lora rank=8": {}}))[0] == "not measured"

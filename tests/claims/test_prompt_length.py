@@ -17,8 +17,8 @@ def table(**enough):
         ({"n1": "no", "n20": "yes", "n100": "yes"}, "supported"),
         ({"n1": "no", "n20": "undecided", "n100": "yes"}, "insufficient evidence"),
         ({"n20": "no", "n100": "no", "n200": "yes"}, "contradicted"),
-        ({"n1": "yes", "n5": "yes"}, "insufficient evidence"),
-        ({"n20": "yes"}, "insufficient evidence"),
+        ({"n1": "yes", "n5": "yes"}, "not measured"),
+        ({"n20": "yes"}, "not measured"),
     ],
 )
 def test_the_shortest_of_those_meant_decides(enough, outcome):

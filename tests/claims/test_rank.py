@@ -18,8 +18,8 @@ def table(**enough):
         ({"r1": "yes", "r4": "yes", "r16": "yes", "r64": "yes"}, "contradicted"),
         ({"r1": "no", "r4": "no", "r16": "no", "r64": "yes"}, "contradicted"),
         ({"r1": "undecided", "r4": "yes", "r64": "yes"}, "insufficient evidence"),
-        ({"r4": "yes", "r64": "yes"}, "insufficient evidence"),
-        ({"r1": "no", "r32": "yes"}, "insufficient evidence"),
+        ({"r4": "yes", "r64": "yes"}, "not measured"),
+        ({"r1": "no", "r32": "yes"}, "not measured"),
     ],
 )
 def test_where_accuracy_saturates_decides(enough, outcome):

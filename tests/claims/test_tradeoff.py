@@ -30,4 +30,4 @@ def test_fewer_parameters_cost_more_time_or_do_not(seconds, outcome):
 
 def test_few_configurations_say_nothing():
     found, _ = verdict(rows({"lora": {}, "full": {}}))
-    assert found == "insufficient evidence"
+    assert found == "not measured"
