@@ -34,11 +34,15 @@ def draw(chart: pd.DataFrame, file: Path, width: int = 1000, height: int = 520) 
     figure = go.Figure()
     for method, rows in chart[chart["trainable_parameters"] > 0].groupby("method", sort=False):
         accuracy = rows["accuracy"].astype(float)
-        label = rows["setting"].str.partition(" ")[2].str.replace("target_modules=", "")
+        label = (
+            rows["setting"]
+            .str.partition(" ")[2]
+            .str.replace(r"(target_\w+|num_\w+)=", "", regex=True)
+        )
         figure.add_scatter(
             x=rows["trainable_parameters"], y=accuracy, name=str(method),
             mode="lines+markers+text" if method != "last_layers" else "markers+text",
-            text=label, textposition="top center", textfont_size=10,
+            text=label, textposition="top right", textfont_size=11, cliponaxis=False,
             error_y={"array": rows["high"].astype(float) - accuracy,
                      "arrayminus": accuracy - rows["low"].astype(float), "thickness": 1},
         )  # fmt: skip
@@ -47,7 +51,8 @@ def draw(chart: pd.DataFrame, file: Path, width: int = 1000, height: int = 520) 
     figure.update_layout(
         template="simple_white", width=width, height=height, margin={"t": 20},
         xaxis={"type": "log", "title": "trainable parameters", "dtick": 1},
-        yaxis={"title": "accuracy on test examples (bars: 95 % interval over seeds and examples)"},
+        yaxis={"title": "accuracy (bars: 95 % interval)",
+               "range": [chart["low"].min() - 0.01, chart["high"].max() + 0.01]},
         legend={"orientation": "h", "y": 1.05},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
