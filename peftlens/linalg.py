@@ -54,7 +54,8 @@ def product_values(b: ArrayLike, a: ArrayLike) -> Matrix:
         b: shape (m, r).
         a: shape (r, n).
     """
-    upper, lower = (np.linalg.qr(np.asarray(one), mode="r") for one in (b, np.asarray(a).T))
+    upper = np.linalg.qr(np.asarray(b), mode="r")
+    lower = np.linalg.qr(np.asarray(a).T, mode="r")
     return np.linalg.svd(upper @ lower.T, compute_uv=False)
 
 
