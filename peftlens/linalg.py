@@ -56,7 +56,7 @@ def product_values(b: ArrayLike, a: ArrayLike) -> Matrix:
     """
     upper = np.linalg.qr(np.asarray(b), mode="r")
     lower = np.linalg.qr(np.asarray(a).T, mode="r")
-    return np.linalg.svd(upper @ lower.T, compute_uv=False)
+    return np.linalg.svd(upper @ lower.T, compute_uv=False)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def stable_rank(s: ArrayLike) -> float:
