@@ -8,7 +8,7 @@ from peftlens.probes.forgetting import Config, measure
 from peftlens.run import RunConfig
 from peftlens.tasks import load_task
 
-WIKI = Config(suites=("wiki",))
+WIKI = Config(suites=("wiki",), items=0)
 BOTH = Config(suites=("wiki", "openbookqa"), items=40)
 
 
