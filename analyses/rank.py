@@ -94,6 +94,14 @@ def spectra(frame: pd.DataFrame) -> pd.DataFrame:
     return last.groupby(names, sort=False, dropna=False)[columns].mean().reset_index()
 
 
+def overlaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means over pairs of runs that stand under one learning rate."""
+    rate = frame["configuration"].str.extract(r"learning_rate=(\S+)", expand=False)
+    names = ["between", "side", "role", "directions"]
+    means = frame.assign(learning_rate=rate).groupby([*names, "learning_rate"])
+    return means[["similarity", "random", "smallest_angle", "largest_angle"]].mean().reset_index()
+
+
 def claims(tables: dict[str, pd.DataFrame]) -> str:
     """The verdicts that these tables give."""
     return "\n".join(
@@ -112,7 +120,7 @@ def write(name: str, study: Path) -> None:
     if "delta_spectrum" in tables:
         kept["delta_spectrum"] = spectra(tables["delta_spectrum"])
     if "subspace_overlap" in tables:
-        kept["subspace_overlap"] = tables["subspace_overlap"]
+        kept["subspace_overlap"] = overlaps(tables["subspace_overlap"])
     for table, frame in kept.items():
         frame.to_csv(out / f"{table}.csv", index=False, float_format="%.6g")
     draw(tables["rank_chart"], out / "chart.png")

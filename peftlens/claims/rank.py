@@ -37,9 +37,9 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if len(gaps) < len(others):
         return "not measured", "All ranks must be trained with the same seeds."
     sentence = (
-        f"Rank {best['rank']} is the most accurate of 4 to 32 ({best['accuracy']:.3f}, "
+        f"Rank {best['rank']:.0f} is the most accurate of 4 to 32 ({best['accuracy']:.3f}, "
         f"{best['n_seeds']} seeds, {best['n_items']} examples); against it "
-    ) + "; ".join(f"rank {rank} has {told(*gap)}" for rank, gap in gaps.items())
+    ) + "; ".join(f"rank {rank:.0f} has {told(*gap)}" for rank, gap in gaps.items())
     below = [gap for rank, gap in gaps.items() if rank < LOW]
     above = [gap for rank, gap in gaps.items() if rank > HIGH]
     if any(low > -MARGIN for _, low, _ in below) or any(low > MARGIN for _, low, _ in above):
