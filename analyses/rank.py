@@ -47,7 +47,10 @@ def draw(chart: pd.DataFrame, file: Path, width: int = 1000, height: int = 520) 
                      "arrayminus": accuracy - rows["low"].astype(float), "thickness": 1},
         )  # fmt: skip
     for name, rows in chart[chart["trainable_parameters"] == 0].groupby("setting"):
-        figure.add_hline(y=float(rows["accuracy"].iloc[0]), line_dash="dot", annotation_text=name)
+        figure.add_hline(
+            y=float(rows["accuracy"].iloc[0]), line={"dash": "dot", "width": 1, "color": "gray"},
+            annotation_text=name,
+        )  # fmt: skip
     figure.update_layout(
         template="simple_white", width=width, height=height, margin={"t": 20},
         xaxis={"type": "log", "title": "trainable parameters", "dtick": 1},
