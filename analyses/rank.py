@@ -29,8 +29,18 @@ def found_in(study: Path) -> dict[str, pd.DataFrame]:
     return {name: read(study, name) for name in names}
 
 
-def draw(chart: pd.DataFrame, file: Path, width: int = 1000, height: int = 520) -> None:
-    """Accuracy against trainable parameters, a colour a method, with 95 % intervals."""
+def draw(
+    chart: pd.DataFrame, file: Path, joined: bool, width: int = 1000, height: int = 520
+) -> None:
+    """Accuracy against trainable parameters, a colour a method, with 95 % intervals.
+
+    Args:
+        chart: the table.
+        file: the picture.
+        joined: a method's configurations are joined by a line.
+        width: of the picture, px.
+        height: px.
+    """
     figure = go.Figure()
     for method, rows in chart[chart["trainable_parameters"] > 0].groupby("method", sort=False):
         accuracy = rows["accuracy"].astype(float)
@@ -41,7 +51,7 @@ def draw(chart: pd.DataFrame, file: Path, width: int = 1000, height: int = 520) 
         )
         figure.add_scatter(
             x=rows["trainable_parameters"], y=accuracy, name=str(method),
-            mode="lines+markers+text" if method != "last_layers" else "markers+text",
+            mode="lines+markers+text" if joined else "markers+text",
             text=label, textposition="top right", textfont_size=11, cliponaxis=False,
             error_y={"array": rows["high"].astype(float) - accuracy,
                      "arrayminus": accuracy - rows["low"].astype(float), "thickness": 1},
@@ -126,7 +136,8 @@ def write(name: str, study: Path) -> None:
         kept["subspace_overlap"] = overlaps(tables["subspace_overlap"])
     for table, frame in kept.items():
         frame.to_csv(out / f"{table}.csv", index=False, float_format="%.6g")
-    draw(tables["rank_chart"], out / "chart.png")
+    # a line only where size alone grows along it
+    draw(tables["rank_chart"], out / "chart.png", joined=name != "placement")
     page = out / "README.md"
     text = page.read_text().partition("<!-- tables -->")[0] if page.exists() else ""
     page.write_text(
