@@ -142,6 +142,7 @@ def _key(base: Base, asked: Suite) -> str:
         "base": base.sha256,
         "device": base.device,
         "dtype": base.dtype,
+        "threads": torch.get_num_threads(),  # sums are split among them, and round accordingly
         "suite": asked.sha256,
         "versions": versions(),
         "version": _VERSION,
