@@ -57,8 +57,8 @@ def step_flops(one: Plan, tried: Rehearsal) -> float:
 
     2 N a token forward and 2 N for the gradients of what it computed, N the parameters of the
     blocks; 2 T for the gradients of what is trained. With T = N that is the usual 6 N (Kaplan et
-    al. 2020, arXiv:2001.08361, section 2.1). Attention over the row's own length, and the head,
-    which reads the answers' tokens alone, are left out.
+    al. 2020, arXiv:2001.08361, section 2.1). Attention over the row's own length, virtual tokens,
+    and the head, which reads the answers' tokens alone, are left out.
     """
     blocks = sum(
         math.prod(shape) for name, shape in one.shapes.items() if part_of(name) != "embeddings"
