@@ -66,7 +66,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     named by what is in them, so the two are interchangeable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+    prefix = f"{TEMPORARY_PREFIX}{path.name}-"
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         yield temporary
         os.chmod(temporary, 0o755)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from peftlens.anatomy import part_of
+from peftlens.grid import planned
 from peftlens.planning import Plan
 from peftlens.progress import track
-from peftlens.run import configurations, without_rate
-from peftlens.study import planned
+from peftlens.run import without_rate
+from peftlens.studyfile import text_of
 from peftlens.training import Rehearsal, rehearse
 
 
@@ -25,11 +26,10 @@ def forecast(file: str | Path, *, trust_remote_code: bool = False) -> pd.DataFra
     Raises:
         BadInput: the study can't be carried out.
     """
-    plans = planned(file, trust_remote_code=trust_remote_code)
-    labels = configurations(plans)
+    grid = planned(text_of(Path(file)), str(file), trust_remote_code=trust_remote_code)
     groups: dict[str, list[Plan]] = {}
-    for one in plans:
-        groups.setdefault(without_rate(labels[one.id]), []).append(one)
+    for one in grid.plans:
+        groups.setdefault(without_rate(grid.labels[one.id]), []).append(one)
     return pd.DataFrame(
         [_row(name, members) for name, members in track(list(groups.items()), "Trying out")]
     )

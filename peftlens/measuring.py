@@ -48,6 +48,21 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
     return table
 
 
+def describe(name: str, options: Options | None = None) -> dict[str, Any]:
+    """What decides a probe's numbers beside the runs, and whether it measures one run at a time.
+
+    Raises:
+        BadInput: no such probe or option.
+    """
+    probe = registry.load("probes", name)
+    return {
+        "name": name,
+        "each_run": hasattr(probe, "measure"),
+        "version": probe.VERSION,
+        "config": _plain(configure(name, (options or {}).get(name, {}))),
+    }
+
+
 def configure(name: str, values: Mapping[str, Any]) -> Any:
     """A probe's Config; None where it has none.
 

@@ -20,6 +20,8 @@ class Plan:
     """What a run will do.
 
     Attributes:
+        asked: as it was given, with device and dtype of this machine; planned again, it is the same
+            run.
         config: as the run will record it, every default filled in.
         configuration: method and hyperparameters without the seed, in a few words.
         method_config: the method's own Config.
@@ -27,6 +29,7 @@ class Plan:
         depends_on: see `run.Record`.
     """
 
+    asked: RunConfig
     config: RunConfig
     configuration: str
     base: Base
@@ -69,14 +72,14 @@ def plan(config: RunConfig, trust_remote_code: bool = False) -> Plan:
         raise BadInput(f"checkpoint_steps: {late[0]} lies after the last step, {training.steps}")
     if training.learning_rate is None:
         training = training.model_copy(update={"learning_rate": method.LEARNING_RATE})
+    where = {"device": base.device, "dtype": base.dtype}
     resolved = {
         "method_config": json.loads(json.dumps(asdict(method_config))),
         "training": training,
-        "device": base.device,
-        "dtype": base.dtype,
     }
     return Plan(
-        config=config.model_copy(update=resolved),
+        asked=config.model_copy(update=where),
+        config=config.model_copy(update=where | resolved),
         configuration=_in_words(config, method_config),
         base=base,
         task=task,

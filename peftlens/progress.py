@@ -1,6 +1,6 @@
-"""Progress bars on standard error, shown only to a terminal."""
+"""Progress bars on standard error, shown only to a terminal, or told to whoever listens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -9,6 +9,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 console = Console(stderr=True, highlight=False)
+Listener = Callable[[str, int, int], None]
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def told_to(listener: Listener) -> Iterator[None]:
+    """While the block runs, tell of every step: what is done, how many of it, of how many."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def begin(what: str) -> None:
+    """Tell listeners what comes now, without a count; people are not told."""
+    for listener in _listeners:
+        listener(what, 0, 0)
 
 
 class Bar:
@@ -17,15 +35,30 @@ class Bar:
     def __init__(self, progress: Progress, description: str, total: int) -> None:
         self._progress = progress
         self._task = progress.add_task(description, total=total, note="")
+        self._about = description, total
+        self._done = -1
+        self._tell()
 
     def advance(self, note: str = "") -> None:
         """One step further; the note replaces the last one."""
         self._progress.update(self._task, advance=1, note=note)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._done += 1
+        for listener in _listeners:
+            listener(self._about[0], self._done, self._about[1])
 
 
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Bar]:
     """Show a bar while the block runs; it vanishes afterwards."""
+    with bars() as progress:
+        yield Bar(progress, description, total)
+
+
+def bars() -> Progress:
+    """Several bars below each other, each with a description, a count and a field `note`."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -33,10 +66,7 @@ def bar(description: str, total: int) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        yield Bar(progress, description, total)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def track(items: Sequence[T], description: str) -> Iterator[T]:

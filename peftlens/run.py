@@ -5,6 +5,7 @@
          checkpoints/<step>/  the same, before the last step
          metrics.jsonl        what the seed decides: losses and scores
          timing.jsonl         what the machine decides: seconds, tokens per second, memory
+         digests.json         SHA-256 of all of these, by their paths
          probes/<probe>.parquet
 """
 
@@ -20,10 +21,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from peftlens.errors import BadInput, explain
-from peftlens.files import TEMPORARY_PREFIX, canonical_json, sha256_text
+from peftlens.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha256_text
 
 SCHEMA = 1
 # Versions that can change a result; another one makes another run.
@@ -123,6 +124,10 @@ class Record(BaseModel):
     results: dict[str, Any]
 
 
+class Damaged(BadInput):
+    """A file of a run is not as it was written."""
+
+
 def run_id(config: RunConfig, depends_on: dict[str, Any]) -> str:
     """First 12 hex digits of the SHA-256 of all that decides the result."""
     identity = {"config": config.model_dump(mode="json"), "depends_on": depends_on}
@@ -167,13 +172,55 @@ class Run:
         file = self.path / "run.json"
         if not file.is_file():
             raise BadInput(f"{self.path} is no run: it has no run.json")
+        self.verify(["run.json"])
         try:
             record = Record.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            raise BadInput(f"{file} is damaged ({explain(error)}); delete {self.path}") from error
+            raise self._damaged(file, explain(error)) from error
         if record.schema_version > SCHEMA:
             raise BadInput(f"{file} was written by a later version; upgrade peftlens to read it")
         return record
+
+    def _damaged(self, file: Path, reason: str) -> Damaged:
+        return Damaged(f"{file} is damaged ({reason}); delete {self.path} and train it again")
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file that training wrote, by its path in the folder.
+
+        Raises:
+            Damaged: they can't be read.
+        """
+        file = self.path / "digests.json"
+        try:
+            return TypeAdapter(dict[str, str]).validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return {}  # runs of earlier versions
+        except ValidationError as error:
+            raise self._damaged(file, explain(error)) from error
+
+    def verify(self, names: Iterable[str]) -> None:
+        """Compare files with what was written when the run was trained.
+
+        Args:
+            names: paths in the folder; one that training did not write is let be.
+
+        Raises:
+            Damaged: a byte has changed, or the file is gone.
+        """
+        for name in names:
+            known, file = self.digests.get(name), self.path / name
+            if known is None or name in self._verified:
+                continue
+            if not file.is_file():
+                raise self._damaged(file, "it is gone")
+            if sha256_file(file) != known:
+                raise self._damaged(file, "its bytes are not those that were written")
+            self._verified.add(name)
+
+    @cached_property
+    def _verified(self) -> set[str]:
+        return set()
 
     @property
     def id(self) -> str:
@@ -192,28 +239,33 @@ class Run:
         return tuple(sorted(saved | {self.record.results["steps"]}))
 
     def adapter(self, step: int | None = None) -> Path:
-        """Folder of what was trained: after the last step, or at a checkpoint."""
-        if step is None or step == self.record.results["steps"]:
-            return self.path / "adapter"
-        return self.path / "checkpoints" / str(step)
+        """Folder of what was trained: after the last step, or at a checkpoint.
+
+        Raises:
+            Damaged: its files are not as they were written.
+        """
+        last = step is None or step == self.record.results["steps"]
+        name = "adapter" if last else f"checkpoints/{step}"
+        self.verify(file for file in self.digests if file.startswith(f"{name}/"))
+        return self.path / name
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        return _lines(self.path / "metrics.jsonl")
+        return self._lines("metrics.jsonl")
 
     def timing(self) -> list[dict[str, Any]]:
         """The lines of timing.jsonl."""
-        return _lines(self.path / "timing.jsonl")
+        return self._lines("timing.jsonl")
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        self.verify([name])
+        return [json.loads(line) for line in (self.path / name).read_text().splitlines()]
 
 
 def runs_in(folder: Path) -> list[Run]:
     """Every run below a folder of runs, in the order of their ids."""
     found = sorted(folder.glob("*/run.json"))
     return [Run(file.parent) for file in found if not file.parent.name.startswith(TEMPORARY_PREFIX)]
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def configurations(runs: Iterable[Any]) -> dict[str, str]:

@@ -2,27 +2,59 @@
 
 DIR/study.toml            the file as it was given
     study.json            its runs, by id, with the names of their configurations
-    runs/<run_id>/        see run.py
-    failed/<run_id>.json  runs that raised: configuration, error and traceback
+    runs/<run_id>/        see run.py, and store.py for what else may lie there
+    failed/<run_id>.json  runs that raised or whose worker died: error, traceback, log
     tables/<probe>.parquet
+
+This process trains nothing and loads no model: workers do, and one that dies costs one run.
 """
 
 import json
-import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-from peftlens import measuring, registry, table, training
+from peftlens import store, table
 from peftlens.errors import BadInput
 from peftlens.files import write_atomic
-from peftlens.models.base import discard_resident, resident
-from peftlens.models.lending import state_of
-from peftlens.planning import Plan, plan
+from peftlens.machine import share
 from peftlens.progress import say
-from peftlens.run import Run, RunConfig, configurations
-from peftlens.studyfile import StudyConfig, entry_line, expand, parse
-from peftlens.tasks import load_task
+from peftlens.run import SCHEMA, Run
+from peftlens.studyfile import text_of
+from peftlens.supervising import Ended, Engine, Here, Job, Local, Message, Signals, supervise
+
+E = TypeVar("E", bound=Engine)
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a study is carried out; none of it changes what comes out.
+
+    Attributes:
+        workers: runs trained at the same time; as many as the machine has room for by default, and
+            0 for this process itself.
+        threads: of each worker; see `machine.share`.
+        engine: where workers are: processes on this machine, or Ray's cluster.
+        shard: (i, n): the i-th of n parts of the study, counted from 1.
+        only: patterns such as `lora*`; runs whose configuration or id fits none are left.
+        retry_failed: train and measure once more what failed before.
+        limit: seconds without a sign of progress after which a worker is taken for hung; 0: never.
+        module: whose actions the workers offer.
+    """
+
+    workers: int | None = None
+    threads: int | None = None
+    engine: Literal["local", "ray"] = "local"
+    shard: tuple[int, int] | None = None
+    only: tuple[str, ...] = ()
+    retry_failed: bool = False
+    limit: float = 3600
+    module: str = "peftlens.worker"
 
 
 @dataclass(frozen=True)
@@ -32,217 +64,399 @@ class Outcome:
     Attributes:
         folder: where it lies.
         runs: finished runs, in the study's order.
-        failed: one line for each run or probe that raised.
+        failed: one line for each run or probe that failed, now or before.
+        left: how many runs are neither finished nor failed: other processes are at them, or they
+            were not asked for.
     """
 
     folder: Path
     runs: tuple[Run, ...]
     failed: tuple[str, ...]
+    left: int
 
 
-def carry_out(file: str | Path, out: str | Path, *, trust_remote_code: bool = False) -> Outcome:
+def carry_out(
+    file: str | Path, out: str | Path, how: How | None = None, *, trust_remote_code: bool = False
+) -> Outcome:
     """Train what is not trained yet, measure it, and write the tables.
 
-    All runs are checked before the first is trained. A run that raises is recorded under failed/
-    and the study goes on; a finished run is never trained again.
+    All runs are checked before the first is trained. A run that fails is recorded under failed/
+    and the study goes on; a finished run is never trained again, and a failed one only if asked.
 
     Raises:
         BadInput: the file, or anything it names, can't be used.
         OSError: the disk is full or may not be written to; finished runs stay as they are.
-        RuntimeError: a run changed the base model, and so the next ones would be wrong.
+        Stopped: Ctrl-C or SIGTERM; finished runs stay as they are.
     """
-    text, out = _read(Path(file)), Path(out)
-    study, plans = _planned(text, str(file), trust_remote_code)
-    labels = configurations(plans)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / "study.toml", text.encode())
-    index = {"name": study.name, "runs": list(labels), "configurations": labels}
-    write_atomic(out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
-    probes = _default_probes(study) if study.probes is None else study.probes
-    options = study.probe_options
-    if study.continual:
-        asked = {"tasks": [task.model_dump() for task in study.continual.tasks],
-                 "items": study.continual.items}  # fmt: skip
-        options = {"sequence_scores": asked} | options
-    _drop_stale(out / "failed", (*labels, *probes))
-    _drop_stale(out / "tables", probes)
-    failed = list(_train_all(plans, labels, out))
-    runs = [Run(out / "runs" / run) for run in labels if (out / "runs" / run).exists()]
-    failed += _Measuring(probes, options, runs, labels, out).all()
-    return Outcome(out, tuple(runs), tuple(failed))
+    how, out = how or How(), Path(out)
+    text, index = text_of(Path(file)), _index(out)
+    with Signals() as signals, _closed(_home(how)) as home:
+        given = {"text": text, "source": str(file), "dtypes": index.get("dtypes")}
+        job = Job("plan", "Planning", {"do": "plan", "with": given | {"trust": trust_remote_code}})
+        if how.engine == "ray":  # nodes may have what this machine has not
+            with _closed(_ray(out, how)) as engine:
+                inventory = _plan(engine, job, signals)
+        else:
+            inventory = _plan(home, job, signals)
+        study = _Study(out, how, inventory, home, signals, trust_remote_code)
+        study.prepare(text)
+        return study.carry_out()
 
 
-def planned(file: str | Path, *, trust_remote_code: bool = False) -> list[Plan]:
-    """Every run of a study, checked and not trained.
+def read_index(out: Path) -> dict[str, Any]:
+    """What study.json says of a study's runs.
 
     Raises:
-        BadInput: the file, or anything it names, can't be used.
+        BadInput: there is none, or a later version wrote it.
     """
-    return _planned(_read(Path(file)), str(file), trust_remote_code)[1]
+    if not (out / "study.json").is_file():
+        raise BadInput(f"{out} holds no study; run `peftlens study` first")
+    return _index(out)
 
 
-def _planned(text: str, source: str, trust: bool) -> tuple[StudyConfig, list[Plan]]:
-    study = parse(text, source)
-    _check_shared(study, source, trust)
-    return study, _plans(study, text, source, trust)
-
-
-def _default_probes(study: StudyConfig) -> tuple[str, ...]:
-    names = registry.names("probes")
-    asked = {name for name in names if getattr(registry.load("probes", name), "ON_REQUEST", False)}
-    if study.continual:
-        asked -= {"sequence_scores", "continual", "continual_matrix"}
-    return tuple(name for name in names if name not in asked)
-
-
-def _read(file: Path) -> str:
+def _index(out: Path) -> dict[str, Any]:
+    file = out / "study.json"
+    if not file.is_file():
+        return {}
     try:
-        return file.read_text()
-    except FileNotFoundError as error:
-        raise BadInput(f"no study file {str(file)!r}; give the path of a TOML file") from error
-    except (IsADirectoryError, UnicodeDecodeError) as error:
-        raise BadInput(f"{str(file)!r} is no text file; give the path of a TOML file") from error
+        found = json.loads(file.read_text())
+    except ValueError:
+        return {}  # it is made anew out of the study's file
+    if found.get("schema_version", 1) > SCHEMA:
+        raise BadInput(f"{file} was written by a later version; upgrade peftlens, or give --out")
+    return found
 
 
-def _check_shared(study: StudyConfig, source: str, trust: bool) -> None:
-    """Open what all runs share, so that no [[runs]] entry is blamed for it."""
-    for name, values in study.probe_options.items():
-        try:
-            measuring.configure(name, values)
-        except BadInput as error:
-            raise BadInput(f"{source}, [probe_options.{name}]: {error}") from error
+def _home(how: How) -> Here | Local:
+    """What works on this machine; nobody knows yet how many workers there is room for."""
+    if how.workers == 0:
+        return Here(how.module)
+    environment = share(1, 1, workers=1, threads=how.threads or 1).environments()
+    return Local(environment, how.limit, how.module)
+
+
+def _ray(out: Path, how: How, inventory: Mapping[str, Any] | None = None) -> Engine:
+    """Workers on a cluster: one to plan with, or as many as there is room for."""
+    from peftlens.cluster import Ray
+
+    needs = {"num_cpus": how.threads or 1}
+    if inventory:
+        gpus = inventory["gpu_bytes"]
+        needs |= {"num_gpus": -(-inventory["bytes_a_run"] // min(gpus))} if gpus else {}
+        needs |= {} if gpus else {"memory": inventory["bytes_a_run"]}
+    workers = how.workers if inventory else 1
+    return Ray(out / "runs", needs, workers=workers, limit=how.limit, module=how.module)
+
+
+@contextmanager
+def _closed(engine: E) -> Iterator[E]:
+    """Close it; at once where something was raised."""
     try:
-        for task in study.tasks:
-            load_task(task.name, task.model_extra or {})
-        resident(study.base, device=study.device, dtype=study.dtype, trust_remote_code=trust)
-    except BadInput as error:
-        raise BadInput(f"{source}: {error}") from error
+        yield engine
+    except BaseException:
+        engine.close(now=True)
+        raise
+    engine.close(now=False)
 
 
-def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[Plan]:
-    plans: dict[str, Plan] = {}
-    for index, entry in enumerate(study.runs):
-        try:
-            for configs in expand(study, entry):
-                for planned in _chained(configs, trust):
-                    plans.setdefault(planned.id, planned)
-        except BadInput as error:
-            line = entry_line(text, index)
-            raise BadInput(f"{source}, [[runs]] at line {line}: {error}") from error
-    return list(plans.values())
+def _plan(engine: Engine, job: Job, signals: Signals) -> dict[str, Any]:
+    (ended,) = supervise(deque([job]), engine, signals)
+    outcome = ended.outcome
+    if "done" in outcome:
+        return outcome["done"]
+    _stop_if_disk(outcome)
+    if outcome.get("mendable"):
+        raise BadInput(outcome["failed"])
+    raise RuntimeError(_told(outcome))
 
 
-def _chained(configs: list[RunConfig], trust: bool) -> Iterator[Plan]:
-    """The runs of one configuration and seed: each task alone, and each after the one before it."""
-    before: Plan | None = None
-    for config in configs:
-        alone = plan(config, trust)
-        yield alone
-        if before is None:
-            before = alone
-        else:
-            before = plan(config.model_copy(update={"after": before.id}), trust)
-            yield before
+def _stop_if_disk(outcome: Message) -> None:
+    if "disk" in outcome:
+        raise OSError(outcome["errno"], f"{outcome['disk']}; finished runs are kept")
 
 
-def _train_all(plans: list[Plan], labels: dict[str, str], out: Path) -> Iterator[str]:
-    before = state_of(plans[0].base.model)
-    left = [planned for planned in plans if not (out / "runs" / planned.id).exists()]
-    if len(left) < len(plans):
-        say(f"{len(plans) - len(left)} of {len(plans)} runs are already there")
-    for number, planned in enumerate(left, 1):
-        what = f"{labels[planned.id]} seed={planned.config.seed}"
-        failure = _attempt(
-            what,
-            out / "failed" / f"{planned.id}.json",
-            lambda p=planned: training.carry_out(p, out / "runs"),
+def _told(outcome: Message) -> str:
+    """A failure in a line."""
+    return outcome.get("failed") or outcome.get("died") or outcome.get("damaged", "")
+
+
+@dataclass
+class _Study:
+    """One study under way.
+
+    Attributes:
+        inventory: what `grid.inventory` said.
+        failed: a line for each failure, by run id or probe.
+        elsewhere: runs that another process is at.
+    """
+
+    out: Path
+    how: How
+    inventory: dict[str, Any]
+    engine: Here | Local
+    signals: Signals
+    trust: bool
+    failed: dict[str, str] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
+
+    @property
+    def runs(self) -> Path:
+        return self.out / "runs"
+
+    @property
+    def ids(self) -> list[str]:
+        return [run["id"] for run in self.inventory["runs"]]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {run["id"]: run["configuration"] for run in self.inventory["runs"]}
+
+    def prepare(self, text: str) -> None:
+        """Write what the study is, and clear away what dead processes and older files left."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.out / "study.toml", text.encode())
+        index = {
+            "schema_version": SCHEMA,
+            "name": self.inventory["name"],
+            "runs": self.ids,
+            "configurations": self.labels,
+            "seeds": {run["id"]: run["seed"] for run in self.inventory["runs"]},
+            "dtypes": {self.inventory["device"]: self.inventory["dtype"]},
+        }
+        write_atomic(self.out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
+        if swept := store.sweep(self.runs):
+            say(f"Deleted {swept} unfinished pieces that a stopped process had left")
+        probes = {probe["name"] for probe in self.inventory["probes"]}
+        again = self.selected | probes if self.how.retry_failed else set()
+        _drop_stale(self.out / "failed", {*self.ids, *probes} - again)
+        _drop_stale(self.out / "tables", probes)
+        before = store.failures(self.out)
+        ordered = [key for key in (*self.ids, *sorted(probes)) if key in before]
+        self.failed = {key: f"{before[key]} (before; not tried again)" for key in ordered}
+
+    def carry_out(self) -> Outcome:
+        """Train, measure, tabulate."""
+        done, damaged = store.finished(self.runs, self.ids)
+        for run, reason in damaged.items():
+            self._put_aside(run, reason)
+        if done:
+            say(f"{len(done)} of {len(self.ids)} runs are already there")
+        self._work(done)
+        done, _ = store.finished(self.runs, self.ids)
+        left = [run for run in self.ids if run not in done and run not in self.failed]
+        runs = {run: Run(self.runs / run) for run in self.ids if run in done}
+        if left and (self.elsewhere or self.how.shard):
+            say(f"{len(left)} runs are left to others; who finishes the last one writes the tables")
+        elif runs:
+            self._tables(runs)
+        return Outcome(self.out, tuple(runs.values()), tuple(self.failed.values()), len(left))
+
+    @cached_property
+    def selected(self) -> set[str]:
+        """Runs that are asked for, with those that they are trained on after.
+
+        Raises:
+            BadInput: there are none.
+        """
+        by_id = {run["id"]: run for run in self.inventory["runs"]}
+        places: dict[str, int] = {}  # of sequences of tasks, which no shard may tear apart
+        found = set()
+        for run in self.inventory["runs"]:
+            chain = [run]
+            while chain[-1]["after"]:
+                chain.append(by_id[chain[-1]["after"]])
+            place = places.setdefault(chain[-1]["id"], len(places))
+            part, parts = self.how.shard or (1, 1)
+            if place % parts == part - 1 and self._fits(run):
+                found |= {one["id"] for one in chain}
+        if not found and self.how.only:
+            known = ", ".join(dict.fromkeys(self.labels.values()))
+            raise BadInput(f"--only {' '.join(self.how.only)}: no run fits; there are {known}")
+        return found
+
+    def _fits(self, run: Mapping[str, Any]) -> bool:
+        return not self.how.only or any(
+            fnmatchcase(name, pattern)
+            for pattern in self.how.only
+            for name in (run["id"], run["configuration"], _what(run))
         )
-        done = Run(out / "runs" / planned.id)
-        say(f"[{number}/{len(left)}] {failure or f'{what}: {_in_words(done)}'}")
-        if failure:
-            yield failure
-        if state_of(planned.base.model) != before:
-            discard_resident()
-            raise RuntimeError(
-                f"{what} left the base model changed; this is a defect of {planned.config.method}"
-            )
 
+    def _work(self, done: Collection[str]) -> None:
+        """Train what is not there, and measure it and what is there already."""
+        wanted = [run for run in self.inventory["runs"] if run["id"] in self.selected]
+        jobs = deque(
+            self._training(run)
+            for run in wanted
+            if run["id"] not in done and run["id"] not in self.failed
+        )
+        trainings = {job.key for job in jobs}
+        measured = self._measured()
+        for run in wanted:
+            if run["id"] in done:
+                jobs.extend(self._measuring(run, measured))
+        if not jobs:
+            return
+        by_id = {run["id"]: run for run in wanted}
+        number = 0
+        with self._engine(len(jobs)) as engine:
+            for ended in supervise(jobs, engine, self.signals, self.inventory["name"]):
+                _stop_if_disk(ended.outcome)
+                if ended.job.key not in trainings:
+                    jobs.extend(self._after_measuring(ended, jobs))
+                    continue
+                number += 1
+                say(f"[{number}/{len(trainings)}] {self._after_training(ended, jobs)}")
+                if "done" in ended.outcome:
+                    jobs.extend(self._measuring(by_id[ended.job.key], {}))
 
-def _in_words(run: Run) -> str:
-    results = run.record.results
-    if run.record.status == "diverged":
-        return "diverged"
-    score = results.get("validation_accuracy")
-    shown = f"loss {results['validation_loss']:.3f}" if score is None else f"accuracy {score:.3f}"
-    return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
+    def _training(self, run: Mapping[str, Any]) -> Job:
+        given = {"config": run["config"], "run": run["id"], "runs": str(self.runs)}
+        task = {"do": "train", "with": given | {"trust": self.trust}}
+        return Job(run["id"], _what(run), task, needs=run["after"])
 
+    def _measuring(
+        self, run: Mapping[str, Any], measured: Mapping[str, Collection[str]]
+    ) -> Iterator[Job]:
+        probes = [
+            probe["name"]
+            for probe in self.inventory["probes"]
+            if probe["each_run"]
+            and probe["name"] not in self.failed
+            and run["id"] not in measured.get(probe["name"], ())
+        ]
+        if probes:
+            folder, options = str(self.runs / run["id"]), self.inventory["options"]
+            given = {"run": folder, "probes": probes, "options": options}
+            what = f"Measuring {_what(run)}"
+            yield Job(f"measure {run['id']}", what, {"do": "measure", "with": given})
 
-def _attempt(what: str, record: Path, action: Callable[[], object]) -> str | None:
-    """Do it; if it raises, keep the error and its traceback on disk and say so in one line."""
-    try:
-        action()
-    except OSError:
-        raise  # the disk: nothing that follows would fare better
-    except Exception as error:  # noqa: BLE001  # one failure must not cost the other runs
-        told = f"{what}: failed: {' '.join(str(error).split()) or type(error).__name__}"
-        record.parent.mkdir(parents=True, exist_ok=True)
-        lines = "".join(traceback.format_exception(error))
-        about = {"what": what, "error": f"{type(error).__name__}: {error}", "traceback": lines}
-        write_atomic(record, (json.dumps(about, indent=2) + "\n").encode())
+    @contextmanager
+    def _engine(self, jobs: int) -> Iterator[Engine]:
+        """Where runs are trained and measured."""
+        if isinstance(self.engine, Here):
+            yield self.engine
+            return
+        if self.how.engine == "ray":
+            with _closed(_ray(self.out, self.how, self.inventory)) as engine:
+                yield engine
+            return
+        shared = share(
+            jobs,
+            self.inventory["bytes_a_run"],
+            gpu_bytes=self.inventory["gpu_bytes"],
+            workers=self.how.workers,
+            threads=self.how.threads,
+        )
+        self.engine.reshape(shared.environments())
+        say(f"Workers: {shared.in_words()}")
+        yield self.engine
+
+    def _after_training(self, ended: Ended, jobs: deque[Job]) -> str:
+        job, outcome = ended.job, ended.outcome
+        if "done" in outcome:
+            return f"{job.what}: {outcome['done']}"
+        if "claimed" in outcome:
+            self.elsewhere.add(job.key)
+            for other in [one for one in jobs if one.needs in self.elsewhere]:
+                self.elsewhere.add(other.key)
+                jobs.remove(other)
+            return f"{job.what}: another process is at it"
+        return self._record(job.key, job.what, outcome)
+
+    def _after_measuring(self, ended: Ended, jobs: deque[Job]) -> Iterator[Job]:
+        """Record what failed; yields what is to be done once more."""
+        job, outcome = ended.job, ended.outcome
+        given = job.task["with"]
+        wrong = outcome.get("done")
+        if wrong is None:  # the worker died at one of them
+            wrong = {outcome.get("at") or given["probes"][0]: outcome}
+            yield job
+        for probe, one in wrong.items():
+            _stop_if_disk(one)
+            if "damaged" in one:
+                run = Path(given["run"]).name
+                self._put_aside(run, one["damaged"])
+                self.failed[run] = f"{one['damaged']}; put aside: the next time it is trained anew"
+                continue
+            self._record(probe, f"probe {probe}", one)
+            for other in (job, *jobs):
+                with suppress(KeyError, ValueError):  # a training; or it was measured before
+                    other.task["with"]["probes"].remove(probe)
+
+    def _record(self, key: str, what: str, outcome: Message) -> str:
+        """Keep a failure on disk; returns it in a line."""
+        told = f"{what}: failed: {_told(outcome)}"
+        known = {key: outcome[key] for key in ("error", "traceback", "log") if key in outcome}
+        text = json.dumps({"what": what, "told": _told(outcome)} | known, indent=2) + "\n"
+        (self.out / "failed").mkdir(exist_ok=True)
+        write_atomic(self.out / "failed" / f"{key}.json", text.encode())
+        self.failed[key] = told
         return told
-    record.unlink(missing_ok=True)
-    return None
+
+    def _put_aside(self, run: str, reason: str) -> None:
+        with suppress(store.Claimed):
+            say(f"{reason}: moved to {store.quarantine(self.runs, run)}")
+
+    def _measured(self) -> dict[str, set[str]]:
+        """Runs that a table of this version and these options holds already, by probe."""
+        found = {}
+        for probe in self.inventory["probes"]:
+            known = self._table(probe) if probe["each_run"] else None
+            if known is not None:
+                found[probe["name"]] = set(known.frame["run"])
+        return found
+
+    def _table(self, probe: Mapping[str, Any]) -> table.Table | None:
+        """A probe's table, if it would be made the same way now."""
+        file = self.out / "tables" / f"{probe['name']}.parquet"
+        with suppress(FileNotFoundError, BadInput):  # none yet, or damaged: made anew
+            known = table.read(file)
+            if (known.version, known.config) == (probe["version"], probe["config"]):
+                return known
+        return None
+
+    def _tables(self, runs: Mapping[str, Run]) -> None:
+        """Write the tables that are not those of these runs already."""
+        expected = [(run, self.labels[run]) for run in runs]
+        stale = [
+            probe
+            for probe in self.inventory["probes"]
+            if probe["each_run"]
+            and ((known := self._table(probe)) is None or _rows(known) != expected)
+        ]
+        for probe in self.inventory["probes"]:
+            if not probe["each_run"] and (stale or self._table(probe) is None):
+                stale.append(probe)
+        jobs = deque(self._tabulating(probe["name"], runs) for probe in stale)
+        for ended in supervise(jobs, self.engine, self.signals, "Tables"):
+            _stop_if_disk(ended.outcome)
+            if "done" not in ended.outcome:
+                say(self._record(ended.job.key, ended.job.what, ended.outcome))
+        for name in self.failed:  # its table may hold fewer runs than there are now
+            (self.out / "tables" / f"{name}.parquet").unlink(missing_ok=True)
+
+    def _tabulating(self, name: str, runs: Mapping[str, Run]) -> Job:
+        given = {
+            "name": name,
+            "runs": [str(run.path) for run in runs.values()],
+            "labels": self.labels,
+            "options": self.inventory["options"],
+            "file": str(self.out / "tables" / f"{name}.parquet"),
+        }
+        return Job(name, f"probe {name}", {"do": "table", "with": given})
+
+
+def _rows(known: table.Table) -> list[tuple[str, str]]:
+    """The runs of a table in its order, with the names of their configurations."""
+    return list(dict.fromkeys(zip(known.frame["run"], known.frame["configuration"], strict=True)))
+
+
+def _what(run: Mapping[str, Any]) -> str:
+    return f"{run['configuration']} seed={run['seed']}"
 
 
 def _drop_stale(folder: Path, names: Collection[str]) -> None:
     """Delete what an earlier version of the study file left, so that no report shows it."""
     for file in folder.glob("*"):
         if file.stem not in names:
-            file.unlink()
-
-
-@dataclass(frozen=True)
-class _Measuring:
-    """Every probe on every run of a study; what fails is recorded, and costs one table."""
-
-    probes: Sequence[str]
-    options: measuring.Options
-    runs: list[Run]
-    labels: dict[str, str]
-    out: Path
-
-    def all(self) -> Iterator[str]:
-        """Measure and write the tables; yields a line for each that failed."""
-        if not self.runs:
-            return
-        (self.out / "tables").mkdir(exist_ok=True)
-        self._runs()
-        for name in self.probes:
-            file = self.out / "tables" / f"{name}.parquet"
-            failure = self._attempt(name, lambda n=name, f=file: self._table(n, f))
-            if failure:
-                file.unlink(missing_ok=True)  # it may hold fewer runs than there are now
-                say(failure)
-                yield failure
-
-    def _runs(self) -> None:
-        """Run after run, for the probes of one run share much of their work.
-
-        What fails is tried no further; it fails again, and is told, where its table is made.
-        """
-        probes = {name: registry.load("probes", name) for name in self.probes}
-        left = {name for name, probe in probes.items() if hasattr(probe, "measure")}
-        for number, run in enumerate(self.runs, 1):
-            what = f"{self.labels[run.id]} seed={run.config.seed}"
-            say(f"[{number}/{len(self.runs)}] Measuring {what}")
-            for name in sorted(left):
-                if self._attempt(
-                    name, lambda r=run, n=name: measuring.run_probe(r, n, self.options)
-                ):
-                    left.remove(name)
-
-    def _table(self, name: str, file: Path) -> None:
-        table.write(measuring.collect(self.runs, name, self.labels, self.options), file)
-
-    def _attempt(self, name: str, action: Callable[[], object]) -> str | None:
-        return _attempt(f"probe {name}", self.out / "failed" / f"{name}.json", action)
+            file.unlink(missing_ok=True)

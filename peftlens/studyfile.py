@@ -4,6 +4,7 @@ import itertools
 import re
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -105,6 +106,20 @@ class StudyConfig(Strict):
     def tasks(self) -> tuple[TaskEntry, ...]:
         """The one task, or those of the sequence."""
         return self.continual.tasks if self.continual else (self.task,) if self.task else ()
+
+
+def text_of(file: Path) -> str:
+    """The text of a study file.
+
+    Raises:
+        BadInput: there is none.
+    """
+    try:
+        return file.read_text()
+    except FileNotFoundError as error:
+        raise BadInput(f"no study file {str(file)!r}; give the path of a TOML file") from error
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise BadInput(f"{str(file)!r} is no text file; give the path of a TOML file") from error
 
 
 def parse(text: str, source: str) -> StudyConfig:

@@ -28,14 +28,15 @@ from transformers import get_scheduler
 
 from peftlens.encoding import Batch, Encoder, Item, length, training_batches
 from peftlens.errors import BadInput
-from peftlens.files import new_folder
 from peftlens.memory import Peak
 from peftlens.models import adapters
+from peftlens.models.base import discard_resident
 from peftlens.models.lending import lent
 from peftlens.planning import Plan, plan
 from peftlens.progress import bar
 from peftlens.run import SCHEMA, Record, Run, RunConfig, TrainingConfig, environment
 from peftlens.scoring import answer_loss, choose
+from peftlens.store import build, seal
 
 
 def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False) -> Run:
@@ -53,12 +54,25 @@ def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False
 
 
 def carry_out(planned: Plan, out: Path) -> Run:
-    """Train a planned run unless its folder exists."""
+    """Train a planned run unless its folder exists.
+
+    Raises:
+        Claimed: another process is training it.
+        RuntimeError: its method left the base changed, and so what it saved is not all it did.
+    """
     target = out / planned.id
     if not target.exists():
-        with lent(planned.base.model), new_folder(target) as folder:
+        with build(out, planned.id) as folder:
+            if target.exists():  # somebody finished it between our look and our claim
+                return Run(target)
             before = None if planned.config.after is None else Run(out / planned.config.after)
-            _train(planned, _Folder(folder, planned), before)
+            with lent(planned.base.model):
+                _train(planned, _Folder(folder, planned), before)
+            if planned.base.changed():
+                discard_resident()
+                raise RuntimeError(
+                    f"the base model was left changed; this is a defect of {planned.config.method}"
+                )
     return Run(target)
 
 
@@ -101,7 +115,8 @@ def rehearse(planned: Plan, steps: int = 3) -> Rehearsal:
         memory = peak.bytes()
         files = folder.save(model, "adapter").iterdir()
         saved = sum(file.stat().st_size for file in files)
-        times = [line["seconds"] for line in Run(Path(temporary)).timing()]
+        lines = Path(temporary, "timing.jsonl").read_text().splitlines()
+        times = [json.loads(line)["seconds"] for line in lines]
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     lengths = [length(item.rows[item.correct]) for item in items]
     return Rehearsal(
@@ -371,7 +386,9 @@ class _Folder:
             status=status,
             results=results,
         )
-        (self._path / "run.json").write_text(record.model_dump_json(indent=2) + "\n")
+        text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
+        (self._path / "run.json").write_text(text + "\n")
+        seal(self._path)
 
     def save(self, model: nn.Module, name: str) -> Path:
         """Save what is trained in a folder of this name; returns the folder."""

@@ -1,7 +1,12 @@
 """Folders of tiny models, and a file of rows to train on."""
 
 import json
+import os
 from pathlib import Path
+
+# before torch is loaded: tests run side by side, and two threads on one core wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: nodes on loopback only
 
 import planted
 import pytest
@@ -10,6 +15,12 @@ from tiny import build, byte_tokenizer
 import peftlens
 from peftlens.models.base import discard_resident, open_base
 from peftlens.run import RunConfig
+
+
+def pytest_collection_modifyitems(items):
+    """The slow ones first, so that no process is left with them alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 WORDS = ["good", "bad", "fine", "poor", "great", "awful", "kind", "mean", "calm", "rude"]
 
@@ -86,3 +97,16 @@ def planted_run(planted_base, planted_words, tmp_path):
         ),
         tmp_path / "runs",
     )  # fmt: skip
+
+
+@pytest.fixture
+def fast(monkeypatch, tmp_path):
+    """Write a study for the worker that trains nothing, see fast.py; gives its file."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+    def write(**asked):
+        file = tmp_path / "fast.json"
+        file.write_text(json.dumps({"runs": 10, "seconds": 0.0} | asked))
+        return file
+
+    return write

@@ -104,11 +104,11 @@ def test_train_probe_and_again(run, bases, words, tmp_path):
 
 
 def test_study_with_report(run, study_file, tmp_path):
-    code, out, _ = run("study", study_file, "--out", "out")
+    code, out, _ = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 0
     assert "lora rank=2" in out
     assert (tmp_path / "out" / "report.html").exists()
-    code, out, _ = run("study", study_file, "--out", "out", "--json")
+    code, out, _ = run("study", study_file, "--workers", 0, "--out", "out", "--json")
     assert len(json.loads(out)["runs"]) == 3
     assert run("report", "out", "--out", "page.html") == (0, "page.html\n", "")
     code, out, _ = run("probe", "parameter_count", "out", "--json")
@@ -123,7 +123,7 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
     from peftlens import training
 
     monkeypatch.setattr(training, "_validate", lambda *_: 1 / 0)
-    code, _, err = run("study", study_file, "--out", "out")
+    code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 1
     assert "lora rank=2 seed=0: failed: division by zero" in err
 
@@ -167,9 +167,10 @@ def test_a_full_disk_is_one_line(run, monkeypatch, study_file):
         raise OSError(28, "No space left on device", "out/runs")
 
     monkeypatch.setattr(training.adapters, "save", full)
-    code, _, err = run("study", study_file, "--out", "out")
+    code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 2
-    assert err.strip().splitlines()[-1] == ("Error: [Errno 28] No space left on device: 'out/runs'")
+    last = "Error: [Errno 28] No space left on device: out/runs; finished runs are kept"
+    assert err.strip().splitlines()[-1] == last
 
 
 def test_ctrl_c(run, monkeypatch, study_file):
@@ -179,7 +180,7 @@ def test_ctrl_c(run, monkeypatch, study_file):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "_loop", interrupted)
-    code, _, err = run("study", study_file, "--out", "out")
+    code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 130
     assert "finished runs are kept" in err
 

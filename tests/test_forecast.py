@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 from peftlens import cli, forecast
 from peftlens.errors import BadInput
 from peftlens.forecast import in_words, step_flops
+from peftlens.grid import planned
 from peftlens.models.lending import state_of
 from peftlens.run import without_rate
-from peftlens.study import carry_out, planned
+from peftlens.study import How, carry_out
 from peftlens.training import rehearse
 
 STUDY = """
@@ -66,7 +67,7 @@ def test_every_configuration_with_all_its_runs(file):
 
 def test_what_is_saved_is_what_was_foretold(file, tmp_path):
     rows = forecast.forecast(file).set_index("configuration")
-    outcome = carry_out(file, tmp_path / "out")
+    outcome = carry_out(file, tmp_path / "out", How(workers=0))
     found = {}
     for run in outcome.runs:
         size = sum(f.stat().st_size for f in run.path.rglob("adapter_*") if f.is_file())
@@ -77,7 +78,9 @@ def test_what_is_saved_is_what_was_foretold(file, tmp_path):
 
 
 def test_flops_of_full_fine_tuning_are_six_for_each_parameter(file):
-    full = next(plan for plan in planned(file) if plan.config.method == "full")
+    full = next(
+        plan for plan in planned(file.read_text(), str(file)).plans if plan.config.method == "full"
+    )
     tried = rehearse(full)
     embedding = 32 * full.base.model.config.vocab_size
     inside = tried.trainable_parameters - embedding
@@ -86,7 +89,7 @@ def test_flops_of_full_fine_tuning_are_six_for_each_parameter(file):
 
 
 def test_nothing_is_kept_and_the_base_is_as_it_was(file):
-    plans = planned(file)
+    plans = planned(file.read_text(), str(file)).plans
     before = state_of(plans[0].base.model)
     forecast.forecast(file)
     assert state_of(plans[0].base.model) == before

@@ -5,7 +5,11 @@ import pytest
 
 from peftlens import registry, study, table, training
 from peftlens.errors import BadInput
-from peftlens.run import Run, RunConfig
+from peftlens.run import RunConfig, runs_in
+from peftlens.study import How
+
+HERE = How(workers=0)
+RETRY = How(workers=0, retry_failed=True)
 
 STUDY = """
 name = "tiny"
@@ -55,7 +59,7 @@ def contents(folder):
 
 
 def test_every_run_and_table_of_the_grid(file, tmp_path):
-    outcome = study.carry_out(file, tmp_path / "out")
+    outcome = study.carry_out(file, tmp_path / "out", HERE)
     assert outcome.failed == ()
     assert len(outcome.runs) == 2 + 4 + 2
     index = json.loads((tmp_path / "out" / "study.json").read_text())
@@ -79,10 +83,10 @@ def test_every_run_and_table_of_the_grid(file, tmp_path):
 
 
 def test_a_second_time_nothing_is_trained_or_changed(file, tmp_path, monkeypatch):
-    study.carry_out(file, tmp_path / "out")
+    study.carry_out(file, tmp_path / "out", HERE)
     before = contents(tmp_path / "out")
     monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained twice"))
-    assert study.carry_out(file, tmp_path / "out").failed == ()
+    assert study.carry_out(file, tmp_path / "out", HERE).failed == ()
     assert contents(tmp_path / "out") == before
 
 
@@ -95,7 +99,7 @@ def test_a_run_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
         return real(model, *rest)
 
     monkeypatch.setattr(training, "_validate", fail_for_lora)
-    outcome = study.carry_out(file, tmp_path / "out")
+    outcome = study.carry_out(file, tmp_path / "out", HERE)
     assert len(outcome.failed) == 4
     assert len(outcome.runs) == 4
     record = json.loads(next((tmp_path / "out" / "failed").iterdir()).read_text())
@@ -103,7 +107,12 @@ def test_a_run_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     assert "fail_for_lora" in record["traceback"]
     finished = contents(tmp_path / "out" / "runs")
     monkeypatch.undo()
-    assert study.carry_out(file, tmp_path / "out").failed == ()
+    again = study.carry_out(file, tmp_path / "out", HERE)
+    assert again.failed[0] == (
+        "lora rank=1 learning_rate=0.001 seed=0: failed: out of luck (before; not tried again)"
+    )
+    assert len(again.failed) == 4
+    assert study.carry_out(file, tmp_path / "out", RETRY).failed == ()
     assert not list((tmp_path / "out" / "failed").iterdir())
     after = contents(tmp_path / "out" / "runs")
     assert finished.items() <= after.items()
@@ -120,12 +129,12 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(file, tmp_path, monkeypat
 
     monkeypatch.setattr(training.adapters, "save", fill_up)
     with pytest.raises(OSError, match="No space left"):
-        study.carry_out(file, tmp_path / "out")
-    runs = sorted((tmp_path / "out" / "runs").iterdir())
-    assert runs and all(Run(run).record.status == "finished" for run in runs)
+        study.carry_out(file, tmp_path / "out", HERE)
+    runs = runs_in(tmp_path / "out" / "runs")
+    assert runs and all(run.record.status == "finished" for run in runs)
     finished = contents(tmp_path / "out" / "runs")
     monkeypatch.undo()
-    assert len(study.carry_out(file, tmp_path / "out").runs) == 8
+    assert len(study.carry_out(file, tmp_path / "out", HERE).runs) == 8
     assert finished.items() <= contents(tmp_path / "out" / "runs").items()
 
 
@@ -139,15 +148,16 @@ def test_a_method_that_leaves_traces_is_found_out(file, tmp_path, monkeypatch):
         return real(model, config)
 
     monkeypatch.setattr(lora, "attach", careless)
-    with pytest.raises(RuntimeError, match="left the base model changed; this is a defect of lora"):
-        study.carry_out(file, tmp_path / "out")
+    outcome = study.carry_out(file, tmp_path / "out", HERE)
+    assert len(outcome.failed) == len(outcome.runs) == 4
+    assert "the base model was left changed; this is a defect of lora" in outcome.failed[0]
 
 
 def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     from peftlens.probes import forgetting
 
     monkeypatch.setattr(forgetting, "measure", lambda *_: 1 / 0)
-    outcome = study.carry_out(file, tmp_path / "out")
+    outcome = study.carry_out(file, tmp_path / "out", HERE)
     assert outcome.failed == (
         "probe forgetting: failed: division by zero",
         "probe forgetting_at_matched_fit: failed: division by zero",
@@ -162,12 +172,12 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
 
 def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_validate", lambda *_: 1 / 0)
-    study.carry_out(file, tmp_path / "out")
+    study.carry_out(file, tmp_path / "out", HERE)
     monkeypatch.undo()
     assert len(list((tmp_path / "out" / "failed").iterdir())) == 8
     text = file.read_text().replace("seeds = [0, 1]", 'seeds = [2]\nprobes = ["parameter_count"]')
     file.write_text(text)
-    study.carry_out(file, tmp_path / "out")
+    study.carry_out(file, tmp_path / "out", HERE)
     assert not list((tmp_path / "out" / "failed").iterdir())
     assert [path.stem for path in (tmp_path / "out" / "tables").iterdir()] == ["parameter_count"]
 
@@ -177,7 +187,7 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
     for steps in (2, 3):
         text += f'\n[[runs]]\nmethod = "ln_tuning"\ntraining = {{ steps = {steps} }}\n'
     file.write_text(text)
-    study.carry_out(file, tmp_path / "out")
+    study.carry_out(file, tmp_path / "out", HERE)
     index = json.loads((tmp_path / "out" / "study.json").read_text())
     assert list(index["configurations"].values()) == ["ln_tuning steps=2", "ln_tuning steps=3"]
 
@@ -202,7 +212,7 @@ def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
     with pytest.raises(BadInput, match=message):
-        study.carry_out(file, tmp_path / "out")
+        study.carry_out(file, tmp_path / "out", HERE)
     assert not (tmp_path / "out").exists()
 
 
@@ -246,7 +256,7 @@ def test_a_sequence_of_tasks(bases, words, tmp_path):
         shutil.copy(words, tmp_path / f"copy{number}.jsonl")
     file = tmp_path / "sequence.toml"
     file.write_text(SEQUENCE.format(base=bases["llama"], data=words, copy=tmp_path / "copy"))
-    outcome = study.carry_out(file, tmp_path / "out")
+    outcome = study.carry_out(file, tmp_path / "out", HERE)
     assert outcome.failed == ()
     found = table.read(tmp_path / "out" / "tables" / "continual.parquet").frame
     assert found["n_seeds"].tolist() == [2] * 2 * 2 * 4

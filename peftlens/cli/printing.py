@@ -1,8 +1,13 @@
-"""What commands print: tables for people, JSON for scripts."""
+"""What commands print: tables for people, JSON for scripts, and how to go on."""
 
 import json
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import typer
 
 
 def print_json(value: Any) -> None:
@@ -35,3 +40,16 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
         table.add_row(*(Text(cell) for cell in row))
     # nothing is cut where the output goes to a file
     Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """On Ctrl-C or SIGTERM, say how to go on."""
+    from peftlens.supervising import Stopped
+
+    try:
+        yield
+    except (KeyboardInterrupt, Stopped) as stopped:
+        command = shlex.join(["peftlens", *sys.argv[1:]])
+        print(f"Stopped; finished runs are kept. To go on: {command}", file=sys.stderr)
+        raise typer.Exit(stopped.code if isinstance(stopped, Stopped) else 130) from None

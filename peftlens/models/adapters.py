@@ -1,6 +1,9 @@
 """What was trained: save it, attach it again, and give back a run's model."""
 
+import errno
 import json
+import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +69,9 @@ def save(model: nn.Module, method: str, config: Any, base: str, folder: Path) ->
     try:
         safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     except SafetensorError as error:  # its only reason to fail here: the disk
-        raise OSError(f"{folder / WEIGHTS} can't be written: {error}") from error
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(folder / WEIGHTS)) from error
     if isinstance(model, peft.PeftModel):
         about = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=_plain))
         about |= {"inference_mode": True, "base_model_name_or_path": base}

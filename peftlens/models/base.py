@@ -5,7 +5,7 @@ import json
 import timeit
 import warnings
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,7 @@ from peftlens.files import (
     sha256_file,
     sha256_text,
 )
+from peftlens.models.lending import state_of
 from peftlens.progress import say
 from peftlens.run import Device, Dtype
 
@@ -57,6 +58,7 @@ class Base:
     Attributes:
         reference: how the user named it.
         sha256: of weights, configuration and tokenizer files.
+        state: of a resident model as it was opened; see `lending.state_of`.
     """
 
     model: PreTrainedModel
@@ -65,11 +67,16 @@ class Base:
     sha256: str
     device: str
     dtype: str
+    state: str | None = None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter by name; tied ones once."""
         return shapes(self.model)
+
+    def changed(self) -> bool:
+        """Whether anything of a resident model is not as it was when it was opened."""
+        return state_of(self.model) != self.state
 
 
 def open_base(
@@ -130,9 +137,8 @@ def resident(
     key = (reference, *resolve(device, dtype))
     if key not in _RESIDENT:
         _RESIDENT.clear()
-        _RESIDENT[key] = open_base(
-            reference, device=device, dtype=dtype, trust_remote_code=trust_remote_code
-        )
+        base = open_base(reference, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        _RESIDENT[key] = replace(base, state=state_of(base.model))
     return _RESIDENT[key]
 
 

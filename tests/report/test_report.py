@@ -47,7 +47,7 @@ suites = ["wiki", "openbookqa"]
 items = 20
 """
     )
-    assert study.carry_out(file, folder / "out").failed == ()
+    assert study.carry_out(file, folder / "out", study.How(workers=0)).failed == ()
     return folder / "out"
 
 

@@ -1,0 +1,205 @@
+"""Workers on a Ray cluster: each an actor that holds the base and does what `worker` does.
+
+Nothing is shared but Ray itself: a run's folder travels as bytes through the object store, and this
+process alone writes to the study. Base and data must be had under the same names on every node.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from peftlens import store
+from peftlens.errors import BadInput
+from peftlens.files import new_folder, write_atomic
+from peftlens.serving import watched
+from peftlens.supervising import Job, Message
+
+Files = dict[str, bytes]  # by their paths in a run's folder
+
+
+class Ray:
+    """A slot for each run that the cluster has CPUs or GPUs for; see `supervising.Engine`.
+
+    Args:
+        runs: the study's folder of runs, on this machine.
+        needs: of each worker: `num_cpus`, `num_gpus`, `memory` in bytes, as Ray counts them.
+        workers: instead of as many as there is room for.
+        limit: see `supervising.Local`.
+        module: whose actions the workers offer.
+
+    Raises:
+        BadInput: Ray is not installed, or no node has room for a worker.
+    """
+
+    def __init__(
+        self,
+        runs: Path,
+        needs: Mapping[str, float],
+        *,
+        workers: int | None = None,
+        limit: float = 0,
+        module: str = "peftlens.worker",
+    ) -> None:
+        self._ray = _started()
+        self._runs = runs
+        self._limit, self._module = limit, module
+        self._worker = self._ray.remote(**needs, max_restarts=0)(_Actor)
+        self._actors: dict[int, Any] = {}
+        self._answers: dict[Any, tuple[int, Job]] = {}
+        self._held: dict[int, ExitStack] = {}
+        self._ready: list[tuple[int, Message]] = []
+        room = _room(self._ray.nodes(), needs)
+        self.slots = min(workers or room, room)
+        if not room:
+            raise BadInput(f"no node of the Ray cluster has room for a worker, which needs {needs}")
+
+    def give(self, slot: int, job: Job) -> None:
+        """Send a job to the slot's actor with the files that it reads."""
+        self._held[slot] = held = ExitStack()
+        if job.task["do"] == "train":
+            try:
+                held.enter_context(store.claim(self._runs, job.key))
+            except store.Claimed as error:
+                self._ready.append((slot, {"claimed": str(error)}))
+                return
+            if (self._runs / job.key).exists():
+                self._ready.append((slot, {"done": "finished by another process"}))
+                return
+        read = _read_by(job.task)
+        files = _pack(self._runs / read) if read else {}
+        if slot not in self._actors:
+            self._actors[slot] = self._worker.remote(self._module, self._limit, os.getcwd())
+        answer = self._actors[slot].do.remote(job.task, read, files)
+        self._answers[answer] = slot, job
+
+    def poll(self, seconds: float) -> Iterable[tuple[int, Message]]:
+        """Outcomes; what a worker made is on this machine's disk by then."""
+        while self._ready:
+            slot, message = self._ready.pop()
+            self._held.pop(slot).close()
+            yield slot, message
+        ready, _ = (
+            self._ray.wait(list(self._answers), timeout=seconds) if self._answers else ([], 0)
+        )
+        for answer in ready:
+            slot, job = self._answers.pop(answer)
+            with self._held.pop(slot):
+                yield slot, self._outcome(answer, slot, job)
+
+    def _outcome(self, answer: Any, slot: int, job: Job) -> Message:
+        try:
+            message, files = self._ray.get(answer)
+        except self._ray.exceptions.RayError as error:  # the actor died, or its node
+            self._actors.pop(slot)
+            # one that ended itself, for instance because it hung, would do it again
+            again = "exit code" not in str(error)
+            return {"died": f"the worker was lost: {_line(error)}", "again": again, "log": ""}
+        try:
+            if "done" in message:
+                self._keep(job, files)
+        except OSError as error:
+            return {"disk": error.strerror, "errno": error.errno}
+        return message
+
+    def _keep(self, job: Job, files: Files) -> None:
+        if job.task["do"] == "train":
+            with new_folder(self._runs / job.key) as folder:
+                _unpack(files, folder)
+            return
+        for name, data in files.items():
+            target = Path(job.task["with"]["run"]) / name
+            target.parent.mkdir(exist_ok=True)
+            write_atomic(target, data)
+
+    def close(self, *, now: bool) -> None:  # noqa: ARG002  # an actor is idle, or not wanted
+        """Let the actors go; the cluster stays."""
+        for actor in self._actors.values():
+            self._ray.kill(actor)
+        for held in self._held.values():
+            held.close()
+        self._actors, self._answers, self._held = {}, {}, {}
+
+
+class _Actor:
+    """The remote side."""
+
+    def __init__(self, module: str, limit: float, folder: str) -> None:
+        if Path(folder).is_dir():  # names of files in a study are relative to it
+            os.chdir(folder)
+        self._actions = import_module(module).ACTIONS
+        self._limit = limit
+
+    def do(self, task: Mapping[str, Any], read: str | None, files: Files) -> tuple[Message, Files]:
+        """Do a task in a folder of its own; returns the outcome and the files that it made."""
+        if task["do"] == "plan":
+            return self._perform(task), {}
+        with tempfile.TemporaryDirectory() as temporary:
+            runs = Path(temporary)
+            if read:
+                _unpack(files, runs / read)
+            if task["do"] == "measure":
+                made, here = runs / str(read), {"run": str(runs / str(read))}
+            else:
+                made, here = runs / task["with"]["run"], {"runs": temporary}
+            message = self._perform({"do": task["do"], "with": dict(task["with"]) | here})
+            if "done" not in message:
+                return message, {}
+            known = files if task["do"] == "measure" else {}  # of the same run
+            return message, {n: d for n, d in _pack(made).items() if known.get(n) != d}
+
+    def _perform(self, task: Mapping[str, Any]) -> Message:
+        return watched(task, self._actions, self._limit, lambda _: None)
+
+
+def _read_by(task: Mapping[str, Any]) -> str | None:
+    """The run whose files a task reads."""
+    if task["do"] == "measure":
+        return Path(task["with"]["run"]).name
+    return task["with"]["config"]["after"] if task["do"] == "train" else None
+
+
+def _started() -> Any:
+    """Ray, connected to the cluster of RAY_ADDRESS, or to one that it starts on this machine."""
+    try:
+        import ray
+    except ImportError as error:
+        raise BadInput("--engine ray needs Ray: pip install 'peftlens[cluster]'") from error
+    if not ray.is_initialized():
+        own: dict[str, Any] = (
+            {} if "RAY_ADDRESS" in os.environ else {"_node_ip_address": "127.0.0.1"}
+        )
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR, **own)
+    return ray
+
+
+def _room(nodes: Iterable[Mapping[str, Any]], needs: Mapping[str, float]) -> int:
+    """How many workers the living nodes have room for."""
+    names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+    wanted = {names[key]: value for key, value in needs.items() if value}
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return sum(min(int(node.get(k, 0) // v) for k, v in wanted.items()) for node in alive)
+
+
+def _pack(folder: Path) -> Files:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _unpack(files: Files, folder: Path) -> None:
+    """Write files below a folder."""
+    for name, data in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,190 @@
+"""A folder of runs that several processes work on at once, any of which may die at any moment.
+
+runs/<run_id>/              finished and never changed: to be there is to be complete
+     .tmp-<run_id>-*/       being built, or left by somebody who died
+     .claim-<run_id>        locked, by the kernel, as long as its process lives and builds that run
+quarantine/<run_id>-<n>/    damaged runs, put aside
+
+Nothing else says which runs there are: the folders are the index. Who only reads takes no lock.
+"""
+
+import errno
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from peftlens.errors import BadInput
+from peftlens.files import TEMPORARY_PREFIX, new_folder, sha256_file
+from peftlens.run import Damaged, Run
+
+# What the disk says when nothing that follows would fare better.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_CLAIM = ".claim-"
+_ABANDONED = 3600  # seconds; no single file takes that long to write
+
+
+class Claimed(BadInput):
+    """Another process is building this run."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who builds a run.
+
+    Attributes:
+        pid: the process.
+        host: its machine.
+        since: seconds since 1970.
+    """
+
+    pid: int
+    host: str
+    since: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs; of another machine's processes nobody knows, so they count."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            process = psutil.Process(self.pid)
+            born, status = process.create_time(), process.status()
+        except psutil.NoSuchProcess:
+            return False
+        return (
+            status != psutil.STATUS_ZOMBIE and born <= self.since
+        )  # or it has inherited the number
+
+
+@contextmanager
+def claim(runs: Path, run: str) -> Iterator[None]:
+    """Keep a run to oneself while the block runs; a process that dies loses it at once.
+
+    Raises:
+        Claimed: another process has it.
+    """
+    file = runs / f"{_CLAIM}{run}"
+    runs.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise Claimed(f"run {run} is being built by another process") from error
+    try:
+        holder = Holder(os.getpid(), socket.gethostname(), time.time())
+        file.write_text(json.dumps(vars(holder)))
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # while it is locked, or it could be another one's by now
+        lock.release()
+
+
+@contextmanager
+def build(runs: Path, run: str) -> Iterator[Path]:
+    """Give a temporary folder to fill, which becomes the run's.
+
+    Raises:
+        Claimed: another process builds the same run.
+    """
+    with claim(runs, run), new_folder(runs / run) as folder:
+        yield folder
+
+
+def seal(folder: Path) -> None:
+    """Write digests.json, the last file of a run: what every other one holds."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    digests = {file.relative_to(folder).as_posix(): sha256_file(file) for file in files}
+    (folder / "digests.json").write_text(json.dumps(digests, indent=2) + "\n")
+
+
+def holders(runs: Path) -> dict[str, Holder]:
+    """Who builds what, by run; told by what living processes have written, without any lock."""
+    found = {}
+    for file in runs.glob(f"{_CLAIM}*"):
+        with suppress(OSError, ValueError, TypeError):  # just released, or just taken
+            found[file.name.removeprefix(_CLAIM)] = Holder(**json.loads(file.read_text()))
+    return {run: holder for run, holder in found.items() if holder.alive}
+
+
+def sweep(runs: Path) -> int:
+    """Delete what dead processes left unfinished; returns how many folders and files."""
+    swept = 0
+    for left in runs.glob(f"{_CLAIM}*"):
+        with suppress(Claimed), claim(runs, left.name.removeprefix(_CLAIM)):
+            pass  # it was nobody's, and is gone
+    for left in runs.glob(f"{TEMPORARY_PREFIX}*"):
+        run = left.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]
+        with suppress(Claimed), claim(runs, run):
+            shutil.rmtree(left, ignore_errors=True)
+            swept += 1
+    for left in (*runs.glob(f"*/probes/{TEMPORARY_PREFIX}*"), *_beside(runs)):
+        with suppress(FileNotFoundError):  # finished meanwhile
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
+                swept += 1
+    return swept
+
+
+def _beside(runs: Path) -> Iterator[Path]:
+    for folder in (runs.parent, runs.parent / "tables", runs.parent / "failed"):
+        yield from (left for left in folder.glob(f"{TEMPORARY_PREFIX}*") if left.is_file())
+
+
+def damage(run: Run) -> str | None:
+    """What is wrong with a run's small files, and whether all are there; None for nothing.
+
+    Weights are compared when they are read: a folder of runs may hold more than can be read in
+    minutes.
+    """
+    try:
+        run.verify(name for name in run.digests if not name.endswith(".safetensors"))
+    except Damaged as error:
+        return str(error)
+    for name in run.digests:
+        if not (run.path / name).is_file():
+            return f"{run.path / name} is gone"
+    if not run.digests and not (run.path / "run.json").is_file():
+        return f"{run.path} has no run.json"
+    return None
+
+
+def finished(runs: Path, among: Iterable[str]) -> tuple[set[str], dict[str, str]]:
+    """The runs that are there and whole, and what is wrong with each that is there and is not."""
+    there = {entry.name for entry in os.scandir(runs)} if runs.is_dir() else set()
+    found = {run: damage(Run(runs / run)) for run in among if run in there}
+    damaged = {run: reason for run, reason in found.items() if reason}
+    return found.keys() - damaged.keys(), damaged
+
+
+def failures(study: Path) -> dict[str, str]:
+    """What failed, a line each, by run id or probe."""
+    found = {}
+    for file in sorted((study / "failed").glob("*.json")):
+        with suppress(FileNotFoundError):  # tried once more, just now
+            about = json.loads(file.read_text())
+            found[file.stem] = f"{about['what']}: failed: {about['told']}"
+    return found
+
+
+def quarantine(runs: Path, run: str) -> Path:
+    """Put a damaged run aside; returns where it is now.
+
+    Raises:
+        Claimed: another process is at it.
+    """
+    aside = runs.parent / "quarantine"
+    aside.mkdir(exist_ok=True)
+    number = sum(1 for _ in aside.glob(f"{run}-*"))
+    with claim(runs, run):
+        target = aside / f"{run}-{number}"
+        (runs / run).rename(target)
+    return target

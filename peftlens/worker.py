@@ -1,0 +1,87 @@
+"""What a worker does: plan a study, train a run, measure it, write a table. It holds the base.
+
+    python -m peftlens.worker SECONDS
+
+Its tasks come from `supervising`; SECONDS without progress end it (0: never).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from peftlens import measuring, serving, training
+from peftlens import table as tables
+from peftlens.errors import BadInput
+from peftlens.grid import inventory
+from peftlens.planning import plan
+from peftlens.progress import begin
+from peftlens.run import Run, RunConfig
+
+
+def train(config: Mapping[str, Any], run: str, runs: str, trust: bool) -> str:
+    """Train a run below the folder `runs`; returns what came out, in words.
+
+    Raises:
+        BadInput: planned here, it is another run than `run`.
+        Claimed: another process is training it.
+    """
+    planned = plan(RunConfig.model_validate(config), trust)
+    if planned.id != run:
+        raise BadInput(
+            "base, data or packages are not those that the study was planned with: "
+            f"it is run {planned.id} here"
+        )
+    return _in_words(training.carry_out(planned, Path(runs)))
+
+
+def _in_words(run: Run) -> str:
+    results = run.record.results
+    if run.record.status == "diverged":
+        return "diverged"
+    score = results.get("validation_accuracy")
+    shown = f"loss {results['validation_loss']:.3f}" if score is None else f"accuracy {score:.3f}"
+    return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
+
+
+def measure(
+    run: str, probes: Sequence[str], options: measuring.Options
+) -> dict[str, dict[str, Any]]:
+    """Measure probes on a finished run; returns the outcome of each that was not done.
+
+    What is wrong with the run or the disk is wrong for all that follow: they are not tried.
+    """
+    wrong: dict[str, dict[str, Any]] = {}
+    for name in probes:
+        begin(name)
+        task = {"do": "probe", "with": {"run": run, "name": name, "options": options}}
+        outcome = serving.perform(task, {"probe": _probe})
+        if "done" not in outcome:
+            wrong[name] = outcome
+            if "failed" not in outcome:
+                break
+    return wrong
+
+
+def _probe(run: str, name: str, options: measuring.Options) -> None:
+    measuring.run_probe(Run(Path(run)), name, options)
+
+
+def table(
+    name: str, runs: Sequence[str], labels: dict[str, str], options: measuring.Options, file: str
+) -> None:
+    """Write a probe's table over finished runs, given by their folders."""
+    found = [Run(Path(run)) for run in runs]
+    target = Path(file)
+    target.parent.mkdir(exist_ok=True)
+    tables.write(measuring.collect(found, name, labels, options), target)
+
+
+ACTIONS: serving.Actions = {
+    "plan": inventory,
+    "train": train,
+    "measure": measure,
+    "table": table,
+}
+
+if __name__ == "__main__":
+    serving.main(ACTIONS)

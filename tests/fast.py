@@ -1,0 +1,128 @@
+"""A worker that trains nothing, in a moment: for tests of what supervises workers.
+
+    python -m fast SECONDS
+
+The text of its study is JSON: {"runs": how many, "seconds": that one takes, "sequence": whether
+each is trained on after the one before it, "odd": {number of a run: what happens in it}}.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from peftlens import serving, store, table
+from peftlens.progress import begin, track
+from peftlens.run import SCHEMA, Record, RunConfig
+
+COLUMNS = tuple(table.Column(name, name) for name in ("run", "configuration", "number"))
+
+
+def plan(text, source, dtypes, trust):  # noqa: ARG001
+    asked = json.loads(text)
+    numbers = range(asked["runs"])
+    ids = [hashlib.sha256(str(number).encode()).hexdigest()[:12] for number in numbers]
+    after = [None, *ids[:-1]] if asked.get("sequence") else [None] * len(ids)
+    return {
+        "name": "fast",
+        "runs": [
+            {
+                "id": ids[number], "configuration": f"fast number={number}", "seed": 0,
+                "after": after[number],
+                "config": asked | {"number": number, "after": after[number]},
+            }
+            for number in numbers
+        ],
+        "probes": [{"name": "number", "each_run": True, "version": 1, "config": {}}]
+        if asked.get("probe") else [],
+        "options": {},
+        "device": "cpu", "dtype": "float32", "bytes_a_run": 10**8, "gpu_bytes": [],
+    }  # fmt: skip
+
+
+def train(config, run, runs, trust):  # noqa: ARG001
+    """A run's folder, always with the same bytes; each attempt leaves a line in `attempts`."""
+    folder = Path(runs)
+    if (folder / run).exists():
+        return "there"
+    with store.build(folder, run) as made:
+        if (folder / run).exists():
+            return "there"
+        with (folder.parent / "attempts").open("a") as file:
+            file.write(f"{config['number']}\n")
+        (made / "metrics.jsonl").write_text(json.dumps({"step": config["number"]}) + "\n")
+        (made / "timing.jsonl").write_text(json.dumps({"seconds": config["seconds"]}) + "\n")
+        for _ in track(range(10), "Training"):
+            time.sleep(config["seconds"] / 10)
+        _odd(config.get("odd", {}).get(str(config["number"])))
+        if config["after"]:
+            assert (folder / config["after"]).exists()
+        _finish(made, run, config)
+    return "trained"
+
+
+def _finish(made, run, config):
+    (made / "adapter").mkdir()
+    (made / "adapter" / "adapter_model.safetensors").write_bytes(b"%d" % config["number"])
+    record = Record(
+        schema_version=SCHEMA, id=run, configuration="fast", depends_on={}, environment={},
+        config=RunConfig(method="frozen", task="wiki"), status="finished", results={"steps": 0},
+    )  # fmt: skip
+    (made / "run.json").write_text(record.model_dump_json())
+    store.seal(made)
+
+
+def _odd(what):
+    if what:
+        _ODD[what]()
+
+
+def _fail():
+    raise RuntimeError("out of luck")
+
+
+def _fill_memory():
+    held = []
+    while True:
+        held.append(bytearray(10**7))
+
+
+_ODD = {
+    "raise": _fail,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "abort": os.abort,
+    "exit": lambda: os._exit(7),
+    "hang": lambda: time.sleep(1000),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "memory": _fill_memory,
+}
+
+
+def measure(run, probes, options):  # noqa: ARG001
+    for probe in probes:
+        begin(probe)
+    return {}
+
+
+def tabulate(name, runs, labels, options, file):  # noqa: ARG001
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        [(Path(run).name, labels[Path(run).name], len(runs)) for run in runs],
+        columns=[column.name for column in COLUMNS],
+    )
+    Path(file).parent.mkdir(exist_ok=True)
+    table.write(table.Table(name, 1, COLUMNS, (), frame, {}), Path(file))
+
+
+def see(name):
+    """The worker's process and one of its variables."""
+    return os.getpid(), os.environ.get(name)
+
+
+ACTIONS = {"see": see, "plan": plan, "train": train, "measure": measure, "table": tabulate}
+
+if __name__ == "__main__":
+    serving.main(ACTIONS)
