@@ -1,0 +1,75 @@
+"""A disk that is full at each moment of a study: a file system of its own, filled by the page."""
+
+import errno
+import os
+import subprocess
+
+import pytest
+from fast_study import contents
+
+from peftlens import report, study
+from peftlens.run import runs_in
+from peftlens.study import How
+
+PAGE = 4096  # bytes that a tmpfs gives out at a time
+STUDY = """
+name = "full"
+base = "{base}"
+device = "cpu"
+dtype = "float32"
+probes = ["parameter_count", "task_items", "task_accuracy"]
+[task]
+name = "file:{words}"
+[training]
+steps = 2
+batch_size = 4
+checkpoint_steps = [0]
+[[runs]]
+method = "frozen"
+[[runs]]
+method = "lora"
+"""
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """An empty disk of 12 MB."""
+    if os.geteuid():
+        pytest.skip("mounting a file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def free(folder):
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def test_whatever_can_not_be_written_nothing_is_lost(bases, words, tmp_path, disk):
+    file = tmp_path / "full.toml"
+    file.write_text(STUDY.format(base=bases["llama"], words=words))
+    how, out, filler = How(workers=0), disk / "out", disk / "filler"
+    stopped_at, before, pages = [], {}, 1
+    while pages < 4000:
+        filler.unlink(missing_ok=True)  # so many pages are free for what is not written yet
+        filler.write_bytes(bytes(max(0, free(disk) - PAGE * pages)))
+        try:
+            outcome = study.carry_out(file, out, how)
+            report.write(out)
+            break
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+        now = contents(out / "runs")
+        assert before.items() <= now.items()  # finished runs, with what was measured of them
+        assert all(run.record.status == "finished" for run in runs_in(out / "runs"))
+        assert not [left for left in out.rglob(".*") if left.is_file()]
+        stopped_at.append(len(runs_in(out / "runs")))
+        pages = 1 if len(now) > len(before) else pages + 1 + pages // 8
+        before = now
+    assert (outcome.failed, outcome.left, len(outcome.runs)) == ((), 0, 2)
+    assert {*stopped_at} == {0, 1, 2}  # at the study's own files, at each run's, at the tables
+    assert len(stopped_at) > 30
+    assert before.items() <= contents(out / "runs").items()
