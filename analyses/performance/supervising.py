@@ -1,0 +1,55 @@
+"""What supervising costs: runs that train nothing, a resumed study, memory.
+
+python analyses/performance/supervising.py
+
+The worker is that of the tests, tests/fast.py: a run is a folder with five small files.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CODE = """
+import resource, sys, time
+from peftlens import study
+started = time.perf_counter()
+outcome = study.carry_out(sys.argv[1], sys.argv[2], study.How(module="fast", workers=2, threads=1))
+assert len(outcome.runs) == int(sys.argv[3]) and not outcome.failed, outcome.failed
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+
+
+def carried_out(runs: int, folder: Path) -> tuple[float, float, float]:
+    """Seconds, and MB at the highest of the supervisor and of a worker."""
+    file = folder.parent / f"{runs}.json"
+    file.write_text(json.dumps({"runs": runs, "seconds": 0.0, "probe": True}))
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(file), str(folder), str(runs)],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, own, worker = map(float, done.stdout.split())
+    return seconds, own, worker
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    print("| runs | s, all new | ms a run | s, all there | supervisor, MB | worker, MB |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        for runs in (100, 1000, 10_000):
+            new, own, worker = carried_out(runs, Path(temporary, str(runs)))
+            again, _, _ = carried_out(runs, Path(temporary, str(runs)))
+            cells = f"{new:.1f} | {1000 * new / runs:.1f} | {again:.1f} | {own:.0f} | {worker:.0f}"
+            print(f"| {runs} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
