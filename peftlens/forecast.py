@@ -76,7 +76,8 @@ def in_words(frame: pd.DataFrame, folder: Path) -> str:
     minutes, disk = frame["seconds"].sum() / 60, int(frame["disk_bytes"].sum())
     time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     free = shutil.disk_usage(folder).free
-    told = f"{frame['runs'].sum()} runs, about {time} of training, {disk / 1e6:,.0f} MB on disk"
+    told = f"{frame['runs'].sum()} runs, about {time} of training one by one, "
+    told += f"{disk / 1e6:,.0f} MB on disk"
     if frame["memory_bytes"].notna().all():
         told += f", {frame['memory_bytes'].max() / 1e9:.1f} GB of memory at the highest"
     room = "" if disk < free else f" The disk has {free / 1e6:,.0f} MB free: too little."

@@ -9,6 +9,7 @@ each is trained on after the one before it, "odd": {number of a run: what happen
 import hashlib
 import json
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -84,6 +85,7 @@ def _fail():
 
 
 def _fill_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (10**9, resource.RLIM_INFINITY))
     held = []
     while True:
         held.append(bytearray(10**7))

@@ -101,6 +101,12 @@ def test_train_probe_and_again(run, bases, words, tmp_path):
     assert code == 0
     assert "lora rank=2" in out
     assert (tmp_path / "t.csv").read_text().startswith("configuration,method,accuracy")
+    # a damaged run is named, and the others are shown
+    run("train", "frozen", "--task", f"file:{words}", "--base", bases["llama"])
+    (tmp_path / first["run"] / "metrics.jsonl").write_text("{}")
+    code, out, err = run("probe", "parameter_count", "runs")
+    assert (code, "frozen" in out, "lora" in out) == (0, True, False)
+    assert err.count("Left out: ") == 1
 
 
 def test_study_with_report(run, study_file, tmp_path):

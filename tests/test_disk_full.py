@@ -9,6 +9,7 @@ from fast_study import contents
 
 from peftlens import report, study
 from peftlens.run import runs_in
+from peftlens.standing import standing
 from peftlens.study import How
 
 PAGE = 4096  # bytes that a tmpfs gives out at a time
@@ -73,3 +74,16 @@ def test_whatever_can_not_be_written_nothing_is_lost(bases, words, tmp_path, dis
     assert {*stopped_at} == {0, 1, 2}  # at the study's own files, at each run's, at the tables
     assert len(stopped_at) > 30
     assert before.items() <= contents(out / "runs").items()
+
+
+def test_a_disk_that_may_not_be_written_to(bases, words, tmp_path, disk):
+    file = tmp_path / "full.toml"
+    file.write_text(STUDY.format(base=bases["llama"], words=words))
+    study.carry_out(file, disk / "out", How(workers=0, only=("frozen",)))
+    before = contents(disk / "out" / "runs")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(OSError, match="Read-only file system"):
+        study.carry_out(file, disk / "out", How(workers=0))
+    assert contents(disk / "out" / "runs") == before
+    found = standing(disk / "out")  # who only reads is not hindered
+    assert (found.done, found.left) == (1, 1)

@@ -101,7 +101,8 @@ def test_a_disk_that_is_too_small_is_told(monkeypatch, tmp_path):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(forecast.shutil, "disk_usage", lambda _: usage(free=1e9))
     assert in_words(frame, tmp_path) == (
-        "2 runs, about 2.5 hours of training, 5,000 MB on disk, 2.0 GB of memory at the highest. "
+        "2 runs, about 2.5 hours of training one by one, 5,000 MB on disk, "
+        "2.0 GB of memory at the highest. "
         "The disk has 1,000 MB free: too little."
     )
     monkeypatch.setattr(forecast.shutil, "disk_usage", lambda _: usage(free=1e10))

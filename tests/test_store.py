@@ -57,6 +57,19 @@ def test_what_a_dead_process_held_is_free_and_what_it_left_is_swept(other, tmp_p
     assert (tmp_path / "abc" / "whole").exists()
 
 
+def test_a_process_killed_between_fsync_and_rename_leaves_no_run(tmp_path):
+    killed = HOLD.replace("time.sleep(60)", "").replace(
+        "with build", "import os\nos.rename = lambda *_: os.kill(os.getpid(), 9)\nwith build"
+    )
+    done = subprocess.run([sys.executable, "-c", killed, str(tmp_path)], stdout=subprocess.PIPE)
+    assert done.returncode == -9
+    (left,) = tmp_path.glob(".tmp-abc-*")  # whole, and yet it is no run
+    assert (left / "half").read_text() == "half"
+    assert not (tmp_path / "abc").exists()
+    assert store.sweep(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_claim_is_given_back_whatever_happens(tmp_path):
     for _ in range(2):
         with pytest.raises(KeyError), build(tmp_path, "abc") as folder:

@@ -204,9 +204,10 @@ def probe(  # noqa: PLR0913  # a flag each
         runs = [Adapter(target, base)]
     elif (target / "study.json").exists():
         labels = json.loads((target / "study.json").read_text())["configurations"]
-        runs = [Run(path) for run in labels if (path := target / "runs" / run).is_dir()]
+        there = [Run(path) for run in labels if (path := target / "runs" / run).is_dir()]
+        runs = _whole(there)
     else:
-        runs = runs_in(target)
+        runs = _whole(runs_in(target))
     if not runs:
         raise BadInput(f"{target} holds no finished run; train one with `peftlens train`")
     if trust_remote_code:
@@ -223,6 +224,17 @@ def probe(  # noqa: PLR0913  # a flag each
         print(frame.to_json(orient="records"))
     else:
         print_frame(frame)
+
+
+def _whole(runs: list[Any]) -> list[Any]:
+    """Those of several runs that are not damaged; the others are named."""
+    from peftlens.store import damage
+
+    found = [(run, damage(run)) for run in runs]
+    for _, reason in found:
+        if reason:
+            print(f"Left out: {reason}", file=sys.stderr)
+    return [run for run, reason in found if not reason]
 
 
 @app.command()

@@ -2,9 +2,11 @@
 
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import typer
@@ -47,9 +49,15 @@ def resumable() -> Iterator[None]:
     """On Ctrl-C or SIGTERM, say how to go on."""
     from peftlens.supervising import Stopped
 
+    def terminated(number: int, _: FrameType | None) -> None:
+        raise Stopped(128 + number)
+
+    before = signal.signal(signal.SIGTERM, terminated)
     try:
         yield
     except (KeyboardInterrupt, Stopped) as stopped:
         command = shlex.join(["peftlens", *sys.argv[1:]])
         print(f"Stopped; finished runs are kept. To go on: {command}", file=sys.stderr)
         raise typer.Exit(stopped.code if isinstance(stopped, Stopped) else 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -188,3 +189,15 @@ def test_a_local_gguf_file_is_the_built_in_model(tmp_path, monkeypatch):
     monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path / "cache"))
     local = open_base(str(file)).model.state_dict()
     assert all(torch.equal(local[name], value) for name, value in built_in.items())
+
+
+def test_weights_are_spread_only_where_there_are_several_gpus(monkeypatch):
+    assert module._placement("cpu") == {}
+    gpus = [SimpleNamespace(total_memory=10), SimpleNamespace(total_memory=20)]
+    monkeypatch.setattr(module.torch.cuda, "device_count", lambda: len(gpus))
+    monkeypatch.setattr(module.torch.cuda, "get_device_properties", gpus.__getitem__)
+    found = module._placement("cuda")
+    assert found == {"device_map": "sequential", "max_memory": {0: 7, 1: 14}}
+    assert module._placement("cpu") == {}
+    gpus.pop()
+    assert module._placement("cuda") == {}
