@@ -14,8 +14,6 @@ from peftlens.errors import BadInput
 from peftlens.run import runs_in
 from peftlens.study import How
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all
-
 
 @pytest.fixture(scope="module")
 def two():

@@ -14,8 +14,7 @@ from peftlens.run import RunConfig
 from peftlens.scoring import choose
 from peftlens.tasks import task_of
 
-# one process has them all: they share a study
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real model")]
+pytestmark = pytest.mark.slow
 
 IDENTITY_AT_START = ("full", "last_layers", "ln_tuning", "bottleneck")
 STUDY = """
