@@ -49,14 +49,25 @@ class Ray:
         self._runs = runs
         self._limit, self._module = limit, module
         self._worker = self._ray.remote(**needs, max_restarts=0)(_Actor)
+        room = _room(self._ray.nodes(), needs)
+        if not room:
+            raise BadInput(f"no node of the Ray cluster has room for a worker, which needs {needs}")
+        self.slots = min(workers or room, room)
         self._actors: dict[int, Any] = {}
+        self._coming: dict[Any, int] = {}  # slots whose actor waits for a node, by its first sign
         self._answers: dict[Any, tuple[int, Job]] = {}
         self._held: dict[int, ExitStack] = {}
         self._ready: list[tuple[int, Message]] = []
-        room = _room(self._ray.nodes(), needs)
-        self.slots = min(workers or room, room)
-        if not room:
-            raise BadInput(f"no node of the Ray cluster has room for a worker, which needs {needs}")
+        for slot in range(self.slots):
+            self._start(slot)
+
+    def _start(self, slot: int) -> None:
+        self._actors[slot] = self._worker.remote(self._module, self._limit, os.getcwd())
+        self._coming[self._actors[slot].ready.remote()] = slot
+
+    def takes(self, slot: int) -> bool:
+        """Whether the slot's actor runs; after a node was lost there may be no room for it."""
+        return slot not in self._coming.values()
 
     def give(self, slot: int, job: Job) -> None:
         """Send a job to the slot's actor with the files that it reads."""
@@ -72,8 +83,6 @@ class Ray:
                 return
         read = _read_by(job.task)
         files = _pack(self._runs / read) if read else {}
-        if slot not in self._actors:
-            self._actors[slot] = self._worker.remote(self._module, self._limit, os.getcwd())
         answer = self._actors[slot].do.remote(job.task, read, files)
         self._answers[answer] = slot, job
 
@@ -83,19 +92,29 @@ class Ray:
             slot, message = self._ready.pop()
             self._held.pop(slot).close()
             yield slot, message
-        ready, _ = (
-            self._ray.wait(list(self._answers), timeout=seconds) if self._answers else ([], 0)
-        )
-        for answer in ready:
+        waiting = [*self._answers, *self._coming]
+        for answer in self._ray.wait(waiting, timeout=seconds)[0] if waiting else ():
+            if answer in self._coming:
+                self._arrived(answer)
+                continue
             slot, job = self._answers.pop(answer)
             with self._held.pop(slot):
                 yield slot, self._outcome(answer, slot, job)
+
+    def _arrived(self, sign: Any) -> None:
+        slot = self._coming.pop(sign)
+        try:
+            self._ray.get(sign)
+        except self._ray.exceptions.RayError as error:
+            if "creation task" in str(error):  # it would fail again, wherever it runs
+                raise RuntimeError(f"a worker can't be started: {_line(error)}") from error
+            self._start(slot)
 
     def _outcome(self, answer: Any, slot: int, job: Job) -> Message:
         try:
             message, files = self._ray.get(answer)
         except self._ray.exceptions.RayError as error:  # the actor died, or its node
-            self._actors.pop(slot)
+            self._start(slot)
             # one that ended itself, for instance because it hung, would do it again
             again = "exit code" not in str(error)
             return {"died": f"the worker was lost: {_line(error)}", "again": again, "log": ""}
@@ -122,7 +141,7 @@ class Ray:
             self._ray.kill(actor)
         for held in self._held.values():
             held.close()
-        self._actors, self._answers, self._held = {}, {}, {}
+        self._actors, self._coming, self._answers, self._held = {}, {}, {}, {}
 
 
 class _Actor:
@@ -133,6 +152,9 @@ class _Actor:
             os.chdir(folder)
         self._actions = import_module(module).ACTIONS
         self._limit = limit
+
+    def ready(self) -> None:
+        """Tell that it runs."""
 
     def do(self, task: Mapping[str, Any], read: str | None, files: Files) -> tuple[Message, Files]:
         """Do a task in a folder of its own; returns the outcome and the files that it made."""

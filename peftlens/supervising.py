@@ -61,6 +61,10 @@ class Engine(Protocol):
 
     slots: int
 
+    def takes(self, slot: int) -> bool:
+        """Whether an idle slot can begin a job; one that can't may later."""
+        ...
+
     def give(self, slot: int, job: Job) -> None:
         """Begin a job on a slot that has none."""
         ...
@@ -82,6 +86,10 @@ class Here:
     def __init__(self, module: str) -> None:
         self._module = module
         self._outcome: Message | None = None
+
+    def takes(self, slot: int) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
     def give(self, slot: int, job: Job) -> None:  # noqa: ARG002
         """Do it at once."""
@@ -136,6 +144,10 @@ class Local:
         if environments[0] != self._environments[0]:
             self.close(now=True)
         self.slots, self._environments = len(environments), environments
+
+    def takes(self, slot: int) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
     def give(self, slot: int, job: Job) -> None:
         """Send it to the slot's worker, a new one if need be."""
@@ -290,11 +302,12 @@ def supervise(
         Stopped: a signal asked for it; what is under way was finished or dropped.
     """
     with bars() as shown:
-        floor = _Floor(jobs, engine, shown, shown.add_task(title, total=None, note=""))
+        overall = shown.add_task(title, total=None, note="", visible=bool(title))
+        floor = _Floor(jobs, engine, shown, overall)
         while True:
             if not signals.code:
                 floor.hand_out()
-            if not floor.busy:
+            if not floor.busy and (signals.code or not jobs):
                 break
             for slot, message in engine.poll(0.2):
                 if ended := floor.heard(slot, message):
@@ -314,16 +327,16 @@ class _Floor:
         self._elsewhere: set[str] = set()
         self._ended = 0
         self._shown, self._overall = shown, overall
-        self._lines = [shown.add_task("", visible=False, note="") for _ in range(engine.slots)]
+        self._lines: dict[int, TaskID] = {}
 
     def hand_out(self) -> None:
         """Give each idle slot a job, as long as there are any that can begin."""
         for slot in range(self._engine.slots):
-            if slot not in self.busy and (job := _ready(self._jobs, self.busy)):
+            if slot in self.busy or not self._engine.takes(slot):
+                continue
+            if job := _ready(self._jobs, self.busy):
                 self.busy[slot] = job
-                self._shown.reset(
-                    self._lines[slot], description=job.what, total=None, visible=True, note=""
-                )
+                self._lines[slot] = self._shown.add_task(job.what, total=None, note="")
                 self._engine.give(slot, job)
         known = self._ended + len(self.busy) + len(self._jobs)
         self._shown.update(self._overall, completed=self._ended, total=known)
@@ -332,12 +345,13 @@ class _Floor:
         """What a message ends, if it ends anything."""
         if "at" in message and "died" not in message:
             count = {"completed": message["done"], "total": message["total"] or None}
-            self._shown.update(self._lines[slot], note=message["at"], **count)
+            if slot in self._lines:
+                self._shown.update(self._lines[slot], note=message["at"], **count)
             return None
         job = self.busy.pop(slot, None)
         if job is None:
             return None  # an idle worker died, and a new one comes when it is needed
-        self._shown.update(self._lines[slot], visible=False)
+        self._shown.remove_task(self._lines.pop(slot))
         if message.get("again") and job.key not in self._killed:
             self._killed.add(job.key)
             say(f"{job.what}: {message['died']}; once more")

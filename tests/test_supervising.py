@@ -14,8 +14,12 @@ class Script:
     def __init__(self, slots, **messages):
         self.slots = slots
         self.given = []
+        self.closed = set()
         self._messages = messages
         self._busy = {}
+
+    def takes(self, slot):
+        return slot not in self.closed
 
     def give(self, slot, job):
         assert slot not in self._busy
@@ -23,6 +27,9 @@ class Script:
         self._busy[slot] = job
 
     def poll(self, seconds):  # noqa: ARG002
+        self.closed.clear()  # whoever waits comes at last
+        if not self._busy:
+            return []
         slot, job = self._busy.popitem()
         said = self._messages.get(job.key, {"done": None})
         return [(slot, said.pop(0) if isinstance(said, list) else said)]
@@ -44,6 +51,12 @@ def test_every_job_ends_once():
     jobs = [job(str(n)) for n in range(10)]
     assert sorted(ended.job.key for ended in run(jobs, engine)) == sorted(one.key for one in jobs)
     assert len(engine.given) == 10
+
+
+def test_slots_that_can_not_begin_yet_are_waited_for():
+    engine = Script(2)
+    engine.closed = {0, 1}
+    assert len(run([job("a"), job("b")], engine)) == 2
 
 
 def test_a_job_waits_for_what_it_needs():
