@@ -16,8 +16,7 @@ from typing import Any
 from peftlens import store
 from peftlens.errors import BadInput
 from peftlens.files import new_folder, write_atomic
-from peftlens.serving import watched
-from peftlens.supervising import Job, Message
+from peftlens.serving import Message, Task, outcome_of, watched
 
 Files = dict[str, bytes]  # by their paths in a run's folder
 
@@ -55,7 +54,7 @@ class Ray:
         self.slots = min(workers or room, room)
         self._actors: dict[int, Any] = {}
         self._coming: dict[Any, int] = {}  # slots whose actor waits for a node, by its first sign
-        self._answers: dict[Any, tuple[int, Job]] = {}
+        self._answers: dict[Any, tuple[int, Task]] = {}
         self._held: dict[int, ExitStack] = {}
         self._ready: list[tuple[int, Message]] = []
         for slot in range(self.slots):
@@ -69,22 +68,23 @@ class Ray:
         """Whether the slot's actor runs; after a node was lost there may be no room for it."""
         return slot not in self._coming.values()
 
-    def give(self, slot: int, job: Job) -> None:
-        """Send a job to the slot's actor with the files that it reads."""
+    def give(self, slot: int, task: Task) -> None:
+        """Send a task to the slot's actor with the files that it reads."""
         self._held[slot] = held = ExitStack()
-        if job.task["do"] == "train":
+        if task["do"] == "train":
+            run = task["with"]["run"]
             try:
-                held.enter_context(store.claim(self._runs, job.key))
+                held.enter_context(store.claim(self._runs, run))
             except store.Claimed as error:
-                self._ready.append((slot, {"claimed": str(error)}))
+                self._ready.append((slot, outcome_of(error)))
                 return
-            if (self._runs / job.key).exists():
+            if (self._runs / run).exists():
                 self._ready.append((slot, {"done": "finished by another process"}))
                 return
-        read = _read_by(job.task)
+        read = _read_by(task)
         files = _pack(self._runs / read) if read else {}
-        answer = self._actors[slot].do.remote(job.task, read, files)
-        self._answers[answer] = slot, job
+        answer = self._actors[slot].do.remote(task, read, files)
+        self._answers[answer] = slot, task
 
     def poll(self, seconds: float) -> Iterable[tuple[int, Message]]:
         """Outcomes; what a worker made is on this machine's disk by then."""
@@ -97,9 +97,9 @@ class Ray:
             if answer in self._coming:
                 self._arrived(answer)
                 continue
-            slot, job = self._answers.pop(answer)
+            slot, task = self._answers.pop(answer)
             with self._held.pop(slot):
-                yield slot, self._outcome(answer, slot, job)
+                yield slot, self._outcome(answer, slot, task)
 
     def _arrived(self, sign: Any) -> None:
         slot = self._coming.pop(sign)
@@ -110,7 +110,7 @@ class Ray:
                 raise RuntimeError(f"a worker can't be started: {_line(error)}") from error
             self._start(slot)
 
-    def _outcome(self, answer: Any, slot: int, job: Job) -> Message:
+    def _outcome(self, answer: Any, slot: int, task: Task) -> Message:
         try:
             message, files = self._ray.get(answer)
         except self._ray.exceptions.RayError as error:  # the actor died, or its node
@@ -118,20 +118,20 @@ class Ray:
             # one that ended itself, for instance because it hung, would do it again
             again = "exit code" not in str(error)
             return {"died": f"the worker was lost: {_line(error)}", "again": again, "log": ""}
-        try:
-            if "done" in message:
-                self._keep(job, files)
-        except OSError as error:
-            return {"disk": error.strerror, "errno": error.errno}
+        if "done" in message:
+            try:
+                self._keep(task, files)
+            except OSError as error:
+                return outcome_of(error)
         return message
 
-    def _keep(self, job: Job, files: Files) -> None:
-        if job.task["do"] == "train":
-            with new_folder(self._runs / job.key) as folder:
+    def _keep(self, task: Task, files: Files) -> None:
+        if task["do"] == "train":
+            with new_folder(self._runs / task["with"]["run"]) as folder:
                 _unpack(files, folder)
             return
         for name, data in files.items():
-            target = Path(job.task["with"]["run"]) / name
+            target = Path(task["with"]["run"]) / name
             target.parent.mkdir(exist_ok=True)
             write_atomic(target, data)
 
@@ -156,7 +156,7 @@ class _Actor:
     def ready(self) -> None:
         """Tell that it runs."""
 
-    def do(self, task: Mapping[str, Any], read: str | None, files: Files) -> tuple[Message, Files]:
+    def do(self, task: Task, read: str | None, files: Files) -> tuple[Message, Files]:
         """Do a task in a folder of its own; returns the outcome and the files that it made."""
         if task["do"] == "plan":
             return self._perform(task), {}
@@ -174,11 +174,11 @@ class _Actor:
             known = files if task["do"] == "measure" else {}  # of the same run
             return message, {n: d for n, d in _pack(made).items() if known.get(n) != d}
 
-    def _perform(self, task: Mapping[str, Any]) -> Message:
+    def _perform(self, task: Task) -> Message:
         return watched(task, self._actions, self._limit, lambda _: None)
 
 
-def _read_by(task: Mapping[str, Any]) -> str | None:
+def _read_by(task: Task) -> str | None:
     """The run whose files a task reads."""
     if task["do"] == "measure":
         return Path(task["with"]["run"]).name

@@ -61,21 +61,20 @@ class Grid:
         A method whose count is not known before it is attached counts as its base alone.
         """
         base = int(self.plans[0].base.model.get_memory_footprint())
-        trained = (
-            one.method.trainable_parameters(one.method_config, one.shapes) or 0
-            for one in self.plans
-        )
-        return base + _BYTES_ANYWAY + _BYTES_A_WEIGHT * max(trained)
+        return base + _BYTES_ANYWAY + _BYTES_A_WEIGHT * max(map(_trained, self.plans))
 
     @property
     def bytes_on_disk(self) -> int:
         """What all runs save, as far as it is known before they are attached."""
         return sum(
-            (one.method.trainable_parameters(one.method_config, one.shapes) or 0)
-            * 4
-            * (1 + len(one.config.training.checkpoint_steps))
+            4 * _trained(one) * (1 + len(one.config.training.checkpoint_steps))
             for one in self.plans
         )
+
+
+def _trained(one: Plan) -> int:
+    """Parameters that a run trains; 0 where that is not known before it is attached."""
+    return one.method.trainable_parameters(one.method_config, one.shapes) or 0
 
 
 def planned(

@@ -96,7 +96,7 @@ def _of_gpus(
     """A worker for each GPU, or for as many GPUs as the base needs."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else [str(index) for index in range(len(gpu_bytes))]
-    each = min(len(names), -(-bytes_a_run // min(gpu_bytes)))
+    each = min(len(names), gpus_a_run(bytes_a_run, gpu_bytes))
     groups = [tuple(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
     wanted = workers or min(len(groups), runs)
     if wanted > len(groups):
@@ -105,3 +105,8 @@ def _of_gpus(
             f"give --workers {len(groups)}"
         )
     return Share(wanted, threads or max(1, cores() // len(groups)), tuple(groups[:wanted]))
+
+
+def gpus_a_run(bytes_a_run: int, gpu_bytes: list[int]) -> int:
+    """How many GPUs hold a run: one, unless its base needs several."""
+    return -(-bytes_a_run // min(gpu_bytes))

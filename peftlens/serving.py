@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, TextIO
 
 from peftlens.errors import BadInput
@@ -37,20 +38,30 @@ def perform(task: Task, actions: Actions) -> Message:
     """
     try:
         return {"done": actions[task["do"]](**task["with"])}
-    except Claimed as error:
-        return {"claimed": str(error)}
-    except Damaged as error:
-        return {"damaged": str(error)}
     except Exception as error:  # noqa: BLE001  # one failure must not cost the other runs
-        if isinstance(error, OSError) and error.errno in DISK:
-            where = f": {error.filename}" if error.filename else ""
-            return {"disk": f"{error.strerror}{where}", "errno": error.errno}
-        return {
-            "failed": " ".join(str(error).split()) or type(error).__name__,
-            "error": f"{type(error).__name__}: {error}",
-            "traceback": "".join(traceback.format_exception(error)),
-            "mendable": isinstance(error, BadInput),
-        }
+        return outcome_of(error)
+
+
+def outcome_of(error: Exception) -> Message:
+    """What `perform` returns where this was raised."""
+    if isinstance(error, Claimed):
+        return {"claimed": str(error)}
+    if isinstance(error, Damaged):
+        return {"damaged": str(error)}
+    if isinstance(error, OSError) and error.errno in DISK:
+        where = f": {error.filename}" if error.filename else ""
+        return {"disk": f"{error.strerror}{where}", "errno": error.errno}
+    return {
+        "failed": " ".join(str(error).split()) or type(error).__name__,
+        "error": f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error)),
+        "mendable": isinstance(error, BadInput),
+    }
+
+
+def told(outcome: Message) -> str:
+    """What went wrong, in a line; `died` is what a supervisor says of a worker."""
+    return next(outcome[kind] for kind in ("failed", "died", "damaged") if kind in outcome)
 
 
 def watched(
@@ -114,10 +125,16 @@ def _watch(limit: float) -> None:
         faulthandler.dump_traceback_later(limit, exit=True)
 
 
+def _leave(number: int, _: FrameType | None) -> None:
+    """Clean up and go. A second signal, as when a whole group is told, does not disturb that."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main(actions: Actions) -> None:
     """Serve on this process's standard streams."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up
+    signal.signal(signal.SIGTERM, _leave)
     faulthandler.enable()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from peftlens import store
+from peftlens import failures, store
 from peftlens.run import Damaged, Run
 from peftlens.study import read_index
 
@@ -59,13 +59,9 @@ def standing(out: Path) -> Standing:
         BadInput: there is no study, or a later version wrote it.
     """
     index = read_index(out)
-    names = {
-        run: f"{index['configurations'][run]} seed={index.get('seeds', {}).get(run, '?')}"
-        for run in index["runs"]
-    }
-    runs = out / "runs"
+    names, runs = index["names"], out / "runs"
     done, damaged = store.finished(runs, names)
-    failed = store.failures(out)
+    failed = failures.recorded(out)
     running = tuple(
         Running(run, names[run], holder.host, holder.pid, time.time() - holder.since)
         for run, holder in store.holders(runs).items()

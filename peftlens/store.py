@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +60,8 @@ class Holder:
             born, status = process.create_time(), process.status()
         except psutil.NoSuchProcess:
             return False
-        return (
-            status != psutil.STATUS_ZOMBIE and born <= self.since
-        )  # or it has inherited the number
+        inherited_the_number = born > self.since
+        return status != psutil.STATUS_ZOMBIE and not inherited_the_number
 
 
 @contextmanager
@@ -88,15 +87,19 @@ def claim(runs: Path, run: str) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def build(runs: Path, run: str) -> Iterator[Path]:
-    """Give a temporary folder to fill, which becomes the run's.
+def build(runs: Path, run: str, fill: Callable[[Path], None]) -> Path:
+    """The run's folder: filled under a temporary name and renamed, unless it is there already.
 
     Raises:
-        Claimed: another process builds the same run.
+        Claimed: another process builds it.
     """
-    with claim(runs, run), new_folder(runs / run) as folder:
-        yield folder
+    target = runs / run
+    if not target.exists():
+        with claim(runs, run):
+            if not target.exists():  # nor has it been finished between our look and our claim
+                with new_folder(target) as folder:
+                    fill(folder)
+    return target
 
 
 def seal(folder: Path) -> None:
@@ -139,21 +142,21 @@ def _beside(runs: Path) -> Iterator[Path]:
         yield from (left for left in folder.glob(f"{TEMPORARY_PREFIX}*") if left.is_file())
 
 
-def damage(run: Run) -> str | None:
-    """What is wrong with a run's small files, and whether all are there; None for nothing.
+def damage(run: Run, *, weights: bool = False) -> str | None:
+    """What is wrong with a run's files, if anything.
 
-    Weights are compared when they are read: a folder of runs may hold more than can be read in
-    minutes.
+    Args:
+        run: whose files are compared with their digests.
+        weights: all of them; otherwise weights have to be there and are compared when they are
+            read, for a folder of runs may hold more than can be read in minutes.
     """
     try:
-        run.verify(name for name in run.digests if not name.endswith(".safetensors"))
+        run.verify(name for name in run.digests if weights or not name.endswith(".safetensors"))
     except Damaged as error:
         return str(error)
-    for name in run.digests:
+    for name in ("run.json", *run.digests):
         if not (run.path / name).is_file():
             return f"{run.path / name} is gone"
-    if not run.digests and not (run.path / "run.json").is_file():
-        return f"{run.path} has no run.json"
     return None
 
 
@@ -165,26 +168,16 @@ def finished(runs: Path, among: Iterable[str]) -> tuple[set[str], dict[str, str]
     return found.keys() - damaged.keys(), damaged
 
 
-def failures(study: Path) -> dict[str, str]:
-    """What failed, a line each, by run id or probe."""
-    found = {}
-    for file in sorted((study / "failed").glob("*.json")):
-        with suppress(FileNotFoundError):  # tried once more, just now
-            about = json.loads(file.read_text())
-            found[file.stem] = f"{about['what']}: failed: {about['told']}"
-    return found
-
-
-def quarantine(runs: Path, run: str) -> Path:
-    """Put a damaged run aside; returns where it is now.
+def quarantine(runs: Path, run: str) -> Path | None:
+    """Put a damaged run aside; returns where it is now, or None where it is whole or gone by now.
 
     Raises:
         Claimed: another process is at it.
     """
-    aside = runs.parent / "quarantine"
-    aside.mkdir(exist_ok=True)
-    number = sum(1 for _ in aside.glob(f"{run}-*"))
     with claim(runs, run):
-        target = aside / f"{run}-{number}"
-        (runs / run).rename(target)
-    return target
+        if not (runs / run).exists() or not damage(Run(runs / run), weights=True):
+            return None
+        aside = runs.parent / "quarantine"
+        aside.mkdir(exist_ok=True)
+        target = aside / f"{run}-{sum(1 for _ in aside.glob(f'{run}-*'))}"
+        return (runs / run).rename(target)

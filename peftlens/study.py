@@ -3,7 +3,7 @@
 DIR/study.toml            the file as it was given
     study.json            its runs, by id, with the names of their configurations
     runs/<run_id>/        see run.py, and store.py for what else may lie there
-    failed/<run_id>.json  runs that raised or whose worker died: error, traceback, log
+    failed/<key>.json     see failures.py
     tables/<probe>.parquet
 
 This process trains nothing and loads no model: workers do, and one that dies costs one run.
@@ -11,22 +11,25 @@ This process trains nothing and loads no model: workers do, and one that dies co
 
 import json
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from peftlens import store, table
+from peftlens import failures, store
 from peftlens.errors import BadInput
 from peftlens.files import write_atomic
-from peftlens.machine import share
+from peftlens.local import Here, Local
+from peftlens.machine import Share, gpus_a_run, share
 from peftlens.progress import say
 from peftlens.run import SCHEMA, Run
+from peftlens.selection import Planned, name, selected
+from peftlens.serving import Message, Task, told
 from peftlens.studyfile import text_of
-from peftlens.supervising import Ended, Engine, Here, Job, Local, Message, Signals, supervise
+from peftlens.supervising import Ended, Engine, Job, Signals, supervise
+from peftlens.tabulated import Tables
 
 E = TypeVar("E", bound=Engine)
 
@@ -41,7 +44,7 @@ class How:
         threads: of each worker; see `machine.share`.
         engine: where workers are: processes on this machine, or Ray's cluster.
         shard: (i, n): the i-th of n parts of the study, counted from 1.
-        only: patterns such as `lora*`; runs whose configuration or id fits none are left.
+        only: patterns such as `lora*`; see `selection.selected`.
         retry_failed: train and measure once more what failed before.
         limit: seconds without a sign of progress after which a worker is taken for hung; 0: never.
         module: whose actions the workers offer.
@@ -92,7 +95,7 @@ def carry_out(
     text, index = text_of(Path(file)), _index(out)
     with Signals() as signals, _closed(_home(how)) as home:
         given = {"text": text, "source": str(file), "dtypes": index.get("dtypes")}
-        job = Job("plan", "Planning", {"do": "plan", "with": given | {"trust": trust_remote_code}})
+        job = _job("plan", "", "Planning", given | {"trust": trust_remote_code})
         if how.engine == "ray":  # nodes may have what this machine has not
             with _closed(_ray(out, how)) as engine:
                 inventory = _plan(engine, job, signals)
@@ -104,23 +107,22 @@ def carry_out(
 
 
 def read_index(out: Path) -> dict[str, Any]:
-    """What study.json says of a study's runs.
+    """What study.json says of a study: `runs`, their ids, and by id `configurations` and `names`.
 
     Raises:
-        BadInput: there is none, or a later version wrote it.
+        BadInput: there is none, or another version wrote it.
     """
-    if not (out / "study.json").is_file():
-        raise BadInput(f"{out} holds no study; run `peftlens study` first")
-    return _index(out)
+    found = _index(out)
+    if "names" not in found:
+        raise BadInput(f"{out} holds no study that can be read; run `peftlens study` first")
+    return found
 
 
 def _index(out: Path) -> dict[str, Any]:
     file = out / "study.json"
-    if not file.is_file():
-        return {}
     try:
         found = json.loads(file.read_text())
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         return {}  # it is made anew out of the study's file
     if found.get("schema_version", 1) > SCHEMA:
         raise BadInput(f"{file} was written by a later version; upgrade peftlens, or give --out")
@@ -131,8 +133,7 @@ def _home(how: How) -> Here | Local:
     """What works on this machine; nobody knows yet how many workers there is room for."""
     if how.workers == 0:
         return Here(how.module)
-    environment = share(1, 1, workers=1, threads=how.threads or 1).environments()
-    return Local(environment, how.limit, how.module)
+    return Local(Share(1, how.threads or 1).environments(), how.limit, how.module)
 
 
 def _ray(out: Path, how: How, inventory: Mapping[str, Any] | None = None) -> Engine:
@@ -140,10 +141,10 @@ def _ray(out: Path, how: How, inventory: Mapping[str, Any] | None = None) -> Eng
     from peftlens.cluster import Ray
 
     needs = {"num_cpus": how.threads or 1}
-    if inventory:
-        gpus = inventory["gpu_bytes"]
-        needs |= {"num_gpus": -(-inventory["bytes_a_run"] // min(gpus))} if gpus else {}
-        needs |= {} if gpus else {"memory": inventory["bytes_a_run"]}
+    if inventory and inventory["gpu_bytes"]:
+        needs["num_gpus"] = gpus_a_run(inventory["bytes_a_run"], inventory["gpu_bytes"])
+    elif inventory:
+        needs["memory"] = inventory["bytes_a_run"]
     workers = how.workers if inventory else 1
     return Ray(out / "runs", needs, workers=workers, limit=how.limit, module=how.module)
 
@@ -159,25 +160,24 @@ def _closed(engine: E) -> Iterator[E]:
     engine.close(now=False)
 
 
+def _job(do: str, key: str, what: str, given: Task, needs: str | None = None) -> Job:
+    """A job whose task is known already; it may need the same to be done with another key."""
+    task: Task = {"do": do, "with": given}
+    return Job((do, key), what, lambda: task, (do, needs) if needs else None)
+
+
 def _plan(engine: Engine, job: Job, signals: Signals) -> dict[str, Any]:
     (ended,) = supervise(deque([job]), engine, signals)
     outcome = ended.outcome
     if "done" in outcome:
         return outcome["done"]
     _stop_if_disk(outcome)
-    if outcome.get("mendable"):
-        raise BadInput(outcome["failed"])
-    raise RuntimeError(_told(outcome))
+    raise (BadInput if outcome.get("mendable") else RuntimeError)(told(outcome))
 
 
 def _stop_if_disk(outcome: Message) -> None:
     if "disk" in outcome:
         raise OSError(outcome["errno"], f"{outcome['disk']}; finished runs are kept")
-
-
-def _told(outcome: Message) -> str:
-    """A failure in a line."""
-    return outcome.get("failed") or outcome.get("died") or outcome.get("damaged", "")
 
 
 @dataclass
@@ -186,6 +186,7 @@ class _Study:
 
     Attributes:
         inventory: what `grid.inventory` said.
+        engine: what works on this machine.
         done: runs that are there and whole.
         failed: a line for each failure, by run id or probe.
         elsewhere: runs that another process is at.
@@ -202,264 +203,194 @@ class _Study:
     elsewhere: set[str] = field(default_factory=set)
 
     @property
-    def runs(self) -> Path:
+    def folder(self) -> Path:
         return self.out / "runs"
 
+    @property
+    def probes(self) -> list[dict[str, Any]]:
+        return self.inventory["probes"]
+
     @cached_property
-    def ids(self) -> list[str]:
-        return [run["id"] for run in self.inventory["runs"]]
+    def runs(self) -> dict[str, Planned]:
+        """Every run of the study, by id."""
+        return {run["id"]: run for run in self.inventory["runs"]}
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        return {run["id"]: run["configuration"] for run in self.inventory["runs"]}
+        return {run: about["configuration"] for run, about in self.runs.items()}
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(self.out / "tables", self.probes)
+
+    @cached_property
+    def selected(self) -> list[Planned]:
+        return selected(self.inventory["runs"], self.how.shard, self.how.only)
 
     def prepare(self, text: str) -> None:
         """Write what the study is, and clear away what dead processes and older files left."""
+        probes = [probe["name"] for probe in self.probes]
+        tried = {*probes, *(run["id"] for run in self.selected)} if self.how.retry_failed else ()
         self.out.mkdir(parents=True, exist_ok=True)
         write_atomic(self.out / "study.toml", text.encode())
         index = {
             "schema_version": SCHEMA,
             "name": self.inventory["name"],
-            "runs": self.ids,
+            "runs": list(self.runs),
             "configurations": self.labels,
-            "seeds": {run["id"]: run["seed"] for run in self.inventory["runs"]},
+            "names": {run: name(about) for run, about in self.runs.items()},
             "dtypes": {self.inventory["device"]: self.inventory["dtype"]},
         }
         write_atomic(self.out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
-        if swept := store.sweep(self.runs):
+        if swept := store.sweep(self.folder):
             say(f"Deleted {swept} unfinished pieces that a stopped process had left")
-        probes = {probe["name"] for probe in self.inventory["probes"]}
-        again = self.selected | probes if self.how.retry_failed else set()
-        _drop_stale(self.out / "failed", {*self.ids, *probes} - again)
-        _drop_stale(self.out / "tables", probes)
-        before = store.failures(self.out)
-        ordered = [key for key in (*self.ids, *sorted(probes)) if key in before]
-        self.failed = {key: f"{before[key]} (before; not tried again)" for key in ordered}
+        known = [*self.runs, *probes]
+        failures.forget(self.out, keep={*known}.difference(tried))
+        before = failures.recorded(self.out)
+        self.failed = {
+            key: f"{before[key]} (before; not tried again)" for key in known if key in before
+        }
+        self.tables.drop_others()
 
     def carry_out(self) -> Outcome:
         """Train, measure, tabulate."""
-        self.done, damaged = store.finished(self.runs, self.ids)
+        self.done, damaged = store.finished(self.folder, self.runs)
         for run, reason in damaged.items():
             self._put_aside(run, reason)
         if self.done:
-            say(f"{len(self.done)} of {len(self.ids)} runs are already there")
+            say(f"{len(self.done)} of {len(self.runs)} runs are already there")
         self._work()
-        self.done |= store.finished(self.runs, set(self.ids) - self.done)[0]
-        left = [run for run in self.ids if run not in self.done and run not in self.failed]
-        runs = {run: Run(self.runs / run) for run in self.ids if run in self.done}
+        self.done |= store.finished(self.folder, self.runs.keys() - self.done)[0]
+        left = [run for run in self.runs if run not in self.done and run not in self.failed]
+        runs = [Run(self.folder / run) for run in self.runs if run in self.done]
         if left and (self.elsewhere or self.how.shard):
             say(f"{len(left)} runs are left to others; who finishes the last one writes the tables")
         elif runs:
-            self._tables(runs)
-        return Outcome(self.out, tuple(runs.values()), tuple(self.failed.values()), len(left))
-
-    @cached_property
-    def selected(self) -> set[str]:
-        """Runs that are asked for, with those that they are trained on after.
-
-        Raises:
-            BadInput: there are none.
-        """
-        by_id = {run["id"]: run for run in self.inventory["runs"]}
-        places: dict[str, int] = {}  # of sequences of tasks, which no shard may tear apart
-        found = set()
-        for run in self.inventory["runs"]:
-            chain = [run]
-            while chain[-1]["after"]:
-                chain.append(by_id[chain[-1]["after"]])
-            place = places.setdefault(chain[-1]["id"], len(places))
-            part, parts = self.how.shard or (1, 1)
-            if place % parts == part - 1 and self._fits(run):
-                found |= {one["id"] for one in chain}
-        if not found and self.how.only:
-            known = ", ".join(dict.fromkeys(self.labels.values()))
-            raise BadInput(f"--only {' '.join(self.how.only)}: no run fits; there are {known}")
-        return found
-
-    def _fits(self, run: Mapping[str, Any]) -> bool:
-        return not self.how.only or any(
-            fnmatchcase(name, pattern)
-            for pattern in self.how.only
-            for name in (run["id"], run["configuration"], _what(run))
-        )
+            self._tabulate(runs)
+        return Outcome(self.out, tuple(runs), tuple(self.failed.values()), len(left))
 
     def _work(self) -> None:
         """Train what is not there, and measure it and what is there already."""
-        wanted = [run for run in self.inventory["runs"] if run["id"] in self.selected]
-        jobs = deque(
-            self._training(run)
-            for run in wanted
+        there = [run for run in self.selected if run["id"] in self.done]
+        missing = [
+            run
+            for run in self.selected
             if run["id"] not in self.done and run["id"] not in self.failed
-        )
-        trainings = {job.key for job in jobs}
-        measured = self._measured()
-        for run in wanted:
-            if run["id"] in self.done:
-                jobs.extend(self._measuring(run, measured))
+        ]
+        jobs = deque(map(self._training, missing))
+        measured = self.tables.measured() if there else {}
+        for run in there:
+            jobs.extend(self._measuring(run["id"], measured))
         if not jobs:
             return
-        by_id = {run["id"]: run for run in wanted}
         number = 0
         with self._engine(len(jobs)) as engine:
             for ended in supervise(jobs, engine, self.signals, self.inventory["name"]):
                 _stop_if_disk(ended.outcome)
-                if ended.job.key not in trainings:
-                    jobs.extend(self._after_measuring(ended, jobs))
+                if ended.job.key[0] == "measure":
+                    jobs.extend(self._after_measuring(ended))
                     continue
                 number += 1
-                say(f"[{number}/{len(trainings)}] {self._after_training(ended, jobs)}")
+                say(f"[{number}/{len(missing)}] {self._after_training(ended, jobs)}")
                 if "done" in ended.outcome:
-                    jobs.extend(self._measuring(by_id[ended.job.key], {}))
-
-    def _training(self, run: Mapping[str, Any]) -> Job:
-        given = {"config": run["config"], "run": run["id"], "runs": str(self.runs)}
-        task = {"do": "train", "with": given | {"trust": self.trust}}
-        return Job(run["id"], _what(run), task, needs=run["after"])
-
-    def _measuring(
-        self, run: Mapping[str, Any], measured: Mapping[str, Collection[str]]
-    ) -> Iterator[Job]:
-        probes = [
-            probe["name"]
-            for probe in self.inventory["probes"]
-            if probe["each_run"]
-            and probe["name"] not in self.failed
-            and run["id"] not in measured.get(probe["name"], ())
-        ]
-        if probes:
-            folder, options = str(self.runs / run["id"]), self.inventory["options"]
-            given = {"run": folder, "probes": probes, "options": options}
-            what = f"Measuring {_what(run)}"
-            yield Job(f"measure {run['id']}", what, {"do": "measure", "with": given})
+                    jobs.extend(self._measuring(ended.job.key[1], {}))
 
     @contextmanager
     def _engine(self, jobs: int) -> Iterator[Engine]:
         """Where runs are trained and measured."""
         if isinstance(self.engine, Here):
             yield self.engine
-            return
-        if self.how.engine == "ray":
+        elif self.how.engine == "ray":
             with _closed(_ray(self.out, self.how, self.inventory)) as engine:
                 yield engine
-            return
-        shared = share(
-            jobs,
-            self.inventory["bytes_a_run"],
-            gpu_bytes=self.inventory["gpu_bytes"],
-            workers=self.how.workers,
-            threads=self.how.threads,
-        )
-        self.engine.reshape(shared.environments())
-        say(f"Workers: {shared.in_words()}")
-        yield self.engine
+        else:
+            shared = share(
+                jobs,
+                self.inventory["bytes_a_run"],
+                gpu_bytes=self.inventory["gpu_bytes"],
+                workers=self.how.workers,
+                threads=self.how.threads,
+            )
+            self.engine.reshape(shared.environments())
+            say(f"Workers: {shared.in_words()}")
+            yield self.engine
+
+    def _training(self, run: Planned) -> Job:
+        given = {"config": run["config"], "run": run["id"], "runs": str(self.folder)}
+        return _job("train", run["id"], name(run), given | {"trust": self.trust}, run["after"])
 
     def _after_training(self, ended: Ended, jobs: deque[Job]) -> str:
-        job, outcome = ended.job, ended.outcome
+        """Keep what became of it; returns it in a line."""
+        what, run, outcome = ended.job.what, ended.job.key[1], ended.outcome
         if "done" in outcome:
-            return f"{job.what}: {outcome['done']}"
+            self.done.add(run)
+            return f"{what}: {outcome['done']}"
         if "claimed" in outcome:
-            self.elsewhere.add(job.key)
-            for other in [one for one in jobs if one.needs in self.elsewhere]:
-                self.elsewhere.add(other.key)
-                jobs.remove(other)
-            return f"{job.what}: another process is at it"
-        return self._record(job.key, job.what, outcome)
+            self.elsewhere.add(run)
+            for job in [one for one in jobs if one.needs and one.needs[1] in self.elsewhere]:
+                self.elsewhere.add(job.key[1])
+                jobs.remove(job)
+            return f"{what}: another process is at it"
+        return self._record(run, what, outcome)
 
-    def _after_measuring(self, ended: Ended, jobs: deque[Job]) -> Iterator[Job]:
-        """Record what failed; yields what is to be done once more."""
-        job, outcome = ended.job, ended.outcome
-        given = job.task["with"]
-        wrong = outcome.get("done")
-        if wrong is None:  # the worker died at one of them
-            wrong = {outcome.get("at") or given["probes"][0]: outcome}
-            yield job
-        for probe, one in wrong.items():
-            _stop_if_disk(one)
-            if "damaged" in one:
-                run = Path(given["run"]).name
-                self._put_aside(run, one["damaged"])
-                self.failed[run] = f"{one['damaged']}; put aside: the next time it is trained anew"
-                continue
-            self._record(probe, f"probe {probe}", one)
-            for other in (job, *jobs):
-                with suppress(KeyError, ValueError):  # a training; or it was measured before
-                    other.task["with"]["probes"].remove(probe)
+    def _measuring(self, run: str, measured: Mapping[str, Collection[str]]) -> Iterator[Job]:
+        """What measures a run, unless all is measured."""
+        probes = [
+            probe["name"]
+            for probe in self.probes
+            if probe["each_run"]
+            and probe["name"] not in self.failed
+            and run not in measured.get(probe["name"], ())
+        ]
+        if probes:
+            task = partial(self._measuring_task, run, probes)
+            yield Job(("measure", run), f"Measuring {name(self.runs[run])}", task)
+
+    def _measuring_task(self, run: str, probes: Sequence[str]) -> Task:
+        """Without the probes that have failed by now: they are tried no further."""
+        left = [probe for probe in probes if probe not in self.failed]
+        options = self.inventory["options"]
+        given = {"run": str(self.folder / run), "probes": left, "options": options}
+        return {"do": "measure", "with": given}
+
+    def _after_measuring(self, ended: Ended) -> Iterator[Job]:
+        """Keep what failed; yields the job once more where its worker died at one of the probes."""
+        run, outcome = ended.job.key[1], ended.outcome
+        if "done" not in outcome:
+            key = outcome.get("at")
+            self._record(key or run, f"probe {key}" if key else ended.job.what, outcome)
+            if key:
+                yield ended.job
+            return
+        for probe, wrong in outcome["done"].items():
+            _stop_if_disk(wrong)
+            if "damaged" in wrong:
+                self._put_aside(run, wrong["damaged"])
+                self.failed[run] = f"{wrong['damaged']}; put aside: next time it is trained anew"
+            else:
+                self._record(probe, f"probe {probe}", wrong)
 
     def _record(self, key: str, what: str, outcome: Message) -> str:
-        """Keep a failure on disk; returns it in a line."""
-        told = f"{what}: failed: {_told(outcome)}"
-        known = {key: outcome[key] for key in ("error", "traceback", "log") if key in outcome}
-        text = json.dumps({"what": what, "told": _told(outcome)} | known, indent=2) + "\n"
-        (self.out / "failed").mkdir(exist_ok=True)
-        write_atomic(self.out / "failed" / f"{key}.json", text.encode())
-        self.failed[key] = told
-        return told
+        self.failed[key] = failures.record(self.out, key, what, outcome)
+        return self.failed[key]
 
     def _put_aside(self, run: str, reason: str) -> None:
         self.done.discard(run)
-        with suppress(store.Claimed):
-            say(f"{reason}: moved to {store.quarantine(self.runs, run)}")
+        with suppress(store.Claimed):  # somebody does the same
+            if aside := store.quarantine(self.folder, run):
+                say(f"{reason}: moved to {aside}")
 
-    def _measured(self) -> dict[str, set[str]]:
-        """Runs that a table of this version and these options holds already, by probe."""
-        found = {}
-        for probe in self.inventory["probes"]:
-            known = self._table(probe) if probe["each_run"] else None
-            if known is not None:
-                found[probe["name"]] = set(known.frame["run"])
-        return found
-
-    def _table(self, probe: Mapping[str, Any]) -> table.Table | None:
-        """A probe's table, if it would be made the same way now."""
-        file = self.out / "tables" / f"{probe['name']}.parquet"
-        with suppress(FileNotFoundError, BadInput):  # none yet, or damaged: made anew
-            known = table.read(file)
-            if (known.version, known.config) == (probe["version"], probe["config"]):
-                return known
-        return None
-
-    def _tables(self, runs: Mapping[str, Run]) -> None:
+    def _tabulate(self, runs: Sequence[Run]) -> None:
         """Write the tables that are not those of these runs already."""
-        expected = [(run, self.labels[run]) for run in runs]
-        stale = [
-            probe
-            for probe in self.inventory["probes"]
-            if probe["each_run"]
-            and ((known := self._table(probe)) is None or _rows(known) != expected)
-        ]
-        for probe in self.inventory["probes"]:
-            if not probe["each_run"] and (stale or self._table(probe) is None):
-                stale.append(probe)
-        jobs = deque(self._tabulating(probe["name"], runs) for probe in stale)
+        labels = {run.path.name: self.labels[run.path.name] for run in runs}
+        given = {"runs": [str(run.path) for run in runs], "labels": labels}
+        given |= {"options": self.inventory["options"]}
+        jobs = deque(
+            _job("table", probe, f"probe {probe}", given | {"name": probe, "file": str(file)})
+            for probe, file in self.tables.stale(labels)
+        )
         for ended in supervise(jobs, self.engine, self.signals, "Tables"):
             _stop_if_disk(ended.outcome)
             if "done" not in ended.outcome:
-                say(self._record(ended.job.key, ended.job.what, ended.outcome))
-        for name in self.failed:  # its table may hold fewer runs than there are now
-            (self.out / "tables" / f"{name}.parquet").unlink(missing_ok=True)
-
-    def _tabulating(self, name: str, runs: Mapping[str, Run]) -> Job:
-        given = {
-            "name": name,
-            "runs": [str(run.path) for run in runs.values()],
-            "labels": self.labels,
-            "options": self.inventory["options"],
-            "file": str(self.out / "tables" / f"{name}.parquet"),
-        }
-        return Job(name, f"probe {name}", {"do": "table", "with": given})
-
-
-def _rows(known: table.Table) -> list[tuple[str, str]]:
-    """The runs of a table in its order, with the names of their configurations."""
-    return list(dict.fromkeys(zip(known.frame["run"], known.frame["configuration"], strict=True)))
-
-
-def _what(run: Mapping[str, Any]) -> str:
-    return f"{run['configuration']} seed={run['seed']}"
-
-
-def _drop_stale(folder: Path, names: Collection[str]) -> None:
-    """Delete what an earlier version of the study file left, so that no report shows it."""
-    for file in folder.glob("*"):
-        if file.stem not in names:
-            file.unlink(missing_ok=True)
+                say(self._record(ended.job.key[1], ended.job.what, ended.outcome))
+        self.tables.drop(self.failed)  # they may hold fewer runs than there are now

@@ -2,7 +2,7 @@
 
 Adapters are trained and computed in float32 on a base in its own dtype. Weights that live in the
 base (full fine-tuning, selected layers) stay in the base's dtype in the model, while the optimizer
-works on float32 copies of them: see `_Masters`.
+works on float32 copies of them: see masters.py.
 """
 
 import json
@@ -28,6 +28,7 @@ from transformers import get_scheduler
 
 from peftlens.encoding import Batch, Encoder, Item, length, training_batches
 from peftlens.errors import BadInput
+from peftlens.masters import Masters
 from peftlens.memory import Peak
 from peftlens.models import adapters
 from peftlens.models.base import discard_resident
@@ -60,20 +61,18 @@ def carry_out(planned: Plan, out: Path) -> Run:
         Claimed: another process is training it.
         RuntimeError: its method left the base changed, and so what it saved is not all it did.
     """
-    target = out / planned.id
-    if not target.exists():
-        with build(out, planned.id) as folder:
-            if target.exists():  # somebody finished it between our look and our claim
-                return Run(target)
-            before = None if planned.config.after is None else Run(out / planned.config.after)
-            with lent(planned.base.model):
-                _train(planned, _Folder(folder, planned), before)
-            if planned.base.changed():
-                discard_resident()
-                raise RuntimeError(
-                    f"the base model was left changed; this is a defect of {planned.config.method}"
-                )
-    return Run(target)
+
+    def fill(folder: Path) -> None:
+        before = None if planned.config.after is None else Run(out / planned.config.after)
+        with lent(planned.base.model):
+            _train(planned, _Folder(folder, planned), before)
+        if planned.base.changed():
+            discard_resident()
+            raise RuntimeError(
+                f"the base model was left changed; this is a defect of {planned.config.method}"
+            )
+
+    return Run(build(out, planned.id, fill))
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ def _loop(
     # accelerate keeps the first device of a process; another run may be on another one
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=planned.base.device == "cpu")
-    masters = _Masters(model)
+    masters = Masters(model)
     hooks = _Hooks.of(planned, model)
     optimizer, scheduler = _optimizer(hooks, masters.trained, config)
     rows = [item.rows[item.correct] for item in items]
@@ -301,50 +300,6 @@ def _validate(
     if len(items[0].rows) > 1:
         scores["validation_accuracy"] = float((choices.by_sum == choices.correct).mean())
     return scores
-
-
-class _Masters:
-    """float32 copies, for the optimizer, of trained weights of lower precision.
-
-    AdamW's steps are often smaller than the spacing of bfloat16 and would round away (Micikevicius
-    et al. 2018, arXiv:1710.03740, section 3.1). Weights in float32 are their own copies.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
-        self.trained: list[nn.Parameter] = []
-        for parameter in model.parameters():
-            if not parameter.requires_grad:
-                continue
-            master = parameter
-            if parameter.dtype != torch.float32:
-                master = nn.Parameter(parameter.detach().float())
-                parameter.register_post_accumulate_grad_hook(_hand_over(master))
-                self._pairs.append((parameter, master))
-            self.trained.append(master)
-
-    @property
-    def bytes(self) -> int:
-        """Size of the copies."""
-        return sum(master.nbytes for _, master in self._pairs)
-
-    def write_back(self) -> None:
-        """Round the copies into the model."""
-        with torch.no_grad():
-            for parameter, master in self._pairs:
-                parameter.copy_(master)
-
-
-def _hand_over(master: nn.Parameter) -> Callable[[torch.Tensor], None]:
-    """Sum gradients in float32, and free the low-precision one at once."""
-
-    def move(parameter: torch.Tensor) -> None:
-        if parameter.grad is not None:
-            gradient = parameter.grad.float()
-            master.grad = gradient if master.grad is None else master.grad + gradient
-            parameter.grad = None
-
-    return move
 
 
 class _Folder:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 # before torch is loaded: tests run side by side, and two threads on one core wait for each other
@@ -13,6 +14,7 @@ import pytest
 from tiny import build, byte_tokenizer
 
 import peftlens
+from peftlens import cli
 from peftlens.models.base import discard_resident, open_base
 from peftlens.run import RunConfig
 
@@ -48,6 +50,45 @@ def words(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("data") / "words.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
+
+
+@pytest.fixture(scope="session")
+def tiny_study(bases, words):
+    """Text of a study on the tiny Llama: a line for each of its [[runs]], settings before them."""
+
+    def text(*runs, settings='dtype = "float32"', training="steps = 2\nbatch_size = 4"):
+        head = f'name = "tiny"\nbase = "{bases["llama"]}"\ndevice = "cpu"\n{settings}\n'
+        task = f'[task]\nname = "file:{words}"\n[training]\n{training}\n'
+        return head + task + "".join(f"[[runs]]\n{run}\n" for run in runs)
+
+    return text
+
+
+@pytest.fixture
+def study_file(tiny_study, tmp_path):
+    """A study of three runs and two probes."""
+    file = tmp_path / "tiny.toml"
+    settings = 'dtype = "float32"\nprobes = ["task_accuracy", "parameter_count"]'
+    runs = ('method = "frozen"', 'method = "lora"\ngrid = { rank = [1, 2] }')
+    file.write_text(tiny_study(*runs, settings=settings))
+    return file
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Call `peftlens ARGUMENTS`; gives the exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["peftlens", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture

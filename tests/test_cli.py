@@ -2,53 +2,10 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 
-from peftlens import __version__, cli
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Call `peftlens ARGUMENTS`; gives the exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["peftlens", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
-@pytest.fixture
-def study_file(bases, words, tmp_path):
-    file = tmp_path / "tiny.toml"
-    file.write_text(
-        f"""
-name = "tiny"
-base = "{bases["llama"]}"
-device = "cpu"
-dtype = "float32"
-probes = ["task_accuracy", "parameter_count"]
-[task]
-name = "file:{words}"
-[training]
-steps = 2
-[[runs]]
-method = "frozen"
-[[runs]]
-method = "lora"
-grid = {{ rank = [1, 2] }}
-"""
-    )
-    return file
+from peftlens import __version__
 
 
 def test_help_names_every_command():

@@ -70,26 +70,12 @@ def test_a_sequence_carries_the_run_before_along(fast, tmp_path):
 
 
 @pytest.mark.usefixtures("two")
-def test_real_training_gives_the_same_run(bases, words, tmp_path):
+def test_real_training_gives_the_same_run(tiny_study, tmp_path):
     file = tmp_path / "tiny.toml"
-    file.write_text(
-        f"""
-name = "tiny"
-base = "{bases["llama"]}"
-device = "cpu"
-dtype = "float32"
-probes = ["parameter_count", "task_items", "task_accuracy"]
-[task]
-name = "file:{words}"
-[training]
-steps = 3
-batch_size = 4
-checkpoint_steps = [0]
-[[runs]]
-method = "lora"
-grid = {{ rank = [1, 2] }}
-"""
-    )
+    settings = 'dtype = "float32"\nprobes = ["parameter_count", "task_items", "task_accuracy"]'
+    training = "steps = 3\nbatch_size = 4\ncheckpoint_steps = [0]"
+    runs = 'method = "lora"\ngrid = { rank = [1, 2] }'
+    file.write_text(tiny_study(runs, settings=settings, training=training))
     found = {}
     for engine in ("local", "ray"):
         out = tmp_path / engine

@@ -8,36 +8,17 @@ from peftlens.models.base import resident
 from peftlens.planning import plan
 from peftlens.run import RunConfig
 
-STUDY = """
-name = "grid"
-base = "{base}"
-device = "cpu"
-{more}
-
-[task]
-name = "file:{words}"
-
-[training]
-steps = 3
-checkpoint_steps = [0]
-
-[[runs]]
-method = "frozen"
-
-[[runs]]
-method = "lora"
-grid = {{ rank = [1, 2] }}
-
-[[runs]]
-method = "lora"
-config = {{ rank = 2 }}
-"""
-
 
 @pytest.fixture
-def text(bases, words):
-    def fill(more='dtype = "float32"'):
-        return STUDY.format(base=bases["llama"], words=words, more=more)
+def text(tiny_study):
+    def fill(settings='dtype = "float32"'):
+        return tiny_study(
+            'method = "frozen"',
+            'method = "lora"\ngrid = { rank = [1, 2] }',
+            'method = "lora"\nconfig = { rank = 2 }',
+            settings=settings,
+            training="steps = 3\ncheckpoint_steps = [0]",
+        )
 
     return fill
 

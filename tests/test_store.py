@@ -15,10 +15,11 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from peftlens.store import build
-with build(Path(sys.argv[1]), "abc") as folder:
+def fill(folder):
     (folder / "half").write_text("half")
     print("held", flush=True)
     time.sleep(60)
+build(Path(sys.argv[1]), "abc", fill)
 """
 
 
@@ -52,14 +53,13 @@ def test_what_a_dead_process_held_is_free_and_what_it_left_is_swept(other, tmp_p
     assert store.holders(tmp_path) == {}
     assert store.sweep(tmp_path) == 1
     assert list(tmp_path.iterdir()) == []
-    with build(tmp_path, "abc") as folder:
-        (folder / "whole").write_text("whole")
+    build(tmp_path, "abc", lambda folder: (folder / "whole").touch())
     assert (tmp_path / "abc" / "whole").exists()
 
 
 def test_a_process_killed_between_fsync_and_rename_leaves_no_run(tmp_path):
     killed = HOLD.replace("time.sleep(60)", "").replace(
-        "with build", "import os\nos.rename = lambda *_: os.kill(os.getpid(), 9)\nwith build"
+        "def fill", "import os\nos.rename = lambda *_: os.kill(os.getpid(), 9)\ndef fill"
     )
     done = subprocess.run([sys.executable, "-c", killed, str(tmp_path)], stdout=subprocess.PIPE)
     assert done.returncode == -9
@@ -72,10 +72,16 @@ def test_a_process_killed_between_fsync_and_rename_leaves_no_run(tmp_path):
 
 def test_a_claim_is_given_back_whatever_happens(tmp_path):
     for _ in range(2):
-        with pytest.raises(KeyError), build(tmp_path, "abc") as folder:
-            (folder / "half").write_text("half")
-            raise KeyError
+        with pytest.raises(ZeroDivisionError):
+            build(tmp_path, "abc", lambda folder: (folder / "half").touch() or 1 / 0)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_not_built_again(tmp_path):
+    for _ in range(2):
+        assert build(tmp_path, "abc", lambda folder: (folder / "once").mkdir()) == tmp_path / "abc"
+    with claim(tmp_path, "abc"):  # nor does anybody wait for who looks at it
+        build(tmp_path, "abc", lambda _: pytest.fail("built again"))
 
 
 def test_holders_of_another_machine_count_as_alive(tmp_path):
@@ -100,11 +106,13 @@ def test_old_temporary_files_are_swept_and_new_ones_are_not(tmp_path):
 @pytest.fixture
 def sealed(tmp_path):
     """A folder with digests; what is in it does not matter here."""
-    with build(tmp_path / "runs", "abc") as folder:
+
+    def fill(folder):
         for name in ("run.json", "metrics.jsonl", "adapter.safetensors"):
             (folder / name).write_text(name)
         store.seal(folder)
-    return tmp_path / "runs" / "abc"
+
+    return build(tmp_path / "runs", "abc", fill)
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "digests.json"])
@@ -120,6 +128,7 @@ def test_weights_are_compared_when_they_are_read(sealed):
     weights = sealed / "adapter.safetensors"
     weights.write_text("other")
     assert store.damage(Run(sealed)) is None
+    assert store.damage(Run(sealed), weights=True)
     with pytest.raises(ValueError, match="not those that were written"):
         Run(sealed).verify([weights.name])
     weights.unlink()
@@ -134,9 +143,12 @@ def test_finished_and_damaged_runs_are_told_apart(sealed):
     assert store.finished(runs / "nowhere", ["abc"]) == (set(), {})
 
 
-def test_quarantine_keeps_all(sealed):
+def test_quarantine_keeps_all_and_takes_nothing_that_is_whole(sealed):
     runs = sealed.parent
+    assert store.quarantine(runs, "abc") is None
+    (sealed / "adapter.safetensors").write_text("other")
     first = store.quarantine(runs, "abc")
+    assert store.quarantine(runs, "abc") is None  # another process has done it
     (runs / "abc").mkdir()
     second = store.quarantine(runs, "abc")
     assert (first.name, second.name) == ("abc-0", "abc-1")

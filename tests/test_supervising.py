@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from peftlens.supervising import Ended, Here, Job, Local, Signals, Stopped, supervise
+from peftlens.supervising import Job, Signals, Stopped, supervise
 
 
 class Script:
@@ -21,17 +21,17 @@ class Script:
     def takes(self, slot):
         return slot not in self.closed
 
-    def give(self, slot, job):
+    def give(self, slot, task):
         assert slot not in self._busy
-        self.given.append(job.key)
-        self._busy[slot] = job
+        self.given.append(task)
+        self._busy[slot] = task
 
     def poll(self, seconds):  # noqa: ARG002
         self.closed.clear()  # whoever waits comes at last
         if not self._busy:
             return []
-        slot, job = self._busy.popitem()
-        said = self._messages.get(job.key, {"done": None})
+        slot, task = self._busy.popitem()
+        said = self._messages.get(task, {"done": None})
         return [(slot, said.pop(0) if isinstance(said, list) else said)]
 
     def close(self, *, now):
@@ -39,7 +39,8 @@ class Script:
 
 
 def job(key, needs=None):
-    return Job(key, f"job {key}", {"do": "it", "with": {}}, needs)
+    """A job whose task is its key, for the script's sake."""
+    return Job(("do", key), f"job {key}", lambda: key, ("do", needs) if needs else None)
 
 
 def run(jobs, engine):
@@ -68,7 +69,7 @@ def test_a_job_waits_for_what_it_needs():
 def test_what_was_killed_is_tried_once_more_and_only_once():
     died = {"died": "killed", "again": True}
     engine = Script(1, a=[died, {"done": 1}], b=[died, died], c=[{"died": "hung", "again": False}])
-    ended = {one.job.key: one.outcome for one in run([job("a"), job("b"), job("c")], engine)}
+    ended = {one.job.key[1]: one.outcome for one in run([job("a"), job("b"), job("c")], engine)}
     assert ended == {"a": {"done": 1}, "b": died, "c": {"died": "hung", "again": False}}
     assert engine.given == ["a", "a", "b", "b", "c"]
 
@@ -81,20 +82,29 @@ def test_what_another_process_is_at_is_looked_at_again_after_the_others():
     assert [one.outcome for one in ended] == [{"done": None}, {"done": 1}, taken]
 
 
+def test_a_task_is_what_it_is_when_it_begins():
+    jobs = deque([job("a"), Job(("do", "b"), "", lambda: f"after {len(seen)}")])
+    seen = []
+    engine = Script(1)
+    for ended in supervise(jobs, engine, Signals()):
+        seen.append(ended)
+    assert engine.given == ["a", "after 1"]
+
+
 def test_the_caller_may_add_jobs():
     jobs = deque([job("a")])
     seen = []
     for ended in supervise(jobs, Script(1), Signals()):
-        seen.append(ended.job.key)
+        seen.append(ended.job.key[1])
         if len(seen) < 3:
-            jobs.append(job(f"after {ended.job.key}"))
+            jobs.append(job(f"after {ended.job.key[1]}"))
     assert seen == ["a", "after a", "after after a"]
 
 
 def test_after_ctrl_c_nothing_new_is_begun():
     with Signals() as signals, pytest.raises(Stopped) as stopped:
         for ended in supervise(deque([job("a"), job("b")]), Script(1), signals):
-            assert ended == Ended(job("a"), {"done": None})
+            assert (ended.job.key, ended.outcome) == (("do", "a"), {"done": None})
             os.kill(os.getpid(), signal.SIGINT)
     assert stopped.value.code == 130
 
@@ -106,23 +116,3 @@ def test_sigterm_stops_at_once_and_handlers_are_given_back():
         time.sleep(1)
     assert stopped.value.code == 143
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-
-
-def test_this_process_as_a_worker(fast):  # noqa: ARG001
-    plan = {"text": '{"runs": 2}', "source": "", "dtypes": None, "trust": False}
-    (ended,) = run([Job("plan", "", {"do": "plan", "with": plan})], Here("fast"))
-    assert len(ended.outcome["done"]["runs"]) == 2
-
-
-def test_workers_are_started_once_and_see_their_variables(fast, tmp_path):  # noqa: ARG001
-    engine = Local([{"FAST": "1"}, {"FAST": "2"}], module="fast")
-    asked = [Job(str(n), "", {"do": "see", "with": {"name": "FAST"}}) for n in range(6)]
-    seen = [tuple(ended.outcome["done"]) for ended in run(asked, engine)]
-    assert {value for _, value in seen} <= {"1", "2"}
-    assert len(set(seen)) <= 2
-    engine.reshape([{"FAST": "1"}])
-    again = [tuple(ended.outcome["done"]) for ended in run(asked[:1], engine)]
-    assert again[0] in seen or "1" not in {value for _, value in seen}
-    engine.close(now=False)
-    with pytest.raises(ProcessLookupError):
-        os.kill(again[0][0], 0)

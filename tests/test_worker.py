@@ -3,25 +3,11 @@ import pytest
 from peftlens import grid, serving, table, worker
 from peftlens.run import Run
 
-STUDY = """
-name = "worker"
-base = "{base}"
-device = "cpu"
-dtype = "float32"
-probes = ["parameter_count", "task_items"]
-[task]
-name = "file:{words}"
-[training]
-steps = 2
-batch_size = 4
-[[runs]]
-method = "lora"
-"""
-
 
 @pytest.fixture
-def inventory(bases, words):
-    return grid.inventory(STUDY.format(base=bases["llama"], words=words), "worker.toml")
+def inventory(tiny_study):
+    settings = 'dtype = "float32"\nprobes = ["parameter_count", "task_items"]'
+    return grid.inventory(tiny_study('method = "lora"', settings=settings), "worker.toml")
 
 
 @pytest.fixture

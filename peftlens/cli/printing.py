@@ -50,6 +50,7 @@ def resumable() -> Iterator[None]:
     from peftlens.supervising import Stopped
 
     def terminated(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # what cleans up now is not disturbed
         raise Stopped(128 + number)
 
     before = signal.signal(signal.SIGTERM, terminated)

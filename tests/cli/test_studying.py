@@ -1,73 +1,29 @@
 import json
-import sys
 
 import pytest
 
-from peftlens import cli
 from peftlens.cli import studying
 from peftlens.errors import BadInput
 
-STUDY = """
-name = "tiny"
-base = "{base}"
-device = "cpu"
-dtype = "float32"
-probes = ["task_accuracy", "parameter_count"]
-[task]
-name = "file:{words}"
-[training]
-steps = 2
-batch_size = 4
-[[runs]]
-method = "frozen"
-[[runs]]
-method = "lora"
-grid = {{ rank = [1, 2] }}
-"""
 
-
-@pytest.fixture
-def file(bases, words, tmp_path):
-    path = tmp_path / "tiny.toml"
-    path.write_text(STUDY.format(base=bases["llama"], words=words))
-    return path
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Call `peftlens study ARGUMENTS`; gives the exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["peftlens", "study", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return call
-
-
-def test_a_file_is_run_and_run_may_be_said(run, file):
-    code, out, _ = run(file, "--workers", 0, "--only", "lora*", "--json")
+def test_a_file_is_run_and_run_may_be_said(run, study_file):
+    code, out, _ = run("study", study_file, "--workers", 0, "--only", "lora*", "--json")
     assert code == 0
     found = json.loads(out)
     assert (len(found["runs"]), found["left"]) == (2, 1)
     assert found["folder"] == "studies/tiny"
-    code, out, _ = run("run", file, "--workers", 0, "--json")
+    code, out, _ = run("study", "run", study_file, "--workers", 0, "--json")
     assert (len(json.loads(out)["runs"]), json.loads(out)["left"]) == (3, 0)
-    code, out, _ = run("status", "studies/tiny")
+    code, out, _ = run("study", "status", "studies/tiny")
     assert (code, out) == (0, "3 done, 0 running, 0 failed, 0 left\n")
-    assert json.loads(run("status", "studies/tiny", "--json")[1])["done"] == 3
-    code, _, err = run(file, "--workers", 0, "--no-resume")
+    assert json.loads(run("study", "status", "studies/tiny", "--json")[1])["done"] == 3
+    code, _, err = run("study", study_file, "--workers", 0, "--no-resume")
     assert code == 2
     assert "holds a study already; give another --out" in err
 
 
-def test_worker_processes_by_default(run, file):
-    code, out, err = run(file)
+def test_worker_processes_by_default(run, study_file):
+    code, out, err = run("study", study_file)
     assert code == 0
     assert "lora rank=2" in out
     assert "Workers: " in err
@@ -75,32 +31,32 @@ def test_worker_processes_by_default(run, file):
 
 
 @pytest.mark.parametrize("wrong", ["3", "0/2", "3/2", "a/b"])
-def test_a_shard_that_is_none(run, file, wrong):
-    code, _, err = run(file, "--shard", wrong)
+def test_a_shard_that_is_none(run, study_file, wrong):
+    code, _, err = run("study", study_file, "--shard", wrong)
     assert code == 2
     assert f"--shard {wrong}: give the part and the number of parts" in err
 
 
-def test_only_what_there_is(run, file):
-    code, _, err = run(file, "--workers", 0, "--only", "loha*")
+def test_only_what_there_is(run, study_file):
+    code, _, err = run("study", study_file, "--workers", 0, "--only", "loha*")
     assert code == 2
     assert "no run fits; there are frozen, lora rank=1, lora rank=2" in err
 
 
-def test_validate(run, file, monkeypatch):
-    code, out, _ = run("validate", file)
+def test_validate(run, study_file, monkeypatch):
+    code, out, _ = run("study", "validate", study_file)
     assert code == 0
     assert "3 runs of 3 configurations" in out
     assert "No mistake found" in out
-    assert not (file.parent / "studies").exists()
-    found = json.loads(run("validate", file, "--json")[1])
+    assert not (study_file.parent / "studies").exists()
+    found = json.loads(run("study", "validate", study_file, "--json")[1])
     assert found["runs"] == 3
     monkeypatch.setattr(studying.shutil, "disk_usage", lambda _: type("Full", (), {"free": 10}))
-    code, _, err = run("validate", file)
+    code, _, err = run("study", "validate", study_file)
     assert code == 2
     assert "and the disk has 0 MB free" in err
-    file.write_text(file.read_text().replace("rank = [1, 2]", "rank = [1, 200]"))
-    code, _, err = run("validate", file)
+    study_file.write_text(study_file.read_text().replace("rank = [1, 2]", "rank = [1, 200]"))
+    code, _, err = run("study", "validate", study_file)
     assert code == 2
     assert "rank=200 must lie between" in err
 
@@ -113,13 +69,13 @@ def test_ahead_is_rounded():
 
 
 def test_status_of_no_study(run, tmp_path):
-    code, _, err = run("status", tmp_path)
+    code, _, err = run("study", "status", tmp_path)
     assert code == 2
-    assert "holds no study; run `peftlens study` first" in err
+    assert "holds no study that can be read; run `peftlens study` first" in err
 
 
 def test_help_names_the_three(run):
-    code, out, _ = run("--help")
+    code, out, _ = run("study", "--help")
     assert code == 0
     assert all(command in out for command in ("run", "status", "validate"))
 

@@ -1,0 +1,54 @@
+"""float32 copies of weights that are trained in lower precision.
+
+AdamW's steps are often smaller than the spacing of bfloat16 and would round away (Micikevicius
+et al. 2018, arXiv:1710.03740, section 3.1).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+class Masters:
+    """float32 copies, for the optimizer, of a model's trained weights of lower precision.
+
+    Attributes:
+        trained: what the optimizer changes: copies, and the weights that are in float32 already.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+        self.trained: list[nn.Parameter] = []
+        for parameter in model.parameters():
+            if not parameter.requires_grad:
+                continue
+            master = parameter
+            if parameter.dtype != torch.float32:
+                master = nn.Parameter(parameter.detach().float())
+                parameter.register_post_accumulate_grad_hook(_hand_over(master))
+                self._pairs.append((parameter, master))
+            self.trained.append(master)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the copies."""
+        return sum(master.nbytes for _, master in self._pairs)
+
+    def write_back(self) -> None:
+        """Round the copies into the model."""
+        with torch.no_grad():
+            for parameter, master in self._pairs:
+                parameter.copy_(master)
+
+
+def _hand_over(master: nn.Parameter) -> Callable[[torch.Tensor], None]:
+    """Sum gradients in float32, and free the low-precision one at once."""
+
+    def move(parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            gradient = parameter.grad.float()
+            master.grad = gradient if master.grad is None else master.grad + gradient
+            parameter.grad = None
+
+    return move
