@@ -9,8 +9,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import IO
@@ -105,14 +105,15 @@ class Local:
 
     def _start(self, slot: int) -> _Process:
         log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the worker
-        process = subprocess.Popen(
-            [sys.executable, "-m", self._module, str(self._limit)],
-            env=os.environ | self._environments[slot],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
+        with _deaf_to_ctrl_c():
+            process = subprocess.Popen(
+                [sys.executable, "-m", self._module, str(self._limit)],
+                env=os.environ | self._environments[slot],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         worker = _Process(process, log)
         worker.listener = threading.Thread(target=self._listen, args=(slot, worker), daemon=True)
         worker.listener.start()
@@ -185,3 +186,16 @@ class Local:
             assert worker.listener
             worker.listener.join()
             worker.log.close()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Who is started meanwhile never gets Ctrl-C, not even while it loads its libraries.
+
+    A terminal sends it to all processes; what it means is the supervisor's to decide.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -133,7 +133,6 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 def main(actions: Actions) -> None:
     """Serve on this process's standard streams."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
     signal.signal(signal.SIGTERM, _leave)
     faulthandler.enable()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")

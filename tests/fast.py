@@ -18,6 +18,7 @@ from peftlens import serving, store, table
 from peftlens.progress import begin, track
 from peftlens.run import SCHEMA, Record, RunConfig
 
+time.sleep(float(os.environ.get("FAST_START", 0)))  # as a worker that loads torch takes time
 COLUMNS = tuple(table.Column(name, name) for name in ("run", "configuration", "number"))
 
 

@@ -155,6 +155,19 @@ def test_signals(fast, tmp_path, signals, code, finished):
     assert carried_out(fast(runs=3), out).left == 0
 
 
+def test_ctrl_c_while_workers_start_loses_nothing_of_what_they_were_given(
+    fast, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FAST_START", "1")
+    out = tmp_path / "out"
+    process = start(fast(runs=4, seconds=1), out, workers=2)
+    wait_for(lambda: len(workers_of(process)) == 2)  # the second one has only begun
+    os.killpg(process.pid, signal.SIGINT)
+    assert finish(process)[0] == 130
+    assert attempts(out) == {0: 1, 1: 1}
+    assert len(runs_in(out / "runs")) == 2
+
+
 def test_shards_share_a_study_out(fast, tmp_path):
     file, out = fast(runs=10, probe=True), tmp_path / "out"
     lefts = [carried_out(file, out, shard=(part, 3)).left for part in (1, 2, 3)]
