@@ -13,8 +13,7 @@ from peftlens import table
 
 def read(study: Path, name: str) -> pd.DataFrame:
     """The measured rows of one probe's table."""
-    frame = table.read(study / "tables" / f"{name}.parquet").frame
-    return frame[frame["status"] == "measured"] if "status" in frame else frame
+    return table.measured(table.read(study / "tables" / f"{name}.parquet").frame)
 
 
 @contextmanager

@@ -14,9 +14,9 @@ import pandas as pd
 from measured import read
 
 from peftlens.claims import judge
-from peftlens.figures import last_steps
 from peftlens.run import Run
 from peftlens.stats import mean_interval
+from peftlens.table import last_steps
 
 OUT = Path(__file__).parent.parent / "reports" / "soft_prompts"
 STUDIES = ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment")

@@ -1,6 +1,5 @@
 """The table of methods: read off their sources, and counted on a base where one is named."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 from peftlens import registry
 from peftlens.errors import BadInput
 
-_SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
 _FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "soft prompt", "mix")
 
 
@@ -72,13 +70,12 @@ def _shapes(base: str):
 def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:
     about = registry.describe("methods", name)
     exposes: set[str] = {*(about.constants.get("EXPOSES") or ())}
-    found = _SOURCE.search(about.doc)
     trainable, why = _count(name, shapes) if shapes else (None, "")
     by_type = "ARGUMENT" in about.constants
     return Row(
         name=f"{name}:TYPE" if by_type else name,
         family=about.constants["FAMILY"],
-        source=found[1] if found else "",
+        source=about.source,
         trainable=trainable,
         why_not_counted=why,
         merges="by type" if by_type else _merges(about.constants, exposes),

@@ -31,13 +31,18 @@ def record(study: Path, key: str, what: str, outcome: Message) -> str:
     return _line(about)
 
 
-def recorded(study: Path) -> dict[str, str]:
-    """What failed, a line each, by run id or probe."""
+def details(study: Path) -> dict[str, dict[str, str]]:
+    """What failed, all that is known of it, by run id or probe."""
     found = {}
     for file in sorted((study / "failed").glob("*.json")):
         with suppress(FileNotFoundError):  # tried once more, just now
-            found[file.stem] = _line(json.loads(file.read_text()))
+            found[file.stem] = json.loads(file.read_text())
     return found
+
+
+def recorded(study: Path) -> dict[str, str]:
+    """What failed, a line each, by run id or probe."""
+    return {key: _line(about) for key, about in details(study).items()}
 
 
 def forget(study: Path, keep: Collection[str]) -> None:

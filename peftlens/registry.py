@@ -8,6 +8,7 @@ seconds, and a table of names should not.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -23,13 +24,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from peftlens.errors import BadInput, explain
 
+_SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
 Kind = Literal["methods", "tasks", "probes", "claims"]
 # What a plug-in's module must have.
 PARTS: dict[Kind, tuple[str, ...]] = {
     "methods": ("FAMILY", "EXPOSES", "LEARNING_RATE", "Config", "attach", "trainable_parameters"),
     "tasks": ("Config", "load"),
     "probes": ("VERSION", "COLUMNS", "CHARTS"),
-    "claims": ("CLAIM", "SOURCE", "NEEDS", "verdict"),
+    "claims": ("CLAIM", "SOURCE", "NEEDS", "TO_MEASURE", "verdict"),
 }
 
 
@@ -50,6 +52,12 @@ class Description:
     constants: dict[str, Any]
     config: tuple[tuple[str, str, str], ...]
     package: str
+
+    @property
+    def source(self) -> str:
+        """The paper that the docstring names first, such as arXiv:2106.09685; empty without one."""
+        found = _SOURCE.search(self.doc)
+        return found[1] if found else ""
 
 
 def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 
 from peftlens import failures, store
+from peftlens.results import read_index
 from peftlens.run import Damaged, Run
-from peftlens.study import read_index
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def sweep(runs: Path) -> int:
 
 
 def _beside(runs: Path) -> Iterator[Path]:
-    for folder in (runs.parent, runs.parent / "tables", runs.parent / "failed"):
+    for folder in (runs.parent, *(runs.parent / name for name in ("tables", "failed", "calls"))):
         yield from (left for left in folder.glob(f"{TEMPORARY_PREFIX}*") if left.is_file())
 
 

@@ -2,6 +2,7 @@
 
 DIR/study.toml            the file as it was given
     study.json            its runs, by id, with the names of their configurations
+    calls/                when and how it was carried out, see calls.py
     runs/<run_id>/        see run.py, and store.py for what else may lie there
     failed/<key>.json     see failures.py
     tables/<probe>.parquet
@@ -18,12 +19,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from peftlens import failures, store
+from peftlens import calls, failures, store
 from peftlens.errors import BadInput
 from peftlens.files import write_atomic
 from peftlens.local import Here, Local
 from peftlens.machine import Share, gpus_a_run, share
 from peftlens.progress import say
+from peftlens.results import index_or_none
 from peftlens.run import SCHEMA, Run
 from peftlens.selection import Planned, name, selected
 from peftlens.serving import Message, Task, told
@@ -92,7 +94,7 @@ def carry_out(
         Stopped: Ctrl-C or SIGTERM; finished runs stay as they are.
     """
     how, out = how or How(), Path(out)
-    text, index = text_of(Path(file)), _index(out)
+    text, index = text_of(Path(file)), index_or_none(out)
     with Signals() as signals, _closed(_home(how)) as home:
         given = {"text": text, "source": str(file), "dtypes": index.get("dtypes")}
         job = _job("plan", "", "Planning", given | {"trust": trust_remote_code})
@@ -104,29 +106,6 @@ def carry_out(
         study = _Study(out, how, inventory, home, signals, trust_remote_code)
         study.prepare(text)
         return study.carry_out()
-
-
-def read_index(out: Path) -> dict[str, Any]:
-    """What study.json says of a study: `runs`, their ids, and by id `configurations` and `names`.
-
-    Raises:
-        BadInput: there is none, or another version wrote it.
-    """
-    found = _index(out)
-    if "names" not in found:
-        raise BadInput(f"{out} holds no study that can be read; run `peftlens study` first")
-    return found
-
-
-def _index(out: Path) -> dict[str, Any]:
-    file = out / "study.json"
-    try:
-        found = json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}  # it is made anew out of the study's file
-    if found.get("schema_version", 1) > SCHEMA:
-        raise BadInput(f"{file} was written by a later version; upgrade peftlens, or give --out")
-    return found
 
 
 def _home(how: How) -> Here | Local:
@@ -239,9 +218,11 @@ class _Study:
             "runs": list(self.runs),
             "configurations": self.labels,
             "names": {run: name(about) for run, about in self.runs.items()},
+            "probes": probes,
             "dtypes": {self.inventory["device"]: self.inventory["dtype"]},
         }
         write_atomic(self.out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
+        calls.record(self.out)
         if swept := store.sweep(self.folder):
             say(f"Deleted {swept} unfinished pieces that a stopped process had left")
         known = [*self.runs, *probes]

@@ -36,8 +36,12 @@ class Chart:
     Where a table has steps and the chart shows none, each run's last step is drawn.
 
     Attributes:
-        kind: points with an interval each, or points joined by a line.
-        x: column on the horizontal axis.
+        kind: points: names down the side, and a mark for each row with its interval, or where a
+                name has many rows, their median and the middle 90 %;
+            line: marks joined along x, rows of equal x being averaged, in a band;
+            front: marks, and a line through those that no other one betters;
+            heatmap: a cell for each x and y, with `value` in it.
+        x: column on the horizontal axis; of names, where they go down the side.
         y: column on the vertical axis.
         title: what is drawn, in words.
         low: column with the interval's lower end; none is drawn without it.
@@ -45,9 +49,11 @@ class Chart:
         text: column written beside each point.
         log_x: the horizontal axis is logarithmic.
         each: a column; a figure is drawn for each of its values that has any rows to draw.
+        by: a column; each of its values has a line, colour, shape and dash of its own.
+        value: column of a heatmap's cells.
     """
 
-    kind: Literal["points", "line"]
+    kind: Literal["points", "line", "front", "heatmap"]
     x: str
     y: str
     title: str
@@ -56,6 +62,8 @@ class Chart:
     text: str | None = None
     log_x: bool = False
     each: str | None = None
+    by: str | None = None
+    value: str | None = None
 
 
 # Every probe's table starts with what ties a row to its run, and says what was not measured.
@@ -88,6 +96,16 @@ class Table:
     charts: tuple[Chart, ...]
     frame: pd.DataFrame
     config: dict[str, Any] = field(default_factory=dict)
+
+
+def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of a table with a row per checkpoint, the rows of each run's last one."""
+    return frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
+
+
+def measured(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are not there only to say why nothing was measured."""
+    return frame[frame["status"] == "measured"] if "status" in frame else frame
 
 
 class NotApplicable(Exception):

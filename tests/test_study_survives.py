@@ -20,7 +20,7 @@ from fast_study import (
     workers_of,
 )
 
-from peftlens import local, standing, store, study
+from peftlens import local, results, standing, store, study
 from peftlens.run import Run, runs_in
 from peftlens.study import How
 
@@ -103,7 +103,7 @@ def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, told, times):
     assert line.startswith("fast number=1 seed=0: failed: ")
     assert told in line
     assert [run.id for run in outcome.runs] == [
-        run for run in study.read_index(tmp_path / "out")["runs"] if run in
+        run for run in results.read_index(tmp_path / "out")["runs"] if run in
         {run.id for run in outcome.runs}
     ]  # fmt: skip
     assert len(outcome.runs) == 3

@@ -1,19 +1,22 @@
 """Claims, one file each; the file name is the claim's name.
 
 A claim has CLAIM, the sentence that is tested; SOURCE, who says so; NEEDS, the probes whose tables
-it reads; and `verdict(tables)`. Its rule and its thresholds stand in its docstring. Where a study
-lacks the runs that would decide, it is not measured, and the sentence says what would. A claim
-reads result tables only: no model, no torch.
+it reads; TO_MEASURE, a study that would decide; and `verdict(tables)`. Its rule and its thresholds
+stand in its docstring. Where a study lacks the runs that would decide, it is not measured, and the
+sentence says what would. A claim reads result tables only: no model, no torch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from html import escape
+from typing import Any, Literal
 
 import pandas as pd
 from scipy.stats import binomtest
 
 from peftlens import registry
+from peftlens.literal import visible
+from peftlens.table import measured
 
 Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
 
@@ -25,36 +28,40 @@ class Verdict:
     Attributes:
         claim: the claim's name.
         text: the claim itself, as it is made.
+        source: who makes it.
+        needs: the probes whose tables decide.
         outcome: one of four words.
-        sentence: the numbers, in English.
+        sentence: the numbers, in English; of a claim that was not measured, why, and what would.
     """
 
     claim: str
     text: str
+    source: str
+    needs: tuple[str, ...]
     outcome: Outcome
     sentence: str
+
+    def _repr_html_(self) -> str:
+        text, sentence = (escape(visible(one)) for one in (self.text, self.sentence))
+        return f"<p><strong>{self.outcome.capitalize()}:</strong> <q>{text}</q> {sentence}</p>"
 
 
 def judge(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
     """Every claim's verdict on a study's tables; `not measured` where a table is missing."""
-    found = []
-    for name in registry.names("claims"):
-        claim = registry.load("claims", name)
-        measured = {need: _measured(tables[need]) for need in claim.NEEDS if need in tables}
-        if len(measured) < len(claim.NEEDS) or any(map(_empty, measured.values())):
-            outcome, sentence = "not measured", f"It needs runs with {', '.join(claim.NEEDS)}."
-        else:
-            outcome, sentence = claim.verdict(measured)
-        found.append(Verdict(name, claim.CLAIM, outcome, sentence))
-    return found
+    return [_judged(name, tables) for name in registry.names("claims")]
 
 
-def _measured(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame["status"] == "measured"] if "status" in frame else frame
-
-
-def _empty(frame: pd.DataFrame) -> bool:
-    return frame.empty
+def _judged(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
+    claim = registry.load("claims", name)
+    known = {need: measured(tables[need]) for need in claim.NEEDS if need in tables}
+    missing = [need for need in claim.NEEDS if need not in known or known[need].empty]
+    if missing:
+        outcome, sentence = "not measured", f"Nothing was measured by {', '.join(missing)}."
+    else:
+        outcome, sentence = claim.verdict(known)
+    if outcome == "not measured":
+        sentence = f"{sentence} To measure it, {claim.TO_MEASURE}."
+    return Verdict(name, claim.CLAIM, claim.SOURCE, tuple(claim.NEEDS), outcome, sentence)
 
 
 def trained_prompts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -87,6 +94,12 @@ def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float
         return None
     row = rows.iloc[0]
     return float(row["difference"]), float(row["difference_low"]), float(row["difference_high"])
+
+
+def counted(row: Mapping[Any, Any] | pd.Series) -> str:
+    """How many seeds and examples a row of `rank_chart` rests on."""
+    seeds = f"{row['n_seeds']} seed{'' if row['n_seeds'] == 1 else 's'}"
+    return f"{seeds}, {row['n_items']} examples"
 
 
 def told(value: float, low: float | None, high: float | None) -> str:

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, option, pair, told
+from peftlens.claims import Outcome, counted, option, pair, told
 
 CLAIM = "Adapters after attention and after the feed-forward layer differ in cost and accuracy."
 SOURCE = "common teaching; Pfeiffer et al. 2021, arXiv:2005.00247"
 NEEDS = ("rank_chart", "paired_accuracy")
+TO_MEASURE = (
+    "train bottleneck adapters of one size with placement attention and with feed_forward, "
+    "over the same seeds and several learning rates"
+)
 MARGIN, SLOWER = 0.01, 0.1
 
 
@@ -40,7 +44,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     sentence = (
         f"After attention adapters reach {rows.loc[one, 'accuracy']:.3f}, after the feed-forward "
         f"layer {rows.loc[other, 'accuracy']:.3f}: {told(value, low, high)}; with as many "
-        f"parameters, a step takes {ratio:.2f} times as long."
+        f"parameters, a step takes {ratio:.2f} times as long ({counted(rows.loc[one])})."
     )
     costs_differ = abs(ratio - 1) > SLOWER
     if costs_differ and (low > 0 or high < 0):

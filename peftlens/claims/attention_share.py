@@ -16,6 +16,7 @@ SOURCE = (
     "layers"
 )
 NEEDS = ("base_parameters",)
+TO_MEASURE = "measure the probe base_parameters on any run of the base"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:

@@ -15,6 +15,9 @@ from peftlens.claims import Outcome, by_half, trained_prompts
 CLAIM = "A soft prompt's nearest vocabulary tokens form tight semantic clusters."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
 NEEDS = ("soft_prompt_null",)
+TO_MEASURE = (
+    "train prompt_tuning with several seeds and initialisations, and keep a checkpoint at step 0"
+)
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:

@@ -14,6 +14,7 @@ from peftlens.claims import Outcome
 CLAIM = "An adapter is megabytes; a fully fine-tuned copy is as large as the model, once per task."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
 NEEDS = ("parameter_count",)
+TO_MEASURE = "train full and at least one other method"
 SMALL = 0.1
 
 

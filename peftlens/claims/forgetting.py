@@ -17,6 +17,10 @@ from peftlens.claims import Outcome
 CLAIM = "PEFT is less prone to catastrophic forgetting than full fine-tuning."
 SOURCE = "common teaching; Biderman et al. 2024, arXiv:2405.09673, for LoRA"
 NEEDS = ("forgetting_at_matched_fit",)
+TO_MEASURE = (
+    "train full and other methods over several seeds and learning rates with "
+    "checkpoint_steps, on one task"
+)
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:

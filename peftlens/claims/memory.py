@@ -15,6 +15,7 @@ from peftlens.claims import Outcome
 CLAIM = "Full fine-tuning needs far more training memory than PEFT."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
 NEEDS = ("cost",)
+TO_MEASURE = "train full and other methods in one study, one run at a time"
 FAR = 2.0
 
 
@@ -33,7 +34,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     each = ", ".join(f"{method} {ratio:.1f}" for method, ratio in ratios.items())
     sentence = (
         f"Over the loaded base, full fine-tuning takes {leanest['full'] / 1e6:.0f} MB, at least "
-        f"twice as much as {far.sum()} of {len(far)} other methods (times as much: {each})."
+        f"twice as much as {far.sum()} of {len(far)} other methods (times as much: {each}; "
+        f"{rows['seed'].nunique()} seeds)."
     )
     if far.all():
         return "supported", sentence

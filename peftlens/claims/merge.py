@@ -14,6 +14,7 @@ from peftlens.claims import Outcome
 CLAIM = "B·A has the shape of W; merged into W, LoRA adds no inference latency."
 SOURCE = "Hu et al. 2021, arXiv:2106.09685, section 4.1"
 NEEDS = ("latency",)
+TO_MEASURE = "train lora, and measure the probe latency"
 MORE = 1.05
 
 

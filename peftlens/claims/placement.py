@@ -10,11 +10,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, option, pair, told
+from peftlens.claims import Outcome, counted, option, pair, told
 
 CLAIM = "LoRA on self-attention alone is often enough."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
 NEEDS = ("rank_chart", "paired_accuracy")
+TO_MEASURE = (
+    "train lora with target_modules attention and with all_linear, over the same seeds and "
+    "several learning rates"
+)
 MARGIN = 0.01
 ATTENTION = {None, "attention", "query_value", "key_value", "q_proj,v_proj"}  # None: query_value
 
@@ -37,7 +41,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         f"On attention alone the best LoRA ({attention['setting']}, "
         f"{attention['trainable_parameters']:,} parameters) reaches {attention['accuracy']:.3f}, "
         f"with the feed-forward layers ({wider['setting']}, {wider['trainable_parameters']:,}) "
-        f"{wider['accuracy']:.3f}: {told(value, low, high)}."
+        f"{wider['accuracy']:.3f}: {told(value, low, high)} ({counted(wider)})."
     )
     if low > -MARGIN:
         return "supported", sentence

@@ -15,6 +15,10 @@ from peftlens.claims import Outcome, option, told
 CLAIM = "20 to 100 virtual tokens are enough."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 3.2"
 NEEDS = ("rank_chart",)
+TO_MEASURE = (
+    "train prompt_tuning with two or more lengths, one of them from 20 to 100, over several "
+    "seeds and learning rates"
+)
 LOW, HIGH = 20, 100
 DEFAULT = 20
 

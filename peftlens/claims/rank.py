@@ -12,11 +12,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, option, pair, told
+from peftlens.claims import Outcome, counted, option, pair, told
 
 CLAIM = "Ranks 4 to 32 are a good trade between parameters and accuracy."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 7.2, finds 1 to 8 enough"
 NEEDS = ("rank_chart", "paired_accuracy")
+TO_MEASURE = (
+    "train lora with ranks below 4, from 4 to 32 and above 32, over the same seeds and "
+    "several learning rates"
+)
 LOW, HIGH = 4, 32
 MARGIN = 0.01
 
@@ -38,7 +42,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         return "not measured", "All ranks must be trained with the same seeds."
     sentence = (
         f"Rank {best['rank']:.0f} is the most accurate of 4 to 32 ({best['accuracy']:.3f}, "
-        f"{best['n_seeds']} seeds, {best['n_items']} examples); against it "
+        f"{counted(best)}); against it "
     ) + "; ".join(f"rank {rank:.0f} has {told(*gap)}" for rank, gap in gaps.items())
     below = [gap for rank, gap in gaps.items() if rank < LOW]
     above = [gap for rank, gap in gaps.items() if rank > HIGH]

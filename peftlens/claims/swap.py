@@ -18,6 +18,7 @@ from peftlens.stats import few_interval
 CLAIM = "One base model serves many tasks: swap LoRA weights or soft prompts at inference."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 1"
 NEEDS = ("sequence_scores",)
+TO_MEASURE = "give the study a [continual] table of several tasks, over several seeds"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
@@ -41,7 +42,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     sentence = (
         f"With one adapter a task, {better} of {n} configurations answer more than the base on "
         f"every task, by 95 % intervals over {own.groupby(['setting', 'task']).size().min()} "
-        f"seeds: {'; '.join(told)}."
+        f"seeds of {own['n_items'].min()} examples or more a task: {'; '.join(told)}."
     )
     if better:
         return "supported", sentence

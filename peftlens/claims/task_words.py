@@ -15,6 +15,7 @@ from peftlens.claims import Outcome, by_half, trained_prompts
 CLAIM = "The nearest tokens of a soft prompt are related to its task."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
 NEEDS = ("soft_prompt_task_words",)
+TO_MEASURE = "train prompt_tuning with several seeds, and measure the probe soft_prompt_task_words"
 LEVEL = 0.05
 
 

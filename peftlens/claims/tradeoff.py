@@ -20,6 +20,9 @@ from peftlens.stats import LEVEL, RESAMPLES
 CLAIM = "Methods trade parameter efficiency against compute efficiency; selective ones are mixed."
 SOURCE = "common teaching; Lialin et al. 2023, arXiv:2303.15647"
 NEEDS = ("rank_chart",)
+TO_MEASURE = (
+    "train six configurations of at least three methods, over several seeds and learning rates"
+)
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:

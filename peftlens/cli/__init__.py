@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from peftlens import __version__
-from peftlens.cli import listing, studying
+from peftlens.cli import citing, listing, studying
 from peftlens.cli.printing import print_frame, print_json, resumable
 from peftlens.errors import BadInput, explain
 
@@ -237,21 +237,9 @@ def _whole(runs: list[Any]) -> list[Any]:
     return [run for run, reason in found if not reason]
 
 
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The page; report.html there by default.")
-    ] = None,
-) -> None:
-    """Write a study's report: one HTML file that needs no network."""
-    from peftlens import report as reports
-
-    print(reports.write(folder, out))
-
-
 app.add_typer(studying.app, name="study")
-for command in (listing.methods, listing.tasks, listing.probes):
+for command in (citing.report, citing.table, citing.cite, citing.export, listing.methods,
+                listing.tasks, listing.probes, listing.claims):  # fmt: skip
     app.command()(command)
 
 

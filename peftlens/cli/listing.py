@@ -1,4 +1,4 @@
-"""Commands that list methods, tasks and probes."""
+"""Commands that list methods, tasks, probes and claims."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -66,6 +66,11 @@ def tasks(name: Name = None, as_json: Json = False) -> None:
 def probes(name: Name = None, as_json: Json = False) -> None:
     """List the probes, or show one in full."""
     _list("probes", name, as_json, "REQUIRES")
+
+
+def claims(name: Name = None, as_json: Json = False) -> None:
+    """List the claims that a report judges, or show one in full, with its rule."""
+    _list("claims", name, as_json, "NEEDS")
 
 
 def _list(kind: registry.Kind, name: str | None, as_json: bool, *constants: str) -> None:

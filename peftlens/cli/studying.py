@@ -226,7 +226,7 @@ def validate(file: File, as_json: Json = False, trust_remote_code: Trust = False
 def _print_summary(out: Path) -> None:
     """Accuracy, size and forgetting of each configuration, side by side."""
     from peftlens import table
-    from peftlens.figures import last_steps
+    from peftlens.table import last_steps
 
     def read(name: str):
         file = out / "tables" / f"{name}.parquet"

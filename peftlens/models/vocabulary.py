@@ -3,7 +3,6 @@
 Everything is keyed by token id: several ids can read the same.
 """
 
-import unicodedata
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from transformers import DynamicCache
 
 from peftlens.anatomy import blocks
 from peftlens.files import cache_dir, write_atomic
+from peftlens.literal import visible
 from peftlens.models.base import Base
 from peftlens.models.halting import stopped_after
 from peftlens.neighbours import DENSITY, nearest
@@ -285,12 +285,4 @@ def readable(tokenizer: Any, token_id: int) -> str:
     text = tokenizer.decode([token_id])
     if "�" in text:  # part of a character; byte-level tokenizers name the byte by a letter
         return f"<{tokenizer.convert_ids_to_tokens(token_id)}>"
-    return "".join(_visible(character) for character in text)
-
-
-def _visible(character: str) -> str:
-    if character == " ":
-        return "␣"
-    # C*: control, format (bidi marks), surrogate, private, unassigned; Z*: separators
-    hidden = unicodedata.category(character)[0] in "CZ"
-    return f"<U+{ord(character):04X}>" if hidden else character
+    return visible(text, keep="").replace(" ", "␣")

@@ -49,7 +49,7 @@ CHARTS = (
         "points",
         x="configuration",
         y="amplification",
-        title="By how much the update amplifies its directions of the weight (a mark a weight)",
+        title="By how much the update amplifies its directions of the weight",
     ),
 )
 

@@ -9,9 +9,10 @@ from peftlens.stats import few_interval
 from peftlens.table import Chart, Column
 
 FROM = ("sequence_scores",)
-VERSION = 2
+VERSION = 3
 ON_REQUEST = True  # where there is a sequence
 COLUMNS = (
+    Column("name", "setting, regime and order"),
     Column("setting", "method and the hyperparameters that the study set"),
     Column("regime", "one adapter trained on, or one for each task, swapped"),
     Column("order", "the tasks as they were met"),
@@ -23,7 +24,16 @@ COLUMNS = (
     Column("n_seeds", "sequences"),
     Column("n_items", "scored examples of the smallest task"),
 )
-CHARTS: tuple[Chart, ...] = ()
+CHARTS = (
+    Chart(
+        "heatmap",
+        x="task",
+        y="after",
+        title="Accuracy on each task after training on each",
+        value="accuracy",
+        each="name",
+    ),
+)
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -32,14 +42,15 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for one in sequences(tables["sequence_scores"]):
         for after, scores in [("base", one.untrained), *zip(one.tasks, one.scores, strict=True)]:
             rows += [
-                {"setting": one.setting, "regime": one.regime, "order": " → ".join(one.tasks),
+                {"name": f"{one.setting}, {one.regime}, {' → '.join(one.tasks)}",
+                 "setting": one.setting, "regime": one.regime, "order": " → ".join(one.tasks),
                  "after": after, "task": task, "accuracy": score, "n_items": one.n_items}
                 for task, score in zip(one.tasks, scores, strict=True)
             ]  # fmt: skip
     names = [column.name for column in COLUMNS]
     if not rows:
         return pd.DataFrame(columns=names)
-    cells = pd.DataFrame(rows).groupby(names[:5], sort=False)
+    cells = pd.DataFrame(rows).groupby(names[:6], sort=False)
     found = cells.agg(accuracy=("accuracy", "mean"), n_seeds=("accuracy", "size"),
                       n_items=("n_items", "min")).reset_index()  # fmt: skip
     intervals = [few_interval(cell["accuracy"], (0, 1)) for _, cell in cells]

@@ -36,19 +36,13 @@ COLUMNS = (
     Column("exact", "all singular values are known, not the largest only"),
     Column("captured", "share of ‖ΔW‖_F² in the values that are known", "1"),
 )
-CHARTS = (
-    Chart(
-        "points",
-        x="configuration",
-        y="effective_rank",
-        title="Effective rank of the update (a mark for each weight matrix)",
-    ),
-    Chart(
-        "points",
-        x="configuration",
-        y="relative_norm",
-        title="Size of the update relative to the weight (a mark for each weight matrix)",
-    ),
+CHARTS = tuple(
+    Chart("points", x="configuration", y=y, title=title)
+    for y, title in (
+        ("effective_rank", "Effective rank of the update"),
+        ("stable_rank", "Stable rank of the update"),
+        ("relative_norm", "Size of the update relative to the weight"),
+    )
 )
 
 

@@ -32,7 +32,7 @@ CHARTS = (
         "points",
         x="configuration",
         y="correlation",
-        title="Correlation of the changes of length and of direction (a mark for each role)",
+        title="Correlation of the changes of length and of direction",
     ),
 )
 

@@ -79,6 +79,16 @@ CHARTS = (
         high="accuracy_high",
         each="suite",
     ),
+    Chart(
+        "line",
+        x="step",
+        y="forgetting",
+        title="Rise of the loss on general text while training",
+        low="low",
+        high="high",
+        each="suite",
+        by="configuration",
+    ),
 )
 
 

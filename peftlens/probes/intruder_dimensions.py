@@ -50,7 +50,7 @@ CHARTS = (
         "points",
         x="configuration",
         y="lowest_cosine",
-        title="How near W₀ comes to the newest of the strongest directions (a mark a weight)",
+        title="How near W₀ comes to the newest of the strongest directions",
     ),
 )
 

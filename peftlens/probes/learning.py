@@ -27,7 +27,11 @@ COLUMNS = (
     Column("n_items", "validation examples", "1"),
     Column("learning_rate", "highest rate of the run"),
 )
-CHARTS = (Chart("line", x="step", y="loss", title="Loss on validation examples while training"),)
+CHARTS = tuple(
+    Chart("line", x="step", y=y, title=f"{y.capitalize()} on validation examples while training",
+          by="configuration")
+    for y in ("loss", "accuracy")
+)  # fmt: skip
 
 
 def measure(run: Run) -> pd.DataFrame:

@@ -13,6 +13,7 @@ accuracy, which favours it: a yes is a careful one.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from peftlens.sweeps import TABLES, Setting, settings
 from peftlens.table import Chart, Column
 
 FROM = TABLES
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Config:
 COLUMNS = (
     Column("setting", "method and its hyperparameters, without the learning rate"),
     Column("method", "name of the method"),
+    Column("family", "the setting without its numbers: what differs within it is size"),
     Column("rank", "nominal rank; missing for methods that have none"),
     Column("learning_rate", "the best of those tried, by validation accuracy"),
     Column("rates", "learning rates that were tried"),
@@ -84,26 +86,43 @@ CHARTS = (
         "line",
         x="trainable_parameters",
         y="accuracy",
-        title="Accuracy against trainable parameters",
+        title="Accuracy against trainable parameters (bands: 95 % interval)",
         low="low",
         high="high",
         log_x=True,
-        each="method",
+        by="family",
     ),
-)
+    *(
+        Chart("front", x=x, y="accuracy", title=f"Accuracy against {title}, with the Pareto front",
+              low="low", high="high", log_x=log, by="method")
+        for x, title, log in (
+            ("trainable_parameters", "trainable parameters", True),
+            ("peak_memory_bytes", "memory of training", True),
+            ("step_seconds", "the time of a step", False),
+        )
+    ),
+)  # fmt: skip
 
 
 def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     """A row for each configuration, a method's by size; none where nothing can be chosen."""
     found = settings(tables)
     rows = [
-        one.row | _against_best(one, found, config.margin) | _like(one, found) | front
+        one.row
+        | {"family": _family(one.name)}
+        | _against_best(one, found, config.margin)
+        | _like(one, found)
+        | front
         for one, front in zip(found, _front(found), strict=True)
     ]
     enough = [row["method"] if row["enough"] == "yes" else None for row in rows]
     for index, row in enumerate(rows):  # a method's rows come by size
         row["saturated"] = enough.index(row["method"]) == index
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
+
+
+def _family(name: str) -> str:
+    return re.sub(r" \w+=[\d.e+-]+(?= |$)", "", name)
 
 
 def _against_best(one: Setting, found: list[Setting], margin: float) -> dict[str, Any]:

@@ -59,7 +59,14 @@ COLUMNS = (
     Column("n_tokens", "compared tokens"),
 )
 CHARTS = (
-    Chart("line", x="layer", y="cka", title="Likeness to the base, by layer (CKA)", each="text"),
+    Chart(
+        "line",
+        x="layer",
+        y="cka",
+        title="Likeness to the base, by layer (CKA)",
+        each="text",
+        by="configuration",
+    ),
 )
 
 

@@ -61,7 +61,7 @@ CHARTS = (
         "points",
         x="configuration",
         y="similarity",
-        title="Overlap φ of the strongest directions (a mark for each role, side and number)",
+        title="Overlap φ of the strongest directions",
         each="between",
     ),
 )

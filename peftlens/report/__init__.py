@@ -5,82 +5,106 @@ It reads tables and run records and imports no torch. The same files give the sa
 
 import base64
 import hashlib
-import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import plotly.offline
 
-from peftlens import __version__, table
-from peftlens.claims import Verdict, judge
+from peftlens import __version__, results
+from peftlens.citable.bibliography import bibtex
+from peftlens.claims import judge
 from peftlens.errors import BadInput
 from peftlens.files import write_atomic
+from peftlens.literal import visible
+from peftlens.progress import say
+from peftlens.report.absent import absences
 from peftlens.report.answer import sentences
-from peftlens.report.sections import SHOWN, neighbours, section
-from peftlens.run import Run
-from peftlens.table import Table
+from peftlens.report.chapter import Chapter
+from peftlens.report.prompts import prompts
+from peftlens.report.provenance import origins, run_rows
+from peftlens.report.sections import ordered
+from peftlens.results import Results
 
-FIRST = ("task_accuracy", "rank_accuracy", "forgetting", "parameter_count")
+LARGE = 15e6  # bytes of a page that mail and browsers begin to mind
 
 
-def write(study: str | Path, out: str | Path | None = None) -> Path:
-    """Write a study's report.
+def write(studies: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write the report of a study, or of several together.
 
     Args:
-        study: folder that `peftlens study` or `peftlens quickstart` filled.
-        out: the page; `report.html` in the study's folder by default.
+        studies: folders that `peftlens study` or `peftlens quickstart` filled.
+        out: the page; `report.html` in the folder of the only study by default.
 
     Raises:
-        BadInput: the folder holds no study, or one of its tables is damaged.
+        BadInput: a folder holds no study, or there are several and no `out`.
     """
-    study = Path(study)
-    target = Path(out) if out else study / "report.html"
-    write_atomic(target, render(study).encode())
+    folders = [studies] if isinstance(studies, str | Path) else list(studies)
+    if out is None and len(folders) != 1:
+        raise BadInput("a report of several studies needs --out, the page's file")
+    target = Path(out) if out else Path(folders[0]) / "report.html"
+    if not target.parent.is_dir():
+        raise BadInput(f"{target.parent} is no folder; create it, or give another --out")
+    page = render(folders).encode()
+    if len(page) > LARGE:
+        say(f"{target} has {len(page) / 1e6:.0f} MB; fewer probes or runs make a lighter page")
+    write_atomic(target, page)
     return target
 
 
-def render(study: Path) -> str:
-    """The page as text."""
-    if not (study / "study.json").is_file():
-        raise BadInput(f"{study} holds no study: it has no study.json; run `peftlens study` first")
-    index = json.loads((study / "study.json").read_text())
-    runs = [Run(path) for name in index["runs"] if (path := study / "runs" / name).is_dir()]
-    tables = {t.name: t for t in map(table.read, sorted((study / "tables").glob("*.parquet")))}
+def render(studies: Sequence[str | Path]) -> str:
+    """The page as text.
+
+    Raises:
+        BadInput: a folder holds no study.
+    """
+    found = [results.read(study) for study in studies]
+    chapters = [_chapter(one, f"s{n}-" if len(found) > 1 else "") for n, one in enumerate(found, 1)]
     scripts = [plotly.offline.get_plotlyjs(), _source("page.js")]
     return (
         _environment()
         .get_template("page.html")
         .render(
-            title=index["name"],
-            answer=list(sentences(tables)),
-            verdicts=[v for v in _verdicts(tables) if v.outcome != "not measured"],
-            neighbours=neighbours(tables),
-            sections=[section(tables[name]) for name in _order(tables)],
-            failed=_failed(study),
-            missing=[
-                index["configurations"][r]
-                for r in index["runs"]
-                if not (study / "runs" / r).is_dir()
-            ],
-            study_file=(study / "study.toml").read_text(),
-            provenance=_provenance(runs),
-            runs=[_run_row(run, index["configurations"][run.id]) for run in runs],
+            title=" and ".join(one.name for one in chapters),
+            chapters=chapters,
+            citation=bibtex(found),
             version=__version__,
             style=_source("page.css"),
             scripts=scripts,
             script_hashes=[_csp_hash(script) for script in scripts],
-            folded=SHOWN,
         )
     )
 
 
+def _chapter(one: Results, prefix: str) -> Chapter:
+    frames = {name: table.frame for name, table in one.tables.items()}
+    verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
+    return Chapter(
+        prefix=prefix,
+        name=one.name,
+        answer=tuple(sentences(one.tables)),
+        verdicts=tuple(verdicts),
+        sections=tuple(ordered(one.tables)),
+        prompts=tuple(prompts(one.tables)),
+        runs=tuple(run_rows(one)),
+        absences=tuple(absences(one)),
+        origins=tuple(origins(one)),
+        text=one.text,
+    )
+
+
 def _environment() -> jinja2.Environment:
+    def finalize(value: Any) -> Any:
+        return visible(value, keep="\n\t") if type(value) is str else value
+
     return jinja2.Environment(
         loader=jinja2.PackageLoader("peftlens.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=finalize,
     )
 
 
@@ -91,50 +115,3 @@ def _source(name: str) -> str:
 def _csp_hash(script: str) -> str:
     """What a Content-Security-Policy needs to let exactly this script run."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _verdicts(tables: dict[str, Table]) -> list[Verdict]:
-    return judge({name: table.frame for name, table in tables.items()})
-
-
-def _order(tables: dict[str, Table]) -> list[str]:
-    """What a reader asks first comes first: accuracy, then its price, then the rest."""
-    first = [name for name in FIRST if name in tables]
-    return first + sorted(name for name in tables if name not in FIRST)
-
-
-def _failed(study: Path) -> list[str]:
-    records = [json.loads(file.read_text()) for file in sorted((study / "failed").glob("*.json"))]
-    return [f"{record['what']}: {record['error']}" for record in records]
-
-
-def _provenance(runs: list[Run]) -> list[tuple[str, str]]:
-    if not runs:
-        return []
-    record = runs[0].record
-    machine = record.environment
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    return [
-        ("base model", f"{record.config.base}, SHA-256 {record.depends_on['base'][:16]}…"),
-        ("task", f"{record.config.task}, SHA-256 {record.depends_on['data'][:16]}…"),
-        ("computed in", f"{record.config.dtype} on {record.config.device}"),
-        (
-            "machine",
-            f"{machine['device']}, {machine['threads']} threads, {machine['cpu_cores']} cores, "
-            f"{machine['machine']}, {machine['system']}",
-        ),
-        ("versions", f"Python {machine['python']}, {packages}"),
-    ]
-
-
-def _run_row(run: Run, configuration: str) -> list[str]:
-    training = run.config.training
-    return [
-        run.id,
-        configuration,
-        str(run.config.seed),
-        run.record.status,
-        str(run.record.results["steps"]),
-        f"{training.learning_rate:g}" if training.learning_rate is not None else "–",
-        f"{run.timing()[-1]['seconds']:.1f}",
-    ]

@@ -1,26 +1,51 @@
-"""Tables as the page shows them: cells as text, figures as JSON, all rows as CSV."""
+"""Tables as the page shows them: what they found, figures, cells as text, all rows as CSV."""
 
 import base64
+import gzip
+from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import pandas as pd
 
-from peftlens import figures
-from peftlens.table import Column, Table
+from peftlens import figures, literal, registry
+from peftlens.errors import BadInput
+from peftlens.figures import interactive, static
+from peftlens.figures.plot import Plot
+from peftlens.rounding import number
+from peftlens.table import Column, Table, measured
 
-SHOWN = 30  # rows of a table; all of them are in its CSV
-MOST = 1000  # rows of a CSV, where leaving out earlier checkpoints helps: a page is for reading
+FIRST = (
+    "rank_chart", "task_accuracy", "forgetting_at_matched_fit", "continual", "continual_matrix",
+    "forgetting", "learning", "cost", "parameter_count",
+)  # fmt: skip
+SHOWN = 100  # rows of a table; all of them are in its CSV
+OPEN = 4  # figures of one chart that are not folded away
+PACKED = 100_000  # bytes of a CSV that is compressed
+MOST = 700_000  # bytes of a compressed CSV that the page still carries
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing on the page: an id, what it shows, and Plotly's description of it as JSON."""
+    """A figure on the page: what it shows, Plotly's description as JSON, a picture as SVG."""
 
     id: str
-    title: str
+    plot: Plot
     spec: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """All rows of a table as CSV, in a link that needs no network.
+
+    Attributes:
+        file: its name.
+        link: empty where the rows are too many for a page.
+    """
+
+    file: str
+    link: str
 
 
 @dataclass(frozen=True)
@@ -28,108 +53,105 @@ class Section:
     """One table with its figures.
 
     Attributes:
-        left_in_file: rows of earlier checkpoints that only the table's own file has.
+        name: of the probe.
+        how: how it was measured, in the probe's own words.
+        options: of the probe, in words.
+        shown: figures to be seen at once.
+        folded: the others.
+        rows: cells as text, of the first rows.
+        n_rows: of all.
+        not_applicable: a line for each run that the probe does not apply to.
     """
 
     name: str
+    how: list[str]
+    options: str
     columns: tuple[Column, ...]
-    header: list[str]
     rows: list[list[str]]
-    figures: list[Figure]
+    shown: list[Figure]
+    folded: list[Figure]
     n_rows: int
-    left_in_file: int
     not_applicable: list[str]
-    csv: str
+    download: Download
+
+    @property
+    def title(self) -> str:
+        """Of the probe, in words."""
+        return self.name.replace("_", " ").capitalize()
+
+
+def ordered(tables: dict[str, Table]) -> Iterator[Section]:
+    """What a reader asks first comes first: what was reached, what was lost, the price."""
+    first = [name for name in FIRST if name in tables]
+    for name in [*first, *sorted(tables.keys() - set(FIRST))]:
+        yield section(tables[name])
 
 
 def section(data: Table) -> Section:
     """The measured rows of a table, its figures, and a line for each run it does not apply to."""
-    frame = data.frame
-    left_out: list[str] = []
-    if "status" in frame:
-        gone = frame[frame["status"] != "measured"]
-        left_out = [f"{row.configuration}: {row.reason}" for row in gone.itertuples()]
-        frame = frame[frame["status"] == "measured"].drop(columns=["status", "reason"])
-    measured = len(frame)
-    if measured > MOST and "step" in frame:
-        frame = figures.last_steps(frame)
-    csv = frame.to_csv(index=False).encode()
+    frame = measured(data.frame)
+    gone = data.frame.drop(index=frame.index)
+    frame = frame.drop(columns=["status", "reason"], errors="ignore")
+    download = _download(data.name, frame)
     frame = frame.dropna(axis="columns", how="all")
-    columns = tuple(column for column in data.columns if column.name in frame)
-    titled = [pair for chart in data.charts for pair in figures.draw(data, chart).items()]
+    charts = [(chart, figures.plots(data, chart)) for chart in data.charts]
     drawn = [
-        Figure(f"{data.name}-{n}", title, _json_in_html(figure.to_json()))
-        for n, (title, figure) in enumerate(titled)
+        (place, _figure(f"{data.name}-{n}-{place}", plot))
+        for n, (_, plots) in enumerate(charts)
+        for place, plot in enumerate(plots)
     ]
     return Section(
         name=data.name,
-        columns=columns,
-        header=[column.name for column in columns],
-        rows=[[_cell(value) for value in row] for row in frame.head(SHOWN).itertuples(index=False)],
-        figures=drawn,
+        how=_how(data.name),
+        options=", ".join(f"{name} = {value}" for name, value in data.config.items()),
+        columns=tuple(column for column in data.columns if column.name in frame),
+        rows=_cells(data, frame.head(SHOWN)),
+        shown=[figure for place, figure in drawn if place < OPEN],
+        folded=[figure for place, figure in drawn if place >= OPEN],
         n_rows=len(frame),
-        left_in_file=measured - len(frame),
-        not_applicable=left_out,
-        csv=base64.b64encode(csv).decode(),
+        not_applicable=[f"{row.configuration}: {row.reason}" for row in gone.itertuples()],
+        download=download,
     )
 
 
-def _json_in_html(text: str | None) -> str:
-    """JSON that can't end the script element it stands in."""
-    return (text or "{}").replace("<", "\\u003c")
+def _figure(name: str, plot: Plot) -> Figure:
+    spec = interactive.figure(plot).to_json() or "{}"
+    # JSON that can't end the script element it stands in
+    return Figure(name, plot, spec.replace("<", "\\u003c"), static.svg(plot))
 
 
-def _cell(value: Any) -> str:
-    if value is None or pd.isna(value):
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, Integral) else str(value)
-
-
-def neighbours(tables: dict[str, Table]) -> list[dict[str, Any]]:
-    """Each prompt's vectors at the end: their nearest tokens, their start, and the verdict."""
-    if "soft_prompt_neighbors" not in tables:
+def _how(probe: str) -> list[str]:
+    """Paragraphs of the probe's docstring, without loading what measures it."""
+    try:
+        return registry.describe("probes", probe).doc.split("\n\n")
+    except BadInput:  # of a package that is not installed here
         return []
-    frame = tables["soft_prompt_neighbors"].frame
-    frame = frame[(frame["status"] == "measured") & (frame["metric"] == "cosine")]
-    words = _verdicts(tables.get("soft_prompt_null"))
-    prompts = []
-    for (run, name, seed), rows in frame.groupby(["run", "configuration", "seed"], sort=False):
-        last = rows[rows["step"] == rows["step"].max()]
-        said = words.get(str(run), {})
-        prompts.append(
-            {
-                "name": f"{name}, seed {seed}",
-                "last": last["step"].iloc[0],
-                "kept": None if last["kept"].isna().any() else int(last["kept"].sum()),
-                "verdict": said.get(None),
-                "tokens": [
-                    _token(row, said.get(row["position"])) for row in last.to_dict("records")
-                ],
-            }
-        )
-    return prompts
 
 
-def _verdicts(data: Table | None) -> dict[str, dict[int | None, str]]:
-    """Of each run, the verdict on every vector at the last step, and on the prompt under None."""
-    if data is None:
-        return {}
-    frame = data.frame[(data.frame["status"] == "measured") & (data.frame["metric"] == "cosine")]
-    found: dict[str, dict[int | None, str]] = {}
-    for row in figures.last_steps(frame).to_dict("records"):
-        position = None if pd.isna(row["position"]) else row["position"]
-        found.setdefault(row["run"], {})[position] = row["verdict"]
-    return found
+def _download(name: str, frame: pd.DataFrame) -> Download:
+    csv = literal.to_csv(frame).encode()
+    if len(csv) <= PACKED:
+        return Download(f"{name}.csv", _link("text/csv", csv))
+    packed = gzip.compress(csv, mtime=0)
+    link = _link("application/gzip", packed) if len(packed) <= MOST else ""
+    return Download(f"{name}.csv.gz", link)
 
 
-def _token(row: dict[Any, Any], verdict: str | None) -> dict[str, Any]:
-    return {
-        "position": row["position"],
-        "start": "–" if pd.isna(row["start_token"]) else row["start_token"],
-        "words": row["tokens"].split(),
-        "cosine": f"{row['similarity']:.2f}",
-        "moved": "–" if pd.isna(row["moved"]) else f"{row['moved']:.2f}",
-        "verdict": verdict,
+def _link(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _cells(data: Table, frame: pd.DataFrame) -> list[list[str]]:
+    """Text; numbers that have an interval are rounded by it."""
+    ends = {
+        name: (chart.low, chart.high)
+        for chart in data.charts
+        for name in (chart.y, chart.value, chart.low, chart.high)
+        if name in frame and chart.low in frame and chart.high in frame
     }
+
+    def cell(name: str, row: dict[Any, Any]) -> str:
+        low, high = ends.get(name, (None, None))
+        return number(row[name], low and row[low], high and row[high])
+
+    return [[cell(str(name), row) for name in frame] for row in frame.to_dict("records")]

@@ -1,0 +1,1 @@
+"""A study's results in the forms that papers, repositories and other tools take."""

@@ -1,0 +1,26 @@
+"""Text that LaTeX sets as it is, under pdfLaTeX too."""
+
+import unicodedata
+
+from peftlens.literal import visible
+
+_COMMANDS = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "_": r"\_", "%": r"\%", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}", "'": r"\textquotesingle{}", "–": "--", "—": "---",
+    "→": r"$\rightarrow$", "␣": r"\textvisiblespace{}", "[": "{[}", "]": "{]}", "\n": " ",
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Literally; a letter that pdfLaTeX's fonts lack is spelled out, as `<U+4E2D>`."""
+    return "".join(map(_set, visible(text)))
+
+
+def _set(character: str) -> str:
+    if character in _COMMANDS:
+        return _COMMANDS[character]
+    if character.isascii() or unicodedata.name(character, "").startswith("LATIN "):
+        return character
+    return rf"\textless{{}}U+{ord(character):04X}\textgreater{{}}"

@@ -1,0 +1,104 @@
+"""Commands that give a study's results away: report, table, cite, export."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from peftlens.errors import BadInput
+
+Study = Annotated[Path, typer.Argument(help="Folder of a study.")]
+Out = Annotated[Path | None, typer.Option(help="Write to this file; printed by default.")]
+
+
+def report(
+    studies: Annotated[list[Path], typer.Argument(help="Folder of a study, or of several.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page; report.html in the study's folder by default.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write a report: verdicts, figures, tables, provenance, in one HTML file without network.
+
+    Several studies share one page, which then needs --out.
+    """
+    from peftlens import report as reports
+
+    page = reports.write(studies, out)
+    print(page)
+    if show and typer.launch(page.resolve().as_uri()):
+        raise BadInput(f"no browser could be started here; open {page} yourself")
+
+
+def table(
+    study: Study,
+    output: Annotated[
+        Literal["markdown", "latex", "csv", "html"], typer.Option("--format", help="Of the table.")
+    ] = "markdown",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Such as accuracy or forgetting; may be repeated. All by default."),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Give a study's benchmark table, with intervals, for a paper or a README.
+
+    CSV is tidy, a row for each configuration, task and metric; the others have a row for each
+    configuration. Bold is only what a paired test tells from every other configuration.
+    """
+    from peftlens import results
+    from peftlens.citable.benchmark import benchmark
+    from peftlens.citable.formats import FORMATS
+
+    found = results.read(study)
+    _give(FORMATS[output](found, benchmark(found, tuple(metric or ()))), out)
+
+
+def cite(
+    studies: Annotated[list[Path], typer.Argument(help="Folder of a study, or of several.")],
+    out: Out = None,
+) -> None:
+    """Give BibTeX: of peftlens with the hash of the results, the base, each method, the data."""
+    from peftlens import results
+    from peftlens.citable.bibliography import bibtex
+
+    _give(bibtex([results.read(study) for study in studies]) + "\n", out)
+
+
+def export(
+    target: Annotated[Path, typer.Argument(help="Folder of a study; of a run for model-card.")],
+    to: Annotated[
+        Literal["peft-comparison", "model-card"],
+        typer.Option(
+            help="peft-comparison: the JSON files of Hugging Face's method_comparison; "
+            "model-card: the metadata of one run's model card."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the JSON files, or the card's file.")
+    ] = None,
+) -> None:
+    """Write results in the layout of another tool."""
+    from peftlens import results
+    from peftlens.citable import card, comparison
+    from peftlens.run import Run
+
+    if to == "model-card":
+        _give(card.metadata(Run(target)), out)
+        return
+    folder = out or target / "peft-comparison"
+    written = comparison.export(results.read(target), folder)
+    print(f"{folder}: {len(written)} files")
+
+
+def _give(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.write(text)
+        return
+    from peftlens.files import write_atomic
+
+    if not out.parent.is_dir():
+        raise BadInput(f"{out.parent} is no folder; create it, or give another --out")
+    write_atomic(out, text.encode())
+    print(out)

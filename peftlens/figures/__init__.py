@@ -1,0 +1,77 @@
+"""What the charts of result tables show: figures small enough to be read.
+
+A figure with more names or lines than a reader can follow becomes several, one a method.
+"""
+
+from collections.abc import Callable, Iterator
+from math import ceil
+
+import pandas as pd
+
+from peftlens.figures import fronts, heatmaps, lines, rows
+from peftlens.figures.plot import Plot
+from peftlens.table import Chart, Table, last_steps, measured
+
+_BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
+    "points": rows.plot,
+    "line": lines.plot,
+    "front": fronts.plot,
+    "heatmap": heatmaps.plot,
+}
+_MOST = {"points": 24, "line": 8}  # names or lines in one figure
+
+
+def plots(table: Table, chart: Chart) -> list[Plot]:
+    """The chart's figures: one, or one for each value of its column `each`.
+
+    Rows that were not measured are left out; what has nothing to show is not drawn, nor is a kind
+    of chart that a later version brought.
+
+    Raises:
+        KeyError: the chart names a column that the table does not have.
+    """
+    if chart.kind not in _BUILD:
+        return []
+    frame = _drawn(table.frame, chart)
+    found = []
+    for names, part in _parts(frame, chart):
+        drawn = _BUILD[chart.kind](table, chart, part)
+        for name in names:
+            drawn = drawn and drawn.named(name)
+        if drawn:
+            found.append(drawn)
+    return found
+
+
+def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
+    frame = measured(frame).dropna(subset=[chart.value or chart.y])
+    return last_steps(frame) if "step" in frame and chart.x != "step" else frame
+
+
+def _parts(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """The rows of each figure, with what its title says of them."""
+    for each, part in _groups(frame, chart.each):
+        for names, some in _readable(part, chart):
+            yield [*each, *names], some
+
+
+def _groups(frame: pd.DataFrame, column: str | None) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    if column is None:
+        yield [], frame
+    else:
+        for value, part in frame.groupby(column, sort=False):
+            yield [str(value)], part
+
+
+def _readable(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    column, most = chart.by if chart.kind == "line" else chart.x, _MOST.get(chart.kind)
+    if column is None or most is None or frame[column].nunique() <= most:
+        yield [], frame
+        return
+    for method, part in _groups(frame, "method" if "method" in frame else None):
+        names = part[column].unique()
+        n = ceil(len(names) / most)
+        for i in range(n):
+            share = names[i * len(names) // n : (i + 1) * len(names) // n]
+            told = [f"{i + 1} of {n}"] if n > 1 else []
+            yield [*method, *told], part[part[column].isin(share)]

@@ -1,0 +1,36 @@
+"""Cells of a matrix, each with its number."""
+
+import pandas as pd
+
+from peftlens.figures.plot import Axis, Plot
+from peftlens.figures.words import axis_title, column, plain, told
+from peftlens.table import Chart, Table
+
+
+def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
+    """A row for each value of y and a column for each of x, in the order in which they come.
+
+    Raises:
+        ValueError: the chart names no column for the cells.
+    """
+    if chart.value is None:
+        raise ValueError(f"chart {chart.title!r} is a heatmap and names no column as its value")
+    if frame.empty:
+        return None
+    cells = frame.pivot(index=chart.y, columns=chart.x, values=chart.value)
+    cells = cells.reindex(index=frame[chart.y].unique(), columns=frame[chart.x].unique())
+    flat = pd.Series(cells.stack()).sort_values(kind="stable")
+    unit = column(table, chart.value).unit
+    lowest, highest = (
+        f"{told(float(flat.iloc[n]), None, None, unit)} ({' and '.join(map(str, flat.index[n]))})"
+        for n in (0, -1)
+    )
+    return Plot(
+        title=chart.title,
+        finding=f"{axis_title(table, chart.value).capitalize()} from {lowest} to {highest}.",
+        x=Axis(axis_title(table, chart.x), "names"),
+        y=Axis(axis_title(table, chart.y), "names"),
+        cells=tuple(tuple(plain(row)) for _, row in cells.iterrows()),
+        columns=tuple(map(str, cells.columns)),
+        rows=tuple(map(str, cells.index)),
+    )

@@ -1,0 +1,108 @@
+"""A Plotly figure of a plot. Colours of text and grid are the page's, for light and dark mode."""
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import plotly.graph_objects as go
+
+from peftlens.figures.plot import PLAIN, Axis, Plot, Series
+from peftlens.figures.static import folded, height
+from peftlens.literal import visible
+
+_SHADE = [[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.6)"]]  # text stays readable on it
+
+
+def figure(plot: Plot) -> go.Figure:
+    """What Plotly draws; each trace's `customdata` says what its marks belong to."""
+    found = go.Figure(layout=_layout(plot))
+    for axis, update in ((plot.x, found.update_xaxes), (plot.y, found.update_yaxes)):
+        update(_axis(axis))
+    if plot.y.kind == "names":
+        found.update_yaxes(autorange="reversed")
+    if plot.cells:
+        found.add_heatmap(
+            z=plot.cells, x=[_line(n) for n in plot.columns], y=[_line(n) for n in plot.rows],
+            texttemplate="%{z:.3g}", colorscale=_SHADE, showscale=False, xgap=2, ygap=2,
+            hovertemplate="%{y}, %{x}: %{z}<extra></extra>",
+        )  # fmt: skip
+    for one in plot.series:
+        for trace in _traces(one, plot):
+            found.add_scatter(**trace)
+    if plot.x.kind == "log":  # the values themselves say more than powers of ten
+        values = sorted({x for one in plot.series for x in one.x})
+        if len(values) <= 8:
+            found.update_xaxes(tickvals=values, tickformat=".3~s")
+        else:
+            found.update_xaxes(dtick="D2")
+    return found
+
+
+def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
+    """A series, and before it its band."""
+    names = plot.y.kind == "names"
+    band = one.draws == "joined" and bool(one.low) and None not in (*one.low, *one.high)
+    if band:
+        yield {
+            "x": [*one.x, *reversed(one.x)],
+            "y": [*one.high, *reversed(one.low)],
+            "fill": "toself", "fillcolor": _see_through(one.colour), "mode": "none",
+            "hoverinfo": "skip", "showlegend": False, "legendgroup": one.name,
+            "name": _line(one.name), "meta": "band",
+        }  # fmt: skip
+    colour = "#808080" if one.style == PLAIN else one.colour
+    trace = {
+        "x": one.x,
+        "y": ["<br>".join(map(_line, folded(str(y)))) for y in one.y] if names else one.y,
+        "customdata": [_line(key) for key in one.keys],
+        "text": [_line(label) for label in one.labels] or None,
+        "name": _line(one.name),
+        "legendgroup": one.name,
+        "mode": {"marks": "markers", "joined": "lines+markers", "line": "lines"}[one.draws]
+        + ("+text" if one.labels else ""),
+        "marker": {"color": colour, "size": 9, "symbol": one.symbol},
+        "line": {"color": colour, "width": 2, "dash": one.dash},
+        "textposition": "top right",
+        "cliponaxis": False,
+        "hovertemplate": "%{customdata}<br>%{x}, %{y}<extra></extra>" if one.keys else None,
+    }
+    if one.low and not band:
+        values = [float(v) for v in (one.x if names else one.y)]
+        trace["error_x" if names else "error_y"] = {
+            "array": [h and h - v for h, v in zip(one.high, values, strict=True)],
+            "arrayminus": [b and v - b for b, v in zip(one.low, values, strict=True)],
+            "color": colour, "thickness": 1.5,
+        }  # fmt: skip
+    yield trace
+
+
+def _see_through(colour: str) -> str:
+    red, green, blue = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.15)"
+
+
+def _line(text: str) -> str:
+    """Literally: Plotly would read markup in it."""
+    return html.escape(visible(text), quote=False)
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    kinds = {"number": "linear", "log": "log", "names": "category"}
+    return {"type": kinds[axis.kind], "title": _line(axis.title) or None}
+
+
+def _layout(plot: Plot) -> go.Layout:
+    axis = {"automargin": True, "zeroline": False, "gridcolor": "#8884", "title_standoff": 12}
+    return go.Layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13},
+        margin={"l": 8, "r": 40, "t": 16, "b": 48},
+        height=height(plot),
+        hovermode="closest",
+        showlegend=any(one.name for one in plot.series),
+        legend={"orientation": "h", "yanchor": "top", "y": -0.2},
+        xaxis=axis,
+        yaxis=axis,
+    )

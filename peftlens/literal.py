@@ -1,0 +1,59 @@
+"""Text from outside, shown as it is: what would not be seen, or would act, is spelled out.
+
+Tokens, labels and names of runs come from models and data; a terminal, a page, LaTeX or a
+spreadsheet would obey some of their characters.
+"""
+
+import io
+import unicodedata
+
+import pandas as pd
+
+_SPOKEN = "=+-@\t\r"  # a spreadsheet takes text that begins so for a formula
+
+
+def visible(text: str, keep: str = "\n") -> str:
+    """Marks of control, direction and format, and separators, as `<U+202E>`.
+
+    Args:
+        text: any, lone surrogates too.
+        keep: characters that stay; a plain space always does.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one in keep or not _hidden(one) else f"<U+{ord(one):04X}>" for one in text
+    )
+
+
+def _hidden(character: str) -> bool:
+    # C*: control, format (bidi marks), surrogate, private, unassigned; Z*: separators
+    return character != " " and unicodedata.category(character)[0] in "CZ"
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """CSV whose text no spreadsheet takes for a formula; `from_csv` gives the same frame back.
+
+    Text that begins with = + - @, a tab or an apostrophe has an apostrophe in front of it.
+    """
+    text = frame.select_dtypes(exclude=["number", "bool", "boolean"]).columns
+    return frame.assign(**{name: frame[name].map(_guarded) for name in text}).to_csv(index=False)
+
+
+def from_csv(text: str) -> pd.DataFrame:
+    """A frame out of what `to_csv` wrote; lines before it that begin with # are passed over."""
+    lines = text.splitlines(keepends=True)
+    begins = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    frame = pd.read_csv(io.StringIO("".join(lines[begins:])), keep_default_na=False, na_values=[""])
+    words = frame.select_dtypes(exclude=["number", "bool"]).columns
+    return frame.assign(**{name: frame[name].map(_plain) for name in words})
+
+
+def _guarded(value: object) -> object:
+    if isinstance(value, str) and value[:1] and value[0] in f"{_SPOKEN}'":
+        return f"'{value}"
+    return value
+
+
+def _plain(value: object) -> object:
+    return value[1:] if isinstance(value, str) and value.startswith("'") else value

@@ -1,0 +1,87 @@
+"""Where the numbers come from: model, data, machine, versions, commands, and every run."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from peftlens.calls import redacted
+from peftlens.results import Results
+from peftlens.run import Run
+
+RUN_HEADER = ["run", "configuration", "seed", "status", "steps", "learning rate",
+              "training seconds", "adapter's SHA-256"]  # fmt: skip
+
+
+def origins(one: Results) -> Iterator[tuple[str, str]]:
+    """What, and its value; each value that occurs, once."""
+    records = [run.record for run in one.runs]
+    yield from _each("base model", (
+        f"{redacted(r.config.base)}, SHA-256 {r.depends_on['base'][:16]}…" for r in records
+    ))  # fmt: skip
+    yield from _each("task", (
+        f"{redacted(r.config.task)}, SHA-256 {r.depends_on['data'][:16]}…" for r in records
+    ))  # fmt: skip
+    yield from _each("examples", (_counts(r.results.get("examples", {})) for r in records))
+    yield from _each("computed in", (f"{r.config.dtype} on {r.config.device}" for r in records))
+    yield from _each("machine", (_machine(r.environment) for r in records))
+    yield from _each("versions", (_versions(r.environment) for r in records))
+    if records:
+        seconds = sum(run.timing()[-1]["seconds"] for run in one.runs)
+        yield "training", f"{seconds / 60:,.0f} minutes in all, of {len(records)} runs"
+        seeds = sorted({r.config.seed for r in records})
+        yield "seeds", ", ".join(map(str, seeds))
+    yield from _calls(one.calls)
+    yield "result tables", f"SHA-256 {one.sha256}"
+
+
+def _each(name: str, values: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for value in dict.fromkeys(values):
+        if value:
+            yield name, value
+
+
+def _counts(examples: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in examples.items())
+
+
+def _machine(about: dict[str, Any]) -> str:
+    threads = f"{about['threads']} thread{'' if about['threads'] == 1 else 's'} a run"
+    return (
+        f"{about['device']}, {threads}, {about['cpu_cores']} cores, {about['machine']}, "
+        f"{about['system']}"
+    )
+
+
+def _versions(about: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    return f"Python {about['python']}, {packages}"
+
+
+def _calls(calls: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for call in calls:
+        yield "command", f"{call['command']} ({call['began']}, peftlens {call['peftlens']})"
+    yield from _each("code", (f"peftlens at commit {c['code']}" for c in calls if c.get("code")))
+    yield from _each("folder", (f"at commit {c['folder']}" for c in calls if c.get("folder")))
+    yield from _each("processor", (
+        f"{c['processor']}, {c['cores']} cores, {c['memory_bytes'] / 2**30:.0f} GB, {c['system']}"
+        for c in calls
+    ))  # fmt: skip
+
+
+def run_rows(one: Results) -> Iterator[list[str]]:
+    """A row of text for each run, under RUN_HEADER."""
+    for run in one.runs:
+        yield _row(run, one.configurations[run.id])
+
+
+def _row(run: Run, configuration: str) -> list[str]:
+    rate = run.config.training.learning_rate
+    return [
+        run.id,
+        configuration,
+        str(run.config.seed),
+        run.record.status,
+        str(run.record.results["steps"]),
+        f"{rate:g}" if rate is not None else "–",
+        f"{run.timing()[-1]['seconds']:.1f}",
+        run.digests.get("adapter/adapter_model.safetensors", "–")[:16],
+    ]

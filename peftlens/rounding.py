@@ -1,0 +1,56 @@
+"""Numbers as text, rounded by their interval: digits that noise decides are not shown.
+
+Source: Particle Data Group, Review of Particle Physics, introduction, section 5.3 (354 rule).
+"""
+
+import math
+from numbers import Integral
+
+import pandas as pd
+
+MISSING = "–"
+
+
+def decimals(half_width: float) -> int:
+    """Digits after the point that mean something.
+
+    Of the half-width's three leading digits, 100 to 354 keep two, 355 to 949 one, and 950 to 999
+    are rounded up to 1000 and keep two.
+
+    Args:
+        half_width: of an interval; positive and finite.
+    """
+    exponent = math.floor(math.log10(half_width))
+    leading = round(half_width / 10.0 ** (exponent - 2))
+    if leading >= 950:
+        return max(0, -exponent)
+    return max(0, (1 if leading <= 354 else 0) - exponent)
+
+
+def number(value: object, low: object = None, high: object = None) -> str:
+    """A number, rounded by its interval; to four significant digits where there is none."""
+    if pd.isna(value):  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return MISSING
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
+    found = float(value)  # pyright: ignore[reportArgumentType]
+    half = 0.0 if _none(low) or _none(high) else (float(high) - float(low)) / 2  # pyright: ignore
+    if half > 0 and math.isfinite(half):
+        return f"{found:,.{decimals(half)}f}"
+    if found.is_integer() and abs(found) < 1e15:
+        return f"{found:,.0f}"
+    return f"{found:,.0f}" if abs(found) >= 1e4 else f"{found:.4g}"
+
+
+def interval(value: object, low: object, high: object) -> str:
+    """Such as 0.81 (0.76 to 0.85); the number alone where there is no interval."""
+    if _none(low) or _none(high):
+        return number(value)
+    ends = (number(end, low, high) for end in (low, high))
+    return f"{number(value, low, high)} ({' to '.join(ends)})"
+
+
+def _none(value: object) -> bool:
+    return value is None or bool(pd.isna(value))  # pyright: ignore[reportArgumentType, reportCallIssue]
