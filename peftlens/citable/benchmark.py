@@ -82,17 +82,13 @@ def _counted(one: Results) -> _Runs:
     if "cost" in one.tables:
         cost = measured(one.tables["cost"].frame)
         cost = cost[cost["run"].isin(list(names))]
-        settings = cost["run"].map(names).map(without_rate)
-        means = cost.groupby([settings, "learning_rate"], dropna=False)[
-            "validation_accuracy"
-        ].mean()
-        for setting, rates in means.groupby(level=0):
+        for setting, own in cost.groupby(cost["run"].map(names).map(without_rate)):
+            rates = own.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
             if len(rates) > 1 and rates.notna().any():
-                best = rates.idxmax()[1]
-                own = cost[settings == setting]
-                lost = own[own["learning_rate"] != best]["run"]
-                names = {run: name for run, name in names.items() if run not in set(lost)}
-                names |= {run: str(setting) for run in own["run"] if run in names}
+                best = set(own[own["learning_rate"] == rates.idxmax()]["run"])
+                others = {*own["run"]} - best
+                names = {run: name for run, name in names.items() if run not in others}
+                names |= dict.fromkeys(best, str(setting))
     return _Runs(names, tasks)
 
 

@@ -44,7 +44,10 @@ def _forgetting(one: Results) -> dict[str, float]:
     if "forgetting" not in one.tables:
         return {}
     rows = last_steps(measured(one.tables["forgetting"].frame)).dropna(subset=["forgetting"])
-    return rows.drop_duplicates("run").set_index("run")["forgetting"].astype(float).to_dict()
+    first = rows.drop_duplicates("run")
+    return {
+        str(run): float(rise) for run, rise in zip(first["run"], first["forgetting"], strict=True)
+    }
 
 
 def result(one: Results, run: Run, accuracy: float, forgetting: float | None) -> dict[str, Any]:

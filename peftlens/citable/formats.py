@@ -12,7 +12,7 @@ from peftlens.results import Results
 from peftlens.rounding import interval
 
 BOLD = "font-weight: bold;"
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|$~>-])")
+_MARKDOWN = re.compile(r"([\\`*_{\[\]$~|])")
 
 
 def csv(one: Results, table: pd.DataFrame) -> str:
@@ -76,7 +76,7 @@ def source(one: Results, output: str) -> list[str]:
     bases = dict.fromkeys(run.record.depends_on["base"][:16] for run in one.runs)
     data = dict.fromkeys(run.record.depends_on["data"][:16] for run in one.runs)
     dates = [call["began"][:10] for call in one.calls]
-    ran = f"{min(dates)} to {max(dates)}" if dates else "a date that was not recorded"
+    ran = " to ".join(dict.fromkeys((min(dates), max(dates)))) if dates else "an unrecorded date"
     lines = [
         f"peftlens table {one.folder.name} --format {output}, by peftlens {__version__}",
         f"study {one.name}: {len(one.runs)} runs of {ran}, by peftlens {', '.join(versions)}"

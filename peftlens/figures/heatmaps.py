@@ -19,11 +19,11 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
         return None
     cells = frame.pivot(index=chart.y, columns=chart.x, values=chart.value)
     cells = cells.reindex(index=frame[chart.y].unique(), columns=frame[chart.x].unique())
-    flat = pd.Series(cells.stack()).sort_values(kind="stable")
+    order = frame.sort_values(chart.value, kind="stable")
     unit = column(table, chart.value).unit
     lowest, highest = (
-        f"{told(float(flat.iloc[n]), None, None, unit)} ({' and '.join(map(str, flat.index[n]))})"
-        for n in (0, -1)
+        f"{told(float(row[chart.value]), None, None, unit)} ({row[chart.y]}, {row[chart.x]})"
+        for row in (order.iloc[0], order.iloc[-1])
     )
     return Plot(
         title=chart.title,
