@@ -10,7 +10,16 @@ import pandas as pd
 from peftlens import registry
 from peftlens.errors import BadInput
 from peftlens.run import Run, configurations
-from peftlens.table import IDENTITY, STATUS, NotApplicable, Table, not_applicable, read, write
+from peftlens.table import (
+    IDENTITY,
+    STATUS,
+    NotApplicable,
+    Table,
+    measured,
+    not_applicable,
+    read,
+    write,
+)
 
 Options = Mapping[str, Mapping[str, Any]]  # of probes, by their names
 
@@ -118,7 +127,7 @@ def collect(
         able = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
         frame = _call(probe.compare, able, config)
     else:
-        tables = {one: _measured(collect(runs, one, labels, options)) for one in probe.FROM}
+        tables = {one: measured(collect(runs, one, labels, options).frame) for one in probe.FROM}
         frame = _call(probe.combine, tables, config)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 
@@ -161,8 +170,3 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _kinds(frames: list[pd.DataFrame], column: str) -> list[str]:
     return [frame[column].dtype.kind for frame in frames]
-
-
-def _measured(table: Table) -> pd.DataFrame:
-    frame = table.frame
-    return frame[frame["status"] == "measured"] if "status" in frame else frame

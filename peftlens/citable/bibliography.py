@@ -63,7 +63,7 @@ def _of(one: Results) -> Iterator[str]:
 def _tool(studies: Sequence[Results]) -> str:
     tables = "; ".join(f"{escaped(one.name)}: SHA-256 {one.sha256}" for one in studies)
     return (
-        "@software{peftlens,\n"
+        "@misc{peftlens,\n"
         "  author = {{The peftlens authors}},\n"
         "  title = {{peftlens: train every family of parameter-efficient fine-tuning, "
         "and look inside what was trained}},\n"

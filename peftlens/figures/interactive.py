@@ -54,7 +54,7 @@ def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
     trace = {
         "x": one.x,
         "y": ["<br>".join(map(_line, folded(str(y)))) for y in one.y] if names else one.y,
-        "customdata": [_line(key) for key in one.keys],
+        "customdata": [_line(key) for key in one.keys] or None,
         "text": [_line(label) for label in one.labels] or None,
         "name": _line(one.name),
         "legendgroup": one.name,

@@ -85,7 +85,7 @@ def _chapter(one: Results, prefix: str) -> Chapter:
         name=one.name,
         answer=tuple(sentences(one.tables)),
         verdicts=tuple(verdicts),
-        sections=tuple(ordered(one.tables)),
+        sections=tuple(ordered(one.tables, prefix)),
         prompts=tuple(prompts(one.tables)),
         runs=tuple(run_rows(one)),
         absences=tuple(absences(one)),

@@ -14,7 +14,7 @@ function listed(values) {
   return Array.from(new PACKED[values.dtype](bytes.buffer));
 }
 
-// A trace with the marks that fit; what belongs to nothing, such as a heatmap, stays whole.
+// A trace with the marks that fit; what belongs to nothing, such as a front, stays whole.
 function fitting(trace) {
   if (!input.value.trim()) return trace;
   if (trace.meta === "band") return { ...trace, visible: fits(trace.name) };

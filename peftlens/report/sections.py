@@ -80,14 +80,19 @@ class Section:
         return self.name.replace("_", " ").capitalize()
 
 
-def ordered(tables: dict[str, Table]) -> Iterator[Section]:
-    """What a reader asks first comes first: what was reached, what was lost, the price."""
+def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
+    """What a reader asks first comes first: what was reached, what was lost, the price.
+
+    Args:
+        tables: by name.
+        prefix: of the ids of figures.
+    """
     first = [name for name in FIRST if name in tables]
     for name in [*first, *sorted(tables.keys() - set(FIRST))]:
-        yield section(tables[name])
+        yield section(tables[name], prefix)
 
 
-def section(data: Table) -> Section:
+def section(data: Table, prefix: str = "") -> Section:
     """The measured rows of a table, its figures, and a line for each run it does not apply to."""
     frame = measured(data.frame)
     gone = data.frame.drop(index=frame.index)
@@ -96,7 +101,7 @@ def section(data: Table) -> Section:
     frame = frame.dropna(axis="columns", how="all")
     charts = [(chart, figures.plots(data, chart)) for chart in data.charts]
     drawn = [
-        (place, _figure(f"{data.name}-{n}-{place}", plot))
+        (place, _figure(f"{prefix}{data.name}-{n}-{place}", plot))
         for n, (_, plots) in enumerate(charts)
         for place, plot in enumerate(plots)
     ]

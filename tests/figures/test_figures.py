@@ -1,6 +1,6 @@
-import numpy as np
+"""What is drawn, and what is not."""
+
 import pandas as pd
-import pytest
 
 from peftlens import figures
 from peftlens.table import Chart, Column, Table
@@ -9,67 +9,54 @@ FRAME = pd.DataFrame(
     {
         "run": ["a", "a", "b"], "configuration": ["x", "x", "y"], "step": [0, 5, 5],
         "score": [0.1, 0.5, None], "low": [0.0, 0.4, None], "high": [0.2, 0.7, None],
-        "status": ["measured", "measured", "not_applicable"],
+        "suite": ["one", "one", "two"], "status": ["measured", "measured", "not_applicable"],
     }
 )  # fmt: skip
-COLUMNS = (Column("score", "how good", "nats per token"),)
+POINTS = Chart("points", x="configuration", y="score", title="t", low="low", high="high")
 
 
-def table(*charts):
-    return Table("probe", 1, COLUMNS, charts, FRAME)
+def table(frame=FRAME):
+    return Table("probe", 1, (Column("score", "how good", "nats per token"),), (), frame)
 
 
-def drawn(chart):
-    (figure,) = figures.draw(table(chart), chart).values()
-    return figure
-
-
-def test_points_show_the_last_step_with_its_interval():
-    chart = Chart("points", x="configuration", y="score", title="t", low="low", high="high")
-    (trace,) = drawn(chart).data
-    assert list(trace.x) == [0.5]
-    assert list(trace.y) == ["x"]
-    assert list(trace.error_x.array) == pytest.approx([0.2])
-    assert list(trace.error_x.arrayminus) == pytest.approx([0.1])
-
-
-def test_line_over_steps_shows_all_measured_ones():
-    chart = Chart("line", x="step", y="score", title="t", text="run", log_x=True)
-    figure = drawn(chart)
-    assert list(figure.data[0].x) == [0, 5]
-    assert list(figure.data[0].text) == ["run a", "run a"]
-    assert figure.layout.xaxis.type == "log"
-
-
-def test_axes_carry_units():
-    chart = Chart("line", x="step", y="score", title="t")
-    assert drawn(chart).layout.yaxis.title.text == "score (nats per token)"
-
-
-def test_the_page_decides_colours_of_paper_and_text():
-    chart = Chart("line", x="step", y="score", title="t")
-    layout = drawn(chart).layout
-    assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
-    assert layout.font.color is None
-
-
-def test_last_steps():
-    assert figures.last_steps(FRAME)["step"].tolist() == [5, 5]
+def test_last_steps_that_were_measured():
+    (plot,) = figures.plots(table(), POINTS)
+    (series,) = plot.series
+    assert (series.x, series.y, series.low, series.high) == ((0.5,), ("x",), (0.4,), (0.7,))
+    assert plot.x.title == "score (nats per token)"
 
 
 def test_a_figure_for_each_value_that_has_something_to_draw():
-    frame = FRAME.assign(status="measured", suite=["one", "one", "two"])
     chart = Chart("points", x="configuration", y="score", title="t", each="suite")
-    found = figures.draw(Table("probe", 1, COLUMNS, (chart,), frame), chart)
-    assert [(title, list(figure.data[0].x)) for title, figure in found.items()] == [
-        ("t: one", [0.5])
-    ]
+    assert [plot.title for plot in figures.plots(table(), chart)] == ["t: one"]
 
 
-def test_lines_of_different_runs_are_not_joined():
-    frame = FRAME.assign(status="measured", score=[0.1, 0.5, 0.7])
-    frame = frame.astype({"step": "Int64", "score": "Float64", "low": "Float64"})
-    chart = Chart("line", x="step", y="score", title="t", low="low", high="high")
-    (figure,) = figures.draw(Table("probe", 1, COLUMNS, (chart,), frame), chart).values()
-    np.testing.assert_equal(list(figure.data[0].x), [0, 5, np.nan, 5, np.nan])
-    np.testing.assert_equal(list(figure.data[0].y), [0.1, 0.5, np.nan, 0.7, np.nan])
+def many(n, methods):
+    rows = [{"configuration": f"m{k % methods} k={k}", "method": f"m{k % methods}", "score": k}
+            for k in range(n)]  # fmt: skip
+    return table(pd.DataFrame(rows))
+
+
+def test_more_names_than_can_be_read_are_shown_by_method():
+    assert len(figures.plots(many(24, 2), POINTS_PLAIN)) == 1
+    plots = figures.plots(many(60, 2), POINTS_PLAIN)
+    assert [plot.title for plot in plots] == [
+        "t: m0: 1 of 2", "t: m0: 2 of 2", "t: m1: 1 of 2", "t: m1: 2 of 2",
+    ]  # fmt: skip
+    shown = [name for plot in plots for name in plot.series[0].y]
+    assert sorted(shown) == sorted(f"m{k % 2} k={k}" for k in range(60))
+
+
+def test_more_lines_than_can_be_read_are_several_figures():
+    rows = [{"configuration": f"c{k}", "step": step, "score": k, "run": k}
+            for k in range(10) for step in (0, 1)]  # fmt: skip
+    chart = Chart("line", x="step", y="score", title="t", by="configuration")
+    plots = figures.plots(table(pd.DataFrame(rows)), chart)
+    assert [len(plot.series) for plot in plots] == [5, 5]
+
+
+def test_a_kind_of_a_later_version_is_not_drawn():
+    assert figures.plots(table(), Chart("violin", x="configuration", y="score", title="t")) == []  # pyright: ignore
+
+
+POINTS_PLAIN = Chart("points", x="configuration", y="score", title="t")

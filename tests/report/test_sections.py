@@ -1,34 +1,51 @@
 import base64
+import gzip
 
+import numpy as np
 import pandas as pd
 
-from peftlens.report.sections import neighbours, section
+from peftlens.report import sections
+from peftlens.report.sections import ordered, section
 from peftlens.table import Chart, Column, Table
 
 COLUMNS = (Column("name", "what"), Column("score", "how good"), Column("empty", "never filled"))
+POINTS = Chart("points", x="name", y="score", title="t")
 
 
-def table(frame, *charts):
-    return Table("probe", 1, COLUMNS, charts, frame)
+def table(frame, *charts, name="probe"):
+    return Table(name, 1, COLUMNS, charts, frame, {"items": 5})
+
+
+def unpacked(shown):
+    data = base64.b64decode(shown.download.link.partition(",")[2])
+    return (gzip.decompress(data) if shown.download.file.endswith(".gz") else data).decode()
 
 
 def test_cells_are_text_and_the_csv_is_exact():
-    frame = pd.DataFrame({"name": ["a", "b"], "score": [1 / 3, None], "empty": None})
+    frame = pd.DataFrame({"name": ["a", "=b"], "score": [1 / 3, None], "empty": None})
     shown = section(table(frame))
-    assert shown.header == ["name", "score"]  # a column without a value is not shown
-    assert shown.rows == [["a", "0.3333"], ["b", "–"]]
-    lines = base64.b64decode(shown.csv).decode().splitlines()
-    assert lines == ["name,score,empty", "a,0.3333333333333333,", "b,,"]
+    assert [column.name for column in shown.columns] == ["name", "score"]  # the others are empty
+    assert shown.rows == [["a", "0.3333"], ["=b", "–"]]
+    assert unpacked(shown).splitlines() == ["name,score,empty", "a,0.3333333333333333,", "'=b,,"]
+    assert (shown.title, shown.options) == ("Probe", "items = 5")
 
 
-def test_a_large_table_keeps_earlier_steps_in_its_file():
-    rows = [{"run": "r", "name": n, "step": step} for step in (0, 9) for n in range(600)]
-    shown = section(table(pd.DataFrame(rows)))
-    assert (shown.n_rows, shown.left_in_file) == (600, 600)
-    assert {line.split(",")[2] for line in base64.b64decode(shown.csv).decode().split()} == {
-        "step", "9"
-    }  # fmt: skip
-    assert section(table(pd.DataFrame(rows[::2]))).left_in_file == 0
+def test_numbers_are_rounded_by_their_interval():
+    frame = pd.DataFrame({"name": ["a"], "score": [0.8126], "low": [0.7634], "high": [0.8531]})
+    chart = Chart("points", x="name", y="score", title="t", low="low", high="high")
+    assert section(table(frame, chart)).rows == [["a", "0.81", "0.76", "0.85"]]
+
+
+def test_a_large_table_is_packed_whole_and_a_huge_one_stays_in_its_file():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"name": "a", "score": rng.random(20_000)})
+    shown = section(table(frame))
+    assert shown.download.file == "probe.csv.gz"
+    assert len(unpacked(shown).splitlines()) == 20_001
+    assert (shown.n_rows, len(shown.rows)) == (20_000, sections.SHOWN)
+    assert section(table(frame)).download == shown.download  # the same bytes, whenever
+    huge = section(table(pd.concat([frame] * 2).assign(score=rng.random(40_000), n=range(40_000))))
+    assert len(huge.download.link) < sections.MOST * 4 / 3 + 100
 
 
 def test_what_was_not_measured_is_listed_apart():
@@ -45,38 +62,27 @@ def test_what_was_not_measured_is_listed_apart():
 
 def test_figures_can_not_end_their_script_element():
     frame = pd.DataFrame({"name": ["</script>"], "score": [1.0], "empty": [None]})
-    chart = Chart("line", x="name", y="score", title="t", text="name")
-    (figure,) = section(table(frame, chart)).figures
+    (figure,) = section(table(frame, POINTS)).shown
     assert "<" not in figure.spec
 
 
-def prompts(step, **changes):
-    row = {"run": "r", "configuration": "p", "seed": 0, "status": "measured", "step": step,
-           "metric": "cosine", "position": 4, "start_token": "a", "tokens": "a b", "kept": True,
-           "similarity": 0.5, "moved": 1.5}  # fmt: skip
-    rows = [row | changes, row | {"step": 0, "tokens": "a c"}, row | {"metric": "dot"}]
-    return {"soft_prompt_neighbors": Table("soft_prompt_neighbors", 2, (), (), pd.DataFrame(rows))}
+def test_figures_beyond_the_first_few_are_folded():
+    names = [f"n{k}" for k in range(6)]
+    frame = pd.DataFrame({"name": names, "score": range(6)})
+    chart = Chart("points", x="name", y="score", title="t", each="name")
+    shown = section(table(frame, chart))
+    assert len(shown.shown) == sections.OPEN
+    assert len(shown.folded) == 2
+    assert len({figure.id for figure in (*shown.shown, *shown.folded)}) == 6
 
 
-def test_neighbours_at_the_end_beside_the_start():
-    (prompt,) = neighbours(prompts(9))
-    (token,) = prompt["tokens"]
-    assert (token["start"], token["words"], token["moved"]) == ("a", ["a", "b"], "1.50")
-    assert (prompt["last"], prompt["kept"], prompt["verdict"]) == (9, 1, None)
-    (prompt,) = neighbours(prompts(9, start_token=None, kept=None, moved=None))
-    assert prompt["kept"] is None  # nothing is said of a start that nobody knows
-    assert prompt["tokens"][0]["moved"] == "–"
-    assert neighbours({}) == []
+def test_how_it_was_measured_is_the_probes_own_word():
+    frame = pd.DataFrame({"name": [], "score": []})
+    assert "What size buys" in section(table(frame, name="rank_chart")).how[0]
+    assert section(table(frame, name="of_somebody_else")).how == []
 
 
-def test_neighbours_carry_their_verdict():
-    rows = [
-        {"run": "r", "status": "measured", "step": step, "metric": metric, "position": position,
-         "verdict": f"{metric} {step} {position}"}
-        for step in (0, 9) for metric in ("cosine", "centred") for position in (4, None)
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows).astype({"position": "Int64"})
-    null = {"soft_prompt_null": Table("soft_prompt_null", 1, (), (), frame)}
-    (prompt,) = neighbours(prompts(9) | null)
-    assert prompt["verdict"] == "cosine 9 None"
-    assert prompt["tokens"][0]["verdict"] == "cosine 9 4"
+def test_order():
+    frame = pd.DataFrame({"name": ["a"], "score": [1.0]})
+    tables = {name: table(frame, name=name) for name in ("latency", "cost", "rank_chart")}
+    assert [one.name for one in ordered(tables)] == ["rank_chart", "cost", "latency"]

@@ -1,0 +1,54 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from peftlens import __version__, calls
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/home/ada/data.csv", "~/data.csv"),
+        ("'/root/x y'", "'~/x y'"),
+        ("/Users/ada", "~"),
+        ("C:\\Users\\ada\\x", "~\\x"),
+        ("/rooted/x", "/rooted/x"),
+        ("--token hf_abcdefghijkl", "--token ***"),
+        ("token=abc", "token=***"),
+        ("https://ada:secret@host/x", "https://***@host/x"),
+        ("lora rank=8", "lora rank=8"),
+    ],
+)
+def test_homes_and_secrets_are_not_shown(text, shown):
+    assert calls.redacted(text) == shown
+
+
+def test_a_call_is_kept_with_its_command_and_commit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/peftlens", "study", "/home/ada/x.toml"])
+    for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q",
+                                     "--allow-empty", "-m", "x"]):  # fmt: skip
+        subprocess.run(["git", *command], check=True)
+    calls.record(tmp_path)
+    calls.record(tmp_path)
+    first, second = calls.recorded(tmp_path)
+    assert first["command"] == "peftlens study '~/x.toml'" or first["command"].endswith("~/x.toml")
+    assert first["peftlens"] == __version__
+    assert len(first["folder"]) == 12
+    assert first["cores"] > 0
+    assert first["began"] <= second["began"]
+
+
+def test_a_folder_without_git_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls.record(tmp_path)
+    assert calls.recorded(tmp_path)[0]["folder"] is None
+
+
+def test_a_file_that_is_no_call_is_left_out(tmp_path):
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / "2026.json").write_text("half")
+    (tmp_path / "calls" / "2027.json").write_text(json.dumps({"began": "x"}))
+    assert calls.recorded(tmp_path) == [{"began": "x"}]
