@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,6 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from peftlens.errors import BadInput, explain
 from peftlens.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha256_text
+from peftlens.literal import visible
+from peftlens.rounding import number
 
 SCHEMA = 1
 # Versions that can change a result; another one makes another run.
@@ -249,6 +252,20 @@ class Run:
         name = "adapter" if last else f"checkpoints/{step}"
         self.verify(file for file in self.digests if file.startswith(f"{name}/"))
         return self.path / name
+
+    def _repr_html_(self) -> str:
+        """What was trained and what came out, for a notebook."""
+        record = self.record
+        rows = {
+            "configuration": record.configuration,
+            "task": record.config.task,
+            "base": record.config.base,
+            "seed": record.config.seed,
+            "status": record.status,
+        } | {key: value for key, value in record.results.items() if not isinstance(value, dict)}
+        texts = [(key.replace("_", " "), visible(number(value))) for key, value in rows.items()]
+        cells = "".join(f"<tr><th>{key}</th><td>{escape(text)}</td></tr>" for key, text in texts)
+        return f"<table>{cells}</table>"
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""

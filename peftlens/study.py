@@ -222,7 +222,6 @@ class _Study:
             "dtypes": {self.inventory["device"]: self.inventory["dtype"]},
         }
         write_atomic(self.out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
-        calls.record(self.out)
         if swept := store.sweep(self.folder):
             say(f"Deleted {swept} unfinished pieces that a stopped process had left")
         known = [*self.runs, *probes]
@@ -264,6 +263,7 @@ class _Study:
             jobs.extend(self._measuring(run["id"], measured))
         if not jobs:
             return
+        calls.record(self.out)
         number = 0
         with self._engine(len(jobs)) as engine:
             for ended in supervise(jobs, engine, self.signals, self.inventory["name"]):

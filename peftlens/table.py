@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 from peftlens.errors import BadInput
 from peftlens.files import write_atomic
+from peftlens.literal import visible
+from peftlens.rounding import number
 
 _METADATA = b"peftlens"
 
@@ -97,6 +99,10 @@ class Table:
     frame: pd.DataFrame
     config: dict[str, Any] = field(default_factory=dict)
 
+    def _repr_html_(self) -> str:
+        """The measured rows, for a notebook."""
+        return html_of(measured(self.frame).drop(columns=["status", "reason"], errors="ignore"))
+
 
 def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
     """Of a table with a row per checkpoint, the rows of each run's last one."""
@@ -106,6 +112,15 @@ def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that are not there only to say why nothing was measured."""
     return frame[frame["status"] == "measured"] if "status" in frame else frame
+
+
+def html_of(frame: pd.DataFrame, most: int = 60) -> str:
+    """The first rows as an HTML table, whatever is in them, without columns that are empty."""
+    shown = frame.dropna(axis="columns", how="all").head(most)
+    texts = {name: [visible(number(value)) for value in shown[name]] for name in shown}
+    left = len(frame) - len(shown)
+    more = f"<p>{left:,} more rows</p>" if left else ""
+    return pd.DataFrame(texts).to_html(index=False, escape=True, border=0) + more
 
 
 class NotApplicable(Exception):

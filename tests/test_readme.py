@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from peftlens import registry, studyfile
-from peftlens.figures import last_steps
+from peftlens.table import last_steps
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -1,6 +1,7 @@
 import json
 from types import SimpleNamespace
 
+import finished
 import pytest
 from pydantic import ValidationError
 
@@ -120,3 +121,11 @@ def test_configurations_are_told_apart_by_what_differs():
     assert names["d"] == "lora rank=4 task=boolq steps=9"
     assert names["e"].startswith("full data=")
     assert names["e"] != names["f"]
+
+
+def test_a_run_is_shown_in_a_notebook_as_it_is(tmp_path):
+    run = finished.run(tmp_path, finished.lora(8, 1, init="<b>"), 1)
+    shown = run._repr_html_()
+    assert "<th>trainable parameters</th><td>460,800</td>" in shown
+    assert "init=&lt;b&gt;" in shown
+    assert "<b>" not in shown

@@ -7,6 +7,7 @@ from peftlens.stats import (
     benjamini_hochberg,
     crossed_interval,
     crossed_means,
+    crossed_p,
     few_interval,
     interquartile_mean,
     log_odds,
@@ -130,3 +131,13 @@ def test_an_interval_of_shares_ends_where_shares_do():
     assert few_interval([0.2, 0.6, 0.9], (0, 1)) == Interval(0, 1)
     inside = few_interval([0.5, 0.51, 0.52], (0, 1))
     assert inside == few_interval([0.5, 0.51, 0.52])
+
+
+def test_a_paired_difference_is_certain_or_not():
+    rng = np.random.default_rng(0)
+    certain = crossed_p(np.ones((3, 50)), rng)
+    assert certain == pytest.approx(2 / 2001)
+    assert crossed_p(-np.ones((3, 50)), rng) == certain  # on either side
+    assert crossed_p(np.zeros((3, 50)), rng) == 1.0
+    half = np.tile([1.0, -1.0], (3, 25))
+    assert crossed_p(half, rng) > 0.5

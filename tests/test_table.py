@@ -45,3 +45,15 @@ def test_somebody_elses_parquet(tmp_path):
 def test_not_applicable_has_no_numbers():
     (row,) = table.not_applicable(COLUMNS, "because").to_dict("records")
     assert row == {"name": None, "score": None, "status": "not_applicable", "reason": "because"}
+
+
+def test_a_table_is_shown_in_a_notebook_as_it_is():
+    frame = pd.DataFrame({"name": ["<b>", "x"], "score": [1 / 3, None], "empty": None,
+                          "status": ["measured", "not_applicable"], "reason": None})  # fmt: skip
+    shown = Table("p", 1, (), (), frame)._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "0.3333" in shown
+    assert "empty" not in shown
+    assert "not_applicable" not in shown
+    long = Table("p", 1, (), (), pd.DataFrame({"n": range(100)}))._repr_html_()
+    assert "40 more rows" in long

@@ -10,7 +10,8 @@ _COMMANDS = {
     "_": r"\_", "%": r"\%", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}", "'": r"\textquotesingle{}", "–": r"\textendash{}",
-    "—": r"\textemdash{}", "→": r"$\rightarrow$", "␣": r"\textvisiblespace{}", "[": "{[}", "]": "{]}", "\n": " ",
+    "—": r"\textemdash{}", "→": r"$\rightarrow$", "␣": r"\textvisiblespace{}", "[": "{[}",
+    "]": "{]}", "\n": " ",
 }  # fmt: skip
 
 

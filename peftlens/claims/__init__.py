@@ -98,8 +98,12 @@ def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float
 
 def counted(row: Mapping[Any, Any] | pd.Series) -> str:
     """How many seeds and examples a row of `rank_chart` rests on."""
-    seeds = f"{row['n_seeds']} seed{'' if row['n_seeds'] == 1 else 's'}"
-    return f"{seeds}, {row['n_items']} examples"
+    return f"{seeds(row['n_seeds'])}, {row['n_items']} examples"
+
+
+def seeds(n: int) -> str:
+    """Such as `1 seed`."""
+    return f"{n} seed{'' if n == 1 else 's'}"
 
 
 def told(value: float, low: float | None, high: float | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome
+from peftlens.claims import Outcome, seeds
 
 CLAIM = "Full fine-tuning needs far more training memory than PEFT."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
@@ -35,7 +35,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     sentence = (
         f"Over the loaded base, full fine-tuning takes {leanest['full'] / 1e6:.0f} MB, at least "
         f"twice as much as {far.sum()} of {len(far)} other methods (times as much: {each}; "
-        f"{rows['seed'].nunique()} seeds)."
+        f"{seeds(rows['seed'].nunique())})."
     )
     if far.all():
         return "supported", sentence

@@ -1,10 +1,11 @@
 """What the charts of result tables show: figures small enough to be read.
 
-A figure with more names or lines than a reader can follow becomes several, one a method.
+A figure with more names or lines than a reader can follow becomes several, by method.
 """
 
 from collections.abc import Callable, Iterator
 from math import ceil
+from typing import Any
 
 import pandas as pd
 
@@ -68,10 +69,30 @@ def _readable(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd
     if column is None or most is None or frame[column].nunique() <= most:
         yield [], frame
         return
-    for method, part in _groups(frame, "method" if "method" in frame else None):
-        names = part[column].unique()
-        n = ceil(len(names) / most)
-        for i in range(n):
-            share = names[i * len(names) // n : (i + 1) * len(names) // n]
-            told = [f"{i + 1} of {n}"] if n > 1 else []
-            yield [*method, *told], part[part[column].isin(share)]
+    for title, names in _packed(frame, column, most):
+        yield [title], frame[frame[column].isin(names)]
+
+
+def _packed(frame: pd.DataFrame, column: str, most: int) -> Iterator[tuple[str, list[Any]]]:
+    """Names of few enough rows or lines, with whose they are: whole methods, as far as they fit."""
+    methods: list[str] = []
+    names: list[Any] = []
+    for method, part in frame.groupby("method" if "method" in frame else column, sort=False):
+        own = list(part[column].unique())
+        if names and len(names) + len(own) > most:
+            yield _span(methods), names
+            methods, names = [], []
+        n = ceil(len(own) / most)
+        if n > 1:
+            for i in range(n):
+                share = own[i * len(own) // n : (i + 1) * len(own) // n]
+                yield f"{method}, {i + 1} of {n}", share
+        else:
+            methods.append(str(method))
+            names += own
+    if names:
+        yield _span(methods), names
+
+
+def _span(methods: list[str]) -> str:
+    return ", ".join(methods) if len(methods) <= 3 else f"{methods[0]} to {methods[-1]}"

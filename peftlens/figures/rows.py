@@ -58,13 +58,13 @@ def _spread(marks: pd.DataFrame) -> pd.DataFrame:
 def _finding(table: Table, chart: Chart, rows: pd.DataFrame) -> str:
     """The first and the last by value; of names with several marks, by their medians."""
     about = column(table, chart.y)
-    order = rows.groupby("name", sort=False)["value"].median().sort_values(kind="stable")
+    order = rows.groupby("name", sort=False)["value"].median()
     if len(order) == 1:
         return f"{order.index[0]}: {_told(rows, order.index[0], about.unit)}."
     lowest, highest = (
-        f"{name}, {_told(rows, name, about.unit)}" for name in (order.index[0], order.index[-1])
+        f"{name}, {_told(rows, name, about.unit)}" for name in (order.idxmin(), order.idxmax())
     )
-    if order.iloc[0] == order.iloc[-1]:
+    if order.nunique() == 1:
         return f"All {len(order)} are the same: {told(order.iloc[0], None, None, about.unit)}."
     if about.better == "higher":
         return f"Best of {len(order)}: {highest}; last: {lowest}."

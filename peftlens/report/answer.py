@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from peftlens.figures import last_steps
-from peftlens.table import Table
+from peftlens.table import Table, last_steps
 
 
 def sentences(tables: dict[str, Table]) -> Iterator[str]:

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from peftlens import registry
-from peftlens.claims import by_half, judge, trained_prompts
+from peftlens.claims import Verdict, by_half, counted, judge, trained_prompts
 
 
 def test_without_tables_nothing_is_measured():
@@ -50,3 +50,21 @@ def test_every_claim_says_who_claims_it():
         assert claim.__doc__.startswith(claim.CLAIM)
         assert "Rule: " in claim.__doc__
         assert any(character.isdigit() for character in claim.SOURCE)
+
+
+def test_a_verdict_is_shown_in_a_notebook_as_it_is():
+    one = Verdict("a", "A < B.", "s", ("t",), "supported", "<b>1</b>\u202e.")
+    assert one._repr_html_() == (
+        "<p><strong>Supported:</strong> <q>A &lt; B.</q> &lt;b&gt;1&lt;/b&gt;&lt;U+202E&gt;.</p>"
+    )
+
+
+def test_what_is_not_measured_says_what_would():
+    for one in judge({}):
+        assert one.outcome == "not measured"
+        assert "To measure it, " in one.sentence
+
+
+def test_how_many_seeds_and_examples():
+    assert counted({"n_seeds": 1, "n_items": 300}) == "1 seed, 300 examples"
+    assert counted({"n_seeds": 3, "n_items": 300}) == "3 seeds, 300 examples"

@@ -7,7 +7,7 @@ from peftlens.claims.memory import verdict
 def table(**peaks):
     return {
         "cost": pd.DataFrame(
-            [{"method": name, "configuration": f"{name} seed", "optimizer_bytes": 8,
+            [{"method": name, "configuration": f"{name} seed", "optimizer_bytes": 8, "seed": seed,
               "peak_memory_bytes": peak + seed}
              for name, peak in peaks.items() for seed in range(3)]
         )

@@ -41,10 +41,16 @@ def test_more_names_than_can_be_read_are_shown_by_method():
     assert len(figures.plots(many(24, 2), POINTS_PLAIN)) == 1
     plots = figures.plots(many(60, 2), POINTS_PLAIN)
     assert [plot.title for plot in plots] == [
-        "t: m0: 1 of 2", "t: m0: 2 of 2", "t: m1: 1 of 2", "t: m1: 2 of 2",
+        "t: m0, 1 of 2", "t: m0, 2 of 2", "t: m1, 1 of 2", "t: m1, 2 of 2",
     ]  # fmt: skip
     shown = [name for plot in plots for name in plot.series[0].y]
     assert sorted(shown) == sorted(f"m{k % 2} k={k}" for k in range(60))
+
+
+def test_whole_methods_share_a_figure_as_far_as_they_fit():
+    plots = figures.plots(many(30, 10), POINTS_PLAIN)
+    assert [plot.title for plot in plots] == ["t: m0 to m7", "t: m8, m9"]
+    assert [len(plot.series[0].y) for plot in plots] == [24, 6]
 
 
 def test_more_lines_than_can_be_read_are_several_figures():
@@ -52,7 +58,7 @@ def test_more_lines_than_can_be_read_are_several_figures():
             for k in range(10) for step in (0, 1)]  # fmt: skip
     chart = Chart("line", x="step", y="score", title="t", by="configuration")
     plots = figures.plots(table(pd.DataFrame(rows)), chart)
-    assert [len(plot.series) for plot in plots] == [5, 5]
+    assert [len(plot.series) for plot in plots] == [8, 2]
 
 
 def test_a_kind_of_a_later_version_is_not_drawn():
