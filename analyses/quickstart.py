@@ -10,9 +10,9 @@ from pathlib import Path
 from measured import opened, read
 
 OUT = Path(__file__).parent.parent / "reports" / "quickstart"
-TABLES = ("task_accuracy", "rank_accuracy", "forgetting", "parameter_count",
+TABLES = ("task_accuracy", "rank_chart", "forgetting", "parameter_count",
           "soft_prompt_neighbors", "soft_prompt_null")  # fmt: skip
-FIGURES = ("plot-task_accuracy-0", "plot-forgetting-0")
+FIGURES = ("plot-task_accuracy-0-0", "plot-forgetting-0-0")
 
 
 def main(study: Path) -> None:
@@ -21,7 +21,9 @@ def main(study: Path) -> None:
         frame = read(study, name).drop(columns=["status", "reason"], errors="ignore")
         frame.to_csv(OUT / f"{name}.csv", index=False)
     with opened(study / "report.html", 1000, 1060) as page:
-        page.wait_for_selector(f"#{FIGURES[-1]} .main-svg")
+        for name in FIGURES:
+            page.locator(f"#{name}").scroll_into_view_if_needed()  # figures are drawn when seen
+            page.wait_for_selector(f"#{name} .main-svg")
         boxes = [page.locator(f"figure:has(#{name})") for name in FIGURES]
         # nothing but the two figures, one below the other
         page.evaluate(

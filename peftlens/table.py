@@ -48,7 +48,8 @@ class Chart:
         title: what is drawn, in words.
         low: column with the interval's lower end; none is drawn without it.
         high: column with its upper end.
-        text: column written beside each point.
+        text: column written beside each point; of a front, the share of resamples in which a mark
+            is on it, which is told and not drawn.
         log_x: the horizontal axis is logarithmic.
         each: a column; a figure is drawn for each of its values that has any rows to draw.
         by: a column; each of its values has a line, colour, shape and dash of its own.

@@ -52,6 +52,10 @@ def test_what_is_said_below_the_table():
     assert (trained["items_low"] > accuracy.loc["frozen", "items_high"]).all()
     assert trained["items_low"].max() < trained["items_high"].min()
     forgetting = wiki()
+    end = last_steps(forgetting).set_index("method")
+    others = end.drop(["frozen", "full", "prompt_tuning"])
+    assert end.loc["prompt_tuning", "forgetting"] < end.loc["full", "low"]
+    assert (others["low"] > end.loc["full", "high"]).all()
     start = forgetting[(forgetting["method"] == "prompt_tuning") & (forgetting["step"] == 0)]
     assert f"({start['forgetting'].item():.2f})" in README
     neighbours = table("soft_prompt_neighbors").query("metric == 'cosine' and step == 120")

@@ -23,7 +23,7 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     front = undominated(frame, chart)
     stairs = _stairs(list(front[chart.x].astype(float)), list(front[chart.y].astype(float)))
     line = Series(name="Pareto front", x=stairs[0], y=stairs[1], draws="line", style=PLAIN)
-    names = ", ".join(key(front, chart))
+    names = ", ".join(_named(front, chart))
     return Plot(
         title=chart.title,
         finding=f"{len(front)} of {len(frame)} are on the front: {names}.",
@@ -38,6 +38,18 @@ def undominated(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     order = frame.sort_values([chart.x, chart.y], ascending=[True, False], kind="stable")
     gains = order[chart.y].astype(float)
     return order[gains > gains.cummax().shift(fill_value=-float("inf"))]
+
+
+def _named(front: pd.DataFrame, chart: Chart) -> list[str]:
+    """With the share of resamples in which each is on the front, where the chart knows it."""
+    names = list(key(front, chart))
+    if chart.text is None:
+        return names
+    shares = front[chart.text].astype(float)
+    return [
+        name if pd.isna(share) else f"{name} ({share:.0%} of resamples)"
+        for name, share in zip(names, shares, strict=True)
+    ]
 
 
 def _stairs(x: list[float], y: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:

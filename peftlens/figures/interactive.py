@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from peftlens.figures.plot import PLAIN, Axis, Plot, Series
-from peftlens.figures.static import folded, height
+from peftlens.figures.static import LEGEND, folded, height
 from peftlens.literal import visible
 
 _SHADE = [[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.6)"]]  # text stays readable on it
@@ -31,7 +31,7 @@ def figure(plot: Plot) -> go.Figure:
             found.add_scatter(**trace)
     if plot.x.kind == "log":  # the values themselves say more than powers of ten
         values = sorted({x for one in plot.series for x in one.x})
-        if len(values) <= 8:
+        if len(values) <= 5:
             found.update_xaxes(tickvals=values, tickformat=".3~s")
         else:
             found.update_xaxes(dtick="D2")
@@ -92,17 +92,20 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _layout(plot: Plot) -> go.Layout:
-    axis = {"automargin": True, "zeroline": False, "gridcolor": "#8884", "title_standoff": 12}
+    named = [one for one in plot.series if one.name]
+    axis = {"automargin": True, "zeroline": False, "gridcolor": "#8884", "title_standoff": 12,
+            "exponentformat": "SI"}  # fmt: skip
     return go.Layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13},
-        margin={"l": 8, "r": 40, "t": 16, "b": 48},
+        margin={"l": 8, "r": 40, "t": 16, "b": 60 + LEGEND * len(named)},
         height=height(plot),
         hovermode="closest",
-        showlegend=any(one.name for one in plot.series),
-        legend={"orientation": "h", "yanchor": "top", "y": -0.2},
+        showlegend=bool(named),
+        # a line each, in room of its own: a legend that looks for room makes Plotly draw again
+        legend={"yref": "container", "yanchor": "bottom", "y": 0, "x": 0, "xanchor": "left"},
         xaxis=axis,
         yaxis=axis,
     )

@@ -15,6 +15,7 @@ from peftlens.literal import visible
 from peftlens.rounding import number
 
 LINE, GAP = 17, 8  # px of a name's line, and between names
+LEGEND = 22  # px of a line of the legend
 WIDTH = 720
 _RIGHT, _TOP, _BOTTOM = 24, 12, 46
 _DASHES = {"solid": "", "dash": "8 5", "dot": "2 4", "dashdot": "8 4 2 4"}
@@ -31,7 +32,7 @@ def height(plot: Plot) -> int:
     if plot.cells:
         return 110 + 44 * len(plot.rows)
     if plot.y.kind != "names":
-        return 380 + 22 * len(plot.series)
+        return 380 + LEGEND * len(plot.series)
     names = dict.fromkeys(str(y) for one in plot.series for y in one.y)
     lines = max((len(folded(name)) for name in names), default=1)
     return 130 + (GAP + LINE * lines) * len(names)
@@ -100,7 +101,7 @@ def _scale(axis: Axis, values: Sequence[float | str], start: float, end: float) 
 
 def _marks(plot: Plot) -> Iterator[str]:
     names = plot.y.kind == "names"
-    bottom = height(plot) - _BOTTOM - 22 * sum(1 for one in plot.series if one.name)
+    bottom = height(plot) - _BOTTOM - LEGEND * sum(1 for one in plot.series if one.name)
     widest = max(
         (len(line) for one in plot.series for y in one.y for line in folded(str(y))), default=0
     )
@@ -230,7 +231,7 @@ def _cells(plot: Plot) -> Iterator[str]:
 
 def _legend(series: Sequence[Series], tall: float) -> Iterator[str]:
     for n, one in enumerate(series):
-        at = tall - 22 * (len(series) - n) + 12
+        at = tall - LEGEND * (len(series) - n) + 12
         if one.draws != "marks":
             yield _stroke(one, f"M64 {at - 4}h32")
         if one.draws != "line":

@@ -94,11 +94,11 @@ CHARTS = (
     ),
     *(
         Chart("front", x=x, y="accuracy", title=f"Accuracy against {title}, with the Pareto front",
-              low="low", high="high", log_x=log, by="method")
-        for x, title, log in (
-            ("trainable_parameters", "trainable parameters", True),
-            ("peak_memory_bytes", "memory of training", True),
-            ("step_seconds", "the time of a step", False),
+              low="low", high="high", log_x=log, by="method", text=share)
+        for x, title, log, share in (
+            ("trainable_parameters", "trainable parameters", True, "p_front"),
+            ("peak_memory_bytes", "memory of training", True, None),
+            ("step_seconds", "the time of a step", False, None),
         )
     ),
 )  # fmt: skip

@@ -29,5 +29,12 @@ def test_a_method_looks_the_same_in_every_figure():
     assert [s.style for s in both if s.name == "n"] == [s.style for s in one if s.name == "n"]
 
 
+def test_how_sure_a_place_on_the_front_is():
+    frame = FRAME.assign(p=[0.0, 0.9, 0.1, 0.75, 0.2, None])
+    chart = Chart("front", x="cost", y="gain", title="t", log_x=True, by="method", text="p")
+    found = fronts.plot(Table("p", 1, (), (), frame), chart, frame)
+    assert found.finding.endswith("a (90% of resamples), c (75% of resamples), e.")
+
+
 def test_one_mark_is_no_front():
     assert fronts.plot(Table("p", 1, (), (), FRAME), CHART, FRAME.iloc[:2]) is None

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 import finished
 import pytest
@@ -240,11 +239,7 @@ def test_verdicts_can_be_recomputed_from_the_page(large):
 
 
 def test_200_runs_are_one_small_page(large):
-    began = time.process_time()
-    size = len(report.render([large]).encode())
-    # a guard against growing with the square of the runs; analyses/performance/report.py measures
-    assert time.process_time() - began < 30
-    assert size < 8e6
+    assert len(report.render([large]).encode()) < 8e6
 
 
 def test_same_files_same_bytes(large, tmp_path):
