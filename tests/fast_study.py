@@ -62,12 +62,18 @@ def attempts(out):
 
 
 def workers_of(process):
-    """Processes that the supervisor has started."""
+    """Worker processes that the supervisor has started."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
-        return [int(pid) for pid in children.read_text().split()]
+        pids = [int(pid) for pid in children.read_text().split()]
+        return [pid for pid in pids if _runs_python(pid)]
     except OSError:
         return []
+
+
+def _runs_python(pid):
+    """The supervisor also asks git, once, which commit it is."""
+    return b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
 
 
 def wait_for(condition, seconds=30):

@@ -44,9 +44,9 @@ def write(studies: str | Path | Sequence[str | Path], out: str | Path | None = N
     if out is None and len(folders) != 1:
         raise BadInput("a report of several studies needs --out, the page's file")
     target = Path(out) if out else Path(folders[0]) / "report.html"
+    page = render(folders).encode()
     if not target.parent.is_dir():
         raise BadInput(f"{target.parent} is no folder; create it, or give another --out")
-    page = render(folders).encode()
     if len(page) > LARGE:
         say(f"{target} has {len(page) / 1e6:.0f} MB; fewer probes or runs make a lighter page")
     write_atomic(target, page)
