@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from peftlens import __version__
-from peftlens.cli import citing, listing, studying
+from peftlens.cli import citing, exploring, listing, studying
 from peftlens.cli.printing import print_frame, print_json, resumable
 from peftlens.errors import BadInput, explain
 
@@ -238,8 +238,8 @@ def _whole(runs: list[Any]) -> list[Any]:
 
 
 app.add_typer(studying.app, name="study")
-for command in (citing.report, citing.table, citing.cite, citing.export, listing.methods,
-                listing.tasks, listing.probes, listing.claims):  # fmt: skip
+for command in (citing.report, exploring.explore, citing.table, citing.cite, citing.export,
+                listing.methods, listing.tasks, listing.probes, listing.claims):  # fmt: skip
     app.command()(command)
 
 

@@ -1,0 +1,153 @@
+"""The explorer: a map of the vocabulary with what was trained on it, in one offline HTML page.
+
+It draws arrays that others have computed and imports no torch.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import plotly.offline
+from numpy.typing import NDArray
+
+from peftlens import __version__
+from peftlens.explorer.atlas import KINDS, Atlas, Trail
+from peftlens.files import write_atomic
+from peftlens.literal import visible
+from peftlens.rounding import number
+
+SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colours", "lists", "main")
+_TYPES = {"uint8": "u1", "uint16": "u2", "int32": "i4", "float32": "f4"}
+_IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
+
+
+def write(atlas: Atlas, title: str, out: Path) -> Path:
+    """Write the page."""
+    write_atomic(out, render(atlas, title).encode())
+    return out
+
+
+def render(atlas: Atlas, title: str) -> str:
+    """The page as text; the same arrays give the same bytes."""
+    scripts = [plotly.offline.get_plotlyjs(), bundle()]
+    data = json.dumps(payload(atlas), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            atlas=_shown(atlas),
+            colours=_colours(atlas),
+            # JSON that can't end the script element it stands in
+            data=data.replace("<", "\\u003c"),
+            version=__version__,
+            style=_source("page.css"),
+            scripts=scripts,
+            script_hashes=[_csp_hash(script) for script in scripts],
+        )
+    )
+
+
+def bundle() -> str:
+    """The page's modules as one: they have names of their own, so imports and exports can go."""
+    parts = [_IMPORT.sub("", _source(f"scripts/{name}.js")) for name in SCRIPTS]
+    return "\n".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts)
+
+
+def payload(atlas: Atlas) -> dict[str, Any]:
+    """What the page's scripts read."""
+    places = np.clip(np.round(atlas.scaled(atlas.points)), 0, 65_535).astype(np.uint16)
+    return {
+        "tokens": list(atlas.tokens),
+        "x": _packed(places[:, 0]),
+        "y": _packed(places[:, 1]),
+        "norm": _packed(np.round(255 * atlas.norm).astype(np.uint8)),
+        "kind": _packed(atlas.kind),
+        "kinds": KINDS,
+        "cluster": None
+        if atlas.cluster is None
+        else _packed(np.where(atlas.cluster < 0, 65_535, atlas.cluster).astype(np.uint16)),
+        "clusterNames": atlas.cluster_names,
+        "runs": [_trail(atlas, one) for one in atlas.trails],
+    }
+
+
+def _trail(atlas: Atlas, one: Trail) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "verdict": one.verdict,
+        "steps": one.steps,
+        "positions": one.positions,
+        "starts": one.starts,
+        "xy": np.round(atlas.scaled(one.xy), 1).tolist(),
+        "moved": _nullable(one.moved),
+        "off": _nullable(one.off),
+        "verdicts": one.verdicts,
+        "q": one.q,
+        "near": {
+            metric: {"ids": ids.tolist(), "similarity": np.round(similarity, 4).tolist()}
+            for metric, (ids, similarity) in one.near.items()
+        },
+    }
+
+
+def _packed(values: NDArray[Any]) -> dict[str, str]:
+    data = np.ascontiguousarray(values)
+    return {"dtype": _TYPES[data.dtype.name], "data": base64.b64encode(data.tobytes()).decode()}
+
+
+def _nullable(values: NDArray[np.float64]) -> list[list[float | None]]:
+    return [[None if np.isnan(one) else round(float(one), 4) for one in row] for row in values]
+
+
+def _shown(atlas: Atlas) -> dict[str, Any]:
+    return {
+        "size": f"{len(atlas.tokens):,}",
+        "base": atlas.base,
+        "sha256": atlas.sha256,
+        "width": atlas.width,
+        "k": 15,
+        "recall": f"{atlas.recall:.0%}",
+        "chance": "0 %" if atlas.chance == 0 else f"{number(100 * atlas.chance)} %",
+        "projection": atlas.projection,
+        "metrics": list(dict.fromkeys(metric for one in atlas.trails for metric in one.near)),
+        "runs": [{"name": one.name, "last": _last(atlas, one)} for one in atlas.trails],
+    }
+
+
+def _last(atlas: Atlas, one: Trail) -> list[tuple[int, str, list[str]]]:
+    """Each vector's nearest tokens at the end, for readers without scripts."""
+    ids = one.near.get("cosine", next(iter(one.near.values())))[0][-1]
+    return [
+        (position, start or "–", [atlas.tokens[token] for token in ids[n]])
+        for n, (position, start) in enumerate(zip(one.positions, one.starts, strict=True))
+    ]
+
+
+def _colours(atlas: Atlas) -> list[tuple[str, str]]:
+    clusters = [("cluster", "cluster")] if atlas.cluster is not None else []
+    return [*clusters, ("kind", "kind of token"), ("norm", "length of the embedding")]
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("peftlens.explorer", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / name).read_text()
+
+
+def _csp_hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

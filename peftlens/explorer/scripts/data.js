@@ -1,0 +1,20 @@
+// The page's data: JSON, and arrays packed as base64 in it.
+
+const TYPES = { u1: Uint8Array, u2: Uint16Array, i4: Int32Array, f4: Float32Array };
+
+/** { dtype, data } as the typed array that it was. */
+export function unpacked({ dtype, data }) {
+  const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+  return new TYPES[dtype](bytes.buffer);
+}
+
+/** What the element holds as JSON, with every packed array unpacked. */
+export function readData(element) {
+  const open = (value) => {
+    if (value === null || typeof value !== "object") return value;
+    if (typeof value.dtype === "string" && typeof value.data === "string") return unpacked(value);
+    if (Array.isArray(value)) return typeof value[0] === "object" ? value.map(open) : value;
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, open(one)]));
+  };
+  return open(JSON.parse(element.textContent));
+}

@@ -1,0 +1,39 @@
+// Tables and lists beside the map: all that it shows is there in words too.
+
+/** An element with text, attributes and children. */
+export function made(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value !== null) element.setAttribute(key, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** A table with a row for each list of cells; a cell is text or an element. */
+export function table(header, rows) {
+  const head = made("tr", {}, ...header.map((text) => made("th", { scope: "col" }, text)));
+  const body = rows.map((cells) => made("tr", {}, ...cells.map((cell) => made("td", {}, cell))));
+  return made("table", {}, made("thead", {}, head), made("tbody", {}, ...body));
+}
+
+export const number = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+
+/** Neighbours of one vector at one step by each metric, as the probe measured them. */
+export function neighbourTable(data, run, step, vector) {
+  const rows = Object.entries(run.near).map(([metric, found]) => {
+    const ids = found.ids[step][vector];
+    const words = ids.map((id, n) => made("span", { class: "token", title: `id ${id}, ${number(found.similarity[step][vector][n], 4)}` }, data.tokens[id]));
+    return [metric, made("span", {}, ...words.flatMap((one) => [one, " "])), number(found.similarity[step][vector][0], 4)];
+  });
+  return table(["metric", "nearest tokens", "similarity"], rows);
+}
+
+/** CSV of tokens; text that a spreadsheet would take for a formula has an apostrophe in front. */
+export function tokensCsv(data, ids) {
+  const quoted = (text) => `"${(/^[=+\-@\t']/.test(text) ? "'" + text : text).replaceAll('"', '""')}"`;
+  const clusters = data.clusterNames || [];
+  const lines = ids.map((id) => [id, quoted(data.tokens[id]), quoted(clusters[data.cluster?.[id]] ?? ""), data.x[id], data.y[id]].join(","));
+  return ["id,token,cluster,x,y", ...lines, ""].join("\n");
+}

@@ -1,0 +1,194 @@
+// The page: reads its data, keeps a state, and draws what the state says.
+
+import { readData } from "./data.js";
+import { readHash, writeHash } from "./state.js";
+import { find } from "./search.js";
+import { Cloud } from "./cloud.js";
+import { drawOverlay } from "./overlay.js";
+import { colouring } from "./colours.js";
+import { made, neighbourTable, number, table, tokensCsv } from "./lists.js";
+
+const data = readData(document.getElementById("data"));
+const by = (id) => document.getElementById(id);
+const points = { x: data.x, y: data.y };
+const last = (run) => (data.runs[run] ? data.runs[run].steps.length - 1 : 0);
+const defaults = { run: "0", pair: "", step: "last", vector: "", metric: "cosine", query: "", colour: by("colour").value, token: "" };
+const state = readHash(location.hash, defaults);
+let selected = [];
+let hovered = null;
+
+const runOf = (side) => data.runs[Number(side === "pair" ? state.pair : state.run)];
+const sides = () => (state.pair === "" ? ["run"] : ["run", "pair"]);
+// runs may have saved other steps: the slider counts along the first one's, and the other follows
+const stepOf = (side) => {
+  const share = state.step === "last" ? 1 : Number(state.step) / (last(state.run) || 1);
+  return Math.round(share * last(side === "pair" ? state.pair : state.run));
+};
+
+const maps = {};
+for (const side of ["run", "pair"]) {
+  const element = by(`map-${side}`);
+  maps[side] = { element, layer: element.querySelector("svg"), cloud: null };
+}
+
+function cloudOf(side) {
+  const map = maps[side];
+  const other = side === "run" ? "pair" : "run";
+  map.cloud ??= new Cloud(map.element.querySelector(".points"), points, {
+    moved: () => {
+      overlay(side);
+      const twin = maps[other].cloud;
+      if (!twin || sides().length < 2 || same(twin.view, map.cloud.view)) return;
+      twin.look(map.cloud.view);
+    },
+    clicked: (id) => change({ token: String(id) }),
+    hovered: (id) => { hovered = id; sides().forEach(overlay); by("hover").textContent = id === null ? "" : data.tokens[id]; },
+    selected: (ids) => { selected = ids; showSelected(); },
+  });
+  return map.cloud;
+}
+
+const same = (one, two) => ["x", "y"].every((axis) => one[axis].every((end, n) => Math.abs(end - two[axis][n]) < 1e-6));
+
+function overlay(side) {
+  const map = maps[side];
+  if (!map.cloud) return;
+  const run = runOf(side);
+  const place = (id) => [data.x[id], data.y[id]];
+  const step = stepOf(side);
+  const ways = run ? run.positions.map((position, vector) => ({
+    xy: run.xy.map((one) => one[vector]),
+    step,
+    label: `${run.name}, vector ${position}`,
+    active: state.vector === String(vector),
+    pick: () => change({ vector: String(vector) }),
+  })) : [];
+  const near = run && state.vector !== "" && run.near[state.metric] && run.positions[state.vector] !== undefined
+    ? run.near[state.metric].ids[step][Number(state.vector)] : [];
+  const chosen = hovered ?? (state.token === "" ? null : Number(state.token));
+  drawOverlay(map.layer, map.cloud, {
+    ways,
+    found: found.ids.map(place),
+    near: near.map(place),
+    chosen: chosen === null ? null : place(chosen),
+  });
+}
+
+let found = find(data.tokens, state.query);
+
+function showFound() {
+  found = find(data.tokens, state.query);
+  const told = !state.query ? "" : !found.readable ? "This expression can't be read." : `${found.count.toLocaleString("en")} tokens`;
+  by("count").textContent = told + (found.count > found.ids.length ? `, the first ${found.ids.length} of them shown` : "");
+  by("found").replaceChildren(...found.ids.slice(0, 60).map((id) =>
+    made("button", { type: "button", class: "token", onclick: () => change({ token: String(id) }) }, data.tokens[id])));
+}
+
+function showVectors() {
+  const parts = sides().map((side) => {
+    const run = runOf(side);
+    if (!run) return "";
+    const step = stepOf(side);
+    const near = run.near[state.metric] ?? Object.values(run.near)[0];
+    const rows = run.positions.map((position, vector) => [
+      made("button", { type: "button", "aria-pressed": String(state.vector === String(vector)), onclick: () => change({ vector: String(vector) }) }, String(position)),
+      run.starts[vector] ?? "–",
+      made("span", {}, ...near.ids[step][vector].flatMap((id) => [made("span", { class: "token" }, data.tokens[id]), " "])),
+      number(near.similarity[step][vector][0]),
+      number(run.moved[step][vector], 2),
+      run.off[step][vector] === null ? "–" : `${Math.round(100 * run.off[step][vector])} %`,
+      run.verdicts[step]?.[vector] ?? "–",
+      number(run.q[step]?.[vector]),
+    ]);
+    return made("div", {}, made("h3", {}, `${run.name}, step ${run.steps[step]}${run.verdict ? `: ${run.verdict}` : ""}`),
+      table(["vector", "started at", `nearest by ${state.metric}`, "similarity", "moved", "off vocabulary", "verdict", "q"], rows));
+  });
+  by("vectors").replaceChildren(...parts);
+}
+
+function showChosen() {
+  const parts = [];
+  if (state.token !== "") {
+    const id = Number(state.token);
+    const cluster = data.clusterNames?.[data.cluster?.[id]];
+    parts.push(made("h3", {}, "Token ", made("span", { class: "token" }, data.tokens[id])),
+      made("p", {}, `id ${id}, ${data.kinds[data.kind[id]]}, longer than ${Math.round((100 * data.norm[id]) / 255)} % of the tokens${cluster ? `, in the cluster ${cluster}` : ""}`));
+  }
+  if (state.vector !== "") {
+    for (const side of sides()) {
+      const run = runOf(side), vector = Number(state.vector);
+      if (!run || run.positions[vector] === undefined) continue;
+      const step = stepOf(side);
+      parts.push(made("h3", {}, `${run.name}, vector ${run.positions[vector]}, step ${run.steps[step]}`), neighbourTable(data, run, step, vector));
+    }
+  }
+  by("chosen").replaceChildren(...parts);
+}
+
+function showSelected() {
+  by("selection").textContent = selected.length ? `${selected.length.toLocaleString("en")} tokens selected: ${selected.slice(0, 12).map((id) => data.tokens[id]).join(" ")}${selected.length > 12 ? " …" : ""}` : "";
+  by("export").hidden = !selected.length;
+}
+
+function exportSelected() {
+  const link = made("a", { download: "tokens.csv", href: URL.createObjectURL(new Blob([tokensCsv(data, selected)], { type: "text/csv" })) });
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+/** Change the state, and whatever shows it. */
+function change(changes) {
+  const before = { ...state };
+  Object.assign(state, changes);
+  history.replaceState(null, "", `#${writeHash(state, defaults)}`);
+  const differs = (...names) => names.some((name) => before[name] !== state[name]);
+  if (differs("query")) showFound();
+  if (differs("run", "pair", "colour")) drawMaps();
+  if (differs("run")) setSlider();
+  if (differs("run", "pair", "step", "metric", "vector")) showVectors();
+  if (differs("run", "pair", "step", "metric", "vector", "token")) showChosen();
+  if (differs("step")) tellStep();
+  sides().forEach(overlay);
+}
+
+function setSlider() {
+  const slider = by("step");
+  slider.max = String(last(state.run));
+  slider.value = state.step === "last" ? slider.max : state.step;
+  slider.disabled = last(state.run) === 0;
+  tellStep();
+}
+
+const tellStep = () => { by("step-told").textContent = runOf("run") ? String(runOf("run").steps[stepOf("run")]) : ""; };
+
+async function drawMaps() {
+  const two = sides().length === 2;
+  maps.pair.element.hidden = !two;
+  by("maps").classList.toggle("two", two);
+  const colours = colouring(data, state.colour);
+  for (const side of sides()) await cloudOf(side).draw(colours);
+  document.body.dataset.drawn = sides().join(" ");
+}
+
+function wire() {
+  for (const [id, name] of [["query", "query"], ["colour", "colour"], ["metric", "metric"], ["run", "run"], ["pair", "pair"]]) {
+    const control = by(id);
+    if (!control) continue;
+    control.value = state[name];
+    control.addEventListener(id === "query" ? "input" : "change", () => change({ [name]: control.value }));
+  }
+  by("step").addEventListener("input", (event) => change({ step: event.target.value }));
+  by("export").addEventListener("click", exportSelected);
+  by("redraw").addEventListener("click", () => location.reload());
+  document.addEventListener("webglcontextlost", () => { by("lost").hidden = false; }, true);
+  addEventListener("resize", () => drawMaps());
+  by("maps").hidden = false;
+  by("no-webgl").hidden = maps.run.cloud?.webgl !== false;
+}
+
+setSlider();
+showFound();
+showVectors();
+showChosen();
+wire();
+drawMaps().then(() => { by("no-webgl").hidden = maps.run.cloud.webgl; });

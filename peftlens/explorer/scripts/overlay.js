@@ -1,0 +1,41 @@
+// What lies on top of the points: vectors of a prompt with the way that they went, tokens that were
+// found, the one that is chosen. A few hundred marks in SVG, so that drawing them takes no time.
+
+const SVG = "http://www.w3.org/2000/svg";
+const SHAPES = { now: "M-6-6H6V6H-6Z", start: "M0-6L6 0 0 6-6 0Z" };
+
+function node(parent, name, attributes) {
+  const made = parent.appendChild(document.createElementNS(SVG, name));
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+/** Draw everything anew.
+ *  @param layer the SVG; @param cloud says where; @param shown: { ways, found, chosen, near }.
+ *  A way is { xy: [[x, y] a step], step, label, active, pick }. */
+export function drawOverlay(layer, cloud, shown) {
+  layer.replaceChildren();
+  const at = ([x, y]) => cloud.place(x, y);
+  for (const point of shown.found) {
+    const [cx, cy] = at(point);
+    node(layer, "circle", { cx, cy, r: 4, class: "found" });
+  }
+  for (const point of shown.near) {
+    const [cx, cy] = at(point);
+    node(layer, "circle", { cx, cy, r: 5, class: "near" });
+  }
+  for (const way of shown.ways) {
+    const places = way.xy.slice(0, way.step + 1).map(at);
+    const group = node(layer, "g", { class: way.active ? "way active" : "way" });
+    node(group, "polyline", { points: places.map((one) => one.join()).join(" ") });
+    const mark = (place, shape) => node(group, "path", { d: SHAPES[shape], transform: `translate(${place})`, class: shape });
+    mark(places[0], "start");
+    const last = mark(places.at(-1), "now");
+    node(last, "title", {}).textContent = way.label;
+    last.addEventListener("click", way.pick);
+  }
+  if (shown.chosen) {
+    const [cx, cy] = at(shown.chosen);
+    node(layer, "circle", { cx, cy, r: 9, class: "chosen" });
+  }
+}

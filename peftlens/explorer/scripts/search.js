@@ -1,0 +1,27 @@
+// Tokens that contain a text, or fit /a regular expression/.
+
+/** Whether a token fits; null where the expression can't be read. */
+export function matcher(query) {
+  const regex = /^\/(.+)\/(i?)$/.exec(query);
+  if (regex) {
+    try {
+      const pattern = new RegExp(regex[1], regex[2] + "u");
+      return (token) => pattern.test(token);
+    } catch {
+      return null;
+    }
+  }
+  const wanted = query.toLowerCase().replaceAll(" ", "␣");
+  return (token) => token.toLowerCase().includes(wanted);
+}
+
+/** Ids of the tokens that fit, the shortest first, and of all how many there are. */
+export function find(tokens, query, most = 200) {
+  const fits = query && matcher(query);
+  if (!fits) return { ids: [], count: 0, readable: fits !== null };
+  const ids = [];
+  for (let id = 0; id < tokens.length; id += 1) if (fits(tokens[id])) ids.push(id);
+  const count = ids.length;
+  ids.sort((a, b) => tokens[a].length - tokens[b].length || a - b);
+  return { ids: ids.slice(0, most), count, readable: true };
+}

@@ -1,0 +1,159 @@
+"""What an explorer needs of runs: the map of their base, and where their vectors went on it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peftlens import measuring, registry
+from peftlens.errors import BadInput
+from peftlens.explorer.atlas import KINDS, Atlas, Trail
+from peftlens.models.adapters import base_of
+from peftlens.models.clusters import clusters
+from peftlens.models.maps import Map, Projection, placed, vocabulary_map
+from peftlens.models.vectors import vectors
+from peftlens.models.vocabulary import Vocabulary, vocabulary
+from peftlens.progress import track
+from peftlens.run import Run
+from peftlens.table import NotApplicable, measured
+
+NEEDED = "token_vectors"
+
+
+def atlas(runs: Sequence[Run], names: dict[str, str], projection: Projection = "umap") -> Atlas:
+    """The vocabulary of the runs' base, with a trail for each run that trained vectors.
+
+    Args:
+        runs: finished runs or adapters of one base.
+        names: of each, by run id.
+        projection: of the map.
+
+    Raises:
+        BadInput: the runs have different bases, or none trained vectors.
+    """
+    bases = {base_of(run).sha256: run.config.base for run in runs}
+    if len(bases) > 1:
+        raise BadInput(
+            f"these runs have different bases ({', '.join(map(str, bases.values()))}), and a map "
+            "is of one vocabulary; give runs of one of them"
+        )
+    able = [run for run in runs if _offers(run)]
+    if not able:
+        methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
+        raise BadInput(
+            f"{methods}: nothing here trains vectors that lie among the tokens; runs of "
+            "prompt_tuning, p_tuning, prefix_tuning, cpt, embeddings and others do"
+        )
+    base = base_of(able[0])
+    known, drawn, groups = vocabulary(base), vocabulary_map(base, projection), clusters(base)
+    norms = known.table.norm(dim=1).cpu().numpy()
+    order = np.argsort(np.argsort(norms, kind="stable"), kind="stable")
+    trails = [_trail(run, names[run.id], drawn) for run in track(able, "Reading vectors")]
+    return Atlas(
+        base=base.reference,
+        sha256=base.sha256,
+        width=known.table.shape[1],
+        tokens=known.tokens,
+        points=drawn.points,
+        projection=drawn.projection,
+        recall=drawn.recall,
+        chance=drawn.chance,
+        norm=order / max(1, len(order) - 1),
+        kind=_kinds(known),
+        cluster=groups.label,
+        cluster_names=groups.names,
+        trails=tuple(one for one in trails if one is not None),
+    )
+
+
+def _offers(run: Run) -> bool:
+    config = run.config
+    finished = run.record.status == "finished"
+    return finished and NEEDED in registry.exposed(config.method, config.method_config)
+
+
+def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
+    """None where the probe finds nothing to measure, such as a table that has not changed."""
+    rows = measured(measuring.run_probe(run, "soft_prompt_neighbors").frame)
+    if rows.empty:
+        return None
+    steps = tuple(int(step) for step in rows["step"].unique())
+    metrics = list(rows["metric"].unique())
+    first = rows[rows["metric"] == metrics[0]]
+    positions = tuple(int(one) for one in first[first["step"] == steps[-1]]["position"])
+    said = _verdicts(run)
+    places = []
+    for step in steps:
+        try:
+            found = vectors(run, step)
+        except NotApplicable:
+            return None
+        places.append(placed(found.now, found.table, drawn.points))
+    told = said.get((steps[-1], None))
+    return Trail(
+        name=name,
+        verdict=told[0] if told else "",
+        steps=steps,
+        positions=positions,
+        starts=tuple(_text(one) for one in first[first["step"] == steps[-1]]["start_token"]),
+        xy=np.stack(places),
+        moved=_grid(first, "moved", steps),
+        off=_grid(first, "off_vocabulary", steps),
+        verdicts=[[said[step, p][0] for p in positions] for step in steps] if said else [],
+        q=[[said[step, p][1] for p in positions] for step in steps] if said else [],
+        near={
+            metric: (
+                _lists(rows[rows["metric"] == metric], "token_ids", steps, np.int64),
+                _lists(rows[rows["metric"] == metric], "similarities", steps, np.float64),
+            )
+            for metric in metrics
+        },
+    )
+
+
+def _verdicts(run: Run) -> dict[tuple[int, int | None], tuple[str, float | None]]:
+    """By step and position, None for the whole prompt; only what was tested already: it is slow."""
+    if run.foreign or not (run.path / "probes" / "soft_prompt_null.parquet").exists():
+        return {}
+    rows = measured(measuring.run_probe(run, "soft_prompt_null").frame)
+    return {
+        (int(row["step"]), None if pd.isna(row["position"]) else int(row["position"])): (
+            row["verdict"],
+            None if pd.isna(row["q"]) else float(row["q"]),
+        )
+        for row in rows[rows["metric"] == "cosine"].to_dict("records")
+    }
+
+
+def _grid(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
+    values = [rows[rows["step"] == step][column] for step in steps]
+    return np.array([one.astype("Float64").to_numpy(float, na_value=np.nan) for one in values])
+
+
+def _lists(rows: pd.DataFrame, column: str, steps: Sequence[int], kind: Any) -> np.ndarray:
+    """A column of numbers in text, shape (steps, positions, k)."""
+    return np.array(
+        [[one.split() for one in rows[rows["step"] == step][column]] for step in steps]
+    ).astype(kind)
+
+
+def _text(value: Any) -> str | None:
+    return None if pd.isna(value) else str(value)
+
+
+def _kinds(known: Vocabulary) -> np.ndarray:
+    found = np.array([_kind(token) for token in known.tokens], np.uint8)
+    found[known.untrained | known.nameless] = KINDS.index("untrained")
+    found[known.special] = KINDS.index("special")
+    return found
+
+
+def _kind(token: str) -> int:
+    word = token.removeprefix("␣")
+    if word.isalpha():
+        return KINDS.index("begins a word" if word != token else "goes on")
+    if word.isdigit():
+        return KINDS.index("digits")
+    partial = token.startswith("<") and token.endswith(">") and len(token) > 2
+    return KINDS.index("part of a character" if partial else "marks")

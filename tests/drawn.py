@@ -1,0 +1,49 @@
+"""Atlases that nobody computed, for what draws them."""
+
+import numpy as np
+
+from peftlens.explorer.atlas import Atlas, Trail
+
+METRICS = ("cosine", "csls")
+
+
+def trail(name, size, *, vectors=4, steps=(0, 20, 40), seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (len(steps), vectors)
+    near = {
+        metric: (rng.integers(size, size=(*shape, 5)), rng.random((*shape, 5)))
+        for metric in METRICS
+    }
+    return Trail(
+        name=name,
+        verdict="readable",
+        steps=steps,
+        positions=tuple(range(vectors)),
+        starts=tuple(f"start{n}" for n in range(vectors)),
+        xy=rng.normal(size=(*shape, 2)),
+        moved=rng.random(shape),
+        off=np.where(rng.random(shape) < 0.5, np.nan, 0.5),
+        verdicts=[["readable"] * vectors for _ in steps],
+        q=[[0.01] * (vectors - 1) + [None] for _ in steps],
+        near=near,
+    )
+
+
+def atlas(size=500, trails=("one", "two"), tokens=None, **about):
+    rng = np.random.default_rng(1)
+    given = {
+        "base": "made-up",
+        "sha256": "ba5e" * 16,
+        "width": 64,
+        "tokens": tokens or tuple(f"␣word{n}" for n in range(size)),
+        "points": rng.normal(size=(size, 2)).astype(np.float32),
+        "projection": "umap",
+        "recall": 0.12,
+        "chance": 0.0003,
+        "norm": rng.random(size),
+        "kind": rng.integers(0, 7, size).astype(np.uint8),
+        "cluster": rng.integers(-1, 30, size),
+        "cluster_names": tuple(f"cluster {n}" for n in range(30)),
+        "trails": tuple(trail(name, size, seed=n) for n, name in enumerate(trails)),
+    }
+    return Atlas(**(given | about))

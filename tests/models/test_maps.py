@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+
+from peftlens.errors import BadInput
+from peftlens.models import maps
+from peftlens.models.base import open_base
+
+
+def test_recall_by_hand():
+    """Four places on a line: each end's two nearest are known."""
+    points = np.array([[0.0, 0], [1, 0], [2.5, 0], [4.5, 0]], np.float32)
+    near = np.array([[1, 2], [0, 2], [1, 3], [0, 1]])
+    # on the map: 0: 1 2; 1: 0 2; 2: 1 3; 3: 2 1
+    assert maps.recall(points, near) == pytest.approx((1 + 1 + 1 + 0.5) / 4)
+
+
+def test_a_token_lies_near_itself_and_a_mean_between():
+    table = torch.eye(3)
+    points = np.array([[0.0, 0], [10, 0], [0, 10]], np.float32)
+    (place,) = maps.placed(torch.tensor([[1.0, 1.0, 0.0]]), table, points, k=2)
+    assert place == pytest.approx([5, 0])
+    (own,) = maps.placed(torch.tensor([[1.0, 0.1, 0.0]]), table, points, k=3)
+    assert own[0] < 4
+
+
+def test_a_place_does_not_depend_on_what_else_is_placed():
+    rng = torch.Generator().manual_seed(0)
+    table, vectors = torch.randn(50, 8, generator=rng), torch.randn(4, 8, generator=rng)
+    points = torch.randn(50, 2, generator=rng).numpy()
+    together = maps.placed(vectors, table, points)
+    alone = np.concatenate([maps.placed(one[None], table, points) for one in vectors])
+    assert together == pytest.approx(alone, abs=1e-6)
+
+
+@pytest.fixture
+def base(planted_base, monkeypatch, tmp_path):
+    monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path))
+    return open_base(str(planted_base), device="cpu", dtype="float32")
+
+
+@pytest.mark.parametrize("projection", ["umap", "pca"])
+def test_a_map_keeps_more_neighbours_than_chance_and_is_the_same_again(base, projection):
+    first = maps.vocabulary_map(base, projection)
+    assert first.points.shape == (len(base.tokenizer), 2) or first.points.ndim == 2
+    assert first.recall > 2 * first.chance
+    again = maps.vocabulary_map(base, projection)
+    assert np.array_equal(first.points, again.points)
+    assert list((maps.cache_dir("vocabulary")).glob(f"*map-{projection}*.safetensors"))
+
+
+def test_no_such_projection(base):
+    with pytest.raises(BadInput, match="'tsne' must be one of umap, pca"):
+        maps.vocabulary_map(base, "tsne")  # pyright: ignore

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+import peftlens
+from peftlens import exploring, measuring
+from peftlens.errors import BadInput
+from peftlens.explorer.atlas import KINDS
+from peftlens.run import RunConfig
+
+
+@pytest.fixture
+def atlas(planted_run):
+    return exploring.atlas([planted_run], {planted_run.id: "prompt"}, "pca")
+
+
+def test_neighbours_are_those_of_the_probe(atlas, planted_run):
+    rows = measuring.run_probe(planted_run, "soft_prompt_neighbors").frame
+    (trail,) = atlas.trails
+    assert trail.steps == planted_run.steps
+    assert set(trail.near) == set(rows["metric"])
+    for metric, (ids, similarity) in trail.near.items():
+        for s, step in enumerate(trail.steps):
+            own = rows[(rows["metric"] == metric) & (rows["step"] == step)]
+            for p, row in enumerate(own.to_dict("records")):
+                assert " ".join(map(str, ids[s, p])) == row["token_ids"]
+                assert " ".join(f"{one:.4f}" for one in similarity[s, p]) == row["similarities"]
+                words = " ".join(atlas.tokens[token] for token in ids[s, p])
+                assert words == row["tokens"]
+
+
+def test_vectors_move_on_the_map_from_their_start(atlas):
+    (trail,) = atlas.trails
+    assert trail.xy.shape == (2, 6, 2)
+    assert (trail.moved[0] == 0).all()
+    assert (trail.moved[1] > 0).all()
+    low, high = atlas.points.min(axis=0), atlas.points.max(axis=0)
+    assert ((trail.xy >= low) & (trail.xy <= high)).all()
+
+
+def test_verdicts_are_shown_once_they_were_tested(planted_run):
+    assert exploring.atlas([planted_run], {planted_run.id: "p"}, "pca").trails[0].verdicts == []
+    measuring.run_probe(planted_run, "soft_prompt_null")
+    (trail,) = exploring.atlas([planted_run], {planted_run.id: "p"}, "pca").trails
+    assert np.shape(trail.verdicts) == np.shape(trail.q) == (2, 6)
+    assert trail.verdict
+
+
+@pytest.mark.parametrize(
+    ("token", "kind"),
+    [("␣word", "begins a word"), ("ing", "goes on"), ("␣42", "digits"), ("!?", "marks"),
+     ("<Ġ>", "part of a character"), ("␣", "marks"), ("é", "goes on")],
+)  # fmt: skip
+def test_kinds(token, kind):
+    assert KINDS[exploring._kind(token)] == kind
+
+
+def test_nothing_to_draw(planted_base, planted_words, tmp_path):
+    config = RunConfig(
+        method="lora",
+        task=f"file:{planted_words}",
+        base=str(planted_base),
+        device="cpu",
+        dtype="float32",
+        training={"steps": 1, "batch_size": 4},
+    )
+    run = peftlens.train(config, tmp_path / "runs")
+    with pytest.raises(BadInput, match="lora: nothing here trains vectors"):
+        exploring.atlas([run], {run.id: "x"}, "pca")
