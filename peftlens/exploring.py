@@ -8,7 +8,7 @@ import pandas as pd
 
 from peftlens import measuring, registry
 from peftlens.errors import BadInput
-from peftlens.explorer.atlas import KINDS, Atlas, Trail
+from peftlens.explorer.atlas import KINDS, Atlas, Shift, Trail
 from peftlens.models.adapters import base_of
 from peftlens.models.clusters import clusters
 from peftlens.models.maps import Map, Projection, placed, vocabulary_map
@@ -21,16 +21,24 @@ from peftlens.table import NotApplicable, measured
 NEEDED = "token_vectors"
 
 
-def atlas(runs: Sequence[Run], names: dict[str, str], projection: Projection = "umap") -> Atlas:
+def atlas(
+    runs: Sequence[Run],
+    names: dict[str, str],
+    projection: Projection = "umap",
+    *,
+    logits: bool = False,
+) -> Atlas:
     """The vocabulary of the runs' base, with a trail for each run that trained vectors.
 
     Args:
         runs: finished runs or adapters of one base.
         names: of each, by run id.
         projection: of the map.
+        logits: measure what each run predicts more and less than its base, about ten seconds a run;
+            otherwise that is shown of those runs of which it is known.
 
     Raises:
-        BadInput: the runs have different bases, or none trained vectors.
+        BadInput: the runs have different bases, or there is nothing of them to show.
     """
     bases = {base_of(run).sha256: run.config.base for run in runs}
     if len(bases) > 1:
@@ -38,14 +46,16 @@ def atlas(runs: Sequence[Run], names: dict[str, str], projection: Projection = "
             f"these runs have different bases ({', '.join(map(str, bases.values()))}), and a map "
             "is of one vocabulary; give runs of one of them"
         )
-    able = [run for run in runs if _offers(run)]
-    if not able:
+    finished = [run for run in runs if run.record.status == "finished"]
+    able = [run for run in finished if _offers(run)]
+    told = [run for run in finished if logits or _known(run, "logit_shift")]
+    if not able and not told:
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise BadInput(
-            f"{methods}: nothing here trains vectors that lie among the tokens; runs of "
-            "prompt_tuning, p_tuning, prefix_tuning, cpt, embeddings and others do"
+            f"{methods}: nothing here trains vectors that lie among the tokens, as prompt_tuning "
+            "and others do; --logits shows which tokens a run of any method raises and lowers"
         )
-    base = base_of(able[0])
+    base = base_of(runs[0])
     known, drawn, groups = vocabulary(base), vocabulary_map(base, projection), clusters(base)
     norms = known.table.norm(dim=1).cpu().numpy()
     order = np.argsort(np.argsort(norms, kind="stable"), kind="stable")
@@ -64,13 +74,28 @@ def atlas(runs: Sequence[Run], names: dict[str, str], projection: Projection = "
         cluster=groups.label,
         cluster_names=groups.names,
         trails=tuple(one for one in trails if one is not None),
+        shifts=tuple(_shift(run, names[run.id]) for run in told),
     )
 
 
 def _offers(run: Run) -> bool:
-    config = run.config
-    finished = run.record.status == "finished"
-    return finished and NEEDED in registry.exposed(config.method, config.method_config)
+    return NEEDED in registry.exposed(run.config.method, run.config.method_config)
+
+
+def _known(run: Run, probe: str) -> bool:
+    return not run.foreign and (run.path / "probes" / f"{probe}.parquet").exists()
+
+
+def _shift(run: Run, name: str) -> Shift:
+    rows = measured(measuring.run_probe(run, "logit_shift").frame)
+    ends = {
+        direction: tuple(
+            (int(i), float(c)) for i, c in zip(own["token_id"], own["change"], strict=True)
+        )
+        for direction, own in rows.groupby("direction")
+    }
+    text = f"{rows['n_tokens'].iloc[0]:,} tokens of {rows['suite'].iloc[0]}"
+    return Shift(name, text, ends["raised"], ends["lowered"])
 
 
 def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
@@ -114,7 +139,7 @@ def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
 
 def _verdicts(run: Run) -> dict[tuple[int, int | None], tuple[str, float | None]]:
     """By step and position, None for the whole prompt; only what was tested already: it is slow."""
-    if run.foreign or not (run.path / "probes" / "soft_prompt_null.parquet").exists():
+    if not _known(run, "soft_prompt_null"):
         return {}
     rows = measured(measuring.run_probe(run, "soft_prompt_null").frame)
     return {

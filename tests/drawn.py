@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from peftlens.explorer.atlas import Atlas, Trail
+from peftlens.explorer.atlas import Atlas, Shift, Trail
 
 METRICS = ("cosine", "csls")
 
@@ -29,6 +29,16 @@ def trail(name, size, *, vectors=4, steps=(0, 20, 40), seed=0):
     )
 
 
+def shift(name, size):
+    ids = np.random.default_rng(3).permutation(size)[:6]
+    return Shift(
+        name=name,
+        text="900 tokens of wiki",
+        raised=tuple((int(one), 2.0 - n) for n, one in enumerate(ids[:3])),
+        lowered=tuple((int(one), n - 2.0) for n, one in enumerate(ids[3:])),
+    )
+
+
 def atlas(size=500, trails=("one", "two"), tokens=None, **about):
     rng = np.random.default_rng(1)
     given = {
@@ -45,5 +55,6 @@ def atlas(size=500, trails=("one", "two"), tokens=None, **about):
         "cluster": rng.integers(-1, 30, size),
         "cluster_names": tuple(f"cluster {n}" for n in range(30)),
         "trails": tuple(trail(name, size, seed=n) for n, name in enumerate(trails)),
+        "shifts": (shift("lora", size),),
     }
     return Atlas(**(given | about))

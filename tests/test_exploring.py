@@ -66,3 +66,8 @@ def test_nothing_to_draw(planted_base, planted_words, tmp_path):
     run = peftlens.train(config, tmp_path / "runs")
     with pytest.raises(BadInput, match="lora: nothing here trains vectors"):
         exploring.atlas([run], {run.id: "x"}, "pca")
+    (shift,) = exploring.atlas([run], {run.id: "x"}, "pca", logits=True).shifts
+    rows = measuring.run_probe(run, "logit_shift").frame
+    raised = rows[rows["direction"] == "raised"]
+    assert [token for token, _ in shift.raised] == raised["token_id"].tolist()
+    assert exploring.atlas([run], {run.id: "x"}, "pca").shifts == (shift,)  # it is known now

@@ -9,7 +9,7 @@ import typer
 from peftlens.errors import BadInput
 
 
-def explore(
+def explore(  # noqa: PLR0913  # a flag each
     target: Annotated[
         Path, typer.Argument(help="Folder of a study, of a run, of runs, or of peft's adapter.")
     ],
@@ -19,6 +19,13 @@ def explore(
     projection: Annotated[
         Literal["umap", "pca"], typer.Option(help="How the map is drawn.")
     ] = "umap",
+    logits: Annotated[
+        bool | None,
+        typer.Option(
+            help="Measure which tokens each run raises and lowers, ten seconds a run; by default "
+            "for a single run, and in a study where it is known already."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The page; explorer.html in a study's folder by default, or here."),
@@ -37,7 +44,8 @@ def explore(
     from peftlens.exploring import atlas
 
     runs, names, title = _runs(target, base)
-    print(explorer.write(atlas(runs, names, projection), title, page))
+    wanted = len(runs) == 1 if logits is None else logits
+    print(explorer.write(atlas(runs, names, projection, logits=wanted), title, page))
     if show and typer.launch(page.resolve().as_uri()):
         raise BadInput(f"no browser could be started here; open {page} yourself")
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from peftlens import __version__
 from peftlens.explorer.atlas import KINDS, Atlas, Trail
 from peftlens.files import write_atomic
 from peftlens.literal import visible
-from peftlens.rounding import number
 
 SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colours", "lists", "main")
 _TYPES = {"uint8": "u1", "uint16": "u2", "int32": "i4", "float32": "f4"}
@@ -74,6 +74,7 @@ def payload(atlas: Atlas) -> dict[str, Any]:
         else _packed(np.where(atlas.cluster < 0, 65_535, atlas.cluster).astype(np.uint16)),
         "clusterNames": atlas.cluster_names,
         "runs": [_trail(atlas, one) for one in atlas.trails],
+        "shifts": [asdict(one) for one in atlas.shifts],
     }
 
 
@@ -112,11 +113,21 @@ def _shown(atlas: Atlas) -> dict[str, Any]:
         "sha256": atlas.sha256,
         "width": atlas.width,
         "k": 15,
-        "recall": f"{atlas.recall:.0%}",
-        "chance": "0 %" if atlas.chance == 0 else f"{number(100 * atlas.chance)} %",
+        "recall": f"{100 * atlas.recall:.0f} %",
+        "chance": f"{100 * atlas.chance:.2g} %",
         "projection": atlas.projection,
         "metrics": list(dict.fromkeys(metric for one in atlas.trails for metric in one.near)),
         "runs": [{"name": one.name, "last": _last(atlas, one)} for one in atlas.trails],
+        "shifts": [
+            {"name": one.name, "text": one.text}
+            | {
+                side: [
+                    (atlas.tokens[token], f"{change:+.2f}") for token, change in getattr(one, side)
+                ]
+                for side in ("raised", "lowered")
+            }
+            for one in atlas.shifts
+        ],
     }
 
 

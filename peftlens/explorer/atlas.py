@@ -52,6 +52,23 @@ class Trail:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """What a run predicts more and less than its base.
+
+    Attributes:
+        name: configuration and seed.
+        text: what was read.
+        raised: ids of tokens with the changes of their logits, the largest first.
+        lowered: the same downwards.
+    """
+
+    name: str
+    text: str
+    raised: tuple[tuple[int, float], ...]
+    lowered: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
 class Atlas:
     """A vocabulary with what was trained on it.
 
@@ -69,6 +86,7 @@ class Atlas:
         cluster: of each token, shape (V,); −1 where it has none.
         cluster_names: their names.
         trails: of the runs that trained vectors.
+        shifts: of runs whose logits were compared with the base's.
     """
 
     base: str
@@ -84,6 +102,7 @@ class Atlas:
     cluster: NDArray[np.int64] | None
     cluster_names: tuple[str, ...]
     trails: tuple[Trail, ...]
+    shifts: tuple[Shift, ...] = ()
 
     def scaled(self, places: NDArray[Any]) -> NDArray[np.float64]:
         """Places on the map in the page's units, 0 to 65,535 over the points' larger side."""

@@ -157,14 +157,15 @@ def test_two_runs_side_by_side_look_at_the_same(opened):
     shown.wait_for_selector("body[data-drawn='run pair']")
     expect(shown.locator("#map-pair .way")).to_have_count(4)
     expect(shown.locator("#vectors h3")).to_have_count(2)
+    axis = "document.querySelector('#map-{} .points')._fullLayout.xaxis.range.map(Math.round)"
+    first = shown.evaluate(axis.format("run"))
     box = shown.locator("#map-run").bounding_box()
     shown.mouse.move(box["x"] + 200, box["y"] + 200)
     shown.mouse.wheel(0, -400)
-    axis = "document.querySelector('#map-{} .points')._fullLayout.xaxis.range.map(Math.round)"
     shown.wait_for_timeout(500)
     one, other = (shown.evaluate(axis.format(side)) for side in ("run", "pair"))
     assert one == other
-    assert one[1] - one[0] < 65_000  # it has come nearer
+    assert one[1] - one[0] < first[1] - first[0]  # it has come nearer
     assert shown.said == []
 
 
@@ -182,6 +183,19 @@ def test_hovering_in_one_shows_the_token_in_both(opened):
     expect(shown.locator("#hover")).to_have_text(TOKENS[42])
     expect(shown.locator("#map-run .chosen")).to_have_count(1)
     expect(shown.locator("#map-pair .chosen")).to_have_count(1)
+
+
+def test_raised_and_lowered_tokens_are_marked_and_listed(opened, atlas):
+    shown = opened()
+    assert shown.locator("#map-run .raised, #map-run .lowered").count() == 0
+    shown.locator("#shift").select_option("0")
+    expect(shown.locator("#map-run .raised")).to_have_count(3)
+    expect(shown.locator("#map-run .lowered")).to_have_count(3)
+    words = shown.locator("#shifted button").all_inner_texts()
+    (one,) = atlas.shifts
+    assert words == [TOKENS[token] for token, _ in (*one.raised, *one.lowered)]
+    shown.locator("#shifted button").first.click()
+    expect(shown.locator("#chosen h3")).to_contain_text(words[0])
 
 
 def test_a_lasso_is_exported(opened):
@@ -284,7 +298,9 @@ def test_a_quarter_of_a_million_tokens_fit(opened, tmp_path):
 
 
 def test_a_base_without_clusters_or_runs(opened, tmp_path):
-    page = explorer.write(drawn.atlas(trails=(), cluster=None), "bare", tmp_path / "bare.html")
+    page = explorer.write(
+        drawn.atlas(trails=(), shifts=(), cluster=None), "bare", tmp_path / "bare.html"
+    )
     shown = opened(page)
     expect(shown.locator("#step")).to_be_hidden()
     shown.locator("#query").fill("word1")

@@ -18,8 +18,7 @@ export class Cloud {
     this.points = points;
     this.on = on;
     this.webgl = hasWebGL();
-    this.whole = { x: range(points.x), y: range(points.y) };
-    this.view = this.whole;
+    this.view = { x: range(points.x), y: range(points.y) };
   }
 
   /** Draw with a colour a token: numbers on a scale, or categories by their colours. */
@@ -87,12 +86,11 @@ export class Cloud {
   }
 }
 
+/** Where nearly all values lie: a few far out would leave the others little room. */
 function range(values) {
-  let low = Infinity, high = -Infinity;
-  for (const value of values) {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
+  const order = Float64Array.from(values).sort();
+  const at = (share) => order[Math.round(share * (order.length - 1))];
+  const low = at(0.001), high = at(0.999);
   const room = 0.03 * (high - low || 1);
   return [low - room, high + room];
 }

@@ -12,7 +12,7 @@ const data = readData(document.getElementById("data"));
 const by = (id) => document.getElementById(id);
 const points = { x: data.x, y: data.y };
 const last = (run) => (data.runs[run] ? data.runs[run].steps.length - 1 : 0);
-const defaults = { run: "0", pair: "", step: "last", vector: "", metric: "cosine", query: "", colour: by("colour").value, token: "" };
+const defaults = { run: "0", pair: "", step: "last", vector: "", metric: "cosine", query: "", colour: by("colour").value, token: "", shift: "" };
 const state = readHash(location.hash, defaults);
 let selected = [];
 let hovered = null;
@@ -65,11 +65,14 @@ function overlay(side) {
   })) : [];
   const near = run && state.vector !== "" && run.near[state.metric] && run.positions[state.vector] !== undefined
     ? run.near[state.metric].ids[step][Number(state.vector)] : [];
+  const shift = data.shifts[state.shift];
   const chosen = hovered ?? (state.token === "" ? null : Number(state.token));
   drawOverlay(map.layer, map.cloud, {
     ways,
     found: found.ids.map(place),
     near: near.map(place),
+    raised: shift ? shift.raised.map(([id]) => place(id)) : [],
+    lowered: shift ? shift.lowered.map(([id]) => place(id)) : [],
     chosen: chosen === null ? null : place(chosen),
   });
 }
@@ -125,6 +128,13 @@ function showChosen() {
   by("chosen").replaceChildren(...parts);
 }
 
+function showShift() {
+  const shift = data.shifts[state.shift];
+  const listed = (pairs) => pairs.map(([id, by_]) => [made("button", { type: "button", class: "token", onclick: () => change({ token: String(id) }) }, data.tokens[id]), number(by_, 2)]);
+  by("shifted").replaceChildren(...(shift ? [made("h3", {}, `${shift.name}: logits on ${shift.text}`),
+    made("div", { class: "beside" }, table(["▲ raised", "by"], listed(shift.raised)), table(["▼ lowered", "by"], listed(shift.lowered)))] : []));
+}
+
 function showSelected() {
   by("selection").textContent = selected.length ? `${selected.length.toLocaleString("en")} tokens selected: ${selected.slice(0, 12).map((id) => data.tokens[id]).join(" ")}${selected.length > 12 ? " …" : ""}` : "";
   by("export").hidden = !selected.length;
@@ -148,6 +158,7 @@ function change(changes) {
   if (differs("run", "pair", "step", "metric", "vector")) showVectors();
   if (differs("run", "pair", "step", "metric", "vector", "token")) showChosen();
   if (differs("step")) tellStep();
+  if (differs("shift")) showShift();
   sides().forEach(overlay);
 }
 
@@ -171,7 +182,7 @@ async function drawMaps() {
 }
 
 function wire() {
-  for (const [id, name] of [["query", "query"], ["colour", "colour"], ["metric", "metric"], ["run", "run"], ["pair", "pair"]]) {
+  for (const [id, name] of [["query", "query"], ["colour", "colour"], ["metric", "metric"], ["run", "run"], ["pair", "pair"], ["shift", "shift"]]) {
     const control = by(id);
     if (!control) continue;
     control.value = state[name];
@@ -190,5 +201,6 @@ setSlider();
 showFound();
 showVectors();
 showChosen();
+showShift();
 wire();
 drawMaps().then(() => { by("no-webgl").hidden = maps.run.cloud.webgl; });

@@ -2,7 +2,7 @@
 // found, the one that is chosen. A few hundred marks in SVG, so that drawing them takes no time.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SHAPES = { now: "M-6-6H6V6H-6Z", start: "M0-6L6 0 0 6-6 0Z" };
+const SHAPES = { now: "M-6-6H6V6H-6Z", start: "M0-6L6 0 0 6-6 0Z", raised: "M0-7L6 5H-6Z", lowered: "M0 7L6-5H-6Z" };
 
 function node(parent, name, attributes) {
   const made = parent.appendChild(document.createElementNS(SVG, name));
@@ -11,7 +11,8 @@ function node(parent, name, attributes) {
 }
 
 /** Draw everything anew.
- *  @param layer the SVG; @param cloud says where; @param shown: { ways, found, chosen, near }.
+ *  @param layer the SVG; @param cloud says where; @param shown: { ways, found, chosen, near,
+ *  raised, lowered }: places on the map, but for the ways.
  *  A way is { xy: [[x, y] a step], step, label, active, pick }. */
 export function drawOverlay(layer, cloud, shown) {
   layer.replaceChildren();
@@ -23,6 +24,9 @@ export function drawOverlay(layer, cloud, shown) {
   for (const point of shown.near) {
     const [cx, cy] = at(point);
     node(layer, "circle", { cx, cy, r: 5, class: "near" });
+  }
+  for (const kind of ["raised", "lowered"]) {
+    for (const point of shown[kind]) node(layer, "path", { d: SHAPES[kind], transform: `translate(${at(point)})`, class: kind });
   }
   for (const way of shown.ways) {
     const places = way.xy.slice(0, way.step + 1).map(at);

@@ -1,0 +1,99 @@
+"""Which tokens a run predicts more and less than its base does, whatever comes before them.
+
+The mean over the tokens of a text of the tuned model's logits minus the base's. Logits are known up
+to a constant, so at each token their mean over the vocabulary is taken away first. It applies to
+every method: what an update of the weights does, seen where tokens come out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from peftlens.encoding import Encoder, scoring_batches
+from peftlens.models.adapters import base_of, opened
+from peftlens.models.base import Base
+from peftlens.models.lending import lent
+from peftlens.models.vocabulary import readable
+from peftlens.progress import track
+from peftlens.retention import MAX_LENGTH, Suite, suite
+from peftlens.run import Run
+from peftlens.scoring import answer_logits
+from peftlens.table import Chart, Column
+
+REQUIRES = frozenset()
+VERSION = 1
+ON_REQUEST = True  # for a closer look, and for the explorer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the probe.
+
+    Attributes:
+        suite: a text, or a task whose answers are read: wiki, file:PATH, hub:org/name, a task.
+        items: how many of its texts or questions; 0 takes all.
+        tokens: how many are listed at either end.
+    """
+
+    suite: str = "wiki"
+    items: int = 64
+    tokens: int = 20
+
+
+COLUMNS = (
+    Column("suite", "what was read"),
+    Column("direction", "raised or lowered"),
+    Column("token", "␣ is a space"),
+    Column("token_id", "its id"),
+    Column("change", "of its logit, mean over the positions, against the mean token's", "1"),
+    Column("spread", "standard deviation of the change over the vocabulary", "1"),
+    Column("n_tokens", "positions that were read"),
+)
+CHARTS: tuple[Chart, ...] = ()
+
+
+def measure(run: Run, config: Config) -> pd.DataFrame:
+    """A row for each token, what was raised most first, then what was lowered most."""
+    base = base_of(run)
+    asked = suite(base, config.suite, {}, config.items or None)
+    with lent(base.model) as model:
+        before, n = _mean_logits(model, base, asked)
+    with opened(run) as (model, _):
+        after, _ = _mean_logits(model, base, asked)
+    change = after - before
+    order = np.argsort(-change, kind="stable")
+    k = min(config.tokens, len(order) // 2)
+    ends = [("raised", token) for token in order[:k]]
+    ends += [("lowered", token) for token in order[::-1][:k]]
+    rows = [
+        {
+            "suite": config.suite,
+            "direction": direction,
+            "token": readable(base.tokenizer, int(token)),
+            "token_id": int(token),
+            "change": change[token],
+            "spread": change.std(),
+            "n_tokens": n,
+        }
+        for direction, token in ends
+    ]
+    return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
+
+
+@torch.inference_mode()
+def _mean_logits(model: nn.Module, base: Base, asked: Suite) -> tuple[NDArray[np.float64], int]:
+    """Mean over positions of logits without their mean over the vocabulary, shape (V,)."""
+    encoder = Encoder.of(base, MAX_LENGTH)
+    rows = [item.rows[item.correct] for item in asked.items]
+    total, n = None, 0
+    for indices in track(list(scoring_batches(rows, encoder.at_once)), f"Logits on {asked.name}"):
+        logits = answer_logits(model, encoder.batch([rows[index] for index in indices]))
+        centred = logits - logits.mean(dim=-1, keepdim=True)
+        part = centred.double().sum(dim=0).cpu()
+        total, n = part if total is None else total + part, n + len(logits)
+    assert total is not None  # a suite has items
+    return (total / n).numpy(), n
