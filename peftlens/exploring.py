@@ -5,18 +5,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from peftlens import measuring, registry
 from peftlens.errors import BadInput
 from peftlens.explorer.atlas import KINDS, Atlas, Shift, Trail
 from peftlens.models.adapters import base_of
+from peftlens.models.base import Base
 from peftlens.models.clusters import clusters
-from peftlens.models.maps import Map, Projection, placed, vocabulary_map
+from peftlens.models.maps import Map, Projection, placed, plane, vocabulary_map
 from peftlens.models.vectors import vectors
 from peftlens.models.vocabulary import Vocabulary, vocabulary
 from peftlens.progress import track
 from peftlens.run import Run
 from peftlens.table import NotApplicable, measured
+from peftlens.tasks import task_of
 
 NEEDED = "token_vectors"
 
@@ -26,6 +29,7 @@ def atlas(
     names: dict[str, str],
     projection: Projection = "umap",
     *,
+    between: tuple[int, int] | None = None,
     logits: bool = False,
 ) -> Atlas:
     """The vocabulary of the runs' base, with a trail for each run that trained vectors.
@@ -34,6 +38,7 @@ def atlas(
         runs: finished runs or adapters of one base.
         names: of each, by run id.
         projection: of the map.
+        between: two vectors of the first run whose plane, at its last step, is the map instead.
         logits: measure what each run predicts more and less than its base, about ten seconds a run;
             otherwise that is shown of those runs of which it is known.
 
@@ -56,7 +61,8 @@ def atlas(
             "and others do; --logits shows which tokens a run of any method raises and lowers"
         )
     base = base_of(runs[0])
-    known, drawn, groups = vocabulary(base), vocabulary_map(base, projection), clusters(base)
+    known, groups = vocabulary(base), clusters(base)
+    drawn = _between(able, between) if between else vocabulary_map(base, projection)
     norms = known.table.norm(dim=1).cpu().numpy()
     order = np.argsort(np.argsort(norms, kind="stable"), kind="stable")
     trails = [_trail(run, names[run.id], drawn) for run in track(able, "Reading vectors")]
@@ -73,9 +79,35 @@ def atlas(
         kind=_kinds(known),
         cluster=groups.label,
         cluster_names=groups.names,
+        task=_task(runs[0], base, known),
         trails=tuple(one for one in trails if one is not None),
         shifts=tuple(_shift(run, names[run.id]) for run in told),
     )
+
+
+def _between(able: Sequence[Run], between: tuple[int, int]) -> Map:
+    found = vectors(able[0], able[0].steps[-1]) if able else None
+    if found is None or found.space != "embedding":
+        raise BadInput("the plane of two vectors needs a run with vectors among the embeddings")
+    for one in between:
+        if one not in found.positions:
+            listed = ", ".join(map(str, found.positions))
+            raise BadInput(f"vector {one} is not there; the first run has {listed}")
+    rows = [found.now[found.positions.index(one)] for one in between]
+    return plane(base_of(able[0]), *rows)
+
+
+def _task(run: Run, base: Base, known: Vocabulary) -> np.ndarray | None:
+    """Highest cosine of each token to a label of the run's task, between 0 and 1, shape (V,)."""
+    if run.foreign:
+        return None
+    labels = task_of(run).labels
+    if not labels:
+        return None
+    ids = [base.tokenizer(one, add_special_tokens=False)["input_ids"] for one in labels]
+    means = torch.stack([known.table[one].mean(dim=0) for one in ids])
+    cosines = torch.nn.functional.normalize(known.table) @ torch.nn.functional.normalize(means).T
+    return cosines.max(dim=1).values.clamp(0, 1).cpu().double().numpy()
 
 
 def _offers(run: Run) -> bool:
@@ -101,7 +133,7 @@ def _shift(run: Run, name: str) -> Shift:
 def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
     """None where the probe finds nothing to measure, such as a table that has not changed."""
     rows = measured(measuring.run_probe(run, "soft_prompt_neighbors").frame)
-    if rows.empty:
+    if rows.empty or (drawn.axes is not None and rows["space"].iloc[0] != "embedding"):
         return None
     steps = tuple(int(step) for step in rows["step"].unique())
     metrics = list(rows["metric"].unique())
@@ -114,7 +146,10 @@ def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
             found = vectors(run, step)
         except NotApplicable:
             return None
-        places.append(placed(found.now, found.table, drawn.points))
+        if drawn.axes is None:
+            places.append(placed(found.now, found.table, drawn.points))
+        else:
+            places.append(found.now.double().cpu().numpy() @ drawn.axes.T)
     told = said.get((steps[-1], None))
     return Trail(
         name=name,

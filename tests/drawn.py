@@ -56,5 +56,6 @@ def atlas(size=500, trails=("one", "two"), tokens=None, **about):
         "cluster_names": tuple(f"cluster {n}" for n in range(30)),
         "trails": tuple(trail(name, size, seed=n) for n, name in enumerate(trails)),
         "shifts": (shift("lora", size),),
+        "task": rng.random(size),
     }
     return Atlas(**(given | about))

@@ -5,7 +5,9 @@ import peftlens
 from peftlens import exploring, measuring
 from peftlens.errors import BadInput
 from peftlens.explorer.atlas import KINDS
+from peftlens.models.adapters import base_of
 from peftlens.run import RunConfig
+from peftlens.tasks import task_of
 
 
 @pytest.fixture
@@ -35,6 +37,25 @@ def test_vectors_move_on_the_map_from_their_start(atlas):
     assert (trail.moved[1] > 0).all()
     low, high = atlas.points.min(axis=0), atlas.points.max(axis=0)
     assert ((trail.xy >= low) & (trail.xy <= high)).all()
+
+
+def test_the_plane_of_two_vectors(planted_run):
+    one = exploring.atlas([planted_run], {planted_run.id: "p"}, between=(0, 3))
+    (trail,) = one.trails
+    assert trail.xy[-1, 0, 1] == pytest.approx(0, abs=1e-6)  # the first axis is the first vector's
+    assert one.projection == "a plane in the space"
+    with pytest.raises(BadInput, match="vector 99 is not there"):
+        exploring.atlas([planted_run], {planted_run.id: "p"}, between=(0, 99))
+
+
+def test_nearness_to_labels(atlas, planted_run):
+    base = base_of(planted_run)
+    labels = task_of(planted_run).labels
+    for label in labels:
+        ids = base.tokenizer(label, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1:
+            assert atlas.task[ids[0]] == pytest.approx(1, abs=1e-5)
+    assert atlas.task.min() >= 0
 
 
 def test_verdicts_are_shown_once_they_were_tested(planted_run):

@@ -19,6 +19,10 @@ def explore(  # noqa: PLR0913  # a flag each
     projection: Annotated[
         Literal["umap", "pca"], typer.Option(help="How the map is drawn.")
     ] = "umap",
+    between: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Two vectors of the first run: the map is the plane that holds both."),
+    ] = None,
     logits: Annotated[
         bool | None,
         typer.Option(
@@ -30,6 +34,15 @@ def explore(  # noqa: PLR0913  # a flag each
         Path | None,
         typer.Option(help="The page; explorer.html in a study's folder by default, or here."),
     ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve",
+            help="Instead of a page, answer on this machine: neighbours of any text, token or sum "
+            "of them, until Ctrl-C. It needs the extra `app`.",
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --serve; 0: a free one.")] = 8050,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Draw a map of the vocabulary with the trained vectors on it: one HTML file, no network.
@@ -37,6 +50,9 @@ def explore(  # noqa: PLR0913  # a flag each
     A base's first map takes two minutes for 49,152 tokens on two cores, its clusters one more;
     both are kept.
     """
+    if serve:
+        _serve(target, base, port)
+        return
     page = out or (target if (target / "study.json").exists() else Path()) / "explorer.html"
     if not page.parent.is_dir():
         raise BadInput(f"{page.parent} is no folder; create it, or give another --out")
@@ -45,9 +61,21 @@ def explore(  # noqa: PLR0913  # a flag each
 
     runs, names, title = _runs(target, base)
     wanted = len(runs) == 1 if logits is None else logits
-    print(explorer.write(atlas(runs, names, projection, logits=wanted), title, page))
+    drawn = atlas(runs, names, projection, between=between, logits=wanted)
+    print(explorer.write(drawn, title, page))
     if show and typer.launch(page.resolve().as_uri()):
         raise BadInput(f"no browser could be started here; open {page} yourself")
+
+
+def _serve(target: Path, base: str | None, port: int) -> None:
+    try:
+        from peftlens import app
+    except ModuleNotFoundError as error:
+        if error.name not in ("dash", "flask", "werkzeug"):
+            raise
+        raise BadInput("--serve needs the extra `app`: pip install 'peftlens[app]'") from error
+    runs, names, _ = _runs(target, base)
+    app.serve(runs, names, port, lambda url: print(f"{url}\nCtrl-C stops it", flush=True))
 
 
 def _runs(target: Path, base: str | None) -> tuple[list[Any], dict[str, str], str]:

@@ -5,9 +5,10 @@ It draws arrays that others have computed and imports no torch.
 
 import base64
 import hashlib
+import html
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,24 @@ from peftlens.literal import visible
 SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colours", "lists", "main")
 _TYPES = {"uint8": "u1", "uint16": "u2", "int32": "i4", "float32": "f4"}
 _IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Page:
+    """An explorer as text; a notebook shows it.
+
+    Attributes:
+        text: the whole page.
+    """
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        # a page of its own, so that neither its rules nor the notebook's reach the other's
+        return (
+            f'<iframe srcdoc="{html.escape(self.text)}" sandbox="allow-scripts allow-downloads" '
+            'style="width: 100%; height: 60rem; border: 0"></iframe>'
+        )
 
 
 def write(atlas: Atlas, title: str, out: Path) -> Path:
@@ -73,6 +92,9 @@ def payload(atlas: Atlas) -> dict[str, Any]:
         if atlas.cluster is None
         else _packed(np.where(atlas.cluster < 0, 65_535, atlas.cluster).astype(np.uint16)),
         "clusterNames": atlas.cluster_names,
+        "task": None
+        if atlas.task is None
+        else _packed(np.round(255 * atlas.task).astype(np.uint8)),
         "runs": [_trail(atlas, one) for one in atlas.trails],
         "shifts": [asdict(one) for one in atlas.shifts],
     }
@@ -142,7 +164,8 @@ def _last(atlas: Atlas, one: Trail) -> list[tuple[int, str, list[str]]]:
 
 def _colours(atlas: Atlas) -> list[tuple[str, str]]:
     clusters = [("cluster", "cluster")] if atlas.cluster is not None else []
-    return [*clusters, ("kind", "kind of token"), ("norm", "length of the embedding")]
+    task = [("task", "nearness to the task's labels")] if atlas.task is not None else []
+    return [*clusters, ("kind", "kind of token"), ("norm", "length of the embedding"), *task]
 
 
 def _environment() -> jinja2.Environment:

@@ -85,6 +85,7 @@ class Atlas:
         kind: index into KINDS, shape (V,).
         cluster: of each token, shape (V,); −1 where it has none.
         cluster_names: their names.
+        task: highest cosine of each token to a label of the task, shape (V,), if there are labels.
         trails: of the runs that trained vectors.
         shifts: of runs whose logits were compared with the base's.
     """
@@ -103,6 +104,7 @@ class Atlas:
     cluster_names: tuple[str, ...]
     trails: tuple[Trail, ...]
     shifts: tuple[Shift, ...] = ()
+    task: NDArray[np.float64] | None = None
 
     def scaled(self, places: NDArray[Any]) -> NDArray[np.float64]:
         """Places on the map in the page's units, 0 to 65,535 over the points' larger side."""

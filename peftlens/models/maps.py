@@ -37,12 +37,14 @@ class Map:
         recall: share of a token's nearest tokens that are among as many nearest on the map, mean
             over 1,000 tokens; 15 of each, or fewer where the vocabulary is small.
         chance: the same of places given out at random.
+        axes: the plane's directions in the space, shape (2, d), where the map is a plane in it.
     """
 
     points: NDArray[np.float32]
-    projection: Projection
+    projection: str
     recall: float
     chance: float
+    axes: NDArray[np.float64] | None = None
 
 
 def vocabulary_map(base: Base, projection: Projection = "umap") -> Map:
@@ -60,6 +62,27 @@ def vocabulary_map(base: Base, projection: Projection = "umap") -> Map:
     points = kept(base, f"map-{projection}", lambda: {"points": make[projection]()})["points"]
     mixed = points[np.random.default_rng(0).permutation(len(points))]
     return Map(points, projection, recall(points, near.ids), recall(mixed, near.ids))
+
+
+def plane(base: Base, one: torch.Tensor, other: torch.Tensor) -> Map:
+    """The plane through zero that holds two vectors, each shape (d,): nothing in it is bent.
+
+    The first axis points along the first vector.
+
+    Raises:
+        BadInput: they lie on one line.
+    """
+    first = one.double().cpu().numpy()
+    first /= np.linalg.norm(first)
+    rest = other.double().cpu().numpy()
+    rest = rest - (rest @ first) * first
+    if np.linalg.norm(rest) < 1e-6 * float(other.norm()):
+        raise BadInput("these two vectors lie on one line, which is no plane; choose another one")
+    axes = np.stack([first, rest / np.linalg.norm(rest)])
+    points = (vocabulary(base).table.double().cpu().numpy() @ axes.T).astype(np.float32)
+    near = graph(base).ids
+    mixed = points[np.random.default_rng(0).permutation(len(points))]
+    return Map(points, "a plane in the space", recall(points, near), recall(mixed, near), axes)
 
 
 def recall(points: NDArray[np.float32], near: NDArray[np.int64]) -> float:

@@ -144,6 +144,14 @@ def test_the_slider_goes_back_to_the_start(opened, atlas):
     expect(shown.locator("#vectors tbody tr").first.locator(".token").first).to_have_text(first)
 
 
+@pytest.mark.parametrize("colour", ["cluster", "kind", "norm", "task"])
+def test_colours(opened, colour):
+    shown = opened(link=f"#colour={colour}")
+    marker = shown.evaluate("document.querySelector('#map-run .points').data[0].marker.color")
+    assert len(set(marker.values() if isinstance(marker, dict) else marker)) > 5
+    assert shown.said == []
+
+
 def test_metrics_can_be_chosen(opened, atlas):
     shown = opened()
     shown.locator("#metric").select_option("csls")
@@ -280,6 +288,18 @@ def test_tokens_are_shown_literally(opened):
     assert shown.said == []
 
 
+def test_a_notebook_shows_the_page_in_a_frame_of_its_own(atlas, opened, tmp_path):
+    page = tmp_path / "notebook.html"
+    frame = explorer.Page(explorer.render(atlas, HOSTILE))._repr_html_()
+    page.write_text(f"<!doctype html><body data-drawn>{frame}</body>")
+    shown = opened(page)
+    inside = shown.frame_locator("iframe")
+    inside.locator("body[data-drawn]").wait_for()
+    assert inside.locator("h1").inner_text() == HOSTILE
+    inside.locator("#query").fill("word12")
+    expect(inside.locator("#count")).to_have_text("11 tokens")
+
+
 def test_same_arrays_same_bytes(atlas):
     assert explorer.render(atlas, "t") == explorer.render(atlas, "t")
 
@@ -299,7 +319,7 @@ def test_a_quarter_of_a_million_tokens_fit(opened, tmp_path):
 
 def test_a_base_without_clusters_or_runs(opened, tmp_path):
     page = explorer.write(
-        drawn.atlas(trails=(), shifts=(), cluster=None), "bare", tmp_path / "bare.html"
+        drawn.atlas(trails=(), shifts=(), cluster=None, task=None), "bare", tmp_path / "bare.html"
     )
     shown = opened(page)
     expect(shown.locator("#step")).to_be_hidden()

@@ -52,6 +52,16 @@ def test_a_map_keeps_more_neighbours_than_chance_and_is_the_same_again(base, pro
     assert list((maps.cache_dir("vocabulary")).glob(f"*map-{projection}*.safetensors"))
 
 
+def test_a_plane_holds_its_two_vectors(base):
+    table = vocabulary.vocabulary(base).table
+    found = maps.plane(base, table[5], table[9])
+    lengths = [np.linalg.norm(found.points[token]) for token in (5, 9)]
+    assert lengths == pytest.approx([table[5].norm().item(), table[9].norm().item()], rel=1e-5)
+    assert found.points[5, 1] == pytest.approx(0, abs=1e-5)
+    with pytest.raises(BadInput, match="lie on one line"):
+        maps.plane(base, table[5], 2 * table[5])
+
+
 def test_no_such_projection(base):
     with pytest.raises(BadInput, match="'tsne' must be one of umap, pca"):
         maps.vocabulary_map(base, "tsne")  # pyright: ignore

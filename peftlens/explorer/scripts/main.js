@@ -150,7 +150,8 @@ function exportSelected() {
 function change(changes) {
   const before = { ...state };
   Object.assign(state, changes);
-  history.replaceState(null, "", `#${writeHash(state, defaults)}`);
+  // in a notebook's frame there is no address to keep it in
+  if (location.protocol !== "about:") history.replaceState(null, "", `#${writeHash(state, defaults)}`);
   const differs = (...names) => names.some((name) => before[name] !== state[name]);
   if (differs("query")) showFound();
   if (differs("run", "pair", "colour")) drawMaps();
