@@ -11,7 +11,7 @@ import dash
 from dash import Input, Output, dcc, html
 from werkzeug.serving import make_server
 
-from peftlens.answering import MOST, Given, neighbours
+from peftlens.answering import LONGEST, MOST, Given, neighbours
 from peftlens.errors import BadInput
 from peftlens.guarding import Guard
 from peftlens.models.adapters import base_of
@@ -95,12 +95,17 @@ def _layout(runs: Sequence[Run], names: dict[str, str]) -> html.Main:
     return html.Main(
         [
             html.H1("Neighbours"),
-            dcc.Input(id="query", type="text", debounce=0.3, placeholder="tech", maxLength=1000),
+            html.Label("Near to", htmlFor="query"),
+            dcc.Input(id="query", type="text", debounce=0.3, placeholder="tech", maxLength=LONGEST),
+            html.Label("by", htmlFor="metric"),
             dcc.Dropdown(id="metric", options=[*METRICS], value="cosine", clearable=False),
+            html.Label("how many", htmlFor="count"),
             dcc.Input(id="count", type="number", min=1, max=MOST, step=1, value=20),
-            dcc.Dropdown(id="run", options=named, placeholder="vectors of a run"),
-            dcc.Dropdown(id="step", options=[], placeholder="at a step", clearable=False),
-            html.Div(id="answer"),
+            html.Label("[n] is a vector of", htmlFor="run"),
+            dcc.Dropdown(id="run", options=named, placeholder="a run"),
+            html.Label("at step", htmlFor="step"),
+            dcc.Dropdown(id="step", options=[], placeholder="of the run", clearable=False),
+            html.Div(id="answer", role="status"),
         ],
         style=style,
     )
