@@ -115,7 +115,7 @@ def _offers(run: Run) -> bool:
 
 
 def _known(run: Run, probe: str) -> bool:
-    return not run.foreign and (run.path / "probes" / f"{probe}.parquet").exists()
+    return not run.read_only and (run.path / "probes" / f"{probe}.parquet").exists()
 
 
 def _shift(run: Run, name: str) -> Shift:

@@ -41,7 +41,7 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
     config = configure(name, (options or {}).get(name, {}))
     plain = _plain(config)
     file = run.path / "probes" / f"{name}.parquet"
-    if not run.foreign and file.exists():
+    if not run.read_only and file.exists():
         known = read(file)
         if (known.version, known.config) == (probe.VERSION, plain):
             return known
@@ -51,7 +51,7 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
     except NotApplicable as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
     table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, plain)
-    if not run.foreign:  # whose folder is somebody else's
+    if not run.read_only:  # whose folder is somebody else's
         file.parent.mkdir(exist_ok=True)
         write(table, file)
     return table

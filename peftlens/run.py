@@ -32,6 +32,7 @@ from peftlens.rounding import number
 SCHEMA = 1
 # Versions that can change a result; another one makes another run.
 MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers", "accelerate", "numpy")
+UNKNOWN = "unknown"  # a task that only the program knows that trained on it
 
 _DIGESTS = TypeAdapter(dict[str, str])
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -164,7 +165,7 @@ class Run:
     """
 
     path: Path
-    foreign: ClassVar[bool] = False  # an adapter from elsewhere has no task, no seed and no steps
+    read_only: ClassVar[bool] = False  # whether the folder is somebody else's
 
     @cached_property
     def record(self) -> Record:
@@ -235,6 +236,11 @@ class Run:
     def config(self) -> RunConfig:
         """Its configuration, with every default filled in."""
         return self.record.config
+
+    @property
+    def foreign(self) -> bool:
+        """Whether another program trained it: nobody knows its task, or how its seed starts."""
+        return self.config.task == UNKNOWN
 
     @property
     def steps(self) -> tuple[int, ...]:

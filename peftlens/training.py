@@ -349,7 +349,11 @@ class _Folder:
         """Save what is trained in a folder of this name; returns the folder."""
         config = self._plan.config
         adapters.save(
-            model, config.method, self._plan.method_config, config.base, self._path / name
+            model,
+            config.method,
+            self._plan.method_config,
+            self._plan.base.origin,
+            self._path / name,
         )
         return self._path / name
 

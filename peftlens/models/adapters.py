@@ -20,8 +20,17 @@ from transformers import PreTrainedModel
 
 from peftlens import registry
 from peftlens.errors import BadInput
+from peftlens.models.adapterfile import (
+    CONFIG,
+    METHOD,
+    VOCABULARY,
+    WEIGHTS,
+    AdapterFile,
+    Origin,
+    read,
+)
 from peftlens.models.base import Base, NoSuchDevice, open_base, resident
-from peftlens.models.foreign import CONFIG, WEIGHTS, Adapter
+from peftlens.models.foreign import Adapter, put_on
 from peftlens.models.lending import lent
 from peftlens.run import Device, Run
 
@@ -55,7 +64,7 @@ def _saved_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield f"{name}.{buffer}", module.get_buffer(buffer)
 
 
-def save(model: nn.Module, method: str, config: Any, base: str, folder: Path) -> None:
+def save(model: nn.Module, method: str, config: Any, origin: Origin, folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors.
 
     Methods of peft write what `peft.PeftModel.from_pretrained` loads; where they train weights of
@@ -66,17 +75,20 @@ def save(model: nn.Module, method: str, config: Any, base: str, folder: Path) ->
     """
     folder.mkdir(parents=True)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in state(model).items()}
+    metadata = {"format": "pt"}
+    if origin.vocabulary:
+        metadata[VOCABULARY] = origin.vocabulary
     try:
-        safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata=metadata)
     except SafetensorError as error:  # its only reason to fail here: the disk
         found = re.search(r"os error (\d+)", str(error))
         number = int(found[1]) if found else errno.EIO
         raise OSError(number, os.strerror(number), str(folder / WEIGHTS)) from error
     if isinstance(model, peft.PeftModel):
         about = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=_plain))
-        about |= {"inference_mode": True, "base_model_name_or_path": base}
+        about |= {"inference_mode": True, "base_model_name_or_path": origin.base}
     else:
-        about = {"peftlens_method": method, "base_model_name_or_path": base, **asdict(config)}
+        about = {METHOD: method, "base_model_name_or_path": origin.base, **asdict(config)}
     (folder / CONFIG).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
 
 
@@ -198,14 +210,27 @@ def attached(run: Run, base: Base, step: int | None = None) -> nn.Module:
         BadInput: the base is another one, or there is no such checkpoint.
     """
     if isinstance(run, Adapter):
-        return run.attach_to(base)
-    if base.sha256 != run.record.depends_on["base"]:
+        return _foreign(run.file, base)
+    if base.sha256 != run.record.depends_on.get("base", base.sha256):
         raise BadInput(
             f"run {run.id} was trained on another {base.reference!r}: its files have changed since"
         )
     if step is not None and step not in run.steps:
         raise BadInput(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
+    if run.foreign:
+        return _foreign(read(run.adapter(step)), base)
     config = registry.configure("methods", run.config.method, run.config.method_config)
     model = attach(base.model, run.config.method, config)
     load_state(model, run.adapter(step))
+    return model.eval()
+
+
+def _foreign(file: AdapterFile, base: Base) -> nn.Module:
+    """What another program saved, or what only its folder is left of."""
+    if file.by_peft:
+        return put_on(file, base)
+    file.require_vocabulary(base.origin)
+    config = registry.configure("methods", file.method, file.options)
+    model = attach(base.model, file.method, config)
+    load_state(model, file.folder)
     return model.eval()

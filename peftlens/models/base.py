@@ -6,7 +6,7 @@ import timeit
 import warnings
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -35,6 +35,7 @@ from peftlens.files import (
     sha256_file,
     sha256_text,
 )
+from peftlens.models.adapterfile import Origin, vocabulary_sha256
 from peftlens.models.lending import state_of
 from peftlens.progress import say
 from peftlens.run import Device, Dtype
@@ -74,6 +75,11 @@ class Base:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter by name; tied ones once."""
         return shapes(self.model)
+
+    @cached_property
+    def origin(self) -> Origin:
+        """What adapters that are trained on it say of it."""
+        return Origin(self.reference, vocabulary_sha256(self.tokenizer.get_vocab()))
 
     def changed(self) -> bool:
         """Whether anything of a resident model is not as it was when it was opened."""

@@ -1,22 +1,25 @@
-"""An adapter that was trained elsewhere, in the place of a run: peft's folder, and its base."""
+"""An adapter that was trained elsewhere, in the place of a run: its folder, and its base."""
 
-import json
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import peft
-import safetensors.torch
-from safetensors import SafetensorError
+import torch
 from torch import nn
 
+from peftlens.anatomy import copy_weights
 from peftlens.errors import BadInput
 from peftlens.files import sha256_file
+from peftlens.layers.prefix import geometry
+from peftlens.models.adapterfile import CONFIG, PREFIX, WEIGHTS, AdapterFile, read
 from peftlens.models.base import Base
-from peftlens.run import SCHEMA, Record, Run, RunConfig
+from peftlens.run import SCHEMA, UNKNOWN, Record, Run, RunConfig
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# Starts of LoRA that write into the base's weights when an adapter is put on.
+_WRITING = ("olora", "corda", "pissa", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
@@ -26,44 +29,35 @@ class Adapter(Run):
     Attributes:
         path: the folder; nothing is written there.
         base: the base model's name; the one that the adapter names by default.
+        trust_remote_code: let its configuration name code to import.
     """
 
     base: str | None = None
-    foreign: ClassVar[bool] = True
+    trust_remote_code: bool = False
+    read_only: ClassVar[bool] = True
 
     @cached_property
-    def about(self) -> dict[str, Any]:
-        """What adapter_config.json says.
+    def file(self) -> AdapterFile:
+        """What lies there.
 
         Raises:
-            BadInput: it is damaged, or no configuration of peft's.
+            BadInput: see `adapterfile.read`.
         """
-        file = self.path / CONFIG
-        try:
-            about = json.loads(file.read_text())
-            peft.PeftType(about["peft_type"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{file} is no configuration of a peft adapter: {error}") from error
-        return about
+        return read(self.path, trust_remote_code=self.trust_remote_code)
 
     @cached_property
     def record(self) -> Record:
         """As much of a run's record as is known: the method and the base."""
-        base = self.base or self.about.get("base_model_name_or_path")
+        base = self.base or self.file.about.get("base_model_name_or_path")
         if not base:
             raise BadInput(f"{self.path / CONFIG} names no base model; give it by --base")
-        weights = self.path / WEIGHTS
-        if not weights.is_file():
-            raise BadInput(
-                f"{self.path} has no {WEIGHTS}; other formats can run code when opened: load it "
-                "with peft and save it again"
-            )
-        method = f"peft:{self.about['peft_type']}"
         return Record(
             schema_version=SCHEMA,
-            id=sha256_file(weights)[:12],
-            configuration=f"{method} {self.path.name}",
-            config=RunConfig(method=method, task="unknown", base=base),
+            id=sha256_file(self.path / WEIGHTS)[:12],
+            configuration=f"{self.file.method} {self.path.resolve().name}",
+            config=RunConfig(
+                method=self.file.method, method_config=self.file.options, task=UNKNOWN, base=base
+            ),
             depends_on={},
             environment={},
             status="finished",
@@ -79,21 +73,78 @@ class Adapter(Run):
         """The folder itself."""
         return self.path
 
-    def attach_to(self, base: Base) -> nn.Module:
-        """The adapter on a base that is the caller's to change, as plain peft loads it.
 
-        Raises:
-            BadInput: it does not fit the base, or holds NaN.
-        """
-        try:
-            tensors = safetensors.torch.load_file(self.path / WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise BadInput(f"{self.path / WEIGHTS} can't be read: {error}") from error
-        if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-            raise BadInput(f"{self.path / WEIGHTS} holds NaN or infinite values in {bad[0]}")
-        try:
-            model = peft.PeftModel.from_pretrained(base.model, str(self.path))
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            line = " ".join(str(error).split())
-            raise BadInput(f"{self.path} does not fit {base.reference!r}: {line}") from error
-        return model.eval()
+def put_on(file: AdapterFile, base: Base) -> nn.Module:
+    """One of peft's adapters on a base that is the caller's to change, complete or not at all.
+
+    Peft loads what fits and remarks on the rest; here every tensor that the configuration asks for
+    has to be in the file, with its shape, and no other one.
+
+    Raises:
+        BadInput: it does not fit the base, or holds NaN.
+    """
+    file.require_sound()
+    file.require_vocabulary(base.origin)
+    _check_sizes(file, base)
+    if _writes_into_base(file, base):
+        copy_weights(base.model, [name for name, _ in base.model.named_parameters()])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on missing tensors, which are errors here
+            model = peft.PeftModel.from_pretrained(base.model, str(file.folder))
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        line = " ".join(str(error).split())
+        raise BadInput(f"{file.folder} does not fit {base.reference!r}: {line}") from error
+    _check_complete(file, base, model)
+    return model.eval()
+
+
+def _writes_into_base(file: AdapterFile, base: Base) -> bool:
+    """Whether loading fills or changes the base's own tensors, which are lent and must not be."""
+    about = file.about
+    start = str(about.get("init_lora_weights")).split("_niter")[0].lower()
+    own = {name for name, _ in base.model.named_parameters()}
+    fills = any(".base_layer." in name or name.removeprefix(PREFIX) in own for name in file.header)
+    return start in _WRITING or about.get("bias", "none") not in (None, "none") or fills
+
+
+def _check_sizes(file: AdapterFile, base: Base) -> None:
+    """What a prompt's configuration says of its base, against the base.
+
+    Vectors before the input are as wide as the embeddings, trained caches as all heads' keys.
+    """
+    config = base.model.config.get_text_config()
+    layers, heads, size = geometry(config)
+    cached = file.kind in ("PREFIX_TUNING", "CARTRIDGE")
+    wide = heads * size if cached else config.hidden_size
+    for name, real in (("token_dim", wide), ("num_layers", layers)):
+        said = file.about.get(name)
+        if said is not None and said != real:
+            raise BadInput(
+                f"{file.folder / CONFIG} has {name}={said}, but {base.reference!r} has {real}; "
+                "give its own base by --base"
+            )
+
+
+def _check_complete(file: AdapterFile, base: Base, model: peft.PeftModel) -> None:
+    wanted = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    own = model.state_dict()
+    shared = {_place(wanted[name]) for name in file.header if name in wanted}
+    missing = [
+        name
+        for name, value in wanted.items()
+        if name not in file.header and _place(value) not in shared
+    ]
+    unknown = [name for name in file.header if name not in wanted and name not in own]
+    for names, what in ((missing, "lacks"), (unknown, "has, beside what fits,")):
+        if names:
+            listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise BadInput(
+                f"{file.folder / WEIGHTS} does not fit {base.reference!r}: it {what} {len(names)} "
+                f"tensors: {listed}; it is incomplete, or of another model"
+            )
+
+
+def _place(value: torch.Tensor) -> tuple[Any, ...]:
+    """Tensors that several layers share are saved once by some."""
+    return value.data_ptr(), value.shape

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import peft
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens import registry
+from peftlens.anatomy import copy_weights
 from peftlens.errors import BadInput
 from peftlens.files import new_folder
 from peftlens.models.adapters import attached
@@ -53,7 +53,7 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
     places = placing(base.model)
     model = attached(run, base)
     before = _logits(model)
-    merged = plain(model, registry.load("methods", config.method))
+    merged = plain(model, config.method)
     dtype = getattr(torch, config.dtype)
     state = {name: tensor.to(dtype) for name, tensor in places.state(merged, config.method).items()}
     _untie(merged)
@@ -92,7 +92,7 @@ def merged_weights(run: Run, base: Base, step: int | None = None) -> dict[str, t
 
     Args:
         run: of a method that can be merged.
-        base: the run's, in float32; it is the caller's to change, and is changed.
+        base: the run's, in float32; its modules are the caller's to change, and are changed.
         step: a checkpoint instead of the end of training.
 
     Raises:
@@ -100,8 +100,10 @@ def merged_weights(run: Run, base: Base, step: int | None = None) -> dict[str, t
     """
     require_mergeable(run)
     places = placing(base.model)
-    method = registry.load("methods", run.config.method)
-    return places.state(plain(attached(run, base, step), method), run.config.method)
+    # some of peft's methods write into the weights themselves, which the caller still has
+    copy_weights(base.model, [name for name, _ in base.model.named_parameters()])
+    method = run.config.method
+    return places.state(plain(attached(run, base, step), method), method)
 
 
 @dataclass(frozen=True)
@@ -149,16 +151,17 @@ def placing(model: PreTrainedModel) -> Places:
     )
 
 
-def plain(model: Any, method: ModuleType) -> PreTrainedModel:
+def plain(model: Any, name: str) -> PreTrainedModel:
     """The base model's modules, each with the weights that the method makes of its own.
 
     Args:
         model: what the method's `attach` gave; it is used up.
-        method: the method's module.
+        name: of the method.
 
     Raises:
         BadInput: (from peft) this can't be merged.
     """
+    method = registry.load("methods", name)
     if hasattr(method, "merged"):
         return method.merged(model)
     if isinstance(model, peft.PeftModel):
@@ -166,7 +169,7 @@ def plain(model: Any, method: ModuleType) -> PreTrainedModel:
             # safe: into copies, for some of peft's methods write past a transposed view
             model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
         except (ValueError, NotImplementedError) as error:
-            raise BadInput(f"{method.__name__.split('.')[-1]} can't be merged: {error}") from error
+            raise BadInput(f"{name} can't be merged: {error}") from error
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
             for name in list(module.parametrizations):

@@ -9,81 +9,37 @@ and DoRA with its lengths.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import peft
 import torch
-from numpy.typing import NDArray
 from peft.tuners.lora import LoraLayer
-from sklearn.utils.extmath import randomized_svd
 from torch import nn
 
 from peftlens.anatomy import Shapes, linear_layers
 from peftlens.errors import BadInput
-from peftlens.linalg import Svd, product_svd, product_values
 from peftlens.models.adapters import base_of, opened, state
 from peftlens.models.base import in_float32
+from peftlens.models.changes import Change, Float
 from peftlens.models.lending import lent
 from peftlens.models.merging import merged_weights
 from peftlens.progress import track
 from peftlens.run import Run
 from peftlens.table import NotApplicable
 
-LARGEST = 2048  # smaller side of a matrix that is decomposed whole: seconds each
-LEADING = 256  # singular values of a larger one, by random projection
 _DOING = "Looking at changed weights"
 
-Float = NDArray[np.floating]
 
-
-@dataclass(frozen=True)
-class Update:
-    """The change of one weight matrix; its largest singular values, and how they were come by.
+@dataclass(frozen=True, kw_only=True)
+class Update(Change):
+    """A change beside the weight that it changes.
 
     Attributes:
-        name: of the weight in the base.
         before: W₀, float32, shape (d_out, d_in).
-        change: ΔW, float32, the same shape; None where it has factors.
-        factors: scale · B, shape (d_out, r), and A, shape (r, d_in), float64.
-        rank: nominal, as the method's configuration has it; None for methods without one.
     """
 
-    name: str
     before: Float
-    change: Float | None = None
-    factors: tuple[Float, Float] | None = None
-    rank: int | None = None
-
-    @property
-    def exact(self) -> bool:
-        """Whether all singular values are known, and not the largest only."""
-        return self.change is None or min(self.change.shape) <= LARGEST
-
-    @cached_property
-    def svd(self) -> Svd:
-        """Singular values and vectors, largest first."""
-        if self.factors is not None:
-            return product_svd(*self.factors)
-        assert self.change is not None
-        if self.exact:
-            return Svd(*np.linalg.svd(self.change, full_matrices=False))
-        return Svd(*randomized_svd(self.change, LEADING, random_state=0))
-
-    @cached_property
-    def values(self) -> Float:
-        """Singular values alone, which takes a third of the time."""
-        if self.factors is not None:
-            return product_values(*self.factors)
-        if self.change is not None and self.exact:
-            return np.linalg.svd(self.change, compute_uv=False)
-        return self.svd.s
-
-    @cached_property
-    def norm(self) -> float:
-        """‖ΔW‖_F."""
-        return float(np.linalg.norm(self.values if self.change is None else self.change))
 
     @property
     def own_values(self) -> Float:
@@ -116,7 +72,7 @@ def updates(run: Run, step: int | None = None) -> Iterator[Update]:
         changed = [name for name, (b, _) in factors.items() if b.any()]  # B starts at zero
         for name in track(changed, _DOING):
             weight, pair = _matrix(own[name], name, base.shapes), factors[name]
-            yield Update(name, weight, factors=pair, rank=pair[1].shape[0])
+            yield Update(name=name, before=weight, factors=pair, rank=pair[1].shape[0])
         return
     exact = in_float32(base)
     own = {name: parameter.data for name, parameter in exact.model.named_parameters()}
@@ -130,7 +86,13 @@ def updates(run: Run, step: int | None = None) -> Iterator[Update]:
     for name in track(changed, _DOING):
         weight = _matrix(own[name], name, base.shapes)
         change = _matrix(tuned[name], name, base.shapes) - weight
-        yield Update(name, weight, change, rank=run.config.method_config.get("rank"))
+        yield Update(name=name, before=weight, change=change, rank=_nominal(run))
+
+
+def _nominal(run: Run) -> int | None:
+    """The rank by its name here, or by peft's."""
+    options = run.config.method_config
+    return options.get("rank", options.get("r"))
 
 
 def _matrix(tensor: torch.Tensor, name: str, shapes: Shapes) -> Float:

@@ -35,7 +35,7 @@ def task_of(run: Run) -> Task:
         NotApplicable: nobody knows the task.
     """
     if run.foreign:
-        raise NotApplicable("the adapter was trained elsewhere, on a task that it does not name")
+        raise NotApplicable("it was trained elsewhere, on a task that it does not name")
     task = load_task(run.config.task, run.config.task_config)
     if task.sha256 != run.record.depends_on["data"]:
         raise BadInput(

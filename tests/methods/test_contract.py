@@ -15,6 +15,7 @@ from peftlens.encoding import Encoder, Item, Row
 from peftlens.errors import BadInput
 from peftlens.layers.wrapping import add_task_ids
 from peftlens.models import adapters
+from peftlens.models.adapterfile import Origin
 from peftlens.models.lending import lent, state_of
 from peftlens.models.merging import plain
 from peftlens.scoring import _behind_prompts, _shares_prompts, log_probabilities
@@ -144,7 +145,7 @@ def test_saved_and_loaded_gives_equal_logits(case, model, tmp_path):
     fresh = copy.deepcopy(model)
     wrapped, config = attached(*case, model)
     shake(wrapped)
-    adapters.save(wrapped, case[0], config, "the base", tmp_path / "adapter")
+    adapters.save(wrapped, case[0], config, Origin("the base"), tmp_path / "adapter")
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
     torch.manual_seed(99)  # other random starts must not matter
@@ -164,7 +165,7 @@ def test_plain_peft_loads_what_is_peft_s(method, tmp_path):
         assert "Layers: peft" not in str(registry.load("methods", method).__doc__)
         return
     shake(wrapped)
-    adapters.save(wrapped, method, config, "the base", tmp_path / "adapter")
+    adapters.save(wrapped, method, config, Origin("the base"), tmp_path / "adapter")
     torch.manual_seed(99)
     plain = peft.PeftModel.from_pretrained(build("llama"), tmp_path / "adapter").eval()
     if method in ("multitask_prompt_tuning", "peft:POLY"):
@@ -245,9 +246,9 @@ def test_merged_is_as_attached(case):
     expected = logits(wrapped)
     if case in BIASED and case[0] == "beft":
         with pytest.raises(BadInput, match="no bias"):
-            plain(wrapped, method)
+            plain(wrapped, case[0])
         return
-    merged = plain(wrapped, method)
+    merged = plain(wrapped, case[0])
     torch.testing.assert_close(logits(merged), expected, rtol=1e-3, atol=1e-3)
     extra = {name for name, _ in merged.named_parameters()} - set(shapes(build(case[1])))
     extra -= {"sparse_update.values", "intrinsic", "lm_head.weight"}

@@ -9,6 +9,7 @@ import peftlens
 from peftlens import registry
 from peftlens.errors import BadInput
 from peftlens.models import adapters
+from peftlens.models.adapterfile import Origin
 from peftlens.models.base import open_base
 from peftlens.run import Run, RunConfig
 
@@ -157,7 +158,7 @@ def test_a_full_disk_is_an_os_error(bases, monkeypatch, tmp_path):
 
     monkeypatch.setattr(adapters.safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="No space left on device: '.*adapter_model.safetensors'"):
-        adapters.save(attached(bases), "lora", None, "base", tmp_path / "adapter")
+        adapters.save(attached(bases), "lora", None, Origin("base"), tmp_path / "adapter")
 
 
 def test_a_run_from_a_gpu_opens_on_a_machine_without_one(trained, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ def weight():
 
 def test_an_update_along_the_weights_own_direction_amplifies_little(weight):
     u, s, vt = np.linalg.svd(weight)
-    row = _row(Update("w", weight, 0.5 * s[0] * np.outer(u[:, 0], vt[0])), 1)
+    row = _row(Update(name="w", before=weight, change=0.5 * s[0] * np.outer(u[:, 0], vt[0])), 1)
     assert row["in_update"] == pytest.approx(s[0], rel=1e-5)
     assert row["in_weight"] == pytest.approx(s[0], rel=1e-5)
     assert row["amplification"] == pytest.approx(0.5, rel=1e-5)
@@ -20,23 +20,32 @@ def test_an_update_along_the_weights_own_direction_amplifies_little(weight):
 
 def test_an_update_along_what_the_weight_lacks_amplifies_much(weight):
     u, s, vt = np.linalg.svd(weight)
-    row = _row(Update("w", weight, 0.5 * s[0] * np.outer(u[:, 19], vt[19])), 1)
+    row = _row(Update(name="w", before=weight, change=0.5 * s[0] * np.outer(u[:, 19], vt[19])), 1)
     assert row["amplification"] == pytest.approx(0.5 * s[0] / s[19], rel=1e-4)
 
 
 def test_directions_are_the_rank_or_what_holds_the_energy(weight):
     rng = np.random.default_rng(1)
     factors = rng.normal(size=(30, 3)), rng.normal(size=(3, 20))
-    assert _row(Update("w", weight, factors=factors, rank=3), 0)["directions"] == 3
+    assert _row(Update(name="w", before=weight, factors=factors, rank=3), 0)["directions"] == 3
     dense = (factors[0] * [10, 1, 1]) @ factors[1]
-    assert _row(Update("w", weight, dense.astype(np.float32)), 0)["directions"] == 1
-    assert _row(Update("w", weight, factors=factors, rank=3), 2)["directions"] == 2
+    assert (
+        _row(Update(name="w", before=weight, change=dense.astype(np.float32)), 0)["directions"] == 1
+    )
+    assert _row(Update(name="w", before=weight, factors=factors, rank=3), 2)["directions"] == 2
 
 
 def test_a_random_update_does_as_a_random_one_should(weight):
     rng = np.random.default_rng(2)
     rows = [
-        _row(Update("w", weight, factors=(rng.normal(size=(30, 3)), rng.normal(size=(3, 20)))), 3)
+        _row(
+            Update(
+                name="w",
+                before=weight,
+                factors=(rng.normal(size=(30, 3)), rng.normal(size=(3, 20))),
+            ),
+            3,
+        )
         for _ in range(50)
     ]
     inside = np.sqrt(np.mean([row["in_update"] ** 2 for row in rows]))
