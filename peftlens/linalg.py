@@ -47,18 +47,6 @@ def product_svd(b: ArrayLike, a: ArrayLike) -> Svd:
     return Svd(left @ u, s, vt @ right.T)
 
 
-def product_values(b: ArrayLike, a: ArrayLike) -> Matrix:
-    """Singular values of B A alone, largest first: `product_svd` without the orthogonal factors.
-
-    Args:
-        b: shape (m, r).
-        a: shape (r, n).
-    """
-    upper = np.linalg.qr(np.asarray(b), mode="r")
-    lower = np.linalg.qr(np.asarray(a).T, mode="r")
-    return np.linalg.svd(upper @ lower.T, compute_uv=False)  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def stable_rank(s: ArrayLike) -> float:
     """‖M‖_F² / ‖M‖₂²: between 1 and the rank, and little moved by small singular values.
 

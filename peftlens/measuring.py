@@ -121,7 +121,7 @@ def collect(
     probe = registry.load("probes", name)
     labels = configurations(run.record for run in runs) | (labels or {})
     if hasattr(probe, "measure"):
-        return _joined(runs, name, labels, options)
+        return _join({run: run_probe(run, name, options) for run in runs}, labels)
     config = configure(name, (options or {}).get(name, {}))
     if hasattr(probe, "compare"):
         able = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
@@ -140,12 +140,21 @@ def _applies(run: Run, required: frozenset[str]) -> bool:
     return True
 
 
-def _joined(
-    runs: Sequence[Run], name: str, labels: dict[str, str], options: Options | None
-) -> Table:
-    tables = [run_probe(run, name, options) for run in runs]
+def joined(runs: Sequence[Run], name: str, labels: Mapping[str, str]) -> Table:
+    """What a probe has measured before of those of several runs that it has measured.
+
+    Raises:
+        BadInput: a table is damaged.
+    """
+    files = {run: run.path / "probes" / f"{name}.parquet" for run in runs}
+    there = {run: read(file) for run, file in files.items() if file.exists()}
+    return _join(there, labels)
+
+
+def _join(tables: Mapping[Run, Table], labels: Mapping[str, str]) -> Table:
+    """All rows below each other, each with what ties it to its run."""
     frames = []
-    for run, table in zip(runs, tables, strict=True):
+    for run, table in tables.items():
         identity = {
             "run": run.id,
             "configuration": labels[run.id],
@@ -153,9 +162,10 @@ def _joined(
             "seed": run.config.seed,
         }
         frames.append(table.frame.assign(**identity))
-    columns = (*IDENTITY, *tables[0].columns)
+    first = next(iter(tables.values()))
+    columns = (*IDENTITY, *first.columns)
     frame = _stack(frames)[[column.name for column in columns]]
-    return replace(tables[0], columns=columns, frame=frame)
+    return replace(first, columns=columns, frame=frame)
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """A study as it lies on disk, for those who read it: no lock is taken, and nothing is changed."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from peftlens import calls, failures, store, table
 from peftlens.errors import BadInput
 from peftlens.files import canonical_json, sha256_text
-from peftlens.run import SCHEMA, Run
+from peftlens.measuring import joined
+from peftlens.run import SCHEMA, Run, configurations, runs_in
 from peftlens.table import Table
 
 
@@ -21,7 +23,7 @@ def read_index(study: Path) -> dict[str, Any]:
     """
     found = index_or_none(study)
     if "names" not in found:
-        raise BadInput(f"{study} holds no study that can be read; run `peftlens study` first")
+        raise BadInput(f"{study} holds no study that can be read, and no run; train one first")
     return found
 
 
@@ -96,13 +98,55 @@ class Results:
         return sha256_text(canonical_json(rows))
 
 
+def of_runs(
+    folder: Path, name: str, runs: Sequence[Run], names: dict[str, str], tables: Sequence[Table]
+) -> Results:
+    """Runs that no study holds together, with what was measured of them.
+
+    Args:
+        folder: where they lie.
+        name: what they are called together.
+        runs: finished runs, or adapters.
+        names: of each, by run id.
+        tables: of probes over these runs.
+    """
+    index = {"name": name, "runs": [], "names": names, "configurations": names}
+    return Results(
+        folder=folder,
+        index=index,
+        runs=tuple(runs),
+        damaged={},
+        failed={},
+        tables={one.name: one for one in tables},
+        unreadable={},
+        text="",
+        calls=[],
+    )
+
+
+def _loose(folder: Path, runs: Sequence[Run]) -> Results:
+    reasons = {run.path.name: store.damage(run) for run in runs}
+    whole = [run for run in runs if not reasons[run.path.name]]
+    labels = configurations(run.record for run in whole)
+    names = {run.id: f"{labels[run.id]} seed={run.config.seed}" for run in whole}
+    probes = {file.stem for run in whole for file in (run.path / "probes").glob("*.parquet")}
+    tables = [joined(whole, probe, labels) for probe in sorted(probes)]
+    found = of_runs(folder, folder.resolve().name, whole, labels, tables)
+    damaged = {run: reason for run, reason in reasons.items() if reason}
+    return replace(found, damaged=damaged, index=found.index | {"names": names | damaged})
+
+
 def read(study: str | Path) -> Results:
-    """Read a study's folder.
+    """Read a study's folder, or a run's, or a folder of runs with what was measured of each.
 
     Raises:
-        BadInput: there is no study, or a later version wrote it.
+        BadInput: there is neither, or a later version wrote it.
     """
     folder = Path(study)
+    if not (folder / "study.json").exists():
+        runs = [Run(folder)] if (folder / "run.json").is_file() else runs_in(folder)
+        if runs:
+            return _loose(folder, runs)
     index = read_index(folder)
     whole, damaged = store.finished(folder / "runs", index["runs"])
     tables, unreadable = {}, {}

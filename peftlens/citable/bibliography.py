@@ -52,12 +52,14 @@ def _of(one: Results) -> Iterator[str]:
     configs = {run.id: run.config for run in one.runs}
     hashes = {run.id: run.record.depends_on for run in one.runs}
     for run, config in configs.items():
-        yield known.get(config.base) or _named(config.base, "weights", hashes[run]["base"])
+        yield known.get(config.base) or _named(config.base, "weights", hashes[run].get("base"))
     for name in dict.fromkeys(config.method for config in configs.values()):
         if entry := paper("methods", name, known):
             yield entry
     for run, config in configs.items():
-        yield paper("tasks", config.task, known) or _named(config.task, "data", hashes[run]["data"])
+        if "data" in hashes[run]:
+            data = hashes[run]["data"]
+            yield paper("tasks", config.task, known) or _named(config.task, "data", data)
 
 
 def _tool(studies: Sequence[Results]) -> str:
@@ -73,14 +75,12 @@ def _tool(studies: Sequence[Results]) -> str:
     )
 
 
-def _named(reference: str, what: str, sha256: str) -> str:
+def _named(reference: str, what: str, sha256: str | None) -> str:
     """A base or task that brings no paper: its name, and what it was when it was used."""
     source, _, name = redacted(reference).rpartition(":")
     hub = source == "hub" or (not source and name.count("/") == 1 and not name.startswith("~"))
     title = name if hub else Path(name).name
     key = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or what
     place = "  howpublished = {Hugging Face Hub},\n" if hub else ""
-    return (
-        f"@misc{{{key},\n  title = {{{{{escaped(title)}}}}},\n{place}"
-        f"  note = {{SHA-256 of its {what}: {sha256}}}\n}}"
-    )
+    note = f"  note = {{SHA-256 of its {what}: {sha256}}}\n" if sha256 else ""
+    return f"@misc{{{key},\n  title = {{{{{escaped(title)}}}}},\n{place}{note}}}"

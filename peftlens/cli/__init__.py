@@ -1,6 +1,5 @@
 """Command line. Commands import what they need when they run, so that `--help` answers at once."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from peftlens import __version__
-from peftlens.cli import citing, exploring, listing, studying
+from peftlens.cli import citing, exploring, inspecting, listing, studying, targets
 from peftlens.cli.printing import print_frame, print_json, resumable
 from peftlens.errors import BadInput, explain
 
@@ -176,9 +175,7 @@ def _pairs(options: list[str] | None) -> dict[str, Any]:
 @app.command()
 def probe(  # noqa: PLR0913  # a flag each
     name: Annotated[str, typer.Argument(help="See `peftlens probes`.")],
-    target: Annotated[
-        Path, typer.Argument(help="Folder of a run, of runs, of a study, or of peft's adapter.")
-    ],
+    target: Annotated[Path, typer.Argument(help=targets.HELP)],
     base: Annotated[
         str | None, typer.Option(help="Base model of an adapter; the one that it names by default.")
     ] = None,
@@ -192,32 +189,13 @@ def probe(  # noqa: PLR0913  # a flag each
 ) -> None:
     """Measure one probe on a run, on every run of a study or on an adapter, and print its table."""
     from peftlens import registry
-    from peftlens.run import Run, runs_in
 
     registry.check("probes", name)
-    labels = None  # a study has its own names for configurations
-    if (target / "run.json").exists():
-        runs = [Run(target)]
-    elif (target / "adapter_config.json").exists():
-        from peftlens.models.foreign import Adapter
-
-        runs = [Adapter(target, base)]
-    elif (target / "study.json").exists():
-        labels = json.loads((target / "study.json").read_text())["configurations"]
-        there = [Run(path) for run in labels if (path := target / "runs" / run).is_dir()]
-        runs = _whole(there)
-    else:
-        runs = _whole(runs_in(target))
-    if not runs:
-        raise BadInput(f"{target} holds no finished run; train one with `peftlens train`")
-    if trust_remote_code:
-        from peftlens.models.base import resident
-
-        config = runs[0].config
-        resident(config.base, device=config.device, dtype=config.dtype, trust_remote_code=True)
+    found = targets.opened(target, base, trust_remote_code=trust_remote_code)
     from peftlens.measuring import collect
 
-    frame = collect(runs, name, labels, {name: _pairs(option)}).frame
+    options = {name: _pairs(option)}
+    frame = collect(found.runs, name, found.configurations, options).frame
     if csv:
         frame.to_csv(csv, index=False)
     if as_json:
@@ -226,19 +204,9 @@ def probe(  # noqa: PLR0913  # a flag each
         print_frame(frame)
 
 
-def _whole(runs: list[Any]) -> list[Any]:
-    """Those of several runs that are not damaged; the others are named."""
-    from peftlens.store import damage
-
-    found = [(run, damage(run)) for run in runs]
-    for _, reason in found:
-        if reason:
-            print(f"Left out: {reason}", file=sys.stderr)
-    return [run for run, reason in found if not reason]
-
-
 app.add_typer(studying.app, name="study")
-for command in (citing.report, exploring.explore, citing.table, citing.cite, citing.export,
+for command in (inspecting.inspect,
+                citing.report, exploring.explore, citing.table, citing.cite, citing.export,
                 listing.methods, listing.tasks, listing.probes, listing.claims):  # fmt: skip
     app.command()(command)
 

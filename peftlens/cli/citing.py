@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from peftlens.cli import targets
 from peftlens.errors import BadInput
 
 Study = Annotated[Path, typer.Argument(help="Folder of a study.")]
@@ -13,7 +14,10 @@ Out = Annotated[Path | None, typer.Option(help="Write to this file; printed by d
 
 
 def report(
-    studies: Annotated[list[Path], typer.Argument(help="Folder of a study, or of several.")],
+    studies: Annotated[list[Path], typer.Argument(help=f"{targets.HELP} Or several studies.")],
+    base: Annotated[
+        str | None, typer.Option(help="Of an adapter: its base model, loaded to say more.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The page; report.html in the study's folder by default.")
     ] = None,
@@ -21,11 +25,19 @@ def report(
 ) -> None:
     """Write a report: verdicts, figures, tables, provenance, in one HTML file without network.
 
-    Several studies share one page, which then needs --out.
+    Several studies share one page, which then needs --out. Of an adapter the page says what
+    `peftlens inspect` finds.
     """
     from peftlens import report as reports
 
-    page = reports.write(studies, out)
+    if len(studies) == 1 and (studies[0] / "adapter_config.json").exists():
+        from peftlens.inspecting import inspect
+
+        found = inspect(studies[0], base)
+        where = out or Path("report.html")
+        page = reports.write_inspection(found.results, found.about, found.findings, where)
+    else:
+        page = reports.write(studies, out)
     print(page)
     if show and typer.launch(page.resolve().as_uri()):
         raise BadInput(f"no browser could be started here; open {page} yourself")

@@ -1,18 +1,16 @@
 """The command that opens a map of the vocabulary."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from peftlens.cli import targets
 from peftlens.errors import BadInput
 
 
 def explore(  # noqa: PLR0913  # a flag each
-    target: Annotated[
-        Path, typer.Argument(help="Folder of a study, of a run, of runs, or of peft's adapter.")
-    ],
+    target: Annotated[Path, typer.Argument(help=targets.HELP)],
     base: Annotated[
         str | None, typer.Option(help="Base model of an adapter; the one that it names by default.")
     ] = None,
@@ -47,7 +45,7 @@ def explore(  # noqa: PLR0913  # a flag each
 ) -> None:
     """Draw a map of the vocabulary with the trained vectors on it: one HTML file, no network.
 
-    A base's first map takes two minutes for 49,152 tokens on two cores, its clusters one more;
+    A base's first map takes a minute for 49,152 tokens on two cores, its clusters one more;
     both are kept.
     """
     if serve:
@@ -59,10 +57,11 @@ def explore(  # noqa: PLR0913  # a flag each
     from peftlens import explorer
     from peftlens.exploring import atlas
 
-    runs, names, title = _runs(target, base)
-    wanted = len(runs) == 1 if logits is None else logits
-    drawn = atlas(runs, names, projection, between=between, logits=wanted)
-    print(explorer.write(drawn, title, page))
+    found = targets.opened(target, base)
+    names = found.index["names"]
+    wanted = len(found.runs) == 1 if logits is None else logits
+    drawn = atlas(found.runs, names, projection, between=between, logits=wanted)
+    print(explorer.write(drawn, found.name, page))
     if show and typer.launch(page.resolve().as_uri()):
         raise BadInput(f"no browser could be started here; open {page} yourself")
 
@@ -74,30 +73,10 @@ def _serve(target: Path, base: str | None, port: int) -> None:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise
         raise BadInput("--serve needs the extra `app`: pip install 'peftlens[app]'") from error
-    runs, names, _ = _runs(target, base)
-    app.serve(runs, names, port, lambda url: print(f"{url}\nCtrl-C stops it", flush=True))
-
-
-def _runs(target: Path, base: str | None) -> tuple[list[Any], dict[str, str], str]:
-    """Runs, their names by id, and the page's title."""
-    from peftlens.run import Run, runs_in
-
-    if (target / "study.json").exists():
-        from peftlens import results
-
-        one = results.read(target)
-        for reason in one.damaged.values():
-            print(f"Left out: {reason}", file=sys.stderr)
-        return list(one.runs), one.index["names"], one.name
-    if (target / "adapter_config.json").exists():
-        from peftlens.models.foreign import Adapter
-
-        runs: list[Any] = [Adapter(target, base)]
-    elif (target / "run.json").exists():
-        runs = [Run(target)]
-    else:
-        runs = list(runs_in(target))
-    if not runs:
-        raise BadInput(f"{target} holds no finished run; train one with `peftlens train`")
-    names = {run.id: f"{run.record.configuration} seed={run.config.seed}" for run in runs}
-    return runs, names, target.resolve().name
+    found = targets.opened(target, base)
+    app.serve(
+        found.runs,
+        found.index["names"],
+        port,
+        lambda url: print(f"{url}\nCtrl-C stops it", flush=True),
+    )

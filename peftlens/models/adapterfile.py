@@ -36,6 +36,10 @@ _NUMBERS = {"r": 0, "num_virtual_tokens": 1, "token_dim": 1, "num_layers": 1,
             "num_attention_heads": 1}  # fmt: skip
 
 
+class Broken(BadInput):
+    """An adapter that can't work on any base: damaged, or its two files contradict each other."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """What an adapter's file says of its base.
@@ -134,15 +138,15 @@ class AdapterFile:
         """Refuse weights that would make every output NaN, and ranks that no matrix has.
 
         Raises:
-            BadInput: with the names of the tensors.
+            Broken: with the names of the tensors.
         """
         if self.too_high:
-            raise BadInput(
+            raise Broken(
                 f"{self.folder}: {self.too_high[0]}, is more than such a matrix can have; "
                 "`peftlens resize` makes it smaller"
             )
         if self.not_finite:
-            raise BadInput(
+            raise Broken(
                 f"{self.folder / WEIGHTS} holds NaN or infinite values in "
                 f"{', '.join(self.not_finite[:3])}; train it again, or take an earlier checkpoint"
             )
@@ -192,7 +196,8 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
         trust_remote_code: let the configuration name code; see `_refuse_code`.
 
     Raises:
-        BadInput: naming file, field and remedy.
+        Broken: naming file, field and remedy.
+        BadInput: it is no adapter, or could run code.
     """
     about = _config(folder / CONFIG)
     if not trust_remote_code:
@@ -210,9 +215,9 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
             }
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{weights} can't be read: {error}; get the file again") from error
+        raise Broken(f"{weights} can't be read: {error}; get the file again") from error
     if not header:
-        raise BadInput(f"{weights} holds no tensors: nothing was saved; save the adapter again")
+        raise Broken(f"{weights} holds no tensors: nothing was saved; save the adapter again")
     found = AdapterFile(folder, about, header, metadata)
     _check_sizes(found)
     return found
@@ -224,13 +229,13 @@ def _config(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadInput(f"{file.parent} is no adapter: it has no {CONFIG}") from None
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file} is damaged: {error}; get the file again") from error
+        raise Broken(f"{file} is damaged: {error}; get the file again") from error
     if not isinstance(about, dict):
-        raise BadInput(f"{file} is no configuration of an adapter: it holds no JSON object")
+        raise Broken(f"{file} is no configuration of an adapter: it holds no JSON object")
     if METHOD in about:
         registry.check("methods", str(about[METHOD]))
     elif about.get("peft_type") not in TYPES:
-        raise BadInput(
+        raise Broken(
             f"{file} has peft_type={about.get('peft_type')!r}, which this version of peft does not "
             f"know; it knows {', '.join(TYPES)}"
         )
@@ -262,20 +267,18 @@ def _check_numbers(file: Path, about: dict[str, Any]) -> None:
     for name, least in _NUMBERS.items():
         value = about.get(name)
         if value is not None and (not _is_number(value) or value < least or value != int(value)):
-            raise BadInput(
-                f"{file} has {name}={value!r}; it must be a whole number from {least} on"
-            )
+            raise Broken(f"{file} has {name}={value!r}; it must be a whole number from {least} on")
     for name in ("lora_alpha", "alpha"):
         value = about.get(name)
         if value is None:
             continue
         if not _is_number(value) or not 0 < abs(value) < math.inf:
-            raise BadInput(
+            raise Broken(
                 f"{file} has {name}={value!r}; it must be a number other than 0, for it is what "
                 "the whole update is multiplied by"
             )
         if abs(value) / (about.get("r") or 1) > _LARGEST_SCALE:
-            raise BadInput(
+            raise Broken(
                 f"{file} has {name}={value!r}: the update would be multiplied by "
                 f"{value / (about.get('r') or 1):g}; scales in use are below 100"
             )
@@ -303,7 +306,7 @@ def _check_sizes(found: AdapterFile) -> None:
     prompts = found.header.get("prompt_embeddings")
     tokens = about.get("num_virtual_tokens")
     if found.by_peft and prompts and tokens is not None and prompts.shape[0] % tokens:
-        raise BadInput(
+        raise Broken(
             f"{found.folder / CONFIG} has num_virtual_tokens={tokens}, but {file} holds "
             f"{prompts.shape[0]} vectors; these files do not belong together"
         )
@@ -316,7 +319,7 @@ def _check_sizes(found: AdapterFile) -> None:
         module = module_of(name)
         rank = patterns.get(get_pattern_key(list(patterns), module), about.get("r"))
         if entry.shape[0] != rank:
-            raise BadInput(
+            raise Broken(
                 f"{found.folder / CONFIG} says rank {rank} for {module}, but {file} has "
                 f"{entry.shape[0]}; these files do not belong together"
             )

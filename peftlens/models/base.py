@@ -36,6 +36,7 @@ from peftlens.files import (
     sha256_text,
 )
 from peftlens.models.adapterfile import Origin, vocabulary_sha256
+from peftlens.models.hub import snapshot
 from peftlens.models.lending import state_of
 from peftlens.progress import say
 from peftlens.run import Device, Dtype
@@ -230,7 +231,8 @@ def locate(reference: str) -> Path:
         if not path.is_file():
             raise BadInput(f"no file {reference!r}; give the path of a .gguf file")
         return _convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
-    return _from_hub(reference)
+    remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
+    return snapshot(reference, _FETCHED, "base model", remedy)
 
 
 def _built_in(name: str) -> Path:
@@ -266,25 +268,6 @@ def _convert(file: Path, target: Path) -> Path:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     return target
-
-
-def _from_hub(reference: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    name, _, revision = reference.partition("@")
-    remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
-    try:
-        return Path(
-            snapshot_download(name, revision=revision or None, allow_patterns=list(_FETCHED))
-        )
-    except HFValidationError as error:
-        raise BadInput(f"no base model named {reference!r}; {remedy}") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise BadInput(
-            f"base {reference!r} is neither a folder nor to be had from the hub "
-            f"({_line(error)}); {remedy}"
-        ) from error
 
 
 def check(folder: Path, trust_remote_code: bool) -> None:

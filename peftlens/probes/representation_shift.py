@@ -71,13 +71,12 @@ CHARTS = (
 
 
 def measure(run: Run, config: Config) -> pd.DataFrame:
-    """A row for each saved step, kind of text and layer."""
+    """A row for each saved step, kind of text and layer; without a task, of general text alone."""
     base = base_of(run)
     encoder = Encoder.of(base, run.config.training.max_length)
-    texts = {
-        "task": _texts(task_of(run).splits["test"][: config.items]),
-        "general": _texts(load_task(config.suite, {}).splits["test"][: config.items]),
-    }
+    tasks = {} if run.foreign else {"task": task_of(run)}
+    tasks["general"] = load_task(config.suite, {})
+    texts = {kind: _texts(task.splits["test"][: config.items]) for kind, task in tasks.items()}
     with lent(base.model) as model:
         before = {k: _states(model, base, encoder, v, config.tokens) for k, v in texts.items()}
     rows = []

@@ -6,6 +6,7 @@ It reads tables and run records and imports no torch. The same files give the sa
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from peftlens.citable.bibliography import bibtex
 from peftlens.claims import judge
 from peftlens.errors import BadInput
 from peftlens.files import write_atomic
+from peftlens.findings import Finding
 from peftlens.literal import visible
 from peftlens.progress import say
 from peftlens.report.absent import absences
@@ -31,20 +33,39 @@ LARGE = 15e6  # bytes of a page that mail and browsers begin to mind
 
 
 def write(studies: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
-    """Write the report of a study, or of several together.
+    """Write the report of a study, of runs, or of several of these together.
 
     Args:
-        studies: folders that `peftlens study` or `peftlens quickstart` filled.
-        out: the page; `report.html` in the folder of the only study by default.
+        studies: folders that `peftlens study` or `peftlens quickstart` filled, of runs or of a run.
+        out: the page; by default `report.html` in the only folder, or here if that is a run's.
 
     Raises:
-        BadInput: a folder holds no study, or there are several and no `out`.
+        BadInput: a folder holds no study and no run, or there are several and no `out`.
     """
-    folders = [studies] if isinstance(studies, str | Path) else list(studies)
+    folders = [Path(one) for one in ([studies] if isinstance(studies, str | Path) else studies)]
     if out is None and len(folders) != 1:
         raise BadInput("a report of several studies needs --out, the page's file")
-    target = Path(out) if out else Path(folders[0]) / "report.html"
-    page = render(folders).encode()
+    inside = Path() if (folders[0] / "run.json").exists() else folders[0]
+    return _write(render(folders), Path(out) if out else inside / "report.html")
+
+
+def write_inspection(
+    one: Results, about: Sequence[tuple[str, str]], findings: Sequence[Finding], out: str | Path
+) -> Path:
+    """Write what was found in an adapter as a page.
+
+    Args:
+        one: what was measured of it.
+        about: what it is, as pairs of a name and words.
+        findings: the worst first.
+        out: the page.
+    """
+    chapter = replace(_chapter(one, ""), verdicts=(), findings=tuple(findings), about=tuple(about))
+    return _write(_page([chapter], [one]), Path(out))
+
+
+def _write(text: str, target: Path) -> Path:
+    page = text.encode()
     if not target.parent.is_dir():
         raise BadInput(f"{target.parent} is no folder; create it, or give another --out")
     if len(page) > LARGE:
@@ -57,10 +78,14 @@ def render(studies: Sequence[str | Path]) -> str:
     """The page as text.
 
     Raises:
-        BadInput: a folder holds no study.
+        BadInput: a folder holds no study and no run.
     """
     found = [results.read(study) for study in studies]
     chapters = [_chapter(one, f"s{n}-" if len(found) > 1 else "") for n, one in enumerate(found, 1)]
+    return _page(chapters, found)
+
+
+def _page(chapters: Sequence[Chapter], found: Sequence[Results]) -> str:
     scripts = [plotly.offline.get_plotlyjs(), _source("page.js")]
     return (
         _environment()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from peftlens.claims import Verdict
+from peftlens.findings import Finding
 from peftlens.report.absent import Absence
 from peftlens.report.prompts import Prompt
 from peftlens.report.provenance import RUN_HEADER
@@ -25,6 +26,8 @@ class Chapter:
         absences: what failed, did not apply or was not run.
         origins: where the numbers come from, in words.
         text: the study's file.
+        findings: of an adapter instead of verdicts, the worst first.
+        about: what the adapter is, as pairs of a name and words.
     """
 
     prefix: str
@@ -37,8 +40,11 @@ class Chapter:
     absences: tuple[Absence, ...]
     origins: tuple[tuple[str, str], ...]
     text: str
+    findings: tuple[Finding, ...] = ()
+    about: tuple[tuple[str, str], ...] = ()
     marks: ClassVar[dict[str, str]] = {
         "supported": "✓", "contradicted": "✗", "insufficient evidence": "?",
+        "ok": "✓", "broken": "✗", "look": "!",
     }  # fmt: skip
     run_header: ClassVar[list[str]] = RUN_HEADER
 

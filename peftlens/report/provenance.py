@@ -14,23 +14,26 @@ RUN_HEADER = ["run", "configuration", "seed", "status", "steps", "learning rate"
 def origins(one: Results) -> Iterator[tuple[str, str]]:
     """What, and its value; each value that occurs, once."""
     records = [run.record for run in one.runs]
-    yield from _each("base model", (
-        f"{redacted(r.config.base)}, SHA-256 {r.depends_on['base'][:16]}…" for r in records
-    ))  # fmt: skip
-    yield from _each("task", (
-        f"{redacted(r.config.task)}, SHA-256 {r.depends_on['data'][:16]}…" for r in records
-    ))  # fmt: skip
+    yield from _each("base model", (_hashed(r.config.base, r.depends_on, "base") for r in records))
+    yield from _each("task", (_hashed(r.config.task, r.depends_on, "data") for r in records))
     yield from _each("examples", (_counts(r.results.get("examples", {})) for r in records))
     yield from _each("computed in", (f"{r.config.dtype} on {r.config.device}" for r in records))
-    yield from _each("machine", (_machine(r.environment) for r in records))
-    yield from _each("versions", (_versions(r.environment) for r in records))
-    if records:
+    trained = [r for r in records if r.environment]
+    yield from _each("machine", (_machine(r.environment) for r in trained))
+    yield from _each("versions", (_versions(r.environment) for r in trained))
+    if trained:
         seconds = sum(run.timing()[-1]["seconds"] for run in one.runs)
         yield "training", f"{seconds / 60:,.0f} minutes in all, of {len(records)} runs"
         seeds = sorted({r.config.seed for r in records})
         yield "seeds", ", ".join(map(str, seeds))
     yield from _calls(one.calls)
     yield "result tables", f"SHA-256 {one.sha256}"
+
+
+def _hashed(name: str, depends_on: dict[str, Any], what: str) -> str:
+    """A name with the hash of what it meant then, where that is known."""
+    known = depends_on.get(what)
+    return redacted(name) + (f", SHA-256 {known[:16]}…" if known else "")
 
 
 def _each(name: str, values: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -70,7 +73,8 @@ def _calls(calls: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 def run_rows(one: Results) -> Iterator[list[str]]:
     """A row of text for each run, under RUN_HEADER."""
     for run in one.runs:
-        yield _row(run, one.configurations[run.id])
+        if not run.read_only:  # an adapter has nothing of what a row tells
+            yield _row(run, one.configurations[run.id])
 
 
 def _row(run: Run, configuration: str) -> list[str]:

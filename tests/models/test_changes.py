@@ -5,7 +5,7 @@ import pytest
 import theirs
 
 from peftlens.models.adapterfile import read
-from peftlens.models.changes import Change, changes
+from peftlens.models.changes import Change, changes, product_values
 from peftlens.models.foreign import Adapter
 from peftlens.models.updates import updates
 from peftlens.run import RunConfig
@@ -121,3 +121,20 @@ def test_a_large_matrix_is_known_by_its_leading_values(monkeypatch):
     assert not one.exact
     assert one.shape == (80, 60)
     np.testing.assert_allclose(one.values[:4], np.linalg.svd(change)[1][:4], rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(40, 8, 30), (30, 1, 40), (6, 8, 30), (30, 8, 6)])
+def test_values_of_a_product_equal_the_dense_ones(shape):
+    m, r, n = shape
+    rng = np.random.default_rng(0)
+    b, a = rng.normal(size=(m, r)), rng.normal(size=(r, n))
+    dense = np.linalg.svd(b @ a, compute_uv=False)[: min(shape)]
+    np.testing.assert_allclose(product_values(b, a), dense, rtol=1e-6)
+
+
+def test_a_large_product_has_exactly_r_values():
+    """Of a known spectrum; a dense decomposition would give 4,096 values, most of them rounding."""
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.normal(size=(4096, 8)))[0] for _ in range(2))
+    known = np.arange(8, 0, -1.0)
+    np.testing.assert_allclose(product_values(u * known, v.T), known, rtol=1e-12)

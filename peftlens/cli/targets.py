@@ -1,0 +1,41 @@
+"""What a command was pointed at: a study, a run, a folder of runs, or an adapter."""
+
+import sys
+from pathlib import Path
+
+from peftlens import results
+from peftlens.errors import BadInput
+from peftlens.results import Results
+
+HELP = "Folder of a study, of a run, of runs, or of an adapter."
+
+
+def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -> Results:
+    """The runs there that are whole; the others are named.
+
+    Args:
+        target: the folder.
+        base: of an adapter; the one that it names by default.
+        trust_remote_code: let a base bring Python, and an adapter name it.
+
+    Raises:
+        BadInput: there is nothing.
+    """
+    if (target / "adapter_config.json").exists():
+        from peftlens.models.foreign import Adapter
+
+        adapter = Adapter(target, base, trust_remote_code)
+        names = {adapter.id: adapter.record.configuration}
+        found = results.of_runs(target, target.resolve().name, [adapter], names, [])
+    else:
+        found = results.read(target)
+    for reason in found.damaged.values():
+        print(f"Left out: {reason}", file=sys.stderr)
+    if not found.runs:
+        raise BadInput(f"{target} holds no finished run; train one with `peftlens train`")
+    if trust_remote_code:
+        from peftlens.models.base import resident
+
+        config = found.runs[0].config
+        resident(config.base, device=config.device, dtype=config.dtype, trust_remote_code=True)
+    return found

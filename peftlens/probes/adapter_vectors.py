@@ -1,0 +1,61 @@
+"""The vectors of a soft prompt or prefix as its file has them: lengths, doubles, collapse.
+
+It needs no base; what the vectors are near, the probes of soft prompts say, with it. A prefix's
+vectors hold the keys and values of all layers, one after the other.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import normalize
+
+from peftlens.linalg import effective_rank
+from peftlens.models.adapterfile import read
+from peftlens.run import Run
+from peftlens.table import Column, NotApplicable
+
+REQUIRES = frozenset()
+VERSION = 1
+ON_REQUEST = True  # for a look at one adapter; of a study the probes of soft prompts say more
+TENSOR = "prompt_embeddings"
+COLUMNS = (
+    Column("position", "which virtual token, counted from 0"),
+    Column("norm", "its length", "1"),
+    Column("nearest", "the other vector with the highest cosine to it"),
+    Column("cosine", "to that one", "1"),
+    Column("mean_cosine", "to all others", "1"),
+    Column("directions", "effective rank of all vectors together, each at length 1", "1"),
+)
+CHARTS = ()
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """A row for each vector.
+
+    Raises:
+        NotApplicable: the file holds no such vectors, or not only finite ones.
+    """
+    if run.record.results.get("trainable_parameters") == 0:
+        raise NotApplicable(f"{run.config.method} trains nothing")
+    file = read(run.adapter())
+    if TENSOR not in file.header or len(file.header[TENSOR].shape) != 2:
+        raise NotApplicable(f"{file.kind} trains no vectors before the input")
+    if file.not_finite:
+        raise NotApplicable("it holds NaN or infinite values")
+    with file.opened() as opened:
+        vectors = opened.get_tensor(TENSOR).float()
+    cosines = normalize(vectors) @ normalize(vectors).T
+    n = len(vectors)
+    others = cosines.masked_fill(torch.eye(n, dtype=torch.bool), -torch.inf)
+    alone = n == 1
+    s = np.linalg.svd(normalize(vectors).numpy(), compute_uv=False)
+    return pd.DataFrame(
+        {
+            "position": range(n),
+            "norm": vectors.norm(dim=1).double().numpy(),
+            "nearest": None if alone else others.argmax(dim=1).numpy(),
+            "cosine": None if alone else others.amax(dim=1).double().numpy(),
+            "mean_cosine": None if alone else ((cosines.sum(dim=1) - 1) / (n - 1)).double().numpy(),
+            "directions": effective_rank(s) if s.any() else None,
+        }
+    ).astype({"nearest": "Int64"} | dict.fromkeys(("cosine", "mean_cosine"), "Float64"))
