@@ -28,6 +28,7 @@ WITH_A_BASE = (
     "soft_prompt_null", "representation_shift", "logit_shift", "forgetting",
 )  # fmt: skip
 _FETCHED = (CONFIG, WEIGHTS, "tokenizer.json")
+_MANY = 4  # values that are listed
 _HIGH_SCALE = 100.0  # of an update
 _UNTOLD = ("peft_type", "base_model_name_or_path", "revision", "task_type", "inference_mode",
            "auto_mapping", "peft_version", "target_modules", "token_dim", "num_layers",
@@ -208,7 +209,13 @@ def _options(file: AdapterFile) -> list[str]:
     kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(file.kind)]
     usual = {one.name: one.default for one in fields(kind)}
     return [
-        f"{name} = {value}"
+        f"{name} = {_told(value)}"
         for name, value in sorted(file.about.items())
         if name not in _UNTOLD and name in usual and value not in (usual[name], None, [], {})
     ]
+
+
+def _told(value: Any) -> str:
+    """A value, or how many there are where modules have their own."""
+    many = isinstance(value, (dict, list)) and len(value) > _MANY
+    return f"{len(value)} of their own" if many else str(value)

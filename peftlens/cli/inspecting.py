@@ -1,5 +1,6 @@
 """Commands that look at adapters: inspect, compare, resize."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,3 +79,81 @@ def _print(found: Any) -> None:
             print_frame(shown[["role", "weights", *SHOWN]].astype(dict.fromkeys(SHOWN, float)))
     for name, reason in found.not_applicable.items():
         print(f"{name} does not apply: {visible(reason)}")
+
+
+def compare(  # noqa: PLR0913  # a flag each
+    adapters: Annotated[list[str], typer.Argument(help="Two adapters or more of one base.")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="Their base model; needed for types whose files do not say enough."),
+    ] = None,
+    directions: Annotated[
+        int, typer.Option(min=1, help="Strongest directions of each that are compared.")
+    ] = 8,
+    csv: Annotated[Path | None, typer.Option(help="Write a row for each weight here.")] = None,
+    as_json: Json = False,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Compare adapters: what they have in common, and what would be lost if they were added.
+
+    Overlap is to be read beside that of random directions, angles in degrees.
+    """
+    from peftlens.comparing import compare as side_by_side
+    from peftlens.inspecting import located
+    from peftlens.literal import to_csv
+    from peftlens.models.foreign import Adapter
+
+    folders = [located(one) for one in adapters]
+    given = [Adapter(one, base, trust_remote_code) for one in folders]
+    named = dict.fromkeys(str(one.file.about.get("base_model_name_or_path")) for one in given)
+    if len(named) > 1:
+        print(f"By their own accounts of different bases: {', '.join(named)}", file=sys.stderr)
+    frame = side_by_side(given, directions, with_base=base is not None).frame
+    if csv:
+        csv.write_text(to_csv(frame))
+    if as_json:
+        print(frame.to_json(orient="records"))
+        return
+    _print_comparison(frame)
+
+
+def _print_comparison(frame: Any) -> None:
+    """The medians over the weights of each kind, and what only one of two has."""
+    roles = frame["weight"].str.removesuffix(".weight").str.split(".").str[-1]
+    both = frame[frame["in"] == "both"].dropna(axis="columns", how="all")
+    if len(both):
+        keys = [both["adapter"], both["other"], roles[both.index].rename("role")]
+        by_role = both.drop(columns=["adapter", "other", "weight", "in"]).groupby(keys, sort=False)
+        medians = by_role.median(numeric_only=True).assign(weights=by_role.size())
+        print("Medians over the weights of each kind:")
+        print_frame(medians.reset_index())
+    alone = frame[frame["in"] != "both"]
+    for (one, other, name), rows in alone.groupby(["adapter", "other", "in"], sort=False):
+        print(f"{one} and {other}: {len(rows)} weights are changed by {name} alone")
+
+
+def resize(
+    adapter: Annotated[str, typer.Argument(help="Folder of a LoRA or its run, or a hub id.")],
+    out: Annotated[Path, typer.Option(help="The new adapter's folder; must not exist.")],
+    rank: Annotated[int | None, typer.Option(help="Of every weight that has a higher one.")] = None,
+    energy: Annotated[
+        float | None,
+        typer.Option(help="Instead, the lowest rank that keeps this share of each update."),
+    ] = None,
+) -> None:
+    """Lower a LoRA's rank by truncating its update: a plain adapter's folder that peft loads.
+
+    What is kept is told as a share of ‖ΔW‖²; what that means for a task, only scores can tell.
+    """
+    from peftlens.inspecting import located
+    from peftlens.resizing import resize as truncate
+
+    found = truncate(located(adapter), out, rank=rank, energy=energy)
+    ranks = sorted({one.kept for one in found})
+    told = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+    worst = min(found, key=lambda one: one.energy)
+    mean = sum(one.energy for one in found) / len(found)
+    print(
+        f"{out}: {told} for {len(found)} weights; {mean:.1%} of ‖ΔW‖² kept in the mean, "
+        f"{worst.energy:.1%} at the least, in {worst.weight}"
+    )

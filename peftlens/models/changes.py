@@ -109,25 +109,26 @@ def product_values(b: Float, a: Float) -> Float:
     return torch.linalg.svdvals(upper @ lower.T).numpy()
 
 
-def changes(file: AdapterFile) -> Iterator[Change]:
-    """The update of each weight that the file has factors of, in the order of the weights' names.
+def changes(file: AdapterFile, only: str | None = None) -> Iterator[Change]:
+    """The update of each weight that the file has factors of, in the file's order.
 
     Those that are zero are among them: `Change.norm` is 0.
+
+    Args:
+        file: the adapter.
+        only: name of the weight that is asked for.
 
     Raises:
         NotApplicable: this type's update needs the base to be known, or it has none.
     """
     about = file.about
-    start = str(about.get("init_lora_weights")).split("_niter")[0].lower()
-    if file.kind == "LORA" and start in HOLDING:
-        raise NotApplicable(
-            f"started by {start}, its factors hold a part of the base's weights: give the base"
-        )
-    if file.kind not in _FACTORS:
-        raise NotApplicable(f"{file.kind}: its file alone does not say what it does to a weight")
-    marker, factors = _FACTORS[file.kind]
+    marker, factors = _known(file)
     with file.opened() as opened:
-        modules = list(_modules(file, marker).items())
+        modules = [
+            (module, names)
+            for module, names in _modules(file, marker).items()
+            if only in (None, f"{module}.weight")
+        ]
         for module, names in track(modules, "Looking at factors"):
             parts = {
                 end: opened.get_tensor(name).double().numpy()
@@ -136,6 +137,27 @@ def changes(file: AdapterFile) -> Iterator[Change]:
             }
             if pair := factors(parts, about, module):
                 yield Change(name=f"{module}.weight", factors=pair, rank=_rank(about, module, pair))
+
+
+def weights(file: AdapterFile) -> tuple[str, ...]:
+    """Names of the weights whose updates `changes` gives.
+
+    Raises:
+        NotApplicable: see there.
+    """
+    marker, _ = _known(file)
+    return tuple(f"{module}.weight" for module in _modules(file, marker))
+
+
+def _known(file: AdapterFile) -> "tuple[str, Factors]":
+    start = str(file.about.get("init_lora_weights")).split("_niter")[0].lower()
+    if file.kind == "LORA" and start in HOLDING:
+        raise NotApplicable(
+            f"started by {start}, its factors hold a part of the base's weights: give the base"
+        )
+    if file.kind not in _FACTORS:
+        raise NotApplicable(f"{file.kind}: its file alone does not say what it does to a weight")
+    return _FACTORS[file.kind]
 
 
 def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:
