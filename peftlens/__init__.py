@@ -13,13 +13,16 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 _EXPORTS = {
     "AdapterSet": "peftlens.models.swapping",
     "BadInput": "peftlens.errors",
+    "PeftLensCallback": "peftlens.watching",
     "Run": "peftlens.run",
     "RunConfig": "peftlens.run",
     "TrainingConfig": "peftlens.run",
+    "inspect": "peftlens.inspecting",
     "load": "peftlens.models.adapters",
     "merge": "peftlens.models.merging",
     "open_base": "peftlens.models.base",
     "train": "peftlens.training",
+    "watch": "peftlens.watching",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderAll]

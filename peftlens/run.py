@@ -238,6 +238,12 @@ class Run:
         return self.record.config
 
     @property
+    def rank(self) -> int | None:
+        """The nominal rank, by its name here or by peft's; None for methods without one."""
+        options = self.config.method_config
+        return options.get("rank", options.get("r"))
+
+    @property
     def foreign(self) -> bool:
         """Whether another program trained it: nobody knows its task, or how its seed starts."""
         return self.config.task == UNKNOWN

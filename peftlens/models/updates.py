@@ -86,13 +86,7 @@ def updates(run: Run, step: int | None = None) -> Iterator[Update]:
     for name in track(changed, _DOING):
         weight = _matrix(own[name], name, base.shapes)
         change = _matrix(tuned[name], name, base.shapes) - weight
-        yield Update(name=name, before=weight, change=change, rank=_nominal(run))
-
-
-def _nominal(run: Run) -> int | None:
-    """The rank by its name here, or by peft's."""
-    options = run.config.method_config
-    return options.get("rank", options.get("r"))
+        yield Update(name=name, before=weight, change=change, rank=run.rank)
 
 
 def _matrix(tensor: torch.Tensor, name: str, shapes: Shapes) -> Float:

@@ -70,15 +70,14 @@ def _vectors(run: Run, step: int) -> Vectors:
     offered = registry.exposed(run.config.method, run.config.method_config)
     if "soft_prompt" in offered:
         now = _read(run, base, step, soft_prompt)
-        start = None if run.foreign else _start(run, base, run.config.seed, soft_prompt)
+        start = _before(run, base, soft_prompt)
         return Vectors(now, start, tuple(range(len(now))), table)
     if "prefix" in offered:
         if base.model.config.is_encoder_decoder:
             raise NotApplicable("the prefix stands in the decoder, which reads no input tokens")
         slots = torch.arange(len(now := _read(run, base, step, _first_keys)))
-        start = None
-        if not run.foreign:
-            start = _start(run, base, run.config.seed, _first_keys)
+        start = _before(run, base, _first_keys)
+        if start is not None:
             start = _unrotated(base.model, start, slots)
         keys = _unrotated(base.model, _keys_of_tokens(base), torch.zeros(len(table)).long())
         now = _unrotated(base.model, now, slots)
@@ -90,6 +89,14 @@ def _read(run: Run, base: Base, step: int, what: Callable[[Any], torch.Tensor]) 
     """Something of a run's model at a step, as a float32 copy."""
     with lent(base.model), torch.no_grad():
         return what(attached(run, base, step)).float().clone()
+
+
+def _before(run: Run, base: Base, what: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
+    """The same before the first step: as the seed makes it, or as another program kept it."""
+    if not run.foreign:
+        return _start(run, base, run.config.seed, what)
+    kept = 0 in run.steps and not run.read_only
+    return _read(run, base, 0, what) if kept else None
 
 
 def _start(run: Run, base: Base, seed: int, what: Callable[[Any], torch.Tensor]) -> torch.Tensor:

@@ -45,12 +45,13 @@ def measure(run: Run) -> pd.DataFrame:
     """One row."""
     results, lines = run.record.results, run.timing()
     steps = [line for line in lines if line.get("step", 1) > 1]
+    speeds = [line["tokens_per_second"] for line in steps if "tokens_per_second" in line]
     row = {
         "learning_rate": run.config.training.learning_rate,
         "validation_accuracy": results.get("validation_accuracy"),
-        "validation_loss": results["validation_loss"],
+        "validation_loss": results.get("validation_loss"),
         "step_seconds": median(line["seconds"] for line in steps) if steps else None,
-        "tokens_per_second": median(line["tokens_per_second"] for line in steps) if steps else None,
+        "tokens_per_second": median(speeds) if speeds else None,
         "training_seconds": lines[-1]["seconds"],
         "peak_memory_bytes": lines[-1].get("peak_memory_bytes"),
         "optimizer_bytes": results.get("optimizer_bytes"),

@@ -20,7 +20,7 @@ def measure(run: Run) -> pd.DataFrame:
     """One row."""
     results = run.record.results
     row = {
-        "rank": run.config.method_config.get("rank"),
+        "rank": run.rank,
         "trainable_parameters": results["trainable_parameters"],
         "share": results["trainable_parameters"] / results["base_parameters"],
         "adapter_bytes": (run.adapter() / "adapter_model.safetensors").stat().st_size,

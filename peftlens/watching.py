@@ -1,0 +1,370 @@
+"""Keep a training that another program does as a run folder, without getting in its way.
+
+`watch(model, out)` is for loops of one's own, `PeftLensCallback(out)` for transformers' Trainer and
+what builds on it. Both draw no random number and change nothing in the model. Whatever goes wrong
+here is told once, and the training goes on: the only broad `except` outside of a study's worker.
+"""
+
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from peft import PeftType
+from torch import nn
+from transformers import TrainerCallback
+
+from peftlens import measuring, registry
+from peftlens.errors import BadInput
+from peftlens.files import TEMPORARY_PREFIX, sha256_file
+from peftlens.models import adapters
+from peftlens.models.adapterfile import WEIGHTS, Origin, read, vocabulary_sha256
+from peftlens.models.base import BUILT_IN, fingerprint, locate
+from peftlens.run import (
+    SCHEMA,
+    UNKNOWN,
+    Record,
+    Run,
+    RunConfig,
+    TrainingConfig,
+    environment,
+    run_id,
+    versions,
+)
+from peftlens.store import build, claim, seal
+
+PROBES = ("cost", "logged", "parameter_count")  # of those that need no model
+_LOG = logging.getLogger("peftlens")
+_MACHINES = ("runtime", "per_second", "flos")  # what the seed does not decide
+_NAMES = {"eval_loss": "validation_loss", "eval_accuracy": "validation_accuracy"}
+
+
+def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
+    """What fails is told, and is the last thing that this watch did."""
+
+    @wraps(method)
+    def guarded(self: "Watch", *arguments: Any, **named: Any) -> Any:
+        if self.stopped:
+            return None
+        try:
+            return method(self, *arguments, **named)
+        except Exception as error:  # noqa: BLE001  # a training of days is worth more than its record
+            self.close()
+            _LOG.warning("peftlens stopped watching, the training goes on: %s", error)
+            _LOG.debug("where it failed", exc_info=True)
+            return None
+
+    return guarded
+
+
+@dataclass(eq=False)
+class Watch:
+    """A training under way; see `watch`.
+
+    Attributes:
+        model: that is trained.
+        out: folder of runs.
+        every: steps between two checkpoints.
+        probes: measured when the training has ended.
+        tokenizer: whose vocabulary the adapter is of, if it is at hand.
+        training: what is known of the training's configuration.
+        seed: of the training.
+        stopped: something has failed, or it has ended.
+    """
+
+    model: Any
+    out: Path
+    every: int = 50
+    probes: Sequence[str] = PROBES
+    tokenizer: Any = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    stopped: bool = False
+    _held: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    @_harmless
+    def begin(self) -> None:
+        """Look at the model, and keep what is trained as it is before the first step."""
+        self.model = getattr(self.model, "_orig_mod", self.model)  # of torch.compile
+        self._method = _method_of(self.model)
+        self._base = str(getattr(self.model.config, "name_or_path", "") or "unnamed")
+        known = self.tokenizer and vocabulary_sha256(self.tokenizer.get_vocab())
+        self._origin = Origin(self._base, known or None)
+        name = f"watch-{os.getpid()}-{id(self)}"
+        self._held.enter_context(claim(self.out, name))  # so that nobody sweeps the folder away
+        prefix = f"{TEMPORARY_PREFIX}{name}-"
+        self._folder = Path(
+            self._held.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=self.out))
+        )
+        self._last, self._numbers = 0, {}
+        self._began = self._before = time.perf_counter()
+        for name in ("metrics.jsonl", "timing.jsonl"):
+            (self._folder / name).touch()
+        self._checkpoint(0)
+
+    @_harmless
+    def step(self, step: int | None = None, **numbers: Any) -> None:
+        """One optimizer step is done.
+
+        Args:
+            step: how many are done; one more than before by default.
+            numbers: such as loss=loss, plain or one-element tensors, logged when `every` says so.
+        """
+        self._last = self._last + 1 if step is None else step
+        if numbers:  # without the graph that a loss holds on to
+            self._numbers = {
+                name: value.detach() if isinstance(value, torch.Tensor) else value
+                for name, value in numbers.items()
+            }
+        if self._last % self.every == 0:
+            if self._numbers:
+                self.log(self._last, **self._numbers)
+                self._numbers = {}
+            self._checkpoint(self._last)
+
+    @_harmless
+    def log(self, step: int, **numbers: Any) -> None:
+        """Keep numbers of a step, now."""
+        self._last = max(self._last, step)
+        plain = {
+            _NAMES.get(name, name): _number(value)
+            for name, value in numbers.items()
+            if not name.endswith(_MACHINES)
+        }
+        known = {name: value for name, value in plain.items() if value is not None}
+        self._append("metrics.jsonl", {"step": step} | known)
+
+    @_harmless
+    def finish(self) -> Run | None:
+        """Write the run's folder and measure it; gives the run, or None where that failed."""
+        seconds = time.perf_counter() - self._began
+        self._append("timing.jsonl", {"seconds": seconds})
+        self._save("adapter")
+        shutil.rmtree(self._folder / f"checkpoints/{self._last}", ignore_errors=True)  # the same
+        file = read(self._folder / "adapter")
+        config = RunConfig(
+            method=self._method,
+            task=UNKNOWN,
+            base=self._base,
+            method_config=file.options,
+            training=self._training(),
+            seed=self.seed,
+            **_where(self.model),
+        )
+        depends_on = {"weights": sha256_file(file.folder / WEIGHTS), "versions": versions()}
+        depends_on |= _hash_of(self._base)
+        name = run_id(config, depends_on)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        record = Record(
+            schema_version=SCHEMA,
+            id=name,
+            configuration=" ".join([self._method, *(f"{k}={v}" for k, v in file.options.items())]),
+            config=config,
+            depends_on=depends_on,
+            environment=environment() | {"device": config.device,
+                                         "threads": torch.get_num_threads()},
+            status="diverged" if file.not_finite else "finished",
+            results={
+                "steps": self._last,
+                "trainable_parameters": sum(p.numel() for p in trained),
+                "base_parameters": _base_parameters(self.model),
+            },
+        )  # fmt: skip
+        text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
+        (self._folder / "run.json").write_text(text + "\n")
+        seal(self._folder)
+        run = Run(build(self.out, name, self._into))
+        self.close()
+        for probe in self.probes:
+            measuring.run_probe(run, probe)
+        return run
+
+    def close(self) -> None:
+        """Stop watching, and leave nothing unfinished behind."""
+        self.stopped = True
+        self._held.close()
+
+    def _into(self, folder: Path) -> None:
+        for path in list(self._folder.iterdir()):
+            path.rename(folder / path.name)
+
+    def _training(self) -> TrainingConfig:
+        kept = tuple(sorted(int(path.name) for path in self._folder.glob("checkpoints/*")))
+        given = dict(self.training) | {"steps": self._last, "checkpoint_steps": kept}
+        return TrainingConfig.model_validate(given)
+
+    def _checkpoint(self, step: int) -> None:
+        now = time.perf_counter()
+        if step:
+            self._append(
+                "timing.jsonl", {"step": step, "seconds": (now - self._before) / self.every}
+            )
+        self._save(f"checkpoints/{step}")
+        self._before = time.perf_counter()
+
+    def _save(self, name: str) -> None:
+        config = registry.configure("methods", self._method, {})
+        adapters.save(self.model, self._method, config, self._origin, self._folder / name)
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        with (self._folder / name).open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.finish()
+        self.close()
+
+
+def watch(  # noqa: PLR0913  # what a loop of one's own knows
+    model: nn.Module,
+    out: str | Path,
+    *,
+    every: int = 50,
+    probes: Sequence[str] = PROBES,
+    tokenizer: Any = None,
+    training: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Watch:
+    """Keep a training loop of one's own as a run that probes, report and explorer read.
+
+    Args:
+        model: a peft model, or any model of transformers that is trained whole.
+        out: folder of runs; the run's own is made below it when the training has ended.
+        every: steps between two checkpoints of what is trained.
+        probes: measured at the end; those that need the base load it a second time.
+        tokenizer: whose vocabulary prompts are checked against later.
+        training: values of `TrainingConfig` that the run should tell, such as learning_rate.
+        seed: that the loop has set, to be told.
+
+    Returns:
+        To be told of each step by `step(loss=loss)`, and of the end by `finish()`, or by leaving a
+        `with` block.
+    """
+    began = Watch(model, Path(out), every, probes, tokenizer, training or {}, seed)
+    began.begin()
+    return began
+
+
+class PeftLensCallback(TrainerCallback):
+    """The same for transformers' Trainer, TRL's included: one line in somebody's script.
+
+    Attributes:
+        run: the run's folder as a `Run`, when the training has ended and all went well.
+    """
+
+    def __init__(self, out: str | Path, every: int = 50, probes: Sequence[str] = PROBES) -> None:
+        """Watch the training that this is given to.
+
+        Args:
+            out: folder of runs.
+            every: steps between two checkpoints of what is trained.
+            probes: measured at the end; those that need the base load it a second time.
+        """
+        self._out, self._every, self._probes = Path(out), every, probes
+        self._watch: Watch | None = None
+        self.run: Run | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
+        """Begin to watch, in the process that saves."""
+        if state.is_world_process_zero:
+            self._watch = watch(
+                given["model"], self._out, every=self._every, probes=self._probes,
+                tokenizer=given.get("processing_class"), training=_training(args, state),
+                seed=args.seed,
+            )  # fmt: skip
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
+        """Keep a checkpoint where one is due."""
+        if self._watch:
+            self._watch.step(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
+        """Keep what the Trainer logs."""
+        if self._watch:
+            self._watch.log(state.global_step, **(given.get("logs") or {}))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
+        """Write the run."""
+        if self._watch:
+            self.run = self._watch.finish()
+
+
+def _training(args: Any, state: Any) -> dict[str, Any]:
+    """What TrainingConfig has a place for."""
+    schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    told: dict[str, Any] = {
+        "batch_size": args.per_device_train_batch_size,
+        "accumulation": args.gradient_accumulation_steps,
+        "learning_rate": args.learning_rate,
+        "weight_decay": args.weight_decay,
+        "warmup": min(1.0, args.get_warmup_steps(state.max_steps) / max(1, state.max_steps)),
+    }
+    if schedule in ("linear", "cosine", "constant"):
+        told["schedule"] = schedule
+    if args.max_grad_norm:
+        told["max_grad_norm"] = args.max_grad_norm
+    return told
+
+
+def _method_of(model: Any) -> str:
+    """The method's name here.
+
+    Raises:
+        BadInput: it is neither a peft model nor trained whole, so that nothing could load it again.
+    """
+    if isinstance(model, peft.PeftModel):
+        if [*model.peft_config] != ["default"]:
+            raise BadInput(f"it has adapters named {[*model.peft_config]}; one is kept: 'default'")
+        return f"peft:{PeftType(model.peft_config['default'].peft_type).value}"
+    if all(parameter.requires_grad for parameter in model.parameters()):
+        return "full"
+    raise BadInput("the model is no peft.PeftModel, and some of its weights are frozen")
+
+
+def _where(model: Any) -> dict[str, Any]:
+    """Device and dtype, as far as RunConfig has words for them."""
+    first = next(model.parameters())
+    dtype = str(getattr(model, "dtype", first.dtype)).removeprefix("torch.")
+    device = first.device.type
+    return {
+        "device": device if device in ("cpu", "cuda", "mps") else "auto",
+        "dtype": dtype if dtype in ("float32", "bfloat16") else "auto",
+    }
+
+
+def _base_parameters(model: Any) -> int:
+    if not isinstance(model, peft.PeftModel):
+        return sum(parameter.numel() for parameter in model.parameters())
+    added = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return sum(p.numel() for p in model.parameters()) - added
+
+
+def _hash_of(base: str) -> dict[str, str]:
+    """The base's hash where its files are at hand; a hub's name is not looked up."""
+    if base in BUILT_IN or Path(base).is_dir():
+        return {"base": fingerprint(locate(base))}
+    return {}
+
+
+def _number(value: Any) -> float | int | None:
+    """A plain finite number; None for anything else."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    return None
