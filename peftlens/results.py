@@ -23,7 +23,7 @@ def read_index(study: Path) -> dict[str, Any]:
     """
     found = index_or_none(study)
     if "names" not in found:
-        raise BadInput(f"{study} holds no study that can be read, and no run; train one first")
+        raise BadInput(f"{study} holds no study that can be read; run `peftlens study` first")
     return found
 
 
@@ -145,8 +145,12 @@ def read(study: str | Path) -> Results:
     folder = Path(study)
     if not (folder / "study.json").exists():
         runs = [Run(folder)] if (folder / "run.json").is_file() else runs_in(folder)
-        if runs:
-            return _loose(folder, runs)
+        if not runs:
+            raise BadInput(
+                f"{study} holds no finished run and no study; `peftlens train` or `peftlens study` "
+                "makes one"
+            )
+        return _loose(folder, runs)
     index = read_index(folder)
     whole, damaged = store.finished(folder / "runs", index["runs"])
     tables, unreadable = {}, {}

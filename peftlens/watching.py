@@ -44,7 +44,7 @@ from peftlens.run import (
 )
 from peftlens.store import build, claim, seal
 
-PROBES = ("cost", "logged", "parameter_count")  # of those that need no model
+PROBES = ("cost", "training_log", "parameter_count")  # of those that need no model
 _LOG = logging.getLogger("peftlens")
 _MACHINES = ("runtime", "per_second", "flos")  # what the seed does not decide
 _NAMES = {"eval_loss": "validation_loss", "eval_accuracy": "validation_accuracy"}

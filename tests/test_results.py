@@ -46,7 +46,7 @@ def test_the_hash_is_that_of_the_rows(folder, tmp_path_factory):
 
 
 def test_no_study(tmp_path):
-    with pytest.raises(BadInput, match="holds no study"):
+    with pytest.raises(BadInput, match="holds no finished run and no study"):
         results.read(tmp_path)
     assert results.index_or_none(tmp_path) == {}
     (tmp_path / "study.json").write_text('{"schema_version": 99}')

@@ -101,7 +101,9 @@ def test_watching_changes_nothing(bases, tmp_path):
 
 
 def test_the_trainers_run_is_read_like_any_other(bases, tmp_path, run):
-    callback = peftlens.PeftLensCallback(tmp_path / "runs", every=4, probes=["logged", "cost"])
+    callback = peftlens.PeftLensCallback(
+        tmp_path / "runs", every=4, probes=["training_log", "cost"]
+    )
     model = train(bases, tmp_path, callback)
     kept = callback.run
     assert kept.steps == (0, 4, 6)
@@ -112,13 +114,19 @@ def test_the_trainers_run_is_read_like_any_other(bases, tmp_path, run):
         torch.equal(saved[name], value)
         for name, value in peft.get_peft_model_state_dict(model).items()
     )
-    rows = measuring.run_probe(kept, "logged").frame
+    rows = measuring.run_probe(kept, "training_log").frame
     assert list(rows["step"]) == [2, 4, 6]
     assert rows["loss"].notna().all()
     found = results.read(tmp_path / "runs")
-    assert set(found.tables) == {"logged", "cost"}
-    for command in (("report", tmp_path / "runs"), ("report", kept.path), ("inspect", kept.path),
-                    ("explore", kept.path, "--logits", "--projection", "pca"), ("cite", kept.path)):  # fmt: skip
+    assert set(found.tables) == {"training_log", "cost"}
+    pca = ("--logits", "--projection", "pca")
+    for command in (
+        ("report", tmp_path / "runs"),
+        ("report", kept.path),
+        ("inspect", kept.path),
+        ("explore", kept.path, *pca),
+        ("cite", kept.path),
+    ):
         code, _, err = run(*command)
         assert code == 0, err
     page = (tmp_path / "runs" / "report.html").read_text()

@@ -29,6 +29,8 @@ _COSTS = (
     ("cost", "step_seconds", "s"),
     ("cost", "peak_memory_bytes", "bytes"),
 )
+_IMPORTED = ("accuracy", "forgetting", "trainable_parameters", "adapter_bytes",
+             "peak_memory_bytes", "training_seconds")  # fmt: skip
 _SEQUENCE = {"ACC": "higher", "BWT": "higher", "FWT": "higher", "F": "lower"}
 
 
@@ -62,11 +64,17 @@ def benchmark(one: Results, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
         BadInput: nothing was measured that such a table can hold, or no metric of that name.
     """
     runs = _counted(one)
-    rows = [*_answers(one, runs), *_forgetting(one, runs), *_costs(one, runs), *_sequences(one)]
+    rows = [
+        *_answers(one, runs),
+        *_forgetting(one, runs),
+        *_costs(one, runs),
+        *_sequences(one),
+        *_imported(one),
+    ]
     if not rows:
         raise BadInput(
-            f"{one.folder} has no benchmark table to give: none of task_items, task_accuracy, "
-            "forgetting, parameter_count, cost and continual was measured"
+            f"{one.folder} has no benchmark table to give: none of task_items, forgetting, "
+            "parameter_count, cost and continual was measured, and nothing was imported"
         )
     found = pd.DataFrame(rows, columns=list(COLUMNS))
     for asked in metrics:
@@ -208,6 +216,26 @@ def _sequences(one: Results) -> Iterator[dict]:
             "best": False,
             "sha256": _digest(one, "continual"),
         }
+
+
+def _imported(one: Results) -> Iterator[dict]:
+    """Experiments of another tool: one seed each, and what is bold is told from all others."""
+    if "imported" not in one.tables:
+        return
+    frame = one.tables["imported"].frame.assign(name=lambda own: own["configuration"])
+    alone = int(frame["tied"].fillna(False).sum()) == 1
+    columns = {column.name: column for column in one.tables["imported"].columns}
+    for metric in _IMPORTED:
+        for row in frame.dropna(subset=[metric]).to_dict("records"):
+            binomial = metric == "accuracy"
+            yield _row(
+                row["name"], frame, "test", metric.replace("_", " "), str(columns[metric].unit),
+                str(columns[metric].better), mean=row[metric],
+                ci_low=row["low"] if binomial else None, ci_high=row["high"] if binomial else None,
+                ci_method="exact binomial over items" if binomial else "",
+                n_items=row["n_items"] if binomial else None,
+                best=binomial and alone and bool(row["tied"]), sha256=_digest(one, "imported"),
+            )  # fmt: skip
 
 
 def _row(  # noqa: PLR0913  # a column each

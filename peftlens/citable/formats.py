@@ -73,16 +73,19 @@ def source(one: Results, output: str) -> list[str]:
     """Where an export comes from: command, version, git state, data, date of the runs."""
     versions = dict.fromkeys(run.record.environment["packages"]["peftlens"] for run in one.runs)
     commits = dict.fromkeys(call["code"] for call in one.calls if call.get("code"))
-    bases = dict.fromkeys(run.record.depends_on["base"][:16] for run in one.runs)
-    data = dict.fromkeys(run.record.depends_on["data"][:16] for run in one.runs)
+    known = [run.record.depends_on for run in one.runs]
+    bases, data = (
+        ", ".join(dict.fromkeys(own[what][:16] for own in known if what in own)) or "unknown"
+        for what in ("base", "data")
+    )
     dates = [call["began"][:10] for call in one.calls]
     ran = " to ".join(dict.fromkeys((min(dates), max(dates)))) if dates else "an unrecorded date"
     lines = [
         f"peftlens table {one.folder.name} --format {output}, by peftlens {__version__}",
-        f"study {one.name}: {len(one.runs)} runs of {ran}, by peftlens {', '.join(versions)}"
+        f"study {one.name}: {len(one.runs)} runs of {ran}, "
+        f"by peftlens {', '.join(versions) or 'none'}"
         + (f" at commit {', '.join(commits)}" if commits else ", git state not recorded"),
-        f"SHA-256 of the base {', '.join(bases)}, of the data {', '.join(data)}, "
-        f"of the result tables {one.sha256}",
+        f"SHA-256 of the base {bases}, of the data {data}, of the result tables {one.sha256}",
     ]
     return [literal.visible(line, keep="") for line in lines]
 

@@ -207,6 +207,7 @@ def probe(  # noqa: PLR0913  # a flag each
 app.add_typer(studying.app, name="study")
 for command in (inspecting.inspect, inspecting.compare, inspecting.resize,
                 citing.report, exploring.explore, citing.table, citing.cite, citing.export,
+                citing.import_results,
                 listing.methods, listing.tasks, listing.probes, listing.claims):  # fmt: skip
     app.command()(command)
 

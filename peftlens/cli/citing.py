@@ -104,6 +104,28 @@ def export(
     print(f"{folder}: {len(written)} files")
 
 
+def import_results(
+    folder: Annotated[Path, typer.Argument(help="Of JSON files of method_comparison.")],
+    out: Annotated[Path, typer.Option(help="The study's folder.")],
+    items: Annotated[
+        int | None,
+        typer.Option(min=1, help="Test questions; found from the accuracies by default."),
+    ] = None,
+) -> None:
+    """Read results of Hugging Face's method_comparison, for report and table.
+
+    Each accuracy gets its exact binomial interval, and is told from the best or tied with it.
+    """
+    from peftlens.importing import import_results as read_all
+
+    frame = read_all(folder, out, items)[0].frame
+    tied, known = int(frame["tied"].sum()), int(frame["accuracy"].notna().sum())
+    print(
+        f"{out}: {len(frame)} experiments, {known} with a test accuracy, {tied} tied for the best"
+    )
+    print(f"peftlens report {out}, or peftlens table {out}, shows them")
+
+
 def _give(text: str, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text)

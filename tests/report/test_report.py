@@ -289,12 +289,12 @@ def test_what_is_not_there_is_said(trained, tmp_path):
 def test_a_study_without_runs_or_tables(tmp_path):
     folder = finished.study(tmp_path, [], probes=())
     text = report.render([folder])
-    assert "No run of this study has been measured yet" in text
+    assert "No run has been measured yet" in text
     assert "15 claims not measured here" in text
 
 
 def test_folder_that_is_no_study(tmp_path):
-    with pytest.raises(BadInput, match="holds no study"):
+    with pytest.raises(BadInput, match="holds no finished run and no study"):
         report.render([tmp_path])
 
 
