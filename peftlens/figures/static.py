@@ -15,6 +15,7 @@ from peftlens.literal import visible
 from peftlens.rounding import number
 
 LINE, GAP = 17, 8  # px of a name's line, and between names
+LONGEST = 28  # letters of a name's line, where it has a place to be broken
 LEGEND = 22  # px of a line of the legend
 WIDTH = 720
 _RIGHT, _TOP, _BOTTOM = 24, 12, 46
@@ -23,8 +24,22 @@ _LETTER = 6.6  # px of a letter of 12 px, on average
 
 
 def folded(name: str) -> list[str]:
-    """A configuration's name, a line a hyperparameter."""
-    return re.split(r" (?=\w+=)", name)
+    """A configuration's name, a line a hyperparameter, and longer lines at hyphens and slashes."""
+    parts = re.split(r" (?=\w+=)", name)
+    return [line for part in parts for line in _broken(part)]
+
+
+def _broken(part: str) -> list[str]:
+    if len(part) <= LONGEST:
+        return [part]
+    pieces = re.findall(r".+?(?:[-/](?=\w)|$)", part) or [part]
+    lines = [pieces[0]]
+    for piece in pieces[1:]:
+        if len(lines[-1]) + len(piece) <= LONGEST:
+            lines[-1] += piece
+        else:
+            lines.append(piece)
+    return lines
 
 
 def height(plot: Plot) -> int:

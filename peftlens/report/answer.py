@@ -18,6 +18,8 @@ def sentences(tables: dict[str, Table]) -> Iterator[str]:
         yield from _forgotten(tables["forgetting"].frame)
     if "continual" in tables:
         yield from _sequence(tables["continual"].frame)
+    if "imported" in tables:
+        yield from _imported(tables["imported"].frame.dropna(subset="accuracy"))
 
 
 def _accuracy(frame: pd.DataFrame) -> Iterator[str]:
@@ -32,6 +34,18 @@ def _accuracy(frame: pd.DataFrame) -> Iterator[str]:
     for row in rows:
         if row["method"] == "frozen":
             yield f"The untrained base model answers {_share(row)} of them right."
+
+
+def _imported(frame: pd.DataFrame) -> Iterator[str]:
+    if frame.empty:
+        return
+    best = frame.sort_values("accuracy", kind="stable").iloc[-1]
+    tied = int(frame["tied"].sum()) - 1
+    yield (
+        f"{best['configuration']} answers {best['accuracy']:.1%} of {best['n_items']:,} test "
+        f"questions right ({best['low']:.1%} to {best['high']:.1%}), the most of {len(frame)} "
+        f"experiments; {tied} others can't be told from it by Fisher's test."
+    )
 
 
 def _overlap(best: dict[Hashable, Any], others: list[dict[Hashable, Any]]) -> str:
