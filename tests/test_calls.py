@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import homes
 import pytest
 
 from peftlens import __version__, calls
@@ -10,10 +11,10 @@ from peftlens import __version__, calls
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("/home/ada/data.csv", "~/data.csv"),
-        ("'/root/x y'", "'~/x y'"),
-        ("/Users/ada", "~"),
-        ("C:\\Users\\ada\\x", "~\\x"),
+        (f"{homes.LINUX}/data.csv", "~/data.csv"),
+        (f"'{homes.ROOT}/x y'", "'~/x y'"),
+        (homes.MAC, "~"),
+        (f"{homes.WINDOWS}\\x", "~\\x"),
         ("/rooted/x", "/rooted/x"),
         ("--token hf_abcdefghijkl", "--token ***"),
         ("token=abc", "token=***"),
@@ -27,7 +28,7 @@ def test_homes_and_secrets_are_not_shown(text, shown):
 
 def test_a_call_is_kept_with_its_command_and_commit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/peftlens", "study", "/home/ada/x.toml"])
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/peftlens", "study", f"{homes.LINUX}/x.toml"])
     for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q",
                                      "--allow-empty", "-m", "x"]):  # fmt: skip
         subprocess.run(["git", *command], check=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from peftlens.cli import targets
-from peftlens.errors import BadInput
+from peftlens.cli.printing import open_in_browser
 
 Study = Annotated[Path, typer.Argument(help="Folder of a study.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file; printed by default.")]
@@ -39,8 +39,8 @@ def report(
     else:
         page = reports.write(studies, out)
     print(page)
-    if show and typer.launch(page.resolve().as_uri()):
-        raise BadInput(f"no browser could be started here; open {page} yourself")
+    if show:
+        open_in_browser(page)
 
 
 def table(
@@ -130,9 +130,6 @@ def _give(text: str, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return
-    from peftlens.files import write_atomic
+    from peftlens.pages import write
 
-    if not out.parent.is_dir():
-        raise BadInput(f"{out.parent} is no folder; create it, or give another --out")
-    write_atomic(out, text.encode())
-    print(out)
+    print(write(text, out))

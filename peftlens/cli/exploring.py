@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from peftlens.cli import targets
+from peftlens.cli.printing import open_in_browser
 from peftlens.errors import BadInput
 
 
@@ -52,18 +53,19 @@ def explore(  # noqa: PLR0913  # a flag each
         _serve(target, base, port)
         return
     page = out or (target if (target / "study.json").exists() else Path()) / "explorer.html"
-    if not page.parent.is_dir():
-        raise BadInput(f"{page.parent} is no folder; create it, or give another --out")
     from peftlens import explorer
     from peftlens.exploring import atlas
+    from peftlens.pages import require_place
+
+    require_place(page)
 
     found = targets.opened(target, base)
     names = found.index["names"]
     wanted = len(found.runs) == 1 if logits is None else logits
     drawn = atlas(found.runs, names, projection, between=between, logits=wanted)
     print(explorer.write(drawn, found.name, page))
-    if show and typer.launch(page.resolve().as_uri()):
-        raise BadInput(f"no browser could be started here; open {page} yourself")
+    if show:
+        open_in_browser(page)
 
 
 def _serve(target: Path, base: str | None, port: int) -> None:

@@ -6,10 +6,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import typer
+
+from peftlens.errors import BadInput
 
 
 def print_json(value: Any) -> None:
@@ -42,6 +45,16 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
         table.add_row(*(Text(cell) for cell in row))
     # nothing is cut where the output goes to a file
     Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def open_in_browser(page: Path) -> None:
+    """Open a page.
+
+    Raises:
+        BadInput: there is no browser.
+    """
+    if typer.launch(page.resolve().as_uri()):
+        raise BadInput(f"no browser could be started here; open {page} yourself")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ It draws arrays that others have computed and imports no torch.
 """
 
 import base64
-import hashlib
 import html
 import json
 import re
@@ -12,15 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import plotly.offline
 from numpy.typing import NDArray
 
-from peftlens import __version__
+from peftlens import __version__, pages
 from peftlens.explorer.atlas import KINDS, Atlas, Trail
-from peftlens.files import write_atomic
-from peftlens.literal import visible
 
 SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colours", "lists", "main")
 _TYPES = {"uint8": "u1", "uint16": "u2", "int32": "i4", "float32": "f4"}
@@ -47,34 +43,27 @@ class Page:
 
 def write(atlas: Atlas, title: str, out: Path) -> Path:
     """Write the page."""
-    write_atomic(out, render(atlas, title).encode())
-    return out
+    return pages.write(render(atlas, title), out)
 
 
 def render(atlas: Atlas, title: str) -> str:
     """The page as text; the same arrays give the same bytes."""
-    scripts = [plotly.offline.get_plotlyjs(), bundle()]
     data = json.dumps(payload(atlas), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=title,
-            atlas=_shown(atlas),
-            colours=_colours(atlas),
-            # JSON that can't end the script element it stands in
-            data=data.replace("<", "\\u003c"),
-            version=__version__,
-            style=_source("page.css"),
-            scripts=scripts,
-            script_hashes=[_csp_hash(script) for script in scripts],
-        )
+    return pages.render(
+        __name__,
+        [plotly.offline.get_plotlyjs(), bundle()],
+        title=title,
+        atlas=_shown(atlas),
+        colours=_colours(atlas),
+        # JSON that can't end the script element it stands in
+        data=data.replace("<", "\\u003c"),
+        version=__version__,
     )
 
 
 def bundle() -> str:
     """The page's modules as one: they have names of their own, so imports and exports can go."""
-    parts = [_IMPORT.sub("", _source(f"scripts/{name}.js")) for name in SCRIPTS]
+    parts = [_IMPORT.sub("", pages.source(__name__, f"scripts/{name}.js")) for name in SCRIPTS]
     return "\n".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts)
 
 
@@ -134,7 +123,7 @@ def _shown(atlas: Atlas) -> dict[str, Any]:
         "base": atlas.base,
         "sha256": atlas.sha256,
         "width": atlas.width,
-        "k": 15,
+        "k": min(15, len(atlas.tokens) - 1),
         "recall": f"{100 * atlas.recall:.0f} %",
         "chance": f"{100 * atlas.chance:.2g} %",
         "projection": atlas.projection,
@@ -166,22 +155,3 @@ def _colours(atlas: Atlas) -> list[tuple[str, str]]:
     clusters = [("cluster", "cluster")] if atlas.cluster is not None else []
     task = [("task", "nearness to the task's labels")] if atlas.task is not None else []
     return [*clusters, ("kind", "kind of token"), ("norm", "length of the embedding"), *task]
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("peftlens.explorer", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-    )
-
-
-def _source(name: str) -> str:
-    return (Path(__file__).parent / name).read_text()
-
-
-def _csp_hash(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

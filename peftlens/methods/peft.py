@@ -73,6 +73,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
             wrapped = wrap_whole(model, kind, **options)
         else:
             wrapped = wrap(model, kind, _targets(options), **options)
+    # what its many types raise where they refuse an option; another exception is a defect
     except (TypeError, ValueError, NotImplementedError, RuntimeError, AssertionError) as error:
         raise BadInput(f"peft:{config.peft_type}: {' '.join(str(error).split())}") from error
     if config.peft_type in ("MULTITASK_PROMPT_TUNING", "POLY"):

@@ -90,7 +90,7 @@ class AdapterFile:
     @property
     def kind(self) -> str:
         """Peft's type, such as LORA, or the name of a method of peftlens's own."""
-        return self.about.get("peft_type") or self.about[METHOD]
+        return self.about.get(METHOD) or self.about["peft_type"]
 
     @property
     def by_peft(self) -> bool:

@@ -92,6 +92,7 @@ def put_on(file: AdapterFile, base: Base) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on missing tensors, which are errors here
             model = peft.PeftModel.from_pretrained(base.model, str(file.folder))
+    # what its many types raise where tensors or options do not fit; another one is a defect
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         line = " ".join(str(error).split())
         raise BadInput(f"{file.folder} does not fit {base.reference!r}: {line}") from error

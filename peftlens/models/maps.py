@@ -48,7 +48,7 @@ class Map:
 
 
 def vocabulary_map(base: Base, projection: Projection = "umap") -> Map:
-    """The map of a base: about two minutes for 49,152 tokens, then from the cache.
+    """The map of a base: about a minute for 49,152 tokens, then from the cache.
 
     Raises:
         BadInput: no such projection.

@@ -3,23 +3,17 @@
 It reads tables and run records and imports no torch. The same files give the same bytes.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import plotly.offline
 
-from peftlens import __version__, results
+from peftlens import __version__, pages, results
 from peftlens.citable.bibliography import bibtex
 from peftlens.claims import judge
 from peftlens.errors import BadInput
-from peftlens.files import write_atomic
 from peftlens.findings import Finding
-from peftlens.literal import visible
 from peftlens.progress import say
 from peftlens.report.absent import absences
 from peftlens.report.answer import sentences
@@ -65,13 +59,10 @@ def write_inspection(
 
 
 def _write(text: str, target: Path) -> Path:
-    page = text.encode()
-    if not target.parent.is_dir():
-        raise BadInput(f"{target.parent} is no folder; create it, or give another --out")
-    if len(page) > LARGE:
-        say(f"{target} has {len(page) / 1e6:.0f} MB; fewer probes or runs make a lighter page")
-    write_atomic(target, page)
-    return target
+    if len(text.encode()) > LARGE:
+        size = len(text.encode()) / 1e6
+        say(f"{target} has {size:.0f} MB; fewer probes or runs make a lighter page")
+    return pages.write(text, target)
 
 
 def render(studies: Sequence[str | Path]) -> str:
@@ -86,19 +77,14 @@ def render(studies: Sequence[str | Path]) -> str:
 
 
 def _page(chapters: Sequence[Chapter], found: Sequence[Results]) -> str:
-    scripts = [plotly.offline.get_plotlyjs(), _source("page.js")]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=" and ".join(one.name for one in chapters),
-            chapters=chapters,
-            citation=bibtex(found),
-            version=__version__,
-            style=_source("page.css"),
-            scripts=scripts,
-            script_hashes=[_csp_hash(script) for script in scripts],
-        )
+    return pages.render(
+        __name__,
+        [plotly.offline.get_plotlyjs(), pages.source(__name__, "page.js")],
+        keep="\n\t",
+        title=" and ".join(one.name for one in chapters),
+        chapters=chapters,
+        citation=bibtex(found),
+        version=__version__,
     )
 
 
@@ -117,26 +103,3 @@ def _chapter(one: Results, prefix: str) -> Chapter:
         origins=tuple(origins(one)),
         text=one.text,
     )
-
-
-def _environment() -> jinja2.Environment:
-    def finalize(value: Any) -> Any:
-        return visible(value, keep="\n\t") if type(value) is str else value
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("peftlens.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=finalize,
-    )
-
-
-def _source(name: str) -> str:
-    return (Path(__file__).parent / name).read_text()
-
-
-def _csp_hash(script: str) -> str:
-    """What a Content-Security-Policy needs to let exactly this script run."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,6 +1,7 @@
 import re
 
 import finished
+import homes
 
 from peftlens import registry, results
 from peftlens.citable import bibliography
@@ -37,7 +38,7 @@ def test_a_study_cites_tool_base_methods_and_data_once(tmp_path):
 
 def test_what_has_no_paper_is_named_with_its_hash(tmp_path):
     config = finished.lora(1, 0).model_copy(
-        update={"base": "/home/ada/models/mine", "task": "hub:org/data@main"}
+        update={"base": f"{homes.LINUX}/models/mine", "task": "hub:org/data@main"}
     )
     one = results.read(finished.study(tmp_path, [config], probes=("cost",)))
     text = bibliography.bibtex([one])

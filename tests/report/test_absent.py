@@ -1,6 +1,7 @@
 import json
 
 import finished
+import homes
 
 from peftlens import results
 from peftlens.report.absent import absences
@@ -21,7 +22,8 @@ def test_each_kind_with_its_remedy(tmp_path):
     (folder / "study.json").write_text(json.dumps(index))
     (folder / "runs" / index["runs"][0] / "timing.jsonl").unlink()
     (folder / "failed").mkdir()
-    about = {"what": "full seed=0", "told": "no room in /home/ada/x", "traceback": "File /root/x"}
+    told = {"told": f"no room in {homes.LINUX}/x", "traceback": f"File {homes.ROOT}/x"}
+    about = {"what": "full seed=0"} | told
     (folder / "failed" / f"{'f' * 12}.json").write_text(json.dumps(about))
     (folder / "tables" / "cost.parquet").write_bytes(b"")
     found = {one.title: one for one in absences(results.read(folder))}

@@ -1,0 +1,16 @@
+import pytest
+
+from peftlens import pages
+from peftlens.errors import BadInput
+
+
+def test_a_page_goes_where_there_is_a_folder(tmp_path):
+    file = pages.write("text", tmp_path / "page.html")
+    assert file.read_text() == "text"
+    with pytest.raises(BadInput, match="no is no folder; create it, or give another --out"):
+        pages.write("text", tmp_path / "no" / "page.html")
+
+
+def test_the_policy_lets_exactly_its_scripts_run():
+    # the digest of "alert(1)" by openssl dgst -sha256 -binary | base64
+    assert pages._csp_hash("alert(1)") == "bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI="
