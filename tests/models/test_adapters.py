@@ -156,7 +156,7 @@ def test_a_full_disk_is_an_os_error(bases, monkeypatch, tmp_path):
     def full(*_, **__):
         raise safetensors.SafetensorError("No space left on device (os error 28)")
 
-    monkeypatch.setattr(adapters.safetensors.torch, "save_file", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="No space left on device: '.*adapter_model.safetensors'"):
         adapters.save(attached(bases), "lora", None, Origin("base"), tmp_path / "adapter")
 
