@@ -37,11 +37,6 @@ class Row:
         """Number of predicted tokens: with no prompt, nothing predicts the answer's first."""
         return len(self.answer) - (not self.prompt)
 
-    @property
-    def read(self) -> tuple[int, ...]:
-        """What a decoder reads: all but the answer's last token, which predicts nothing."""
-        return (*self.prompt, *self.answer[:-1])
-
 
 @dataclass(frozen=True)
 class Item:
@@ -196,10 +191,10 @@ class Encoder:
         return [[*answer, self.tokenizer.eos_token_id] for answer in answers]
 
     def batch(self, rows: Sequence[Row]) -> Batch:
-        """Pad rows to one length."""
+        """Pad rows to one length; the answers' last tokens predict nothing and are left out."""
         if self.seq2seq:
             return self._seq2seq_batch(rows)
-        inputs = [[*row.read] for row in rows]
+        inputs = [[*row.prompt, *row.answer[:-1]] for row in rows]
         ids, mask = self.pad(inputs)
         scored = torch.zeros_like(mask)
         for index, (row, ids_of_row) in enumerate(zip(rows, inputs, strict=True)):

@@ -28,19 +28,19 @@ from transformers import get_scheduler
 
 from peftlens.encoding import Encoder, Item, Row, length, training_batches
 from peftlens.errors import BadInput
+from peftlens.lower import Lower, Shape
 from peftlens.masters import Masters
 from peftlens.memory import Peak
 from peftlens.models import adapters
 from peftlens.models.base import discard_resident
 from peftlens.models.lending import lent
-from peftlens.models.lower import Lower, Shape
 from peftlens.planning import Plan, plan
 from peftlens.progress import bar
 from peftlens.run import SCHEMA, Record, Run, RunConfig, TrainingConfig, environment
 from peftlens.scoring import answer_loss, choose
 from peftlens.store import build, seal
 
-REUSED = 1.5  # epochs from which on holding the states of frozen blocks pays
+REUSED = 1.0  # epochs from which on all rows are read, so that reading them ahead costs nothing
 
 
 def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False) -> Run:
@@ -166,7 +166,8 @@ def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
         _calibrate(planned, model, encoder, items)
     feed = _Feed.of(encoder, items, training)
     if feed.epochs >= REUSED:
-        feed = replace(feed, lower=Lower.of(planned.base, model, shape))
+        lower = Lower.of(planned.base, model, shape, encoder, feed.rows)
+        feed = replace(feed, lower=lower if lower.names else None)
     folder.checkpoint(model, 0)
     started = time.perf_counter()
     try:
@@ -239,9 +240,7 @@ class _Feed:
 
     def reading(self, rows: list[Row]) -> AbstractContextManager[None]:
         """While a forward pass reads these rows, from where on they have to be read."""
-        if self.lower is None or not self.lower.names:
-            return nullcontext()
-        return self.lower.given([row.read for row in rows])
+        return nullcontext() if self.lower is None else self.lower.given(rows)
 
 
 def _loop(planned: Plan, model: nn.Module, feed: _Feed, folder: "_Folder") -> int:

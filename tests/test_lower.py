@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import peftlens
-from peftlens import registry, training
-from peftlens.encoding import Encoder
-from peftlens.models import adapters, lower
+from peftlens import lower, registry, training
+from peftlens.encoding import Encoder, Row
+from peftlens.lower import Held, Lower, Shape
+from peftlens.models import adapters
 from peftlens.models.base import Base, resident
 from peftlens.models.lending import lent
-from peftlens.models.lower import Held, Lower, Shape
 from peftlens.scoring import answer_loss
 from peftlens.tasks import load_task
 
@@ -41,11 +41,14 @@ def nothing_held():
     lower.forget()
 
 
-def attached(base: Base, method: str, options: dict):
+ROWS = [Row((5, 6), (7, 4)), Row((8, 9, 10, 11), (12, 4)), Row((8, 9), (7, 4))]
+
+
+def attached(base: Base, method: str, options: dict, rows=ROWS):
     """A method's model on the base, and the blocks below it."""
     before = Shape.of(base)
     model = adapters.attach(base.model, method, registry.configure("methods", method, options))
-    return model, Lower.of(base, model, before)
+    return model, Lower.of(base, model, before, Encoder.of(base, 32), rows)
 
 
 @pytest.mark.parametrize(("kind", "method", "options", "depth"), CASES)
@@ -67,7 +70,7 @@ def test_a_change_below_that_is_not_trained_counts(llama):
     llama.model.model.layers[1].mlp.register_forward_hook(lambda *_: None)
     config = registry.configure("methods", "last_layers", {"blocks": 1})
     model = adapters.attach(llama.model, "last_layers", config)
-    assert len(Lower.of(llama, model, before).names) == 1
+    assert len(Lower.of(llama, model, before, Encoder.of(llama, 32), ROWS).names) == 1
 
 
 @pytest.mark.parametrize(
@@ -80,11 +83,11 @@ def test_losses_and_gradients_are_the_same(kind, method, options, bases, words):
     items, _ = encoder.items(load_task(f"file:{words}", {}).splits["train"][:6])
     rows = [item.rows[item.correct] for item in items]
     with lent(base.model):
-        model, found = attached(base, method, options)
+        model, found = attached(base, method, options, rows)
         trained = [p for p in model.parameters() if p.requires_grad]
         plain = answer_loss(model, encoder.batch(rows))
         expected = torch.autograd.grad(plain, trained)
-        with found.given([row.read for row in rows]):
+        with found.given(rows):
             loss = answer_loss(model, encoder.batch(rows))
         again = torch.autograd.grad(loss, trained)
         torch.testing.assert_close(loss, plain, rtol=1e-6, atol=1e-6)
@@ -93,43 +96,40 @@ def test_losses_and_gradients_are_the_same(kind, method, options, bases, words):
     assert not base.changed()
 
 
-def test_states_do_not_depend_on_a_rows_company(llama):
-    _, found = attached(llama, "last_layers", {"blocks": 1})
-    row, other = (5, 6, 7), (8, 9, 10, 11, 12)
-    with found.given([row, other]):
-        pass
-    first = found.held.get(row, lambda: pytest.fail("it was held")).clone()
-    found.held._near.clear()
-    with found.given([row]):
-        pass
-    assert torch.equal(found.held.get(row, lambda: pytest.fail("it was held")), first)
-    assert first.shape == (3, 32)
+def test_states_do_not_depend_on_the_order_of_training(llama):
+    found = []
+    for order in (ROWS, ROWS[::-1]):
+        lower.forget()
+        _, one = attached(llama, "last_layers", {"blocks": 1})
+        for row in order:
+            with one.given([row]):
+                pass
+        found.append([one.held[row].clone() for row in ROWS])
+    for states, again in zip(*found, strict=True):
+        assert torch.equal(states, again)
+    assert [len(states) for states in found[0]] == [3, 5, 3]
 
 
-def test_lower_blocks_are_read_once_for_each_row(llama):
+def test_lower_blocks_are_read_once(llama):
     model, found = attached(llama, "last_layers", {"blocks": 1})
     calls = []
     llama.model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
     for _ in range(3):
-        with found.given([(5, 6, 7), (8, 9)]):
-            ids = torch.tensor([[5, 6, 7], [8, 9, 0]])
-            model(input_ids=ids, attention_mask=(ids > 0).long())
-    assert len(calls) == 2
+        with found.given(ROWS):
+            model(**Encoder.of(llama, 32).batch(ROWS).inputs)
+    assert len(calls) == 1  # the three rows make one group
 
 
 def test_what_does_not_fit_in_memory_is_on_disk():
-    held, asked = Held(most=100), []
-
-    def make(value):
-        asked.append(value)
-        return torch.full((2, 8), value, dtype=torch.bfloat16)  # 32 bytes
-
-    for _ in range(2):
-        for value in range(6):
-            states = held.get((value,), lambda value=value: make(value))
-            assert states.dtype == torch.bfloat16
-            assert states.tolist() == [[value] * 8] * 2
-    assert asked == list(range(6))
+    held = Held(most=100)
+    rows = [Row((value,), (1,)) for value in range(6)]
+    for value, row in enumerate(rows):
+        assert row not in held
+        held[row] = torch.full((2, 8), value, dtype=torch.bfloat16)  # 32 bytes
+    for value, row in enumerate(rows):
+        assert row in held
+        assert held[row].dtype == torch.bfloat16
+        assert held[row].tolist() == [[value] * 8] * 2
     assert (len(held._near), len(held._far)) == (3, 3)
     held.close()
 
@@ -162,7 +162,7 @@ def test_other_runs_find_the_states_there(words, bases, tmp_path, monkeypatch):
     trained(words, bases, tmp_path, blocks=1)
     (held,) = lower._HELD.values()
     count = len(held._near)
-    monkeypatch.setattr(Lower, "_states", lambda *_: pytest.fail("they are there"))
+    monkeypatch.setattr(Lower, "_read", lambda *_: pytest.fail("they are there"))
     trained(words, bases, tmp_path, "lora", target_modules=["layers.2.self_attn.v_proj"])
     assert len(held._near) == count
 

@@ -1,13 +1,14 @@
 """States below the lowest trained block, computed once for each row of the training data.
 
 A method that trains the top of a model leaves the blocks below as they are: what they give for a
-row never changes, in whichever epoch, run or batch the row comes. Each row is read by itself, so
-that its states do not depend on its company, and held; training then begins at the lowest trained
-block. The function that is computed is the same; sums are rounded in another order.
+row never changes, in whichever epoch or run the row comes. Rows are read in groups of about one
+length that the data alone decide, so that no state depends on the order of training, and held;
+training then begins at the lowest trained block. The function that is computed is the same; sums
+are rounded in another order.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +17,14 @@ import torch
 from torch import nn
 
 from peftlens.anatomy import blocks
+from peftlens.encoding import Encoder, Row, length, scoring_batches
 from peftlens.errors import BadInput
 from peftlens.models.base import Base
 from peftlens.models.halting import stopped_after
 from peftlens.models.merging import random_inputs
 
 MOST = 2**30  # bytes of states in memory; more go to a temporary file
-_HELD: dict[tuple[str, str, str, int], "Held"] = {}
+_HELD: dict[tuple[Any, ...], "Held"] = {}
 
 
 @dataclass
@@ -35,35 +37,35 @@ class Held:
 
     most: int
     _bytes: int = 0
-    _near: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict)
-    _far: dict[tuple[int, ...], tuple[int, torch.Size, torch.dtype]] = field(default_factory=dict)
+    _near: dict[Row, torch.Tensor] = field(default_factory=dict)
+    _far: dict[Row, tuple[int, torch.Size, torch.dtype]] = field(default_factory=dict)
     _file: Any = None
 
-    def get(self, ids: tuple[int, ...], make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """States of a row, shape (T, d), on the CPU or where they were made."""
-        if ids in self._near:
-            return self._near[ids]
-        if ids in self._far:
-            return self._read(*self._far[ids])
-        made = make()
-        if self._bytes + made.nbytes <= self.most:
-            self._near[ids] = made
-            self._bytes += made.nbytes
+    def __contains__(self, row: Row) -> bool:
+        return row in self._near or row in self._far
+
+    def __getitem__(self, row: Row) -> torch.Tensor:
+        """States of a row, shape (T, d)."""
+        return self._near[row] if row in self._near else self._read(*self._far[row])
+
+    def __setitem__(self, row: Row, states: torch.Tensor) -> None:
+        if self._bytes + states.nbytes <= self.most:
+            self._near[row] = states
+            self._bytes += states.nbytes
         else:
-            self._write(ids, made.cpu().contiguous())
-        return made
+            self._far[row] = self._write(states.cpu().contiguous())
 
     def close(self) -> None:
         """Give the disk's space back."""
         if self._file is not None:
             self._file.close()
 
-    def _write(self, ids: tuple[int, ...], made: torch.Tensor) -> None:
+    def _write(self, states: torch.Tensor) -> tuple[int, torch.Size, torch.dtype]:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as this does
         at = self._file.seek(0, 2)
-        self._file.write(made.view(torch.uint8).numpy().tobytes())
-        self._far[ids] = (at, made.shape, made.dtype)
+        self._file.write(states.view(torch.uint8).numpy().tobytes())
+        return at, states.shape, states.dtype
 
     def _read(self, at: int, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
         self._file.seek(at)
@@ -85,41 +87,52 @@ class Lower:
     Attributes:
         base: whose modules they are.
         names: of the blocks, lowest first; none where training reaches the bottom.
-        held: what they gave.
+        encoder: makes batches of rows.
+        groups: of the rows that are read together, by each of them.
+        held: what the blocks gave.
     """
 
     base: Base
     names: tuple[str, ...]
+    encoder: Encoder
+    groups: Mapping[Row, Sequence[Row]]
     held: Held
 
     @classmethod
-    def of(cls, base: Base, model: nn.Module, before: "Shape") -> "Lower":
+    def of(
+        cls, base: Base, model: nn.Module, before: "Shape", encoder: Encoder, rows: Sequence[Row]
+    ) -> "Lower":
         """Find them.
 
         Args:
             base: the resident one, with a method attached.
             model: what the method's `attach` gave.
             before: `Shape.of(base)` from before it was attached.
+            encoder: of the training.
+            rows: all that it may read.
         """
         depth = _depth(base, model, before)
-        key = (base.sha256, base.dtype, base.device, depth)
+        known = sorted({*rows}, key=lambda row: (row.prompt, row.answer)) if depth else []
+        batches = scoring_batches(known, encoder.at_once)
+        groups = [[known[index] for index in batch] for batch in batches]
+        key = (base.sha256, base.dtype, base.device, depth, tuple(known))
         if key not in _HELD:
-            forget()  # one base at a time, like the resident one
+            forget()  # one training's at a time, like the resident base
             _HELD[key] = Held(MOST)
-        return cls(base, before.names[:depth], _HELD[key])
+        by_row = {row: group for group in groups for row in group}
+        return cls(base, before.names[:depth], encoder, by_row, _HELD[key])
 
     @contextmanager
-    def given(self, rows: Sequence[Sequence[int]]) -> Iterator[None]:
-        """While the block lasts, a forward pass of these rows begins above the lower blocks.
-
-        Args:
-            rows: token ids of each row of the batch, which is padded on the right.
-        """
-        each = [self.held.get(tuple(ids), lambda ids=ids: self._states(ids)) for ids in rows]
+    def given(self, rows: Sequence[Row]) -> Iterator[None]:
+        """While the block lasts, a forward pass of this batch begins above the lower blocks."""
+        for row in rows:
+            if row not in self.held:
+                self._read(self.groups[row])
+        each = [self.held[row] for row in rows]
         width = max(map(len, each))
-        states = each[0].new_zeros(len(each), width, each[0].shape[-1]).to(self.base.device)
+        states = each[0].new_zeros(len(each), width, each[0].shape[-1], device=self.base.device)
         for place, one in zip(states, each, strict=True):
-            place[: len(one)] = one.to(states.device)
+            place[: len(one)] = one
         modules = [self.base.model.get_submodule(name) for name in self.names]
         own = [vars(module).get("forward") for module in modules]  # of a base on several devices
         for module in modules:
@@ -133,11 +146,12 @@ class Lower:
                     module.forward = forward
 
     @torch.no_grad()
-    def _states(self, ids: Sequence[int]) -> torch.Tensor:
-        row = torch.tensor([list(ids)], device=self.base.device)
+    def _read(self, group: Sequence[Row]) -> None:
+        inputs = self.encoder.batch(group).inputs
         with stopped_after(self.base.model, self.names[-1]) as run:
-            states = run(input_ids=row, attention_mask=torch.ones_like(row), use_cache=False)
-        return states[0].clone()
+            states = run(**inputs, use_cache=False)
+        for row, one in zip(group, states, strict=True):
+            self.held[row] = one[: length(row)].clone()
 
 
 @dataclass(frozen=True)
