@@ -241,3 +241,13 @@ def test_more_examples_than_the_model_can_read(config, tmp_path):
     ):
         peftlens.train(many, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch):
+    options = {"train": {"log_every": 1}, "dtype": "float32"}
+    plain = peftlens.train(config("lora", **options), tmp_path / "a")
+    monkeypatch.setattr(training, "SHORT", 0)
+    fused = peftlens.train(config("lora", **options), tmp_path / "b")
+    for one, other in zip(plain.metrics(), fused.metrics(), strict=True):
+        for name in ("loss", "grad_norm"):
+            assert one.get(name, 0) == pytest.approx(other.get(name, 0), rel=1e-4)
