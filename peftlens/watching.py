@@ -56,14 +56,14 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def guarded(self: "Watch", *arguments: Any, **named: Any) -> Any:
         if self.stopped:
-            return None
+            return self.run
         try:
             return method(self, *arguments, **named)
         except Exception as error:  # noqa: BLE001  # a training of days is worth more than its record
             self.close()
             _LOG.warning("peftlens stopped watching, the training goes on: %s", error)
             _LOG.debug("where it failed", exc_info=True)
-            return None
+            return self.run
 
     return guarded
 
@@ -81,6 +81,7 @@ class Watch:
         training: what is known of the training's configuration.
         seed: of the training.
         stopped: something has failed, or it has ended.
+        run: what was kept, when it has ended.
     """
 
     model: Any
@@ -91,6 +92,7 @@ class Watch:
     training: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     stopped: bool = False
+    run: Run | None = None
     _held: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @_harmless
@@ -103,10 +105,10 @@ class Watch:
         self._origin = Origin(self._base, known or None)
         name = f"watch-{os.getpid()}-{id(self)}"
         self._held.enter_context(claim(self.out, name))  # so that nobody sweeps the folder away
-        prefix = f"{TEMPORARY_PREFIX}{name}-"
-        self._folder = Path(
-            self._held.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=self.out))
+        temporary = tempfile.TemporaryDirectory(
+            prefix=f"{TEMPORARY_PREFIX}{name}-", dir=self.out, ignore_cleanup_errors=True
         )
+        self._folder = Path(self._held.enter_context(temporary))
         self._last, self._numbers = 0, {}
         self._began = self._before = time.perf_counter()
         for name in ("metrics.jsonl", "timing.jsonl"):
@@ -147,7 +149,7 @@ class Watch:
 
     @_harmless
     def finish(self) -> Run | None:
-        """Write the run's folder and measure it; gives the run, or None where that failed."""
+        """Write the run's folder and measure it; gives the run, or None where it could not be."""
         seconds = time.perf_counter() - self._began
         self._append("timing.jsonl", {"seconds": seconds})
         self._save("adapter")
@@ -184,11 +186,11 @@ class Watch:
         text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
         (self._folder / "run.json").write_text(text + "\n")
         seal(self._folder)
-        run = Run(build(self.out, name, self._into))
-        self.close()
+        self.run = Run(build(self.out, name, self._into))
         for probe in self.probes:
-            measuring.run_probe(run, probe)
-        return run
+            measuring.run_probe(self.run, probe)
+        self.close()
+        return self.run
 
     def close(self) -> None:
         """Stop watching, and leave nothing unfinished behind."""

@@ -29,7 +29,7 @@ items = 40
 name = "bbc_topic"
 split = { max_validation = 50, max_test = 120 }
 [training]
-steps = 1
+steps = 0
 checkpoint_steps = [0]
 [[runs]]
 method = "frozen"

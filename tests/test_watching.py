@@ -174,6 +174,14 @@ def test_no_failure_reaches_the_training(place, bases, tmp_path, monkeypatch, ca
     assert not list((tmp_path / "runs").iterdir())
 
 
+def test_a_probe_that_fails_costs_only_itself(prompt, tmp_path, caplog):
+    with peftlens.watch(prompt, tmp_path, probes=("training_log", "no_such_probe")) as watch:
+        watch.step(loss=1.0)
+    assert "no probe named 'no_such_probe'" in caplog.text
+    assert watch.run == Run(*tmp_path.iterdir())
+    assert (watch.run.path / "probes" / "training_log.parquet").exists()
+
+
 def test_a_place_that_is_no_folder_is_told(prompt, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     with peftlens.watch(prompt, tmp_path / "file") as watch:

@@ -32,6 +32,10 @@ VOCABULARY = "vocabulary"  # in the metadata of our weights, see `vocabulary_sha
 PREFIX = "base_model.model."  # of peft's names of tensors
 TYPES = tuple(str(kind.value) for kind in PeftType)
 
+# LoRA's starts after which the factors hold a part of the base's weight beside what was learned;
+# such an adapter, when it is put on, writes into the base.
+HOLDING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
 _LARGEST_SCALE = 10_000.0  # of an update; those in use are below 100
 # What is a number in the configurations that have it, with the smallest value that works.
 _NUMBERS = {"r": 0, "num_virtual_tokens": 1, "token_dim": 1, "num_layers": 1,
@@ -111,6 +115,11 @@ class AdapterFile:
             return {"r": self.about["r"]} if isinstance(self.about.get("r"), int) else {}
         apart = (METHOD, "base_model_name_or_path")
         return {name: value for name, value in self.about.items() if name not in apart}
+
+    @property
+    def start(self) -> str:
+        """What a LoRA was started by, such as pissa."""
+        return str(self.about.get("init_lora_weights")).split("_niter")[0].lower()
 
     @contextmanager
     def opened(self) -> Iterator[Any]:

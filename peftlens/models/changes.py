@@ -18,7 +18,7 @@ from peft.utils.other import get_pattern_key
 from sklearn.utils.extmath import randomized_svd
 
 from peftlens.linalg import Svd, product_svd
-from peftlens.models.adapterfile import PREFIX, AdapterFile
+from peftlens.models.adapterfile import HOLDING, PREFIX, AdapterFile
 from peftlens.progress import track
 from peftlens.table import NotApplicable
 
@@ -26,8 +26,6 @@ LARGEST = 2048  # smaller side of a matrix that is decomposed whole: seconds eac
 LEADING = 256  # singular values of a larger one, by random projection
 
 Float = NDArray[np.floating]
-# LoRA's starts after which the factors hold a part of the base's weight beside what was learned.
-HOLDING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +148,9 @@ def weights(file: AdapterFile) -> tuple[str, ...]:
 
 
 def _known(file: AdapterFile) -> "tuple[str, Factors]":
-    start = str(file.about.get("init_lora_weights")).split("_niter")[0].lower()
-    if file.kind == "LORA" and start in HOLDING:
+    if file.kind == "LORA" and file.start in HOLDING:
         raise NotApplicable(
-            f"started by {start}, its factors hold a part of the base's weights: give the base"
+            f"started by {file.start}, its factors hold a part of the base's weights: give the base"
         )
     if file.kind not in _FACTORS:
         raise NotApplicable(f"{file.kind}: its file alone does not say what it does to a weight")

@@ -14,12 +14,9 @@ from peftlens.anatomy import copy_weights
 from peftlens.errors import BadInput
 from peftlens.files import sha256_file
 from peftlens.layers.prefix import geometry
-from peftlens.models.adapterfile import CONFIG, PREFIX, WEIGHTS, AdapterFile, read
+from peftlens.models.adapterfile import CONFIG, HOLDING, PREFIX, WEIGHTS, AdapterFile, read
 from peftlens.models.base import Base
 from peftlens.run import SCHEMA, UNKNOWN, Record, Run, RunConfig
-
-# Starts of LoRA that write into the base's weights when an adapter is put on.
-_WRITING = ("olora", "corda", "pissa", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
@@ -102,11 +99,10 @@ def put_on(file: AdapterFile, base: Base) -> nn.Module:
 
 def _writes_into_base(file: AdapterFile, base: Base) -> bool:
     """Whether loading fills or changes the base's own tensors, which are lent and must not be."""
-    about = file.about
-    start = str(about.get("init_lora_weights")).split("_niter")[0].lower()
     own = {name for name, _ in base.model.named_parameters()}
     fills = any(".base_layer." in name or name.removeprefix(PREFIX) in own for name in file.header)
-    return start in _WRITING or about.get("bias", "none") not in (None, "none") or fills
+    biases = file.about.get("bias", "none") not in (None, "none")
+    return file.start in HOLDING or biases or fills
 
 
 def _check_sizes(file: AdapterFile, base: Base) -> None:
