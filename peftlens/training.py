@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -27,8 +26,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import get_scheduler
 
-from peftlens.encoding import Batch, Encoder, Item, Row, length, training_batches
+from peftlens.encoding import Batch, Encoder, Item, Row, length
 from peftlens.errors import BadInput
+from peftlens.feeding import Feed
 from peftlens.lower import Lower, Shape
 from peftlens.masters import Masters
 from peftlens.memory import Peak
@@ -115,7 +115,7 @@ def rehearse(planned: Plan, steps: int = 3) -> Rehearsal:
         _calibrate(planned, model, encoder, items)
         if few["steps"]:
             with suppress(_Diverged):  # what it took till then is what is asked
-                _loop(trial, model, _Feed.of(encoder, items, config), folder)
+                _loop(trial, model, Feed.of(encoder, items, config), folder)
         memory = peak.bytes()
         files = folder.save(model, "adapter").iterdir()
         saved = sum(file.stat().st_size for file in files)
@@ -166,7 +166,7 @@ def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
     }
     if before is None:
         _calibrate(planned, model, encoder, items)
-    feed = _Feed.of(encoder, items, training)
+    feed = Feed.of(encoder, items, training)
     if feed.epochs >= REUSED:
         lower = Lower.of(planned.base, model, shape, encoder, feed.rows)
         feed = replace(feed, lower=lower if lower.names else None)
@@ -209,43 +209,7 @@ def _single_losses(
         yield answer_loss(model, encoder.batch([row]))
 
 
-@dataclass(frozen=True)
-class _Feed:
-    """What a training reads.
-
-    Attributes:
-        rows: the examples with their right answers.
-        config: how they are put into batches.
-        lower: the blocks whose states are held; none where they are computed anew each time.
-    """
-
-    encoder: Encoder
-    rows: list[Row]
-    config: TrainingConfig
-    lower: Lower | None = None
-
-    @classmethod
-    def of(cls, encoder: Encoder, items: list[Item], config: TrainingConfig) -> "_Feed":
-        return cls(encoder, [item.rows[item.correct] for item in items], config)
-
-    @property
-    def epochs(self) -> float:
-        """How often each row is read."""
-        config = self.config
-        return config.steps * config.accumulation * config.batch_size / len(self.rows)
-
-    def steps(self, seed: int) -> Iterator[list[list[Row]]]:
-        """Without end, the rows of each forward pass of one optimizer step."""
-        batches = training_batches(self.rows, self.config.batch_size, np.random.default_rng(seed))
-        while True:
-            yield list(islice(batches, self.config.accumulation))
-
-    def reading(self, rows: list[Row]) -> AbstractContextManager[None]:
-        """While a forward pass reads these rows, from where on they have to be read."""
-        return nullcontext() if self.lower is None else self.lower.given(rows)
-
-
-def _loop(planned: Plan, model: nn.Module, feed: _Feed, folder: "_Folder") -> int:
+def _loop(planned: Plan, model: nn.Module, feed: Feed, folder: "_Folder") -> int:
     """The optimizer's steps; returns the bytes that it holds beside the weights.
 
     Raises:
@@ -323,7 +287,7 @@ def _optimizer(hooks: _Hooks, trained: list[nn.Parameter], config: TrainingConfi
 
 
 def _gradients(
-    model: nn.Module, feed: _Feed, parts: list[list[Row]], accelerator: Accelerator
+    model: nn.Module, feed: Feed, parts: list[list[Row]], accelerator: Accelerator
 ) -> float:
     """Add up the gradients of the mean loss over all parts' tokens; returns that loss, nats."""
     targets = sum(row.scored for part in parts for row in part)

@@ -168,7 +168,7 @@ def plain(model: Any, name: str) -> PreTrainedModel:
         try:
             # safe: into copies, for some of peft's methods write past a transposed view
             model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
-        except (ValueError, NotImplementedError) as error:
+        except (ValueError, NotImplementedError) as error:  # its types' two ways to refuse
             raise BadInput(f"{name} can't be merged: {error}") from error
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):

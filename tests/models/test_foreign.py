@@ -173,6 +173,11 @@ def test_weights_that_are_not_whole_are_refused(kind, change, message, saved, ru
     rewrite(folder, change)
     with pytest.raises(BadInput, match=message), opened(Adapter(folder)):
         pass
+    refused(run, kind, folder)
+
+
+def refused(run, kind, folder):
+    """By the command line: exit code 2, and one line."""
     probe = "delta_spectrum" if kind == "LORA" else "soft_prompt_neighbors"
     code, out, err = run("probe", probe, folder)
     assert (code, out) == (2, "")
@@ -200,11 +205,12 @@ def test_weights_that_are_not_whole_are_refused(kind, change, message, saved, ru
         ("PREFIX_TUNING", {"token_dim": 32}, "token_dim=32, but .* has 16"),
     ],
 )  # fmt: skip
-def test_configurations_that_can_not_be_are_refused(kind, changes, message, saved):
+def test_configurations_that_can_not_be_are_refused(kind, changes, message, saved, run):
     folder, _ = saved(kind)
     theirs.edit(folder, **changes)
     with pytest.raises(BadInput, match=message), opened(Adapter(folder)):
         pass
+    refused(run, kind, folder)
 
 
 def test_a_mapping_to_transformers_own_classes_is_no_code(saved):
@@ -263,7 +269,7 @@ def test_weights_that_could_run_code_are_never_opened(name, saved, run, tmp_path
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_prompt_on_another_vocabulary_is_refused(saved, bases):
+def test_a_prompt_on_another_vocabulary_is_refused(saved, bases, run):
     """By the tokenizer beside it, or by the hash that ours have; sizes may fit by chance."""
     folder, _ = saved("PROMPT_TUNING")
     base = open_base(str(bases["llama"]))
@@ -275,6 +281,7 @@ def test_a_prompt_on_another_vocabulary_is_refused(saved, bases):
     message = "trained with another vocabulary than that of .*--base"
     with pytest.raises(BadInput, match=message), opened(Adapter(folder)):
         pass
+    refused(run, "PROMPT_TUNING", folder)
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(BadInput, match=r"tokenizer\.json can't be read"), opened(Adapter(folder)):
         pass
