@@ -191,8 +191,8 @@ def _intruders(rows: pd.DataFrame) -> Iterator[Finding]:
 def _amplified(rows: pd.DataFrame) -> Iterator[Finding]:
     yield Finding(
         "ok",
-        f"It amplifies the directions that it works in {rows['amplification'].median():.1f} times "
-        f"in the median weight; random ones would be {rows['random_amplification'].median():.1f}.",
+        f"It amplifies the directions that it works in {rows['amplification'].median():.2g} times "
+        f"in the median weight; random ones would be {rows['random_amplification'].median():.2g}.",
     )
 
 
