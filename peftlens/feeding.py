@@ -1,4 +1,4 @@
-"""What a training reads, batch by batch, and from which block of the model on."""
+"""What a training reads: the task's tokens, batch by batch, and from which block on."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -7,9 +7,51 @@ from itertools import islice
 
 import numpy as np
 
+from peftlens.dataset import Task
 from peftlens.encoding import Encoder, Item, Row, training_batches
+from peftlens.errors import BadInput
 from peftlens.lower import Lower
+from peftlens.models.base import Base
 from peftlens.run import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Read:
+    """A task as token ids.
+
+    Attributes:
+        encoder: that made them.
+        train: the examples to train on.
+        validation: those that are scored in the end.
+        changed: how many of each split were cut or left out, by reason.
+    """
+
+    encoder: Encoder
+    train: list[Item]
+    validation: list[Item]
+    changed: dict[str, dict[str, int]]
+
+    @classmethod
+    def of(cls, base: Base, task: Task, max_length: int) -> "Read":
+        """Tokenize a task, once for all runs that follow each other on it.
+
+        Raises:
+            BadInput: no text is left to train on; see also `Encoder.items`.
+        """
+        key = (base.sha256, base.device, task.sha256, max_length)
+        if key not in _READ:
+            encoder = Encoder.of(base, max_length)
+            parts = {name: encoder.items(part) for name, part in task.splits.items()}
+            changed = {name: counts for name, (_, counts) in parts.items()}
+            train, validation = parts["train"][0], parts["validation"][0]
+            if not train or not validation:
+                raise BadInput(f"task {task.name!r}: no text is left to train on; {changed}")
+            _READ.clear()
+            _READ[key] = cls(encoder, train, validation, changed)
+        return _READ[key]
+
+
+_READ: dict[tuple[str, str, str, int], Read] = {}  # the last one
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from peftlens import measuring, registry
+from peftlens import measuring, registry, together
 from peftlens.errors import BadInput
 from peftlens.models.base import resident, resolve
 from peftlens.planning import Plan, plan
@@ -120,6 +120,7 @@ def inventory(
                 "configuration": grid.labels[one.id],
                 "seed": one.config.seed,
                 "after": one.config.after,
+                "together": together.key(one),
                 "config": one.asked.model_dump(mode="json"),
             }
             for one in grid.plans

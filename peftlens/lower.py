@@ -201,12 +201,12 @@ def _depth(base: Base, model: nn.Module, before: Shape) -> int:
         return 0
     upper = {id(module) for block in owned[depth:] for module in block.modules()}
     below = [module for module in model.modules() if id(module) not in upper]
-    if any(_drops(module) for module in below) or not _all_above(base, model, owned):
+    if any(drops(module) for module in below) or not _all_above(base, model, owned):
         return 0
     return depth
 
 
-def _drops(module: nn.Module) -> bool:
+def drops(module: nn.Module) -> bool:
     """Whether it draws what it forgets anew in every pass."""
     rates = (getattr(module, name, 0) for name in ("p", "dropout", "attention_dropout"))
     return any(isinstance(rate, float) and rate > 0 for rate in rates)

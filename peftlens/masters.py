@@ -4,23 +4,26 @@ AdamW's steps are often smaller than the spacing of bfloat16 and would round awa
 et al. 2018, arXiv:1710.03740, section 3.1).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 
 
 class Masters:
-    """float32 copies, for the optimizer, of a model's trained weights of lower precision.
+    """float32 copies, for the optimizer, of trained weights of lower precision.
+
+    Args:
+        parameters: of a model; those that are frozen are let be.
 
     Attributes:
         trained: what the optimizer changes: copies, and the weights that are in float32 already.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
         self.trained: list[nn.Parameter] = []
-        for parameter in model.parameters():
+        for parameter in parameters:
             if not parameter.requires_grad:
                 continue
             master = parameter

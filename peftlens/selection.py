@@ -1,4 +1,4 @@
-"""Which runs of a study one supervisor takes: its shard of them, and those that were asked for."""
+"""Which runs of a study one supervisor takes, and which of them are trained in one pass."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -42,6 +42,28 @@ def selected(
         if place % parts == part - 1 and _fits(run, only):
             found.update(chain)
     return [run for run in runs if run["id"] in found]
+
+
+def together(runs: Sequence[Planned], most: int, devices: int) -> list[list[Planned]]:
+    """Put runs into groups that can be trained in one pass, in the order of the first of each.
+
+    Args:
+        runs: those that are to be trained.
+        most: runs in a group.
+        devices: there is a group for each as long as there are enough runs.
+    """
+    if most == 1:
+        return [[run] for run in runs]
+    before = {run["after"] for run in runs}  # others wait for these
+    alike: dict[str, list[Planned]] = {}
+    for run in runs:
+        key = None if run["id"] in before else run["together"]
+        alike.setdefault(key or run["id"], []).append(run)
+    groups = []
+    for members in alike.values():
+        size = max(1, min(most, -(-len(members) // devices)))
+        groups += [members[at : at + size] for at in range(0, len(members), size)]
+    return groups
 
 
 def _fits(run: Planned, only: Sequence[str]) -> bool:

@@ -87,19 +87,35 @@ def claim(runs: Path, run: str) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def building(runs: Path, run: str) -> Iterator[Path | None]:
+    """Give a folder to fill that becomes the run's in the end; None where it is there already.
+
+    Raises:
+        Claimed: another process builds it.
+    """
+    target = runs / run
+    if target.exists():
+        yield None
+        return
+    with claim(runs, run):
+        if target.exists():  # finished between our look and our claim
+            yield None
+            return
+        with new_folder(target) as folder:
+            yield folder
+
+
 def build(runs: Path, run: str, fill: Callable[[Path], None]) -> Path:
     """The run's folder: filled under a temporary name and renamed, unless it is there already.
 
     Raises:
         Claimed: another process builds it.
     """
-    target = runs / run
-    if not target.exists():
-        with claim(runs, run):
-            if not target.exists():  # nor has it been finished between our look and our claim
-                with new_folder(target) as folder:
-                    fill(folder)
-    return target
+    with building(runs, run) as folder:
+        if folder is not None:
+            fill(folder)
+    return runs / run
 
 
 def seal(folder: Path) -> None:

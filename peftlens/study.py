@@ -27,23 +27,26 @@ from peftlens.machine import Share, gpus_a_run, share
 from peftlens.progress import say
 from peftlens.results import index_or_none
 from peftlens.run import SCHEMA, Run
-from peftlens.selection import Planned, name, selected
+from peftlens.selection import Planned, name, selected, together
 from peftlens.serving import Message, Task, told
 from peftlens.studyfile import text_of
 from peftlens.supervising import Ended, Engine, Job, Signals, supervise
 from peftlens.tabulated import Tables
 
+TOGETHER = 8  # runs in one pass on a GPU; memory for their activations grows with them
 E = TypeVar("E", bound=Engine)
 
 
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """How a study is carried out; none of it changes what comes out.
+    """How a study is carried out; but for the rounding of sums, none of it changes what comes out.
 
     Attributes:
         workers: runs trained at the same time; as many as the machine has room for by default, and
             0 for this process itself.
         threads: of each worker; see `machine.share`.
+        together: most runs that are trained in one pass over the base, see layers/stacking.py;
+            several on a GPU by default, and on a CPU, where it does not pay, one.
         engine: where workers are: processes on this machine, or Ray's cluster.
         shard: (i, n): the i-th of n parts of the study, counted from 1.
         only: patterns such as `lora*`; see `selection.selected`.
@@ -54,6 +57,7 @@ class How:
 
     workers: int | None = None
     threads: int | None = None
+    together: int | None = None
     engine: Literal["local", "ray"] = "local"
     shard: tuple[int, int] | None = None
     only: tuple[str, ...] = ()
@@ -94,6 +98,8 @@ def carry_out(
         Stopped: Ctrl-C or SIGTERM; finished runs stay as they are.
     """
     how, out = how or How(), Path(out)
+    if how.engine == "ray" and (how.together or 1) > 1:
+        raise BadInput("runs can be trained together on this machine only; leave --together")
     text, index = text_of(Path(file)), index_or_none(out)
     with Signals() as signals, _closed(_home(how)) as home:
         given = {"text": text, "source": str(file), "dtypes": index.get("dtypes")}
@@ -169,6 +175,7 @@ class _Study:
         done: runs that are there and whole.
         failed: a line for each failure, by run id or probe.
         elsewhere: runs that another process is at.
+        groups: runs that are trained in one pass, by the first one's id.
     """
 
     out: Path
@@ -180,6 +187,7 @@ class _Study:
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
+    groups: dict[str, Sequence[Planned]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -257,7 +265,7 @@ class _Study:
             for run in self.selected
             if run["id"] not in self.done and run["id"] not in self.failed
         ]
-        jobs = deque(map(self._training, missing))
+        jobs = deque(self._trainings(missing))
         measured = self.tables.measured() if there else {}
         for run in there:
             jobs.extend(self._measuring(run["id"], measured))
@@ -271,10 +279,11 @@ class _Study:
                 if ended.job.key[0] == "measure":
                     jobs.extend(self._after_measuring(ended))
                     continue
-                number += 1
-                say(f"[{number}/{len(missing)}] {self._after_training(ended, jobs)}")
-                if "done" in ended.outcome:
-                    jobs.extend(self._measuring(ended.job.key[1], {}))
+                for one in self._each(ended, jobs):
+                    number += 1
+                    say(f"[{number}/{len(missing)}] {self._after_training(one, jobs)}")
+                    if "done" in one.outcome:
+                        jobs.extend(self._measuring(one.job.key[1], {}))
 
     @contextmanager
     def _engine(self, jobs: int) -> Iterator[Engine]:
@@ -295,6 +304,46 @@ class _Study:
             self.engine.reshape(shared.environments())
             say(f"Workers: {shared.in_words()}")
             yield self.engine
+
+    def _trainings(self, missing: Sequence[Planned]) -> Iterator[Job]:
+        """A job for each run, or for several that are trained in one pass."""
+        groups = together(missing, self._most, max(1, len(self.inventory["gpu_bytes"])))
+        if grouped := [group for group in groups if len(group) > 1]:
+            say(
+                f"{sum(map(len, grouped))} runs are trained in {len(grouped)} groups, each in one "
+                "pass over the base; --together 1 trains each alone"
+            )
+        for group in groups:
+            if len(group) == 1:
+                yield self._training(group[0])
+                continue
+            self.groups[group[0]["id"]] = group
+            configs = {run["id"]: run["config"] for run in group}
+            given = {"configs": configs, "runs": str(self.folder), "trust": self.trust}
+            what = f"{name(group[0])} and {len(group) - 1} more"
+            yield _job("train_together", group[0]["id"], what, given)
+
+    @property
+    def _most(self) -> int:
+        """Runs in one pass."""
+        if self.how.together is not None or self.how.engine == "ray":
+            return self.how.together or 1
+        return TOGETHER if self.inventory["gpu_bytes"] else 1
+
+    def _each(self, ended: Ended, jobs: deque[Job]) -> Iterator[Ended]:
+        """What became of each run of a job; those of a pass that failed are trained alone."""
+        do, first = ended.job.key
+        if do == "train":
+            yield ended
+            return
+        if "done" not in ended.outcome:
+            say(f"{ended.job.what}: {told(ended.outcome)}; now each alone")
+        for run in self.groups[first]:
+            job, found = self._training(run), ended.outcome.get("done", {})
+            if run["id"] in found:
+                yield Ended(job, {"done": found[run["id"]]})
+            else:
+                jobs.append(job)
 
     def _training(self, run: Planned) -> Job:
         given = {"config": run["config"], "run": run["id"], "runs": str(self.folder)}

@@ -24,22 +24,21 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import get_scheduler
 
 from peftlens.encoding import Batch, Encoder, Item, Row, length
-from peftlens.errors import BadInput
-from peftlens.feeding import Feed
+from peftlens.feeding import Feed, Read
+from peftlens.filling import Filling
 from peftlens.lower import Lower, Shape
-from peftlens.masters import Masters
 from peftlens.memory import Peak
 from peftlens.models import adapters
 from peftlens.models.base import discard_resident
 from peftlens.models.lending import lent
 from peftlens.planning import Plan, plan
 from peftlens.progress import bar
-from peftlens.run import SCHEMA, Record, Run, RunConfig, TrainingConfig, environment
+from peftlens.run import Run, RunConfig
 from peftlens.scoring import answer_loss, choose
-from peftlens.store import build, seal
+from peftlens.stepping import Diverged, Stepper
+from peftlens.store import build
 
 SHORT = 64  # tokens of a row up to which a CPU computes attention by plain products
 REUSED = 1.0  # epochs from which on all rows are read, so that reading them ahead costs nothing
@@ -70,14 +69,23 @@ def carry_out(planned: Plan, out: Path) -> Run:
     def fill(folder: Path) -> None:
         before = None if planned.config.after is None else Run(out / planned.config.after)
         with lent(planned.base.model):
-            _train(planned, _Folder(folder, planned), before)
-        if planned.base.changed():
-            discard_resident()
-            raise RuntimeError(
-                f"the base model was left changed; this is a defect of {planned.config.method}"
-            )
+            _train(planned, Filling(folder, planned), before)
+        require_unchanged(planned)
 
     return Run(build(out, planned.id, fill))
+
+
+def require_unchanged(planned: Plan) -> None:
+    """Drop a base that is not as it was before the run.
+
+    Raises:
+        RuntimeError: it is not.
+    """
+    if planned.base.changed():
+        discard_resident()
+        raise RuntimeError(
+            f"the base model was left changed; this is a defect of {planned.config.method}"
+        )
 
 
 @dataclass(frozen=True)
@@ -106,23 +114,22 @@ def rehearse(planned: Plan, steps: int = 3) -> Rehearsal:
     short = planned.config.model_copy(update={"training": config.model_copy(update=few)})
     trial = replace(planned, config=short)
     with lent(planned.base.model), TemporaryDirectory() as temporary:
-        folder = _Folder(Path(temporary), trial)
+        folder = Filling(Path(temporary), trial)
         set_seed(planned.config.seed)
         peak = Peak.start(planned.base.device)
         model = adapters.attach(planned.base.model, planned.config.method, planned.method_config)
-        encoder = Encoder.of(planned.base, config.max_length)
-        items, _ = encoder.items(planned.task.splits["train"])
-        _calibrate(planned, model, encoder, items)
+        read = Read.of(planned.base, planned.task, config.max_length)
+        _calibrate(planned, model, read.encoder, read.train)
         if few["steps"]:
-            with suppress(_Diverged):  # what it took till then is what is asked
-                _loop(trial, model, Feed.of(encoder, items, config), folder)
+            with suppress(Diverged):  # what it took till then is what is asked
+                _loop(trial, model, Feed.of(read.encoder, read.train, config), folder)
         memory = peak.bytes()
         files = folder.save(model, "adapter").iterdir()
         saved = sum(file.stat().st_size for file in files)
         lines = Path(temporary, "timing.jsonl").read_text().splitlines()
         times = [json.loads(line)["seconds"] for line in lines]
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    lengths = [length(item.rows[item.correct]) for item in items]
+    lengths = [length(item.rows[item.correct]) for item in read.train]
     return Rehearsal(
         trainable_parameters=trained,
         step_seconds=median(times[1:] or times) if times else None,
@@ -132,15 +139,7 @@ def rehearse(planned: Plan, steps: int = 3) -> Rehearsal:
     )
 
 
-class _Diverged(Exception):
-    """The loss, or its gradient, is not finite; training on would change nothing but the clock."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__(f"diverged after {steps} steps")
-        self.steps = steps
-
-
-def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
+def _train(planned: Plan, folder: Filling, before: Run | None) -> None:
     training = planned.config.training
     set_seed(planned.config.seed)
     peak = Peak.start(planned.base.device)
@@ -148,49 +147,41 @@ def _train(planned: Plan, folder: "_Folder", before: Run | None) -> None:
     model = adapters.attach(planned.base.model, planned.config.method, planned.method_config)
     if before is not None:
         adapters.train_on(model, before)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    encoder = Encoder.of(planned.base, training.max_length)
-    encoded = {name: encoder.items(part) for name, part in planned.task.splits.items()}
-    changed = {name: counts for name, (_, counts) in encoded.items()}
-    items, validation = encoded["train"][0], encoded["validation"][0]
-    if not items or not validation:
-        raise BadInput(f"task {planned.config.task!r}: no text is left to train on; {changed}")
-    steps = training.steps
-    results: dict[str, Any] = {
-        "steps": steps,
-        "trainable_parameters": trained,
-        "base_parameters": sum(math.prod(shape) for shape in planned.shapes.values()),
-        "examples": {name: len(part) for name, part in planned.task.splits.items()},
-        "left_out": dict(planned.task.dropped),
-        "cut_or_left_out_as_tokens": changed,
-    }
+    read = Read.of(planned.base, planned.task, training.max_length)
+    results = folder.facts(sum(p.numel() for p in model.parameters() if p.requires_grad), read)
     if before is None:
-        _calibrate(planned, model, encoder, items)
-    feed = Feed.of(encoder, items, training)
+        _calibrate(planned, model, read.encoder, read.train)
+    feed = Feed.of(read.encoder, read.train, training)
     if feed.epochs >= REUSED:
-        lower = Lower.of(planned.base, model, shape, encoder, feed.rows)
+        lower = Lower.of(planned.base, model, shape, read.encoder, feed.rows)
         feed = replace(feed, lower=lower if lower.names else None)
     folder.checkpoint(model, 0)
-    started = time.perf_counter()
-    try:
-        if steps:
+    started, diverged = time.perf_counter(), None
+    if training.steps:
+        try:
             results["optimizer_bytes"] = _loop(planned, model, feed, folder)
-        spent = _spent(started, peak)
-        scores = _validate(model.eval(), encoder, validation, steps)
-    except _Diverged as diverged:
-        spent = _spent(started, peak)
+        except Diverged as found:
+            diverged = found
+    spent = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
+    conclude(model, read, folder, results, diverged)
+    folder.timing(spent)
+    folder.finish(model, results)
+
+
+def conclude(
+    model: nn.Module, read: Read, folder: Filling, results: dict[str, Any], at: Diverged | None
+) -> None:
+    """Add to the results how well the model does on the validation split, or where it diverged."""
+    try:
+        if at is not None:
+            raise at
+        scores = _validate(model.eval(), read, results["steps"])
+    except Diverged as diverged:
         results["steps"] = diverged.steps
         folder.metrics({"step": diverged.steps, "diverged": True})
     else:
         results |= scores
-        folder.metrics({"step": steps, **scores})
-    folder.timing(spent)
-    folder.finish(model, results, "finished" if "validation_loss" in results else "diverged")
-
-
-def _spent(started: float, peak: Peak) -> dict[str, Any]:
-    """Seconds, and bytes over the loaded base at the highest; missing where nobody knows."""
-    return {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
+        folder.metrics({"step": results["steps"], **scores})
 
 
 def _calibrate(planned: Plan, model: nn.Module, encoder: Encoder, items: list[Item]) -> None:
@@ -209,19 +200,18 @@ def _single_losses(
         yield answer_loss(model, encoder.batch([row]))
 
 
-def _loop(planned: Plan, model: nn.Module, feed: Feed, folder: "_Folder") -> int:
+def _loop(planned: Plan, model: nn.Module, feed: Feed, folder: Filling) -> int:
     """The optimizer's steps; returns the bytes that it holds beside the weights.
 
     Raises:
-        _Diverged: a loss or gradient is not finite; the step that it belongs to is not taken.
+        Diverged: a loss or gradient is not finite; the step that it belongs to is not taken.
     """
     config = planned.config.training
     # accelerate keeps the first device of a process; another run may be on another one
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=planned.base.device == "cpu")
-    masters = Masters(model)
     hooks = _Hooks.of(planned, model)
-    optimizer, scheduler = _optimizer(hooks, masters.trained, config)
+    stepper = Stepper(model.parameters(), config, hooks.optimizer)
     batches = feed.steps(planned.config.seed)
     model.train()
     with bar(f"Training {planned.config.method}", config.steps) as shown:
@@ -231,30 +221,20 @@ def _loop(planned: Plan, model: nn.Module, feed: Feed, folder: "_Folder") -> int
             loss = _gradients(model, feed, rows, accelerator)
             if hooks.penalty:
                 accelerator.backward(hooks.penalty())
-            norm = nn.utils.clip_grad_norm_(masters.trained, config.max_grad_norm).item()
-            if not math.isfinite(loss) or not math.isfinite(norm):
-                raise _Diverged(step - 1)
-            rate = scheduler.get_last_lr()[0]
-            optimizer.step()
-            scheduler.step()
-            masters.write_back()
+            taken = stepper.take(step, loss)
             if hooks.after_step:
                 hooks.after_step(step, config.steps)
-            optimizer.zero_grad()
-            seconds = time.perf_counter() - started
-            tokens = sum(length(row) for part in rows for row in part)
-            if step % config.log_every == 0 or step in (1, config.steps):
-                line = {"step": step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
-                folder.metrics(line | {"tokens": tokens})
-                speed = {"seconds": seconds, "tokens_per_second": tokens / seconds}
-                folder.timing({"step": step, **speed})
-            shown.advance(f"loss {loss:.3f}, {tokens / seconds:.0f} tokens/s")
+            stepper.clear()
+            speed = folder.step(taken, tokens(rows), time.perf_counter() - started)
+            shown.advance(f"loss {loss:.3f}, {speed:.0f} tokens/s")
             if step < config.steps:
                 folder.checkpoint(model, step)
-    return masters.bytes + sum(
-        value.nbytes for held in optimizer.state.values() for value in held.values()
-        if isinstance(value, torch.Tensor)
-    )  # fmt: skip
+    return stepper.bytes
+
+
+def tokens(rows: list[list[Row]]) -> int:
+    """That the model reads in one step, all its forward passes together."""
+    return sum(length(row) for part in rows for row in part)
 
 
 @dataclass(frozen=True)
@@ -271,21 +251,6 @@ class _Hooks:
         return cls(*(hook and partial(hook, model, planned.method_config) for hook in found))
 
 
-def _optimizer(hooks: _Hooks, trained: list[nn.Parameter], config: TrainingConfig):
-    rate, decay = config.learning_rate or 0.0, config.weight_decay
-    if hooks.optimizer:
-        optimizer = hooks.optimizer(rate, decay)
-    else:
-        optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
-    scheduler = get_scheduler(
-        "constant_with_warmup" if config.schedule == "constant" else config.schedule,
-        optimizer,
-        num_warmup_steps=round(config.warmup * config.steps),
-        num_training_steps=config.steps,
-    )
-    return optimizer, scheduler
-
-
 def _gradients(
     model: nn.Module, feed: Feed, parts: list[list[Row]], accelerator: Accelerator
 ) -> float:
@@ -294,14 +259,14 @@ def _gradients(
     total = 0.0
     for part in parts:
         batch = feed.encoder.batch(part)
-        with feed.reading(part), _attention(batch):
+        with feed.reading(part), attention(batch):
             loss = answer_loss(model, batch) / targets
         accelerator.backward(loss)
         total += loss.item()
     return total
 
 
-def _attention(batch: Batch) -> AbstractContextManager[Any]:
+def attention(batch: Batch) -> AbstractContextManager[Any]:
     """How attention is computed for a batch, and so in its gradient too.
 
     On a CPU the gradient of torch's fused attention takes 5 ms for a layer of a batch of short rows
@@ -313,75 +278,11 @@ def _attention(batch: Batch) -> AbstractContextManager[Any]:
     return sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
 
 
-def _validate(
-    model: nn.Module, encoder: Encoder, items: list[Item], steps: int
-) -> dict[str, float]:
-    choices = choose(model, encoder, items, "Validating")
+def _validate(model: nn.Module, read: Read, steps: int) -> dict[str, float]:
+    choices = choose(model, read.encoder, read.validation, "Validating")
     scores = {"validation_loss": float(choices.loss.mean())}
     if not math.isfinite(scores["validation_loss"]):
-        raise _Diverged(steps)
-    if len(items[0].rows) > 1:
+        raise Diverged(steps)
+    if len(read.validation[0].rows) > 1:
         scores["validation_accuracy"] = float((choices.by_sum == choices.correct).mean())
     return scores
-
-
-class _Folder:
-    """The run's folder while it is being filled; see run.py for what lies where."""
-
-    def __init__(self, path: Path, planned: Plan) -> None:
-        self._path = path
-        self._plan = planned
-        for name in ("metrics.jsonl", "timing.jsonl"):
-            (path / name).touch()
-
-    def metrics(self, line: dict[str, Any]) -> None:
-        """What the seed decides."""
-        self._append("metrics.jsonl", line)
-
-    def timing(self, line: dict[str, Any]) -> None:
-        """What the machine decides."""
-        self._append("timing.jsonl", line)
-
-    def _append(self, name: str, line: dict[str, Any]) -> None:
-        with (self._path / name).open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
-
-    def checkpoint(self, model: nn.Module, step: int) -> None:
-        """Save what is trained, if the configuration asks for this step."""
-        if step in self._plan.config.training.checkpoint_steps:
-            self.save(model, f"checkpoints/{step}")
-
-    def finish(self, model: nn.Module, results: dict[str, Any], status: Any) -> None:
-        """Save what was trained, and what came out."""
-        self.save(model, "adapter")
-        record = Record(
-            schema_version=SCHEMA,
-            id=self._plan.id,
-            configuration=self._plan.configuration,
-            config=self._plan.config,
-            depends_on=self._plan.depends_on,
-            environment=environment() | _accelerator(self._plan.base.device),
-            status=status,
-            results=results,
-        )
-        text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
-        (self._path / "run.json").write_text(text + "\n")
-        seal(self._path)
-
-    def save(self, model: nn.Module, name: str) -> Path:
-        """Save what is trained in a folder of this name; returns the folder."""
-        config = self._plan.config
-        adapters.save(
-            model,
-            config.method,
-            self._plan.method_config,
-            self._plan.base.origin,
-            self._path / name,
-        )
-        return self._path / name
-
-
-def _accelerator(device: str) -> dict[str, Any]:
-    """What torch computes on."""
-    name = torch.cuda.get_device_name() if device == "cuda" else device
-    return {"device": name, "threads": torch.get_num_threads()}

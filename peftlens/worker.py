@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peftlens import measuring, serving, training
+from peftlens import measuring, serving, together, training
 from peftlens import table as tables
 from peftlens.errors import BadInput
 from peftlens.grid import inventory
-from peftlens.planning import plan
+from peftlens.planning import Plan, plan
 from peftlens.progress import begin
 from peftlens.run import Run, RunConfig
 
@@ -25,13 +25,31 @@ def train(config: Mapping[str, Any], run: str, runs: str, trust: bool) -> str:
         BadInput: planned here, it is another run than `run`.
         Claimed: another process is training it.
     """
+    return _in_words(training.carry_out(_planned(config, run, trust), Path(runs)))
+
+
+def train_together(
+    configs: Mapping[str, Mapping[str, Any]], runs: str, trust: bool
+) -> dict[str, str]:
+    """Train runs in one pass, each given by its id; returns what came out, in words.
+
+    What another process is training is left out.
+
+    Raises:
+        BadInput: see `train`.
+    """
+    plans = [_planned(config, run, trust) for run, config in configs.items()]
+    return {run.id: _in_words(run) for run in together.carry_out(plans, Path(runs))}
+
+
+def _planned(config: Mapping[str, Any], run: str, trust: bool) -> Plan:
     planned = plan(RunConfig.model_validate(config), trust)
     if planned.id != run:
         raise BadInput(
             "base, data or packages are not those that the study was planned with: "
             f"it is run {planned.id} here"
         )
-    return _in_words(training.carry_out(planned, Path(runs)))
+    return planned
 
 
 def _in_words(run: Run) -> str:
@@ -79,6 +97,7 @@ def table(
 ACTIONS: serving.Actions = {
     "plan": inventory,
     "train": train,
+    "train_together": train_together,
     "measure": measure,
     "table": table,
 }

@@ -3,7 +3,8 @@
     python -m fast SECONDS
 
 The text of its study is JSON: {"runs": how many, "seconds": that one takes, "sequence": whether
-each is trained on after the one before it, "odd": {number of a run: what happens in it}}.
+each is trained on after the one before it, "together": whether all may be trained in one pass,
+"odd": {number of a run, or "together": what happens in it}}.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ def plan(text, source, dtypes, trust):  # noqa: ARG001
         "runs": [
             {
                 "id": ids[number], "configuration": f"fast number={number}", "seed": 0,
-                "after": after[number],
+                "after": after[number], "together": asked.get("together"),
                 "config": asked | {"number": number, "after": after[number]},
             }
             for number in numbers
@@ -62,6 +63,12 @@ def train(config, run, runs, trust):  # noqa: ARG001
 
     store.build(folder, run, fill)
     return "trained"
+
+
+def train_together(configs, runs, trust):
+    """Each on its own, but for `odd`, which comes when several are trained."""
+    _odd(next(iter(configs.values())).get("odd", {}).get("together"))
+    return {run: train(config, run, runs, trust) for run, config in configs.items()}
 
 
 def _finish(made, run, config):
@@ -124,7 +131,14 @@ def see(name):
     return os.getpid(), os.environ.get(name)
 
 
-ACTIONS = {"see": see, "plan": plan, "train": train, "measure": measure, "table": tabulate}
+ACTIONS = {
+    "see": see,
+    "plan": plan,
+    "train": train,
+    "train_together": train_together,
+    "measure": measure,
+    "table": tabulate,
+}
 
 if __name__ == "__main__":
     serving.main(ACTIONS)

@@ -1,11 +1,12 @@
 import pytest
 
 from peftlens.errors import BadInput
-from peftlens.selection import name, selected
+from peftlens.selection import name, selected, together
 
 
-def planned(run, after=None, seed=0):
-    return {"id": run, "configuration": f"lora rank={run}", "seed": seed, "after": after}
+def planned(run, after=None, seed=0, together=None):
+    return {"id": run, "configuration": f"lora rank={run}", "seed": seed, "after": after,
+            "together": together}  # fmt: skip
 
 
 RUNS = [planned("1"), planned("2"), planned("3", after="2"), planned("4"), planned("5", after="3")]
@@ -46,3 +47,23 @@ def test_a_shard_that_has_none_of_those_is_no_mistake():
 
 def test_name():
     assert name(planned("8", seed=3)) == "lora rank=8 seed=3"
+
+
+@pytest.mark.parametrize(
+    ("most", "devices", "expected"),
+    [
+        (1, 1, "1 2 3 4 5 6 7"),
+        (8, 1, "1 24 357 6"),
+        (2, 1, "1 24 35 7 6"),
+        (8, 2, "1 2 4 35 7 6"),
+        (8, 9, "1 2 4 3 5 7 6"),
+    ],
+)
+def test_groups_of_what_is_alike(most, devices, expected):
+    """1 fits no other, 8 is trained on after 6, so that 6 has to be done before; 2 and 4 go
+    together, and 3, 5 and 7."""
+    keys = [None, "a", "b", "a", "b", "a", "b"]
+    runs = [planned(str(n), together=key) for n, key in enumerate(keys, 1)]
+    runs.append(planned("8", after="6"))
+    groups = ["".join(run["id"] for run in group) for group in together(runs, most, devices)]
+    assert groups == [*expected.split(), "8"]

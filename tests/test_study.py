@@ -90,6 +90,57 @@ def test_a_second_time_nothing_is_trained_or_changed(file, tmp_path, monkeypatch
     assert contents(tmp_path / "out") == before
 
 
+@pytest.fixture
+def sweep(tiny_study, tmp_path):
+    """Two ranks and two seeds of LoRA, two seeds of prompt tuning, and a baseline."""
+    runs = (
+        'method = "lora"\ngrid = { rank = [1, 2] }',
+        'method = "prompt_tuning"\nconfig = { num_virtual_tokens = 3 }',
+        'method = "frozen"',
+    )
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        tiny_study(*runs, settings='seeds = [0, 1]\ndtype = "float32"\nprobes = ["cost"]')
+    )
+    return file
+
+
+def test_runs_in_one_pass(sweep, tmp_path, capsys):
+    together = How(workers=0, together=4)
+    outcome = study.carry_out(sweep, tmp_path / "out", together)
+    assert outcome.failed == ()
+    said = capsys.readouterr().err
+    assert "6 runs are trained in 2 groups, each in one pass over the base" in said
+    assert "[6/8] prompt_tuning num_virtual_tokens=3 seed=1: accuracy" in said
+    passes = [run.record.environment.get("trained_together") for run in outcome.runs]
+    assert passes == [4] * 4 + [2] * 2 + [None] * 2
+    cost = table.read(tmp_path / "out" / "tables" / "cost.parquet").frame
+    assert cost["run"].nunique() == 8
+    before = contents(tmp_path / "out" / "runs")
+    study.carry_out(sweep, tmp_path / "out", together)
+    assert contents(tmp_path / "out" / "runs") == before
+    alone = study.carry_out(sweep, tmp_path / "alone", HERE)
+    assert "groups" not in capsys.readouterr().err
+    assert [run.id for run in outcome.runs] == [run.id for run in alone.runs]
+
+
+def test_a_cluster_trains_each_run_alone(file, tmp_path):
+    with pytest.raises(BadInput, match="on this machine only; leave --together"):
+        study.carry_out(file, tmp_path / "out", How(engine="ray", together=2))
+
+
+def test_a_gpu_has_groups_without_being_asked(sweep, tmp_path, monkeypatch, capsys):
+    """As far as it can be seen without one: what the supervisor makes of the planned GPU."""
+    real = study._plan
+
+    def with_gpu(*args):
+        return real(*args) | {"gpu_bytes": [10**12]}
+
+    monkeypatch.setattr(study, "_plan", with_gpu)
+    study.carry_out(sweep, tmp_path / "out", HERE)
+    assert "6 runs are trained in 2 groups" in capsys.readouterr().err
+
+
 def test_a_run_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     real = training._validate
 

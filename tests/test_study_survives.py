@@ -54,6 +54,16 @@ def test_a_hundred_runs_killed_at_random_moments(fast, tmp_path, victim):
     assert len(attempts(out)) == 100
 
 
+@pytest.mark.parametrize("what", ["raise", "kill", "exit"])
+def test_a_pass_that_fails_costs_time_alone(fast, tmp_path, capsys, what):
+    """Each of its runs is trained alone then, and only the odd one fails."""
+    file = fast(runs=6, seconds=0.01, together="all", odd={"together": what, "4": "raise"})
+    outcome = carried_out(file, tmp_path, together=3)
+    assert len(outcome.runs) == 5
+    assert [line.split(": ")[0] for line in outcome.failed] == ["fast number=4 seed=0"]
+    assert capsys.readouterr().err.count("now each alone") == 2
+
+
 def test_a_supervisor_killed_between_two_runs_leaves_no_worker(fast, tmp_path):
     process = start(fast(runs=100, seconds=0.2), tmp_path / "out")
     wait_for(lambda: len(runs_in(tmp_path / "out" / "runs")) >= 2)

@@ -54,6 +54,14 @@ def run(  # noqa: PLR0913  # a flag each
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of each worker; 1 by default, as far as memory goes.")
     ] = None,
+    together: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs of one method (ranks, rates, seeds) trained in one pass over the base; 8 on "
+            "a GPU by default, 1 on a CPU, where it does not pay.",
+        ),
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(help="local: processes here; ray: a cluster; it needs the extra `cluster`."),
@@ -95,6 +103,7 @@ def run(  # noqa: PLR0913  # a flag each
     how = How(
         workers=workers,
         threads=threads,
+        together=together,
         engine=engine,
         shard=_part(shard),
         only=tuple(only or ()),

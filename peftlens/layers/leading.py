@@ -1,5 +1,6 @@
 """Tokens or vectors in front of every input: prompts that are read, not trained."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,29 +40,37 @@ def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
     model.register_forward_pre_hook(prepend, with_kwargs=True)
 
 
-def lead_with(model: PreTrainedModel, vectors: torch.Tensor) -> None:
+def lead_with(
+    model: PreTrainedModel, vectors: torch.Tensor | Callable[[int], torch.Tensor | None]
+) -> None:
     """Every forward pass reads these vectors first, before any BOS token, as soft prompts are read.
 
     An encoder-decoder's encoder reads them. What is read behind a cache has them before it already.
 
     Args:
         model: changed in place by a hook.
-        vectors: shape (n, d); rounded to what the model computes in.
+        vectors: shape (n, d), rounded to what the model computes in; or a function of the number of
+            rows that gives those of each, (rows, n, d), or none.
 
     Raises:
         BadInput: they leave too little room for the input.
     """
-    require_room(model, len(vectors))
+    if isinstance(vectors, torch.Tensor):
+        require_room(model, len(vectors))
     embed: Any = model.get_input_embeddings()
+
+    def leading(rows: int) -> torch.Tensor | None:
+        return vectors.expand(rows, -1, -1) if isinstance(vectors, torch.Tensor) else vectors(rows)
 
     def prepend(
         _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if behind_something(kwargs):
+        lead = None if behind_something(kwargs) else leading(len(kwargs["input_ids"]))
+        if lead is None:
             return args, kwargs
         given = {key: value for key, value in kwargs.items() if key != "input_ids"}
         tokens, mask = embed(kwargs["input_ids"]), kwargs["attention_mask"]
-        lead = vectors.to(tokens).expand(len(tokens), -1, -1)
+        lead = lead.to(tokens)
         return args, given | {
             "inputs_embeds": torch.cat([lead, tokens], dim=1),
             "attention_mask": torch.cat([mask.new_ones(lead.shape[:2]), mask], dim=1),

@@ -1,7 +1,7 @@
 """Wrap a model by Hugging Face peft, whatever its linear layers are called and however they lie."""
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 import peft
@@ -99,6 +99,14 @@ def wrap_prompt(
     require_room(model, num_virtual_tokens)
     options = {"num_transformer_submodules": 1} | options
     return wrap_whole(model, kind, num_virtual_tokens=num_virtual_tokens, **options)
+
+
+def peft_layers(model: nn.Module, kind: type) -> Iterator[tuple[str, Any]]:
+    """Every layer of this kind of a wrapped model, with its dotted name in the base."""
+    wrapped: Any = model
+    for name, layer in wrapped.get_base_model().named_modules():
+        if isinstance(layer, kind):
+            yield name, layer
 
 
 def add_task_ids(wrapped: peft.PeftModel) -> None:

@@ -22,5 +22,8 @@ It may have
     optimizer(model, config, rate, weight_decay), instead of AdamW over all that is trained;
     merged(model), instead of what peft or torch merge by themselves;
     penalty(model, config), added to the loss;
+    stacks(config) and parts(model), where runs of it can be trained in one pass: the fields of
+        Config in which they may differ (None for none of this configuration), and what is trained
+        at each module of the base; see layers/stacking.py;
     after_step(model, config, step, steps), called before the gradients are cleared.
 """

@@ -23,6 +23,7 @@ from peftlens.layers.bottleneck import (
     change_output,
     places,
 )
+from peftlens.layers.stacking import Added
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()
@@ -64,6 +65,20 @@ def _adding(adapter: Bottleneck):
         return hidden + adapter(hidden).to(hidden.dtype)
 
     return add
+
+
+def stacks(config: Config) -> tuple[str, ...]:  # noqa: ARG001
+    """Runs of unequal sizes can be trained in one pass."""
+    return ("bottleneck_size",)
+
+
+def parts(model: nn.Module) -> dict[str, Added]:
+    """The bottleneck at each place."""
+    return {
+        name.removesuffix(".bottleneck"): Added(module)
+        for name, module in model.named_modules()
+        if isinstance(module, Bottleneck)
+    }
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:

@@ -7,13 +7,15 @@ projects to queries, keys and values together (GPT-2, GPT-NeoX), the queries are
 from dataclasses import dataclass
 
 import peft
+from peft.tuners.ia3 import IA3Layer
 from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, linear_layers, short_names
 from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import BadInput
-from peftlens.layers.wrapping import wrap
+from peftlens.layers.stacking import Rescaled
+from peftlens.layers.wrapping import peft_layers, wrap
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset({"delta_weight"})
@@ -55,6 +57,19 @@ def _inner(config: Config, shapes: Shapes) -> dict[str, tuple[int, int]]:
     except BadInput:  # none of a known name, so none among the targets
         return {}
     return {name: shape for name, shape in targets.items() if name in feed_forward}
+
+
+def stacks(config: Config) -> tuple[str, ...]:  # noqa: ARG001
+    """Runs can be trained in one pass."""
+    return ()
+
+
+def parts(model: nn.Module) -> dict[str, Rescaled]:
+    """The vector of each rescaled layer."""
+    return {
+        name: Rescaled(layer.ia3_l["default"], layer.is_feedforward)
+        for name, layer in peft_layers(model, IA3Layer)
+    }
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:

@@ -6,12 +6,14 @@ Source: Zhao et al. 2023, arXiv:2312.11420, section 3. Layers: peft.LNTuningConf
 from dataclasses import dataclass
 
 import peft
+from peft.tuners.ln_tuning.layer import LNTuningLayer
 from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, norms
 from peftlens.anatomy import shapes as shapes_of
-from peftlens.layers.wrapping import wrap_whole
+from peftlens.layers.stacking import Gain
+from peftlens.layers.wrapping import peft_layers, wrap_whole
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
@@ -35,6 +37,19 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
     return wrap_whole(
         model, peft.LNTuningConfig, full_precision=False, target_modules=list(modules)
     )
+
+
+def stacks(config: Config) -> tuple[str, ...]:  # noqa: ARG001
+    """Runs can be trained in one pass."""
+    return ()
+
+
+def parts(model: nn.Module) -> dict[str, Gain]:
+    """The trained copy of each normalisation."""
+    return {
+        name: Gain(layer.ln_tuning_layers["default"])
+        for name, layer in peft_layers(model, LNTuningLayer)
+    }
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001

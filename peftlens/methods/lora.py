@@ -5,11 +5,14 @@ Source: Hu et al. 2021, arXiv:2106.09685, section 4.1. Layers: peft.LoraConfig.
 
 from dataclasses import dataclass
 
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
+from peftlens.layers.stacking import LowRankUpdate
+from peftlens.layers.wrapping import peft_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
@@ -27,6 +30,23 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     B starts at zero, so the wrapped model's logits equal the base model's.
     """
     return attach_lora(model, config)
+
+
+def stacks(config: Config) -> tuple[str, ...]:  # noqa: ARG001
+    """Runs of unequal ranks and scales can be trained in one pass."""
+    return ("rank", "alpha")
+
+
+def parts(model: nn.Module) -> dict[str, LowRankUpdate]:
+    """A, B and alpha / rank of each adapted layer."""
+    return {
+        name: LowRankUpdate(
+            layer.lora_A["default"].weight,
+            layer.lora_B["default"].weight,
+            layer.scaling["default"],
+        )
+        for name, layer in peft_layers(model, LoraLayer)
+    }
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:

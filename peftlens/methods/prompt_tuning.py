@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from peftlens.anatomy import Shapes, embedding, embedding_weight
 from peftlens.errors import BadInput, require
+from peftlens.layers.stacking import Led
 from peftlens.layers.wrapping import wrap_prompt
 from peftlens.setting import Setting
 
@@ -108,6 +109,17 @@ def penalty(model: nn.Module, config: Config) -> torch.Tensor:
         return 0 * vectors.sum()
     targets = owner.word_embeddings.weight[list(config.pull_ids)].detach().float()
     return config.pull * (vectors - targets).square().sum(dim=1).mean()
+
+
+def stacks(config: Config) -> tuple[str, ...] | None:
+    """Runs of as many vectors can be trained in one pass, unless they are drawn to a text."""
+    return None if config.pull_ids else ("init", "init_text", "init_ids")
+
+
+def parts(model: nn.Module) -> dict[str, Led]:
+    """The vectors."""
+    owner: Any = model
+    return {"": Led(owner.prompt_encoder["default"].embedding.weight)}
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
