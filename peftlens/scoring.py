@@ -51,7 +51,8 @@ def answer_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
 def answer_states(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """What the head reads at the scored positions, (n, d), and its logits (n, V) in float32."""
     with _gathered(model, batch.scored) as states:
-        logits = model(**batch.inputs).logits.float()
+        # a cache that nobody reads behind copies the keys and values of every layer
+        logits = model(**batch.inputs, use_cache=False).logits.float()
     return states[0], logits
 
 
