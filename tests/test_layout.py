@@ -46,7 +46,8 @@ def test_description_is_read_without_importing():
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["methods"], ["tasks"], ["probes"], ["methods", "lora"]]
+    "command",
+    [["--help"], ["study", "--help"], ["methods"], ["tasks"], ["probes"], ["methods", "lora"]],
 )
 def test_listing_imports_nothing_heavy(command):
     code = (
@@ -61,6 +62,8 @@ def test_listing_imports_nothing_heavy(command):
     imported = set(re.findall(r"'(\w+)'", done.stderr))
     assert "typer" in imported
     assert not imported & HEAVY
+    if "--help" in command:
+        assert not imported & {"numpy", "pandas", "joblib", "plotly"}
 
 
 def test_every_module_has_its_test():

@@ -7,9 +7,8 @@ scored one answer after another, beside answers behind one reading of their prom
 """
 
 import statistics
-import time
 
-import numpy as np
+from writing import in_turn, seconds, write
 
 from peftlens.encoding import Encoder
 from peftlens.models.base import open_base
@@ -20,35 +19,30 @@ from peftlens.scoring import log_probabilities
 REPEATS = 3
 
 
-def seconds(action) -> float:
-    """How long one call takes."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
-
-
 def main() -> None:
-    """Print a Markdown table."""
+    """Write reports/performance/retention.csv."""
     base, config = open_base("smollm2-135m"), Config()
     encoder = Encoder.of(base, MAX_LENGTH)
-    print(f"{base.dtype}; a checkpoint on the default suites, {config.items} items at most\n")
-    print("| suite | items | seconds | each answer by itself | ratio |\n|---|---|---|---|---|")
-    total = 0.0
+    found = []
     for name in config.suites:
         asked = suite(base, name, {}, config.items)
         known = reference(base, asked)
         rows = [row for item in asked.items for row in item.rows]
-        ours, plain = [], []
-        for _ in range(REPEATS):
-            ours.append(seconds(lambda a=asked, k=known: scores(base.model, base, a, k)))
-            if not asked.texts:
-                plain.append(seconds(lambda r=rows: log_probabilities(base.model, encoder, r, "")))
-        own = statistics.median(ours)
-        total += own
-        beside = f"{statistics.median(plain):.1f}" if plain else ""
-        ratio = f"{np.median(np.array(plain) / np.array(ours)):.2f}" if plain else ""
-        print(f"| {name} | {len(asked.items)} | {own:.1f} | {beside} | {ratio} |", flush=True)
-    print(f"| together | | {total:.1f} | | |")
+        ways = {
+            "own": lambda a=asked, k=known: seconds(lambda: scores(base.model, base, a, k)),
+            "plain": lambda r=rows: seconds(lambda: log_probabilities(base.model, encoder, r, "")),
+        }
+        if asked.texts:
+            del ways["plain"]
+        took = {way: statistics.median(times) for way, times in in_turn(ways, REPEATS).items()}
+        plain = took.get("plain")
+        found.append(
+            {"suite": name, "items": len(asked.items),
+             "seconds": round(took["own"], 1),
+             "each_answer_by_itself": "" if plain is None else round(plain, 1),
+             "ratio": "" if plain is None else round(plain / took["own"], 2)}
+        )  # fmt: skip
+    write(__file__, found)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from writing import ROOT, write
+
 CODE = """
 import resource, sys, time
 from peftlens import study
@@ -40,15 +41,18 @@ def carried_out(runs: int, folder: Path) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Print a Markdown table."""
-    print("| runs | s, all new | ms a run | s, all there | supervisor, MB | worker, MB |")
-    print("|---|---|---|---|---|---|")
+    """Write reports/performance/supervising.csv."""
+    rows = []
     with tempfile.TemporaryDirectory() as temporary:
         for runs in (100, 1000, 10_000):
             new, own, worker = carried_out(runs, Path(temporary, str(runs)))
             again, _, _ = carried_out(runs, Path(temporary, str(runs)))
-            cells = f"{new:.1f} | {1000 * new / runs:.1f} | {again:.1f} | {own:.0f} | {worker:.0f}"
-            print(f"| {runs} | {cells} |", flush=True)
+            rows.append(
+                {"runs": runs, "seconds_all_new": round(new, 1),
+                 "ms_a_run": round(1000 * new / runs, 1), "seconds_all_there": round(again, 1),
+                 "supervisor_mb": round(own), "worker_mb": round(worker)}
+            )  # fmt: skip
+    write(__file__, rows)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
+
+from writing import seconds, write
 
 STUDY = """
 name = "workers"
@@ -26,17 +28,15 @@ method = "lora"
 """
 
 
-def seconds(file: Path, *options: str) -> float:
-    """Of `peftlens study` into a folder of its own."""
+def study(file: Path, *options: str) -> float:
+    """Seconds of `peftlens study` into a folder of its own."""
     with tempfile.TemporaryDirectory() as out:
         command = ["peftlens", "study", str(file), "--out", f"{out}/study", *options]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        return time.perf_counter() - started
+        return seconds(partial(subprocess.run, command, check=True, capture_output=True))
 
 
 def main() -> None:
-    """Print a Markdown table; the ratios are to one worker with one thread."""
+    """Write reports/performance/workers.csv; the ratios are to one worker with one thread."""
     runs, cores = int(sys.argv[1]) if len(sys.argv) > 1 else 8, len(os.sched_getaffinity(0))
     ways = {
         "1 worker, 1 thread": ("--workers", "1", "--threads", "1"),
@@ -46,13 +46,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "workers.toml")
         file.write_text(STUDY.format(seeds=list(range(runs))))
-        print("| way | s | runs an hour | ratio |\n|---|---|---|---|")
-        first = None
-        for way, options in ways.items():
-            took = seconds(file, *options)
-            first = first or took
-            cells = f"{took:.0f} | {3600 * runs / took:.0f} | {first / took:.2f}"
-            print(f"| {way} | {cells} |", flush=True)
+        took = {way: study(file, *options) for way, options in ways.items()}
+    first = took["1 worker, 1 thread"]
+    rows = [
+        {"way": way, "runs": runs, "seconds": round(own), "runs_per_hour": round(3600 * runs / own),
+         "ratio": round(first / own, 2)}
+        for way, own in took.items()
+    ]  # fmt: skip
+    write(__file__, rows)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from peftlens import results
 from peftlens.errors import BadInput
-from peftlens.results import Results
+
+if TYPE_CHECKING:
+    from peftlens.results import Results
 
 HELP = "Folder of a study, of a run, of runs, or of an adapter."
 
 
-def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -> Results:
+def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -> "Results":
     """The runs there that are whole; the others are named.
 
     Args:
@@ -21,6 +23,8 @@ def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -
     Raises:
         BadInput: there is nothing.
     """
+    from peftlens import results
+
     if (target / "adapter_config.json").exists():
         from peftlens.models.foreign import Adapter
 

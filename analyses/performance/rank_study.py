@@ -1,0 +1,125 @@
+"""Runs an hour of a study of ranks, rates and seeds: peftlens beside one process a run.
+
+python analyses/performance/rank_study.py
+
+LoRA on headlines with SmolLM2-135M, 40 steps of 16. peftlens carries the whole study out by one
+command, with a validation of all answers to every item. The peer, peer.py, trains each run in a
+process of its own, from a folder of the converted weights, and computes the validation loss; a few
+of the same runs stand for all of them, spread over the time of the study. Accuracy is that of these
+runs on 300 test examples, scored in the same way.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import peft
+from writing import seconds, write
+
+from peftlens.encoding import Encoder
+from peftlens.models.adapters import opened
+from peftlens.models.base import locate, open_base, resident
+from peftlens.run import Run, runs_in
+from peftlens.scoring import choose
+from peftlens.tasks import load_task
+
+RANKS, RATES, SEEDS = (1, 8, 64), (1e-3, 2e-3), (0, 1)
+STEPS, BATCH = 40, 16
+STUDY = f"""
+name = "rank study"
+seeds = {list(SEEDS)}
+probes = ["parameter_count"]
+[task]
+name = "bbc_topic"
+[training]
+steps = {STEPS}
+batch_size = {BATCH}
+[[runs]]
+method = "lora"
+grid = {{ rank = {list(RANKS)}, learning_rate = {list(RATES)} }}
+"""
+SAME = [(1, 1e-3, 0), (8, 2e-3, 1), (64, 1e-3, 1)]  # rank, rate and seed of the peer's runs
+
+
+def peer(folder: Path, dtype: str, rank: int, rate: float, seed: int) -> float:
+    """Seconds of one run."""
+    script = Path(__file__).with_name("peer.py")
+    arguments = [locate("smollm2-135m"), folder / "data.json", folder / f"{dtype}-{rank}",
+                 rank, rate, seed, STEPS, BATCH, dtype]  # fmt: skip
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return seconds(partial(subprocess.run, command, check=True, capture_output=True))
+
+
+def main() -> None:
+    """Write reports/performance/rank_study.csv."""
+    base, task = resident("smollm2-135m", device="cpu", dtype="auto"), load_task("bbc_topic", {})
+    encoder = Encoder.of(base, 256)
+    test, _ = encoder.items(task.splits["test"][:300])
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        rows = {
+            name: [(one.prompt, one.answers[one.correct]) for one in task.splits[name]]
+            for name in ("train", "validation")
+        }
+        (folder / "data.json").write_text(json.dumps(rows))
+        (folder / "study.toml").write_text(STUDY)
+        dtypes = list(dict.fromkeys(("float32", base.dtype)))
+        took: dict[str, list[float]] = {dtype: [] for dtype in dtypes}
+        right: dict[str, list[float]] = {dtype: [] for dtype in [*dtypes, "peftlens"]}
+
+        def beside(number: int) -> None:
+            for dtype in dtypes:
+                took[dtype].append(peer(folder, dtype, *SAME[number]))
+
+        beside(0)
+        command = ["peftlens", "study", str(folder / "study.toml"), "--out", str(folder / "out")]
+        own = seconds(partial(subprocess.run, command, check=True, capture_output=True))
+        beside(1)
+        beside(2)
+        runs = runs_in(folder / "out" / "runs")
+        for rank, rate, seed in SAME:
+            for dtype in dtypes:
+                plain = open_base("smollm2-135m", device="cpu", dtype=base.dtype)
+                model = peft.PeftModel.from_pretrained(plain.model, folder / f"{dtype}-{rank}")
+                right[dtype].append(accuracy(model, encoder, test))
+            with opened(_like(runs, rank, rate, seed)) as (model, _):
+                right["peftlens"].append(accuracy(model, encoder, test))
+    count = len(runs)
+    assert count == len(RANKS) * len(RATES) * len(SEEDS)
+    each = {f"peft + Trainer, {dtype}": statistics.mean(times) for dtype, times in took.items()}
+    each["peftlens"] = own / count
+    write(
+        __file__,
+        [
+            {"way": way, "runs_measured": count if way == "peftlens" else len(SAME),
+             "seconds_a_run": round(one, 1), "runs_per_hour": round(3600 / one),
+             "ratio": round(one / each["peftlens"], 2),
+             "accuracy": " ".join(f"{share:.3f}" for share in right[way.rpartition(" ")[2]])}
+            for way, one in each.items()
+        ],
+    )  # fmt: skip
+
+
+def _like(runs: list[Run], rank: int, rate: float, seed: int) -> Run:
+    """The run of a study with these."""
+    (found,) = (
+        run
+        for run in runs
+        if (run.rank, run.config.training.learning_rate, run.config.seed) == (rank, rate, seed)
+    )
+    return found
+
+
+def accuracy(model, encoder: Encoder, items: list) -> float:
+    """Share of items answered right."""
+    scored = choose(model.eval(), encoder, items)
+    return float(np.mean(scored.by_sum == scored.correct))
+
+
+if __name__ == "__main__":
+    main()

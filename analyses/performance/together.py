@@ -1,0 +1,67 @@
+"""Runs trained in one pass over the base, beside the same runs one after the other.
+
+python analyses/performance/together.py [RUNS]
+
+LoRA of ranks 1, 2, 4, ... on SmolLM2-135M, 20 steps of 16 headlines, on the device that there is.
+Both in turn, twice; medians of the seconds of all steps.
+"""
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from writing import in_turn, write
+
+from peftlens import together, training
+from peftlens.planning import plan
+from peftlens.run import Run, RunConfig
+
+STEPS, ROUNDS = 20, 2
+
+
+def of_steps(runs: list[Run]) -> float:
+    """Seconds of all steps of all runs; of one pass each run has its share."""
+    return sum(line["seconds"] for run in runs for line in run.timing() if "step" in line)
+
+
+def main() -> None:
+    """Write reports/performance/together.csv."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 4
+    plans = [
+        plan(
+            RunConfig(method="lora", task="bbc_topic", method_config={"rank": 2**n}, seed=n,
+                      training={"steps": STEPS, "batch_size": 16, "log_every": 1})
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    found: dict[str, list[Run]] = {}
+
+    def one_pass() -> float:
+        found["pass"] = together.carry_out(plans, Path(tempfile.mkdtemp()))
+        return of_steps(found["pass"])
+
+    def in_sequence() -> float:
+        folder = Path(tempfile.mkdtemp())
+        found["alone"] = [training.carry_out(one, folder) for one in plans]
+        return of_steps(found["alone"])
+
+    took = in_turn({"alone": in_sequence, "pass": one_pass}, ROUNDS)
+    alone, passed = statistics.median(took["alone"]), statistics.median(took["pass"])
+    losses = [
+        [run.record.results["validation_loss"] for run in found[way]] for way in ("alone", "pass")
+    ]
+    write(
+        __file__,
+        [
+            {"device": plans[0].base.device, "dtype": plans[0].base.dtype, "runs": count,
+             "seconds_alone": round(alone, 1), "seconds_one_pass": round(passed, 1),
+             "ratio": round(alone / passed, 2),
+             "largest_difference_of_losses": round(
+                 max(abs(a - b) for a, b in zip(*losses, strict=True)), 4)}
+        ],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
