@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 from peftlens.answering import LONGEST, MOST, Given, neighbours
 from peftlens.errors import BadInput
 from peftlens.guarding import Guard
-from peftlens.models.adapters import base_of
+from peftlens.models.adapters import base_of_all
 from peftlens.models.vectors import vectors
 from peftlens.neighbours import METRICS
 from peftlens.run import Run
@@ -31,7 +31,7 @@ def application(runs: Sequence[Run], names: dict[str, str], guard: Guard) -> das
     """The app over the base of some runs; vectors are those of the run and step that are chosen."""
     app = dash.Dash(__name__, title="peftlens", update_title="", serve_locally=True)
     guard.watch(app.server)
-    base, by_id = base_of(runs[0]), {run.id: run for run in runs}
+    base, by_id = base_of_all(runs), {run.id: run for run in runs}
     app.layout = _layout(runs, names)
 
     @app.callback(Output("step", "options"), Output("step", "value"), Input("run", "value"))
@@ -74,6 +74,7 @@ def serve(
         tell: is called with the address, its token in it, once somebody can come in.
 
     Raises:
+        BadInput: the runs have different bases.
         OSError: the port is taken.
     """
     with socket.socket() as own:

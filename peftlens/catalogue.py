@@ -1,8 +1,8 @@
-"""The table of methods: read off their sources, and counted on a base where one is named."""
+"""Pages of the docs that are read off the sources: methods, probes, claims."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from peftlens import registry
 from peftlens.errors import BadInput
@@ -134,6 +134,45 @@ def markdown(rows: Sequence[Row], base: str | None) -> str:
 
 
 def _markdown_row(row: Row) -> str:
-    cells = (f"`{row.name}`", row.summary, row.source, row.counted, row.merges,
-             f"{row.learning_rate:g}", row.probes)  # fmt: skip
+    return _cells(f"`{row.name}`", row.summary, row.source, row.counted, row.merges,
+                  f"{row.learning_rate:g}", row.probes)  # fmt: skip
+
+
+def page(kind: Literal["probes", "claims"]) -> str:
+    """The page docs/probes.md or docs/claims.md: each in full."""
+    lines = [
+        f"# {kind.capitalize()}",
+        "",
+        f"Written by `peftlens {kind} --format markdown`. A test compares.",
+    ]
+    for name in registry.names(kind):
+        about = registry.describe(kind, name)
+        lines += ["", f"## {name}", "", about.doc, ""]
+        lines += _of_probe(name, about) if kind == "probes" else _of_claim(about)
+    return "\n".join(lines) + "\n"
+
+
+def _of_probe(name: str, about: registry.Description) -> list[str]:
+    if needs := about.constants.get("FROM"):
+        lines = [f"Of the tables of {', '.join(f'`{one}`' for one in needs)}."]
+    elif needs := about.constants.get("REQUIRES"):
+        lines = [f"For runs that expose {', '.join(f'`{one}`' for one in needs)}."]
+    else:
+        lines = ["For every run."]
+    if about.config:
+        lines += ["", "| option | type | default |", "|---|---|---|"]
+        lines += [_cells(f"`{one[0]}`", f"`{one[1]}`", f"`{one[2]}`") for one in about.config]
+    lines += ["", "| column | what | unit |", "|---|---|---|"]
+    columns = registry.load("probes", name).COLUMNS
+    return lines + [_cells(f"`{one.name}`", one.meaning, one.unit or "") for one in columns]
+
+
+def _of_claim(about: registry.Description) -> list[str]:
+    constants = about.constants
+    needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in constants["NEEDS"])
+    return [f"Source: {constants['SOURCE']}.", "",
+            f"Judged by {needs}. To measure it: {constants['TO_MEASURE']}."]  # fmt: skip
+
+
+def _cells(*cells: str) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -238,12 +238,14 @@ def training_batches(
 ) -> Iterator[list[Row]]:
     """Batches without end, epoch after epoch, each of rows of about one length.
 
-    Every epoch shuffles the rows, sorts each window of 8 batches by length, and shuffles the
-    batches: little padding, and no order that the lengths decide.
+    Every epoch shuffles the rows, sorts each window of 50 batches, or of a quarter of the rows but
+    no fewer than 8, by length, and shuffles the batches: a padding of about 2 %, where batches
+    drawn by chance have a quarter (headlines) to two thirds (passages), and no order that the
+    lengths decide. But for the 8 it is what transformers' LengthGroupedSampler does.
     """
+    window = batch_size * max(8, min(50, len(rows) // (4 * batch_size)))
     while True:
         order = rng.permutation(len(rows))
-        window = 8 * batch_size
         batches: list[list[Row]] = []
         for start in range(0, len(order), window):
             chunk = sorted(order[start : start + window], key=lambda index: length(rows[index]))

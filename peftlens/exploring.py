@@ -10,7 +10,7 @@ import torch
 from peftlens import measuring, registry
 from peftlens.errors import BadInput
 from peftlens.explorer.atlas import KINDS, Atlas, Shift, Trail
-from peftlens.models.adapters import base_of
+from peftlens.models.adapters import base_of, base_of_all
 from peftlens.models.base import Base
 from peftlens.models.clusters import clusters
 from peftlens.models.maps import Map, Projection, placed, plane, vocabulary_map
@@ -18,7 +18,7 @@ from peftlens.models.vectors import vectors
 from peftlens.models.vocabulary import Vocabulary, vocabulary
 from peftlens.progress import track
 from peftlens.run import Run
-from peftlens.table import NotApplicable, measured
+from peftlens.table import measured
 from peftlens.tasks import task_of
 
 NEEDED = "token_vectors"
@@ -45,12 +45,7 @@ def atlas(
     Raises:
         BadInput: the runs have different bases, or there is nothing of them to show.
     """
-    bases = {base_of(run).sha256: run.config.base for run in runs}
-    if len(bases) > 1:
-        raise BadInput(
-            f"these runs have different bases ({', '.join(map(str, bases.values()))}), and a map "
-            "is of one vocabulary; give runs of one of them"
-        )
+    base = base_of_all(runs)
     finished = [run for run in runs if run.record.status == "finished"]
     able = [run for run in finished if _offers(run)]
     told = [run for run in finished if logits or _known(run, "logit_shift")]
@@ -60,7 +55,6 @@ def atlas(
             f"{methods}: nothing here trains vectors that lie among the tokens, as prompt_tuning "
             "and others do; --logits shows which tokens a run of any method raises and lowers"
         )
-    base = base_of(runs[0])
     known, groups = vocabulary(base), clusters(base)
     drawn = _between(able, between) if between else vocabulary_map(base, projection)
     norms = known.table.norm(dim=1).cpu().numpy()
@@ -142,10 +136,7 @@ def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
     said = _verdicts(run)
     places = []
     for step in steps:
-        try:
-            found = vectors(run, step)
-        except NotApplicable:
-            return None
+        found = vectors(run, step)
         if drawn.axes is None:
             places.append(placed(found.now, found.table, drawn.points))
         else:

@@ -63,7 +63,7 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
         ValueError: k out of range, another width, or a vector that is zero or not finite.
     """
     _check(queries, table, k)
-    measure = _Measure.of(queries, table, metric, density)
+    measure = _Measure.of(queries, table, metric, density, chunk)
     length = min(k + _MARGIN, len(table))
     scores = queries.new_empty(len(queries), 0)
     ids = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
@@ -135,6 +135,7 @@ class _Measure:
         table: torch.Tensor,
         metric: Metric,
         density: torch.Tensor | None,
+        chunk: int,
     ) -> "_Measure":
         if metric == "dot":
             return cls(
@@ -153,8 +154,8 @@ class _Measure:
             return cosine
         if density is None:
             raise ValueError("metric csls needs the density of every row")
-        own = torch.from_numpy(nearest(queries, table, min(DENSITY, len(table))).similarity)
-        around = own.mean(dim=1).to(queries.device)[:, None]
+        own = nearest(queries, table, min(DENSITY, len(table)), chunk=chunk).similarity
+        around = torch.from_numpy(own).mean(dim=1).to(queries.device)[:, None]
         return cls(
             lambda rows, numbers: cosine.rough(rows, numbers).sub_(density[numbers], alpha=0.5),
             lambda part, rows, ids: (

@@ -10,10 +10,14 @@ from contextlib import suppress
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+import peftlens
 from peftlens.answering import Given, neighbours
-from peftlens.guarding import COOKIE, UPDATE
+from peftlens.app import application
+from peftlens.errors import BadInput
+from peftlens.guarding import COOKIE, UPDATE, Guard
 from peftlens.models.adapters import base_of
 from peftlens.models.vectors import vectors
+from peftlens.run import RunConfig
 
 
 @pytest.fixture
@@ -54,6 +58,17 @@ def test_what_is_not_its_own_page_gets_4xx_and_the_server_lives(served):
     with suppress(BrokenPipeError, ConnectionResetError):
         assert asked(port, "POST", UPDATE, b"x" * 10_000_000, **cookie) == 413
     assert asked(port, "GET", "/", **cookie) == 200
+
+
+def test_runs_of_two_bases_are_refused(planted_run, tmp_path, bases, words):
+    other = peftlens.train(
+        RunConfig(method="prompt_tuning", task=f"file:{words}", base=str(bases["llama"]),
+                  device="cpu", dtype="float32", training={"steps": 0, "max_length": 32}),
+        tmp_path,
+    )  # fmt: skip
+    names = {run.id: run.id for run in (planted_run, other)}
+    with pytest.raises(BadInput, match="different bases"):
+        application([planted_run, other], names, Guard(frozenset()))
 
 
 def test_a_text_is_answered(served, planted_run):

@@ -4,7 +4,7 @@ import pytest
 
 from peftlens import catalogue, registry
 
-DOCS = Path(__file__).parent.parent / "docs" / "methods.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -55,4 +55,20 @@ def test_unsupported_types_have_a_reason(rows):
 @pytest.mark.slow
 def test_the_page_of_methods_is_what_the_program_writes():
     rows = catalogue.methods("smollm2-135m")
-    assert DOCS.read_text() == catalogue.markdown(rows, "smollm2-135m")
+    assert (DOCS / "methods.md").read_text() == catalogue.markdown(rows, "smollm2-135m")
+
+
+@pytest.mark.parametrize("kind", ["probes", "claims"])
+def test_the_pages_of_probes_and_claims_are_up_to_date(kind):
+    written = (DOCS / f"{kind}.md").read_text()
+    assert written == catalogue.page(kind)
+    for name in registry.names(kind):
+        assert f"\n## {name}\n" in written
+
+
+def test_what_a_page_says():
+    probes, claims = catalogue.page("probes"), catalogue.page("claims")
+    assert "For runs that expose `token_vectors`." in probes
+    assert "| `accuracy` |" in probes
+    assert "Judged by [`rank_chart`](probes.md#rank_chart)" in claims
+    assert "Rule: the most accurate LoRA of rank 4 to 32" in claims

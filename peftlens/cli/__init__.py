@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from peftlens import __version__
-from peftlens.cli import citing, exploring, inspecting, listing, studying, targets
+from peftlens.cli import citing, exploring, inspecting, listing, studying, targets, warming
 from peftlens.cli.printing import print_frame, print_json, resumable
 from peftlens.errors import BadInput, explain
 
@@ -207,7 +207,7 @@ def probe(  # noqa: PLR0913  # a flag each
 app.add_typer(studying.app, name="study")
 for command in (inspecting.inspect, inspecting.compare, inspecting.resize,
                 citing.report, exploring.explore, citing.table, citing.cite, citing.export,
-                citing.import_results,
+                citing.import_results, warming.warmup,
                 listing.methods, listing.tasks, listing.probes, listing.claims):  # fmt: skip
     app.command()(command)
 

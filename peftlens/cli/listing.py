@@ -10,6 +10,10 @@ from peftlens import registry
 from peftlens.cli.printing import print_json, print_table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Format = Annotated[
+    Literal["table", "markdown"],
+    typer.Option("--format", help="table for reading, markdown for the page in docs/."),
+]
 Name = Annotated[str | None, typer.Argument(help="Show this one in full.")]
 
 
@@ -18,10 +22,7 @@ def methods(
     base: Annotated[
         str | None, typer.Option(help="Count what each method would train on this base.")
     ] = None,
-    output: Annotated[
-        Literal["table", "markdown"],
-        typer.Option("--format", help="table for reading, markdown for docs/methods.md."),
-    ] = "table",
+    output: Format = "table",
     as_json: Json = False,
 ) -> None:
     """List the fine-tuning methods, or show one in full."""
@@ -63,14 +64,24 @@ def tasks(name: Name = None, as_json: Json = False) -> None:
     _list("tasks", name, as_json)
 
 
-def probes(name: Name = None, as_json: Json = False) -> None:
+def probes(name: Name = None, output: Format = "table", as_json: Json = False) -> None:
     """List the probes, or show one in full."""
-    _list("probes", name, as_json, "REQUIRES")
+    if output == "markdown":
+        from peftlens import catalogue
+
+        print(catalogue.page("probes"), end="")
+    else:
+        _list("probes", name, as_json, "REQUIRES")
 
 
-def claims(name: Name = None, as_json: Json = False) -> None:
+def claims(name: Name = None, output: Format = "table", as_json: Json = False) -> None:
     """List the claims that a report judges, or show one in full, with its rule."""
-    _list("claims", name, as_json, "NEEDS")
+    if output == "markdown":
+        from peftlens import catalogue
+
+        print(catalogue.page("claims"), end="")
+    else:
+        _list("claims", name, as_json, "NEEDS")
 
 
 def _list(kind: registry.Kind, name: str | None, as_json: bool, *constants: str) -> None:

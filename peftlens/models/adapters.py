@@ -5,7 +5,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -194,6 +194,21 @@ def base_of(run: Run) -> Base:
         return resident(config.base, device=config.device, dtype=config.dtype)
     except NoSuchDevice:
         return resident(config.base, device="auto", dtype=config.dtype)
+
+
+def base_of_all(runs: Sequence[Run]) -> Base:
+    """The resident base of runs that share one.
+
+    Raises:
+        BadInput: they do not.
+    """
+    bases = {base_of(run).sha256: run.config.base for run in runs}
+    if len(bases) > 1:
+        raise BadInput(
+            f"these runs have different bases ({', '.join(map(str, bases.values()))}), and their "
+            "vocabularies are not the same; give runs of one of them"
+        )
+    return base_of(runs[0])
 
 
 @contextmanager

@@ -195,7 +195,6 @@ function wire() {
   document.addEventListener("webglcontextlost", () => { by("lost").hidden = false; }, true);
   addEventListener("resize", () => drawMaps());
   by("maps").hidden = false;
-  by("no-webgl").hidden = maps.run.cloud?.webgl !== false;
 }
 
 setSlider();

@@ -1,0 +1,200 @@
+"""All measurements, and the table of goals that they reach or miss.
+
+python -m pip install faiss-cpu
+python analyses/performance/goals.py            # an hour on two cores, with nothing beside it
+python analyses/performance/goals.py --no-run   # the tables that are there already
+"""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from writing import FOLDER
+
+SCRIPTS = ("steps", "rank_study", "top_layers", "together", "compiled", "spectra", "neighbours",
+           "pages", "start", "growth", "retention", "maps", "supervising", "workers")  # fmt: skip
+Rows = Sequence[Mapping[str, str]]
+COLUMNS = ("what", "against", "goal", "measured", "outcome", "in_the_way", "table")
+MARKS = ("<!-- goals -->\n", "<!-- /goals -->\n")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure that is wanted.
+
+    Attributes:
+        what: is measured.
+        against: what else, where it is a ratio.
+        table: where the measurement is kept.
+        measured: finds it there, of the rows.
+        least: it should be at least that, or
+        most: at most.
+        unit: behind the figures.
+        in_the_way: what stands there, where it is missed.
+    """
+
+    what: str
+    against: str
+    table: str
+    measured: Callable[[Rows], float]
+    least: float | None = None
+    most: float | None = None
+    unit: str = ""
+    in_the_way: str = ""
+
+    def row(self, rows: Rows) -> dict[str, str]:
+        """A line of the table of goals."""
+        value = self.measured(rows)
+        reached = value >= self.least if self.least is not None else value <= (self.most or 0)
+        wanted = f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
+        return {
+            "what": self.what,
+            "against": self.against,
+            "goal": f"{wanted}{self.unit}",
+            "measured": f"{value:g}{self.unit}",
+            "outcome": "reached" if reached else "missed",
+            "in_the_way": "" if reached else self.in_the_way,
+            "table": f"{self.table}.csv",
+        }
+
+
+def of(column: str, **where: str) -> Callable[[Rows], float]:
+    """The value of a column in the one row with these."""
+
+    def find(rows: Rows) -> float:
+        (row,) = (row for row in rows if all(row[key] == value for key, value in where.items()))
+        return float(row[column])
+
+    return find
+
+
+def slowest(rows: Rows) -> float:
+    """Of peftlens's own searches."""
+    own = [row for row in rows if row["queries"] == "100" and "," not in row["search"]]
+    return max(float(row["seconds"]) for row in own)
+
+
+def ahead(library: str) -> Callable[[Rows], float]:
+    """How many times as long a library takes as the same search here."""
+
+    def find(rows: Rows) -> float:
+        by_name = {row["search"]: float(row["seconds"]) for row in rows}
+        return round(by_name[library] / by_name[library.rpartition(", ")[2]], 2)
+
+    return find
+
+
+_SHORT_ROWS = (
+    "products are 58 % of a step and run at the machine's best rate; the rest is some 15,000 small "
+    "operations a step, of which torch.compile saves a fifth (compiled.csv)"
+)
+_LONG_ROWS = (
+    "products are half of a step; attention and its gradient in torch's fused kernel take 23 %, "
+    "and its plain form too much memory at this length"
+)
+_BFLOAT16 = (
+    "the peer's products are in bfloat16 too, at the same rate: what is left to save is less"
+)
+_TOP = "the gradient of attention in the blocks that are trained, and batches of small products"
+
+GOALS = (
+    *(
+        Goal(f"training step, {rows}", f"peft + Trainer, {dtype}", "steps",
+             of("ratio", task=task, way=f"peft + Trainer, {dtype}, its batches"), least=2.5,
+             unit=" times", in_the_way=_BFLOAT16 if dtype == "bfloat16" else why)
+        for task, rows, why in (("bbc_topic", "rows of 13 tokens", _SHORT_ROWS),
+                                ("boolq", "rows of 147 tokens", _LONG_ROWS))
+        for dtype in ("float32", "bfloat16")
+    ),
+    *(
+        Goal("a rank study, runs an hour", f"peft + Trainer, {dtype}, a process a run",
+             "rank_study", of("ratio", way=f"peft + Trainer, {dtype}"), least=4, unit=" times",
+             in_the_way="two cores: runs side by side gain 1.3 times, and a step what it gains "
+             "above; nothing but the start of each process is left out")
+        for dtype in ("float32", "bfloat16")
+    ),
+    *(
+        Goal(f"{what}, after the first epoch", "states below computed anew", "top_layers",
+             of("later_ratio", what=what), least=3, unit=" times", in_the_way=_TOP)
+        for what in ("the last two blocks", "LoRA in the top six of 30 blocks",
+                     "the last six blocks")
+    ),
+    *(
+        Goal(f"share of the floor, {rows}", "", "steps",
+             of("share_of_floor", task=task, way="peftlens"), least=0.7, in_the_way=why)
+        for task, rows, why in (("bbc_topic", "rows of 13 tokens", _SHORT_ROWS),
+                                ("boolq", "rows of 147 tokens", _LONG_ROWS))
+    ),
+    Goal("spectra of a 7B model's adapter, query and value, rank 16", "", "spectra",
+         of("seconds", what="query and value of 7B"), most=1, unit=" s"),
+    Goal("spectra of a 7B model's adapter, all linear layers, rank 64", "", "spectra",
+         of("seconds", what="all linear layers of 7B"), most=1, unit=" s",
+         in_the_way="224 QR decompositions of 64 columns and more rows than 4,096, on two cores"),
+    Goal("100 prompts against 262,144 x 640, slowest metric", "", "neighbours", slowest, most=1,
+         unit=" s"),
+    Goal("the same by cosine", "scikit-learn", "neighbours", ahead("scikit-learn, cosine"),
+         least=1, unit=" times"),
+    Goal("the same by product", "faiss, exact", "neighbours", ahead("faiss, dot"), least=1,
+         unit=" times"),
+    Goal("report of 200 runs, the whole command", "", "pages",
+         of("seconds", page="report of 200 runs"), most=5, unit=" s"),
+    Goal("report of 200 runs", "", "pages", of("megabytes", page="report of 200 runs"), most=8,
+         unit=" MB"),
+    Goal("explorer of 262,144 tokens, first drawing without a GPU", "", "pages",
+         of("seconds", page="explorer of 262,144 tokens"), most=5, unit=" s"),
+    Goal("explorer of 262,144 tokens", "", "pages",
+         of("megabytes", page="explorer of 262,144 tokens"), most=12, unit=" MB"),
+    Goal("peftlens --help, processor time", "", "start",
+         of("processor_seconds", command="peftlens --help"), most=0.3, unit=" s"),
+)  # fmt: skip
+ON_GPU = {
+    "what": "a rank study, runs an hour, on one GPU",
+    "against": "peft + Trainer, a process a run",
+    "goal": "at least 8 times",
+    "measured": "",
+    "outcome": "not measured",
+    "in_the_way": "no GPU was at hand; runs are trained in one pass there (together.csv on a CPU)",
+    "table": "",
+}
+
+
+def table() -> list[dict[str, str]]:
+    """Every goal, by the tables that are there."""
+    return [*(goal.row(read(goal.table)) for goal in GOALS), ON_GPU]
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """The rows of a table in reports/performance."""
+    with (FOLDER / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """The same for people."""
+    head = [column.replace("_", " ") for column in COLUMNS]
+    lines = [head, ["---"] * len(head), *([row[column] for column in COLUMNS] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main() -> None:
+    """Measure, unless told not to; write goals.csv and the table in README.md."""
+    if "--no-run" not in sys.argv:
+        for script in SCRIPTS:
+            print(f"== {script}", flush=True)
+            subprocess.run([sys.executable, Path(__file__).with_name(f"{script}.py")], check=True)
+    rows = table()
+    with (FOLDER / "goals.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    page = FOLDER / "README.md"
+    before, _, rest = page.read_text().partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    page.write_text(f"{before}{MARKS[0]}{markdown(rows)}{MARKS[1]}{after}")
+
+
+if __name__ == "__main__":
+    main()

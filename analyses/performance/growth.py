@@ -1,0 +1,84 @@
+"""What doubling the input does to time and size.
+
+python analyses/performance/growth.py
+
+Runs of a study (a worker that trains nothing; see supervising.py), tokens that are scored, rows of
+a vocabulary that is searched, runs in a report. `ratio` is to the line before: 2 is linear.
+"""
+
+import statistics
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pages
+import supervising
+import torch
+from writing import seconds, write
+
+from peftlens import report
+from peftlens.encoding import Encoder, Row
+from peftlens.models.base import open_base
+from peftlens.neighbours import nearest
+from peftlens.scoring import log_probabilities
+
+
+def runs(count: int, folder: Path) -> dict:
+    """A study of so many runs, from nothing."""
+    took, megabytes, _ = supervising.carried_out(count, folder / "study")
+    return {"seconds": took, "megabytes": megabytes}
+
+
+def tokens(count: int, _: Path) -> dict:
+    """Texts of 64 tokens, so many in all."""
+    base = open_base("smollm2-135m")
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(49_152, (count // 64, 64), generator=generator).tolist()
+    rows, encoder = [Row((), tuple(text)) for text in ids], Encoder.of(base, 256)
+    return {"seconds": seconds(partial(log_probabilities, base.model, encoder, rows, "Scoring"))}
+
+
+def vocabulary(count: int, _: Path) -> dict:
+    """Neighbours of 100 vectors among so many of width 640."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(count, 640, generator=generator)
+    search = partial(nearest, torch.randn(100, 640, generator=generator), table, 5)
+    return {"seconds": statistics.median(seconds(search) for _ in range(5))}
+
+
+def page(count: int, folder: Path) -> dict:
+    """The report of a study of so many runs."""
+    study = pages.study(folder, count)
+    found: list[str] = []
+    took = seconds(lambda: found.append(report.render([study])))
+    return {"seconds": took, "megabytes": len(found[0].encode()) / 1e6}
+
+
+GROWN = {
+    "runs of a study": (runs, (1000, 2000, 4000)),
+    "tokens that are scored": (tokens, (4096, 8192, 16_384)),
+    "rows of a vocabulary": (vocabulary, (65_536, 131_072, 262_144)),
+    "runs in a report": (page, (50, 100, 200)),
+}
+
+
+def main() -> None:
+    """Write reports/performance/growth.csv."""
+    rows = []
+    for what, (measure, sizes) in GROWN.items():
+        before = None
+        for size in sizes:
+            with tempfile.TemporaryDirectory() as folder:
+                found = measure(size, Path(folder))
+            rows.append(
+                {"what": what, "size": size, "seconds": round(found["seconds"], 2),
+                 "ratio": round(found["seconds"] / before, 2) if before else "",
+                 "megabytes": round(found["megabytes"], 1) if "megabytes" in found else ""}
+            )  # fmt: skip
+            before = found["seconds"]
+            print(rows[-1], flush=True)
+    write(__file__, rows)
+
+
+if __name__ == "__main__":
+    main()

