@@ -15,7 +15,9 @@ from peftlens.studyfile import text_of
 from peftlens.training import Rehearsal, rehearse
 
 
-def forecast(file: str | Path, *, trust_remote_code: bool = False) -> pd.DataFrame:
+def forecast(
+    file: str | Path, *, full: bool = False, trust_remote_code: bool = False
+) -> pd.DataFrame:
     """A row for each configuration, all its rates and seeds together.
 
     Columns: configuration, without the learning rate; runs; trainable_parameters; flops, of all its
@@ -26,7 +28,8 @@ def forecast(file: str | Path, *, trust_remote_code: bool = False) -> pd.DataFra
     Raises:
         BadInput: the study can't be carried out.
     """
-    grid = planned(text_of(Path(file)), str(file), trust_remote_code=trust_remote_code)
+    text = text_of(Path(file))
+    grid = planned(text, str(file), full=full, trust_remote_code=trust_remote_code)
     groups: dict[str, list[Plan]] = {}
     for one in grid.plans:
         groups.setdefault(without_rate(grid.labels[one.id]), []).append(one)

@@ -1,7 +1,8 @@
 """Every run of a study file, checked against base, data and methods before any is trained."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,6 +82,7 @@ def planned(
     text: str,
     source: str,
     *,
+    full: bool = False,
     dtypes: Mapping[str, str] | None = None,
     trust_remote_code: bool = False,
 ) -> Grid:
@@ -89,6 +91,7 @@ def planned(
     Args:
         text: what the file says.
         source: its name, for errors.
+        full: see `studyfile.parse`.
         dtypes: what dtype="auto" was found to mean, by device; it is measured otherwise, and a busy
             machine could find another one when a study is resumed.
         trust_remote_code: run Python that the base model's folder brings along.
@@ -96,20 +99,24 @@ def planned(
     Raises:
         BadInput: the file, or anything it names, can't be used.
     """
-    study = parse(text, source)
+    study = parse(text, source, full)
     on, _ = resolve(study.device, "float32")
     if study.dtype == "auto" and dtypes and on in dtypes:
         study = study.model_copy(update={"dtype": dtypes[on]})
     _check_shared(study, source, trust_remote_code)
-    plans = _plans(study, text, source, trust_remote_code)
+    plans = _plans(study, partial(entry_line, text, full=full), source, trust_remote_code)
     return Grid(study, plans, configurations(plans))
 
 
 def inventory(
-    text: str, source: str, dtypes: Mapping[str, str] | None = None, trust: bool = False
+    text: str,
+    source: str,
+    dtypes: Mapping[str, str] | None = None,
+    trust: bool = False,
+    full: bool = False,
 ) -> dict[str, Any]:
     """The same as JSON, for who carries a study out without a base of his own."""
-    grid = planned(text, source, dtypes=dtypes, trust_remote_code=trust)
+    grid = planned(text, source, full=full, dtypes=dtypes, trust_remote_code=trust)
     first = grid.plans[0].base
     on_gpu = first.device == "cuda"
     return {
@@ -152,7 +159,9 @@ def _check_shared(study: StudyConfig, source: str, trust: bool) -> None:
         raise BadInput(f"{source}: {error}") from error
 
 
-def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[Plan]:
+def _plans(
+    study: StudyConfig, line_of: Callable[[int], int], source: str, trust: bool
+) -> list[Plan]:
     plans: dict[str, Plan] = {}
     for index, entry in enumerate(study.runs):
         try:
@@ -160,8 +169,8 @@ def _plans(study: StudyConfig, text: str, source: str, trust: bool) -> list[Plan
                 for one in _chained(configs, trust):
                     plans.setdefault(one.id, one)
         except BadInput as error:
-            line = entry_line(text, index)
-            raise BadInput(f"{source}, [[runs]] at line {line}: {error}") from error
+            where = f"{source}, [[runs]] at line {line_of(index)}"
+            raise BadInput(f"{where}: {error}") from error
     return list(plans.values())
 
 

@@ -14,7 +14,9 @@ from peftlens.files import write_atomic
 from peftlens.literal import visible
 
 
-def render(package: str, scripts: Sequence[str], keep: str = "", **values: Any) -> str:
+def render(
+    package: str, scripts: Sequence[str], keep: str = "", beside: Sequence[str] = (), **values: Any
+) -> str:
     """A package's page.html with its page.css; the same values give the same bytes.
 
     Text is shown literally, whatever is in it, and no script but these can run.
@@ -23,6 +25,7 @@ def render(package: str, scripts: Sequence[str], keep: str = "", **values: Any) 
         package: that has the two files.
         scripts: in the order in which they run.
         keep: control characters that are shown as they are.
+        beside: names of scripts in files beside the page, which run before the others.
         values: that the template names.
     """
 
@@ -41,6 +44,7 @@ def render(package: str, scripts: Sequence[str], keep: str = "", **values: Any) 
         **values,
         style=source(package, "page.css"),
         scripts=scripts,
+        beside=beside,
         script_hashes=[_csp_hash(script) for script in scripts],
     )
 

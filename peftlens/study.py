@@ -39,7 +39,7 @@ E = TypeVar("E", bound=Engine)
 
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """How a study is carried out; but for the rounding of sums, none of it changes what comes out.
+    """How a study is carried out; all but `full` and the rounding of sums leaves results alone.
 
     Attributes:
         workers: runs trained at the same time; as many as the machine has room for by default, and
@@ -47,6 +47,7 @@ class How:
         threads: of each worker; see `machine.share`.
         together: most runs that are trained in one pass over the base, see layers/stacking.py;
             several on a GPU by default, and on a CPU, where it does not pay, one.
+        full: the larger study that the file's table [full] describes.
         engine: where workers are: processes on this machine, or Ray's cluster.
         shard: (i, n): the i-th of n parts of the study, counted from 1.
         only: patterns such as `lora*`; see `selection.selected`.
@@ -58,6 +59,7 @@ class How:
     workers: int | None = None
     threads: int | None = None
     together: int | None = None
+    full: bool = False
     engine: Literal["local", "ray"] = "local"
     shard: tuple[int, int] | None = None
     only: tuple[str, ...] = ()
@@ -103,7 +105,8 @@ def carry_out(
     text, index = text_of(Path(file)), index_or_none(out)
     with Signals() as signals, _closed(_home(how)) as home:
         given = {"text": text, "source": str(file), "dtypes": index.get("dtypes")}
-        job = _job("plan", "", "Planning", given | {"trust": trust_remote_code})
+        given |= {"trust": trust_remote_code, "full": how.full}
+        job = _job("plan", "", "Planning", given)
         if how.engine == "ray":  # nodes may have what this machine has not
             with _closed(_ray(out, how)) as engine:
                 inventory = _plan(engine, job, signals)

@@ -82,6 +82,8 @@ class StudyConfig(Strict):
         probes: what is measured; by default every probe but those for a closer look.
         probe_options: values of probes' Configs, by the probe's name.
         runs: the grid.
+        full: keys that stand in the place of those above where the larger study is asked for;
+            tables such as training are taken over those above key by key.
     """
 
     name: str
@@ -95,6 +97,7 @@ class StudyConfig(Strict):
     probes: tuple[str, ...] | None = None
     probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
+    full: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_kind(self) -> "StudyConfig":
@@ -122,33 +125,50 @@ def text_of(file: Path) -> str:
         raise BadInput(f"{str(file)!r} is no text file; give the path of a TOML file") from error
 
 
-def parse(text: str, source: str) -> StudyConfig:
+def parse(text: str, source: str, full: bool = False) -> StudyConfig:
     """Read a study file.
+
+    Args:
+        text: what it says.
+        source: its name, for errors.
+        full: the larger study that its table [full] describes.
 
     Raises:
         BadInput: no TOML, an unknown key, or a wrong value; the message names the line.
     """
     try:
-        study = StudyConfig.model_validate(tomllib.loads(text))
+        said = tomllib.loads(text)
+        if full and not said.get("full"):
+            raise BadInput(f"{source} has no table [full]; leave --full")
+        small = StudyConfig.model_validate(said)
+        study = StudyConfig.model_validate(_enlarged(said)) if said.get("full") else small
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{source}: {error}") from error
     except ValidationError as error:
         # a misspelt key is also a missing one; the line where it stands is more use
         problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in problem["loc"])
-        line = _line_of(text, problem["loc"])
+        line = _line_of(text, problem["loc"], full)
         raise BadInput(f"{source}, line {line}: {where}: {problem['msg']}") from error
-    for name in study.probes or ():
+    for name in (*(small.probes or ()), *(study.probes or ())):
         registry.check("probes", name)
-    return study
+    return study if full else small
 
 
-def _line_of(text: str, place: tuple[str | int, ...]) -> int:
+def _enlarged(said: dict[str, Any]) -> dict[str, Any]:
+    """What a file says with its table [full] taken over it."""
+    return said | {
+        key: said.get(key, {}) | value if isinstance(value, dict) else value
+        for key, value in said["full"].items()
+    }
+
+
+def _line_of(text: str, place: tuple[str | int, ...], full: bool) -> int:
     """The line where a key stands, or else the line of the table that it would stand in."""
     lines = text.splitlines()
     start, end = 0, len(lines)
     if len(place) > 1 and place[0] == "runs" and isinstance(place[1], int):
-        start = entry_line(text, place[1]) - 1
+        start = entry_line(text, place[1], full) - 1
     elif len(place) > 1:
         start = next((n for n, line in enumerate(lines) if line.strip() == f"[{place[0]}]"), 0)
     else:  # the keys of the file itself stand before the first table
@@ -159,9 +179,14 @@ def _line_of(text: str, place: tuple[str | int, ...]) -> int:
     return next(found, start) + 1
 
 
-def entry_line(text: str, index: int) -> int:
-    """Line of the [[runs]] header with this index; the first line where runs is written inline."""
-    headers = [n for n, line in enumerate(text.splitlines(), 1) if line.strip() == "[[runs]]"]
+def entry_line(text: str, index: int, full: bool = False) -> int:
+    """Line of the [[runs]] header with this index; the first line where runs is written inline.
+
+    The larger study has its own, [[full.runs]], or else the same.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    wanted = "[[full.runs]]" if full and "[[full.runs]]" in lines else "[[runs]]"
+    headers = [n for n, line in enumerate(lines, 1) if line == wanted]
     return headers[index] if index < len(headers) else 1
 
 

@@ -23,7 +23,7 @@ time.sleep(float(os.environ.get("FAST_START", 0)))  # as a worker that loads tor
 COLUMNS = tuple(table.Column(name, name) for name in ("run", "configuration", "number"))
 
 
-def plan(text, source, dtypes, trust):  # noqa: ARG001
+def plan(text, source, dtypes, trust, full):  # noqa: ARG001
     asked = json.loads(text)
     numbers = range(asked["runs"])
     ids = [hashlib.sha256(str(number).encode()).hexdigest()[:12] for number in numbers]

@@ -1,6 +1,8 @@
 """What the docs tell a newcomer to type works, and what they list is all there is."""
 
+import ast
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -104,6 +106,33 @@ def test_a_method_and_a_probe_are_a_file_each(clone, folder):
     told = clone("probe", "toy_length", "studies/toy", "--json")
     assert '"length"' in told
     assert "not_applicable" in told  # of the method that trains no vectors
+
+
+def test_the_notebook_runs_from_top_to_bottom(bases, words, tmp_path, monkeypatch):
+    """On a tiny model in the place of the real one; what a cell shows is asked for its HTML."""
+    monkeypatch.chdir(tmp_path)
+    cells = [
+        "".join(cell["source"])
+        for cell in json.loads((ROOT / "docs" / "notebook.ipynb").read_text())["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    assert len(cells) >= 8
+    cells[0] = cells[0].replace('"smollm2-135m"', repr(str(bases["llama"])))
+    cells[0] = cells[0].replace('"bbc_topic"', repr(f"file:{words}"))
+    (drawn,) = (n for n, cell in enumerate(cells) if "explorer.render" in cell)
+    cells[drawn] = cells[drawn].replace('"prompt_tuning"}', '"prompt_tuning"}, "pca"')
+    names: dict[str, object] = {}
+    shown = []
+    for cell in cells:
+        *before, last = ast.parse(cell).body
+        exec(compile(ast.Module(before, []), "notebook", "exec"), names)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), "notebook", "eval"), names)
+            shown.append(value._repr_html_() if hasattr(value, "_repr_html_") else repr(value))
+        else:
+            exec(compile(ast.Module([last], []), "notebook", "exec"), names)
+    assert len(shown) >= 7
+    assert all(shown)
 
 
 def test_every_key_is_in_the_reference():

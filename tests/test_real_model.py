@@ -24,7 +24,7 @@ probes = [
 ]
 [probe_options.forgetting]
 suites = ["wiki", "openbookqa"]
-items = 40
+items = 24
 [task]
 name = "bbc_topic"
 split = { max_validation = 50, max_test = 120 }

@@ -61,7 +61,63 @@ def test_a_study_has_one_task_or_a_sequence(old, new):
 
 
 @pytest.mark.parametrize("file", sorted(ANALYSES.glob("*.toml")), ids=lambda file: file.stem)
-def test_every_analysis_is_a_study(file):
-    parsed = parse(file.read_text(), str(file))
-    assert sum(len(runs) for entry in parsed.runs for runs in expand(parsed, entry)) > 1
-    assert file.read_text().startswith("# ")  # what it asks, what it costs, what it can't say
+def test_every_analysis_is_a_study_of_two_sizes(file):
+    small, large = (parse(file.read_text(), str(file), full) for full in (False, True))
+    runs, more = (
+        sum(len(found) for entry in one.runs for found in expand(one, entry))
+        for one in (small, large)
+    )
+    assert 1 < runs < more
+    assert large.training.steps > small.training.steps
+    said = file.read_text().partition("name =")[0]
+    for told in ("?", "two CPU cores", "cannot say"):  # what it asks, costs, and can't say
+        assert told in said
+
+
+LARGER = """
+name = "two sizes"
+seeds = [0]
+[task]
+name = "bbc_topic"
+[training]
+steps = 10
+batch_size = 4
+[[runs]]
+method = "lora"
+[full]
+seeds = [0, 1, 2]
+[full.training]
+steps = 1000
+[[full.runs]]
+method = "lora"
+grid = { rank = [1, 2] }
+[[full.runs]]
+method = "ia3"
+"""
+
+
+def test_a_file_of_two_sizes():
+    small, large = parse(LARGER, "x.toml"), parse(LARGER, "x.toml", full=True)
+    assert (small.seeds, small.training.steps, len(small.runs)) == ((0,), 10, 1)
+    assert (large.seeds, large.training.steps, len(large.runs)) == ((0, 1, 2), 1000, 2)
+    assert large.training.batch_size == 4  # as the smaller one has it
+    assert large.task == small.task
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("steps = 1000", "stepz = 1000", 14),
+        ("steps = 10\n", "stepz = 10\n", 7),
+        ('method = "ia3"', 'mehtod = "ia3"', 19),
+    ],
+)
+def test_mistakes_in_either_are_found_whichever_is_asked_for(old, new, line, full):
+    with pytest.raises(BadInput, match=f"line {line}: .*{new.split()[0]}"):
+        parse(LARGER.replace(old, new), "x.toml", full=full)
+
+
+def test_a_larger_study_has_to_be_there():
+    with pytest.raises(BadInput, match=r"has no table \[full\]; leave --full"):
+        parse(LARGER.partition("[full]")[0], "x.toml", full=True)

@@ -112,8 +112,8 @@ GOALS = (
     *(
         Goal("a rank study, runs an hour", f"peft + Trainer, {dtype}, a process a run",
              "rank_study", of("ratio", way=f"peft + Trainer, {dtype}"), least=4, unit=" times",
-             in_the_way="two cores: runs side by side gain 1.3 times, and a step what it gains "
-             "above; nothing but the start of each process is left out")
+             in_the_way="a step gains what it gains above, and each process's start; on two "
+             "cores runs side by side gain little more (workers.csv)")
         for dtype in ("float32", "bfloat16")
     ),
     *(

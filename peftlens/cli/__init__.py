@@ -68,7 +68,8 @@ def quickstart(
 
 @app.command()
 def plan(
-    file: Annotated[Path, typer.Argument(help="TOML file with the grid.")],
+    file: studying.File,
+    full: studying.Full = False,
     as_json: Json = False,
     trust_remote_code: Trust = False,
 ) -> None:
@@ -79,7 +80,7 @@ def plan(
     """
     from peftlens.forecast import forecast, in_words
 
-    frame = forecast(file, trust_remote_code=trust_remote_code)
+    frame = forecast(file, full=full, trust_remote_code=trust_remote_code)
     if as_json:
         print(frame.to_json(orient="records"))
     else:

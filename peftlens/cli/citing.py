@@ -21,6 +21,13 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page; report.html in the study's folder by default.")
     ] = None,
+    assets: Annotated[
+        bool,
+        typer.Option(
+            "--assets",
+            help="Keep Plotly in a file beside the page, 4 MB that several pages then share.",
+        ),
+    ] = False,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Write a report: verdicts, figures, tables, provenance, in one HTML file without network.
@@ -37,7 +44,7 @@ def report(
         where = out or Path("report.html")
         page = reports.write_inspection(found.results, found.about, found.findings, where)
     else:
-        page = reports.write(studies, out)
+        page = reports.write(studies, out, assets=assets)
     print(page)
     if show:
         open_in_browser(page)

@@ -17,6 +17,9 @@ Trust = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python that the model's folder brings.")
 ]
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
+Full = Annotated[
+    bool, typer.Option("--full", help="The larger study that the file's table [full] describes.")
+]
 
 
 class _RunUnlessTold(TyperGroup):
@@ -62,6 +65,7 @@ def run(  # noqa: PLR0913  # a flag each
             "a GPU by default, 1 on a CPU, where it does not pay.",
         ),
     ] = None,
+    full: Full = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(help="local: processes here; ray: a cluster; it needs the extra `cluster`."),
@@ -104,6 +108,7 @@ def run(  # noqa: PLR0913  # a flag each
         workers=workers,
         threads=threads,
         together=together,
+        full=full,
         engine=engine,
         shard=_part(shard),
         only=tuple(only or ()),
@@ -193,7 +198,9 @@ def _ahead(seconds: float | None) -> str:
 
 
 @app.command()
-def validate(file: File, as_json: Json = False, trust_remote_code: Trust = False) -> None:
+def validate(
+    file: File, full: Full = False, as_json: Json = False, trust_remote_code: Trust = False
+) -> None:
     """Check a study's file without training anything: names, grid, data, base, room on the disk.
 
     `peftlens plan FILE` also tries three steps of each configuration, to say how long it takes.
@@ -201,7 +208,8 @@ def validate(file: File, as_json: Json = False, trust_remote_code: Trust = False
     from peftlens.grid import planned
     from peftlens.studyfile import text_of
 
-    grid = planned(text_of(file), str(file), trust_remote_code=trust_remote_code)
+    text = text_of(file)
+    grid = planned(text, str(file), full=full, trust_remote_code=trust_remote_code)
     free = shutil.disk_usage(Path.cwd()).free
     first = grid.plans[0].base
     found = {

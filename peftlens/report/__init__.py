@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import plotly.offline
+from plotly.offline import get_plotlyjs_version
 
 from peftlens import __version__, pages, results
 from peftlens.citable.bibliography import bibtex
@@ -24,14 +25,21 @@ from peftlens.report.sections import ordered
 from peftlens.results import Results
 
 LARGE = 15e6  # bytes of a page that mail and browsers begin to mind
+PLOTLY = f"plotly-{get_plotlyjs_version()}.min.js"
 
 
-def write(studies: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+def write(
+    studies: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    assets: bool = False,
+) -> Path:
     """Write the report of a study, of runs, or of several of these together.
 
     Args:
         studies: folders that `peftlens study` or `peftlens quickstart` filled, of runs or of a run.
         out: the page; by default `report.html` in the only folder, or here if that is a run's.
+        assets: Plotly lies in a file of its own beside the page, which several pages may share.
 
     Raises:
         BadInput: a folder holds no study and no run, or there are several and no `out`.
@@ -40,7 +48,11 @@ def write(studies: str | Path | Sequence[str | Path], out: str | Path | None = N
     if out is None and len(folders) != 1:
         raise BadInput("a report of several studies needs --out, the page's file")
     inside = Path() if (folders[0] / "run.json").exists() else folders[0]
-    return _write(render(folders), Path(out) if out else inside / "report.html")
+    target = Path(out) if out else inside / "report.html"
+    page = _write(render(folders, assets=assets), target)
+    if assets:
+        pages.write(plotly.offline.get_plotlyjs(), target.parent / PLOTLY)
+    return page
 
 
 def write_inspection(
@@ -65,22 +77,24 @@ def _write(text: str, target: Path) -> Path:
     return pages.write(text, target)
 
 
-def render(studies: Sequence[str | Path]) -> str:
-    """The page as text.
+def render(studies: Sequence[str | Path], *, assets: bool = False) -> str:
+    """The page as text; see `write`.
 
     Raises:
         BadInput: a folder holds no study and no run.
     """
     found = [results.read(study) for study in studies]
     chapters = [_chapter(one, f"s{n}-" if len(found) > 1 else "") for n, one in enumerate(found, 1)]
-    return _page(chapters, found)
+    return _page(chapters, found, assets=assets)
 
 
-def _page(chapters: Sequence[Chapter], found: Sequence[Results]) -> str:
+def _page(chapters: Sequence[Chapter], found: Sequence[Results], *, assets: bool = False) -> str:
+    own = pages.source(__name__, "page.js")
     return pages.render(
         __name__,
-        [plotly.offline.get_plotlyjs(), pages.source(__name__, "page.js")],
+        [own] if assets else [plotly.offline.get_plotlyjs(), own],
         keep="\n\t",
+        beside=[PLOTLY] if assets else [],
         title=" and ".join(one.name for one in chapters),
         chapters=chapters,
         citation=bibtex(found),

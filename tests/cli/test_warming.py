@@ -34,7 +34,8 @@ def test_parts_can_be_left_out(run, fetched, bases):
     assert "vocabulary" not in out
 
 
-def test_a_base_that_is_none(run, fetched):
+@pytest.mark.usefixtures("fetched")
+def test_a_base_that_is_none(run):
     code, _, err = run("warmup", "nothing-here", "--no-data")
     assert code == 2
     assert "base model 'nothing-here' is neither a folder" in err

@@ -242,6 +242,22 @@ def test_200_runs_are_one_small_page(large):
     assert len(report.render([large]).encode()) < 8e6
 
 
+def test_pages_may_share_plotly(trained, large, tmp_path, opened):
+    """One file for both, from which the figures are drawn; nothing from anywhere else."""
+    pages = [report.write(one, tmp_path / f"{n}.html", assets=True)
+             for n, one in enumerate((trained, large))]  # fmt: skip
+    (script,) = tmp_path.glob("*.js")
+    assert script.name == report.PLOTLY
+    assert pages[0].stat().st_size < report.write(trained).stat().st_size - 3e6
+    for page in pages:
+        shown = opened(page)
+        shown.locator(".drawn").first.scroll_into_view_if_needed()
+        shown.locator(".live .main-svg").first.wait_for()
+        assert shown.said == []
+        names = {one.rpartition("/")[2] for one in shown.requests if one.startswith("file:")}
+        assert names == {page.name, script.name}
+
+
 def test_same_files_same_bytes(large, tmp_path):
     copy = shutil.copytree(large, tmp_path / "copy")
     assert report.render([large]) == report.render([copy])
