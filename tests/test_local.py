@@ -17,7 +17,7 @@ def see(name, number=0):
 
 
 def test_this_process_as_a_worker(fast):  # noqa: ARG001
-    plan = {"text": '{"runs": 2}', "source": "", "dtypes": None, "trust": False}
+    plan = {"text": '{"runs": 2}', "source": "", "dtypes": None, "trust": False, "full": False}
     (ended,) = run([Job(("plan", ""), "", lambda: {"do": "plan", "with": plan})], Here("fast"))
     assert len(ended.outcome["done"]["runs"]) == 2
 

@@ -16,7 +16,7 @@ from peftlens.tasks import task_of
 
 pytestmark = pytest.mark.slow
 
-IDENTITY_AT_START = ("full", "last_layers", "ln_tuning", "bottleneck")
+IDENTITY_AT_START = ("full", "ln_tuning", "bottleneck")
 STUDY = """
 name = "real"
 probes = [
