@@ -27,13 +27,13 @@ from peftlens.machine import Share, gpus_a_run, share
 from peftlens.progress import say
 from peftlens.results import index_or_none
 from peftlens.run import SCHEMA, Run
-from peftlens.selection import Planned, name, selected, together
+from peftlens.selection import Planned, name, selected
 from peftlens.serving import Message, Task, told
 from peftlens.studyfile import text_of
 from peftlens.supervising import Ended, Engine, Job, Signals, supervise
 from peftlens.tabulated import Tables
+from peftlens.trainings import Trainings
 
-TOGETHER = 8  # runs in one pass on a GPU; memory for their activations grows with them
 E = TypeVar("E", bound=Engine)
 
 
@@ -106,7 +106,7 @@ def carry_out(
     with Signals() as signals, _closed(_home(how)) as home:
         given = {"text": text, "source": str(file), "dtypes": index.get("dtypes")}
         given |= {"trust": trust_remote_code, "full": how.full}
-        job = _job("plan", "", "Planning", given)
+        job = Job.known(("plan", ""), "Planning", given)
         if how.engine == "ray":  # nodes may have what this machine has not
             with _closed(_ray(out, how)) as engine:
                 inventory = _plan(engine, job, signals)
@@ -148,12 +148,6 @@ def _closed(engine: E) -> Iterator[E]:
     engine.close(now=False)
 
 
-def _job(do: str, key: str, what: str, given: Task, needs: str | None = None) -> Job:
-    """A job whose task is known already; it may need the same to be done with another key."""
-    task: Task = {"do": do, "with": given}
-    return Job((do, key), what, lambda: task, (do, needs) if needs else None)
-
-
 def _plan(engine: Engine, job: Job, signals: Signals) -> dict[str, Any]:
     (ended,) = supervise(deque([job]), engine, signals)
     outcome = ended.outcome
@@ -178,7 +172,6 @@ class _Study:
         done: runs that are there and whole.
         failed: a line for each failure, by run id or probe.
         elsewhere: runs that another process is at.
-        groups: runs that are trained in one pass, by the first one's id.
     """
 
     out: Path
@@ -190,7 +183,6 @@ class _Study:
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
-    groups: dict[str, Sequence[Planned]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -268,7 +260,10 @@ class _Study:
             for run in self.selected
             if run["id"] not in self.done and run["id"] not in self.failed
         ]
-        jobs = deque(self._trainings(missing))
+        most = 1 if self.how.engine == "ray" else self.how.together
+        devices = len(self.inventory["gpu_bytes"])
+        trainings = Trainings(self.folder, self.trust, devices, most)
+        jobs = deque(trainings.jobs(missing))
         measured = self.tables.measured() if there else {}
         for run in there:
             jobs.extend(self._measuring(run["id"], measured))
@@ -282,7 +277,7 @@ class _Study:
                 if ended.job.key[0] == "measure":
                     jobs.extend(self._after_measuring(ended))
                     continue
-                for one in self._each(ended, jobs):
+                for one in trainings.each(ended, jobs):
                     number += 1
                     say(f"[{number}/{len(missing)}] {self._after_training(one, jobs)}")
                     if "done" in one.outcome:
@@ -307,50 +302,6 @@ class _Study:
             self.engine.reshape(shared.environments())
             say(f"Workers: {shared.in_words()}")
             yield self.engine
-
-    def _trainings(self, missing: Sequence[Planned]) -> Iterator[Job]:
-        """A job for each run, or for several that are trained in one pass."""
-        groups = together(missing, self._most, max(1, len(self.inventory["gpu_bytes"])))
-        if grouped := [group for group in groups if len(group) > 1]:
-            say(
-                f"{sum(map(len, grouped))} runs are trained in {len(grouped)} groups, each in one "
-                "pass over the base; --together 1 trains each alone"
-            )
-        for group in groups:
-            if len(group) == 1:
-                yield self._training(group[0])
-                continue
-            self.groups[group[0]["id"]] = group
-            configs = {run["id"]: run["config"] for run in group}
-            given = {"configs": configs, "runs": str(self.folder), "trust": self.trust}
-            what = f"{name(group[0])} and {len(group) - 1} more"
-            yield _job("train_together", group[0]["id"], what, given)
-
-    @property
-    def _most(self) -> int:
-        """Runs in one pass."""
-        if self.how.together is not None or self.how.engine == "ray":
-            return self.how.together or 1
-        return TOGETHER if self.inventory["gpu_bytes"] else 1
-
-    def _each(self, ended: Ended, jobs: deque[Job]) -> Iterator[Ended]:
-        """What became of each run of a job; those of a pass that failed are trained alone."""
-        do, first = ended.job.key
-        if do == "train":
-            yield ended
-            return
-        if "done" not in ended.outcome:
-            say(f"{ended.job.what}: {told(ended.outcome)}; now each alone")
-        for run in self.groups[first]:
-            job, found = self._training(run), ended.outcome.get("done", {})
-            if run["id"] in found:
-                yield Ended(job, {"done": found[run["id"]]})
-            else:
-                jobs.append(job)
-
-    def _training(self, run: Planned) -> Job:
-        given = {"config": run["config"], "run": run["id"], "runs": str(self.folder)}
-        return _job("train", run["id"], name(run), given | {"trust": self.trust}, run["after"])
 
     def _after_training(self, ended: Ended, jobs: deque[Job]) -> str:
         """Keep what became of it; returns it in a line."""
@@ -419,7 +370,9 @@ class _Study:
         given = {"runs": [str(run.path) for run in runs], "labels": labels}
         given |= {"options": self.inventory["options"]}
         jobs = deque(
-            _job("table", probe, f"probe {probe}", given | {"name": probe, "file": str(file)})
+            Job.known(
+                ("table", probe), f"probe {probe}", given | {"name": probe, "file": str(file)}
+            )
             for probe, file in self.tables.stale(labels)
         )
         for ended in supervise(jobs, self.engine, self.signals, "Tables"):

@@ -36,6 +36,12 @@ class Job:
     task: Callable[[], Task]
     needs: Key | None = None
 
+    @classmethod
+    def known(cls, key: Key, what: str, given: Task, needs: Key | None = None) -> "Job":
+        """A job whose task is known already: its key says what to do, `given` with what."""
+        task: Task = {"do": key[0], "with": given}
+        return cls(key, what, lambda: task, needs)
+
 
 @dataclass(frozen=True)
 class Ended:
