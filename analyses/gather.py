@@ -1,18 +1,26 @@
 """Gather what the analyses gave into reports/: pages, tables, and the verdict on every claim.
 
-for name in comparison quantisation merging; do
+for name in comparison merging; do  # one run at a time, for memory and time are compared
+    peftlens study analyses/$name.toml --out studies/$name --workers 1
+done
+for name in rank placement prompt_length quantisation forgetting continual; do
     peftlens study analyses/$name.toml --out studies/$name
 done
-python analyses/gather.py studies comparison quantisation merging
+for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness; do
+    peftlens study analyses/$name.toml --out studies/$name
+done
+python analyses/gather.py studies comparison merging rank placement prompt_length quantisation \
+    forgetting continual soft_prompts
 
 Of each analysis: reports/NAME.html, whose figures are drawn by the one copy of Plotly beside it;
-reports/NAME/results.csv, .tex and .md, the benchmark table; reports/NAME/tables, by which claims
-are judged; and its rows in reports/verdicts.csv, of which the table in reports/README.md is made.
-Analyses that are not named stay as they are.
+reports/NAME/results, the benchmark table of each study as CSV, LaTeX and Markdown;
+reports/NAME/tables, by which claims are judged; and its rows in reports/verdicts.csv, of which the
+table in reports/README.md is made. Analyses that are not named stay as they are.
 """
 
 import gzip
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,41 +29,49 @@ from peftlens import literal, registry, report, results
 from peftlens.citable.benchmark import benchmark
 from peftlens.citable.formats import FORMATS
 from peftlens.claims import Verdict, judge
-from peftlens.results import Results
 
 REPORTS = Path(__file__).parent.parent / "reports"
-# The analysis whose study is made to judge it; others may say something of it too.
-ASKED = {
-    "footprint": "comparison", "memory": "comparison", "tradeoff": "comparison",
-    "forgetting": "forgetting", "swap": "continual", "merge": "merging",
-    "placement": "placement", "adapter_site": "placement", "attention_share": "rank",
-    "rank": "rank", "prompt_length": "prompt_length", "qlora": "quantisation",
-    "off_vocabulary": "soft_prompts", "clusters": "soft_prompts", "task_words": "soft_prompts",
-}  # fmt: skip
+# Analyses of several studies; every other has one, of its own name.
+STUDIES = {"soft_prompts": ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment", "waywardness")}
+# Of these the claims are judged together: the third one's prompts are drawn to a text.
+POOLED = 2
 LARGE = 100_000  # bytes of a table from which on it is compressed
 FORMAT_OF = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 MARKS = ("<!-- verdicts -->\n", "<!-- /verdicts -->\n")
 
 
-def gather(name: str, study: Path) -> list[Verdict]:
-    """Write what a study gave; returns the verdicts on the claims that it was made for."""
-    found, folder = results.read(study), REPORTS / name
-    folder.mkdir(exist_ok=True)
-    report.write(study, REPORTS / f"{name}.html", assets=True)
-    for ending, output in FORMAT_OF.items():
-        text = FORMATS[output](found, benchmark(found))
-        (folder / f"results{ending}").write_text(text)
-    frames = {one: table.frame for one, table in found.tables.items()}
-    verdicts = [one for one in judge(frames) if ASKED[one.claim] == name]
-    keep(found, {need for one in verdicts for need in one.needs}, folder / "tables")
+def asked() -> dict[str, str]:
+    """The analysis that is made to judge each claim; others may say something of it too."""
+    names = registry.names("claims")
+    return {name: registry.describe("claims", name).constants["ANALYSIS"] for name in names}
+
+
+def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
+    """Write what an analysis gave; returns the verdicts on the claims that it was made for."""
+    folder = REPORTS / name
+    (folder / "results").mkdir(parents=True, exist_ok=True)
+    report.write(studies, REPORTS / f"{name}.html", assets=True)
+    found = [results.read(study) for study in studies]
+    for study, one in zip(studies, found, strict=True):
+        for ending, output in FORMAT_OF.items():
+            text = FORMATS[output](one, benchmark(one))
+            (folder / "results" / f"{study.name}{ending}").write_text(text)
+    frames: dict[str, list[pd.DataFrame]] = {}
+    for one in found[:POOLED]:
+        for table, content in one.tables.items():
+            frames.setdefault(table, []).append(content.frame)
+    pooled = {table: pd.concat(parts) for table, parts in frames.items()}
+    claims = asked()
+    verdicts = [one for one in judge(pooled) if claims[one.claim] == name]
+    keep(pooled, {need for one in verdicts for need in one.needs}, folder / "tables")
     return verdicts
 
 
-def keep(found: Results, names: set[str], folder: Path) -> None:
+def keep(frames: Mapping[str, pd.DataFrame], names: set[str], folder: Path) -> None:
     """Write tables as CSV."""
     folder.mkdir(exist_ok=True)
-    for name in sorted(names & found.tables.keys()):
-        data = literal.to_csv(found.tables[name].frame).encode()
+    for name in sorted(names & frames.keys()):
+        data = literal.to_csv(frames[name]).encode()
         for old in folder.glob(f"{name}.csv*"):
             old.unlink()
         if len(data) > LARGE:
@@ -78,7 +94,8 @@ def markdown(verdicts: pd.DataFrame) -> str:
     """A row for each claim, in the order of their names."""
     lines = ["| claim | verdict | in numbers | from |", "|---|---|---|---|"]
     for row in verdicts.itertuples():
-        cells = (row.text, f"*{row.outcome}*", row.sentence, f"[{row.analysis}]({row.analysis})")
+        links = f"[{row.analysis}]({row.analysis}), [page]({row.analysis}.html)"
+        cells = (row.text, f"*{row.outcome}*", row.sentence, links)
         lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -92,7 +109,7 @@ def main() -> None:
     rows = [
         (one.claim, one.text, one.outcome, one.sentence, name)
         for name in names
-        for one in gather(name, studies / name)
+        for one in gather(name, [studies / one for one in STUDIES.get(name, (name,))])
     ]
     made = pd.DataFrame(rows, columns=columns)
     frame = pd.concat([known[~known["claim"].isin(made["claim"])], made])

@@ -2,17 +2,53 @@
 
 peftlens quickstart --out quickstart
 python analyses/quickstart.py quickstart
+
+The README's lines of Python are run too; what they print is kept in example.csv. took.csv has
+the time from the command's beginning to its page, and the machine.
 """
 
+import contextlib
+import io
+import re
 import sys
+import tempfile
+from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
 from measured import opened, read
 
-OUT = Path(__file__).parent.parent / "reports" / "quickstart"
+from peftlens import results
+
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "reports" / "quickstart"
 TABLES = ("task_accuracy", "rank_chart", "forgetting", "parameter_count",
           "soft_prompt_neighbors", "soft_prompt_null")  # fmt: skip
 FIGURES = ("plot-task_accuracy-0-0", "plot-forgetting-0-0")
+
+
+def took(study: Path) -> pd.DataFrame:
+    """Minutes of the whole command, of a study that one call carried out."""
+    found = results.read(study)
+    (call,) = found.calls
+    began = datetime.fromisoformat(call["began"]).timestamp()
+    minutes = ((study / "report.html").stat().st_mtime - began) / 60
+    config = found.runs[0].config
+    machine = f"{call['processor']}, {call['cores']} cores"
+    return pd.DataFrame([{"minutes": round(minutes), "machine": machine, "dtype": config.dtype}])
+
+
+def example() -> pd.DataFrame:
+    """What the README's lines of Python print."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    printed = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(printed),
+    ):
+        exec("\n".join(blocks), {})
+    return pd.DataFrame({"printed": printed.getvalue().splitlines()})
 
 
 def main(study: Path) -> None:
@@ -20,6 +56,8 @@ def main(study: Path) -> None:
     for name in TABLES:
         frame = read(study, name).drop(columns=["status", "reason"], errors="ignore")
         frame.to_csv(OUT / f"{name}.csv", index=False)
+    took(study).to_csv(OUT / "took.csv", index=False)
+    example().to_csv(OUT / "example.csv", index=False)
     with opened(study / "report.html", 1000, 1060) as page:
         for name in FIGURES:
             page.locator(f"#{name}").scroll_into_view_if_needed()  # figures are drawn when seen

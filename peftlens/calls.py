@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from peftlens import __version__
-from peftlens.files import write_atomic
+from peftlens.files import write_json
 from peftlens.machine import cores, memory_bytes
 
 _HOMES = re.compile(
     r"(/home/[^/\s\"']+|/Users/[^/\s\"']+|/root|[A-Z]:\\Users\\[^\\\s\"']+)(?=[/\\\s\"']|$)"
 )
+_ABSOLUTE = re.compile(r"(?<![^=:])/(?!/).+")  # a word's, or what follows its = or :
 _SECRETS = (
     re.compile(r"\b(hf|sk|ghp|gho|glpat|xox[abp])[_-][\w-]{8,}"),
     re.compile(r"(?<=://)[^/\s@]+(?=@)"),  # of an address that names a user
@@ -36,7 +37,7 @@ def record(study: Path) -> None:
     began = datetime.now(UTC)
     about = {
         "began": began.isoformat(timespec="seconds"),
-        "command": redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        "command": redacted(shlex.join([Path(sys.argv[0]).name, *map(_from_here, sys.argv[1:])])),
         "peftlens": __version__,
         "code": _commit(Path(__file__).parent),
         "folder": _commit(Path.cwd()),
@@ -47,7 +48,7 @@ def record(study: Path) -> None:
     }
     (study / "calls").mkdir(exist_ok=True)
     file = study / "calls" / f"{began:%Y%m%dT%H%M%S%f}-{os.getpid()}.json"
-    write_atomic(file, (json.dumps(about, indent=2) + "\n").encode())
+    write_json(file, about)
 
 
 def recorded(study: Path) -> list[dict[str, Any]]:
@@ -65,6 +66,18 @@ def redacted(text: str) -> str:
     for pattern in _SECRETS:
         text = pattern.sub("***", text)
     return text
+
+
+def _from_here(word: str) -> str:
+    """Of an absolute path what lies below the working directory, or below a home, or its name."""
+
+    def shorter(found: re.Match[str]) -> str:
+        path = Path(found[0])
+        if path.is_relative_to(Path.cwd()):
+            return str(path.relative_to(Path.cwd()))
+        return found[0] if _HOMES.match(found[0]) else path.name
+
+    return _ABSOLUTE.sub(shorter, word)
 
 
 def _commit(folder: Path) -> str | None:

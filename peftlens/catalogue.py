@@ -42,11 +42,12 @@ class Row:
         return self.why_not_counted if self.trainable is None else f"{self.trainable:,}"
 
 
-def methods(base: str | None) -> list[Row]:
+def methods(base: str | None, *, trust_remote_code: bool = False) -> list[Row]:
     """A row for each method, by family.
 
     Args:
         base: a base model to count on; opening it takes seconds, and the rest does not.
+        trust_remote_code: let it bring Python.
 
     Raises:
         BadInput: there is no such base.
@@ -55,16 +56,16 @@ def methods(base: str | None) -> list[Row]:
         name: set(registry.describe("probes", name).constants.get("REQUIRES") or ())
         for name in registry.names("probes")
     }
-    shapes = _shapes(base) if base else None
+    shapes = _shapes(base, trust_remote_code) if base else None
     rows = [_row(name, needs, shapes) for name in registry.names("methods")]
     order = {family: place for place, family in enumerate(_FAMILIES)}
     return sorted(rows, key=lambda row: (order.get(row.family, len(order)), row.name))
 
 
-def _shapes(base: str):
+def _shapes(base: str, trust: bool):
     from peftlens.models.base import open_base
 
-    return open_base(base, device="cpu").shapes
+    return open_base(base, device="cpu", trust_remote_code=trust).shapes
 
 
 def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:

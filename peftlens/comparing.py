@@ -112,6 +112,11 @@ def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, 
         assert there is not None
         own = "norm" if first is not None else "other_norm"
         return {"in": source.name, own: there.norm}
+    if first.shape[1] != second.shape[1]:
+        raise BadInput(
+            f"{name} reads {first.shape[1]} numbers in {one.name} and {second.shape[1]} in "
+            f"{other.name}: they are adapters of different bases"
+        )
     row = {"in": "both", "norm": first.norm, "other_norm": second.norm}
     if first.norm and second.norm:
         row |= _overlap(first, second, directions)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from peftlens.files import write_atomic
+from peftlens.files import write_json
 from peftlens.serving import Message, told
 
 _KEPT = ("error", "traceback", "log")
@@ -27,7 +27,7 @@ def record(study: Path, key: str, what: str, outcome: Message) -> str:
     about = {"what": what, "told": told(outcome)}
     about |= {name: outcome[name] for name in _KEPT if name in outcome}
     (study / "failed").mkdir(exist_ok=True)
-    write_atomic(study / "failed" / f"{key}.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_json(study / "failed" / f"{key}.json", about)
     return _line(about)
 
 

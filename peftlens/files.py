@@ -58,6 +58,11 @@ def write_atomic(path: Path, data: bytes) -> None:
         Path(name).unlink(missing_ok=True)  # still there only if something failed
 
 
+def write_json(path: Path, value: Any) -> None:
+    """The same, of JSON that people read too."""
+    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; on success it becomes `path`, otherwise it is deleted.

@@ -91,8 +91,7 @@ class Filling:
             status="finished" if "validation_loss" in results else "diverged",
             results=results,
         )
-        text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
-        (self._path / "run.json").write_text(text + "\n")
+        record.write(self._path)
         seal(self._path)
 
     def save(self, model: nn.Module, name: str) -> Path:

@@ -250,7 +250,7 @@ _RULES = {
 }
 
 
-def _listed(names: pd.Series, most: int = 3) -> str:
-    shown = [re.sub(r"\.weight$", "", str(name)) for name in names.head(most)]
+def _listed(names: pd.Series) -> str:
+    shown = [re.sub(r"\.weight$", "", str(name)) for name in names.head(3)]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from peftlens.anatomy import part_of
+from peftlens.anatomy import blocks
 from peftlens.grid import planned
 from peftlens.planning import Plan
 from peftlens.progress import track
@@ -63,10 +63,9 @@ def step_flops(one: Plan, tried: Rehearsal) -> float:
     al. 2020, arXiv:2001.08361, section 2.1). Attention over the row's own length, virtual tokens,
     and the head, which reads the answers' tokens alone, are left out.
     """
-    blocks = sum(
-        math.prod(shape) for name, shape in one.shapes.items() if part_of(name) != "embeddings"
-    )
-    return tried.tokens * (4 * blocks + 2 * tried.trainable_parameters)
+    inside = tuple(f"{block}." for block in blocks(one.shapes))
+    numbers = sum(math.prod(shape) for name, shape in one.shapes.items() if name.startswith(inside))
+    return tried.tokens * (4 * numbers + 2 * tried.trainable_parameters)
 
 
 def in_words(frame: pd.DataFrame, folder: Path) -> str:

@@ -20,7 +20,8 @@ from scipy.stats import binomtest, fisher_exact
 
 from peftlens import table
 from peftlens.errors import BadInput
-from peftlens.files import sha256_file, write_atomic
+from peftlens.files import sha256_file, write_json
+from peftlens.results import index_or_none
 from peftlens.run import SCHEMA
 from peftlens.stats import benjamini_hochberg
 from peftlens.table import Chart, Column, Table
@@ -121,10 +122,10 @@ def _read(path: Path) -> _File:
     try:
         found = json.loads(path.read_text())
         fields = dict(_flat(found))
-        assert {"run_info", "train_info"} <= found.keys()
-    except (OSError, ValueError, AttributeError, AssertionError) as error:
-        reason = str(error) or "it has no run_info or no train_info"
-        raise BadInput(f"{path} is no result of method_comparison: {reason}") from error
+        if not {"run_info", "train_info"} <= found.keys():
+            raise ValueError("it has no run_info or no train_info")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path} is no result of method_comparison: {error}") from error
     return _File(sha256_file(path)[:12], fields)
 
 
@@ -198,13 +199,19 @@ def _judge(rows: list[dict[str, Any]], items: int) -> None:
         interval = binomtest(own, items).proportion_ci(0.95, method="exact")
         row |= {"low": interval.low, "high": interval.high, "n_items": items, "q": float(q),
                 "tied": bool(q > TIED)}  # fmt: skip
-        size = row["trainable_parameters"]
-        smaller = [
-            other["accuracy"] for other in known
-            if other is not row and None not in (size, other["trainable_parameters"])
-            and other["trainable_parameters"] <= size
-        ]  # fmt: skip
-        row["front"] = None if size is None else row["accuracy"] > max(smaller, default=-1)
+        row["front"] = None if row["trainable_parameters"] is None else not any(
+            _beats(other, row) for other in known
+        )  # fmt: skip
+
+
+def _beats(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether it is as good in both, and better in one."""
+    if other["trainable_parameters"] is None:
+        return False
+    (size, right), (own, own_right) = (
+        (one["trainable_parameters"], one["accuracy"]) for one in (other, row)
+    )
+    return size <= own and right >= own_right and (size, right) != (own, own_right)
 
 
 def _rest(files: Sequence[_File], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -221,12 +228,12 @@ def _rest(files: Sequence[_File], rows: Sequence[Mapping[str, Any]]) -> pd.DataF
 
 
 def _write(source: Path, out: Path, rows: Sequence[Mapping[str, Any]], tables: list[Table]) -> None:
-    if (out / "study.json").exists() and json.loads((out / "study.json").read_text())["runs"]:
+    if index_or_none(out).get("runs"):
         raise BadInput(f"{out} holds a study with runs; give another --out")
     (out / "tables").mkdir(parents=True, exist_ok=True)
     names = {row["run"]: row["configuration"] for row in rows}
     index = {"schema_version": SCHEMA, "name": source.resolve().name, "runs": [], "names": names,
              "configurations": names}  # fmt: skip
-    write_atomic(out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
+    write_json(out / "study.json", index)
     for one in tables:
         table.write(one, out / "tables" / f"{one.name}.parquet")

@@ -14,6 +14,7 @@ from peftlens import findings, measuring, results
 from peftlens.calls import redacted
 from peftlens.errors import BadInput
 from peftlens.findings import Finding
+from peftlens.models import changes
 from peftlens.models.adapterfile import CONFIG, WEIGHTS, AdapterFile, Broken
 from peftlens.models.adapters import opened
 from peftlens.models.base import resident
@@ -138,9 +139,10 @@ def _of_the_file(file: AdapterFile) -> list[Finding]:
     pairs = {name.replace("lora_A", "lora_B") for name in file.header if "lora_A" in name}
     if lone := [name for name in pairs if name not in file.header]:
         found.append(Finding("broken", f"{len(lone)} of LoRA's pairs lack B: {lone[0]}, ..."))
-    scale = (about.get("lora_alpha") or 1) / (about.get("r") or 1)
+    alpha = about.get("lora_alpha")
+    scale = changes.scale(about, "", about.get("r") or 1) if alpha else 1.0
     if scale < 0 or scale > _HIGH_SCALE:
-        found.append(Finding("look", f"The update is multiplied by alpha / r = {scale:g}."))
+        found.append(Finding("look", f"The update is multiplied by {scale:g}."))
     total = sum(one.size for one in file.header.values())
     copies = [name for name in file.header if "lora_" not in name and _is_whole(name)]
     share = sum(file.header[name].size for name in copies) / total

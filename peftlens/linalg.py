@@ -135,20 +135,6 @@ def random_cosine(d: int, among: int) -> float:
     return math.sqrt(2 * math.log(among) / d)
 
 
-def amplification(update: ArrayLike, u: ArrayLike, vt: ArrayLike, weight: ArrayLike) -> float:
-    """‖ΔW‖_F / ‖Uᵀ W Vᵀ‖_F: by how much an update amplifies what W has in its directions.
-
-    Args:
-        update: singular values of ΔW, shape (r,).
-        u: its top left singular vectors, shape (m, k).
-        vt: its top right singular vectors, shape (k, n).
-        weight: W, shape (m, n).
-
-    Source: Hu et al. 2021, arXiv:2106.09685, section 7.3.
-    """
-    return float(np.linalg.norm(update) / np.linalg.norm(projected(u, vt, weight)))
-
-
 def projected(u: ArrayLike, vt: ArrayLike, weight: ArrayLike) -> Matrix:
     """Uᵀ W V: what a weight has in given directions, shape (k, k)."""
     return np.asarray(u).T @ np.asarray(weight) @ np.asarray(vt).T

@@ -153,14 +153,14 @@ class Local:
         silent = time.monotonic() - worker.heard
         # a worker that ends itself exits with 1; its clock and ours differ by the pipe's delay
         hung = bool(self._limit) and silent > 0.9 * self._limit
-        by_signal = code < 0 or code > 128
+        number = -code if code < 0 else code - 128  # the second is a shell's way to say so
+        by_signal = number in {*signal.Signals}
         worker.log.seek(worker.begun)
         log = worker.log.read()[-_LOG_BYTES:].decode(errors="replace")
         worker.log.close()
         if hung:
             how = f"no sign of progress for {silent:.0f} s: the worker was stopped"
         elif by_signal:
-            number = -code if code < 0 else code - 128
             how = f"the worker was killed by {signal.Signals(number).name}"
             how += ", as the system does when memory runs out" if number == signal.SIGKILL else ""
         else:

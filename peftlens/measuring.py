@@ -57,7 +57,7 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
     return table
 
 
-def describe(name: str, options: Options | None = None) -> dict[str, Any]:
+def describe(name: str, options: Options) -> dict[str, Any]:
     """What decides a probe's numbers beside the runs, and whether it measures one run at a time.
 
     Raises:
@@ -68,7 +68,7 @@ def describe(name: str, options: Options | None = None) -> dict[str, Any]:
         "name": name,
         "each_run": hasattr(probe, "measure"),
         "version": probe.VERSION,
-        "config": _plain(configure(name, (options or {}).get(name, {}))),
+        "config": _plain(configure(name, options.get(name, {}))),
     }
 
 
@@ -143,12 +143,15 @@ def _applies(run: Run, required: frozenset[str]) -> bool:
 def joined(runs: Sequence[Run], name: str, labels: Mapping[str, str]) -> Table:
     """What a probe has measured before of those of several runs that it has measured.
 
+    Tables of older versions of the probe, whose columns may be others, are left out.
+
     Raises:
         BadInput: a table is damaged.
     """
     files = {run: run.path / "probes" / f"{name}.parquet" for run in runs}
     there = {run: read(file) for run, file in files.items() if file.exists()}
-    return _join(there, labels)
+    newest = max(one.version for one in there.values())
+    return _join({run: one for run, one in there.items() if one.version == newest}, labels)
 
 
 def _join(tables: Mapping[Run, Table], labels: Mapping[str, str]) -> Table:

@@ -164,9 +164,9 @@ class _Measure:
         )
 
 
-def _mean(table: torch.Tensor, chunk: int = 1024) -> torch.Tensor:
+def _mean(table: torch.Tensor) -> torch.Tensor:
     """The mean row in float64; chunks are converted that stay in the processor's cache."""
-    sums = (rows.double().sum(dim=0) for rows in table.split(chunk))
+    sums = (rows.double().sum(dim=0) for rows in table.split(1024))
     return sum(sums, table.new_zeros(table.shape[1], dtype=torch.double)) / len(table)
 
 

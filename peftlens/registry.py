@@ -214,9 +214,9 @@ def _source(dotted: str) -> str:
 
 def _literal(node: ast.expr) -> Any:
     """A literal's value, `frozenset({...})` as a sorted list; None for anything computed."""
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "frozenset":
-        return sorted(ast.literal_eval(node.args[0])) if node.args else []
     try:
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "frozenset":
+            return sorted(ast.literal_eval(node.args[0])) if node.args else []
         return ast.literal_eval(node)
     except ValueError:
         return None

@@ -39,7 +39,12 @@ class Resized:
 
 
 def resize(
-    adapter: str | Path, out: str | Path, *, rank: int | None = None, energy: float | None = None
+    adapter: str | Path,
+    out: str | Path,
+    *,
+    rank: int | None = None,
+    energy: float | None = None,
+    trust_remote_code: bool = False,
 ) -> list[Resized]:
     """Write an adapter of lower rank beside the old one.
 
@@ -48,6 +53,7 @@ def resize(
         out: the new folder, which must not exist.
         rank: the same for every weight that has a higher one.
         energy: instead, each weight's lowest rank that keeps this share of its ‖ΔW‖_F².
+        trust_remote_code: let its configuration name Python to import.
 
     Returns:
         What is left of each weight's update.
@@ -58,11 +64,11 @@ def resize(
     """
     if (rank is None) == (energy is None):
         raise BadInput("give either a rank or an energy, such as --rank 8 or --energy 0.95")
-    require("rank", rank or 1, 1)
+    require("rank", 1 if rank is None else rank, 1)
     require("energy", energy or 1, 0, 1, "it is a share")
     if Path(out).exists():
         raise BadInput(f"{out} exists; name a new folder")
-    file = read(Path(adapter))
+    file = read(Path(adapter), trust_remote_code=trust_remote_code)
     _refuse(file)
     report, tensors, ranks = [], _others(file), {}
     try:
@@ -80,7 +86,7 @@ def resize(
         write_weights(tensors, folder / WEIGHTS, metadata)
         text = json.dumps(_config(file.about, ranks), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n")
-        read(folder)
+        read(folder, trust_remote_code=trust_remote_code)
     return report
 
 
@@ -99,12 +105,9 @@ def _refuse(file: AdapterFile) -> None:
     ):
         if about.get(option):
             raise BadInput(f"{file.folder} has {option}, and can't be resized: {why}")
-    if deep := [name for name, one in file.header.items() if "lora_" in name and _deep(one.shape)]:
+    weights = {name: one.shape for name, one in file.header.items() if "lora_" in name}
+    if deep := [name for name, shape in weights.items() if len(shape) > 2]:
         raise BadInput(f"{file.folder} can't be resized: {deep[0]} is of a convolution")
-
-
-def _deep(shape: tuple[int, ...]) -> bool:
-    return len(shape) > 2
 
 
 def _kept(one: Change, rank: int | None, energy: float | None) -> int:

@@ -6,6 +6,7 @@ Source: Particle Data Group, Review of Particle Physics, introduction, section 5
 import math
 from numbers import Integral
 
+import numpy as np
 import pandas as pd
 
 MISSING = "–"
@@ -31,7 +32,7 @@ def number(value: object, low: object = None, high: object = None) -> str:
     """A number, rounded by its interval; to four significant digits where there is none."""
     if pd.isna(value):  # pyright: ignore[reportArgumentType, reportCallIssue]
         return MISSING
-    if isinstance(value, bool | str):
+    if isinstance(value, bool | np.bool_ | str):
         return str(value)
     if isinstance(value, Integral):
         return f"{int(value):,}"

@@ -128,6 +128,11 @@ class Record(BaseModel):
     status: Literal["finished", "diverged"]
     results: dict[str, Any]
 
+    def write(self, folder: Path) -> None:
+        """Write run.json."""
+        text = json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False)
+        (folder / "run.json").write_text(text + "\n")
+
 
 class Damaged(BadInput):
     """A file of a run is not as it was written."""

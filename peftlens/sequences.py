@@ -55,20 +55,15 @@ def sequences(rows: pd.DataFrame) -> Iterator[Sequence]:
             if len(tasks) < 2 or set(tasks) != set(untrained.index):
                 continue
             b = untrained.loc[[*tasks]].to_numpy()
-            about = (setting, seed, tasks, b, int(group["n_items"].min()))
-            yield _sequence(ONE, accuracy.loc[chain, [*tasks]].to_numpy(), *about)
+            n_items = int(group["n_items"].min())
+            about = {"tasks": tasks, "untrained": b, "n_items": n_items}
+            one = accuracy.loc[chain, [*tasks]].to_numpy()
+            yield Sequence(setting, ONE, seed, scores=one, **about)
             if set(tasks) <= set(alone):
                 each = [accuracy.loc[alone[task], task] for task in tasks]
                 # the adapters of tasks to come are not there yet
                 swapped = np.where(np.tri(len(tasks), dtype=bool), each, b)
-                yield _sequence(SWAPPED, swapped, *about)
-
-
-def _sequence(  # noqa: PLR0913  # what two sequences share
-    regime: str, scores: NDArray, setting: str, seed: int, tasks: tuple[str, ...], b: NDArray,
-    n_items: int,
-) -> Sequence:  # fmt: skip
-    return Sequence(setting, regime, seed, tasks, scores, b, n_items)
+                yield Sequence(setting, SWAPPED, seed, scores=swapped, **about)
 
 
 def _chains(after: pd.Series) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ Nothing else says which runs there are: the folders are the index. Who only read
 """
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -195,5 +196,5 @@ def quarantine(runs: Path, run: str) -> Path | None:
             return None
         aside = runs.parent / "quarantine"
         aside.mkdir(exist_ok=True)
-        target = aside / f"{run}-{sum(1 for _ in aside.glob(f'{run}-*'))}"
-        return (runs / run).rename(target)
+        places = (aside / f"{run}-{n}" for n in itertools.count())
+        return (runs / run).rename(next(place for place in places if not place.exists()))

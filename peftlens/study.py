@@ -10,7 +10,6 @@ DIR/study.toml            the file as it was given
 This process trains nothing and loads no model: workers do, and one that dies costs one run.
 """
 
-import json
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from peftlens import calls, failures, store
 from peftlens.errors import BadInput
-from peftlens.files import write_atomic
+from peftlens.files import write_atomic, write_json
 from peftlens.local import Here, Local
 from peftlens.machine import Share, gpus_a_run, share
 from peftlens.progress import say
@@ -224,7 +223,7 @@ class _Study:
             "probes": probes,
             "dtypes": {self.inventory["device"]: self.inventory["dtype"]},
         }
-        write_atomic(self.out / "study.json", (json.dumps(index, indent=2) + "\n").encode())
+        write_json(self.out / "study.json", index)
         if swept := store.sweep(self.folder):
             say(f"Deleted {swept} unfinished pieces that a stopped process had left")
         known = [*self.runs, *probes]
@@ -311,9 +310,10 @@ class _Study:
             return f"{what}: {outcome['done']}"
         if "claimed" in outcome:
             self.elsewhere.add(run)
-            for job in [one for one in jobs if one.needs and one.needs[1] in self.elsewhere]:
-                self.elsewhere.add(job.key[1])
-                jobs.remove(job)
+            for job in list(jobs):  # in the order of their needs
+                if job.needs and job.needs[1] in self.elsewhere:
+                    self.elsewhere.add(job.key[1])
+                    jobs.remove(job)
             return f"{what}: another process is at it"
         return self._record(run, what, outcome)
 

@@ -136,19 +136,21 @@ def parse(text: str, source: str, full: bool = False) -> StudyConfig:
     Raises:
         BadInput: no TOML, an unknown key, or a wrong value; the message names the line.
     """
+    larger = False
     try:
         said = tomllib.loads(text)
         if full and not said.get("full"):
             raise BadInput(f"{source} has no table [full]; leave --full")
         small = StudyConfig.model_validate(said)
-        study = StudyConfig.model_validate(_enlarged(said)) if said.get("full") else small
+        larger = bool(said.get("full"))
+        study = StudyConfig.model_validate(_enlarged(said)) if larger else small
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{source}: {error}") from error
     except ValidationError as error:
         # a misspelt key is also a missing one; the line where it stands is more use
         problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in problem["loc"])
-        line = _line_of(text, problem["loc"], full)
+        line = _line_of(text, problem["loc"], larger)
         raise BadInput(f"{source}, line {line}: {where}: {problem['msg']}") from error
     for name in (*(small.probes or ()), *(study.probes or ())):
         registry.check("probes", name)
@@ -158,7 +160,7 @@ def parse(text: str, source: str, full: bool = False) -> StudyConfig:
 def _enlarged(said: dict[str, Any]) -> dict[str, Any]:
     """What a file says with its table [full] taken over it."""
     return said | {
-        key: said.get(key, {}) | value if isinstance(value, dict) else value
+        key: said[key] | value if type(value) is type(said.get(key)) is dict else value
         for key, value in said["full"].items()
     }
 
@@ -170,7 +172,9 @@ def _line_of(text: str, place: tuple[str | int, ...], full: bool) -> int:
     if len(place) > 1 and place[0] == "runs" and isinstance(place[1], int):
         start = entry_line(text, place[1], full) - 1
     elif len(place) > 1:
-        start = next((n for n, line in enumerate(lines) if line.strip() == f"[{place[0]}]"), 0)
+        tables = [f"[full.{place[0]}]"] * full + [f"[{place[0]}]"]
+        headers = {line.strip(): n for n, line in reversed([*enumerate(lines)])}
+        start = next((headers[table] for table in tables if table in headers), 0)
     else:  # the keys of the file itself stand before the first table
         end = next((n for n, line in enumerate(lines) if line.startswith("[")), end)
     key = next((part for part in reversed(place) if isinstance(part, str)), "")
@@ -205,8 +209,8 @@ def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[list[RunConfig]]:
         ours = {key: chosen.pop(key) for key in entry.grid if key in TrainingConfig.model_fields}
         merged = study.training.model_dump() | entry.training | ours
         for seed in study.seeds:
-            tasks = study.continual.ordered(seed) if study.continual else study.tasks
             one = _run_config(study, entry.method, entry.config | chosen, merged, seed)
+            tasks = study.continual.ordered(seed) if study.continual else study.tasks
             yield [
                 one.model_copy(update={"task": task.name, "task_config": task.model_extra or {}})
                 for task in tasks

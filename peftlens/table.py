@@ -115,9 +115,12 @@ def measured(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["status"] == "measured"] if "status" in frame else frame
 
 
-def html_of(frame: pd.DataFrame, most: int = 60) -> str:
+_SHOWN = 60  # rows of a table in a notebook
+
+
+def html_of(frame: pd.DataFrame) -> str:
     """The first rows as an HTML table, whatever is in them, without columns that are empty."""
-    shown = frame.dropna(axis="columns", how="all").head(most)
+    shown = frame.dropna(axis="columns", how="all").head(_SHOWN)
     texts = {name: [visible(number(value)) for value in shown[name]] for name in shown}
     left = len(frame) - len(shown)
     more = f"<p>{left:,} more rows</p>" if left else ""

@@ -57,7 +57,7 @@ class Tables:
 
     def _current(self, probe: Mapping[str, Any]) -> table.Table | None:
         """A probe's table, unless another version or other options made it."""
-        with suppress(FileNotFoundError, BadInput):  # none yet, or damaged: made anew
+        with suppress(BadInput):  # none yet, or damaged: made anew
             known = table.read(self._file(probe["name"]))
             if (known.version, known.config) == (probe["version"], probe["config"]):
                 return known

@@ -81,9 +81,9 @@ class _Training:
     Attributes:
         planned: the run.
         folder: where it is kept.
-        trained: parameters that its optimizer changes.
-        parts: that they are, by the modules of the base that they belong to.
+        parts: what it trains, by the modules of the base that they belong to.
         batches: its rows of each step, by forward passes.
+        stepper: its optimizer.
         diverged: where it did.
         results: what is known of them.
     """
@@ -101,7 +101,7 @@ class _Training:
         config = self.planned.config
         set_seed(config.seed)
         with self._attached() as model:
-            self.parts = self._parts(model)
+            self.parts = self.planned.method.parts(model)
             trained = [p for p in model.parameters() if p.requires_grad]
             mine = [p for part in self.parts.values() for p in part.parameters()]
             if {*map(id, trained)} != {*map(id, mine)}:
@@ -117,14 +117,11 @@ class _Training:
         with lent(planned.base.model) as base:
             yield adapters.attach(base, planned.config.method, planned.method_config)
 
-    def _parts(self, model: nn.Module) -> Mapping[str, Part]:
-        return self.planned.method.parts(model)
-
     @contextmanager
     def model(self) -> Iterator[nn.Module]:
         """The run's model as one that is trained alone has it, with what it has trained by now."""
         with self._attached() as model, torch.no_grad():
-            for name, part in self._parts(model).items():
+            for name, part in self.planned.method.parts(model).items():
                 own = self.parts[name].parameters()
                 for target, value in zip(part.parameters(), own, strict=True):
                     target.copy_(value)

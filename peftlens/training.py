@@ -107,10 +107,10 @@ class Rehearsal:
     adapter_bytes: int
 
 
-def rehearse(planned: Plan, steps: int = 3) -> Rehearsal:
-    """Train a planned run for a few steps and keep nothing of it."""
+def rehearse(planned: Plan) -> Rehearsal:
+    """Train a planned run for three steps and keep nothing of it."""
     config = planned.config.training
-    few = {"steps": min(steps, config.steps), "checkpoint_steps": (), "log_every": 1}
+    few = {"steps": min(3, config.steps), "checkpoint_steps": (), "log_every": 1}
     short = planned.config.model_copy(update={"training": config.model_copy(update=few)})
     trial = replace(planned, config=short)
     with lent(planned.base.model), TemporaryDirectory() as temporary:

@@ -26,7 +26,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from peftlens import measuring, registry
-from peftlens.errors import BadInput
+from peftlens.errors import BadInput, require
 from peftlens.files import TEMPORARY_PREFIX, sha256_file
 from peftlens.models import adapters
 from peftlens.models.adapterfile import WEIGHTS, Origin, read, vocabulary_sha256
@@ -98,6 +98,7 @@ class Watch:
     @_harmless
     def begin(self) -> None:
         """Look at the model, and keep what is trained as it is before the first step."""
+        require("every", self.every, 1)
         self.model = getattr(self.model, "_orig_mod", self.model)  # of torch.compile
         self._method = _method_of(self.model)
         self._base = str(getattr(self.model.config, "name_or_path", "") or "unnamed")
@@ -133,7 +134,8 @@ class Watch:
             if self._numbers:
                 self.log(self._last, **self._numbers)
                 self._numbers = {}
-            self._checkpoint(self._last)
+            if not self.stopped:  # that the numbers could not be kept has been told
+                self._checkpoint(self._last)
 
     @_harmless
     def log(self, step: int, **numbers: Any) -> None:
@@ -183,13 +185,12 @@ class Watch:
                 "base_parameters": _base_parameters(self.model),
             },
         )  # fmt: skip
-        text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False)
-        (self._folder / "run.json").write_text(text + "\n")
+        record.write(self._folder)
         seal(self._folder)
         self.run = Run(build(self.out, name, self._into))
-        for probe in self.probes:
-            measuring.run_probe(self.run, probe)
         self.close()
+        for probe in self.probes:
+            _measure(self.run, probe)
         return self.run
 
     def close(self) -> None:
@@ -230,6 +231,15 @@ class Watch:
         if kind is None:
             self.finish()
         self.close()
+
+
+def _measure(run: Run, probe: str) -> None:
+    """A probe that fails is told, and costs no other."""
+    try:
+        measuring.run_probe(run, probe)
+    except Exception as error:  # noqa: BLE001  # the run is there, and the program goes on
+        _LOG.warning("peftlens could not measure %s: %s", probe, error)
+        _LOG.debug("where it failed", exc_info=True)
 
 
 def watch(  # noqa: PLR0913  # what a loop of one's own knows

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -40,6 +41,26 @@ def test_a_call_is_kept_with_its_command_and_commit(tmp_path, monkeypatch):
     assert len(first["folder"]) == 12
     assert first["cores"] > 0
     assert first["began"] <= second["began"]
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("{here}/grids/ranks.toml", "grids/ranks.toml"),
+        ("--out={here}/out", "--out=out"),
+        ("/data/ranks.toml", "ranks.toml"),
+        ("file:/data/reviews.csv", "file:reviews.csv"),
+        ("studies/ranks", "studies/ranks"),
+        ("https://host/x", "https://host/x"),
+        ("{answer}/{question}", "{answer}/{question}"),
+    ],
+)
+def test_a_command_does_not_say_where_the_machine_keeps_things(tmp_path, monkeypatch, word, shown):
+    monkeypatch.chdir(tmp_path)
+    given = word.replace("{here}", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["peftlens", "study", given])
+    calls.record(tmp_path)
+    assert calls.recorded(tmp_path)[0]["command"] == shlex.join(["peftlens", "study", shown])
 
 
 def test_a_folder_without_git_has_no_commit(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import theirs
+import torch
 from safetensors.torch import load_file, save_file
 
 from peftlens.comparing import compare
@@ -105,3 +106,10 @@ def test_from_the_command_line(saved, run, tmp_path):
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 7
     code, out, _ = run("compare", one.path, other.path, "--json")
     assert len(json.loads(out)) == 6
+
+
+def test_adapters_of_unequal_bases_are_told(saved):
+    small = saved("a")
+    wide = saved("b", change=lambda name, t: torch.cat([t, t], 1) if "lora_A" in name else t)
+    with pytest.raises(BadInput, match="reads 32 numbers in .* and 64 in .*: they are adapters of"):
+        compare([small, wide])

@@ -12,9 +12,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
+import typer
 
-from peftlens import table
+from peftlens import cli, registry, table
 from peftlens.dataset import Split
 from peftlens.records import Columns
 from peftlens.run import Record, TrainingConfig
@@ -39,6 +41,39 @@ def commands(text):
     ]
 
 
+def typed(page):
+    """Commands of a page's blocks, as a shell would split them, with lines joined after a \\."""
+    text = (ROOT / page).read_text()
+    blocks_of_it = [body.replace("\\\n", " ") for body in blocks(text)]
+    lines = [line.strip() for body in blocks_of_it for line in body.splitlines()]
+    lines += re.findall(r"`(peftlens [^`]*)`", text)
+    found = [re.sub(r"^(\w+=\S+ )+", "", line) for line in lines]
+    return [shlex.split(line, comments=True)[1:] for line in found if line.startswith("peftlens ")]
+
+
+PAGES = [
+    str(file.relative_to(ROOT))
+    for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("reports/**/README.md"))
+]
+COMMANDS = typer.main.get_command(cli.app)
+TYPED = sorted({tuple(words) for page in PAGES for words in typed(page) if words})
+
+
+@pytest.mark.parametrize("words", TYPED, ids=" ".join)
+def test_every_command_of_a_page_is_one(words):
+    """Its name and options are known, and it has the arguments that it needs; nothing is run."""
+    command, left = COMMANDS, list(words)
+    context = click.Context(command)
+    while isinstance(command, click.Group):
+        name, command, left = command.resolve_command(context, left)
+        context = command.make_context(name, left, parent=context)
+        left = [*context.protected_args, *context.args]
+
+
+def test_every_command_is_on_a_page():
+    assert {words[0] for words in TYPED} == COMMANDS.commands.keys()
+
+
 @pytest.fixture
 def folder(bases, tmp_path):
     """What the page says is there: a CSV file, and a model's folder."""
@@ -54,9 +89,9 @@ def folder(bases, tmp_path):
 @pytest.mark.slow
 def test_the_newcomer_s_path(run, folder):
     """Every command of the page, in its order; the map compiles umap."""
-    typed = commands(START)
-    assert len(typed) >= 10
-    for line in typed:
+    lines = commands(START)
+    assert len(lines) >= 10
+    for line in lines:
         code, _, err = run(*shlex.split(line)[1:])
         assert code == 0, (line, err)
     study = folder / "studies" / "my-study"
@@ -159,6 +194,14 @@ def test_the_defaults_of_the_reference():
             f'`"{default}"`' if isinstance(default, str) else f"{default:g}"
         )
         assert re.search(rf"\| `{key}` \| .* \| {re.escape(shown)} \|", text), key
+
+
+def test_contributing_names_all_that_a_plugin_must_have():
+    lines = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    for kind, parts in registry.PARTS.items():
+        rows = [line for line in lines if f"`peftlens/{kind}/NAME.py`" in line]
+        assert rows
+        assert all(f"`{part}`" in row for part in parts for row in rows)
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

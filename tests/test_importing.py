@@ -159,7 +159,13 @@ def test_what_is_exported_comes_back(run, tmp_path, finished_study):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "no result of method_comparison"), ("[]", "no result"), ("{}", "it has no run_info")],
+    [
+        ("{", "no result of method_comparison"),
+        ("[]", "no result"),
+        ("{}", "it has no run_info"),
+        ("null", "no result"),
+        ("5", "no result"),
+    ],
 )
 def test_a_file_that_is_none_is_named(content, message, folder):
     (folder / "other.json").write_text(content)
@@ -173,3 +179,9 @@ def test_an_empty_folder_and_a_study_of_runs_are_refused(folder, tmp_path, finis
         import_results(tmp_path / "empty", tmp_path / "study")
     with pytest.raises(BadInput, match="holds a study with runs"):
         import_results(folder, finished_study)
+
+
+def test_equals_are_both_on_the_front(folder):
+    write(folder, "twin", experiment("twin", 500, 200_000))
+    frame = rows(folder)
+    assert frame.loc[["ia3", "twin"], "front"].all()

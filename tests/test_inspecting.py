@@ -77,7 +77,7 @@ def test_a_prompt_with_its_base_is_read(saved, bases):
 def test_what_is_unusual_is_told(saved):
     found = inspect(saved(lora_alpha=1000, modules_to_save=["lm_head"]))
     told = " ".join(said(found, "look"))
-    assert "alpha / r = 125" in told
+    assert "is multiplied by 125" in told
     assert "whole copies of the base's layers" in told
     assert "names a folder of some machine as its base" in told
 

@@ -78,13 +78,6 @@ def test_random_projection_by_simulation(rng):
     assert np.sqrt(np.mean(np.square(norms))) == pytest.approx(expected, rel=0.05)
 
 
-@pytest.mark.parametrize(("update", "own", "factor"), [(6.91, 0.32, 21.5), (3.57, 1.90, 1.9)])
-def test_amplification_is_that_of_hu_et_al(update, own, factor):
-    """Table 7, r = 4 and 64; their numbers are rounded."""
-    one = np.ones((1, 1))
-    assert linalg.amplification([update], one, one, one * own) == pytest.approx(factor, rel=0.02)
-
-
 def test_intruders_have_no_match_among_the_base(rng):
     base = orthonormal(rng, 400, 200)
     planted = orthonormal(rng, 400, 400)

@@ -1,5 +1,7 @@
 import os
+import time
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,3 +36,15 @@ def test_workers_are_started_once_and_see_their_variables(fast, tmp_path):  # no
     engine.close(now=False)
     with pytest.raises(ProcessLookupError):
         os.kill(again[0][0], 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(-9, "killed by SIGKILL"), (137, "killed by SIGKILL"), (255, "by itself, with code 255"),
+     (7, "by itself, with code 7")],
+)  # fmt: skip
+def test_how_a_worker_died(code, told, tmp_path):
+    with (tmp_path / "log").open("w+b") as log:
+        process = SimpleNamespace(returncode=code)
+        worker = SimpleNamespace(process=process, heard=time.monotonic(), log=log, begun=0, at="")
+        assert told in Local([{}])._death(worker)["died"]

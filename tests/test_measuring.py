@@ -6,7 +6,7 @@ from peftlens import measuring
 from peftlens.errors import BadInput
 from peftlens.probes import parameter_count
 from peftlens.run import RunConfig
-from peftlens.table import read
+from peftlens.table import Column, read
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,18 @@ def test_rows_are_tied_to_their_runs_and_numbers_stay_numbers(runs):
 def test_comparing_probes_leave_out_what_was_not_measured(runs):
     table = measuring.collect(list(runs.values()), "task_accuracy")
     assert table.frame["configuration"].tolist() == ["lora rank=8", "frozen"]
+
+
+def test_tables_of_an_older_version_are_left_out(runs, monkeypatch):
+    measuring.run_probe(runs["lora"], "parameter_count")
+    one = parameter_count.measure(runs["frozen"]).assign(new=1.0)
+    monkeypatch.setattr(parameter_count, "VERSION", 100)
+    monkeypatch.setattr(
+        parameter_count, "COLUMNS", (*parameter_count.COLUMNS, Column("new", "a new one"))
+    )
+    monkeypatch.setattr(parameter_count, "measure", lambda _: one)
+    measuring.run_probe(runs["frozen"], "parameter_count")
+    labels = {run.id: run.id for run in runs.values()}
+    found = measuring.joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
+    assert found.frame["run"].tolist() == [runs["frozen"].id]
+    assert found.frame["new"].tolist() == [1.0]

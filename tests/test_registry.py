@@ -1,3 +1,5 @@
+import ast
+
 import pytest
 
 from peftlens import registry
@@ -27,3 +29,12 @@ def test_describe_reads_defaults_as_written():
 def test_describe_reads_inherited_options_too():
     options = [name for name, _, _ in registry.describe("tasks", "file").config]
     assert options == ["kind", "template", "label", "labels", "options", "source", "split"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [('frozenset({"b", "a"})', ["a", "b"]), ("frozenset()", []), ("frozenset(COMMON)", None),
+     ("1 + one()", None)],
+)  # fmt: skip
+def test_constants_are_read_where_they_are_literal(written, value):
+    assert registry._literal(ast.parse(written, mode="eval").body) == value

@@ -100,6 +100,7 @@ def test_what_can_not_be_truncated_is_refused(kind, options, message, saved, tmp
         ({}, "either a rank or an energy"),
         ({"rank": 2, "energy": 0.5}, "either a rank or an energy"),
         ({"rank": -1}, "rank=-1"),
+        ({"rank": 0}, "rank=0"),
         ({"energy": 1.5}, "energy=1.5"),
     ],
 )

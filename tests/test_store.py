@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -153,5 +154,8 @@ def test_quarantine_keeps_all_and_takes_nothing_that_is_whole(sealed):
     second = store.quarantine(runs, "abc")
     assert (first.name, second.name) == ("abc-0", "abc-1")
     assert (first / "run.json").exists()
+    shutil.rmtree(first)
+    (runs / "abc").mkdir()
+    assert store.quarantine(runs, "abc").name == "abc-0"  # abc-1 is still there
     with claim(runs, "abc"), pytest.raises(Claimed):
         store.quarantine(runs, "abc")

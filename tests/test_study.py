@@ -50,6 +50,14 @@ def file(bases, words, tmp_path):
     return path
 
 
+@pytest.fixture
+def few(file):
+    """The same with three probes in the place of all."""
+    probes = 'seeds = [0, 1]\nprobes = ["task_accuracy", "forgetting", "cost"]'
+    file.write_text(file.read_text().replace("seeds = [0, 1]", probes))
+    return file
+
+
 def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -82,11 +90,11 @@ def test_every_run_and_table_of_the_grid(file, tmp_path):
     assert set(neighbours["status"]) == {"measured", "not_applicable"}
 
 
-def test_a_second_time_nothing_is_trained_or_changed(file, tmp_path, monkeypatch):
-    study.carry_out(file, tmp_path / "out", HERE)
+def test_a_second_time_nothing_is_trained_or_changed(few, tmp_path, monkeypatch):
+    study.carry_out(few, tmp_path / "out", HERE)
     before = contents(tmp_path / "out")
     monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained twice"))
-    assert study.carry_out(file, tmp_path / "out", HERE).failed == ()
+    assert study.carry_out(few, tmp_path / "out", HERE).failed == ()
     assert contents(tmp_path / "out") == before
 
 
@@ -141,7 +149,7 @@ def test_a_gpu_has_groups_without_being_asked(sweep, tmp_path, monkeypatch, caps
     assert "6 runs are trained in 2 groups" in capsys.readouterr().err
 
 
-def test_a_run_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
+def test_a_run_that_raises_costs_only_itself(few, tmp_path, monkeypatch):
     real = training._validate
 
     def fail_for_lora(model, *rest):
@@ -150,7 +158,7 @@ def test_a_run_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
         return real(model, *rest)
 
     monkeypatch.setattr(training, "_validate", fail_for_lora)
-    outcome = study.carry_out(file, tmp_path / "out", HERE)
+    outcome = study.carry_out(few, tmp_path / "out", HERE)
     assert len(outcome.failed) == 4
     assert len(outcome.runs) == 4
     record = json.loads(next((tmp_path / "out" / "failed").iterdir()).read_text())
@@ -158,18 +166,18 @@ def test_a_run_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     assert "fail_for_lora" in record["traceback"]
     finished = contents(tmp_path / "out" / "runs")
     monkeypatch.undo()
-    again = study.carry_out(file, tmp_path / "out", HERE)
+    again = study.carry_out(few, tmp_path / "out", HERE)
     assert again.failed[0] == (
         "lora rank=1 learning_rate=0.001 seed=0: failed: out of luck (before; not tried again)"
     )
     assert len(again.failed) == 4
-    assert study.carry_out(file, tmp_path / "out", RETRY).failed == ()
+    assert study.carry_out(few, tmp_path / "out", RETRY).failed == ()
     assert not list((tmp_path / "out" / "failed").iterdir())
     after = contents(tmp_path / "out" / "runs")
     assert finished.items() <= after.items()
 
 
-def test_a_full_disk_stops_the_study_and_loses_nothing(file, tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_study_and_loses_nothing(few, tmp_path, monkeypatch):
     real, calls = training.adapters.save, []
 
     def fill_up(*args):
@@ -180,16 +188,16 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(file, tmp_path, monkeypat
 
     monkeypatch.setattr(training.adapters, "save", fill_up)
     with pytest.raises(OSError, match="No space left"):
-        study.carry_out(file, tmp_path / "out", HERE)
+        study.carry_out(few, tmp_path / "out", HERE)
     runs = runs_in(tmp_path / "out" / "runs")
     assert runs and all(run.record.status == "finished" for run in runs)
     finished = contents(tmp_path / "out" / "runs")
     monkeypatch.undo()
-    assert len(study.carry_out(file, tmp_path / "out", HERE).runs) == 8
+    assert len(study.carry_out(few, tmp_path / "out", HERE).runs) == 8
     assert finished.items() <= contents(tmp_path / "out" / "runs").items()
 
 
-def test_a_method_that_leaves_traces_is_found_out(file, tmp_path, monkeypatch):
+def test_a_method_that_leaves_traces_is_found_out(few, tmp_path, monkeypatch):
     from peftlens.methods import lora
 
     real = lora.attach
@@ -199,7 +207,7 @@ def test_a_method_that_leaves_traces_is_found_out(file, tmp_path, monkeypatch):
         return real(model, config)
 
     monkeypatch.setattr(lora, "attach", careless)
-    outcome = study.carry_out(file, tmp_path / "out", HERE)
+    outcome = study.carry_out(few, tmp_path / "out", HERE)
     assert len(outcome.failed) == len(outcome.runs) == 4
     assert "the base model was left changed; this is a defect of lora" in outcome.failed[0]
 

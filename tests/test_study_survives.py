@@ -194,6 +194,18 @@ def test_a_shard_tears_no_sequence_apart(fast, tmp_path):
     assert carried_out(file, out, shard=(1, 2), workers=1).left == 0
 
 
+def test_a_sequence_that_another_process_is_at_is_left_to_it(fast, tmp_path):
+    """All of it: the third task's run needs the second, which is not begun here."""
+    file, out = fast(runs=3, sequence=True), tmp_path / "out"
+    carried_out(file, out, shard=(2, 2))
+    first = json.loads((out / "study.json").read_text())["runs"][0]
+    with store.claim(out / "runs", first):
+        outcome = carried_out(file, out)
+    assert outcome.failed == ()
+    assert outcome.left == 3
+    assert carried_out(file, out).left == 0
+
+
 def test_only_some_runs(fast, tmp_path):
     outcome = carried_out(fast(runs=12), tmp_path / "out", only=("*number=1", "*number=3 *"))
     assert (len(outcome.runs), outcome.left) == (2, 10)

@@ -111,6 +111,7 @@ def test_a_file_of_two_sizes():
         ("steps = 1000", "stepz = 1000", 14),
         ("steps = 10\n", "stepz = 10\n", 7),
         ('method = "ia3"', 'mehtod = "ia3"', 19),
+        ("steps = 1000", "steps = -1000", 14),
     ],
 )
 def test_mistakes_in_either_are_found_whichever_is_asked_for(old, new, line, full):
@@ -121,3 +122,16 @@ def test_mistakes_in_either_are_found_whichever_is_asked_for(old, new, line, ful
 def test_a_larger_study_has_to_be_there():
     with pytest.raises(BadInput, match=r"has no table \[full\]; leave --full"):
         parse(LARGER.partition("[full]")[0], "x.toml", full=True)
+
+
+def test_a_table_where_a_list_belongs_is_named():
+    text = LARGER.partition("[[full.runs]]")[0] + '[full.runs]\nmethod = "ia3"\n'
+    with pytest.raises(BadInput, match="runs: Input should be a valid"):
+        parse(text, "x.toml")
+
+
+def test_a_seed_below_zero_is_named_before_it_draws_an_order():
+    text = SEQUENCE.replace("seeds = [0, 1, 2]", "seeds = [-1]")
+    study = parse(text, "x.toml")
+    with pytest.raises(BadInput, match="seed"):
+        list(expand(study, study.runs[0]))

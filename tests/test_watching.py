@@ -175,7 +175,7 @@ def test_no_failure_reaches_the_training(place, bases, tmp_path, monkeypatch, ca
 
 
 def test_a_probe_that_fails_costs_only_itself(prompt, tmp_path, caplog):
-    with peftlens.watch(prompt, tmp_path, probes=("training_log", "no_such_probe")) as watch:
+    with peftlens.watch(prompt, tmp_path, probes=("no_such_probe", "training_log")) as watch:
         watch.step(loss=1.0)
     assert "no probe named 'no_such_probe'" in caplog.text
     assert watch.run == Run(*tmp_path.iterdir())

@@ -34,7 +34,7 @@ from peftlens.scoring import choose
 from peftlens.tasks import load_task
 
 BATCH, RATE, LENGTH = 16, 1e-3, 256
-# With their steps and test examples: rows of 13 and of 147 tokens.
+# With their steps and test examples: short rows, headlines, and long ones, passages.
 TASKS = {"bbc_topic": (40, 300), "boolq": (4, 60)}
 
 

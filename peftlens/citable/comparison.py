@@ -12,7 +12,7 @@ import pandas as pd
 
 from peftlens.calls import redacted
 from peftlens.errors import BadInput
-from peftlens.files import write_atomic
+from peftlens.files import write_json
 from peftlens.results import Results
 from peftlens.run import Run
 from peftlens.table import last_steps, measured
@@ -35,7 +35,7 @@ def export(one: Results, out: Path) -> list[Path]:
         if run.id in accuracy.index:
             found = result(one, run, float(accuracy[run.id]), losses.get(run.id))
             written.append(out / f"{run.config.method.replace(':', '-')}--{run.id}.json")
-            write_atomic(written[-1], (json.dumps(found, indent=2) + "\n").encode())
+            write_json(written[-1], found)
     return written
 
 
@@ -71,7 +71,7 @@ def result(one: Results, run: Run, accuracy: float, forgetting: float | None) ->
             "accelerator_memory_max": memory,
             "accelerator_memory_reserved_99th": memory,
             "train_time": timing["seconds"],
-            "file_size": _bytes(run.path / "adapter" / "adapter_model.safetensors"),
+            "file_size": (run.adapter() / "adapter_model.safetensors").stat().st_size,
             "num_trainable_params": record.results["trainable_parameters"],
             "num_total_params": record.results["base_parameters"],
             "status": "success" if record.status == "finished" else "failed",
@@ -99,10 +99,9 @@ def _train_config(run: Run) -> dict[str, Any]:
 
 def _peft_config(run: Run) -> dict[str, Any] | None:
     """What the adapter's folder says; None is full fine-tuning there."""
-    file = run.path / "adapter" / "adapter_config.json"
-    if run.config.method == "full" or not file.is_file():
+    if run.config.method == "full":
         return None
-    found = json.loads(file.read_text())
+    found = json.loads((run.adapter() / "adapter_config.json").read_text())
     return {"peft_type": run.config.method.upper()} | found
 
 
@@ -143,7 +142,3 @@ def _meta(run: Run) -> dict[str, Any]:
             "accelerator": about["device"],
         },
     }
-
-
-def _bytes(file: Path) -> int:
-    return file.stat().st_size if file.is_file() else 0

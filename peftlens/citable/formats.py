@@ -96,18 +96,19 @@ def caption(one: Results, table: pd.DataFrame) -> str:
     parts = [f"Study {one.name}: mean"]
     if ways:
         parts.append(f" (95 % interval: {'; '.join(ways)})")
-    parts.append(f", {_span(table['n_seeds'])} seeds")
+    parts.append(f", {_span(table['n_seeds'], 'seed')}")
     if table["n_items"].notna().any():
-        parts.append(f", {_span(table['n_items'].dropna())} items")
+        parts.append(f", {_span(table['n_items'].dropna(), 'item')}")
     parts.append(".")
     if table["best"].any():
         parts.append(" Bold: a paired test tells it from every other one (q up to 0.05).")
     return "".join(parts)
 
 
-def _span(values: pd.Series) -> str:
+def _span(values: pd.Series, what: str) -> str:
     low, high = int(values.min()), int(values.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    many = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{many} {what}{'' if high == 1 else 's'}"
 
 
 def _wide(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -2,8 +2,9 @@
 
 A claim has CLAIM, the sentence that is tested; SOURCE, who says so; NEEDS, the probes whose tables
 it reads; TO_MEASURE, a study that would decide; and `verdict(tables)`. Its rule and its thresholds
-stand in its docstring. Where a study lacks the runs that would decide, it is not measured, and the
-sentence says what would. A claim reads result tables only: no model, no torch.
+stand in its docstring. ANALYSIS names the one of analyses/ whose verdict is published in reports/.
+Where a study lacks the runs that would decide, it is not measured, and the sentence says what
+would. A claim reads result tables only: no model, no torch.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from scipy.stats import binomtest
 
 from peftlens import registry
 from peftlens.literal import visible
-from peftlens.table import measured
+from peftlens.table import last_steps, measured
 
 Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
 
@@ -66,8 +67,8 @@ def _judged(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
 
 def trained_prompts(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of each run's last step, if that is not its start."""
-    last = frame.groupby("run")["step"].transform("max")
-    return frame[(frame["step"] == last) & (last > 0)]
+    rows = last_steps(frame)
+    return rows[rows["step"] > 0]
 
 
 def option(setting: str, name: str) -> str | None:
@@ -126,8 +127,8 @@ def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
     """
     holds, n = int((shares > 0.5).sum()), len(shares)
     interval = binomtest(holds, n).proportion_ci(0.95, method="exact")
-    told = f"In {holds} of {n} prompts {words} (95 % interval of the share of such prompts "
-    told += f"{interval.low:.0%} to {interval.high:.0%})."
+    sentence = f"In {holds} of {n} prompts {words} (95 % interval of the share of such prompts "
+    sentence += f"{interval.low:.0%} to {interval.high:.0%})."
     if interval.low > 0.5:
-        return "supported", told
-    return ("contradicted" if interval.high < 0.5 else "insufficient evidence"), told
+        return "supported", sentence
+    return ("contradicted" if interval.high < 0.5 else "insufficient evidence"), sentence

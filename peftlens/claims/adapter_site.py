@@ -19,6 +19,7 @@ TO_MEASURE = (
     "train bottleneck adapters of one size with placement attention and with feed_forward, "
     "over the same seeds and several learning rates"
 )
+ANALYSIS = "placement"
 MARGIN, SLOWER = 0.01, 0.1
 
 

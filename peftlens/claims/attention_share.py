@@ -17,6 +17,7 @@ SOURCE = (
 )
 NEEDS = ("base_parameters",)
 TO_MEASURE = "measure the probe base_parameters on any run of the base"
+ANALYSIS = "rank"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:

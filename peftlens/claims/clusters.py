@@ -18,6 +18,7 @@ NEEDS = ("soft_prompt_null",)
 TO_MEASURE = (
     "train prompt_tuning with several seeds and initialisations, and keep a checkpoint at step 0"
 )
+ANALYSIS = "soft_prompts"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:

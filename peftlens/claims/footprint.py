@@ -15,6 +15,7 @@ CLAIM = "An adapter is megabytes; a fully fine-tuned copy is as large as the mod
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
 NEEDS = ("parameter_count",)
 TO_MEASURE = "train full and at least one other method"
+ANALYSIS = "comparison"
 SMALL = 0.1
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome
+from peftlens.claims import Outcome, seeds
 
 CLAIM = "PEFT is less prone to catastrophic forgetting than full fine-tuning."
 SOURCE = "common teaching; Biderman et al. 2024, arXiv:2405.09673, for LoRA"
@@ -21,6 +21,7 @@ TO_MEASURE = (
     "train full and other methods over several seeds and learning rates with "
     "checkpoint_steps, on one task"
 )
+ANALYSIS = "forgetting"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
@@ -36,7 +37,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     more = rows[(rows["against_full_low"] > 0).fillna(False)]
     told = (
         f"At equal accuracy {len(less)} of {len(rows)} methods forgot less than full fine-tuning "
-        f"and {len(more)} more, by 95 % intervals over {rows['n_seeds'].min()} seeds: "
+        f"and {len(more)} more, by 95 % intervals over {seeds(rows['n_seeds'].min())}: "
     ) + "; ".join(_told(row) for row in rows.to_dict("records"))
     if len(less) and not len(more):
         return "supported", f"{told}."

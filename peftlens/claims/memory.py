@@ -16,6 +16,7 @@ CLAIM = "Full fine-tuning needs far more training memory than PEFT."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
 NEEDS = ("cost",)
 TO_MEASURE = "train full and other methods in one study, one run at a time"
+ANALYSIS = "comparison"
 FAR = 2.0
 
 

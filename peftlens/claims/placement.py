@@ -19,15 +19,16 @@ TO_MEASURE = (
     "train lora with target_modules attention and with all_linear, over the same seeds and "
     "several learning rates"
 )
+ANALYSIS = "placement"
 MARGIN = 0.01
-ATTENTION = {None, "attention", "query_value", "key_value", "q_proj,v_proj"}  # None: query_value
+ATTENTION = {"attention", "query_value", "key_value", "q_proj", "k_proj", "v_proj", "o_proj"}
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the best of either placement."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values("accuracy", ascending=False)
-    alone = rows["setting"].map(lambda one: option(str(one), "target_modules") in ATTENTION)
+    alone = rows["setting"].map(_attention)
     if alone.all() or not alone.any():
         return "not measured", (
             "LoRA must be trained on attention alone, and with the feed-forward layers."
@@ -46,3 +47,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if low > -MARGIN:
         return "supported", sentence
     return ("contradicted" if high < -MARGIN else "insufficient evidence"), sentence
+
+
+def _attention(setting: str) -> bool:
+    targets = option(setting, "target_modules") or "query_value"  # which is the default
+    return ATTENTION.issuperset(targets.split(","))

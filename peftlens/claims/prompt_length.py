@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, option, told
+from peftlens.claims import Outcome, option, seeds, told
 
 CLAIM = "20 to 100 virtual tokens are enough."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 3.2"
@@ -19,6 +19,7 @@ TO_MEASURE = (
     "train prompt_tuning with two or more lengths, one of them from 20 to 100, over several "
     "seeds and learning rates"
 )
+ANALYSIS = "prompt_length"
 LOW, HIGH = 20, 100
 DEFAULT = 20
 
@@ -31,13 +32,15 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     meant = rows[rows["length"].between(LOW, HIGH)]
     if meant.empty or rows["length"].nunique() < 2:
         return "not measured", "Prompts of 20 to 100 tokens and another length are needed."
+    if rows["against_best"].isna().any():
+        return "not measured", "All lengths must be trained with the same seeds."
     each = "; ".join(
         f"{row['length']} tokens {row['accuracy']:.3f} "
         f"({told(row['against_best'], row['against_best_low'], row['against_best_high'])})"
         for row in rows.to_dict("records")
     )
     sentence = (
-        f"Against the most accurate length, over {rows['n_seeds'].min()} seeds and "
+        f"Against the most accurate length, over {seeds(rows['n_seeds'].min())} and "
         f"{rows['n_items'].min()} examples: {each}."
     )
     if meant["enough"].iloc[0] == "yes":

@@ -20,19 +20,22 @@ TO_MEASURE = (
     "train lora and qlora of one rank, over the same seeds and several learning rates; qlora "
     "needs the extra quant"
 )
+ANALYSIS = "quantisation"
 MARGIN = 0.01
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the pair with the highest rank."""
-    rows = tables["rank_chart"].set_index("setting")
+    rows = tables["rank_chart"].dropna(subset="peak_memory_bytes").set_index("setting")
     pairs = [
         (name, name.replace("qlora", "lora", 1))
         for name in rows[rows["method"] == "qlora"].index
         if name.replace("qlora", "lora", 1) in rows.index
     ]
     if not pairs:
-        return "not measured", "QLoRA and LoRA of one rank must both be trained."
+        return "not measured", (
+            "QLoRA and LoRA of one rank must both be trained where memory is measured."
+        )
     one, other = max(pairs, key=lambda both: rows.loc[both[0], "trainable_parameters"])
     found = pair(tables["paired_accuracy"], one, other)
     if found is None:

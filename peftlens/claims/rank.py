@@ -21,6 +21,7 @@ TO_MEASURE = (
     "train lora with ranks below 4, from 4 to 32 and above 32, over the same seeds and "
     "several learning rates"
 )
+ANALYSIS = "rank"
 LOW, HIGH = 4, 32
 MARGIN = 0.01
 

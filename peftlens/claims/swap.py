@@ -12,13 +12,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome
+from peftlens.claims import Outcome, seeds
 from peftlens.stats import few_interval
 
 CLAIM = "One base model serves many tasks: swap LoRA weights or soft prompts at inference."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 1"
 NEEDS = ("sequence_scores",)
 TO_MEASURE = "give the study a [continual] table of several tasks, over several seeds"
+ANALYSIS = "continual"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
@@ -39,10 +40,11 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         )
         told.append(f"{setting} ({', '.join(each)})")
     n = gains["setting"].nunique()
+    runs = own.groupby(["setting", "task"]).size().min()
     sentence = (
         f"With one adapter a task, {better} of {n} configurations answer more than the base on "
-        f"every task, by 95 % intervals over {own.groupby(['setting', 'task']).size().min()} "
-        f"seeds of {own['n_items'].min()} examples or more a task: {'; '.join(told)}."
+        f"every task, by 95 % intervals over {seeds(runs)} of {own['n_items'].min()} examples or "
+        f"more a task: {'; '.join(told)}."
     )
     if better:
         return "supported", sentence

@@ -16,6 +16,7 @@ CLAIM = "The nearest tokens of a soft prompt are related to its task."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
 NEEDS = ("soft_prompt_task_words",)
 TO_MEASURE = "train prompt_tuning with several seeds, and measure the probe soft_prompt_task_words"
+ANALYSIS = "soft_prompts"
 LEVEL = 0.05
 
 

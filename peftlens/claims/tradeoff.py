@@ -23,6 +23,7 @@ NEEDS = ("rank_chart",)
 TO_MEASURE = (
     "train six configurations of at least three methods, over several seeds and learning rates"
 )
+ANALYSIS = "comparison"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
@@ -53,8 +54,9 @@ def _spearman(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _selective(rows: pd.DataFrame) -> str:
+    known = registry.names("methods")
     family = {name: registry.describe("methods", name).constants.get("FAMILY")
-              for name in rows["method"].unique() if ":" not in name}  # fmt: skip
+              for name in rows["method"].unique() if name in known}  # fmt: skip
     chosen = rows[rows["method"].map(family) == "selective"]
     if chosen.empty:
         return ""

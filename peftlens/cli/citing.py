@@ -1,4 +1,4 @@
-"""Commands that give a study's results away: report, table, cite, export."""
+"""Commands that give results away: report, table, cite, export; and import-results."""
 
 import sys
 from pathlib import Path
@@ -7,19 +7,20 @@ from typing import Annotated, Literal
 import typer
 
 from peftlens.cli import targets
-from peftlens.cli.printing import open_in_browser
+from peftlens.cli.printing import Open, open_in_browser
 
 Study = Annotated[Path, typer.Argument(help="Folder of a study.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file; printed by default.")]
 
 
-def report(
+def report(  # noqa: PLR0913  # a flag each
     studies: Annotated[list[Path], typer.Argument(help=f"{targets.HELP} Or several studies.")],
     base: Annotated[
         str | None, typer.Option(help="Of an adapter: its base model, loaded to say more.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The page; report.html in the study's folder by default.")
+        Path | None,
+        typer.Option(help="The page; report.html in a study's folder, or here, by default."),
     ] = None,
     assets: Annotated[
         bool,
@@ -28,7 +29,8 @@ def report(
             help="Keep Plotly in a file beside the page, 4 MB that several pages then share.",
         ),
     ] = False,
-    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    show: Open = False,
+    trust_remote_code: targets.Trust = False,
 ) -> None:
     """Write a report: verdicts, figures, tables, provenance, in one HTML file without network.
 
@@ -40,7 +42,7 @@ def report(
     if len(studies) == 1 and (studies[0] / "adapter_config.json").exists():
         from peftlens.inspecting import inspect
 
-        found = inspect(studies[0], base)
+        found = inspect(studies[0], base, trust_remote_code=trust_remote_code)
         where = out or Path("report.html")
         page = reports.write_inspection(found.results, found.about, found.findings, where)
     else:

@@ -6,15 +6,13 @@ from typing import Annotated, Literal
 import typer
 
 from peftlens.cli import targets
-from peftlens.cli.printing import open_in_browser
+from peftlens.cli.printing import Open, open_in_browser
 from peftlens.errors import BadInput
 
 
 def explore(  # noqa: PLR0913  # a flag each
     target: Annotated[Path, typer.Argument(help=targets.HELP)],
-    base: Annotated[
-        str | None, typer.Option(help="Base model of an adapter; the one that it names by default.")
-    ] = None,
+    base: targets.Base = None,
     projection: Annotated[
         Literal["umap", "pca"], typer.Option(help="How the map is drawn.")
     ] = "umap",
@@ -42,7 +40,8 @@ def explore(  # noqa: PLR0913  # a flag each
         ),
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of --serve; 0: a free one.")] = 8050,
-    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    show: Open = False,
+    trust_remote_code: targets.Trust = False,
 ) -> None:
     """Draw a map of the vocabulary with the trained vectors on it: one HTML file, no network.
 
@@ -50,7 +49,7 @@ def explore(  # noqa: PLR0913  # a flag each
     both are kept.
     """
     if serve:
-        _serve(target, base, port)
+        _serve(target, base, port, trust_remote_code)
         return
     page = out or (target if (target / "study.json").exists() else Path()) / "explorer.html"
     from peftlens import explorer
@@ -58,8 +57,7 @@ def explore(  # noqa: PLR0913  # a flag each
     from peftlens.pages import require_place
 
     require_place(page)
-
-    found = targets.opened(target, base)
+    found = targets.opened(target, base, trust_remote_code=trust_remote_code)
     names = found.index["names"]
     wanted = len(found.runs) == 1 if logits is None else logits
     drawn = atlas(found.runs, names, projection, between=between, logits=wanted)
@@ -68,14 +66,14 @@ def explore(  # noqa: PLR0913  # a flag each
         open_in_browser(page)
 
 
-def _serve(target: Path, base: str | None, port: int) -> None:
+def _serve(target: Path, base: str | None, port: int, trust: bool) -> None:
     try:
         from peftlens import app
     except ModuleNotFoundError as error:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise
         raise BadInput("--serve needs the extra `app`: pip install 'peftlens[app]'") from error
-    found = targets.opened(target, base)
+    found = targets.opened(target, base, trust_remote_code=trust)
     app.serve(
         found.runs,
         found.index["names"],

@@ -6,13 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from peftlens.cli.printing import print_frame, print_json, print_table
+from peftlens.cli.printing import Json, print_frame, print_json, print_table
+from peftlens.cli.targets import Trust
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Trust = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Let configurations name Python code to import."),
-]
 Base = Annotated[str | None, typer.Option(help="Its base model, loaded to say more.")]
 SHOWN = ("rank", "norm", "stable_rank", "effective_rank", "k95")
 
@@ -102,6 +98,7 @@ def compare(  # noqa: PLR0913  # a flag each
     from peftlens.inspecting import located
     from peftlens.literal import to_csv
     from peftlens.models.foreign import Adapter
+    from peftlens.pages import write
 
     folders = [located(one) for one in adapters]
     given = [Adapter(one, base, trust_remote_code) for one in folders]
@@ -110,7 +107,7 @@ def compare(  # noqa: PLR0913  # a flag each
         print(f"By their own accounts of different bases: {', '.join(named)}", file=sys.stderr)
     frame = side_by_side(given, directions, with_base=base is not None).frame
     if csv:
-        csv.write_text(to_csv(frame))
+        write(to_csv(frame), csv)
     if as_json:
         print(frame.to_json(orient="records"))
         return
@@ -140,6 +137,7 @@ def resize(
         float | None,
         typer.Option(help="Instead, the lowest rank that keeps this share of each update."),
     ] = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Lower a LoRA's rank by truncating its update: a plain adapter's folder that peft loads.
 
@@ -148,7 +146,9 @@ def resize(
     from peftlens.inspecting import located
     from peftlens.resizing import resize as truncate
 
-    found = truncate(located(adapter), out, rank=rank, energy=energy)
+    found = truncate(
+        located(adapter), out, rank=rank, energy=energy, trust_remote_code=trust_remote_code
+    )
     ranks = sorted({one.kept for one in found})
     told = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
     worst = min(found, key=lambda one: one.energy)

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from peftlens import registry
-from peftlens.cli.printing import print_json, print_table
+from peftlens.cli.printing import Json, print_json, print_table
+from peftlens.cli.targets import Trust
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Format = Annotated[
     Literal["table", "markdown"],
     typer.Option("--format", help="table for reading, markdown for the page in docs/."),
@@ -24,6 +24,7 @@ def methods(
     ] = None,
     output: Format = "table",
     as_json: Json = False,
+    trust_remote_code: Trust = False,
 ) -> None:
     """List the fine-tuning methods, or show one in full."""
     if name:
@@ -31,7 +32,7 @@ def methods(
         return
     from peftlens import catalogue
 
-    rows = catalogue.methods(base)
+    rows = catalogue.methods(base, trust_remote_code=trust_remote_code)
     if as_json:
         print_json([asdict(row) for row in rows])
     elif output == "markdown":

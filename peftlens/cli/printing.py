@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from peftlens.errors import BadInput
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 
 
 def print_json(value: Any) -> None:

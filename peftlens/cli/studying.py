@@ -9,13 +9,10 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from peftlens.cli.printing import print_frame, print_json, resumable
+from peftlens.cli.printing import Json, print_frame, print_json, resumable
+from peftlens.cli.targets import Trust
 from peftlens.errors import BadInput
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Trust = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run Python that the model's folder brings.")
-]
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
 Full = Annotated[
     bool, typer.Option("--full", help="The larger study that the file's table [full] describes.")

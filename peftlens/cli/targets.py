@@ -2,7 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from peftlens.errors import BadInput
 
@@ -10,6 +12,15 @@ if TYPE_CHECKING:
     from peftlens.results import Results
 
 HELP = "Folder of a study, of a run, of runs, or of an adapter."
+Base = Annotated[
+    str | None, typer.Option(help="Base model of an adapter; the one that it names by default.")
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code", help="Run Python that the model brings, or a configuration names."
+    ),
+]
 
 
 def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -> "Results":
@@ -38,8 +49,7 @@ def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -
     if not found.runs:
         raise BadInput(f"{target} holds no finished run; train one with `peftlens train`")
     if trust_remote_code:
-        from peftlens.models.base import resident
+        from peftlens.models.adapters import base_of
 
-        config = found.runs[0].config
-        resident(config.base, device=config.device, dtype=config.dtype, trust_remote_code=True)
+        base_of(found.runs[0], trust_remote_code=True)
     return found

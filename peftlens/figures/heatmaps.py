@@ -10,6 +10,8 @@ from peftlens.table import Chart, Table
 def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     """A row for each value of y and a column for each of x, in the order in which they come.
 
+    Rows of one cell, such as an encoder's and a decoder's, are averaged.
+
     Raises:
         ValueError: the chart names no column for the cells.
     """
@@ -17,6 +19,9 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
         raise ValueError(f"chart {chart.title!r} is a heatmap and names no column as its value")
     if frame.empty:
         return None
+    names = [chart.y, chart.x]
+    values = frame.astype({chart.value: float}).groupby(names, sort=False, dropna=False)
+    frame = values[chart.value].mean().reset_index()
     cells = frame.pivot(index=chart.y, columns=chart.x, values=chart.value)
     cells = cells.reindex(index=frame[chart.y].unique(), columns=frame[chart.x].unique())
     order = frame.sort_values(chart.value, kind="stable")

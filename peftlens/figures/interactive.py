@@ -1,7 +1,7 @@
 """A Plotly figure of a plot. Colours of text and grid are the page's, for light and dark mode."""
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -69,11 +69,20 @@ def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
     if one.low and not band:
         values = [float(v) for v in (one.x if names else one.y)]
         trace["error_x" if names else "error_y"] = {
-            "array": [h and h - v for h, v in zip(one.high, values, strict=True)],
-            "arrayminus": [b and v - b for b, v in zip(one.low, values, strict=True)],
+            "array": _lengths(one.high, values, 1),
+            "arrayminus": _lengths(one.low, values, -1),
             "color": colour, "thickness": 1.5,
         }  # fmt: skip
     yield trace
+
+
+def _lengths(
+    ends: Sequence[float | None], values: Sequence[float], sign: int
+) -> list[float | None]:
+    return [
+        None if end is None else sign * (end - value)
+        for end, value in zip(ends, values, strict=True)
+    ]
 
 
 def _see_through(colour: str) -> str:

@@ -21,7 +21,7 @@ class Series:
     Attributes:
         name: what the legend calls them; empty where they are all there is.
         x: where each mark is; names where the axis is one of names.
-        y: the same; None breaks a line.
+        y: the same.
         keys: what each mark belongs to, such as a configuration: shown when it is pointed at, and
             searched when a reader asks for some.
         low: lower ends of intervals, along the axis of numbers.

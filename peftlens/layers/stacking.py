@@ -155,10 +155,11 @@ class Gain(Part):
         torch's LayerNorm does not, and so it gets none and what it gives is rescaled.
         """
         fused = isinstance(module, (nn.LayerNorm, nn.RMSNorm))
+        names = [name for name, _ in module.named_parameters(recurse=False)]
 
         def before(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             parts = now()
-            for name in module._parameters if parts else ():
+            for name in names if parts else ():
                 each = torch.stack([getattr(part.norm, name) for part in parts])
                 rows = each.repeat_interleave(len(args[0]) // len(parts), dim=0)
                 shape = (len(rows), *[1] * (args[0].dim() - 2), rows.shape[1])
@@ -168,7 +169,7 @@ class Gain(Part):
         def after(_: nn.Module, __: Any, output: torch.Tensor) -> Any:
             if not now():
                 return None
-            found = {name: vars(module).pop(f"_all_{name}") for name in module._parameters}
+            found = {name: vars(module).pop(f"_all_{name}") for name in names}
             for name in found:
                 del vars(module)[name]
             if not fused:

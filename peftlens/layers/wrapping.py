@@ -31,7 +31,6 @@ def wrap(
     kind: type[peft.PeftConfig],
     target_modules: Collection[str],
     *,
-    full_precision: bool = True,
     straight: bool = False,
     **options: Any,
 ) -> peft.PeftModel:
@@ -44,7 +43,6 @@ def wrap(
         model: the base.
         kind: peft's configuration class.
         target_modules: see `anatomy.linear_layers`.
-        full_precision: what is trained is float32, whatever the base is.
         straight: make transposed layers plain ones, though peft knows them.
         options: of `kind`.
 
@@ -60,7 +58,7 @@ def wrap(
     else:
         straighten(model, transposed)
     names = short_names(chosen, of_model)
-    return wrap_whole(model, kind, full_precision=full_precision, target_modules=names, **options)
+    return wrap_whole(model, kind, target_modules=names, **options)
 
 
 def wrap_whole(

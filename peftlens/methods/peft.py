@@ -42,7 +42,7 @@ UNSUPPORTED_STARTS = {
     "loftq": "it needs a GPU in peft 0.21",
 }
 _WHOLE = ("ADAPTION_PROMPT", "TRAINABLE_TOKENS")
-_UNMERGEABLE = (*_WHOLE[:1], "POLY")
+_UNMERGEABLE = ("ADAPTION_PROMPT", "CARTRIDGE", "POLY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def exposes(config: Config) -> frozenset[str]:
         return frozenset({"delta_weight", "token_vectors"})
     if config.peft_type == "PREFIX_TUNING":
         return frozenset({"prefix", "token_vectors"})
-    if config.peft_type in ("CARTRIDGE", *_UNMERGEABLE):
+    if config.peft_type in _UNMERGEABLE:
         return frozenset()
     return frozenset({"soft_prompt", "token_vectors"} if _is_prompt(config) else {"delta_weight"})
 
@@ -128,7 +128,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int | None:
 def _check_values(config: Config) -> None:
     """Refuse values that can't work, or that would change the base that all runs share."""
     start = config.options.get("init_lora_weights")
-    if reason := UNSUPPORTED_STARTS.get(start) if isinstance(start, str) else None:
+    if reason := UNSUPPORTED_STARTS.get(start.lower()) if isinstance(start, str) else None:
         raise BadInput(f"init_lora_weights={start!r} is not supported: {reason}")
     if config.options.get("bias", "none") != "none":
         raise BadInput(

@@ -130,19 +130,14 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
             user filled in do not fit.
     """
     vocabulary, width = embedding(shapes)
-    if not 1 <= config.num_virtual_tokens <= vocabulary:
-        raise BadInput(
-            f"num_virtual_tokens={config.num_virtual_tokens} must lie between 1 and {vocabulary}, "
-            "the size of the vocabulary"
-        )
+    n = config.num_virtual_tokens
+    require("num_virtual_tokens", n, 1, vocabulary, "the size of the vocabulary")
     require("pull", config.pull, 0)
-    _check_ids("init_ids", config.init_ids, config.num_virtual_tokens, vocabulary)
+    _check_ids("init_ids", config.init_ids, n, vocabulary)
     pulled = tuple((token,) for token in config.pull_ids)
-    _check_ids("pull_ids", pulled, config.num_virtual_tokens, vocabulary)
-    if pulled and len(pulled) != config.num_virtual_tokens:
-        raise BadInput(
-            f"pull_ids must hold a token for each of {config.num_virtual_tokens} vectors"
-        )
+    _check_ids("pull_ids", pulled, n, vocabulary)
+    if pulled and len(pulled) != n:
+        raise BadInput(f"pull_ids must hold a token for each of {n} vectors")
     return config.num_virtual_tokens * width
 
 

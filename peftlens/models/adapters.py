@@ -187,13 +187,14 @@ def load(
     return attached(run, base, step)
 
 
-def base_of(run: Run) -> Base:
+def base_of(run: Run, *, trust_remote_code: bool = False) -> Base:
     """The resident base of a run, on the run's device if this machine has one of its kind."""
     config = run.config
+    how = {"dtype": config.dtype, "trust_remote_code": trust_remote_code}
     try:
-        return resident(config.base, device=config.device, dtype=config.dtype)
+        return resident(config.base, device=config.device, **how)
     except NoSuchDevice:
-        return resident(config.base, device="auto", dtype=config.dtype)
+        return resident(config.base, device="auto", **how)
 
 
 def base_of_all(runs: Sequence[Run]) -> Base:

@@ -61,6 +61,7 @@ class Base:
     Attributes:
         reference: how the user named it.
         sha256: of weights, configuration and tokenizer files.
+        trusted: whether it may bring Python of its own.
         state: of a resident model as it was opened; see `lending.state_of`.
     """
 
@@ -70,6 +71,7 @@ class Base:
     sha256: str
     device: str
     dtype: str
+    trusted: bool = False
     state: str | None = None
 
     @property
@@ -129,7 +131,7 @@ def open_base(
     if not hasattr(model, "hf_device_map"):
         cast("torch.nn.Module", model).to(on)
     model.eval()
-    return Base(model, tokenizer, reference, fingerprint(folder), on, precision)
+    return Base(model, tokenizer, reference, fingerprint(folder), on, precision, trust_remote_code)
 
 
 def _placement(device: str) -> dict[str, Any]:
@@ -173,7 +175,12 @@ def in_float32(base: Base) -> Base:
     """The base itself, or a second copy: an update is smaller than what bfloat16 tells apart."""
     if base.dtype == "float32":
         return base
-    return open_base(base.reference, device=base.device, dtype="float32")  # pyright: ignore[reportArgumentType]
+    return open_base(
+        base.reference,
+        device=base.device,  # pyright: ignore[reportArgumentType]
+        dtype="float32",
+        trust_remote_code=base.trusted,
+    )
 
 
 def resolve(device: Device, dtype: Dtype) -> tuple[str, str]:

@@ -143,8 +143,7 @@ def weights(file: AdapterFile) -> tuple[str, ...]:
     Raises:
         NotApplicable: see there.
     """
-    marker, _ = _known(file)
-    return tuple(f"{module}.weight" for module in _modules(file, marker))
+    return tuple(one.name for one in changes(file))
 
 
 def _known(file: AdapterFile) -> "tuple[str, Factors]":

@@ -111,10 +111,10 @@ def _check_sizes(file: AdapterFile, base: Base) -> None:
     Vectors before the input are as wide as the embeddings, trained caches as all heads' keys.
     """
     config = base.model.config.get_text_config()
-    layers, heads, size = geometry(config)
+    _, heads, size = geometry(config)
     cached = file.kind in ("PREFIX_TUNING", "CARTRIDGE")
     wide = heads * size if cached else config.hidden_size
-    for name, real in (("token_dim", wide), ("num_layers", layers)):
+    for name, real in (("token_dim", wide), ("num_layers", config.num_hidden_layers)):
         said = file.about.get(name)
         if said is not None and said != real:
             raise BadInput(

@@ -19,14 +19,14 @@ def snapshot(reference: str, patterns: Sequence[str], what: str, remedy: str) ->
         BadInput: there is no such repository, or no network to get it by.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     name, _, revision = reference.partition("@")
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=[*patterns]))
     except HFValidationError as error:
         raise BadInput(f"no {what} named {reference!r}; {remedy}") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except OSError as error:  # the hub's errors of every kind
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(
             f"{what} {reference!r} is neither a folder nor to be had from the hub ({line}); "

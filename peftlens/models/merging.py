@@ -54,7 +54,8 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
     model = attached(run, base)
     before = _logits(model)
     merged = plain(model, config.method)
-    dtype = getattr(torch, config.dtype)
+    precision = "float32" if config.dtype == "auto" else config.dtype  # a watched float16 run
+    dtype = getattr(torch, precision)
     state = {name: tensor.to(dtype) for name, tensor in places.state(merged, config.method).items()}
     _untie(merged)
     with new_folder(Path(out)) as target:
@@ -66,10 +67,10 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
             str(target), device="cpu", dtype="float32", trust_remote_code=trust_remote_code
         )
         error = _relative(_logits(again.model), before)
-        if not error <= TOLERANCE[config.dtype]:
+        if not error <= TOLERANCE[precision]:
             raise BadInput(
                 f"{config.method} can't be merged here: the logits would change by {error:.2g} of "
-                f"their norm, for rounding to {config.dtype} loses too much"
+                f"their norm, for rounding to {precision} loses too much"
             )
     return error
 
@@ -172,8 +173,8 @@ def plain(model: Any, name: str) -> PreTrainedModel:
             raise BadInput(f"{name} can't be merged: {error}") from error
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, name)
+            for weight in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, weight)
     return model
 
 

@@ -17,13 +17,13 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from peftlens.anatomy import Shapes, linear_layers
 from peftlens.errors import BadInput
+from peftlens.layers.wrapping import peft_layers
 from peftlens.models.adapters import base_of, opened, state
 from peftlens.models.base import in_float32
 from peftlens.models.changes import Change, Float
 from peftlens.models.lending import lent
-from peftlens.models.merging import merged_weights
+from peftlens.models.merging import merged_weights, placing
 from peftlens.progress import track
 from peftlens.run import Run
 from peftlens.table import NotApplicable
@@ -65,13 +65,15 @@ def updates(run: Run, step: int | None = None) -> Iterator[Update]:
         NotApplicable: it can't be merged into this base.
     """
     base = base_of(run)
-    own = {name: parameter.data for name, parameter in base.model.named_parameters()}
+    turned = {f"{name}.weight" for name in placing(base.model).transposed}
+    parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
+    own = {name: parameter.data for name, parameter in parameters}
     with opened(run, step) as (model, _):
         factors = _factors(model, own)
     if factors is not None:
         changed = [name for name, (b, _) in factors.items() if b.any()]  # B starts at zero
         for name in track(changed, _DOING):
-            weight, pair = _matrix(own[name], name, base.shapes), factors[name]
+            weight, pair = _matrix(own[name], name in turned), factors[name]
             yield Update(name=name, before=weight, factors=pair, rank=pair[1].shape[0])
         return
     exact = in_float32(base)
@@ -84,17 +86,15 @@ def updates(run: Run, step: int | None = None) -> Iterator[Update]:
     matrices = [name for name, weight in own.items() if weight.ndim == 2]
     changed = [name for name in matrices if not torch.equal(own[name], tuned[name])]
     for name in track(changed, _DOING):
-        weight = _matrix(own[name], name, base.shapes)
-        change = _matrix(tuned[name], name, base.shapes) - weight
+        weight = _matrix(own[name], name in turned)
+        change = _matrix(tuned[name], name in turned) - weight
         yield Update(name=name, before=weight, change=change, rank=run.rank)
 
 
-def _matrix(tensor: torch.Tensor, name: str, shapes: Shapes) -> Float:
+def _matrix(tensor: torch.Tensor, turned: bool) -> Float:
     """A weight as (d_out, d_in) in float32; GPT-2 keeps some the other way round."""
     matrix = tensor.detach().float().cpu()
-    layers = linear_layers(shapes, ("all_linear",))
-    meant = layers.get(name.removesuffix(".weight"), tuple(matrix.shape))
-    return (matrix if tuple(matrix.shape) == meant else matrix.T).numpy()
+    return (matrix.T if turned else matrix).numpy()
 
 
 def _factors(
@@ -104,15 +104,13 @@ def _factors(
     if not isinstance(model, peft.PeftModel):
         return None
     found = {}
-    inner: Any = model.get_base_model()
-    for name, layer in inner.named_modules():
-        if isinstance(layer, LoraLayer):
-            weight = f"{name}.weight"
-            if not _is_plain(layer, own[weight]):
-                return None
-            sides: Any = layer.lora_B, layer.lora_A
-            b, a = (one["default"].weight.detach().double().cpu().numpy() for one in sides)
-            found[weight] = (layer.scaling["default"] * b, a)
+    for name, layer in peft_layers(model, LoraLayer):
+        weight = f"{name}.weight"
+        if not _is_plain(layer, own[weight]):
+            return None
+        sides = layer.lora_B, layer.lora_A
+        b, a = (one["default"].weight.detach().double().cpu().numpy() for one in sides)
+        found[weight] = (layer.scaling["default"] * b, a)
     return found if found and len(state(model)) == 2 * len(found) else None
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import set_seed
-from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
 from peftlens import registry
@@ -101,8 +100,10 @@ def _before(run: Run, base: Base, what: Callable[[Any], torch.Tensor]) -> torch.
 
 def _start(run: Run, base: Base, seed: int, what: Callable[[Any], torch.Tensor]) -> torch.Tensor:
     """The same before the first step, as a seed makes it."""
+    set_seed(seed)
+    config = registry.configure("methods", run.config.method, run.config.method_config)
     with lent(base.model), torch.no_grad():
-        return what(started(run, base, seed)).float().clone()
+        return what(attach(base.model, run.config.method, config).eval()).float().clone()
 
 
 @lru_cache(maxsize=2)
@@ -124,13 +125,6 @@ def other_starts(run: Run, count: int) -> torch.Tensor | None:
         found += prompt[prompt.norm(dim=1) > 0]
         last = prompt
     return torch.stack(found[:count])
-
-
-def started(run: Run, base: Base, seed: int) -> nn.Module:
-    """A run's model as a seed makes it, before any step; the base is the caller's to change."""
-    set_seed(seed)
-    config = registry.configure("methods", run.config.method, run.config.method_config)
-    return attach(base.model, run.config.method, config).eval()
 
 
 def soft_prompt(model: Any) -> torch.Tensor:

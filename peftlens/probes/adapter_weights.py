@@ -43,11 +43,15 @@ COLUMNS = (
     Column("no_spectrum", "why the update's singular values are not known"),
 )
 CHARTS = (
-    Chart("heatmap", x="layer", y="role", value="norm", title="Size of the update ‖ΔW‖_F"),
     Chart(
-        "heatmap", x="layer", y="role", value="effective_rank", title="Effective rank of the update"
+        "heatmap", x="layer", y="role", value="norm", title="Size of the update ‖ΔW‖_F",
+        each="configuration",
     ),
-)
+    Chart(
+        "heatmap", x="layer", y="role", value="effective_rank",
+        title="Effective rank of the update", each="configuration",
+    ),
+)  # fmt: skip
 _COUNTS = ("layer", "rank", "k90", "k95", "k99")
 _NUMBERS = ("largest", "norm", "stable_rank", "effective_rank")
 

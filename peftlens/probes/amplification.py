@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.linalg import amplification, energy_rank, projected, random_projection
+from peftlens.linalg import energy_rank, projected, random_projection
 from peftlens.models.updates import Update, updates
 from peftlens.run import Run
 from peftlens.table import Chart, Column, NotApplicable
 
 REQUIRES = frozenset({"delta_weight"})
-VERSION = 1
+VERSION = 2
 ON_REQUEST = True  # it decomposes every weight that has changed
 
 
@@ -71,15 +71,16 @@ def _row(update: Update, asked: int) -> dict[str, Any]:
     count = min(asked or update.rank or energy_rank(s), len(s))
     u, vt = update.svd.u[:, :count], update.svd.vt[:count]
     weight_norm = float(np.linalg.norm(update.before))
+    in_update = float(np.linalg.norm(projected(u, vt, update.before)))
     in_random = random_projection(weight_norm, count, update.before.shape)
     return {
         "weight": update.name,
         "directions": count,
         "update_norm": update.norm,
         "weight_norm": weight_norm,
-        "in_update": float(np.linalg.norm(projected(u, vt, update.before))),
+        "in_update": in_update,
         "in_weight": float(np.linalg.norm(update.own_values[:count])),
         "in_random": in_random,
-        "amplification": amplification(s, u, vt, update.before),
+        "amplification": update.norm / in_update,
         "random_amplification": update.norm / in_random,
     }

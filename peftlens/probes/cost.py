@@ -8,7 +8,7 @@ from statistics import median
 import pandas as pd
 
 from peftlens.run import Run
-from peftlens.table import Chart, Column
+from peftlens.table import Chart, Column, NotApplicable
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -42,7 +42,13 @@ CHARTS = (
 
 
 def measure(run: Run) -> pd.DataFrame:
-    """One row."""
+    """One row.
+
+    Raises:
+        NotApplicable: it is an adapter from elsewhere, whose training nobody recorded.
+    """
+    if run.read_only:
+        raise NotApplicable("its training kept no numbers")
     results, lines = run.record.results, run.timing()
     steps = [line for line in lines if line.get("step", 1) > 1]
     speeds = [line["tokens_per_second"] for line in steps if "tokens_per_second" in line]

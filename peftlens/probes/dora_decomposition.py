@@ -16,7 +16,7 @@ from peftlens.run import Run
 from peftlens.table import Chart, Column, NotApplicable
 
 REQUIRES = frozenset({"delta_weight"})
-VERSION = 1
+VERSION = 2
 ON_REQUEST = True  # it decomposes every weight that has changed
 COLUMNS = (
     Column("step", "optimizer steps taken", "steps"),

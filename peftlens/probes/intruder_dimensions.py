@@ -18,7 +18,7 @@ from peftlens.run import Run
 from peftlens.table import Chart, Column, NotApplicable
 
 REQUIRES = frozenset({"delta_weight"})
-VERSION = 1
+VERSION = 2
 ON_REQUEST = True  # it decomposes whole weights, two each
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from peftlens.errors import BadInput
 from peftlens.models.adapters import base_of
-from peftlens.models.base import Base, open_base
+from peftlens.models.base import Base, in_float32, open_base
 from peftlens.models.lending import lent
 from peftlens.models.merging import merged_weights, random_inputs
 from peftlens.models.swapping import AdapterSet
@@ -111,7 +111,7 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
 
 def _merged(run: Run, base: Base) -> nn.Module | None:
     """A second model, with the update written into its weights in their own dtype."""
-    exact = open_base(base.reference, device=base.device, dtype="float32")  # pyright: ignore[reportArgumentType]
+    exact = in_float32(base)
     model: Any = None
     with suppress(BadInput), lent(exact.model):
         state = merged_weights(run, exact)

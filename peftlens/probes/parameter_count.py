@@ -3,7 +3,7 @@
 import pandas as pd
 
 from peftlens.run import Run
-from peftlens.table import Chart, Column
+from peftlens.table import Chart, Column, NotApplicable
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -17,7 +17,13 @@ CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(run: Run) -> pd.DataFrame:
-    """One row."""
+    """One row.
+
+    Raises:
+        NotApplicable: it is an adapter from elsewhere, whose training nobody recorded.
+    """
+    if run.read_only:
+        raise NotApplicable("its training kept no numbers")
     results = run.record.results
     row = {
         "rank": run.rank,

@@ -69,7 +69,7 @@ def _labels(run: Run, base: Base) -> list[tuple[int, ...]]:
     """Token ids of each label, as the answer has them."""
     texts = [base.tokenizer(label, add_special_tokens=False)["input_ids"]
              for label in task_of(run).labels]  # fmt: skip
-    return [tuple(ids) for ids in dict.fromkeys(map(tuple, texts))]
+    return list(dict.fromkeys(map(tuple, texts)))
 
 
 def _typical(run: Run, base: Base) -> list[tuple[int, ...]]:

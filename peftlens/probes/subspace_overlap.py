@@ -3,7 +3,7 @@
 φ of the strongest singular directions of two updates, on the side of the weight's outputs and of
 its inputs, beside what random directions would give: max(i, j) / d, which is large for small models
 and must be read beside φ. Compared are runs that differ in the seed, or in the rank (and alpha),
-and a run's saved steps with its end. Source: Hu et al. 2021, arXiv:2106.09685, sections 7.2 and
+and a run's saved steps with its end. Source: Hu et al. 2021, arXiv:2106.09685, section 7.2 and
 appendix G; they compare ranks 8 and 64, and two seeds.
 """
 

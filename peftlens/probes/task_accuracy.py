@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from peftlens.stats import mean_interval
+from peftlens.stats import few_interval, mean_interval
 from peftlens.table import Chart, Column
 
 FROM = ("task_items",)
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     Column("configuration", "method and the hyperparameters that the study set"),
     Column("method", "name of the method"),
@@ -57,9 +57,8 @@ def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
     if group["chosen"].isna().any():
         return row
     right = group["chosen"] == group["correct"]
-    rng = np.random.default_rng(0)
-    items = mean_interval(right.groupby(group["item"]).mean(), rng)
-    seeds = mean_interval(right.groupby(group["run"]).mean(), rng)
+    items = mean_interval(right.groupby(group["item"]).mean(), np.random.default_rng(0))
+    seeds = few_interval(right.groupby(group["run"]).mean(), (0, 1))
     return row | {
         "accuracy": float(right.mean()),
         "items_low": items.low,

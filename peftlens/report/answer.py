@@ -77,7 +77,12 @@ def _saturated(frame: pd.DataFrame) -> Iterator[str]:
 
 def _sequence(frame: pd.DataFrame) -> Iterator[str]:
     rows = frame[(frame["measure"] == "F") & ~frame["regime"].eq("swapped")].sort_values("value")
-    if len(rows):
+    if len(rows) == 1:
+        only = rows.iloc[0]
+        yield (
+            f"Trained on task after task, {only['setting']} lost {_fall(only)} of the earlier ones."
+        )
+    elif len(rows):
         least, most = rows.iloc[0], rows.iloc[-1]
         yield (
             f"Trained on task after task, {least['setting']} lost least of the earlier ones "
@@ -94,9 +99,12 @@ def _fall(row: Any) -> str:
 
 def _forgotten(frame: pd.DataFrame) -> Iterator[str]:
     rows = last_steps(frame[frame["method"] != "frozen"].dropna(subset="low"))
+    if rows.empty:
+        return
     worse = rows[rows["low"] > 0].sort_values("forgetting")
     yield (
-        f"The loss on general text rose in {len(worse)} of {len(rows)} trained runs, "
+        f"The loss on general text rose in {worse['run'].nunique()} of "
+        f"{rows['run'].nunique()} trained runs, "
         "counting those whose 95 % interval lies above zero."
     )
     if len(worse):

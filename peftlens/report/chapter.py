@@ -23,7 +23,7 @@ class Chapter:
         sections: one for each table.
         prompts: what each soft prompt is near.
         runs: a row of text for each.
-        absences: what failed, did not apply or was not run.
+        absences: what failed, is damaged, or was not run or measured.
         origins: where the numbers come from, in words.
         text: the study's file.
         findings: of an adapter instead of verdicts, the worst first.

@@ -6,21 +6,13 @@ const config = { responsive: true, displaylogo: false, showSendToCloud: false, d
 const input = document.querySelector(".filter input");
 const fits = (text) => text.toLowerCase().includes(input.value.trim().toLowerCase());
 
-// Numbers and names come from Plotly's JSON as lists, or packed as { dtype, bdata }.
-const PACKED = { f8: Float64Array, i1: Int8Array, i2: Int16Array, i4: Int32Array, u1: Uint8Array, f4: Float32Array };
-function listed(values) {
-  if (!values || !values.bdata) return values;
-  const bytes = Uint8Array.from(atob(values.bdata), (one) => one.charCodeAt(0));
-  return Array.from(new PACKED[values.dtype](bytes.buffer));
-}
-
 // A trace with the marks that fit; what belongs to nothing, such as a front, stays whole.
 function fitting(trace) {
   if (!input.value.trim()) return trace;
   if (trace.meta === "band") return { ...trace, visible: fits(trace.name) };
   const keys = trace.customdata;
   if (!keys) return trace;
-  const kept = (values) => values && listed(values).filter((_, n) => fits(keys[n]) || fits(trace.name || ""));
+  const kept = (values) => values && values.filter((_, n) => fits(keys[n]) || fits(trace.name || ""));
   const some = { ...trace, x: kept(trace.x), y: kept(trace.y), customdata: kept(keys), text: kept(trace.text) };
   for (const name of ["error_x", "error_y"]) {
     const bars = trace[name];

@@ -99,11 +99,10 @@ def section(data: Table, prefix: str = "") -> Section:
     frame = frame.drop(columns=["status", "reason"], errors="ignore")
     download = _download(data.name, frame)
     frame = frame.dropna(axis="columns", how="all")
-    charts = [(chart, figures.plots(data, chart)) for chart in data.charts]
     drawn = [
         (place, _figure(f"{prefix}{data.name}-{n}-{place}", plot))
-        for n, (_, plots) in enumerate(charts)
-        for place, plot in enumerate(plots)
+        for n, chart in enumerate(data.charts)
+        for place, plot in enumerate(figures.plots(data, chart))
     ]
     return Section(
         name=data.name,

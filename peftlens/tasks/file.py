@@ -23,10 +23,10 @@ def _csv(path: Path) -> list[Row]:
     """Every cell is text; an empty one is missing."""
     csv.field_size_limit(sys.maxsize)  # Python's limit, 128 KB, is below what a text may have
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restkey="", strict=True)
+        reader = csv.DictReader(file, strict=True)
         rows: list[Row] = []
         for row in reader:
-            if "" in row:
+            if None in row:
                 raise ValueError(
                     f"line {reader.line_num} has more cells than the header; quote them"
                 )

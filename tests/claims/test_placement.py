@@ -14,7 +14,11 @@ WIDE = "lora rank=8 target_modules=all_linear"
         (0.70, 0.05, "contradicted"),
     ],
 )
-@pytest.mark.parametrize("attention", ["lora rank=8", "lora rank=8 target_modules=attention"])
+@pytest.mark.parametrize(
+    "attention",
+    ["lora rank=8", "lora rank=8 target_modules=attention",
+     "lora rank=8 target_modules=q_proj,k_proj,v_proj,o_proj"],
+)  # fmt: skip
 def test_attention_alone_against_more(attention, accuracy, width, outcome):
     found, sentence = verdict(rows({attention: {"accuracy": accuracy, "width": width}, WIDE: {}}))
     assert found == outcome

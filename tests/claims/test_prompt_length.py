@@ -29,3 +29,11 @@ def test_the_default_length_is_told():
     _, sentence = verdict(rows({"prompt_tuning": {}, "prompt_tuning num_virtual_tokens=5": {}}))
     assert "5 tokens 0.800" in sentence
     assert "20 tokens 0.800" in sentence
+
+
+def test_lengths_of_different_seeds_are_not_compared():
+    found = table(n20="yes", n100="yes")
+    found["rank_chart"].loc[1, "against_best"] = None
+    assert verdict(found) == (
+        "not measured", "All lengths must be trained with the same seeds."
+    )  # fmt: skip

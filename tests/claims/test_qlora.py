@@ -24,3 +24,8 @@ def test_accuracy_is_kept_and_memory_saved(accuracy, memory, outcome):
 
 def test_ranks_must_be_equal():
     assert verdict(rows({"qlora rank=8": {}, "lora rank=4": {}}))[0] == "not measured"
+
+
+def test_without_memory_there_is_no_comparison():
+    found = rows({"qlora rank=8": {"peak_memory_bytes": None}, "lora rank=8": {}})
+    assert verdict(found)[0] == "not measured"

@@ -31,3 +31,9 @@ def test_fewer_parameters_cost_more_time_or_do_not(seconds, outcome):
 def test_few_configurations_say_nothing():
     found, _ = verdict(rows({"lora": {}, "full": {}}))
     assert found == "not measured"
+
+
+def test_methods_of_packages_that_are_gone_have_no_family():
+    found = table(lambda n: 20 - n)
+    chart = found["rank_chart"].replace("bitfit", "gone_since")
+    assert "bitfit" not in verdict({"rank_chart": chart})[1]

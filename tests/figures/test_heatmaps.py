@@ -18,3 +18,10 @@ def test_cells_stand_in_the_order_in_which_they_come():
 def test_a_heatmap_needs_a_value():
     with pytest.raises(ValueError, match="names no column as its value"):
         heatmaps.plot(Table("p", 1, (), (), FRAME), Chart("heatmap", "task", "after", "t"), FRAME)
+
+
+def test_rows_of_one_cell_are_averaged():
+    frame = pd.DataFrame({"x": [1, 1, 2], "y": ["q", "q", "q"], "v": [1.0, 3.0, 5.0]})
+    chart = Chart("heatmap", x="x", y="y", title="t", value="v")
+    found = heatmaps.plot(Table("p", 1, (), (), frame), chart, frame)
+    assert found.cells == ((2.0, 5.0),)

@@ -1,5 +1,7 @@
 """Each part by hand on a module of its own; whole models are in tests/test_together.py."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -75,7 +77,8 @@ def test_rescaling_before_and_behind(inner):
         assert found[:, 0].tolist() == [[1.0, 2.0], [2.0, 2.0], [0.0, -3.0], [0.0, -0.0]]
 
 
-@pytest.mark.parametrize("kind", [LlamaRMSNorm, GemmaRMSNorm, nn.LayerNorm, nn.RMSNorm])
+@pytest.mark.parametrize("kind", [LlamaRMSNorm, GemmaRMSNorm, nn.LayerNorm, nn.RMSNorm,
+                                  partial(nn.LayerNorm, bias=False)])  # fmt: skip
 @pytest.mark.parametrize("shape", [(4, 3, 2), (4, 3, 5, 2)])
 def test_gains_of_any_normalisation(kind, shape):
     """Gemma's counts from one; Qwen's of heads reads four dimensions; LayerNorm has a bias too."""

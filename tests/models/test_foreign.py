@@ -102,6 +102,13 @@ def test_what_needs_the_task_says_that_nobody_knows_it(prompt):
     assert "a task that it does not name" in row["reason"]
 
 
+@pytest.mark.parametrize("probe", ["cost", "parameter_count"])
+def test_what_its_training_took_nobody_knows(probe, prompt):
+    (row,) = measuring.run_probe(Adapter(prompt), probe).frame.to_dict("records")
+    assert row["status"] == "not_applicable"
+    assert row["reason"] == "its training kept no numbers"
+
+
 def test_an_adapter_that_names_no_base_needs_one(prompt):
     theirs.edit(prompt, base_model_name_or_path=None)
     with pytest.raises(BadInput, match="give it by --base"):

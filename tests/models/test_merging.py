@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 import peftlens
 from peftlens.errors import BadInput
 from peftlens.models import merging
+from peftlens.store import seal
 
 
 @pytest.fixture
@@ -88,3 +89,13 @@ def test_a_merge_that_goes_wrong_is_noticed(trained, tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="the logits would change"):
         peftlens.merge(run.path, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_run_whose_dtype_nobody_wrote_down_is_merged_in_float32(trained, tmp_path):
+    """As that of somebody else's training in float16 is."""
+    run = trained("lora")
+    about = json.loads((run.path / "run.json").read_text())
+    about["config"]["dtype"] = "auto"
+    (run.path / "run.json").write_text(json.dumps(about))
+    seal(run.path)
+    assert peftlens.merge(run.path, tmp_path / "merged") <= merging.TOLERANCE["float32"]

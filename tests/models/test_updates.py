@@ -6,7 +6,7 @@ import torch
 
 import peftlens
 from peftlens.models.base import open_base
-from peftlens.models.merging import merged_weights
+from peftlens.models.merging import merged_weights, placing
 from peftlens.models.updates import updates
 from peftlens.run import RunConfig
 
@@ -14,8 +14,8 @@ RANKS = {"lora": 3, "rslora": 3, "lora_fa": 3, "lora_plus": 3, "pissa": 6, "olor
 OTHERS = ("adalora", "dora", "lokr", "vera", "oft", "ia3", "full", "last_layers", "embeddings")
 
 
-def trained(base, words, out, method, steps=2):
-    options = {"rank": 3} if method in RANKS else {}
+def trained(base, words, out, method, steps=2, **options):
+    options |= {"rank": 3} if method in RANKS else {}
     return peftlens.train(
         RunConfig(
             method=method, task=f"file:{words}", base=str(base), device="cpu", dtype="float32",
@@ -42,9 +42,9 @@ def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
     found = {update.name: update for update in updates(run)}
     assert found.keys() == changed.keys()
     assert found
+    turned = placing(open_base(str(bases[kind]), device="cpu").model).transposed
     for name, update in found.items():
-        shape = changed[name].shape
-        expected = changed[name] if update.before.shape == shape else changed[name].T
+        expected = changed[name].T if name.removesuffix(".weight") in turned else changed[name]
         svd = update.svd
         np.testing.assert_allclose(svd.u * svd.s @ svd.vt, expected, atol=2e-6)
         np.testing.assert_allclose(update.values, svd.s, atol=1e-5)
@@ -77,3 +77,16 @@ def test_linear_layers_come_as_outputs_by_inputs(bases, words, tmp_path):
     found = {u.name: u for u in updates(trained(bases["gpt2"], words, tmp_path, "full"))}
     weight = found["transformer.h.0.attn.c_attn.weight"].before
     assert weight.shape[0] == 3 * weight.shape[1]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_gpt2_s_square_layers_are_turned_too(bases, words, tmp_path, method):
+    """(in, out) there, whatever the shape says."""
+    config = {"target_modules": ["attn.c_proj"]} if method == "lora" else {}
+    run = trained(bases["gpt2"], words, tmp_path, method, **config)
+    base = open_base(str(bases["gpt2"]), device="cpu", dtype="float32")
+    own = dict(base.model.named_parameters())
+    (found,) = (one for one in updates(run) if one.name.endswith("h.0.attn.c_proj.weight"))
+    np.testing.assert_array_equal(found.before, own[found.name].detach().numpy().T)
+    after = merged_weights(run, base)[found.name].numpy().T
+    np.testing.assert_allclose(found.after, after, atol=1e-5)

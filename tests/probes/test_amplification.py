@@ -24,6 +24,14 @@ def test_an_update_along_what_the_weight_lacks_amplifies_much(weight):
     assert row["amplification"] == pytest.approx(0.5 * s[0] / s[19], rel=1e-4)
 
 
+@pytest.mark.parametrize(("size", "own", "factor"), [(6.91, 0.32, 21.5), (3.57, 1.90, 1.9)])
+def test_the_factor_is_that_of_hu_et_al(size, own, factor):
+    """Table 7, r = 4 and 64; their numbers are rounded."""
+    along = np.outer(np.eye(30)[0], np.eye(20)[0]).astype(np.float32)
+    row = _row(Update(name="w", before=own * along, change=size * along), 1)
+    assert row["amplification"] == pytest.approx(factor, rel=0.02)
+
+
 def test_directions_are_the_rank_or_what_holds_the_energy(weight):
     rng = np.random.default_rng(1)
     factors = rng.normal(size=(30, 3)), rng.normal(size=(3, 20))

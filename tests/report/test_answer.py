@@ -86,3 +86,18 @@ def test_a_chart_says_where_each_method_saturates():
     (sentence,) = sentences({"rank_chart": table("rank_chart", rows)})
     assert sentence.startswith("Of 3 configurations of lora")
     assert "is lora rank=4 (80%, 400 parameters)" in sentence
+
+
+def test_runs_are_counted_once_whatever_was_asked_of_them():
+    rows = [forgetting("a", 5, 0.5, 0.25, 0.75) | {"suite": suite} for suite in ("x", "y")]
+    first, _ = sentences({"forgetting": table("forgetting", rows)})
+    assert first.startswith("The loss on general text rose in 1 of 1 trained runs")
+    questions = [forgetting("a", 5, None, None, None)]
+    assert list(sentences({"forgetting": table("forgetting", questions)})) == []
+
+
+def test_one_sequence_is_told_alone():
+    row = {"setting": "lora", "regime": "one adapter", "measure": "F", "value": 0.2, "low": None,
+           "high": None}  # fmt: skip
+    (sentence,) = sentences({"continual": table("continual", [row])})
+    assert sentence == "Trained on task after task, lora lost 20 points of the earlier ones."

@@ -70,6 +70,13 @@ def test_cells_that_are_too_many_name_the_line(tmp_path):
         load_task(f"file:{tmp_path / 'a.csv'}", {})
 
 
+def test_a_column_without_a_name_is_a_column(tmp_path):
+    """As pandas writes its index."""
+    rows = pd.DataFrame({"text": [f"t{n}" for n in range(20)], "label": ["a", "b"] * 10})
+    rows.to_csv(tmp_path / "a.csv")
+    assert load_task(f"file:{tmp_path / 'a.csv'}", {}).labels == (" a", " b")
+
+
 def test_whole_numbers_with_a_gap_stay_whole(tmp_path):
     rows = [{"text": f"t{i}", "label": i % 2 if i else None} for i in range(20)]
     for suffix in (".jsonl", ".parquet"):

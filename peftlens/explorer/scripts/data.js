@@ -1,6 +1,6 @@
 // The page's data: JSON, and arrays packed as base64 in it.
 
-const TYPES = { u1: Uint8Array, u2: Uint16Array, i4: Int32Array, f4: Float32Array };
+const TYPES = { u1: Uint8Array, u2: Uint16Array };
 
 /** { dtype, data } as the typed array that it was. */
 export function unpacked({ dtype, data }) {
