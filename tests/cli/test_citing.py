@@ -4,7 +4,8 @@ import finished
 import pytest
 import typer
 
-from peftlens import literal
+from peftlens import inspecting, literal
+from peftlens.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,19 @@ def test_report_opens_the_page(run, folder, monkeypatch):
     monkeypatch.setattr(typer, "launch", lambda _: 1)
     code, _, err = run("report", folder, "--open")
     assert (code, "no browser could be started" in err) == (2, True)
+
+
+def test_report_of_an_adapter_hands_on_what_is_trusted(run, tmp_path, monkeypatch):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    asked = []
+
+    def look(*arguments, **named):
+        asked.append((arguments, named))
+        raise BadInput("enough")
+
+    monkeypatch.setattr(inspecting, "inspect", look)
+    assert run("report", tmp_path, "--base", "org/base", "--trust-remote-code")[0] == 2
+    assert asked == [((tmp_path, "org/base"), {"trust_remote_code": True})]
 
 
 def test_tables(run, folder, tmp_path):

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import finished
 import pytest
 import theirs
@@ -34,3 +37,43 @@ def test_damaged_runs_are_named_and_left_out(tmp_path, capsys):
     (second / "metrics.jsonl").unlink()
     with pytest.raises(BadInput, match="holds no finished run"):
         targets.opened(study / "runs", None)
+
+
+OWN = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class Config(LlamaConfig):
+    pass
+
+class Model(LlamaForCausalLM):
+    config_class = Config
+"""
+
+
+@pytest.fixture
+def with_code(bases, tmp_path, monkeypatch):
+    """A model's folder that brings classes of its own."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = shutil.copytree(bases["llama"], tmp_path / "with_code")
+    (folder / "own.py").write_text(OWN)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("methods", "--base"), ("warmup", "--no-data", "--no-map"),
+     ("explore", "--projection", "pca", "--base")],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_a_base_with_code_is_opened_where_that_is_allowed(run, with_code, bases, tmp_path, command):
+    line = [*command, with_code]
+    if command[0] == "explore":
+        adapter = theirs.save(theirs.wrapped("PROMPT_TUNING"), tmp_path / "p", str(bases["llama"]))
+        line.insert(1, adapter)
+    code, _, err = run(*line)
+    assert (code, "allow it by --trust-remote-code" in err) == (2, True)
+    code, _, err = run(*line, "--trust-remote-code")
+    assert code == 0, err
