@@ -335,6 +335,7 @@ class _Study:
         left = [probe for probe in probes if probe not in self.failed]
         options = self.inventory["options"]
         given = {"run": str(self.folder / run), "probes": left, "options": options}
+        given |= {"trust": self.trust}
         return {"do": "measure", "with": given}
 
     def _after_measuring(self, ended: Ended) -> Iterator[Job]:
@@ -368,7 +369,7 @@ class _Study:
         """Write the tables that are not those of these runs already."""
         labels = {run.path.name: self.labels[run.path.name] for run in runs}
         given = {"runs": [str(run.path) for run in runs], "labels": labels}
-        given |= {"options": self.inventory["options"]}
+        given |= {"options": self.inventory["options"], "trust": self.trust}
         jobs = deque(
             Job.known(
                 ("table", probe), f"probe {probe}", given | {"name": probe, "file": str(file)}

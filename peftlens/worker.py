@@ -13,6 +13,7 @@ from peftlens import measuring, serving, together, training
 from peftlens import table as tables
 from peftlens.errors import BadInput
 from peftlens.grid import inventory
+from peftlens.models.adapters import base_of
 from peftlens.planning import Plan, plan
 from peftlens.progress import begin
 from peftlens.run import Run, RunConfig
@@ -62,12 +63,13 @@ def _in_words(run: Run) -> str:
 
 
 def measure(
-    run: str, probes: Sequence[str], options: measuring.Options
+    run: str, probes: Sequence[str], options: measuring.Options, trust: bool
 ) -> dict[str, dict[str, Any]]:
     """Measure probes on a finished run; returns the outcome of each that was not done.
 
     What is wrong with the run or the disk is wrong for all that follow: they are not tried.
     """
+    _allow([Run(Path(run))], trust)
     wrong: dict[str, dict[str, Any]] = {}
     for name in probes:
         begin(name)
@@ -84,11 +86,23 @@ def _probe(run: str, name: str, options: measuring.Options) -> None:
     measuring.run_probe(Run(Path(run)), name, options)
 
 
-def table(
-    name: str, runs: Sequence[str], labels: dict[str, str], options: measuring.Options, file: str
+def _allow(runs: Sequence[Run], trust: bool) -> None:
+    """Hold a base that brings Python of its own: probes find it by what the run says of it."""
+    if trust:
+        base_of(runs[0], trust_remote_code=True)
+
+
+def table(  # noqa: PLR0913  # what decides a table
+    name: str,
+    runs: Sequence[str],
+    labels: dict[str, str],
+    options: measuring.Options,
+    file: str,
+    trust: bool,
 ) -> None:
     """Write a probe's table over finished runs, given by their folders."""
     found = [Run(Path(run)) for run in runs]
+    _allow(found, trust)
     target = Path(file)
     target.parent.mkdir(exist_ok=True)
     tables.write(measuring.collect(found, name, labels, options), target)

@@ -109,13 +109,13 @@ _ODD = {
 }
 
 
-def measure(run, probes, options):  # noqa: ARG001
+def measure(run, probes, options, trust):  # noqa: ARG001
     for probe in probes:
         begin(probe)
     return {}
 
 
-def tabulate(name, runs, labels, options, file):  # noqa: ARG001
+def tabulate(name, runs, labels, options, file, trust):  # noqa: ARG001
     import pandas as pd
 
     frame = pd.DataFrame(

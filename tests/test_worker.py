@@ -1,6 +1,7 @@
 import pytest
 
 from peftlens import grid, serving, table, worker
+from peftlens.models.base import discard_resident
 from peftlens.run import Run
 
 
@@ -33,7 +34,7 @@ def test_a_probe_that_fails_costs_itself(trained, monkeypatch):
     from peftlens.probes import parameter_count
 
     monkeypatch.setattr(parameter_count, "measure", lambda *_: 1 / 0)
-    wrong = worker.measure(str(trained), ["parameter_count", "task_items"], {})
+    wrong = worker.measure(str(trained), ["parameter_count", "task_items"], {}, False)
     assert list(wrong) == ["parameter_count"]
     assert wrong["parameter_count"]["failed"] == "division by zero"
     assert (trained / "probes" / "task_items.parquet").exists()
@@ -44,7 +45,7 @@ def test_a_damaged_run_is_measured_no_further(trained):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    wrong = worker.measure(str(trained), ["task_items", "parameter_count"], {})
+    wrong = worker.measure(str(trained), ["task_items", "parameter_count"], {}, False)
     assert list(wrong) == ["task_items"]
     assert "not those that were written" in wrong["task_items"]["damaged"]
 
@@ -53,6 +54,19 @@ def test_tables(trained, inventory, tmp_path):
     labels = {run["id"]: run["configuration"] for run in inventory["runs"]}
     file = tmp_path / "tables" / "parameter_count.parquet"
     task = {"name": file.stem, "runs": [str(trained)], "labels": labels, "options": {}}
-    given = task | {"file": str(file)}
+    given = task | {"file": str(file), "trust": False}
     assert serving.perform({"do": "table", "with": given}, worker.ACTIONS) == {"done": None}
     assert table.read(file).frame["configuration"].tolist() == ["lora rank=8"]
+
+
+def test_a_process_that_only_measures_may_need_the_base_s_code(
+    tiny_study, with_code, bases, tmp_path
+):
+    text = tiny_study('method = "lora"').replace(str(bases["llama"]), str(with_code))
+    (run,) = grid.inventory(text, "worker.toml", trust=True)["runs"]
+    worker.train(run["config"], run["id"], str(tmp_path), True)
+    folder = str(tmp_path / run["id"])
+    discard_resident()
+    wrong = worker.measure(folder, ["task_items"], {}, False)
+    assert "allow it by --trust-remote-code" in wrong["task_items"]["failed"]
+    assert worker.measure(folder, ["task_items"], {}, True) == {}

@@ -1,6 +1,3 @@
-import json
-import shutil
-
 import finished
 import pytest
 import theirs
@@ -37,29 +34,6 @@ def test_damaged_runs_are_named_and_left_out(tmp_path, capsys):
     (second / "metrics.jsonl").unlink()
     with pytest.raises(BadInput, match="holds no finished run"):
         targets.opened(study / "runs", None)
-
-
-OWN = """
-from transformers import LlamaConfig, LlamaForCausalLM
-
-class Config(LlamaConfig):
-    pass
-
-class Model(LlamaForCausalLM):
-    config_class = Config
-"""
-
-
-@pytest.fixture
-def with_code(bases, tmp_path, monkeypatch):
-    """A model's folder that brings classes of its own."""
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    folder = shutil.copytree(bases["llama"], tmp_path / "with_code")
-    (folder / "own.py").write_text(OWN)
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.mark.parametrize(
