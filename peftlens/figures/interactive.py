@@ -33,8 +33,8 @@ def figure(plot: Plot) -> go.Figure:
         values = sorted({x for one in plot.series for x in one.x})
         if len(values) <= 5:
             found.update_xaxes(tickvals=values, tickformat=".3~s")
-        else:
-            found.update_xaxes(dtick="D2")
+        else:  # between decades too, where there is room on a narrow page
+            found.update_xaxes(dtick="D2" if values[-1] < 100 * values[0] else 1)
     return found
 
 
@@ -114,7 +114,8 @@ def _layout(plot: Plot) -> go.Layout:
         hovermode="closest",
         showlegend=bool(named),
         # a line each, in room of its own: a legend that looks for room makes Plotly draw again
-        legend={"yref": "container", "yanchor": "bottom", "y": 0, "x": 0, "xanchor": "left"},
+        legend={"yref": "container", "yanchor": "bottom", "y": 0, "x": 0, "xanchor": "left",
+                "tracegroupgap": 0},
         xaxis=axis,
         yaxis=axis,
-    )
+    )  # fmt: skip

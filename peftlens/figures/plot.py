@@ -48,8 +48,8 @@ class Series:
 
     @property
     def symbol(self) -> str:
-        """Shape of a mark."""
-        return SYMBOLS[self.style % len(SYMBOLS)]
+        """Shape of a mark; with the colour no two of 49 styles look alike."""
+        return SYMBOLS[(self.style + self.style // len(COLOURS)) % len(SYMBOLS)]
 
     @property
     def dash(self) -> str:

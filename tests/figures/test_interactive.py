@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from peftlens.figures.interactive import figure
 from peftlens.figures.plot import Axis, Plot, Series
 
@@ -51,3 +53,15 @@ def test_values_of_a_logarithmic_axis_are_its_ticks():
     found = figure(plot(Series("", (10.0, 2000.0), (1.0, 2.0)), x="log"))
     assert found.layout.xaxis.type == "log"
     assert found.layout.xaxis.tickvals == (10.0, 2000.0)
+
+
+@pytest.mark.parametrize(("most", "dtick"), [(50.0, "D2"), (1e6, 1)])
+def test_a_logarithmic_axis_of_many_decades_names_these_alone(most, dtick):
+    x = (1.0, 2.0, 3.0, 4.0, 5.0, most)
+    assert figure(plot(Series("", x, x), x="log")).layout.xaxis.dtick == dtick
+
+
+def test_an_interval_may_end_at_zero():
+    found = figure(plot(Series("", (1.0,), (0.02,), low=(0.0,), high=(0.05,))))
+    assert found.data[0].error_y.arrayminus == (0.02,)
+    assert found.data[0].error_y.array == (pytest.approx(0.03),)

@@ -5,6 +5,8 @@ def test_colour_is_never_the_only_difference():
     looks = [Series("", (), (), style=n) for n in range(4 * len(COLOURS))]
     assert len({(one.colour, one.symbol, one.dash) for one in looks}) == len(looks)
     assert len(set(SYMBOLS)) == len(COLOURS)
+    marks = {(one.colour, one.symbol) for one in looks}  # where there is no line
+    assert len(marks) == len(looks)
     assert Series("", (), (), style=PLAIN).dash == "dot"
 
 
