@@ -1,11 +1,14 @@
 """The command line, in this process: what it prints, and the code it exits with."""
 
 import json
+import re
 import subprocess
 
 import pytest
 
 from peftlens import __version__
+from peftlens.cli import studying
+from peftlens.study import How
 
 
 def test_help_names_every_command():
@@ -192,3 +195,23 @@ def test_options_of_a_peft_type(run, bases, words):
     assert "peft:XLORA is not supported: it mixes LoRA adapters trained before" in err
     code, _, err = run("train", "lora:x", *arguments)
     assert "lora takes nothing behind a colon" in err
+
+
+def test_quickstart_on_a_tiny_model(run, bases, tmp_path, monkeypatch):
+    """Its own file, with another base and fewer steps; the real one is run for the reports."""
+    real = studying.study
+
+    def smaller(file, out, **options):
+        text = file.read_text().replace('"smollm2-135m"', repr(str(bases["llama"])))
+        text = re.sub(r"(steps|items) = \d+", r"\1 = 2", text)
+        text = text.replace("[1, 8, 64]", "[1, 2, 4]")
+        text = re.sub(r"max_(\w+) = \d+", r"max_\1 = 10", text)
+        (tmp_path / "small.toml").write_text(text)
+        real(tmp_path / "small.toml", out, How(workers=0), **options)
+
+    monkeypatch.setattr(studying, "study", smaller)
+    code, out, err = run("quickstart", "--out", "first", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (len(found["runs"]), found["failed"], found["left"]) == (9, [], 0)
+    assert (tmp_path / "first" / "report.html").exists()

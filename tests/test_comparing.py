@@ -104,8 +104,10 @@ def test_from_the_command_line(saved, run, tmp_path):
     assert "3 weights are changed by a alone" in out
     assert "of different bases" in err
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 7
-    code, out, _ = run("compare", one.path, other.path, "--json")
-    assert len(json.loads(out)) == 6
+    code, out, _ = run("compare", one.path, other.path, "--directions", 1, "--json")
+    found = json.loads(out)
+    assert len(found) == 6
+    assert {row["directions"] for row in found if row["in"] == "both"} == {1}
 
 
 def test_adapters_of_unequal_bases_are_told(saved):

@@ -20,6 +20,9 @@ def test_report_of_one_and_of_several(run, folder, tmp_path):
     code, out, _ = run("report", folder, folder, "--out", tmp_path / "both.html")
     assert code == 0
     assert (tmp_path / "both.html").exists()
+    assert run("report", folder, "--assets", "--out", tmp_path / "light.html")[0] == 0
+    (script,) = tmp_path.glob("plotly-*.js")
+    assert script.name in (tmp_path / "light.html").read_text()
     code, _, err = run("report", folder, folder)
     assert (code, "needs --out" in err) == (2, True)
 

@@ -1,9 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 
+from peftlens import study
 from peftlens.cli import studying
 from peftlens.errors import BadInput
+from peftlens.study import How
 
 
 def test_a_file_is_run_and_run_may_be_said(run, study_file):
@@ -84,3 +87,21 @@ def test_part():
     assert studying._part("2/8") == (2, 8)
     with pytest.raises(BadInput):
         studying._part("8")
+
+
+def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
+    asked = []
+
+    def carry_out(file, out, how, *, trust_remote_code):
+        asked.append((file, out, how, trust_remote_code))
+        raise BadInput("enough")
+
+    monkeypatch.setattr(study, "carry_out", carry_out)
+    line = ("--out", "x", "--workers", 3, "--threads", 2, "--together", 4, "--full", "--engine",
+            "ray", "--shard", "2/3", "--only", "a*", "--only", "b*", "--retry-failed",
+            "--time-limit", 5, "--trust-remote-code")  # fmt: skip
+    code, _, err = run("study", study_file, *line)
+    assert (code, "enough" in err) == (2, True)
+    how = How(workers=3, threads=2, together=4, full=True, engine="ray", shard=(2, 3),
+              only=("a*", "b*"), retry_failed=True, limit=300)  # fmt: skip
+    assert asked == [(study_file, Path("x"), how, True)]
