@@ -35,7 +35,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if rows["against_best"].isna().any():
         return "not measured", "All lengths must be trained with the same seeds."
     each = "; ".join(
-        f"{row['length']} tokens {row['accuracy']:.3f} "
+        f"{row['length']} token{'s'[: row['length'] > 1]} {row['accuracy']:.3f} "
         f"({told(row['against_best'], row['against_best_low'], row['against_best_high'])})"
         for row in rows.to_dict("records")
     )
