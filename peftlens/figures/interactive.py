@@ -30,7 +30,7 @@ def figure(plot: Plot) -> go.Figure:
         for trace in _traces(one, plot):
             found.add_scatter(**trace)
     if plot.x.kind == "log":  # the values themselves say more than powers of ten
-        values = sorted({x for one in plot.series for x in one.x})
+        values = sorted({float(x) for one in plot.series for x in one.x})
         if len(values) <= 5:
             found.update_xaxes(tickvals=values, tickformat=".3~s")
         else:  # between decades too, where there is room on a narrow page
