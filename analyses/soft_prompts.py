@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from measured import read
 
-from peftlens.claims import judge
 from peftlens.run import Run
 from peftlens.stats import mean_interval
 from peftlens.table import last_steps
@@ -141,17 +140,6 @@ def pulled(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def claims(studies: list[Path]) -> str:
-    """Verdicts over both tasks together."""
-    tables = {
-        name: pd.concat([read(study, name) for study in studies])
-        for name in ("soft_prompt_null", "soft_prompt_task_words", "soft_prompt_neighbors")
-    }
-    lines = [f"- **{v.text}** {v.outcome.capitalize()}. {v.sentence}" for v in judge(tables)
-             if v.outcome != "not measured"]  # fmt: skip
-    return "\n".join(lines)
-
-
 def main(folder: Path) -> None:
     """Write the CSV files, and the README's tables below its text."""
     OUT.mkdir(parents=True, exist_ok=True)
@@ -164,8 +152,8 @@ def main(folder: Path) -> None:
     page = OUT / "README.md"
     text = page.read_text().partition("<!-- tables -->")[0] if page.exists() else ""
     page.write_text(
-        f"{text}<!-- tables -->\n## Claims\n\n{claims(studies)}\n\n## Every prompt\n\n"
-        f"{verdicts(found)}\n\n## Waywardness\n\n{pulled(pulls)}\n"
+        f"{text}<!-- tables -->\n## Every prompt\n\n{verdicts(found)}\n\n"
+        f"## Waywardness\n\n{pulled(pulls)}\n"
     )
 
 

@@ -1,8 +1,8 @@
 """Runs an hour of a study of ranks, rates and seeds: peftlens beside one process a run.
 
-python analyses/performance/rank_study.py
+python analyses/performance/rank_study.py [BASE]
 
-LoRA on headlines with SmolLM2-135M, 40 steps of 16. peftlens carries the whole study out by one
+LoRA on headlines with SmolLM2-135M or another base, 40 steps of 16, on the device that there is. peftlens carries the whole study out by one
 command, with a validation of all answers to every item. The peer, peer.py, trains each run in a
 process of its own, from a folder of the converted weights, and computes the validation loss; a few
 of the same runs stand for all of them, spread over the time of the study. Accuracy is that of these
@@ -28,10 +28,12 @@ from peftlens.run import Run, runs_in
 from peftlens.scoring import choose
 from peftlens.tasks import load_task
 
+BASE = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m"
 RANKS, RATES, SEEDS = (1, 8, 64), (1e-3, 2e-3), (0, 1)
 STEPS, BATCH = 40, 16
 STUDY = f"""
 name = "rank study"
+base = "{BASE}"
 seeds = {list(SEEDS)}
 probes = ["parameter_count"]
 [task]
@@ -49,7 +51,7 @@ SAME = [(1, 1e-3, 0), (8, 2e-3, 1), (64, 1e-3, 1)]  # rank, rate and seed of the
 def peer(folder: Path, dtype: str, rank: int, rate: float, seed: int) -> float:
     """Seconds of one run."""
     script = Path(__file__).with_name("peer.py")
-    arguments = [locate("smollm2-135m"), folder / "data.json", folder / f"{dtype}-{rank}",
+    arguments = [locate(BASE), folder / "data.json", folder / f"{dtype}-{rank}",
                  rank, rate, seed, STEPS, BATCH, dtype]  # fmt: skip
     command = [sys.executable, str(script), *map(str, arguments)]
     return seconds(partial(subprocess.run, command, check=True, capture_output=True))
@@ -57,7 +59,7 @@ def peer(folder: Path, dtype: str, rank: int, rate: float, seed: int) -> float:
 
 def main() -> None:
     """Write reports/performance/rank_study.csv."""
-    base, task = resident("smollm2-135m", device="cpu", dtype="auto"), load_task("bbc_topic", {})
+    base, task = resident(BASE, device="auto", dtype="auto"), load_task("bbc_topic", {})
     encoder = Encoder.of(base, 256)
     test, _ = encoder.items(task.splits["test"][:300])
     with tempfile.TemporaryDirectory() as temporary:
@@ -68,7 +70,10 @@ def main() -> None:
         }
         (folder / "data.json").write_text(json.dumps(rows))
         (folder / "study.toml").write_text(STUDY)
-        dtypes = list(dict.fromkeys(("float32", base.dtype)))
+        # on a GPU nobody has to train in float32
+        dtypes = list(
+            dict.fromkeys(("float32", base.dtype) if base.device == "cpu" else (base.dtype,))
+        )
         took: dict[str, list[float]] = {dtype: [] for dtype in dtypes}
         right: dict[str, list[float]] = {dtype: [] for dtype in [*dtypes, "peftlens"]}
 
@@ -84,7 +89,7 @@ def main() -> None:
         runs = runs_in(folder / "out" / "runs")
         for rank, rate, seed in SAME:
             for dtype in dtypes:
-                plain = open_base("smollm2-135m", device="cpu", dtype=base.dtype)
+                plain = open_base(BASE, dtype=base.dtype)
                 model = peft.PeftModel.from_pretrained(plain.model, folder / f"{dtype}-{rank}")
                 right[dtype].append(accuracy(model, encoder, test))
             with opened(_like(runs, rank, rate, seed)) as (model, _):

@@ -44,14 +44,15 @@ def machine() -> str:
 
 
 def write(script: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep a table, with the machine in each row, under the script's name.
+    """Keep a table, with the machine in each row, under the script's name; one of a GPU has its own.
 
     Args:
         script: its `__file__`.
         rows: numbers rounded to what they mean.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    file = FOLDER / f"{Path(script).stem}.csv"
+    stem = Path(script).stem + ("_gpu" if torch.cuda.is_available() else "")
+    file = FOLDER / f"{stem}.csv"
     where = machine()
     with file.open("w", newline="") as target:
         writer = csv.DictWriter(target, [*rows[0], "machine"], lineterminator="\n")
