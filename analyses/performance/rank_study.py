@@ -2,11 +2,11 @@
 
 python analyses/performance/rank_study.py [BASE]
 
-LoRA on headlines with SmolLM2-135M or another base, 40 steps of 16, on the device that there is. peftlens carries the whole study out by one
-command, with a validation of all answers to every item. The peer, peer.py, trains each run in a
-process of its own, from a folder of the converted weights, and computes the validation loss; a few
-of the same runs stand for all of them, spread over the time of the study. Accuracy is that of these
-runs on 300 test examples, scored in the same way.
+LoRA on headlines with SmolLM2-135M or another base, 40 steps of 16, on the device that there is.
+peftlens carries the whole study out by one command, with a validation of all answers to every item.
+The peer, peer.py, trains each run in a process of its own, from a folder of the converted weights,
+and computes the validation loss; a few of the same runs stand for all of them, spread over the time
+of the study. Accuracy is that of these runs on 300 test examples, scored in the same way.
 """
 
 import json

@@ -44,7 +44,7 @@ def machine() -> str:
 
 
 def write(script: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep a table, with the machine in each row, under the script's name; one of a GPU has its own.
+    """Keep a table, with the machine in each row, under the script's name; `_gpu` behind it on one.
 
     Args:
         script: its `__file__`.
