@@ -72,7 +72,7 @@ def main() -> None:
         (folder / "study.toml").write_text(STUDY)
         # on a GPU nobody has to train in float32
         dtypes = list(
-            dict.fromkeys(("float32", base.dtype) if base.device == "cpu" else (base.dtype,))
+            dict.fromkeys((base.dtype if base.device == "cuda" else "float32", base.dtype))
         )
         took: dict[str, list[float]] = {dtype: [] for dtype in dtypes}
         right: dict[str, list[float]] = {dtype: [] for dtype in [*dtypes, "peftlens"]}
