@@ -154,8 +154,8 @@ GOALS = (
          of("processor_seconds", command="peftlens --help"), most=0.3, unit=" s"),
     Goal("a rank study, runs an hour, on one GPU", "peft + Trainer, a process a run",
          "rank_study_gpu", of("ratio", way="peft + Trainer, bfloat16"), least=8, unit=" times",
-         in_the_way="twelve runs of 40 steps are over in 70 s, some 20 of which are their steps, by "
-         "the times in docs/log.md; a longer study was not measured"),
+         in_the_way="twelve runs of 40 steps are over in 70 s, some 20 of which are their steps, "
+         "by the times in docs/log.md; a longer study was not measured"),
 )  # fmt: skip
 
 
