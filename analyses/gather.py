@@ -25,10 +25,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from peftlens import literal, registry, report, results
-from peftlens.citable.benchmark import benchmark
-from peftlens.citable.formats import FORMATS
+from peftlens import registry
 from peftlens.claims import Verdict, judge
+from peftlens.export.benchmark_table import benchmark
+from peftlens.export.table_formats import FORMATS
+from peftlens.io import escaping
+from peftlens.report import page as report
+from peftlens.results import study_results
 
 REPORTS = Path(__file__).parent.parent / "reports"
 # Analyses of several studies; every other has one, of its own name.
@@ -51,7 +54,7 @@ def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
     folder = REPORTS / name
     (folder / "results").mkdir(parents=True, exist_ok=True)
     report.write(studies, REPORTS / f"{name}.html", assets=True)
-    found = [results.read(study) for study in studies]
+    found = [study_results.read(study) for study in studies]
     for study, one in zip(studies, found, strict=True):
         for ending, output in FORMAT_OF.items():
             text = FORMATS[output](one, benchmark(one))
@@ -71,7 +74,7 @@ def keep(frames: Mapping[str, pd.DataFrame], names: set[str], folder: Path) -> N
     """Write tables as CSV."""
     folder.mkdir(exist_ok=True)
     for name in sorted(names & frames.keys()):
-        data = literal.to_csv(frames[name]).encode()
+        data = escaping.to_csv(frames[name]).encode()
         for old in folder.glob(f"{name}.csv*"):
             old.unlink()
         if len(data) > LARGE:
@@ -86,7 +89,7 @@ def kept(folder: Path) -> dict[str, pd.DataFrame]:
     for file in folder.glob("*.csv*"):
         data = file.read_bytes()
         text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
-        found[file.name.partition(".")[0]] = literal.from_csv(text)
+        found[file.name.partition(".")[0]] = escaping.from_csv(text)
     return found
 
 
@@ -105,7 +108,7 @@ def main() -> None:
     studies, names = Path(sys.argv[1]), sys.argv[2:]
     file = REPORTS / "verdicts.csv"
     columns = ["claim", "text", "outcome", "sentence", "analysis"]
-    known = literal.from_csv(file.read_text()) if file.exists() else pd.DataFrame(columns=columns)
+    known = escaping.from_csv(file.read_text()) if file.exists() else pd.DataFrame(columns=columns)
     rows = [
         (one.claim, one.text, one.outcome, one.sentence, name)
         for name in names
@@ -115,7 +118,7 @@ def main() -> None:
     frame = pd.concat([known[~known["claim"].isin(made["claim"])], made])
     order = {name: place for place, name in enumerate(registry.names("claims"))}
     frame = frame.sort_values("claim", key=lambda one: one.map(order))
-    file.write_text(literal.to_csv(frame))
+    file.write_text(escaping.to_csv(frame))
     page = REPORTS / "README.md"
     before, _, rest = page.read_text().partition(MARKS[0])
     page.write_text(f"{before}{MARKS[0]}{markdown(frame)}{MARKS[1]}{rest.partition(MARKS[1])[2]}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from playwright.sync_api import Page, sync_playwright
 
-from peftlens import table
+from peftlens.results import table
 
 
 def read(study: Path, name: str) -> pd.DataFrame:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from peftlens import registry, table
-from peftlens.run import Run
+from peftlens import registry
+from peftlens.results import table
+from peftlens.runs.run import Run
 
 OUT = Path(__file__).parent.parent / "reports" / "methods_smoke"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 from measured import opened, read
 
-from peftlens import results
+from peftlens.results import study_results
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "reports" / "quickstart"
@@ -29,7 +29,7 @@ FIGURES = ("plot-task_accuracy-0-0", "plot-forgetting-0-0")
 
 def took(study: Path) -> pd.DataFrame:
     """Minutes of the whole command, of a study that one call carried out."""
-    found = results.read(study)
+    found = study_results.read(study)
     (call,) = found.calls
     began = datetime.fromisoformat(call["began"]).timestamp()
     minutes = ((study / "report.html").stat().st_mtime - began) / 60

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from measured import read
 
-from peftlens.table import last_steps
+from peftlens.results.table import last_steps
 
 OUT = Path(__file__).parent.parent / "reports" / "rank"
 

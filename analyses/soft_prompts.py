@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from measured import read
 
-from peftlens.run import Run
-from peftlens.stats import mean_interval
-from peftlens.table import last_steps
+from peftlens.numerics.resampling import mean_interval
+from peftlens.results.table import last_steps
+from peftlens.runs.run import Run
 
 OUT = Path(__file__).parent.parent / "reports" / "soft_prompts"
 STUDIES = ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment")

@@ -14,9 +14,9 @@ import pandas as pd
 from sklearn.cluster import AgglomerativeClustering, BisectingKMeans, MiniBatchKMeans
 from sklearn.metrics import adjusted_rand_score
 
-from peftlens.models.base import open_base
-from peftlens.models.clusters import centred, coherence, joined, silhouette
-from peftlens.models.vocabulary import graph, states, vocabulary
+from peftlens.models.base_model import open_base
+from peftlens.vocab.clusters import centred, coherence, joined, silhouette
+from peftlens.vocab.vocabulary import graph, states, vocabulary
 
 OUT = Path(__file__).parent.parent / "reports" / "soft_prompts" / "vocabulary_clusters.csv"
 

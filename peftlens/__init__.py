@@ -11,18 +11,18 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 # Imported on first use: torch and transformers take seconds, and `peftlens --help` needs neither.
 _EXPORTS = {
-    "AdapterSet": "peftlens.models.swapping",
+    "AdapterSet": "peftlens.adapters.switching",
     "BadInput": "peftlens.errors",
-    "PeftLensCallback": "peftlens.watching",
-    "Run": "peftlens.run",
-    "RunConfig": "peftlens.run",
-    "TrainingConfig": "peftlens.run",
-    "inspect": "peftlens.inspecting",
-    "load": "peftlens.models.adapters",
-    "merge": "peftlens.models.merging",
-    "open_base": "peftlens.models.base",
-    "train": "peftlens.training",
-    "watch": "peftlens.watching",
+    "PeftLensCallback": "peftlens.training.tracker",
+    "Run": "peftlens.runs.run",
+    "RunConfig": "peftlens.runs.run",
+    "TrainingConfig": "peftlens.runs.run",
+    "inspect": "peftlens.inspection.inspect",
+    "load": "peftlens.adapters.checkpoint",
+    "merge": "peftlens.adapters.merging",
+    "open_base": "peftlens.models.base_model",
+    "train": "peftlens.training.trainer",
+    "watch": "peftlens.training.tracker",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderAll]

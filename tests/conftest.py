@@ -16,8 +16,8 @@ from tiny import build, byte_tokenizer
 
 import peftlens
 from peftlens import cli
-from peftlens.models.base import discard_resident, open_base
-from peftlens.run import RunConfig
+from peftlens.models.base_model import discard_resident, open_base
+from peftlens.runs.config import RunConfig
 
 
 def pytest_collection_modifyitems(items):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from peftlens.explorer.atlas import Atlas, Shift, Trail
+from peftlens.explorer.data import Atlas, Shift, Trail
 
 METRICS = ("cosine", "csls")
 

@@ -15,9 +15,12 @@ import signal
 import time
 from pathlib import Path
 
-from peftlens import serving, store, table
-from peftlens.progress import begin, track
-from peftlens.run import SCHEMA, Record, RunConfig
+from peftlens.io.progress import begin, track
+from peftlens.results import table
+from peftlens.runs import store
+from peftlens.runs.config import RunConfig
+from peftlens.runs.run import SCHEMA, Record
+from peftlens.studies import worker_protocol
 
 time.sleep(float(os.environ.get("FAST_START", 0)))  # as a worker that loads torch takes time
 COLUMNS = tuple(table.Column(name, name) for name in ("run", "configuration", "number"))
@@ -141,4 +144,4 @@ ACTIONS = {
 }
 
 if __name__ == "__main__":
-    serving.main(ACTIONS)
+    worker_protocol.main(ACTIONS)

@@ -6,17 +6,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from peftlens import study
-from peftlens.run import runs_in
-from peftlens.study import How
+from peftlens.runs.run import runs_in
+from peftlens.studies import runner
+from peftlens.studies.runner import How
 
 SCRIPT = """
 import sys
-from peftlens import study
-from peftlens.supervising import Stopped
+from peftlens.studies import runner
+from peftlens.studies.scheduler import Stopped
 file, out, options = sys.argv[1:]
 try:
-    outcome = study.carry_out(file, out, study.How(module="fast", **eval(options)))
+    outcome = runner.carry_out(file, out, runner.How(module="fast", **eval(options)))
 except Stopped as stopped:
     sys.exit(stopped.code)
 except OSError as error:
@@ -43,7 +43,7 @@ def finish(process, seconds=120):
 
 
 def carried_out(file, out, **how):
-    return study.carry_out(file, out, How(module="fast", **{"workers": 1, "threads": 1} | how))
+    return runner.carry_out(file, out, How(module="fast", **{"workers": 1, "threads": 1} | how))
 
 
 def contents(runs):

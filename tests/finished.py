@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from peftlens import registry, store, table
-from peftlens.run import Record, Run, RunConfig, configurations, environment, versions
-from peftlens.table import IDENTITY, STATUS, Table, measured, not_applicable
+from peftlens import registry
+from peftlens.results import table
+from peftlens.results.table import IDENTITY, STATUS, Table, measured, not_applicable
+from peftlens.runs import store
+from peftlens.runs.config import RunConfig
+from peftlens.runs.run import Record, Run, configurations, environment, versions
 
 PROBES = ("task_accuracy", "task_items", "parameter_count", "cost", "rank_chart",
           "paired_accuracy", "forgetting", "learning", "soft_prompt_neighbors",

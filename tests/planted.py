@@ -5,7 +5,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from peftlens.reading import neighbourhoods
+from peftlens.vocab.null_tests import neighbourhoods
 
 GROUPS, MEMBERS, LONERS, WIDTH = 30, 12, 1000, 64
 _ROOTS = "bcdfghjklmnprtvz"

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from peftlens import __version__
-from peftlens.cli import studying
-from peftlens.study import How
+from peftlens.cli import study
+from peftlens.studies.runner import How
 
 
 def test_help_names_every_command():
@@ -86,9 +86,9 @@ def test_study_with_report(run, study_file, tmp_path):
 
 
 def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
-    from peftlens import training
+    from peftlens.training import trainer
 
-    monkeypatch.setattr(training, "_validate", lambda *_: 1 / 0)
+    monkeypatch.setattr(trainer, "_validate", lambda *_: 1 / 0)
     code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 1
     assert "lora rank=2 seed=0: failed: division by zero" in err
@@ -127,12 +127,12 @@ def test_debug_shows_the_traceback(run):
 
 
 def test_a_full_disk_is_one_line(run, monkeypatch, study_file):
-    from peftlens import training
+    from peftlens.training import trainer
 
     def full(*_):
         raise OSError(28, "No space left on device", "out/runs")
 
-    monkeypatch.setattr(training.adapters, "save", full)
+    monkeypatch.setattr(trainer.adapters, "save", full)
     code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 2
     last = "Error: [Errno 28] No space left on device: out/runs; finished runs are kept"
@@ -140,24 +140,24 @@ def test_a_full_disk_is_one_line(run, monkeypatch, study_file):
 
 
 def test_ctrl_c(run, monkeypatch, study_file):
-    from peftlens import training
+    from peftlens.training import trainer
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_loop", interrupted)
+    monkeypatch.setattr(trainer, "_loop", interrupted)
     code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 130
     assert "finished runs are kept" in err
 
 
 def test_a_run_that_fails_is_one_line_and_exit_code_one(run, monkeypatch, bases, words):
-    from peftlens import training
+    from peftlens.training import trainer
 
     def out_of_memory(*_):
         raise RuntimeError("CUDA out of memory.\nTried to allocate 9 GiB")
 
-    monkeypatch.setattr(training, "_loop", out_of_memory)
+    monkeypatch.setattr(trainer, "_loop", out_of_memory)
     code, _, err = run("train", "lora", "--task", f"file:{words}", "--base", bases["llama"])
     assert code == 1
     assert err == (
@@ -199,7 +199,7 @@ def test_options_of_a_peft_type(run, bases, words):
 
 def test_quickstart_on_a_tiny_model(run, bases, tmp_path, monkeypatch):
     """Its own file, with another base and fewer steps; the real one is run for the reports."""
-    real = studying.study
+    real = study.study
 
     def smaller(file, out, **options):
         text = file.read_text().replace('"smollm2-135m"', repr(str(bases["llama"])))
@@ -209,7 +209,7 @@ def test_quickstart_on_a_tiny_model(run, bases, tmp_path, monkeypatch):
         (tmp_path / "small.toml").write_text(text)
         real(tmp_path / "small.toml", out, How(workers=0), **options)
 
-    monkeypatch.setattr(studying, "study", smaller)
+    monkeypatch.setattr(study, "study", smaller)
     code, out, err = run("quickstart", "--out", "first", "--json")
     assert code == 0, err
     found = json.loads(out)

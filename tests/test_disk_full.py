@@ -7,10 +7,11 @@ import subprocess
 import pytest
 from fast_study import contents
 
-from peftlens import report, study
-from peftlens.run import runs_in
-from peftlens.standing import standing
-from peftlens.study import How
+from peftlens.report import page
+from peftlens.runs.run import runs_in
+from peftlens.studies import runner
+from peftlens.studies.runner import How
+from peftlens.studies.status import standing
 
 PAGE = 4096  # bytes that a tmpfs gives out at a time
 
@@ -49,8 +50,8 @@ def test_whatever_can_not_be_written_nothing_is_lost(file, disk):
         filler.unlink(missing_ok=True)  # so many pages are free for what is not written yet
         filler.write_bytes(bytes(max(0, free(disk) - PAGE * pages)))
         try:
-            outcome = study.carry_out(file, out, how)
-            report.write(out)
+            outcome = runner.carry_out(file, out, how)
+            page.write(out)
             break
         except OSError as error:
             assert error.errno == errno.ENOSPC
@@ -68,11 +69,11 @@ def test_whatever_can_not_be_written_nothing_is_lost(file, disk):
 
 
 def test_a_disk_that_may_not_be_written_to(file, disk):
-    study.carry_out(file, disk / "out", How(workers=0, only=("frozen",)))
+    runner.carry_out(file, disk / "out", How(workers=0, only=("frozen",)))
     before = contents(disk / "out" / "runs")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(OSError, match="Read-only file system"):
-        study.carry_out(file, disk / "out", How(workers=0))
+        runner.carry_out(file, disk / "out", How(workers=0))
     assert contents(disk / "out" / "runs") == before
     found = standing(disk / "out")  # who only reads is not hindered
     assert (found.done, found.left) == (1, 1)

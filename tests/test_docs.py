@@ -16,11 +16,13 @@ import click
 import pytest
 import typer
 
-from peftlens import cli, registry, table
-from peftlens.dataset import Split
-from peftlens.records import Columns
-from peftlens.run import Record, TrainingConfig
-from peftlens.studyfile import Continual, RunsEntry, StudyConfig
+from peftlens import cli, registry
+from peftlens.data.formatting import Columns
+from peftlens.data.task import Split
+from peftlens.results import table
+from peftlens.runs.config import TrainingConfig
+from peftlens.runs.run import Record
+from peftlens.studies.config import Continual, RunsEntry, StudyConfig
 from peftlens.tasks.hub import Config as HubConfig
 
 ROOT = Path(__file__).parent.parent

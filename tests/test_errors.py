@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from peftlens.errors import BadInput, explain, require, require_positive
-from peftlens.run import TrainingConfig
+from peftlens.runs.config import TrainingConfig
 
 
 def test_bad_input_is_a_value_error():

@@ -11,12 +11,17 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from peftlens import explorer, feeding, report, scoring, store, study, training
-from peftlens.encoding import Encoder, Row
-from peftlens.models import base as bases_module
-from peftlens.neighbours import METRICS, nearest
-from peftlens.run import Run
-from peftlens.study import How
+from peftlens.data.collate import Encoder, Row
+from peftlens.evaluation import log_likelihood
+from peftlens.explorer import page as explorer_page
+from peftlens.models import base_model as bases_module
+from peftlens.report import page as report_page
+from peftlens.runs import store
+from peftlens.runs.run import Run
+from peftlens.studies import runner
+from peftlens.studies.runner import How
+from peftlens.training import data_loader, trainer
+from peftlens.vocab.nearest_neighbors import METRICS, nearest
 
 
 class Largest(TorchDispatchMode):
@@ -47,7 +52,7 @@ def swept(tiny_study, tmp_path):
         file = tmp_path / f"{seeds}.toml"
         settings = f'seeds = {list(range(seeds))}\ndtype = "float32"\nprobes = ["cost"]'
         file.write_text(tiny_study('method = "lora"', settings=settings))
-        return study.carry_out(file, tmp_path / f"{seeds}", How(workers=0, **how))
+        return runner.carry_out(file, tmp_path / f"{seeds}", How(workers=0, **how))
 
     return carry_out
 
@@ -55,13 +60,13 @@ def swept(tiny_study, tmp_path):
 def test_a_study_reads_twice_as_much_for_twice_the_runs(swept, monkeypatch):
     """Forward passes of the model, of training and of validation."""
     calls = Counter()
-    real = scoring.answer_states
+    real = log_likelihood.answer_states
 
     def counted(model, batch):
         calls["passes"] += 1
         return real(model, batch)
 
-    monkeypatch.setattr(scoring, "answer_states", counted)
+    monkeypatch.setattr(log_likelihood, "answer_states", counted)
     seen = []
     for seeds in (2, 4):
         calls.clear()
@@ -81,7 +86,7 @@ def test_the_base_is_loaded_and_the_task_tokenized_once_however_many_runs(swept,
 
         return call
 
-    monkeypatch.setattr(feeding, "_READ", {})
+    monkeypatch.setattr(data_loader, "_READ", {})
     monkeypatch.setattr(bases_module, "open_base", counted("base", bases_module.open_base))
     monkeypatch.setattr(Encoder, "items", counted("splits", Encoder.items))
     swept(4)
@@ -91,13 +96,13 @@ def test_the_base_is_loaded_and_the_task_tokenized_once_however_many_runs(swept,
 def test_a_run_trained_with_others_has_no_larger_batch_of_its_own(swept, monkeypatch):
     """One pass for all runs: as many passes as one run takes alone."""
     passes = Counter()
-    real = training.attention
+    real = trainer.attention
 
     def counted(batch):
         passes[len(batch.inputs["input_ids"])] += 1
         return real(batch)
 
-    monkeypatch.setattr("peftlens.together.attention", counted)
+    monkeypatch.setattr("peftlens.training.batched_trainer.attention", counted)
     swept(4, together=4)
     assert passes == {4 * 4: 2}  # runs times rows, steps
 
@@ -150,7 +155,9 @@ def test_twice_the_text_needs_no_more_memory_at_once(llama):
     sizes = []
     for count in (64, 128):
         rows = [Row((), tuple(range(3, 35))) for _ in range(count)]
-        sizes.append(largest(lambda r=rows: scoring.log_probabilities(llama.model, encoder, r, "")))
+        sizes.append(
+            largest(lambda r=rows: log_likelihood.log_probabilities(llama.model, encoder, r, ""))
+        )
     assert sizes[0] == sizes[1] <= encoder.at_once * 259
     assert encoder.at_once < 64 * 31  # both are more than a batch
 
@@ -161,13 +168,13 @@ def test_a_report_grows_by_no_more_than_its_runs(tmp_path):
         folder = tmp_path / str(count)
         folder.mkdir()
         made = finished.study(folder, [finished.lora(1 + seed % 4, seed) for seed in range(count)])
-        sizes.append(len(report.render([made]).encode()))
+        sizes.append(len(report_page.render([made]).encode()))
     assert sizes[2] - sizes[0] <= 2 * (sizes[1] - sizes[0])
 
 
 def test_a_map_grows_by_no_more_than_its_tokens():
     empty, one, two = (
-        len(explorer.render(drawn.atlas(size), "t").encode()) for size in (10, 2000, 4000)
+        len(explorer_page.render(drawn.atlas(size), "t").encode()) for size in (10, 2000, 4000)
     )
     assert two - empty <= 2.1 * (one - empty)
 

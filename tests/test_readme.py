@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from peftlens import registry, resources, studyfile
-from peftlens.table import last_steps
+from peftlens import registry
+from peftlens.io import wheels as resources
+from peftlens.results.table import last_steps
+from peftlens.studies import config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -86,12 +88,9 @@ def test_what_python_prints():
 def test_the_study_file_parses():
     (text,) = re.findall(r"```toml\n(name = .*?)```", README, re.DOTALL)
     tomllib.loads(text)
-    parsed = studyfile.parse(text, "README.md")
+    parsed = config.parse(text, "README.md")
     runs = [
-        one
-        for entry in parsed.runs
-        for configs in studyfile.expand(parsed, entry)
-        for one in configs
+        one for entry in parsed.runs for configs in config.expand(parsed, entry) for one in configs
     ]
     assert len(runs) == 3 * (1 + 6)
 

@@ -6,12 +6,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import peftlens
-from peftlens import report, study, table
-from peftlens.encoding import Encoder
-from peftlens.models.base import locate, open_base, resident
-from peftlens.models.merging import TOLERANCE
-from peftlens.run import RunConfig
-from peftlens.scoring import choose
+from peftlens.adapters.merging import TOLERANCE
+from peftlens.data.collate import Encoder
+from peftlens.evaluation.log_likelihood import choose
+from peftlens.models.base_model import locate, open_base, resident
+from peftlens.report import page as report
+from peftlens.results import table
+from peftlens.runs.config import RunConfig
+from peftlens.studies import runner
 from peftlens.tasks import task_of
 
 pytestmark = pytest.mark.slow
@@ -47,7 +49,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
     file = folder / "real.toml"
     file.write_text(STUDY + "".join(f'[[runs]]\nmethod = "{m}"\n' for m in IDENTITY_AT_START))
-    outcome = study.carry_out(file, folder / "out")
+    outcome = runner.carry_out(file, folder / "out")
     assert outcome.failed == ()
     return outcome
 

@@ -20,9 +20,11 @@ from fast_study import (
     workers_of,
 )
 
-from peftlens import local, results, standing, store, study
-from peftlens.run import Run, runs_in
-from peftlens.study import How
+from peftlens.results import study_results
+from peftlens.runs import store
+from peftlens.runs.run import Run, runs_in
+from peftlens.studies import local_pool, runner, status
+from peftlens.studies.runner import How
 
 
 @pytest.mark.parametrize("victim", ["worker", "supervisor", "group"])
@@ -78,8 +80,9 @@ def test_two_supervisors_and_eight_readers(fast, tmp_path):
     both = [start(file, out) for _ in range(2)]
     wait_for(lambda: (out / "study.json").exists())
     code = (
-        "import sys\nfrom pathlib import Path\nfrom peftlens.standing import standing\n"
-        "from peftlens.run import runs_in\nout, seen = Path(sys.argv[1]), 0\nwhile seen < 60:\n"
+        "import sys\nfrom pathlib import Path\nfrom peftlens.studies.status import standing\n"
+        "from peftlens.runs.run import runs_in\n"
+        "out, seen = Path(sys.argv[1]), 0\nwhile seen < 60:\n"
         "    seen = standing(out).done\n"
         "    assert all(run.record.status == 'finished' for run in runs_in(out / 'runs'))"
     )
@@ -113,7 +116,7 @@ def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, told, times):
     assert line.startswith("fast number=1 seed=0: failed: ")
     assert told in line
     assert [run.id for run in outcome.runs] == [
-        run for run in results.read_index(tmp_path / "out")["runs"] if run in
+        run for run in study_results.read_index(tmp_path / "out")["runs"] if run in
         {run.id for run in outcome.runs}
     ]  # fmt: skip
     assert len(outcome.runs) == 3
@@ -131,7 +134,7 @@ def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, told, times):
 
 
 def test_a_worker_that_can_not_even_end_itself_is_killed(fast, tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "_LATE", 1.0)
+    monkeypatch.setattr(local_pool, "_LATE", 1.0)
     outcome = carried_out(fast(runs=3, odd={"1": "stop"}), tmp_path / "out", limit=1)
     assert len(outcome.runs) == 2
     assert "no sign of progress for" in outcome.failed[0]
@@ -221,7 +224,7 @@ def test_damaged_runs_are_put_aside_and_trained_anew(fast, tmp_path):
     (cut / "run.json").write_text((cut / "run.json").read_text()[:50])
     (gone / "adapter" / "adapter_model.safetensors").unlink()
     (odd / "digests.json").write_text("{")
-    assert len(standing.standing(out).damaged) == 4
+    assert len(status.standing(out).damaged) == 4
     assert carried_out(file, out).failed == ()
     assert contents(out / "runs") == good
     assert {file.name for file in (out / "quarantine").iterdir()} == {
@@ -241,7 +244,7 @@ def test_a_study_of_a_later_version_is_not_written_over(fast, tmp_path):
 
 def test_a_wrong_worker_is_told_at_once(fast, tmp_path):
     with pytest.raises(RuntimeError, match="ended by itself, with code 1"):
-        study.carry_out(fast(), tmp_path / "out", How(module="nowhere", workers=1))
+        runner.carry_out(fast(), tmp_path / "out", How(module="nowhere", workers=1))
     assert not (tmp_path / "out").exists()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from peftlens import literal
 from peftlens.claims import judge
+from peftlens.io import escaping
 
 REPORTS = Path(__file__).parent.parent / "reports"
 
@@ -20,7 +20,7 @@ def gather(monkeypatch):
 
 @pytest.fixture
 def verdicts():
-    return literal.from_csv((REPORTS / "verdicts.csv").read_text())
+    return escaping.from_csv((REPORTS / "verdicts.csv").read_text())
 
 
 def test_every_verdict_is_judged_again_from_its_tables(gather, verdicts):

@@ -16,8 +16,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from peftlens.dataset import Example, Task
-from peftlens.setting import Setting
+from peftlens.data.method_context import Setting
+from peftlens.data.task import Example, Task
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -16,13 +16,13 @@ import statistics
 import torch
 from writing import seconds, write
 
-from peftlens.feeding import Feed, Read
-from peftlens.models import adapters
-from peftlens.models.lending import lent
-from peftlens.planning import plan
-from peftlens.run import RunConfig
-from peftlens.scoring import answer_loss
-from peftlens.training import attention
+from peftlens.adapters import checkpoint
+from peftlens.evaluation.log_likelihood import answer_loss
+from peftlens.models.snapshot import lent
+from peftlens.runs.config import RunConfig
+from peftlens.training.data_loader import Feed, Read
+from peftlens.training.run_plan import plan
+from peftlens.training.trainer import attention
 
 STEPS, ROUNDS = 20, 3
 
@@ -37,7 +37,7 @@ def main() -> None:
     parts = [next(batches)[0] for _ in range(STEPS)]
     with lent(planned.base.model):
         torch.manual_seed(0)
-        model = adapters.attach(planned.base.model, "lora", planned.method_config)
+        model = checkpoint.attach(planned.base.model, "lora", planned.method_config)
         model.train()
         losses: list[float] = []
 

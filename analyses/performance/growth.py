@@ -16,11 +16,11 @@ import supervising
 import torch
 from writing import seconds, write
 
-from peftlens import report
-from peftlens.encoding import Encoder, Row
-from peftlens.models.base import open_base
-from peftlens.neighbours import nearest
-from peftlens.scoring import log_probabilities
+from peftlens.data.collate import Encoder, Row
+from peftlens.evaluation.log_likelihood import log_probabilities
+from peftlens.models.base_model import open_base
+from peftlens.report import page as report
+from peftlens.vocab.nearest_neighbors import nearest
 
 
 def runs(count: int, folder: Path) -> dict:

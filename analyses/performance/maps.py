@@ -12,13 +12,15 @@ from typing import Any
 
 from writing import write
 
-from peftlens.models import base, maps, vocabulary
+from peftlens.models import base_model
+from peftlens.vocab import projection as maps
+from peftlens.vocab import vocabulary
 
 made: dict[str, Any] = {}
 took: dict[str, float] = {}
 
 
-def timed(_: base.Base, name: str, make: Callable[[], Any]) -> Any:
+def timed(_: base_model.Base, name: str, make: Callable[[], Any]) -> Any:
     """In the place of the cache: made anew, and its seconds kept."""
     if name not in made:
         started = time.perf_counter()
@@ -30,7 +32,7 @@ def timed(_: base.Base, name: str, make: Callable[[], Any]) -> Any:
 def main() -> None:
     """Write reports/performance/maps.csv."""
     vocabulary.kept = maps.kept = timed
-    opened = base.open_base("smollm2-135m")
+    opened = base_model.open_base("smollm2-135m")
     rows = [
         {"projection": projection, "tokens": len(found.points),
          "neighbours_seconds": round(took["graph"]),

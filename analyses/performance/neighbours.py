@@ -16,7 +16,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from writing import in_turn, seconds, write
 
-from peftlens.neighbours import METRICS, nearest, nearest_to_steps
+from peftlens.vocab.nearest_neighbors import METRICS, nearest, nearest_to_steps
 
 QUERIES, ROWS, WIDTH, K, REPEATS = 100, 262_144, 640, 5, 5
 

@@ -19,7 +19,7 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 from writing import ROOT, seconds, write
 
-from peftlens import explorer
+from peftlens.explorer import page as explorer
 
 sys.path.insert(0, str(ROOT / "tests"))
 import drawn

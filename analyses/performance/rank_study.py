@@ -21,11 +21,11 @@ import numpy as np
 import peft
 from writing import seconds, write
 
-from peftlens.encoding import Encoder
-from peftlens.models.adapters import opened
-from peftlens.models.base import locate, open_base, resident
-from peftlens.run import Run, runs_in
-from peftlens.scoring import choose
+from peftlens.adapters.checkpoint import opened
+from peftlens.data.collate import Encoder
+from peftlens.evaluation.log_likelihood import choose
+from peftlens.models.base_model import locate, open_base, resident
+from peftlens.runs.run import Run, runs_in
 from peftlens.tasks import load_task
 
 BASE = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m"

@@ -10,11 +10,11 @@ import statistics
 
 from writing import in_turn, seconds, write
 
-from peftlens.encoding import Encoder
-from peftlens.models.base import open_base
+from peftlens.data.collate import Encoder
+from peftlens.evaluation.log_likelihood import log_probabilities
+from peftlens.evaluation.retention import MAX_LENGTH, reference, scores, suite
+from peftlens.models.base_model import open_base
 from peftlens.probes.forgetting import Config
-from peftlens.retention import MAX_LENGTH, reference, scores, suite
-from peftlens.scoring import log_probabilities
 
 REPEATS = 3
 

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from writing import seconds, write
 
-from peftlens.models.changes import product_values
+from peftlens.adapters.delta_factors import product_values
 
 WIDTH, INNER, LAYERS = 4096, 11_008, 32
 ATTENTION = [(WIDTH, WIDTH)] * 4

@@ -26,11 +26,11 @@ from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 from writing import in_turn, write
 
 import peftlens
-from peftlens.encoding import Encoder, Item, Row, length, training_batches
-from peftlens.models.adapters import opened
-from peftlens.models.base import open_base, resident
-from peftlens.run import Run
-from peftlens.scoring import choose
+from peftlens.adapters.checkpoint import opened
+from peftlens.data.collate import Encoder, Item, Row, length, training_batches
+from peftlens.evaluation.log_likelihood import choose
+from peftlens.models.base_model import open_base, resident
+from peftlens.runs.run import Run
 from peftlens.tasks import load_task
 
 BATCH, RATE, LENGTH = 16, 1e-3, 256

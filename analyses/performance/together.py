@@ -13,9 +13,10 @@ from pathlib import Path
 
 from writing import in_turn, write
 
-from peftlens import together, training
-from peftlens.planning import plan
-from peftlens.run import Run, RunConfig
+from peftlens.runs.config import RunConfig
+from peftlens.runs.run import Run
+from peftlens.training import batched_trainer, trainer
+from peftlens.training.run_plan import plan
 
 STEPS, ROUNDS = 20, 2
 
@@ -38,12 +39,12 @@ def main() -> None:
     found: dict[str, list[Run]] = {}
 
     def one_pass() -> float:
-        found["pass"] = together.carry_out(plans, Path(tempfile.mkdtemp()))
+        found["pass"] = batched_trainer.carry_out(plans, Path(tempfile.mkdtemp()))
         return of_steps(found["pass"])
 
     def in_sequence() -> float:
         folder = Path(tempfile.mkdtemp())
-        found["alone"] = [training.carry_out(one, folder) for one in plans]
+        found["alone"] = [trainer.carry_out(one, folder) for one in plans]
         return of_steps(found["alone"])
 
     took = in_turn({"alone": in_sequence, "pass": one_pass}, ROUNDS)

@@ -15,7 +15,7 @@ from typing import Any
 from writing import in_turn, write
 
 import peftlens
-from peftlens import lower, training
+from peftlens.training import frozen_block_cache, trainer
 
 EPOCH, EPOCHS, ROUNDS = 10, 4, 2
 TOP_SIX = [f"layers.{i}.self_attn.{part}_proj" for i in range(24, 30) for part in "qv"]
@@ -29,8 +29,8 @@ HELD, NOT_HELD = 1.0, 1e9  # values of training.REUSED
 
 def trained(reused: float, method: str, options: dict[str, Any], times: list[list[float]]) -> float:
     """Validation loss; the seconds of each step are added to `times`."""
-    training.REUSED = reused
-    lower.forget()
+    trainer.REUSED = reused
+    frozen_block_cache.forget()
     config = peftlens.RunConfig(
         method=method, task="bbc_topic", method_config=options, device="cpu",
         task_config={"split": {"max_train": 16 * EPOCH}},

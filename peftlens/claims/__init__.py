@@ -16,8 +16,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from peftlens import registry
-from peftlens.literal import visible
-from peftlens.table import last_steps, measured
+from peftlens.io.escaping import visible
+from peftlens.results.table import last_steps, measured
 
 Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
 

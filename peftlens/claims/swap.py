@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from peftlens.claims import Outcome, seeds
-from peftlens.stats import few_interval
+from peftlens.numerics.resampling import few_interval
 
 CLAIM = "One base model serves many tasks: swap LoRA weights or soft prompts at inference."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 1"

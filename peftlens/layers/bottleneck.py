@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from peftlens.anatomy import Shapes, sites
+from peftlens.models.architecture import Shapes, sites
 
 Placement = Literal["feed_forward", "attention", "both"]
 ROLES: Mapping[str, tuple[Literal["attention", "feed_forward"], ...]] = {

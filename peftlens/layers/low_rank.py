@@ -6,9 +6,9 @@ from typing import Any
 import peft
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, linear_layers
 from peftlens.errors import require, require_positive
-from peftlens.layers.wrapping import wrap
+from peftlens.layers.peft_wrapper import wrap
+from peftlens.models.architecture import Shapes, linear_layers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
-from peftlens.anatomy import Shapes, key_widths, require_room
 from peftlens.errors import require
-from peftlens.layers.leading import behind_something
+from peftlens.layers.prepend import behind_something
+from peftlens.models.architecture import Shapes, key_widths, require_room
 
 
 class Prefix(nn.Module):

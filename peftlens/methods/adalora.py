@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
+from peftlens.data.method_context import Setting
 from peftlens.errors import BadInput, require, require_positive
 from peftlens.layers.low_rank import adapted
-from peftlens.layers.wrapping import wrap
-from peftlens.setting import Setting
+from peftlens.layers.peft_wrapper import wrap
+from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

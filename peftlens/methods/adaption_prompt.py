@@ -9,10 +9,10 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, blocks, embedding
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import BadInput, require
-from peftlens.layers.wrapping import wrap_whole
+from peftlens.layers.peft_wrapper import wrap_whole
+from peftlens.models.architecture import Shapes, blocks, embedding
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

@@ -10,8 +10,8 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, linear_layers
-from peftlens.layers.wrapping import wrap
+from peftlens.layers.peft_wrapper import wrap
+from peftlens.models.architecture import Shapes, linear_layers
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, linear_layers, thaw
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import BadInput
+from peftlens.models.architecture import Shapes, linear_layers, thaw
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import require
+from peftlens.layers.batched_adapters import Added
 from peftlens.layers.bottleneck import (
     Bottleneck,
     Placement,
@@ -23,7 +22,8 @@ from peftlens.layers.bottleneck import (
     change_output,
     places,
 )
-from peftlens.layers.stacking import Added
+from peftlens.models.architecture import Shapes, freeze
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

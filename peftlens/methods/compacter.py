@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import BadInput, require
 from peftlens.layers.bottleneck import Placement, change_output, places
+from peftlens.models.architecture import Shapes, freeze
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

@@ -12,10 +12,10 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, has_encoder
+from peftlens.data.method_context import Setting
 from peftlens.errors import BadInput, require
-from peftlens.layers.wrapping import wrap_prompt
-from peftlens.setting import Setting
+from peftlens.layers.peft_wrapper import wrap_prompt
+from peftlens.models.architecture import Shapes, embedding, has_encoder
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
 from peftlens.layers.low_rank import LowRank, adapted, attach_lora, low_rank_parameters
+from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -10,7 +10,7 @@ from math import prod
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, embedding_weight, thaw
+from peftlens.models.architecture import Shapes, embedding, embedding_weight, thaw
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight", "token_vectors"})

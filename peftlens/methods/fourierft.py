@@ -11,9 +11,9 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, linear_layers
 from peftlens.errors import require
-from peftlens.layers.wrapping import wrap
+from peftlens.layers.peft_wrapper import wrap
+from peftlens.models.architecture import Shapes, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

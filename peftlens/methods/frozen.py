@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze
+from peftlens.models.architecture import Shapes, freeze
 
 FAMILY = "baseline"
 EXPOSES = frozenset()

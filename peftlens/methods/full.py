@@ -6,8 +6,8 @@ from math import prod
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, thaw
-from peftlens.anatomy import shapes as shapes_of
+from peftlens.models.architecture import Shapes, thaw
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "baseline"
 EXPOSES = frozenset({"delta_weight"})

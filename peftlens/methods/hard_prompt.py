@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze
+from peftlens.data.method_context import Setting
 from peftlens.errors import BadInput
-from peftlens.layers.leading import lead
-from peftlens.setting import Setting
+from peftlens.layers.prepend import lead
+from peftlens.models.architecture import Shapes, freeze
 
 FAMILY = "baseline"
 EXPOSES = frozenset()

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, freeze
+from peftlens.models.architecture import Shapes, embedding, freeze
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

@@ -11,11 +11,11 @@ from peft.tuners.ia3 import IA3Layer
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, linear_layers, short_names
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import BadInput
-from peftlens.layers.stacking import Rescaled
-from peftlens.layers.wrapping import peft_layers, wrap
+from peftlens.layers.batched_adapters import Rescaled
+from peftlens.layers.peft_wrapper import peft_layers, wrap
+from peftlens.models.architecture import Shapes, linear_layers, short_names
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset({"delta_weight"})

@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze, linear_layers
 from peftlens.errors import require
-from peftlens.layers.sparse import weights_of
+from peftlens.layers.sparse_update import weights_of
+from peftlens.models.architecture import Shapes, freeze, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

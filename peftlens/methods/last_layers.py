@@ -11,8 +11,8 @@ from math import prod
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, last_blocks, thaw
-from peftlens.anatomy import shapes as shapes_of
+from peftlens.models.architecture import Shapes, last_blocks, thaw
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

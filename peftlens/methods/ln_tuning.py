@@ -10,10 +10,10 @@ from peft.tuners.ln_tuning.layer import LNTuningLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, norms
-from peftlens.anatomy import shapes as shapes_of
-from peftlens.layers.stacking import Gain
-from peftlens.layers.wrapping import peft_layers, wrap_whole
+from peftlens.layers.batched_adapters import Gain
+from peftlens.layers.peft_wrapper import peft_layers, wrap_whole
+from peftlens.models.architecture import Shapes, norms
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

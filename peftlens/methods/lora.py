@@ -9,10 +9,10 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
+from peftlens.layers.batched_adapters import LowRankUpdate
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
-from peftlens.layers.stacking import LowRankUpdate
-from peftlens.layers.wrapping import peft_layers
+from peftlens.layers.peft_wrapper import peft_layers
+from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -14,9 +14,9 @@ from peft.optimizers import create_lorafa_optimizer
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
 from peftlens.errors import require_positive
 from peftlens.layers.low_rank import LowRank, adapted, attach_lora
+from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -13,9 +13,9 @@ from peft.optimizers import create_loraplus_optimizer
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
 from peftlens.errors import require
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
+from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, blocks, freeze, sites
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import require
 from peftlens.layers.bottleneck import change_output
+from peftlens.models.architecture import Shapes, blocks, freeze, sites
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

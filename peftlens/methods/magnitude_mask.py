@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
-from peftlens.anatomy import shapes as shapes_of
-from peftlens.layers.sparse import add_sparse_update, kept, weights_of
+from peftlens.layers.sparse_update import add_sparse_update, kept, weights_of
+from peftlens.models.architecture import Shapes
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze, sites
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Parallel, bottleneck_parameters
 from peftlens.layers.prefix import Prefix, prefix_parameters
+from peftlens.models.architecture import Shapes, freeze, sites
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "mix"
 EXPOSES = frozenset()

@@ -10,9 +10,9 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
 from peftlens.layers.low_rank import adapted
-from peftlens.layers.wrapping import wrap
+from peftlens.layers.peft_wrapper import wrap
+from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

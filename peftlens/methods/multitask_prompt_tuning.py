@@ -10,9 +10,9 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, has_encoder
 from peftlens.errors import require
-from peftlens.layers.wrapping import add_task_ids, wrap_prompt
+from peftlens.layers.peft_wrapper import add_task_ids, wrap_prompt
+from peftlens.models.architecture import Shapes, embedding, has_encoder
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})

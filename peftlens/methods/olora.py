@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, copy_weights, linear_layers
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
+from peftlens.models.architecture import Shapes, copy_weights, linear_layers
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Parallel, Placement, bottleneck_parameters, places
+from peftlens.models.architecture import Shapes, freeze
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

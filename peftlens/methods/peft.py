@@ -14,9 +14,9 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, linear_layers
 from peftlens.errors import BadInput
-from peftlens.layers.wrapping import add_task_ids, wrap, wrap_prompt, wrap_whole
+from peftlens.layers.peft_wrapper import add_task_ids, wrap, wrap_prompt, wrap_whole
+from peftlens.models.architecture import Shapes, linear_layers
 
 FAMILY = "any"
 EXPOSES = frozenset()  # see `exposes`

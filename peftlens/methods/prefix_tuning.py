@@ -12,9 +12,9 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
+from peftlens.layers.peft_wrapper import wrap_prompt
 from peftlens.layers.prefix import prefix_parameters
-from peftlens.layers.wrapping import wrap_prompt
+from peftlens.models.architecture import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"prefix", "token_vectors"})

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding, embedding_weight
+from peftlens.data.method_context import Setting
 from peftlens.errors import BadInput, require
-from peftlens.layers.stacking import Led
-from peftlens.layers.wrapping import wrap_prompt
-from peftlens.setting import Setting
+from peftlens.layers.batched_adapters import Led
+from peftlens.layers.peft_wrapper import wrap_prompt
+from peftlens.models.architecture import Shapes, embedding, embedding_weight
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})

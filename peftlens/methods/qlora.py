@@ -15,10 +15,10 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from peftlens.anatomy import Shapes, linear_layers
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import BadInput
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
+from peftlens.models.architecture import Shapes, linear_layers
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -11,10 +11,10 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes
 from peftlens.errors import require_positive
 from peftlens.layers.low_rank import adapted
-from peftlens.layers.wrapping import wrap
+from peftlens.layers.peft_wrapper import wrap
+from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

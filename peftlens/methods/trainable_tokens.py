@@ -11,10 +11,10 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, embedding
+from peftlens.data.method_context import Setting
 from peftlens.errors import BadInput
-from peftlens.layers.wrapping import wrap_whole
-from peftlens.setting import Setting
+from peftlens.layers.peft_wrapper import wrap_whole
+from peftlens.models.architecture import Shapes, embedding
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight", "token_vectors"})

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze, key_widths, linear_layers, sites
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Bottleneck, bottleneck_parameters, change_output
 from peftlens.layers.prefix import Prefix, prefix_parameters
+from peftlens.models.architecture import Shapes, freeze, key_widths, linear_layers, sites
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "mix"
 EXPOSES = frozenset()

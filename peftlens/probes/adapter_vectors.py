@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
-from peftlens.linalg import effective_rank
-from peftlens.models.adapterfile import read
-from peftlens.run import Run
-from peftlens.table import Column, NotApplicable
+from peftlens.adapters.adapter_file import read
+from peftlens.numerics.linalg import effective_rank
+from peftlens.results.table import Column, NotApplicable
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1

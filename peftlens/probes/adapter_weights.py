@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
-from peftlens.linalg import effective_rank, energy_rank, stable_rank
-from peftlens.models.adapterfile import PREFIX, AdapterFile, read
-from peftlens.models.changes import Change, changes
-from peftlens.run import Run
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.adapters.adapter_file import PREFIX, AdapterFile, read
+from peftlens.adapters.delta_factors import Change, changes
+from peftlens.numerics.linalg import effective_rank, energy_rank, stable_rank
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.linalg import energy_rank, projected, random_projection
-from peftlens.models.updates import Update, updates
-from peftlens.run import Run
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.adapters.delta_weights import Update, updates
+from peftlens.numerics.linalg import energy_rank, projected, random_projection
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2

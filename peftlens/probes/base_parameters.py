@@ -5,10 +5,10 @@ from collections import Counter
 
 import pandas as pd
 
-from peftlens.anatomy import part_of
-from peftlens.models.adapters import base_of
-from peftlens.run import Run
-from peftlens.table import Chart, Column
+from peftlens.adapters.checkpoint import base_of
+from peftlens.models.architecture import part_of
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1

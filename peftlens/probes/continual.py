@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from peftlens.sequences import (
+from peftlens.numerics.continual_metrics import (
     Sequence,
     average_accuracy,
     backward_transfer,
@@ -20,8 +20,8 @@ from peftlens.sequences import (
     forward_transfer,
     sequences,
 )
-from peftlens.stats import few_interval
-from peftlens.table import Chart, Column
+from peftlens.numerics.resampling import few_interval
+from peftlens.results.table import Chart, Column
 
 FROM = ("sequence_scores",)
 VERSION = 1

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.sequences import sequences
-from peftlens.stats import few_interval
-from peftlens.table import Chart, Column
+from peftlens.numerics.continual_metrics import sequences
+from peftlens.numerics.resampling import few_interval
+from peftlens.results.table import Chart, Column
 
 FROM = ("sequence_scores",)
 VERSION = 3

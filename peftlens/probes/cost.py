@@ -7,8 +7,8 @@ from statistics import median
 
 import pandas as pd
 
-from peftlens.run import Run
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.linalg import effective_rank, energy_rank, stable_rank
-from peftlens.models.updates import Update, updates
-from peftlens.run import Run
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.adapters.delta_weights import Update, updates
+from peftlens.numerics.linalg import effective_rank, energy_rank, stable_rank
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.models.updates import Update, updates
-from peftlens.run import Run
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.adapters.delta_weights import Update, updates
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.models.adapters import base_of, opened
-from peftlens.retention import SUITES, Scores, reference, scores, suite
-from peftlens.run import Run
-from peftlens.stats import Interval, ratio_interval
-from peftlens.table import Chart, Column
+from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.evaluation.retention import SUITES, Scores, reference, scores, suite
+from peftlens.numerics.resampling import Interval, ratio_interval
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 2

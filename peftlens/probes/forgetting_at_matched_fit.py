@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.run import without_rate
-from peftlens.stats import few_interval
-from peftlens.table import Chart, Column
+from peftlens.numerics.resampling import few_interval
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import without_rate
 
 FROM = ("learning", "forgetting")
 VERSION = 1

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from peftlens.models.adapters import base_of, opened
-from peftlens.models.vocabulary import readable
-from peftlens.retention import reference, scores, suite
-from peftlens.run import Run
-from peftlens.table import Chart, Column
+from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.evaluation.retention import reference, scores, suite
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
+from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
 VERSION = 1

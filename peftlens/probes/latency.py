@@ -16,15 +16,16 @@ import pandas as pd
 import torch
 from torch import nn
 
+from peftlens.adapters.checkpoint import base_of
+from peftlens.adapters.merging import merged_weights
+from peftlens.adapters.switching import AdapterSet
 from peftlens.errors import BadInput
-from peftlens.models.adapters import base_of
-from peftlens.models.base import Base, in_float32, open_base
-from peftlens.models.lending import lent
-from peftlens.models.merging import merged_weights, random_inputs
-from peftlens.models.swapping import AdapterSet
-from peftlens.run import Run
-from peftlens.stats import mean_interval
-from peftlens.table import Chart, Column
+from peftlens.models.base_model import Base, in_float32, open_base
+from peftlens.models.dummy_inputs import random_inputs
+from peftlens.models.snapshot import lent
+from peftlens.numerics.resampling import mean_interval
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1

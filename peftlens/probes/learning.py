@@ -7,12 +7,12 @@ that saved nothing before its end has no fall.
 import numpy as np
 import pandas as pd
 
-from peftlens.encoding import Encoder
-from peftlens.models.adapters import opened
-from peftlens.run import Run
-from peftlens.scoring import choose
-from peftlens.stats import mean_interval
-from peftlens.table import Chart, Column
+from peftlens.adapters.checkpoint import opened
+from peftlens.data.collate import Encoder
+from peftlens.evaluation.log_likelihood import choose
+from peftlens.numerics.resampling import mean_interval
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()

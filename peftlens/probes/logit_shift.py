@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.encoding import Encoder, scoring_batches
-from peftlens.models.adapters import base_of, opened
-from peftlens.models.base import Base
-from peftlens.models.lending import lent
-from peftlens.models.vocabulary import readable
-from peftlens.progress import track
-from peftlens.retention import MAX_LENGTH, Suite, suite
-from peftlens.run import Run
-from peftlens.scoring import answer_logits
-from peftlens.table import Chart, Column
+from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.data.collate import Encoder, scoring_batches
+from peftlens.evaluation.log_likelihood import answer_logits
+from peftlens.evaluation.retention import MAX_LENGTH, Suite, suite
+from peftlens.io.progress import track
+from peftlens.models.base_model import Base
+from peftlens.models.snapshot import lent
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
+from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
 VERSION = 1

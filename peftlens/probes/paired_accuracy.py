@@ -10,8 +10,8 @@ from itertools import combinations
 
 import pandas as pd
 
-from peftlens.sweeps import TABLES, settings
-from peftlens.table import Chart, Column
+from peftlens.results.sweep import TABLES, settings
+from peftlens.results.table import Chart, Column
 
 FROM = TABLES
 VERSION = 1

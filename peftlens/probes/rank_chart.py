@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.stats import crossed_means
-from peftlens.sweeps import TABLES, Setting, settings
-from peftlens.table import Chart, Column
+from peftlens.numerics.resampling import crossed_means
+from peftlens.results.sweep import TABLES, Setting, settings
+from peftlens.results.table import Chart, Column
 
 FROM = TABLES
 VERSION = 2

@@ -19,15 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.anatomy import blocks
-from peftlens.dataset import Example
-from peftlens.encoding import Encoder, scoring_batches
-from peftlens.linalg import linear_cka
-from peftlens.models.adapters import base_of, opened
-from peftlens.models.base import Base
-from peftlens.models.lending import lent
-from peftlens.run import Run
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.data.collate import Encoder, scoring_batches
+from peftlens.data.task import Example
+from peftlens.models.architecture import blocks
+from peftlens.models.base_model import Base
+from peftlens.models.snapshot import lent
+from peftlens.numerics.linalg import linear_cka
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 from peftlens.tasks import load_task, task_of
 
 REQUIRES = frozenset()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from peftlens.models.adapters import base_of, opened
-from peftlens.retention import reference, scores, suite
-from peftlens.run import Run
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.evaluation.retention import reference, scores, suite
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1

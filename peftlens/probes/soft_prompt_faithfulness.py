@@ -13,18 +13,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from peftlens.encoding import Encoder, Item
-from peftlens.layers.leading import lead_with
-from peftlens.models.adapters import base_of, opened
-from peftlens.models.base import Base
-from peftlens.models.lending import lent
-from peftlens.models.vectors import vectors
-from peftlens.neighbours import Metric, nearest
-from peftlens.run import Run
-from peftlens.scoring import Choices, choose
-from peftlens.stats import mean_interval
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.data.collate import Encoder, Item
+from peftlens.evaluation.log_likelihood import Choices, choose
+from peftlens.layers.prepend import lead_with
+from peftlens.models.base_model import Base
+from peftlens.models.snapshot import lent
+from peftlens.numerics.resampling import mean_interval
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 from peftlens.tasks import task_of
+from peftlens.vocab.nearest_neighbors import Metric, nearest
+from peftlens.vocab.trained_vectors import vectors
 
 REQUIRES = frozenset({"soft_prompt"})
 VERSION = 1

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from peftlens.models.adapters import base_of
-from peftlens.models.vectors import Vectors, vectors
-from peftlens.models.vocabulary import Graph, Vocabulary, graph, states, vocabulary
-from peftlens.neighbours import METRICS, nearest
-from peftlens.reading import Space
-from peftlens.run import Run
-from peftlens.table import Chart, Column
+from peftlens.adapters.checkpoint import base_of
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
+from peftlens.vocab.nearest_neighbors import METRICS, nearest
+from peftlens.vocab.null_tests import Space
+from peftlens.vocab.trained_vectors import Vectors, vectors
+from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, states, vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
 VERSION = 2

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.models.vectors import vectors
-from peftlens.neighbours import Metric
-from peftlens.reading import neighbourhoods, p_values, prompt_means, verdicts
-from peftlens.run import Run
-from peftlens.table import Chart, Column
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
+from peftlens.vocab.nearest_neighbors import Metric
+from peftlens.vocab.null_tests import neighbourhoods, p_values, prompt_means, verdicts
+from peftlens.vocab.trained_vectors import vectors
 
 REQUIRES = frozenset({"token_vectors"})
 VERSION = 1

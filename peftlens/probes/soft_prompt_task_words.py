@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.models.adapters import base_of
-from peftlens.models.base import Base
-from peftlens.models.vectors import vectors
-from peftlens.models.vocabulary import vocabulary
-from peftlens.reading import LEVEL, Ids, Space, neighbourhoods, p_values, prompt_means
-from peftlens.run import Run
-from peftlens.stats import benjamini_hochberg, log_odds
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.adapters.checkpoint import base_of
+from peftlens.models.base_model import Base
+from peftlens.numerics.resampling import benjamini_hochberg, log_odds
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 from peftlens.tasks import load_task, task_of
+from peftlens.vocab.null_tests import LEVEL, Ids, Space, neighbourhoods, p_values, prompt_means
+from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.vocabulary import vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
 VERSION = 1

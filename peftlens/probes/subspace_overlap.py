@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.linalg import principal_angles, random_similarity, subspace_similarity
-from peftlens.models.updates import updates
-from peftlens.run import Run, flat
-from peftlens.table import Chart, Column
+from peftlens.adapters.delta_weights import updates
+from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run, flat
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from peftlens.stats import few_interval, mean_interval
-from peftlens.table import Chart, Column
+from peftlens.numerics.resampling import few_interval, mean_interval
+from peftlens.results.table import Chart, Column
 
 FROM = ("task_items",)
 VERSION = 2

@@ -6,8 +6,8 @@ themselves, so it is noisy, and says nothing of other examples.
 
 import pandas as pd
 
-from peftlens.run import Run
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1

@@ -11,13 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import entropy
 
-from peftlens.models.adapters import base_of
-from peftlens.models.clusters import clusters
-from peftlens.models.vectors import vectors
-from peftlens.reading import Ids, neighbourhoods
-from peftlens.run import Run
-from peftlens.stats import p_value
-from peftlens.table import Chart, Column
+from peftlens.adapters.checkpoint import base_of
+from peftlens.numerics.resampling import p_value
+from peftlens.results.table import Chart, Column
+from peftlens.runs.run import Run
+from peftlens.vocab.clusters import clusters
+from peftlens.vocab.null_tests import Ids, neighbourhoods
+from peftlens.vocab.trained_vectors import vectors
 
 REQUIRES = frozenset({"token_vectors"})
 VERSION = 1

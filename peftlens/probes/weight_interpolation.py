@@ -15,17 +15,17 @@ import pandas as pd
 import torch
 from torch import nn
 
-from peftlens.encoding import Encoder
+from peftlens.adapters.checkpoint import base_of
+from peftlens.adapters.merging import merged_weights
+from peftlens.data.collate import Encoder
 from peftlens.errors import BadInput
-from peftlens.models.adapters import base_of
-from peftlens.models.base import in_float32
-from peftlens.models.lending import lent
-from peftlens.models.merging import merged_weights
-from peftlens.retention import reference, scores, suite
-from peftlens.run import Run
-from peftlens.scoring import choose
-from peftlens.stats import mean_interval, ratio_interval
-from peftlens.table import Chart, Column, NotApplicable
+from peftlens.evaluation.log_likelihood import choose
+from peftlens.evaluation.retention import reference, scores, suite
+from peftlens.models.base_model import in_float32
+from peftlens.models.snapshot import lent
+from peftlens.numerics.resampling import mean_interval, ratio_interval
+from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.runs.run import Run
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"delta_weight"})

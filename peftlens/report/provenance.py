@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from peftlens.calls import redacted
-from peftlens.results import Results
-from peftlens.run import Run
+from peftlens.results.invocations import redacted
+from peftlens.results.study_results import Results
+from peftlens.runs.run import Run
 
 RUN_HEADER = ["run", "configuration", "seed", "status", "steps", "learning rate",
               "training seconds", "adapter's SHA-256"]  # fmt: skip

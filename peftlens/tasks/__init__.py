@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from peftlens import registry
-from peftlens.dataset import Task
+from peftlens.data.task import Task
 from peftlens.errors import BadInput
-from peftlens.files import canonical_json
-from peftlens.run import Run
-from peftlens.table import NotApplicable
+from peftlens.io.files import canonical_json
+from peftlens.results.table import NotApplicable
+from peftlens.runs.run import Run
 
 
 def load_task(name: str, options: dict[str, Any]) -> Task:

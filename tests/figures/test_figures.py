@@ -3,7 +3,7 @@
 import pandas as pd
 
 from peftlens import figures
-from peftlens.table import Chart, Column, Table
+from peftlens.results.table import Chart, Column, Table
 
 FRAME = pd.DataFrame(
     {

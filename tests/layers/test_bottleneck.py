@@ -3,7 +3,6 @@ import torch
 from tiny import build
 from torch import nn
 
-from peftlens.anatomy import shapes
 from peftlens.layers.bottleneck import (
     Bottleneck,
     Parallel,
@@ -12,6 +11,7 @@ from peftlens.layers.bottleneck import (
     places,
     watch_input,
 )
+from peftlens.models.architecture import shapes
 
 
 def by_hand(module):

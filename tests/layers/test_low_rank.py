@@ -1,9 +1,9 @@
 import pytest
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.layers.low_rank import LowRank, adapted, attach_lora, low_rank_parameters
+from peftlens.models.architecture import shapes
 
 
 def test_adapted_layers_are_given_as_out_and_in():

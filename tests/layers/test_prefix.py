@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.layers.prefix import Prefix, geometry, prefix_parameters
+from peftlens.models.architecture import shapes
 
 
 def fill(prefix, read):

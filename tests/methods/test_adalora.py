@@ -2,7 +2,6 @@ import pytest
 import torch
 from tiny import build, setting
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.adalora import (
     Config,
@@ -12,6 +11,7 @@ from peftlens.methods.adalora import (
     resolve,
     trainable_parameters,
 )
+from peftlens.models.architecture import shapes
 
 SMALL = {"rank": 2, "initial_rank": 4}
 

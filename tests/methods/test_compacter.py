@@ -3,7 +3,6 @@ import torch
 from tiny import build
 from torch import nn
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.compacter import (
     CompactAdapter,
@@ -12,6 +11,7 @@ from peftlens.methods.compacter import (
     attach,
     trainable_parameters,
 )
+from peftlens.models.architecture import shapes
 
 
 def test_weight_is_the_sum_of_kronecker_products():

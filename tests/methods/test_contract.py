@@ -9,16 +9,17 @@ import torch
 from tiny import build, byte_tokenizer
 from transformers.pytorch_utils import Conv1D
 
-from peftlens import registry, scoring
-from peftlens.anatomy import shapes
-from peftlens.encoding import Encoder, Item, Row
+from peftlens import registry
+from peftlens.adapters import checkpoint
+from peftlens.adapters.merging import plain
+from peftlens.data.collate import Encoder, Item, Row
 from peftlens.errors import BadInput
-from peftlens.layers.wrapping import add_task_ids
-from peftlens.models import adapters
-from peftlens.models.adapterfile import Origin
-from peftlens.models.lending import lent, state_of
-from peftlens.models.merging import plain
-from peftlens.scoring import _behind_prompts, _shares_prompts, log_probabilities
+from peftlens.evaluation import log_likelihood
+from peftlens.evaluation.log_likelihood import _behind_prompts, _shares_prompts, log_probabilities
+from peftlens.layers.peft_wrapper import add_task_ids
+from peftlens.models.architecture import shapes
+from peftlens.models.origin import Origin
+from peftlens.models.snapshot import lent, state_of
 
 KINDS = ("llama", "gpt2", "t5")
 # What the tiny models, 32 wide, need to be told; and what `resolve` would have filled in.
@@ -78,7 +79,7 @@ def logits(model):
 def attached(method, _, model):
     config = registry.configure("methods", method, OPTIONS.get(method, {}))
     torch.manual_seed(7)
-    return adapters.attach(model, method, config).eval(), config
+    return checkpoint.attach(model, method, config).eval(), config
 
 
 @pytest.fixture(
@@ -145,12 +146,12 @@ def test_saved_and_loaded_gives_equal_logits(case, model, tmp_path):
     fresh = copy.deepcopy(model)
     wrapped, config = attached(*case, model)
     shake(wrapped)
-    adapters.save(wrapped, case[0], config, Origin("the base"), tmp_path / "adapter")
+    checkpoint.save(wrapped, case[0], config, Origin("the base"), tmp_path / "adapter")
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
     torch.manual_seed(99)  # other random starts must not matter
-    again = adapters.attach(fresh, case[0], config).eval()
-    adapters.load_state(again, tmp_path / "adapter")
+    again = checkpoint.attach(fresh, case[0], config).eval()
+    checkpoint.load_state(again, tmp_path / "adapter")
     # peft's CPT saves a sum and takes it apart again
     allowed = 1e-6 if case[0] == "cpt" else 0
     torch.testing.assert_close(logits(again), logits(wrapped), rtol=0, atol=allowed)
@@ -165,7 +166,7 @@ def test_plain_peft_loads_what_is_peft_s(method, tmp_path):
         assert "Layers: peft" not in str(registry.load("methods", method).__doc__)
         return
     shake(wrapped)
-    adapters.save(wrapped, method, config, Origin("the base"), tmp_path / "adapter")
+    checkpoint.save(wrapped, method, config, Origin("the base"), tmp_path / "adapter")
     torch.manual_seed(99)
     plain = peft.PeftModel.from_pretrained(build("llama"), tmp_path / "adapter").eval()
     if method in ("multitask_prompt_tuning", "peft:POLY"):
@@ -219,7 +220,7 @@ def test_answers_behind_one_reading_of_their_prompt(method, kind, monkeypatch):
     encoder = Encoder(byte_tokenizer(), False, None, 64, "cpu")
     items = [ITEM, replace(ITEM, rows=ITEM.rows[:2])]
     rows = [row for item in items for row in item.rows]
-    monkeypatch.setattr(scoring, "SAVED", 1)
+    monkeypatch.setattr(log_likelihood, "SAVED", 1)
     assert _shares_prompts(wrapped, encoder, items)
     whole = log_probabilities(wrapped, encoder, rows, "")
     torch.testing.assert_close(

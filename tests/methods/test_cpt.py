@@ -2,10 +2,10 @@ import pytest
 import torch
 from tiny import ANSWERS, build, byte_tokenizer, setting
 
-from peftlens.anatomy import shapes
-from peftlens.dataset import Example
+from peftlens.data.task import Example
 from peftlens.errors import BadInput
 from peftlens.methods.cpt import Config, attach, resolve, trainable_parameters
+from peftlens.models.architecture import shapes
 
 ids = byte_tokenizer().encode
 # two tokens of input, one answer's token, one separator's

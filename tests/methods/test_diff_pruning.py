@@ -4,7 +4,6 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.diff_pruning import (
     Config,
@@ -15,6 +14,7 @@ from peftlens.methods.diff_pruning import (
     penalty,
     trainable_parameters,
 )
+from peftlens.models.architecture import shapes
 
 WEIGHTS = [[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]
 CHANGES = [[0.125, -0.5], [0.25, 0.0625]], [[-0.375, 0.25]]

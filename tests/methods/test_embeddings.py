@@ -1,8 +1,8 @@
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.methods.embeddings import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def test_only_the_table_is_trained():

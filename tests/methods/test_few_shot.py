@@ -2,10 +2,10 @@ import pytest
 import torch
 from tiny import ANSWERS, build, byte_tokenizer, setting
 
-from peftlens.anatomy import shapes
-from peftlens.dataset import Example
+from peftlens.data.task import Example
 from peftlens.errors import BadInput
 from peftlens.methods.few_shot import Config, attach, resolve, trainable_parameters
+from peftlens.models.architecture import shapes
 
 TRAIN = tuple(Example(f"{number}:", ANSWERS, number % 2) for number in range(6))
 ids = byte_tokenizer().encode

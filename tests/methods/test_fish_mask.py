@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.fish_mask import Config, attach, calibrate, trainable_parameters
+from peftlens.models.architecture import shapes
 
 WEIGHTS = [[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]
 # each example's gradient by entry; sums of squares: 9, 8, 0, 1 and 2, 25

@@ -2,8 +2,8 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.methods.head import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])

@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.ia3 import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def test_keys_and_values_are_scaled_at_their_outputs():

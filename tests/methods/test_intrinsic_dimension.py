@@ -3,7 +3,6 @@ import torch
 from tiny import Stack, build
 from torch import nn
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.intrinsic_dimension import (
     Config,
@@ -12,6 +11,7 @@ from peftlens.methods.intrinsic_dimension import (
     hadamard,
     trainable_parameters,
 )
+from peftlens.models.architecture import shapes
 
 FOUR = torch.tensor(
     [[1.0, 1.0, 1.0, 1.0], [1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0], [1.0, -1.0, -1.0, 1.0]]

@@ -1,7 +1,7 @@
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.methods import ln_tuning
+from peftlens.models.architecture import shapes
 
 
 def test_count_by_hand():

@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods import lora
+from peftlens.models.architecture import shapes
 
 
 def test_update_is_the_papers_formula():

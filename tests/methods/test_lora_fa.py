@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.lora_fa import Config, attach, optimizer, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def test_only_b_learns():

@@ -1,9 +1,9 @@
 import pytest
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.lora_plus import Config, attach, optimizer, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def test_b_learns_faster_by_the_ratio():

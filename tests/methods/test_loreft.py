@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.loreft import Config, Intervention, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def intervention(first_tokens=None):

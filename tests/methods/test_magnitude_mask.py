@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.magnitude_mask import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 WEIGHTS = [[1.0, -5.0], [2.0, 0.5]], [[-4.0, 3.0]]
 

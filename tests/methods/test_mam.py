@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.mam import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def test_prefix_is_read_as_if_it_were_tokens():

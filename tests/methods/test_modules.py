@@ -1,9 +1,9 @@
 import pytest
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.modules import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def trained(kind, *targets):

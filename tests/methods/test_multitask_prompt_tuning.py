@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.multitask_prompt_tuning import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def test_prompt_is_the_shared_one_times_the_tasks_matrix():

@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.parallel_adapter import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def test_it_reads_the_layers_input_and_adds_to_its_output():

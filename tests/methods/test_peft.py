@@ -4,10 +4,10 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from tiny import build
 
 from peftlens import registry
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods import peft as generic
 from peftlens.methods.peft import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def trained(model):

@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.prefix_tuning import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "neox", "opt"])

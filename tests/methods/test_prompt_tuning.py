@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build, byte_tokenizer, setting
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.prompt_tuning import Config, attach, penalty, resolve, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def start(config):

@@ -9,11 +9,11 @@ from bitsandbytes.nn import Linear4bit
 from tiny import build
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.qlora import Config, attach, merged, trainable_parameters
-from peftlens.models.base import open_base
-from peftlens.models.lending import lent
+from peftlens.models.architecture import shapes
+from peftlens.models.base_model import open_base
+from peftlens.models.snapshot import lent
 
 
 def bytes_of(model: torch.nn.Module) -> int:

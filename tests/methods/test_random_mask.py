@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.random_mask import Config, attach, trainable_parameters
+from peftlens.models.architecture import shapes
 
 
 def places(seed, density=0.3):

@@ -7,8 +7,8 @@ import pytest
 from tiny import build
 
 from peftlens import registry
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
+from peftlens.models.architecture import shapes
 
 LOW_RANK = 3 * 4 * ((32 + 32) + (16 + 32))  # B and A of rank 4
 ONE = "must be finite and at least 1"

@@ -2,9 +2,9 @@ import pytest
 import torch
 from tiny import build, byte_tokenizer, setting
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.trainable_tokens import Config, attach, resolve, trainable_parameters
+from peftlens.models.architecture import shapes
 
 ids = byte_tokenizer().encode
 

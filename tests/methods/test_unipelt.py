@@ -4,7 +4,6 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.anatomy import shapes
 from peftlens.errors import BadInput
 from peftlens.methods.unipelt import (
     Config,
@@ -13,6 +12,7 @@ from peftlens.methods.unipelt import (
     attach,
     trainable_parameters,
 )
+from peftlens.models.architecture import shapes
 
 
 def test_lora_behind_its_gate_by_hand():

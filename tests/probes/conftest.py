@@ -3,7 +3,7 @@
 import pytest
 
 import peftlens
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 
 
 @pytest.fixture(scope="session")

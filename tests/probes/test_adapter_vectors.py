@@ -3,8 +3,8 @@ import theirs
 import torch
 from safetensors.torch import save_file
 
-from peftlens.measuring import run_probe
-from peftlens.models.foreign import Adapter
+from peftlens.adapters.external import Adapter
+from peftlens.evaluation.probe_runner import run_probe
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import pytest
 import theirs
 from safetensors.torch import load_file, save_file
 
-from peftlens.measuring import run_probe
-from peftlens.models.foreign import Adapter
+from peftlens.adapters.external import Adapter
+from peftlens.evaluation.probe_runner import run_probe
 from peftlens.probes.adapter_weights import _module, _natural
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from peftlens.anatomy import part_of
-from peftlens.models.base import open_base
+from peftlens.models.architecture import part_of
+from peftlens.models.base_model import open_base
 from peftlens.probes.base_parameters import measure
 
 

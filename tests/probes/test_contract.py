@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 
 import peftlens
-from peftlens import measuring, registry
-from peftlens.models.base import resident
-from peftlens.models.lending import state_of
-from peftlens.run import RunConfig
-from peftlens.table import IDENTITY, STATUS
+from peftlens import registry
+from peftlens.evaluation import probe_runner
+from peftlens.models.base_model import resident
+from peftlens.models.snapshot import state_of
+from peftlens.results.table import IDENTITY, STATUS
+from peftlens.runs.config import RunConfig
 
 METHODS = {
     "lora": {"rank": 2},
@@ -67,7 +68,7 @@ def tables(probe, runs):
     if hasattr(probe, "compare"):
         able = {run: run.record.configuration for run in runs if measurable(probe, run)}
         return [probe.compare(able, *config)]
-    sources = {name: measuring.collect(runs, name, None, OPTIONS).frame for name in probe.FROM}
+    sources = {name: probe_runner.collect(runs, name, None, OPTIONS).frame for name in probe.FROM}
     return [probe.combine(sources, *config)]
 
 
@@ -120,7 +121,7 @@ def test_a_prompt_of_one_vector(name, bases, words, tmp_path):
         ),
         tmp_path,
     )  # fmt: skip
-    frame = measuring.run_probe(run, name).frame
+    frame = probe_runner.run_probe(run, name).frame
     assert set(frame["status"]) == {"measured"}
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from peftlens.models.updates import Update
+from peftlens.adapters.delta_weights import Update
 from peftlens.probes.dora_decomposition import _row, measure
 
 

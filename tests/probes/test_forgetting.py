@@ -3,9 +3,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import peftlens
-from peftlens.models.base import resident
+from peftlens.models.base_model import resident
 from peftlens.probes.forgetting import Config, measure
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 from peftlens.tasks import load_task
 
 WIKI = Config(suites=("wiki",), items=0)

@@ -4,7 +4,7 @@ import torch
 import peftlens
 from peftlens.probes import forgetting
 from peftlens.probes.forgotten_tokens import Config, measure
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 from peftlens.tasks import load_task
 
 

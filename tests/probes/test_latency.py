@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from peftlens.models.adapters import base_of, opened
-from peftlens.models.base import resident
-from peftlens.models.lending import state_of
-from peftlens.models.merging import random_inputs
+from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.models.base_model import resident
+from peftlens.models.dummy_inputs import random_inputs
+from peftlens.models.snapshot import state_of
 from peftlens.probes import latency
 from peftlens.probes.latency import Config, _merged, measure
 

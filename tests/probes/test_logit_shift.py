@@ -3,7 +3,7 @@ import torch
 
 import peftlens
 from peftlens.probes.logit_shift import Config, measure
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 from peftlens.tasks import load_task
 
 

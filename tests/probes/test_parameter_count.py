@@ -1,6 +1,6 @@
 import peftlens
 from peftlens.probes import parameter_count
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 
 
 def test_by_hand(bases, words, tmp_path):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sweep import study
 
-from peftlens import measuring
+from peftlens.evaluation import probe_runner
 from peftlens.probes.rank_chart import Config, _undominated, combine
 
 
@@ -78,7 +78,7 @@ def test_without_answers_to_choose_from_there_is_no_chart():
 
 def test_runs_of_the_tiny_model(trained):
     runs = [trained("lora", rank=rank, seed=seed) for rank in (1, 4) for seed in (0, 1)]
-    found = measuring.collect(runs, "rank_chart").frame
+    found = probe_runner.collect(runs, "rank_chart").frame
     assert found["rank"].tolist() == [1, 4]
     assert found["n_seeds"].tolist() == [2, 2]
     assert found["trainable_parameters"].is_monotonic_increasing

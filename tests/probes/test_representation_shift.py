@@ -3,11 +3,11 @@ import pytest
 import torch
 
 import peftlens
-from peftlens.encoding import Encoder
-from peftlens.linalg import linear_cka
-from peftlens.models.base import open_base
+from peftlens.data.collate import Encoder
+from peftlens.models.base_model import open_base
+from peftlens.numerics.linalg import linear_cka
 from peftlens.probes.representation_shift import Config, _states, measure
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 
 TEXTS = ["good 1 up", "a longer line of text", "bad 2 down down"]
 

@@ -1,10 +1,10 @@
 import pytest
 
 import peftlens
-from peftlens import measuring
+from peftlens.evaluation import probe_runner
 from peftlens.probes import task_items
 from peftlens.probes.sequence_scores import Config, measure
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 
 
 @pytest.fixture
@@ -35,5 +35,5 @@ def test_other_tasks_are_scored_too(run, words):
 
 def test_text_has_nothing_to_choose_from(run):
     options = {"sequence_scores": {"tasks": [{"name": "wiki"}]}}
-    frame = measuring.run_probe(run, "sequence_scores", options).frame
+    frame = probe_runner.run_probe(run, "sequence_scores", options).frame
     assert frame["reason"].tolist() == ["wiki has no answers to choose from"]

@@ -2,14 +2,14 @@ import pytest
 import torch
 
 import peftlens
-from peftlens.encoding import Encoder
-from peftlens.models.base import resident
-from peftlens.models.vectors import vectors
+from peftlens.data.collate import Encoder
+from peftlens.evaluation.log_likelihood import choose
+from peftlens.models.base_model import resident
 from peftlens.probes import soft_prompt_faithfulness as probe
-from peftlens.run import RunConfig
-from peftlens.scoring import choose
-from peftlens.table import NotApplicable
+from peftlens.results.table import NotApplicable
+from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
+from peftlens.vocab.trained_vectors import vectors
 
 
 @pytest.fixture(params=["llama", "t5"])

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 import peftlens
-from peftlens.models.base import open_base
-from peftlens.models.vocabulary import vocabulary
+from peftlens.models.base_model import open_base
 from peftlens.probes import soft_prompt_neighbors
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
+from peftlens.vocab.vocabulary import vocabulary
 
 
 def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(bases, words, tmp_path):

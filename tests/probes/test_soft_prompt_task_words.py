@@ -1,6 +1,6 @@
 import planted
 
-from peftlens.models.adapters import base_of
+from peftlens.adapters.checkpoint import base_of
 from peftlens.probes import soft_prompt_task_words as probe
 
 

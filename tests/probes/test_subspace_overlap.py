@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 import peftlens
-from peftlens import measuring
-from peftlens.models.base import open_base
+from peftlens.evaluation import probe_runner
+from peftlens.models.base_model import open_base
 from peftlens.probes.subspace_overlap import Config, _measured, compare
 
 
@@ -62,7 +62,7 @@ def test_a_run_is_compared_with_its_own_past(bases, words, tmp_path):
 
 def test_runs_of_other_methods_are_left_out(trained):
     runs = [trained("prompt_tuning"), *(trained("lora", rank=2, seed=seed) for seed in (0, 1))]
-    found = measuring.collect(runs, "subspace_overlap").frame
+    found = probe_runner.collect(runs, "subspace_overlap").frame
     assert set(found["between"]) == {"seeds"}
 
 

@@ -1,10 +1,10 @@
 import pytest
 
 import peftlens
-from peftlens import measuring
 from peftlens.errors import BadInput
+from peftlens.evaluation import probe_runner
 from peftlens.probes import task_items
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 from peftlens.tasks import load_task
 
 
@@ -32,7 +32,7 @@ def test_language_modelling_has_a_loss_and_nothing_to_choose(bases, words, tmp_p
     frame = task_items.measure(run)
     assert frame["chosen"].isna().all()
     assert (frame["loss"] > 0).all()
-    (row,) = measuring.collect([run], "task_accuracy").frame.to_dict("records")
+    (row,) = probe_runner.collect([run], "task_accuracy").frame.to_dict("records")
     assert row["n_items"] == 24
     assert row["loss"] > 0
     assert row["accuracy"] != row["accuracy"]  # missing: 100 % would be a wrong number

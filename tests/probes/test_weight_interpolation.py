@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 import peftlens
-from peftlens import measuring
-from peftlens.models.adapters import opened
-from peftlens.models.base import open_base, resident
-from peftlens.models.lending import state_of
+from peftlens.adapters.checkpoint import opened
+from peftlens.evaluation import probe_runner
+from peftlens.models.base_model import open_base, resident
+from peftlens.models.snapshot import state_of
 from peftlens.probes import forgetting, task_items
 from peftlens.probes.weight_interpolation import Config, _between, measure
-from peftlens.run import RunConfig
+from peftlens.runs.config import RunConfig
 
 
 @pytest.fixture
@@ -63,6 +63,6 @@ def test_a_run_in_bfloat16_is_scaled_in_float32(run):
 
 
 def test_what_has_no_place_in_the_base_says_why(run):
-    frame = measuring.run_probe(run("bitfit", add_biases=True), "weight_interpolation").frame
+    frame = probe_runner.run_probe(run("bitfit", add_biases=True), "weight_interpolation").frame
     assert frame["status"].tolist() == ["not_applicable"]
     assert "has no place for" in frame["reason"].item()

@@ -2,8 +2,8 @@ import json
 
 import finished
 
-from peftlens import results
 from peftlens.report.provenance import RUN_HEADER, origins, run_rows
+from peftlens.results import study_results
 
 
 def test_what_the_numbers_come_from(tmp_path):
@@ -13,7 +13,7 @@ def test_what_the_numbers_come_from(tmp_path):
             "code": "c0de", "peftlens": "0.1.0", "folder": None, "processor": "P", "cores": 2,
             "memory_bytes": 8 * 2**30, "system": "Linux 6"}  # fmt: skip
     (folder / "calls" / "2026.json").write_text(json.dumps(call))
-    found = list(origins(results.read(folder)))
+    found = list(origins(study_results.read(folder)))
     told = dict(found)
     assert told["base model"] == f"smollm2-135m, SHA-256 {finished.BASE[:16]}…"
     assert told["seeds"] == "0, 1"
@@ -26,7 +26,7 @@ def test_what_the_numbers_come_from(tmp_path):
 
 def test_every_run_has_its_hash(tmp_path):
     folder = finished.study(tmp_path, [finished.lora(1, 0)])
-    (row,) = run_rows(results.read(folder))
+    (row,) = run_rows(study_results.read(folder))
     told = dict(zip(RUN_HEADER, row, strict=True))
     assert told["seed"] == "0"
     assert told["training seconds"] == "12.5"
@@ -35,4 +35,4 @@ def test_every_run_has_its_hash(tmp_path):
 
 def test_a_study_without_runs(tmp_path):
     folder = finished.study(tmp_path, [])
-    assert [name for name, _ in origins(results.read(folder))] == ["result tables"]
+    assert [name for name, _ in origins(study_results.read(folder))] == ["result tables"]

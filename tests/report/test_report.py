@@ -13,9 +13,12 @@ import finished
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from peftlens import literal, report, study, table
 from peftlens.claims import judge
 from peftlens.errors import BadInput
+from peftlens.io import escaping
+from peftlens.report import page as report
+from peftlens.results import table
+from peftlens.studies import runner
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\u202e$x$ \\input{/etc/passwd}"
 SHOWN = HOSTILE.replace("\u202e", "<U+202E>")
@@ -50,7 +53,7 @@ suites = ["wiki", "openbookqa"]
 items = 20
 """
     )
-    assert study.carry_out(file, folder / "out", study.How(workers=0)).failed == ()
+    assert runner.carry_out(file, folder / "out", runner.How(workers=0)).failed == ()
     return folder / "out"
 
 
@@ -182,7 +185,7 @@ def test_a_download_holds_the_tables_numbers(opened, trained):
     with shown.expect_download() as waiting:
         shown.locator("#task_accuracy a[download]").click()
     assert waiting.value.suggested_filename == "task_accuracy.csv"
-    csv = literal.from_csv(waiting.value.path().read_text())
+    csv = escaping.from_csv(waiting.value.path().read_text())
     frame = table.read(trained / "tables" / "task_accuracy.parquet").frame
     assert csv["accuracy"].tolist() == frame["accuracy"].tolist()
     assert csv["configuration"].tolist() == frame["configuration"].tolist()
@@ -208,7 +211,7 @@ def csvs(text):
     for name, data in links:
         raw = base64.b64decode(data)
         raw = gzip.decompress(raw) if name.endswith(".gz") else raw
-        found[name.partition(".")[0]] = literal.from_csv(raw.decode())
+        found[name.partition(".")[0]] = escaping.from_csv(raw.decode())
     return found
 
 
@@ -321,8 +324,8 @@ def test_a_page_needs_a_folder(trained, tmp_path):
 
 def test_reporting_imports_no_model_library(trained):
     code = (
-        "import sys; from peftlens import report\n"
-        f"report.write({str(trained)!r}, {str(trained / 'other.html')!r})\n"
+        "import sys; from peftlens.report import page\n"
+        f"page.write({str(trained)!r}, {str(trained / 'other.html')!r})\n"
         "print(sorted(set(sys.modules) & {'torch', 'transformers', 'peft', 'umap'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from peftlens import registry
-from peftlens.dataset import SPLITS
+from peftlens.data.task import SPLITS
 from peftlens.tasks import _load, load_task
 
 BUILT_IN = [name for name in registry.names("tasks") if name not in ("file", "hub")]

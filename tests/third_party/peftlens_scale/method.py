@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.anatomy import Shapes, freeze, sites
-from peftlens.anatomy import shapes as shapes_of
 from peftlens.layers.bottleneck import change_output
+from peftlens.models.architecture import Shapes, freeze, sites
+from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

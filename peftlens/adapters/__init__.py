@@ -1,0 +1,1 @@
+"""Trained weights: read, load, merge, switch, compare and truncate them."""

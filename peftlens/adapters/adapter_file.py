@@ -1,0 +1,338 @@
+"""An adapter's folder as it lies on disk, read without a base and without running anything of it.
+
+Only JSON and safetensors are read, and what the configuration says is held against the weights'
+header before a byte is allocated for it: peft itself loads what is incomplete, and believes any
+number that it is told.
+"""
+
+import json
+import math
+import numbers
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from peft import PeftType
+from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+
+from peftlens import registry
+from peftlens.errors import BadInput
+from peftlens.models.origin import Origin, vocabulary_sha256
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+METHOD = "peftlens_method"  # in the configuration of an adapter that peft has no type for
+VOCABULARY = "vocabulary"  # in the metadata of our weights, see `vocabulary_sha256`
+PREFIX = "base_model.model."  # of peft's names of tensors
+TYPES = tuple(str(kind.value) for kind in PeftType)
+
+# LoRA's starts after which the factors hold a part of the base's weight beside what was learned;
+# such an adapter, when it is put on, writes into the base.
+HOLDING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+_LARGEST_SCALE = 10_000.0  # of an update; those in use are below 100
+# What is a number in the configurations that have it, with the smallest value that works.
+_NUMBERS = {"r": 0, "num_virtual_tokens": 1, "token_dim": 1, "num_layers": 1,
+            "num_attention_heads": 1}  # fmt: skip
+
+
+class Broken(BadInput):
+    """An adapter that can't work on any base: damaged, or its two files contradict each other."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor in the file.
+
+    Attributes:
+        dtype: as safetensors writes it, such as BF16.
+        shape: of the tensor.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Numbers in it."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """adapter_config.json, and the header of adapter_model.safetensors.
+
+    Attributes:
+        folder: where both lie.
+        about: the configuration.
+        header: every tensor, by the names in the file.
+        metadata: that stands beside the tensors.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    header: dict[str, Entry]
+    metadata: dict[str, str]
+
+    @property
+    def kind(self) -> str:
+        """Peft's type, such as LORA, or the name of a method of peftlens's own."""
+        return self.about.get(METHOD) or self.about["peft_type"]
+
+    @property
+    def by_peft(self) -> bool:
+        """Whether it is one of peft's types."""
+        return METHOD not in self.about
+
+    @property
+    def method(self) -> str:
+        """The method's name here."""
+        return f"peft:{self.kind}" if self.by_peft else self.kind
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Values of the method's Config: ours whole, of peft's types only the rank."""
+        if self.by_peft:
+            return {"r": self.about["r"]} if isinstance(self.about.get("r"), int) else {}
+        apart = (METHOD, "base_model_name_or_path")
+        return {name: value for name, value in self.about.items() if name not in apart}
+
+    @property
+    def start(self) -> str:
+        """What a LoRA was started by, such as pissa."""
+        return str(self.about.get("init_lora_weights")).split("_niter")[0].lower()
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """The weights' file; tensors are read one at a time as they are asked for."""
+        with safe_open(self.folder / WEIGHTS, framework="pt") as file:
+            yield file
+
+    @cached_property
+    def not_finite(self) -> list[str]:
+        """Names of the tensors that hold NaN or infinite values."""
+        with self.opened() as file:
+            return [name for name in self.header if not file.get_tensor(name).isfinite().all()]
+
+    @cached_property
+    def too_high(self) -> list[str]:
+        """LoRA's ranks that are above what their weight can have, in words."""
+        found = []
+        for name, entry in self.header.items():
+            other = self.header.get(name.replace("lora_A", "lora_B"))
+            if name.endswith("lora_A.weight") and len(entry.shape) == 2 and other:
+                rank, d_in = entry.shape
+                if rank > min(other.shape[0], d_in):
+                    found.append(f"rank {rank} of {module_of(name)}, {other.shape[0]} x {d_in}")
+        return found
+
+    def require_sound(self) -> None:
+        """Refuse weights that would make every output NaN, and ranks that no matrix has.
+
+        Raises:
+            Broken: with the names of the tensors.
+        """
+        if self.too_high:
+            raise Broken(
+                f"{self.folder}: {self.too_high[0]}, is more than such a matrix can have; "
+                "`peftlens resize` makes it smaller"
+            )
+        if self.not_finite:
+            raise Broken(
+                f"{self.folder / WEIGHTS} holds NaN or infinite values in "
+                f"{', '.join(self.not_finite[:3])}; train it again, or take an earlier checkpoint"
+            )
+
+    @property
+    def vocabulary(self) -> str | None:
+        """Hash of the vocabulary that it was trained with, if it says or a tokenizer is beside."""
+        if VOCABULARY in self.metadata:
+            return self.metadata[VOCABULARY]
+        file = self.folder / "tokenizer.json"
+        if not file.is_file():
+            return None
+        try:
+            return vocabulary_sha256(Tokenizer.from_file(str(file)).get_vocab())
+        except Exception as error:  # tokenizers raises no narrower one
+            raise BadInput(f"{file} can't be read: {error}; delete it") from error
+
+    def require_vocabulary(self, base: Origin) -> None:
+        """Refuse another vocabulary: vectors among one mean nothing among another, if they fit.
+
+        Raises:
+            BadInput: with both hashes.
+        """
+        own, its = self.vocabulary, base.vocabulary
+        if own and its and own != its:
+            raise BadInput(
+                f"{self.folder} was trained with another vocabulary than that of {base.base!r} "
+                f"({own[:12]}, not {its[:12]}); give its own base by --base"
+            )
+
+
+def write_weights(
+    tensors: Mapping[str, torch.Tensor], file: Path, metadata: Mapping[str, str]
+) -> None:
+    """Write tensors by safetensors, so that the same ones give the same bytes.
+
+    Its own order of the metadata changes from file to file; it is sorted here.
+
+    Raises:
+        SafetensorError: the disk is full or may not be written to.
+    """
+    safetensors.torch.save_file(dict(tensors), file, metadata=dict(metadata))
+    with file.open("r+b") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        opened.seek(8)
+        opened.write(text.ljust(size))
+
+
+def module_of(name: str) -> str:
+    """The base's module that one of peft's LoRA tensors belongs to."""
+    return name.removeprefix(PREFIX).rpartition(".lora_")[0]
+
+
+def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
+    """Read an adapter's folder, and hold its two files against each other.
+
+    Args:
+        folder: with adapter_config.json and adapter_model.safetensors.
+        trust_remote_code: let the configuration name code; see `_refuse_code`.
+
+    Raises:
+        Broken: naming file, field and remedy.
+        BadInput: it is no adapter, or could run code.
+    """
+    about = _config(folder / CONFIG)
+    if not trust_remote_code:
+        _refuse_code(folder / CONFIG, about)
+    _check_numbers(folder / CONFIG, about)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise BadInput(_without_weights(folder))
+    try:
+        with safe_open(weights, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            header = {
+                name: Entry(str(one.get_dtype()), tuple(one.get_shape()))
+                for name, one in slices.items()
+            }
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise Broken(f"{weights} can't be read: {error}; get the file again") from error
+    if not header:
+        raise Broken(f"{weights} holds no tensors: nothing was saved; save the adapter again")
+    found = AdapterFile(folder, about, header, metadata)
+    _check_sizes(found)
+    return found
+
+
+def _config(file: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise BadInput(f"{file.parent} is no adapter: it has no {CONFIG}") from None
+    except (OSError, ValueError) as error:
+        raise Broken(f"{file} is damaged: {error}; get the file again") from error
+    if not isinstance(about, dict):
+        raise Broken(f"{file} is no configuration of an adapter: it holds no JSON object")
+    if METHOD in about:
+        registry.check("methods", str(about[METHOD]))
+    elif about.get("peft_type") not in TYPES:
+        raise Broken(
+            f"{file} has peft_type={about.get('peft_type')!r}, which this version of peft does not "
+            f"know; it knows {', '.join(TYPES)}"
+        )
+    return about
+
+
+def _refuse_code(file: Path, about: dict[str, Any]) -> None:
+    """Refuse what makes peft import modules by the names that a file gives.
+
+    A mapping to a class of transformers itself is what peft writes where no task type was given;
+    it names no code but what is loaded anyway, and no part of peftlens reads it. megatron.core is
+    peft's default, and is imported only where megatron_config is given.
+    """
+    mapping = about.get("auto_mapping")
+    parent = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
+    harmless = parent is None or str(parent).split(".")[0] == "transformers"
+    megatron = about.get("megatron_config") or about.get("megatron_core") not in (
+        None, "megatron.core",
+    )  # fmt: skip
+    for name, runs_code in (("auto_mapping", not harmless), ("megatron_core", megatron)):
+        if runs_code:
+            raise BadInput(
+                f"{file} has {name}, which makes peft import code by name; remove it, or allow it "
+                "by --trust-remote-code"
+            )
+
+
+def _check_numbers(file: Path, about: dict[str, Any]) -> None:
+    for name, least in _NUMBERS.items():
+        value = about.get(name)
+        if value is not None and (not _is_number(value) or value < least or value != int(value)):
+            raise Broken(f"{file} has {name}={value!r}; it must be a whole number from {least} on")
+    for name in ("lora_alpha", "alpha"):
+        value = about.get(name)
+        if value is None:
+            continue
+        if not _is_number(value) or not 0 < abs(value) < math.inf:
+            raise Broken(
+                f"{file} has {name}={value!r}; it must be a number other than 0, for it is what "
+                "the whole update is multiplied by"
+            )
+        if abs(value) / (about.get("r") or 1) > _LARGEST_SCALE:
+            raise Broken(
+                f"{file} has {name}={value!r}: the update would be multiplied by "
+                f"{value / (about.get('r') or 1):g}; scales in use are below 100"
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _without_weights(folder: Path) -> str:
+    """What is missing, and how to come by it; other formats are never opened."""
+    others = [file.name for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".pkl")]
+    if not others:
+        return f"{folder} has no {WEIGHTS}; get the file, or save the adapter again"
+    return (
+        f"{folder / others[0]} was not opened, for that can run code: if you trust it, convert it: "
+        'python -c "import torch, safetensors.torch as s; s.save_file('
+        f"torch.load('{others[0]}', weights_only=True), '{WEIGHTS}')\""
+    )
+
+
+def _check_sizes(found: AdapterFile) -> None:
+    """Hold ranks and numbers of virtual tokens against the header, before peft allocates them."""
+    about, file = found.about, found.folder / WEIGHTS
+    prompts = found.header.get("prompt_embeddings")
+    tokens = about.get("num_virtual_tokens")
+    if found.by_peft and prompts and tokens is not None and prompts.shape[0] % tokens:
+        raise Broken(
+            f"{found.folder / CONFIG} has num_virtual_tokens={tokens}, but {file} holds "
+            f"{prompts.shape[0]} vectors; these files do not belong together"
+        )
+    if about.get("peft_type") != "LORA":
+        return
+    patterns = about.get("rank_pattern") or {}
+    for name, entry in found.header.items():
+        if not name.endswith("lora_A.weight") or len(entry.shape) != 2:
+            continue
+        module = module_of(name)
+        rank = patterns.get(get_pattern_key(list(patterns), module), about.get("r"))
+        if entry.shape[0] != rank:
+            raise Broken(
+                f"{found.folder / CONFIG} says rank {rank} for {module}, but {file} has "
+                f"{entry.shape[0]}; these files do not belong together"
+            )

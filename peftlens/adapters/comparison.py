@@ -1,0 +1,154 @@
+"""Adapters of one base side by side: do they do the same, and would they get in each other's way?
+
+Weight by weight: the cosine of the updates; the overlap φ of their strongest directions, beside
+that of random ones, with the principal angles (Hu et al. 2021, arXiv:2106.09685, section 7.2); and
+what would be lost if both were added: the share of entries whose signs differ, and of the sum of
+magnitudes that cancels out (Yadav et al. 2023, arXiv:2306.01708, section 3). Soft prompts are
+compared as matrices of their vectors.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peftlens.adapters.delta_factors import Change, changes, weights
+from peftlens.adapters.delta_weights import updates
+from peftlens.adapters.external import Adapter
+from peftlens.errors import BadInput
+from peftlens.io.progress import track
+from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
+from peftlens.results.table import Column, NotApplicable, Table
+
+PROMPT = "prompt_embeddings"
+COLUMNS = (
+    Column("adapter", "the first"),
+    Column("other", "the second"),
+    Column("weight", "the weight matrix, or the prompt's vectors"),
+    Column("in", "both, or the one that has an update of it"),
+    Column("norm", "‖ΔW‖_F of the first", "1"),
+    Column("other_norm", "‖ΔW‖_F of the second", "1"),
+    Column("cosine", "of the two updates, entry by entry", "1"),
+    Column("directions", "how many of the strongest of each are compared", "1"),
+    Column("similarity", "φ of these on the side of the outputs", "1"),
+    Column("similarity_in", "φ on the side of the inputs", "1"),
+    Column("random", "φ of random directions of the outputs", "1"),
+    Column("random_in", "φ of random directions of the inputs", "1"),
+    Column("smallest_angle", "between these subspaces, on the side of the inputs", "degrees"),
+    Column("largest_angle", "the same", "degrees"),
+    Column("conflicts", "share of the entries that both change whose signs differ", "1"),
+    Column("cancelled", "share of the magnitudes that is lost when both are added", "1"),
+)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An adapter's updates, each read when it is asked for."""
+
+    name: str
+    weights: tuple[str, ...]
+    get: Callable[[str], Change]
+
+
+def compare(adapters: Sequence[Adapter], directions: int = 8, *, with_base: bool = False) -> Table:
+    """A row for each weight of each pair of adapters.
+
+    Args:
+        adapters: two or more.
+        directions: the strongest ones of each that are compared; fewer where a rank is lower.
+        with_base: take the updates off the base, which every type needs whose file does not say.
+
+    Raises:
+        BadInput: fewer than two adapters, or one has nothing that could be compared.
+    """
+    if len(adapters) < 2:
+        raise BadInput("comparing needs two adapters or more")
+    sources = [_source(one, with_base) for one in _named(adapters)]
+    rows = []
+    for one, other in combinations(sources, 2):
+        names = list(dict.fromkeys((*one.weights, *other.weights)))
+        for name in track(names, "Comparing weights"):
+            identity = {"adapter": one.name, "other": other.name, "weight": name}
+            rows.append(identity | _row(one, other, name, directions))
+    frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
+    return Table("comparison", 1, COLUMNS, (), frame, {"directions": directions})
+
+
+def _named(adapters: Sequence[Adapter]) -> list[tuple[str, Adapter]]:
+    """With the shortest ends of their paths that tell them apart."""
+    paths = [adapter.path.resolve() for adapter in adapters]
+    for count in range(1, 1 + max(len(path.parts) for path in paths)):
+        names = ["/".join(path.parts[-count:]) for path in paths]
+        if len({*names}) == len(names):
+            return list(zip(names, adapters, strict=True))
+    raise BadInput(f"{paths[0]} was given twice")
+
+
+def _source(named: tuple[str, Adapter], with_base: bool) -> _Source:
+    name, adapter = named
+    file = adapter.file
+    file.require_sound()
+    if PROMPT in file.header:
+        with file.opened() as opened:
+            vectors = opened.get_tensor(PROMPT).float().numpy()
+        return _Source(name, (PROMPT,), lambda _: Change(name=PROMPT, change=vectors))
+    try:
+        if with_base:
+            known = {one.name: one for one in updates(adapter)}
+            return _Source(name, tuple(known), known.__getitem__)
+        return _Source(name, weights(file), lambda one: next(changes(file, one)))
+    except NotApplicable as reason:
+        raise BadInput(f"{adapter.path} can't be compared: {reason}; give --base") from reason
+
+
+def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, Any]:
+    first = one.get(name) if name in one.weights else None
+    second = other.get(name) if name in other.weights else None
+    if first is None or second is None:
+        there, source = (first, one) if first is not None else (second, other)
+        assert there is not None
+        own = "norm" if first is not None else "other_norm"
+        return {"in": source.name, own: there.norm}
+    if first.shape[1] != second.shape[1]:
+        raise BadInput(
+            f"{name} reads {first.shape[1]} numbers in {one.name} and {second.shape[1]} in "
+            f"{other.name}: they are adapters of different bases"
+        )
+    row = {"in": "both", "norm": first.norm, "other_norm": second.norm}
+    if first.norm and second.norm:
+        row |= _overlap(first, second, directions)
+        if first.shape == second.shape:
+            row |= _interference(first.dense, second.dense)
+    return row
+
+
+def _overlap(first: Change, second: Change, directions: int) -> dict[str, Any]:
+    """On both sides; of matrices with unequal rows, such as prompts, on the side of the inputs."""
+    one, other = first.svd, second.svd
+    k = min(directions, int((one.s > 0).sum()), int((other.s > 0).sum()))
+    angles = np.degrees(principal_angles(one.vt[:k].T, other.vt[:k].T))
+    found = {
+        "directions": k,
+        "similarity_in": subspace_similarity(one.vt[:k].T, other.vt[:k].T),
+        "random_in": random_similarity(k, k, first.shape[1]),
+        "smallest_angle": float(angles[0]),
+        "largest_angle": float(angles[-1]),
+    }
+    if first.shape[0] == second.shape[0]:
+        found["similarity"] = subspace_similarity(one.u[:, :k], other.u[:, :k])
+        found["random"] = random_similarity(k, k, first.shape[0])
+    return found
+
+
+def _interference(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    product = first * second
+    both = int((product != 0).sum())
+    magnitude = float(np.abs(first).sum() + np.abs(second).sum())
+    return {
+        "cosine": float(product.sum() / (np.linalg.norm(first) * np.linalg.norm(second))),
+        "conflicts": float((product < 0).sum() / both) if both else 0.0,
+        "cancelled": 1 - float(np.abs(first + second).sum()) / magnitude,
+    }

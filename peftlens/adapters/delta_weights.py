@@ -1,0 +1,124 @@
+"""What a run changed in each weight matrix, ΔW = W − W₀, whatever the method.
+
+LoRA and what differs from it only in start, scale or training keep B and A: their updates are
+decomposed from those, exactly. Every other method that has an update of the weights is merged in
+float32, and W₀ subtracted: exact but for float32's rounding of W. So LoHa, LoKr, VeRA and OFT are
+seen as the update that they amount to, PiSSA without the part of W₀ that its factors start from,
+and DoRA with its lengths.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import peft
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from peftlens.adapters.checkpoint import base_of, opened, state
+from peftlens.adapters.delta_factors import Change, Float
+from peftlens.adapters.merging import merged_weights, placing
+from peftlens.errors import BadInput
+from peftlens.io.progress import track
+from peftlens.layers.peft_wrapper import peft_layers
+from peftlens.models.base_model import in_float32
+from peftlens.models.snapshot import lent
+from peftlens.results.table import NotApplicable
+from peftlens.runs.run import Run
+
+_DOING = "Looking at changed weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update(Change):
+    """A change beside the weight that it changes.
+
+    Attributes:
+        before: W₀, float32, shape (d_out, d_in).
+    """
+
+    before: Float
+
+    @property
+    def own_values(self) -> Float:
+        """Singular values of W₀."""
+        return np.linalg.svd(self.before, compute_uv=False)
+
+    @property
+    def after(self) -> Float:
+        """W, float32."""
+        if self.change is not None:
+            return self.before + self.change
+        return (self.before + self.svd.u * self.svd.s @ self.svd.vt).astype(np.float32)
+
+
+def updates(run: Run, step: int | None = None) -> Iterator[Update]:
+    """Every weight matrix that has changed, in the base's order; none where nothing has.
+
+    Args:
+        run: of a method that exposes `delta_weight`.
+        step: a checkpoint instead of the end of training.
+
+    Raises:
+        NotApplicable: it can't be merged into this base.
+    """
+    base = base_of(run)
+    turned = {f"{name}.weight" for name in placing(base.model).transposed}
+    parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
+    own = {name: parameter.data for name, parameter in parameters}
+    with opened(run, step) as (model, _):
+        factors = _factors(model, own)
+    if factors is not None:
+        changed = [name for name, (b, _) in factors.items() if b.any()]  # B starts at zero
+        for name in track(changed, _DOING):
+            weight, pair = _matrix(own[name], name in turned), factors[name]
+            yield Update(name=name, before=weight, factors=pair, rank=pair[1].shape[0])
+        return
+    exact = in_float32(base)
+    own = {name: parameter.data for name, parameter in exact.model.named_parameters()}
+    with lent(exact.model):
+        try:
+            tuned = merged_weights(run, exact, step)
+        except BadInput as error:
+            raise NotApplicable(str(error)) from error
+    matrices = [name for name, weight in own.items() if weight.ndim == 2]
+    changed = [name for name in matrices if not torch.equal(own[name], tuned[name])]
+    for name in track(changed, _DOING):
+        weight = _matrix(own[name], name in turned)
+        change = _matrix(tuned[name], name in turned) - weight
+        yield Update(name=name, before=weight, change=change, rank=run.rank)
+
+
+def _matrix(tensor: torch.Tensor, turned: bool) -> Float:
+    """A weight as (d_out, d_in) in float32; GPT-2 keeps some the other way round."""
+    matrix = tensor.detach().float().cpu()
+    return (matrix.T if turned else matrix).numpy()
+
+
+def _factors(
+    model: nn.Module, own: dict[str, torch.Tensor]
+) -> dict[str, tuple[Float, Float]] | None:
+    """B, scaled, and A of every changed weight; None where that is not all that there is."""
+    if not isinstance(model, peft.PeftModel):
+        return None
+    found = {}
+    for name, layer in peft_layers(model, LoraLayer):
+        weight = f"{name}.weight"
+        if not _is_plain(layer, own[weight]):
+            return None
+        sides = layer.lora_B, layer.lora_A
+        b, a = (one["default"].weight.detach().double().cpu().numpy() for one in sides)
+        found[weight] = (layer.scaling["default"] * b, a)
+    return found if found and len(state(model)) == 2 * len(found) else None
+
+
+def _is_plain(layer: LoraLayer, own: torch.Tensor) -> bool:
+    """Whether W = W₀ + scale · B A: no variant, and no part of W₀ moved into the factors."""
+    held = isinstance(layer.lora_A, nn.ModuleDict) and "default" in layer.lora_A
+    if not held or "default" in layer.lora_variant:
+        return False
+    plain: Any = layer.get_base_layer()
+    weight = plain.weight
+    return not weight.is_floating_point() or torch.equal(weight.data, own)

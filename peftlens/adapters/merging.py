@@ -1,0 +1,195 @@
+"""Write what a run has learned into the base's weights: a plain model folder, no adapter."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from peftlens import registry
+from peftlens.adapters.checkpoint import attached
+from peftlens.errors import BadInput
+from peftlens.io.files import new_folder
+from peftlens.models.architecture import copy_weights
+from peftlens.models.base_model import Base, open_base, quiet
+from peftlens.models.dummy_inputs import random_inputs
+from peftlens.runs.run import Run
+
+# Largest relative error (Frobenius norm) of the merged model's logits, both computed in float32,
+# by the dtype that the merged weights are rounded to: bfloat16 keeps 8 bits of each.
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+
+
+def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = False) -> float:
+    """Merge a run into its base and save the result as transformers saves a model.
+
+    Updates are added in float32; the sum is rounded to the run's dtype. The folder is opened again
+    and compared with the attached model before it is left in place.
+
+    Args:
+        folder: the run's folder.
+        out: the model's folder, which must not exist.
+        trust_remote_code: see `open_base`.
+
+    Returns:
+        Relative error of the merged model's logits on random tokens, at most `TOLERANCE`.
+
+    Raises:
+        BadInput: the method can't be merged, `out` exists, or the architecture has no place for
+            what was trained.
+    """
+    run = Run(Path(folder))
+    config = run.config
+    require_mergeable(run)
+    if Path(out).exists():
+        raise BadInput(f"{out} exists; name a new folder")
+    base = open_base(
+        config.base, device="cpu", dtype="float32", trust_remote_code=trust_remote_code
+    )
+    places = placing(base.model)
+    model = attached(run, base)
+    before = _logits(model)
+    merged = plain(model, config.method)
+    precision = "float32" if config.dtype == "auto" else config.dtype  # a watched float16 run
+    dtype = getattr(torch, precision)
+    state = {name: tensor.to(dtype) for name, tensor in places.state(merged, config.method).items()}
+    _untie(merged)
+    with new_folder(Path(out)) as target:
+        merged.to(dtype)  # pyright: ignore[reportArgumentType]  # for the saved configuration
+        with quiet():
+            merged.save_pretrained(target, state_dict=state)
+        base.tokenizer.save_pretrained(target)
+        again = open_base(
+            str(target), device="cpu", dtype="float32", trust_remote_code=trust_remote_code
+        )
+        error = _relative(_logits(again.model), before)
+        if not error <= TOLERANCE[precision]:
+            raise BadInput(
+                f"{config.method} can't be merged here: the logits would change by {error:.2g} of "
+                f"their norm, for rounding to {precision} loses too much"
+            )
+    return error
+
+
+def require_mergeable(run: Run) -> None:
+    """Refuse a run whose method has no update of the base's weights.
+
+    Raises:
+        BadInput: with the method's reason.
+    """
+    config = run.config
+    if "delta_weight" not in registry.exposed(config.method, config.method_config):
+        method = registry.load("methods", config.method)
+        reason = getattr(method, "UNMERGEABLE", "it trains no update of the base's weights")
+        raise BadInput(f"{config.method} can't be merged: {reason}")
+
+
+def merged_weights(run: Run, base: Base, step: int | None = None) -> dict[str, torch.Tensor]:
+    """Every weight of the base as the run has changed it, by the base's names.
+
+    Args:
+        run: of a method that can be merged.
+        base: the run's, in float32; its modules are the caller's to change, and are changed.
+        step: a checkpoint instead of the end of training.
+
+    Raises:
+        BadInput: the method can't be merged, or the base has no place for what was trained.
+    """
+    require_mergeable(run)
+    places = placing(base.model)
+    # some of peft's methods write into the weights themselves, which the caller still has
+    copy_weights(base.model, [name for name, _ in base.model.named_parameters()])
+    method = run.config.method
+    return places.state(plain(attached(run, base, step), method), method)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a base keeps its weights, before anything is attached.
+
+    Attributes:
+        names: of its tensors.
+        layers: of its modules.
+        transposed: of GPT-2's layers, which some methods need the other way round.
+    """
+
+    names: frozenset[str]
+    layers: frozenset[str]
+    transposed: frozenset[str]
+
+    def state(self, merged: PreTrainedModel, method: str) -> dict[str, torch.Tensor]:
+        """The tensors of a merged model, the way round that the base has them.
+
+        Raises:
+            BadInput: a layer of the base has one too many, such as an added bias, which would be
+                lost without a word.
+        """
+        everything = merged.state_dict()
+        extra = [name for name in everything if name not in self.names]
+        if more := [name for name in extra if name.rpartition(".")[0] in self.layers]:
+            raise BadInput(
+                f"{method} can't be merged here: {type(merged).__name__} has no place for "
+                f"{more[0]}, which was trained"
+            )
+        state = {name: tensor for name, tensor in everything.items() if name in self.names}
+        for name in self.transposed:
+            if isinstance(merged.get_submodule(name), nn.Linear):
+                state[f"{name}.weight"] = state[f"{name}.weight"].T.contiguous()
+        return state
+
+
+def placing(model: PreTrainedModel) -> Places:
+    """The places of a model that nobody has changed."""
+    modules = [(name, module) for name, module in model.named_modules() if name]
+    return Places(
+        frozenset(model.state_dict()),
+        frozenset(name for name, _ in modules),
+        frozenset(name for name, module in modules if isinstance(module, Conv1D)),
+    )
+
+
+def plain(model: Any, name: str) -> PreTrainedModel:
+    """The base model's modules, each with the weights that the method makes of its own.
+
+    Args:
+        model: what the method's `attach` gave; it is used up.
+        name: of the method.
+
+    Raises:
+        BadInput: (from peft) this can't be merged.
+    """
+    method = registry.load("methods", name)
+    if hasattr(method, "merged"):
+        return method.merged(model)
+    if isinstance(model, peft.PeftModel):
+        try:
+            # safe: into copies, for some of peft's methods write past a transposed view
+            model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
+        except (ValueError, NotImplementedError) as error:  # its types' two ways to refuse
+            raise BadInput(f"{name} can't be merged: {error}") from error
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):
+            for weight in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, weight)
+    return model
+
+
+def _untie(model: Any) -> None:
+    """Say so in the configuration where input and output have come to differ."""
+    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    if model.config.tie_word_embeddings and not torch.equal(head.weight, table.weight):
+        model.config.tie_word_embeddings = False
+
+
+@torch.inference_mode()
+def _logits(model: nn.Module) -> torch.Tensor:
+    return model(**random_inputs(model, 2, 16)).logits.double()
+
+
+def _relative(logits: torch.Tensor, reference: torch.Tensor) -> float:
+    return ((logits - reference).norm() / reference.norm()).item()

@@ -1,0 +1,56 @@
+"""Several adapters on one base in memory: switching puts references back and loads nothing."""
+
+from pathlib import Path
+
+from torch import nn
+
+from peftlens.adapters.checkpoint import attached
+from peftlens.errors import BadInput
+from peftlens.models.base_model import Base
+from peftlens.models.snapshot import Snapshot
+from peftlens.runs.run import Run
+
+
+class AdapterSet:
+    """Runs' adapters, attached to one base, of which one at a time is active.
+
+    The base's weights are held once; each adapter holds what it trained. A method that trains the
+    base's own weights (`full`) holds a copy of those.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._plain = Snapshot.of(base.model)
+        self._held: dict[str, tuple[Snapshot, nn.Module]] = {}
+
+    def add(self, name: str, folder: str | Path | Run, *, step: int | None = None) -> None:
+        """Load a run's adapter, or one of its checkpoints, under a name; the base is active then.
+
+        Raises:
+            BadInput: no run, or it was trained on another base.
+        """
+        run = folder if isinstance(folder, Run) else Run(Path(folder))
+        self._plain.restore()
+        try:
+            model = attached(run, self._base, step)
+            self._held[name] = (Snapshot.of(self._base.model), model)
+        finally:
+            self._plain.restore()
+
+    def use(self, name: str | None) -> nn.Module:
+        """Make one adapter active, or none; models given before by this set are no longer valid.
+
+        Raises:
+            BadInput: no adapter of that name was added.
+        """
+        if name is None:
+            self._plain.restore()
+            return self._base.model
+        if name not in self._held:
+            raise BadInput(
+                f"no adapter named {name!r}; there are {', '.join(self._held) or 'none'}"
+            )
+        snapshot, model = self._held[name]
+        self._plain.restore()
+        snapshot.restore()
+        return model

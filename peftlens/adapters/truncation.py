@@ -1,0 +1,164 @@
+"""A LoRA with a lower rank: its update truncated by its singular values, in plain peft's layout.
+
+The truncation is the nearest matrix of that rank (Eckart & Young 1936), found from the factors
+without forming the update. Whether the task needs what was cut off, only scores can tell.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from peftlens.adapters.adapter_file import CONFIG, PREFIX, WEIGHTS, AdapterFile, read, write_weights
+from peftlens.adapters.delta_factors import Change, Float, changes
+from peftlens.errors import BadInput, require
+from peftlens.io.files import new_folder
+from peftlens.numerics.linalg import energy_rank
+from peftlens.results.table import NotApplicable
+
+
+@dataclass(frozen=True)
+class Resized:
+    """What became of one weight's update.
+
+    Attributes:
+        weight: its name.
+        rank: before.
+        kept: rank now.
+        energy: share of ‖ΔW‖_F² that is kept; 1 for an update of zero.
+    """
+
+    weight: str
+    rank: int
+    kept: int
+    energy: float
+
+
+def resize(
+    adapter: str | Path,
+    out: str | Path,
+    *,
+    rank: int | None = None,
+    energy: float | None = None,
+    trust_remote_code: bool = False,
+) -> list[Resized]:
+    """Write an adapter of lower rank beside the old one.
+
+    Args:
+        adapter: folder of a LoRA.
+        out: the new folder, which must not exist.
+        rank: the same for every weight that has a higher one.
+        energy: instead, each weight's lowest rank that keeps this share of its ‖ΔW‖_F².
+        trust_remote_code: let its configuration name Python to import.
+
+    Returns:
+        What is left of each weight's update.
+
+    Raises:
+        BadInput: neither rank nor energy is given or both are, the adapter is no LoRA or one whose
+            factors are not all of its update, or `out` exists.
+    """
+    if (rank is None) == (energy is None):
+        raise BadInput("give either a rank or an energy, such as --rank 8 or --energy 0.95")
+    require("rank", 1 if rank is None else rank, 1)
+    require("energy", energy or 1, 0, 1, "it is a share")
+    if Path(out).exists():
+        raise BadInput(f"{out} exists; name a new folder")
+    file = read(Path(adapter), trust_remote_code=trust_remote_code)
+    _refuse(file)
+    report, tensors, ranks = [], _others(file), {}
+    try:
+        for one in changes(file):
+            kept = _kept(one, rank, energy)
+            module = one.name.removesuffix(".weight")
+            ranks[module] = kept
+            tensors |= _factors(one, kept, module, file)
+            share = float((one.values[:kept] ** 2).sum()) / one.norm**2 if one.norm else 1.0
+            report.append(Resized(one.name, one.rank or 0, kept, share))
+    except NotApplicable as reason:
+        raise BadInput(f"{adapter} can't be resized: {reason}") from reason
+    with new_folder(Path(out)) as folder:
+        metadata = {"format": "pt"} | file.metadata
+        write_weights(tensors, folder / WEIGHTS, metadata)
+        text = json.dumps(_config(file.about, ranks), indent=2, sort_keys=True)
+        (folder / CONFIG).write_text(text + "\n")
+        read(folder, trust_remote_code=trust_remote_code)
+    return report
+
+
+def _refuse(file: AdapterFile) -> None:
+    """Refuse what is no product of two matrices that are added to a weight."""
+    if file.not_finite:
+        file.require_sound()
+    about = file.about
+    if file.kind != "LORA":
+        raise BadInput(f"{file.folder} is of type {file.kind}; only a LoRA has a rank to lower")
+    for option, why in (
+        ("use_dora", "its lengths belong to the whole update"),
+        ("target_parameters", "it adapts parameters that are no plain matrices"),
+        ("layer_replication", "one factor stands for several layers"),
+        ("alora_invocation_tokens", "it is on behind some tokens only"),
+    ):
+        if about.get(option):
+            raise BadInput(f"{file.folder} has {option}, and can't be resized: {why}")
+    weights = {name: one.shape for name, one in file.header.items() if "lora_" in name}
+    if deep := [name for name, shape in weights.items() if len(shape) > 2]:
+        raise BadInput(f"{file.folder} can't be resized: {deep[0]} is of a convolution")
+
+
+def _kept(one: Change, rank: int | None, energy: float | None) -> int:
+    most = min(one.rank or 1, *one.shape)
+    if rank is not None:
+        return min(rank, most)
+    assert energy is not None
+    return min(energy_rank(one.values, energy), most) if one.norm else 1
+
+
+def _factors(one: Change, kept: int, module: str, file: AdapterFile) -> dict[str, torch.Tensor]:
+    """B and A of the truncated update at scale 1, each with half of the singular values."""
+    svd = one.svd
+    half = np.sqrt(svd.s[:kept])
+    b, a = svd.u[:, :kept] * half, half[:, None] * svd.vt[:kept]
+    names = {"B": f"{PREFIX}{module}.lora_B.weight", "A": f"{PREFIX}{module}.lora_A.weight"}
+    if names["A"] not in file.header:  # a table's rows: see `changes`
+        names = {side: f"{PREFIX}{module}.lora_embedding_{side}" for side in "BA"}
+        b, a = a.T, b.T
+    return {names[side]: _like(file, names[side], value) for side, value in (("B", b), ("A", a))}
+
+
+def _like(file: AdapterFile, name: str, value: Float) -> torch.Tensor:
+    with file.opened() as opened:
+        dtype = opened.get_slice(name)[:1].dtype
+    return torch.from_numpy(np.ascontiguousarray(value)).to(dtype)
+
+
+def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
+    """What is not resized: biases, whole layers, trained tokens."""
+    with file.opened() as opened:
+        found = {
+            name: opened.get_tensor(name)
+            for name in file.header
+            if not name.endswith(("lora_A.weight", "lora_B.weight"))
+            and not name.endswith(("lora_embedding_A", "lora_embedding_B"))
+        }
+    if biased := [name for name in found if name.endswith("lora_B.bias")]:
+        raise BadInput(f"{file.folder} can't be resized: {biased[0]} is scaled with its factors")
+    return found
+
+
+def _config(about: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
+    """The configuration with the new ranks; the scale, alpha / r, is 1 everywhere."""
+    usual = max(ranks.values())
+    others = {module: rank for module, rank in ranks.items() if rank != usual}
+    return dict(about) | {
+        "r": usual,
+        "lora_alpha": usual,
+        "use_rslora": False,
+        "rank_pattern": others,
+        "alpha_pattern": others,
+        "init_lora_weights": True,
+    }

@@ -1,0 +1,1 @@
+"""Tasks as examples, formatted, tokenized and collated."""

@@ -1,0 +1,269 @@
+"""From text to batches of token ids.
+
+A prompt and its answer are tokenized apart and joined, so that an answer's tokens never depend on
+the prompt. Rows are padded on the right whatever the tokenizer prefers: causal attention then never
+sees padding, and positions count from the row's start.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from peftlens.data.task import Example
+from peftlens.errors import BadInput
+from peftlens.models.base_model import Base
+
+_LOGITS = 2**26  # in a batch that is scored, so that no vocabulary is too large for memory
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question with one answer.
+
+    Attributes:
+        prompt: token ids that the answer is conditioned on; may be empty for a causal model.
+        answer: token ids that are scored.
+    """
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    @property
+    def scored(self) -> int:
+        """Number of predicted tokens: with no prompt, nothing predicts the answer's first."""
+        return len(self.answer) - (not self.prompt)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An example as token ids: one row for each candidate answer.
+
+    Attributes:
+        index: place of the example among those that were given.
+        correct: which row is the right answer's.
+        answer_bytes: length of each answer as UTF-8, without the space before it.
+    """
+
+    index: int
+    rows: tuple[Row, ...]
+    correct: int
+    answer_bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of several rows.
+
+    Attributes:
+        inputs: keyword arguments of the model's forward pass; ids have shape (B, T).
+        scored: (B, T) bool, True where the hidden state predicts a token of the answer; T is the
+            decoder's length where there is one.
+        targets: (n,) ids of those tokens, in the order in which `scored` selects.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    scored: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns examples into items, and rows into batches, for one base model.
+
+    Attributes:
+        tokenizer: the base's.
+        seq2seq: the prompt goes to an encoder, the answer to a decoder.
+        decoder_start: the decoder's first token, where there is one.
+        max_length: tokens of prompt and answer together.
+        device: where batches go.
+    """
+
+    tokenizer: Any
+    seq2seq: bool
+    decoder_start: int | None
+    max_length: int
+    device: str
+
+    @classmethod
+    def of(cls, base: Base, max_length: int) -> "Encoder":
+        """The encoder that fits a base model.
+
+        Never longer than half of its context: a soft prompt needs room in front.
+        """
+        config: Any = base.model.config
+        context = getattr(config, "max_position_embeddings", None) or 2 * max_length
+        return cls(
+            base.tokenizer,
+            config.is_encoder_decoder,
+            getattr(config, "decoder_start_token_id", None),
+            min(max_length, context // 2),
+            base.device,
+        )
+
+    @property
+    def at_once(self) -> int:
+        """Padded tokens in a batch that is scored; memory holds the logits of each, (tokens, V)."""
+        return min(1024, max(64, _LOGITS // len(self.tokenizer)))
+
+    def items(self, examples: Sequence[Example]) -> tuple[list[Item], dict[str, int]]:
+        """Token ids of each example, and how many were cut or left out, by reason.
+
+        Raises:
+            BadInput: an answer has no tokens, is too long, or two answers of one example have the
+                same tokens.
+        """
+        counts: Counter[str] = Counter()
+        items = []
+        for index, example in enumerate(examples):
+            if rows := self._rows(example, counts):
+                lengths = tuple(len(answer.strip().encode()) for answer in example.answers)
+                items.append(Item(index, rows, example.correct, lengths))
+        return items, dict(sorted((+counts).items()))  # + drops zeros
+
+    def _ids(self, text: str, special: bool = False) -> list[int]:
+        # special tokens written in a user's text stay text
+        return self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)[
+            "input_ids"
+        ]
+
+    def _rows(self, example: Example, counts: Counter[str]) -> tuple[Row, ...]:
+        """A row for each answer; none if the example has to be left out, which is counted."""
+        answers = [self._ids(answer) for answer in example.answers]
+        if not example.prompt:
+            return self._text(answers[0], counts)
+        if not self._ids(example.prompt):
+            counts["prompt has no tokens"] += 1
+            return ()
+        answers = self._terminated(example, answers)
+        prompt = self._ids(example.prompt, special=True)
+        room = self.max_length - max(map(len, answers))
+        if room < 1:
+            raise BadInput(
+                f"answer {max(example.answers, key=len)[:40]!r} leaves no room for a prompt in "
+                f"max_length={self.max_length} tokens; raise it"
+            )
+        if len(prompt) > room:
+            counts["prompt cut to max_length"] += 1
+            prompt = self._cut(prompt, room)
+        return tuple(Row(tuple(prompt), tuple(answer)) for answer in answers)
+
+    def _cut(self, prompt: list[int], room: int) -> list[int]:
+        """The prompt's end, behind the special tokens that it starts with."""
+        special = self._ids("", special=True)
+        start = special if special and prompt[: len(special)] == special else []
+        return [*start, *prompt[len(prompt) - room + len(start) :]]
+
+    def _text(self, ids: list[int], counts: Counter[str]) -> tuple[Row, ...]:
+        """Language modelling: every token but the first is predicted; all, where there is a BOS."""
+        start = self._ids("", special=True)
+        if self.seq2seq and not start:  # an encoder must read something
+            start = [self.tokenizer.eos_token_id]
+        row = Row(tuple(start), tuple(ids[: self.max_length - len(start)]))
+        if row.scored < 1:
+            counts["text of fewer than two tokens"] += 1
+            return ()
+        counts["text cut to max_length"] += len(row.answer) < len(ids)
+        return (row,)
+
+    def _terminated(self, example: Example, answers: list[list[int]]) -> list[list[int]]:
+        """Answers that compare fairly: none may be the beginning of another.
+
+        A beginning is always at least as probable as what it begins, so all answers get an end
+        token where this happens.
+        """
+        for text, ids in zip(example.answers, answers, strict=True):
+            if not ids:
+                raise BadInput(f"answer {text!r} has no tokens; write another label")
+            if answers.count(ids) > 1:
+                raise BadInput(f"answer {text!r} has the same tokens as another answer")
+        begins = any(a is not b and b[: len(a)] == a for a in answers for b in answers)
+        if not begins:
+            return answers
+        if self.tokenizer.eos_token_id is None:
+            raise BadInput(
+                f"one of the answers {example.answers} begins another and the tokenizer has no end "
+                "token to tell them apart; write other labels"
+            )
+        return [[*answer, self.tokenizer.eos_token_id] for answer in answers]
+
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        """Pad rows to one length; the answers' last tokens predict nothing and are left out."""
+        if self.seq2seq:
+            return self._seq2seq_batch(rows)
+        inputs = [[*row.prompt, *row.answer[:-1]] for row in rows]
+        ids, mask = self.pad(inputs)
+        scored = torch.zeros_like(mask)
+        for index, (row, ids_of_row) in enumerate(zip(rows, inputs, strict=True)):
+            scored[index, len(ids_of_row) - row.scored : len(ids_of_row)] = True
+        targets = [token for row in rows for token in row.answer[len(row.answer) - row.scored :]]
+        return self._batch({"input_ids": ids, "attention_mask": mask.long()}, scored, targets)
+
+    def _seq2seq_batch(self, rows: Sequence[Row]) -> Batch:
+        ids, mask = self.pad([[*row.prompt] for row in rows])
+        decoder_ids, scored = self.pad([[self.decoder_start, *row.answer[:-1]] for row in rows])
+        inputs = {"input_ids": ids, "attention_mask": mask.long(), "decoder_input_ids": decoder_ids}
+        return self._batch(inputs, scored, [token for row in rows for token in row.answer])
+
+    def pad(self, rows: list[list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows filled up on the right, shape (B, T), and where they were not filled up."""
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id or 0)
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = True
+        return ids, mask
+
+    def _batch(
+        self, inputs: dict[str, torch.Tensor], scored: torch.Tensor, targets: list[int]
+    ) -> Batch:
+        return Batch(
+            {name: tensor.to(self.device) for name, tensor in inputs.items()},
+            scored.to(self.device),
+            torch.tensor(targets, device=self.device),
+        )
+
+
+def length(row: Row) -> int:
+    """Tokens that the model reads for this row."""
+    return len(row.prompt) + len(row.answer) - 1
+
+
+def training_batches(
+    rows: Sequence[Row], batch_size: int, rng: np.random.Generator
+) -> Iterator[list[Row]]:
+    """Batches without end, epoch after epoch, each of rows of about one length.
+
+    Every epoch shuffles the rows, sorts each window of 50 batches, or of a quarter of the rows but
+    no fewer than 8, by length, and shuffles the batches: a padding of about 2 %, where batches
+    drawn by chance have a quarter (headlines) to two thirds (passages), and no order that the
+    lengths decide. But for the 8 it is what transformers' LengthGroupedSampler does.
+    """
+    window = batch_size * max(8, min(50, len(rows) // (4 * batch_size)))
+    while True:
+        order = rng.permutation(len(rows))
+        batches: list[list[Row]] = []
+        for start in range(0, len(order), window):
+            chunk = sorted(order[start : start + window], key=lambda index: length(rows[index]))
+            batches += [
+                [rows[index] for index in chunk[at : at + batch_size]]
+                for at in range(0, len(chunk), batch_size)
+            ]
+        for index in rng.permutation(len(batches)):
+            yield batches[index]
+
+
+def scoring_batches(rows: Sequence[Row], tokens: int) -> Iterator[list[int]]:
+    """Indices of rows, shortest first, in batches of at most so many padded tokens."""
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda index: (length(rows[index]), index)):
+        if batch and (len(batch) + 1) * length(rows[index]) > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -1,0 +1,158 @@
+"""What a task is made of: examples, checked, without duplicates, in fixed disjoint splits."""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from peftlens.errors import BadInput
+from peftlens.io.files import canonical_json, sha256_text
+
+Kind = Literal["classification", "multiple_choice", "language_modelling"]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with its candidate answers.
+
+    Attributes:
+        prompt: the text that the answer continues; empty for language modelling.
+        answers: the candidates, each with its leading space; for language modelling the text alone.
+        correct: index of the right answer.
+    """
+
+    prompt: str
+    answers: tuple[str, ...]
+    correct: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How a source is divided; fixed by its own seed, so that every run sees the same test items.
+
+    Attributes:
+        seed: of the shuffle before dividing.
+        validation: share of the examples, between 0 and 1.
+        test: share of the examples, between 0 and 1.
+        max_train: at most so many examples, of those that the share gives.
+        max_validation: likewise.
+        max_test: likewise.
+    """
+
+    seed: int = 0
+    validation: float = 0.1
+    test: float = 0.2
+    max_train: int | None = None
+    max_validation: int | None = None
+    max_test: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data and its scoring.
+
+    Attributes:
+        name: as the user gave it.
+        labels: the classes as they are written in answers; empty unless a classification.
+        splits: train, validation and test examples; no prompt stands in two of them.
+        dropped: how many examples of the source were left out, by reason.
+        sha256: of all examples in their splits.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    splits: Mapping[str, tuple[Example, ...]]
+    dropped: Mapping[str, int]
+    sha256: str
+
+
+def unusable(text: object) -> str | None:
+    """Why a text can't be used, or None when it can."""
+    if not isinstance(text, str):
+        return "missing"
+    if not text.strip():
+        return "empty"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "not valid Unicode"
+    return None
+
+
+def build(
+    name: str, kind: Kind, examples: Iterable[Example | str], split: Split | None = None
+) -> Task:
+    """Check the examples, drop duplicates, and divide them.
+
+    Args:
+        name: the task's name, for messages.
+        kind: how it is scored.
+        examples: in any order; a string stands for an example that was left out, and says why.
+        split: shares and sizes.
+
+    Raises:
+        BadInput: too few usable examples, or fewer than two classes.
+    """
+    split = split or Split()
+    dropped: Counter[str] = Counter()
+    same: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        if isinstance(example, str):
+            dropped[example] += 1
+        else:
+            same[example.prompt or example.answers[0]].append(example)
+    unique = []
+    for group in same.values():
+        if len({example.answers[example.correct] for example in group}) > 1:
+            dropped["same text, different answers"] += len(group)
+        else:
+            dropped["duplicate"] += len(group) - 1
+            unique.append(min(group, key=_texts))
+    counts = {reason: count for reason, count in sorted(dropped.items()) if count}
+    if len(unique) < 3:
+        raise BadInput(
+            f"task {name!r} has {len(unique)} usable examples and needs at least 3, one for each "
+            f"split; left out: {counts or 'none'}"
+        )
+    labels = _labels(name, unique) if kind == "classification" else ()
+    splits = _divide(unique, split)
+    digest = sha256_text(canonical_json([kind, {k: [*map(asdict, v)] for k, v in splits.items()}]))
+    return Task(name, kind, labels, splits, counts, digest)
+
+
+def _texts(example: Example) -> tuple[str, ...]:
+    return (example.prompt, *example.answers)
+
+
+def _labels(name: str, examples: list[Example]) -> tuple[str, ...]:
+    seen = {example.answers[example.correct] for example in examples}
+    if len(seen) < 2:
+        raise BadInput(f"task {name!r} has one class only ({seen.pop()!r}); nothing can be learned")
+    return examples[0].answers
+
+
+def _divide(examples: list[Example], split: Split) -> dict[str, tuple[Example, ...]]:
+    """Sorted before the shuffle, so that the order of the source does not matter."""
+    if not (0 < split.validation < 1 and 0 < split.test < 1 and split.validation + split.test < 1):
+        raise BadInput(
+            f"split shares validation={split.validation:g} and test={split.test:g} must lie "
+            "between 0 and 1 and leave something to train on"
+        )
+    for name in SPLITS:
+        if (most := getattr(split, f"max_{name}")) is not None and most < 1:
+            raise BadInput(f"split: max_{name}={most} must be at least 1")
+    ordered = sorted(examples, key=_texts)
+    random.Random(split.seed).shuffle(ordered)
+    n_test = max(1, int(len(ordered) * split.test))
+    n_validation = max(1, int(len(ordered) * split.validation))
+    parts = {
+        "test": ordered[:n_test][: split.max_test],
+        "validation": ordered[n_test : n_test + n_validation][: split.max_validation],
+        "train": ordered[n_test + n_validation :][: split.max_train],
+    }
+    if not parts["train"]:
+        raise BadInput(f"the split of {len(ordered)} examples leaves none to train on")
+    return {name: tuple(parts[name]) for name in SPLITS}

@@ -1,0 +1,1 @@
+"""Scores by log-likelihood, retention, and the runner of probes."""

@@ -1,0 +1,211 @@
+"""What an explorer needs of runs: the map of their base, and where their vectors went on it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from peftlens import registry
+from peftlens.adapters.checkpoint import base_of, base_of_all
+from peftlens.errors import BadInput
+from peftlens.evaluation import probe_runner
+from peftlens.explorer.data import KINDS, Atlas, Shift, Trail
+from peftlens.io.progress import track
+from peftlens.models.base_model import Base
+from peftlens.results.table import measured
+from peftlens.runs.run import Run
+from peftlens.tasks import task_of
+from peftlens.vocab.clusters import clusters
+from peftlens.vocab.projection import Map, Projection, placed, plane, vocabulary_map
+from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.vocabulary import Vocabulary, vocabulary
+
+NEEDED = "token_vectors"
+
+
+def atlas(
+    runs: Sequence[Run],
+    names: dict[str, str],
+    projection: Projection = "umap",
+    *,
+    between: tuple[int, int] | None = None,
+    logits: bool = False,
+) -> Atlas:
+    """The vocabulary of the runs' base, with a trail for each run that trained vectors.
+
+    Args:
+        runs: finished runs or adapters of one base.
+        names: of each, by run id.
+        projection: of the map.
+        between: two vectors of the first run whose plane, at its last step, is the map instead.
+        logits: measure what each run predicts more and less than its base, about ten seconds a run;
+            otherwise that is shown of those runs of which it is known.
+
+    Raises:
+        BadInput: the runs have different bases, or there is nothing of them to show.
+    """
+    base = base_of_all(runs)
+    finished = [run for run in runs if run.record.status == "finished"]
+    able = [run for run in finished if _offers(run)]
+    told = [run for run in finished if logits or _known(run, "logit_shift")]
+    if not able and not told:
+        methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
+        raise BadInput(
+            f"{methods}: nothing here trains vectors that lie among the tokens, as prompt_tuning "
+            "and others do; --logits shows which tokens a run of any method raises and lowers"
+        )
+    known, groups = vocabulary(base), clusters(base)
+    drawn = _between(able, between) if between else vocabulary_map(base, projection)
+    norms = known.table.norm(dim=1).cpu().numpy()
+    order = np.argsort(np.argsort(norms, kind="stable"), kind="stable")
+    trails = [_trail(run, names[run.id], drawn) for run in track(able, "Reading vectors")]
+    return Atlas(
+        base=base.reference,
+        sha256=base.sha256,
+        width=known.table.shape[1],
+        tokens=known.tokens,
+        points=drawn.points,
+        projection=drawn.projection,
+        recall=drawn.recall,
+        chance=drawn.chance,
+        norm=order / max(1, len(order) - 1),
+        kind=_kinds(known),
+        cluster=groups.label,
+        cluster_names=groups.names,
+        task=_task(runs[0], base, known),
+        trails=tuple(one for one in trails if one is not None),
+        shifts=tuple(_shift(run, names[run.id]) for run in told),
+    )
+
+
+def _between(able: Sequence[Run], between: tuple[int, int]) -> Map:
+    found = vectors(able[0], able[0].steps[-1]) if able else None
+    if found is None or found.space != "embedding":
+        raise BadInput("the plane of two vectors needs a run with vectors among the embeddings")
+    for one in between:
+        if one not in found.positions:
+            listed = ", ".join(map(str, found.positions))
+            raise BadInput(f"vector {one} is not there; the first run has {listed}")
+    rows = [found.now[found.positions.index(one)] for one in between]
+    return plane(base_of(able[0]), *rows)
+
+
+def _task(run: Run, base: Base, known: Vocabulary) -> np.ndarray | None:
+    """Highest cosine of each token to a label of the run's task, between 0 and 1, shape (V,)."""
+    if run.foreign:
+        return None
+    labels = task_of(run).labels
+    if not labels:
+        return None
+    ids = [base.tokenizer(one, add_special_tokens=False)["input_ids"] for one in labels]
+    means = torch.stack([known.table[one].mean(dim=0) for one in ids])
+    cosines = torch.nn.functional.normalize(known.table) @ torch.nn.functional.normalize(means).T
+    return cosines.max(dim=1).values.clamp(0, 1).cpu().double().numpy()
+
+
+def _offers(run: Run) -> bool:
+    return NEEDED in registry.exposed(run.config.method, run.config.method_config)
+
+
+def _known(run: Run, probe: str) -> bool:
+    return not run.read_only and (run.path / "probes" / f"{probe}.parquet").exists()
+
+
+def _shift(run: Run, name: str) -> Shift:
+    rows = measured(probe_runner.run_probe(run, "logit_shift").frame)
+    ends = {
+        direction: tuple(
+            (int(i), float(c)) for i, c in zip(own["token_id"], own["change"], strict=True)
+        )
+        for direction, own in rows.groupby("direction")
+    }
+    text = f"{rows['n_tokens'].iloc[0]:,} tokens of {rows['suite'].iloc[0]}"
+    return Shift(name, text, ends["raised"], ends["lowered"])
+
+
+def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
+    """None where the probe finds nothing to measure, such as a table that has not changed."""
+    rows = measured(probe_runner.run_probe(run, "soft_prompt_neighbors").frame)
+    if rows.empty or (drawn.axes is not None and rows["space"].iloc[0] != "embedding"):
+        return None
+    steps = tuple(int(step) for step in rows["step"].unique())
+    metrics = list(rows["metric"].unique())
+    first = rows[rows["metric"] == metrics[0]]
+    positions = tuple(int(one) for one in first[first["step"] == steps[-1]]["position"])
+    said = _verdicts(run)
+    places = []
+    for step in steps:
+        found = vectors(run, step)
+        if drawn.axes is None:
+            places.append(placed(found.now, found.table, drawn.points))
+        else:
+            places.append(found.now.double().cpu().numpy() @ drawn.axes.T)
+    told = said.get((steps[-1], None))
+    return Trail(
+        name=name,
+        verdict=told[0] if told else "",
+        steps=steps,
+        positions=positions,
+        starts=tuple(_text(one) for one in first[first["step"] == steps[-1]]["start_token"]),
+        xy=np.stack(places),
+        moved=_grid(first, "moved", steps),
+        off=_grid(first, "off_vocabulary", steps),
+        verdicts=[[said[step, p][0] for p in positions] for step in steps] if said else [],
+        q=[[said[step, p][1] for p in positions] for step in steps] if said else [],
+        near={
+            metric: (
+                _lists(rows[rows["metric"] == metric], "token_ids", steps, np.int64),
+                _lists(rows[rows["metric"] == metric], "similarities", steps, np.float64),
+            )
+            for metric in metrics
+        },
+    )
+
+
+def _verdicts(run: Run) -> dict[tuple[int, int | None], tuple[str, float | None]]:
+    """By step and position, None for the whole prompt; only what was tested already: it is slow."""
+    if not _known(run, "soft_prompt_null"):
+        return {}
+    rows = measured(probe_runner.run_probe(run, "soft_prompt_null").frame)
+    return {
+        (int(row["step"]), None if pd.isna(row["position"]) else int(row["position"])): (
+            row["verdict"],
+            None if pd.isna(row["q"]) else float(row["q"]),
+        )
+        for row in rows[rows["metric"] == "cosine"].to_dict("records")
+    }
+
+
+def _grid(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
+    values = [rows[rows["step"] == step][column] for step in steps]
+    return np.array([one.astype("Float64").to_numpy(float, na_value=np.nan) for one in values])
+
+
+def _lists(rows: pd.DataFrame, column: str, steps: Sequence[int], kind: Any) -> np.ndarray:
+    """A column of numbers in text, shape (steps, positions, k)."""
+    return np.array(
+        [[one.split() for one in rows[rows["step"] == step][column]] for step in steps]
+    ).astype(kind)
+
+
+def _text(value: Any) -> str | None:
+    return None if pd.isna(value) else str(value)
+
+
+def _kinds(known: Vocabulary) -> np.ndarray:
+    found = np.array([_kind(token) for token in known.tokens], np.uint8)
+    found[known.untrained | known.nameless] = KINDS.index("untrained")
+    found[known.special] = KINDS.index("special")
+    return found
+
+
+def _kind(token: str) -> int:
+    word = token.removeprefix("␣")
+    if word.isalpha():
+        return KINDS.index("begins a word" if word != token else "goes on")
+    if word.isdigit():
+        return KINDS.index("digits")
+    partial = token.startswith("<") and token.endswith(">") and len(token) > 2
+    return KINDS.index("part of a character" if partial else "marks")

@@ -1,0 +1,158 @@
+"""The explorer: a map of the vocabulary with what was trained on it, in one offline HTML page.
+
+It draws arrays that others have computed and imports no torch.
+"""
+
+import base64
+import html
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.offline
+from numpy.typing import NDArray
+
+from peftlens import __version__
+from peftlens.explorer.data import KINDS, Atlas, Trail
+from peftlens.io import html as pages
+
+SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colours", "lists", "main")
+_TYPES = {"uint8": "u1", "uint16": "u2"}
+_IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Page:
+    """An explorer as text; a notebook shows it.
+
+    Attributes:
+        text: the whole page.
+    """
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        # a page of its own, so that neither its rules nor the notebook's reach the other's
+        return (
+            f'<iframe srcdoc="{html.escape(self.text)}" sandbox="allow-scripts allow-downloads" '
+            'style="width: 100%; height: 60rem; border: 0"></iframe>'
+        )
+
+
+def write(atlas: Atlas, title: str, out: Path) -> Path:
+    """Write the page."""
+    return pages.write(render(atlas, title), out)
+
+
+def render(atlas: Atlas, title: str) -> str:
+    """The page as text; the same arrays give the same bytes."""
+    data = json.dumps(payload(atlas), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return pages.render(
+        __name__,
+        [plotly.offline.get_plotlyjs(), bundle()],
+        title=title,
+        atlas=_shown(atlas),
+        colours=_colours(atlas),
+        # JSON that can't end the script element it stands in
+        data=data.replace("<", "\\u003c"),
+        version=__version__,
+    )
+
+
+def bundle() -> str:
+    """The page's modules as one: they have names of their own, so imports and exports can go."""
+    parts = [_IMPORT.sub("", pages.source(__name__, f"scripts/{name}.js")) for name in SCRIPTS]
+    return "\n".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts)
+
+
+def payload(atlas: Atlas) -> dict[str, Any]:
+    """What the page's scripts read."""
+    places = np.clip(np.round(atlas.scaled(atlas.points)), 0, 65_535).astype(np.uint16)
+    return {
+        "tokens": list(atlas.tokens),
+        "x": _packed(places[:, 0]),
+        "y": _packed(places[:, 1]),
+        "norm": _packed(np.round(255 * atlas.norm).astype(np.uint8)),
+        "kind": _packed(atlas.kind),
+        "kinds": KINDS,
+        "cluster": None
+        if atlas.cluster is None
+        else _packed(np.where(atlas.cluster < 0, 65_535, atlas.cluster).astype(np.uint16)),
+        "clusterNames": atlas.cluster_names,
+        "task": None
+        if atlas.task is None
+        else _packed(np.round(255 * atlas.task).astype(np.uint8)),
+        "runs": [_trail(atlas, one) for one in atlas.trails],
+        "shifts": [asdict(one) for one in atlas.shifts],
+    }
+
+
+def _trail(atlas: Atlas, one: Trail) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "verdict": one.verdict,
+        "steps": one.steps,
+        "positions": one.positions,
+        "starts": one.starts,
+        "xy": np.round(atlas.scaled(one.xy), 1).tolist(),
+        "moved": _nullable(one.moved),
+        "off": _nullable(one.off),
+        "verdicts": one.verdicts,
+        "q": one.q,
+        "near": {
+            metric: {"ids": ids.tolist(), "similarity": np.round(similarity, 4).tolist()}
+            for metric, (ids, similarity) in one.near.items()
+        },
+    }
+
+
+def _packed(values: NDArray[Any]) -> dict[str, str]:
+    data = np.ascontiguousarray(values)
+    return {"dtype": _TYPES[data.dtype.name], "data": base64.b64encode(data.tobytes()).decode()}
+
+
+def _nullable(values: NDArray[np.float64]) -> list[list[float | None]]:
+    return [[None if np.isnan(one) else round(float(one), 4) for one in row] for row in values]
+
+
+def _shown(atlas: Atlas) -> dict[str, Any]:
+    return {
+        "size": f"{len(atlas.tokens):,}",
+        "base": atlas.base,
+        "sha256": atlas.sha256,
+        "width": atlas.width,
+        "k": min(15, len(atlas.tokens) - 1),
+        "recall": f"{100 * atlas.recall:.0f} %",
+        "chance": f"{100 * atlas.chance:.2g} %",
+        "projection": atlas.projection,
+        "metrics": list(dict.fromkeys(metric for one in atlas.trails for metric in one.near)),
+        "runs": [{"name": one.name, "last": _last(atlas, one)} for one in atlas.trails],
+        "shifts": [
+            {"name": one.name, "text": one.text}
+            | {
+                side: [
+                    (atlas.tokens[token], f"{change:+.2f}") for token, change in getattr(one, side)
+                ]
+                for side in ("raised", "lowered")
+            }
+            for one in atlas.shifts
+        ],
+    }
+
+
+def _last(atlas: Atlas, one: Trail) -> list[tuple[int, str, list[str]]]:
+    """Each vector's nearest tokens at the end, for readers without scripts."""
+    ids = one.near.get("cosine", next(iter(one.near.values())))[0][-1]
+    return [
+        (position, start or "–", [atlas.tokens[token] for token in ids[n]])
+        for n, (position, start) in enumerate(zip(one.positions, one.starts, strict=True))
+    ]
+
+
+def _colours(atlas: Atlas) -> list[tuple[str, str]]:
+    clusters = [("cluster", "cluster")] if atlas.cluster is not None else []
+    task = [("task", "nearness to the task's labels")] if atlas.task is not None else []
+    return [*clusters, ("kind", "kind of token"), ("norm", "length of the embedding"), *task]

@@ -1,0 +1,122 @@
+"""A page that asks for what a file can't hold: neighbours of any text, token, or sum of them.
+
+It needs the extra `app` (Dash). It listens on this machine alone, and lets in who has its token.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import dash
+from dash import Input, Output, dcc, html
+from werkzeug.serving import make_server
+
+from peftlens.adapters.checkpoint import base_of_all
+from peftlens.errors import BadInput
+from peftlens.explorer.auth import Guard
+from peftlens.explorer.query import LONGEST, MOST, Given, neighbours
+from peftlens.results.table import NotApplicable
+from peftlens.runs.run import Run
+from peftlens.vocab.nearest_neighbors import METRICS
+from peftlens.vocab.trained_vectors import vectors
+
+HOST = "127.0.0.1"
+HELP = (
+    "A word, a token's id such as #123, a trained vector such as [3], or sums and differences of "
+    "them: king - man + woman. A text in double quotes is taken as it is, without a space in front."
+)
+
+
+def application(runs: Sequence[Run], names: dict[str, str], guard: Guard) -> dash.Dash:
+    """The app over the base of some runs; vectors are those of the run and step that are chosen."""
+    app = dash.Dash(__name__, title="peftlens", update_title="", serve_locally=True)
+    guard.watch(app.server)
+    base, by_id = base_of_all(runs), {run.id: run for run in runs}
+    app.layout = _layout(runs, names)
+
+    @app.callback(Output("step", "options"), Output("step", "value"), Input("run", "value"))
+    def steps(run: str | None):
+        found = by_id[run].steps if run in by_id else ()
+        return [*found], found[-1] if found else None
+
+    @app.callback(
+        Output("answer", "children"),
+        Input("query", "value"), Input("metric", "value"), Input("count", "value"),
+        Input("run", "value"), Input("step", "value"),
+    )  # fmt: skip
+    def answer(
+        query: str | None, metric: str, count: int | None, run: str | None, step: int | None
+    ):
+        if not query:
+            return html.P(HELP)
+        try:
+            given = None
+            if run in by_id and step in by_id[run].steps:
+                known = vectors(by_id[run], step)
+                given = Given(known.now, known.positions)
+            found = neighbours(base, str(query), metric, int(count or 20), given)  # pyright: ignore
+        except (BadInput, NotApplicable) as error:
+            return html.P(str(error), role="alert")
+        return _table(found)
+
+    return app
+
+
+def serve(
+    runs: Sequence[Run], names: dict[str, str], port: int, tell: Callable[[str], None]
+) -> None:
+    """Answer until Ctrl-C.
+
+    Args:
+        runs: of one base.
+        names: of each, by run id.
+        port: 0 takes a free one.
+        tell: is called with the address, its token in it, once somebody can come in.
+
+    Raises:
+        BadInput: the runs have different bases.
+        OSError: the port is taken.
+    """
+    with socket.socket() as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind((HOST, port))
+        own.listen()
+        number = own.getsockname()[1]
+        guard = Guard(frozenset({f"{HOST}:{number}", f"localhost:{number}"}))
+        server = application(runs, names, guard).server
+        waiting = make_server(HOST, number, server, threaded=True, fd=own.fileno())
+        tell(f"http://{HOST}:{number}/?token={guard.token}")
+        with suppress(KeyboardInterrupt):
+            waiting.serve_forever()
+
+
+def _layout(runs: Sequence[Run], names: dict[str, str]) -> html.Main:
+    named = [{"label": names[run.id], "value": run.id} for run in runs]
+    style = {"maxWidth": "60rem", "margin": "0 auto", "padding": "1rem", "font": "16px system-ui"}
+    return html.Main(
+        [
+            html.H1("Neighbours"),
+            html.Label("Near to", htmlFor="query"),
+            dcc.Input(id="query", type="text", debounce=0.3, placeholder="tech", maxLength=LONGEST),
+            html.Label("by", htmlFor="metric"),
+            dcc.Dropdown(id="metric", options=[*METRICS], value="cosine", clearable=False),
+            html.Label("how many", htmlFor="count"),
+            dcc.Input(id="count", type="number", min=1, max=MOST, step=1, value=20),
+            html.Label("[n] is a vector of", htmlFor="run"),
+            dcc.Dropdown(id="run", options=named, placeholder="a run"),
+            html.Label("at step", htmlFor="step"),
+            dcc.Dropdown(id="step", options=[], placeholder="of the run", clearable=False),
+            html.Div(id="answer", role="status"),
+        ],
+        style=style,
+    )
+
+
+def _table(found) -> html.Table:
+    head = html.Tr([html.Th(name) for name in ("token", "id", "similarity", "")])
+    rows = [
+        html.Tr([html.Td(html.Code(one.token)), html.Td(one.token_id),
+                 html.Td(f"{one.similarity:.4f}"), html.Td(one.oddity)])
+        for one in found
+    ]  # fmt: skip
+    return html.Table([html.Thead(head), html.Tbody(rows)])

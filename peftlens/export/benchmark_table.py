@@ -1,0 +1,267 @@
+"""The benchmark table of a study: a row for each configuration, task and metric, with interval.
+
+Of a configuration's learning rates only the best counts, by validation accuracy; where none was
+scored, each rate is a configuration.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from peftlens.errors import BadInput
+from peftlens.io.files import sha256_text
+from peftlens.numerics.resampling import (
+    benjamini_hochberg,
+    crossed_interval,
+    crossed_p,
+    few_interval,
+)
+from peftlens.results.study_results import Results
+from peftlens.results.table import last_steps, measured
+from peftlens.runs.run import without_rate
+
+COLUMNS = ("configuration", "method", "task", "metric", "unit", "better", "mean", "ci_low",
+           "ci_high", "ci_method", "n_seeds", "n_items", "seeds", "best", "sha256")  # fmt: skip
+SEPARATED = 0.05  # q up to which a paired test separates the best from another
+
+_CROSSED = "bootstrap over seeds and items"
+_SEEDS = "Student's t over seeds"
+_COSTS = (
+    ("parameter_count", "trainable_parameters", "1"),
+    ("parameter_count", "adapter_bytes", "bytes"),
+    ("cost", "step_seconds", "s"),
+    ("cost", "peak_memory_bytes", "bytes"),
+)
+_IMPORTED = ("accuracy", "forgetting", "trainable_parameters", "adapter_bytes",
+             "peak_memory_bytes", "training_seconds")  # fmt: skip
+_SEQUENCE = {"ACC": "higher", "BWT": "higher", "FWT": "higher", "F": "lower"}
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The runs that count.
+
+    Attributes:
+        names: configuration of each, by run id.
+        tasks: task of each, by run id.
+    """
+
+    names: Mapping[str, str]
+    tasks: Mapping[str, str]
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of those runs, with `name` and `task`."""
+        own = measured(frame)
+        own = own[own["run"].isin(list(self.names))]
+        return own.assign(name=own["run"].map(self.names), task=own["run"].map(self.tasks))
+
+
+def benchmark(one: Results, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The table, tidy, in the order of the study and of the metrics.
+
+    Args:
+        one: the study.
+        metrics: names, or their beginnings; all by default.
+
+    Raises:
+        BadInput: nothing was measured that such a table can hold, or no metric of that name.
+    """
+    runs = _counted(one)
+    rows = [
+        *_answers(one, runs),
+        *_forgetting(one, runs),
+        *_costs(one, runs),
+        *_sequences(one),
+        *_imported(one),
+    ]
+    if not rows:
+        raise BadInput(
+            f"{one.folder} has no benchmark table to give: none of task_items, forgetting, "
+            "parameter_count, cost and continual was measured, and nothing was imported"
+        )
+    found = pd.DataFrame(rows, columns=list(COLUMNS))
+    for asked in metrics:
+        if not found["metric"].str.startswith(asked).any():
+            known = ", ".join(found["metric"].unique())
+            raise BadInput(f"no metric begins with {asked!r}; this study has {known}")
+    return found[found["metric"].str.startswith(metrics)] if metrics else found
+
+
+def _counted(one: Results) -> _Runs:
+    names = {run.id: one.configurations[run.id] for run in one.runs}
+    tasks = {run.id: run.config.task for run in one.runs}
+    if "cost" in one.tables:
+        cost = measured(one.tables["cost"].frame)
+        cost = cost[cost["run"].isin(list(names))]
+        for setting, own in cost.groupby(cost["run"].map(names).map(without_rate)):
+            rates = own.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
+            if len(rates) > 1 and rates.notna().any():
+                best = set(own[own["learning_rate"] == rates.idxmax()]["run"])
+                others = {*own["run"]} - best
+                names = {run: name for run, name in names.items() if run not in others}
+                names |= dict.fromkeys(best, str(setting))
+    return _Runs(names, tasks)
+
+
+def _answers(one: Results, runs: _Runs) -> Iterator[dict]:
+    """Accuracy and loss on test examples, resampled together with seeds."""
+    if "task_items" not in one.tables:
+        return
+    items = runs.of(one.tables["task_items"].frame)
+    digest = _digest(one, "task_items")
+    chosen = items.assign(accuracy=(items["chosen"] == items["correct"]).astype(float))
+    chosen.loc[items["chosen"].isna(), "accuracy"] = np.nan
+    for metric, unit, better in (("accuracy", "1", "higher"), ("loss", "nats per token", "lower")):
+        known = chosen.dropna(subset=[metric])
+        for task, part in known.groupby("task", sort=False):
+            wide = {
+                str(name): own.astype({metric: float})
+                .groupby(["seed", "item"])[metric]
+                .mean()
+                .unstack()
+                for name, own in part.groupby("name", sort=False)
+            }
+            best = separated(wide, better)
+            for name, values in wide.items():
+                found = crossed_interval(values, np.random.default_rng(0))
+                yield _row(
+                    name, part, str(task), metric, unit, better,
+                    mean=float(values.to_numpy().mean()), ci_low=found.low, ci_high=found.high,
+                    ci_method=_CROSSED if found.low is not None else "", best=name == best,
+                    n_items=values.shape[1], sha256=digest,
+                )  # fmt: skip
+
+
+def separated(wide: Mapping[str, pd.DataFrame], better: str) -> str | None:
+    """The configuration that a paired test tells from every other one, if any does.
+
+    p-values of the best against each other, by resampling seeds and items, are corrected together
+    (Benjamini-Hochberg). Configurations with other seeds or items than the best can't be compared,
+    and then nothing is separated.
+
+    Args:
+        wide: values of each configuration, shape (seeds, items).
+        better: whether higher or lower ones are.
+    """
+    if len(wide) < 2:
+        return None
+    sign = 1 if better == "higher" else -1
+    best = max(wide, key=lambda name: sign * wide[name].to_numpy().mean())
+    p = []
+    for name, values in wide.items():
+        if name == best:
+            continue
+        first = wide[best]
+        if not (values.index.equals(first.index) and values.columns.equals(first.columns)):
+            return None
+        p.append(crossed_p(first.to_numpy() - values.to_numpy(), np.random.default_rng(0)))
+    return best if (benjamini_hochberg(p) <= SEPARATED).all() else None
+
+
+def _forgetting(one: Results, runs: _Runs) -> Iterator[dict]:
+    """Of each suite, by the last step of each run; over items where there is one seed."""
+    if "forgetting" not in one.tables:
+        return
+    rows = last_steps(runs.of(one.tables["forgetting"].frame))
+    kinds = (("forgetting", "nats per token", "lower", "low", "high"),
+             ("accuracy_change", "1", "higher", "accuracy_low", "accuracy_high"))  # fmt: skip
+    for value, unit, better, low, high in kinds:
+        known = rows.dropna(subset=[value])
+        for (suite, name, task), own in known.groupby(["suite", "name", "task"], sort=False):
+            over = few_interval(own[value].astype(float))
+            ends = (over.low, over.high) if len(own) > 1 else (own[low].iloc[0], own[high].iloc[0])
+            yield _row(
+                str(name), own, str(task), f"{value.replace('_', ' ')} on {suite}", unit, better,
+                mean=float(own[value].mean()), ci_low=ends[0], ci_high=ends[1],
+                ci_method=_SEEDS if len(own) > 1 else "bootstrap over items",
+                n_items=int(own["n_items"].min()), sha256=_digest(one, "forgetting"),
+            )  # fmt: skip
+
+
+def _costs(one: Results, runs: _Runs) -> Iterator[dict]:
+    """What does not vary is exact; times and memory vary between runs."""
+    for table, metric, unit in _COSTS:
+        if table not in one.tables:
+            continue
+        rows = runs.of(one.tables[table].frame).dropna(subset=[metric])
+        for (name, task), own in rows.groupby(["name", "task"], sort=False):
+            values = own[metric].astype(float)
+            exact = table == "parameter_count"
+            over = few_interval(values, (0, np.inf))
+            yield _row(
+                str(name), own, str(task), metric.replace("_", " "), unit, "lower",
+                mean=float(values.mean()),
+                ci_low=None if exact else over.low, ci_high=None if exact else over.high,
+                ci_method="exact" if exact else _SEEDS if over.low is not None else "",
+                sha256=_digest(one, table),
+            )  # fmt: skip
+
+
+def _sequences(one: Results) -> Iterator[dict]:
+    """What a sequence of tasks came to; its rows are of no single run."""
+    if "continual" not in one.tables:
+        return
+    for row in one.tables["continual"].frame.dropna(subset="value").to_dict("records"):
+        yield {
+            "configuration": row["name"],
+            "method": str(row["setting"]).partition(" ")[0],
+            "task": "sequence",
+            "metric": row["measure"],
+            "unit": "1",
+            "better": _SEQUENCE.get(row["measure"]),
+            "mean": row["value"],
+            "ci_low": row["low"],
+            "ci_high": row["high"],
+            "ci_method": _SEEDS if pd.notna(row["low"]) else "",
+            "n_seeds": row["n_seeds"],
+            "n_items": row["n_items"],
+            "seeds": None,
+            "best": False,
+            "sha256": _digest(one, "continual"),
+        }
+
+
+def _imported(one: Results) -> Iterator[dict]:
+    """Experiments of another tool: one seed each, and what is bold is told from all others."""
+    if "imported" not in one.tables:
+        return
+    frame = one.tables["imported"].frame.assign(name=lambda own: own["configuration"])
+    alone = int(frame["tied"].fillna(False).sum()) == 1
+    columns = {column.name: column for column in one.tables["imported"].columns}
+    for metric in _IMPORTED:
+        for row in frame.dropna(subset=[metric]).to_dict("records"):
+            binomial = metric == "accuracy"
+            yield _row(
+                row["name"], frame, "test", metric.replace("_", " "), str(columns[metric].unit),
+                str(columns[metric].better), mean=row[metric],
+                ci_low=row["low"] if binomial else None, ci_high=row["high"] if binomial else None,
+                ci_method="exact binomial over items" if binomial else "",
+                n_items=row["n_items"] if binomial else None,
+                best=binomial and alone and bool(row["tied"]), sha256=_digest(one, "imported"),
+            )  # fmt: skip
+
+
+def _row(  # noqa: PLR0913  # a column each
+    name: str, frame: pd.DataFrame, task: str, metric: str, unit: str, better: str, **values: object
+) -> dict:
+    own = frame[frame["name"] == name]
+    seeds = sorted(own["seed"].unique())
+    return {
+        "configuration": name,
+        "method": own["method"].iloc[0],
+        "task": task,
+        "metric": metric,
+        "unit": unit,
+        "better": better,
+        "n_seeds": len(seeds),
+        "n_items": None,
+        "seeds": " ".join(map(str, seeds)),
+        "best": False,
+    } | values
+
+
+def _digest(one: Results, table: str) -> str:
+    """SHA-256 of the rows that a number was computed of."""
+    return sha256_text(one.tables[table].frame.to_csv(index=False))

@@ -1,0 +1,86 @@
+"""BibTeX of all that a study rests on: the tool, the base, each method, the data.
+
+references.bib holds the papers of what is built in, by arXiv's number or the plug-in's name.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from peftlens import __version__, registry
+from peftlens.errors import BadInput
+from peftlens.export.latex import escaped
+from peftlens.registry import Kind
+from peftlens.results.invocations import redacted
+from peftlens.results.study_results import Results
+
+_ENTRY = re.compile(r"^@\w+\{(?P<key>[^,]+),.*?^\}", re.DOTALL | re.MULTILINE)
+_EPRINT = re.compile(r"eprint = \{([\d.]+)\}")
+
+
+def bibtex(studies: Sequence[Results]) -> str:
+    """The entries of one or several studies, each once."""
+    entries = [_tool(studies)]
+    for one in studies:
+        entries += _of(one)
+    return "\n\n".join(dict.fromkeys(entries))
+
+
+def references() -> dict[str, str]:
+    """The entries of references.bib, by key and by arXiv's number."""
+    text = (Path(__file__).parent / "references.bib").read_text()
+    found = {}
+    for entry in _ENTRY.finditer(text):
+        found[entry["key"]] = entry[0]
+        if number := _EPRINT.search(entry[0]):
+            found[number[1]] = entry[0]
+    return found
+
+
+def paper(kind: Kind, name: str, known: dict[str, str]) -> str | None:
+    """The entry of a plug-in's paper, if there is one."""
+    plugin = name.partition(":")[0]
+    try:
+        source = registry.describe(kind, plugin).source
+    except BadInput:  # of a package that is not installed here
+        return None
+    return known.get(source.removeprefix("arXiv:")) or known.get(plugin)
+
+
+def _of(one: Results) -> Iterator[str]:
+    known = references()
+    configs = {run.id: run.config for run in one.runs}
+    hashes = {run.id: run.record.depends_on for run in one.runs}
+    for run, config in configs.items():
+        yield known.get(config.base) or _named(config.base, "weights", hashes[run].get("base"))
+    for name in dict.fromkeys(config.method for config in configs.values()):
+        if entry := paper("methods", name, known):
+            yield entry
+    for run, config in configs.items():
+        if "data" in hashes[run]:
+            data = hashes[run]["data"]
+            yield paper("tasks", config.task, known) or _named(config.task, "data", data)
+
+
+def _tool(studies: Sequence[Results]) -> str:
+    tables = "; ".join(f"{escaped(one.name)}: SHA-256 {one.sha256}" for one in studies)
+    return (
+        "@misc{peftlens,\n"
+        "  author = {{The peftlens authors}},\n"
+        "  title = {{peftlens: train every family of parameter-efficient fine-tuning, "
+        "and look inside what was trained}},\n"
+        f"  version = {{{__version__}}},\n"
+        f"  note = {{Result tables of {tables}}}\n"
+        "}"
+    )
+
+
+def _named(reference: str, what: str, sha256: str | None) -> str:
+    """A base or task that brings no paper: its name, and what it was when it was used."""
+    source, _, name = redacted(reference).rpartition(":")
+    hub = source == "hub" or (not source and name.count("/") == 1 and not name.startswith("~"))
+    title = name if hub else Path(name).name
+    key = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or what
+    place = "  howpublished = {Hugging Face Hub},\n" if hub else ""
+    note = f"  note = {{SHA-256 of its {what}: {sha256}}}\n" if sha256 else ""
+    return f"@misc{{{key},\n  title = {{{{{escaped(title)}}}}},\n{place}{note}}}"

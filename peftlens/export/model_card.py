@@ -1,0 +1,43 @@
+"""Metadata of a model card on Hugging Face's hub for one run: base, data, results."""
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from peftlens.results.invocations import redacted
+from peftlens.runs.run import Run
+
+
+def metadata(run: Run) -> str:
+    """The card's head, YAML between two lines of dashes.
+
+    Validation accuracy is what a run knows of itself; a study's probes say more of it.
+    """
+    config, results = run.config, run.record.results
+    task = redacted(config.task)
+    found = ModelCardData(
+        base_model=redacted(config.base),
+        library_name="peft",
+        tags=["peftlens", config.method],
+        datasets=[task.removeprefix("hub:")] if task.startswith("hub:") else None,
+        model_name=f"{run.record.configuration} on {task}",
+        eval_results=[
+            EvalResult(
+                task_type="text-classification",
+                dataset_type=task.partition(":")[2] or task,
+                dataset_name=task,
+                dataset_split="validation",
+                metric_type="accuracy",
+                metric_value=results["validation_accuracy"],
+            )
+        ]
+        if "validation_accuracy" in results
+        else None,
+        peftlens={
+            "version": run.record.environment["packages"]["peftlens"],
+            "run": run.id,
+            "seed": config.seed,
+            "trainable_parameters": results["trainable_parameters"],
+            "base_sha256": run.record.depends_on["base"],
+            "data_sha256": run.record.depends_on["data"],
+        },
+    )
+    return f"---\n{found.to_yaml()}\n---\n"

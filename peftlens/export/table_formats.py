@@ -1,0 +1,151 @@
+"""One benchmark table as LaTeX, Markdown, CSV or HTML, each with a comment that says its source."""
+
+import html
+import re
+from collections.abc import Callable
+
+import pandas as pd
+
+from peftlens import __version__
+from peftlens.export.latex import escaped
+from peftlens.io import escaping
+from peftlens.numerics.rounding import interval
+from peftlens.results.study_results import Results
+
+BOLD = "font-weight: bold;"
+_MARKDOWN = re.compile(r"([\\`*_{\[\]$~|])")
+
+
+def csv(one: Results, table: pd.DataFrame) -> str:
+    """Tidy: a row for each configuration, task and metric; `literal.from_csv` reads it."""
+    head = "".join(f"# {line}\n" for line in source(one, "csv"))
+    return head + escaping.to_csv(table)
+
+
+def latex(one: Results, table: pd.DataFrame) -> str:
+    """A table environment in booktabs' style; it needs the packages booktabs and textcomp."""
+    head = "".join(f"% {line}\n" for line in source(one, "latex"))
+    styler = _styled(table, escaped)
+    label = re.sub(r"[^a-z0-9]+", "-", one.name.lower()).strip("-") or "peftlens"
+    return head + styler.to_latex(
+        hrules=True,
+        convert_css=True,
+        column_format="l" * len(styler.columns),
+        position_float="centering",
+        caption=escaped(caption(one, table)),
+        label=f"tab:{label}",
+    )
+
+
+def markdown(one: Results, table: pd.DataFrame) -> str:
+    """A table of GitHub's Markdown."""
+    wide, bold = _wide(table)
+    lines = [f"<!-- {line.replace('--', '- -')} -->" for line in source(one, "markdown")]
+    lines += [
+        "",
+        _piped([_plain(str(name)) for name in wide.columns]),
+        "|---" * wide.shape[1] + "|",
+    ]
+    for cells, marks in zip(wide.to_numpy(), bold.to_numpy(), strict=True):
+        texts = [f"**{_plain(c)}**" if m else _plain(c) for c, m in zip(cells, marks, strict=True)]
+        lines.append(_piped(texts))
+    return "\n".join([*lines, "", _plain(caption(one, table)), ""])
+
+
+def as_html(one: Results, table: pd.DataFrame) -> str:
+    """A table element."""
+    head = "".join(
+        f"<!-- {html.escape(line).replace('--', '- -')} -->\n" for line in source(one, "html")
+    )
+    styler = _styled(table, lambda text: html.escape(escaping.visible(text)))
+    styler = styler.set_caption(html.escape(escaping.visible(caption(one, table))))
+    return head + styler.set_uuid("peftlens").to_html()
+
+
+FORMATS: dict[str, Callable[[Results, pd.DataFrame], str]] = {
+    "latex": latex,
+    "markdown": markdown,
+    "csv": csv,
+    "html": as_html,
+}
+
+
+def source(one: Results, output: str) -> list[str]:
+    """Where an export comes from: command, version, git state, data, date of the runs."""
+    versions = dict.fromkeys(run.record.environment["packages"]["peftlens"] for run in one.runs)
+    commits = dict.fromkeys(call["code"] for call in one.calls if call.get("code"))
+    known = [run.record.depends_on for run in one.runs]
+    bases, data = (
+        ", ".join(dict.fromkeys(own[what][:16] for own in known if what in own)) or "unknown"
+        for what in ("base", "data")
+    )
+    dates = [call["began"][:10] for call in one.calls]
+    ran = " to ".join(dict.fromkeys((min(dates), max(dates)))) if dates else "an unrecorded date"
+    lines = [
+        f"peftlens table {one.folder.name} --format {output}, by peftlens {__version__}",
+        f"study {one.name}: {len(one.runs)} runs of {ran}, "
+        f"by peftlens {', '.join(versions) or 'none'}"
+        + (f" at commit {', '.join(commits)}" if commits else ", git state not recorded"),
+        f"SHA-256 of the base {bases}, of the data {data}, of the result tables {one.sha256}",
+    ]
+    return [escaping.visible(line, keep="") for line in lines]
+
+
+def caption(one: Results, table: pd.DataFrame) -> str:
+    """What is in the table, and how many seeds and examples its intervals rest on."""
+    ways = [way for way in table["ci_method"].dropna().unique() if way and way != "exact"]
+    parts = [f"Study {one.name}: mean"]
+    if ways:
+        parts.append(f" (95 % interval: {'; '.join(ways)})")
+    parts.append(f", {_span(table['n_seeds'], 'seed')}")
+    if table["n_items"].notna().any():
+        parts.append(f", {_span(table['n_items'].dropna(), 'item')}")
+    parts.append(".")
+    if table["best"].any():
+        parts.append(" Bold: a paired test tells it from every other one (q up to 0.05).")
+    return "".join(parts)
+
+
+def _span(values: pd.Series, what: str) -> str:
+    low, high = int(values.min()), int(values.max())
+    many = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{many} {what}{'' if high == 1 else 's'}"
+
+
+def _wide(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A row for each configuration and task, a column for each metric; and what is bold."""
+    several = table["task"].nunique() > 1
+    keys = ["configuration", "task"] if several else ["configuration"]
+    units = table.drop_duplicates("metric").set_index("metric")["unit"]
+    titles = {m: m if u == "1" else f"{m} ({u})" for m, u in units.items()}
+    cells = table.assign(
+        text=[
+            interval(*row)
+            for row in zip(table["mean"], table["ci_low"], table["ci_high"], strict=True)
+        ]
+    )
+    index = table[keys].drop_duplicates()
+    found, bold = index.copy(), index.assign(**dict.fromkeys(keys, False))
+    for metric, title in titles.items():
+        own = cells[cells["metric"] == metric].drop_duplicates(keys).set_index(keys)
+        place = pd.MultiIndex.from_frame(index) if several else pd.Index(index["configuration"])
+        found[title] = own["text"].reindex(place).fillna("–").to_numpy()
+        bold[title] = own["best"].reindex(place).fillna(False).astype(bool).to_numpy()
+    return found.reset_index(drop=True), bold.reset_index(drop=True)
+
+
+def _styled(table: pd.DataFrame, escape: Callable[[str], str]):
+    wide, bold = _wide(table)
+    wide = wide.map(escape).rename(columns=lambda name: escape(str(name)))
+    marks = bold.map(lambda one: BOLD if one else "").set_axis(wide.columns, axis=1)
+    return wide.style.hide(axis="index").apply(lambda _: marks, axis=None)
+
+
+def _piped(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Literally: nothing in it is Markdown, HTML or mathematics."""
+    text = escaping.visible(text, keep="").replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKDOWN.sub(r"\\\1", text)

@@ -1,0 +1,41 @@
+"""Cells of a matrix, each with its number."""
+
+import pandas as pd
+
+from peftlens.figures.labels import axis_title, column, plain, told
+from peftlens.figures.spec import Axis, Plot
+from peftlens.results.table import Chart, Table
+
+
+def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
+    """A row for each value of y and a column for each of x, in the order in which they come.
+
+    Rows of one cell, such as an encoder's and a decoder's, are averaged.
+
+    Raises:
+        ValueError: the chart names no column for the cells.
+    """
+    if chart.value is None:
+        raise ValueError(f"chart {chart.title!r} is a heatmap and names no column as its value")
+    if frame.empty:
+        return None
+    names = [chart.y, chart.x]
+    values = frame.astype({chart.value: float}).groupby(names, sort=False, dropna=False)
+    frame = values[chart.value].mean().reset_index()
+    cells = frame.pivot(index=chart.y, columns=chart.x, values=chart.value)
+    cells = cells.reindex(index=frame[chart.y].unique(), columns=frame[chart.x].unique())
+    order = frame.sort_values(chart.value, kind="stable")
+    unit = column(table, chart.value).unit
+    lowest, highest = (
+        f"{told(float(row[chart.value]), None, None, unit)} ({row[chart.y]}, {row[chart.x]})"
+        for row in (order.iloc[0], order.iloc[-1])
+    )
+    return Plot(
+        title=chart.title,
+        finding=f"{axis_title(table, chart.value).capitalize()} from {lowest} to {highest}.",
+        x=Axis(axis_title(table, chart.x), "names"),
+        y=Axis(axis_title(table, chart.y), "names"),
+        cells=tuple(tuple(plain(row)) for _, row in cells.iterrows()),
+        columns=tuple(map(str, cells.columns)),
+        rows=tuple(map(str, cells.index)),
+    )

@@ -1,0 +1,81 @@
+"""Names down the side, and marks with their intervals beside them."""
+
+import pandas as pd
+
+from peftlens.figures.labels import axis_title, column, ends, key, plain, told
+from peftlens.figures.spec import Axis, Plot, Series
+from peftlens.results.table import Chart, Table
+
+MANY = 8  # rows of a name that can be told apart
+INNER = (0.05, 0.95)  # quantiles that stand for more of them
+
+
+def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
+    """A mark for each row, or one for each name with the spread of its rows."""
+    if frame.empty:
+        return None
+    rows, title = _marks(frame, chart), chart.title
+    if rows["name"].value_counts().max() > MANY:
+        rows, title = _spread(rows), f"{title} (median and middle 90 % of each one's rows)"
+    series = Series(
+        name="",
+        x=tuple(rows["value"]),
+        y=tuple(rows["name"]),
+        keys=tuple(rows["key"]),
+        low=tuple(plain(rows["low"])),
+        high=tuple(plain(rows["high"])),
+    )
+    return Plot(
+        title=title,
+        finding=_finding(table, chart, rows),
+        x=Axis(axis_title(table, chart.y)),
+        y=Axis("", "names"),
+        series=(series,),
+    )
+
+
+def _marks(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
+    low, high = ends(frame, chart)
+    return pd.DataFrame(
+        {
+            "name": frame[chart.x].astype(str).to_numpy(),
+            "key": key(frame, chart).to_numpy(),
+            "value": frame[chart.y].astype(float).to_numpy(),
+            "low": low,
+            "high": high,
+        }
+    )
+
+
+def _spread(marks: pd.DataFrame) -> pd.DataFrame:
+    groups = marks.groupby(["name", "key"], sort=False)["value"]
+    found = groups.agg(
+        value="median", low=lambda v: v.quantile(INNER[0]), high=lambda v: v.quantile(INNER[1])
+    )
+    return found.reset_index()
+
+
+def _finding(table: Table, chart: Chart, rows: pd.DataFrame) -> str:
+    """The first and the last by value; of names with several marks, by their medians."""
+    about = column(table, chart.y)
+    order = rows.groupby("name", sort=False)["value"].median()
+    if len(order) == 1:
+        return f"{order.index[0]}: {_told(rows, order.index[0], about.unit)}."
+    lowest, highest = (
+        f"{name}, {_told(rows, name, about.unit)}" for name in (order.idxmin(), order.idxmax())
+    )
+    if order.nunique() == 1:
+        return f"All {len(order)} are the same: {told(order.iloc[0], None, None, about.unit)}."
+    if about.better == "higher":
+        return f"Best of {len(order)}: {highest}; last: {lowest}."
+    if about.better == "lower":
+        return f"Best of {len(order)}: {lowest}; last: {highest}."
+    return f"Highest of {len(order)}: {highest}; lowest: {lowest}."
+
+
+def _told(rows: pd.DataFrame, name: object, unit: str | None) -> str:
+    own = rows[rows["name"] == name]
+    if len(own) == 1:
+        row = own.iloc[0]
+        return told(row["value"], row["low"], row["high"], unit)
+    return f"{told(own['value'].median(), None, None, unit)}, the median of {len(own)}"

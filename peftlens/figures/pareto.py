@@ -1,0 +1,72 @@
+"""A price against a gain: marks, and the Pareto front of those that no other one betters."""
+
+import pandas as pd
+
+from peftlens.figures.labels import axis_title, ends, key, styles
+from peftlens.figures.spec import PLAIN, Axis, Plot, Series
+from peftlens.results.table import Chart, Table
+
+
+def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
+    """Less of x and more of y is better; what costs nothing has no place on a logarithmic axis."""
+    frame = frame.dropna(subset=[chart.x])
+    costs = frame[chart.x].astype(float)
+    frame = frame[costs > 0] if chart.log_x else frame
+    if len(frame) < 2:
+        return None
+    groups = list(frame.groupby(chart.by, sort=False)) if chart.by else [("", frame)]
+    looks = styles(table, chart, [str(name) for name, _ in groups])
+    found = [
+        _series(str(name), rows, chart, style)
+        for style, (name, rows) in zip(looks, groups, strict=True)
+    ]
+    front = undominated(frame, chart)
+    stairs = _stairs(list(front[chart.x].astype(float)), list(front[chart.y].astype(float)))
+    line = Series(name="Pareto front", x=stairs[0], y=stairs[1], draws="line", style=PLAIN)
+    names = ", ".join(_named(front, chart))
+    return Plot(
+        title=chart.title,
+        finding=f"{len(front)} of {len(frame)} are on the front: {names}.",
+        x=Axis(axis_title(table, chart.x), "log" if chart.log_x else "number"),
+        y=Axis(axis_title(table, chart.y)),
+        series=(*found, line),
+    )
+
+
+def undominated(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
+    """The rows of which none has at most their x and more of y, by x; of equal ones the first."""
+    order = frame.sort_values([chart.x, chart.y], ascending=[True, False], kind="stable")
+    gains = order[chart.y].astype(float)
+    return order[gains > gains.cummax().shift(fill_value=-float("inf"))]
+
+
+def _named(front: pd.DataFrame, chart: Chart) -> list[str]:
+    """With the share of resamples in which each is on the front, where the chart knows it."""
+    names = list(key(front, chart))
+    if chart.text is None:
+        return names
+    shares = front[chart.text].astype(float)
+    return [
+        name if pd.isna(share) else f"{name} ({share:.0%} of resamples)"
+        for name, share in zip(names, shares, strict=True)
+    ]
+
+
+def _stairs(x: list[float], y: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What is reached at each price: it stays as it is until the next one."""
+    across = [x[0], *(value for value in x[1:] for _ in range(2))]
+    up = [*(value for value in y[:-1] for _ in range(2)), y[-1]]
+    return tuple(across), tuple(up)
+
+
+def _series(name: str, rows: pd.DataFrame, chart: Chart, style: int) -> Series:
+    low, high = ends(rows, chart)
+    return Series(
+        name=name,
+        x=tuple(rows[chart.x].astype(float)),
+        y=tuple(rows[chart.y].astype(float)),
+        keys=tuple(key(rows, chart)),
+        low=tuple(low),
+        high=tuple(high),
+        style=style,
+    )

@@ -1,0 +1,256 @@
+"""What tables of one adapter say, in words: is it whole, was it trained, what does it do.
+
+Severity: *broken* is an adapter that can't work, or does nothing; *look* is unusual, and may be
+meant; *ok* is a finding of a measurement that found nothing wrong. The rules' bounds are beside
+them; a finding names what it found and what may be done.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from peftlens.results.table import measured
+
+Severity = Literal["broken", "look", "ok"]
+_ORDER: tuple[Severity, ...] = ("broken", "look", "ok")
+_DOUBLE = 0.999  # cosine of two vectors that are one
+_COLLAPSED = 0.9  # mean cosine of vectors that point the same way
+_OUTLIER = 10  # times the median
+_UNLIKE = 0.5  # CKA with the base's states
+_NEEDLESS = 0.25  # share of the rank that holds 95 % of every update
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is to be said of an adapter.
+
+    Attributes:
+        severity: broken, look or ok.
+        text: what was found, in a sentence.
+    """
+
+    severity: Severity
+    text: str
+
+
+def ordered(findings: Iterator[Finding] | list[Finding]) -> list[Finding]:
+    """The worst first."""
+    return sorted(findings, key=lambda one: _ORDER.index(one.severity))
+
+
+def judge(tables: Mapping[str, pd.DataFrame]) -> list[Finding]:
+    """What is to be said of an adapter by those tables that there are.
+
+    Args:
+        tables: of probes, by their names, each of one run.
+    """
+    found: list[Finding] = []
+    for name, rule in _RULES.items():
+        rows = measured(tables[name]) if name in tables else pd.DataFrame()
+        if len(rows):
+            found += rule(rows)
+    return ordered(found)
+
+
+def _weights(rows: pd.DataFrame) -> Iterator[Finding]:
+    if bad := int(rows["not_finite"].sum()):
+        where = _listed(rows[rows["not_finite"] > 0]["module"])
+        yield Finding("broken", f"{bad} tensors hold NaN or infinite values: {where}.")
+        return
+    yield Finding("ok", f"All {int(rows['numbers'].sum()):,} numbers are finite.")
+    known = rows.dropna(subset=["norm"])
+    if known.empty:
+        if (rows["zero"] == rows["tensors"]).all():
+            yield Finding("broken", "Every number is zero: it has not been trained.")
+        return
+    yield from _trained(known)
+    changed = known[known["norm"] > 0]
+    if len(changed):
+        yield from _exploded(changed)
+        yield from _rank(changed)
+
+
+def _trained(rows: pd.DataFrame) -> Iterator[Finding]:
+    dead = rows[rows["norm"] == 0]
+    if len(dead) == len(rows):
+        yield Finding(
+            "broken",
+            "It has not been trained: the update of every weight is zero, as B is before the first "
+            "step, so the model is its base.",
+        )
+    elif len(dead):
+        yield Finding(
+            "look",
+            f"{len(dead)} of {len(rows)} weights have an update of zero: "
+            f"{_listed(dead['module'])}.",
+        )
+    else:
+        yield Finding("ok", f"All {len(rows)} adapted weights have an update.")
+
+
+def _exploded(rows: pd.DataFrame) -> Iterator[Finding]:
+    """Against the median of the same role: roles differ in size and in what they are trained to."""
+    usual = rows.groupby("role")["norm"].transform("median")
+    high = rows[rows["norm"] > _OUTLIER * usual]
+    if len(high):
+        yield Finding(
+            "look",
+            f"{len(high)} weights have an update more than {_OUTLIER} times as large as the median "
+            f"of their kind: {_listed(high['module'])}.",
+        )
+
+
+def _rank(rows: pd.DataFrame) -> Iterator[Finding]:
+    rank, most, usual = (int(v) for v in (
+        rows["rank"].max(), rows["k95"].max(), rows["k95"].median(),
+    ))  # fmt: skip
+    severity: Severity = "look" if most <= _NEEDLESS * rank else "ok"
+    enough = (
+        f"; `peftlens resize --rank {most}` keeps that much of each. Whether the task needs the "
+        "rest, only scores can tell"
+        if most < rank
+        else ""
+    )
+    yield Finding(
+        severity,
+        f"Of {rank} directions {usual} hold 95 % of ‖ΔW‖² in the median weight, at most "
+        f"{most}{enough}.",
+    )
+
+
+def _vectors(rows: pd.DataFrame) -> Iterator[Finding]:
+    n = len(rows)
+    zero = rows[rows["norm"] == 0]
+    if len(zero):
+        severity: Severity = "broken" if len(zero) == n else "look"
+        yield Finding(severity, f"{len(zero)} of {n} vectors are zero.")
+    doubles = rows[rows["cosine"].fillna(0) > _DOUBLE]
+    if len(doubles):
+        yield Finding(
+            "look",
+            f"{len(doubles)} of {n} vectors point the same way as another one (cosine above "
+            f"{_DOUBLE}): {_listed(doubles['position'])}.",
+        )
+    mean = float(rows["mean_cosine"].astype("Float64").mean()) if n > 1 else 0.0
+    if mean > _COLLAPSED:
+        yield Finding(
+            "look",
+            f"The vectors have collapsed: their mean cosine is {mean:.2f}, and together they have "
+            f"{rows['directions'].iloc[0]:.1f} directions.",
+        )
+    elif n > 1 and not len(zero):
+        yield Finding(
+            "ok",
+            f"{n} vectors, lengths {rows['norm'].min():.3g} to {rows['norm'].max():.3g}, with "
+            f"{rows['directions'].iloc[0]:.1f} directions and a mean cosine of {mean:.2f}.",
+        )
+    long = rows[rows["norm"] > _OUTLIER * rows["norm"].median()]
+    if len(long):
+        yield Finding(
+            "look",
+            f"{len(long)} vectors are more than {_OUTLIER} times as long as the median: "
+            f"{_listed(long['position'])}.",
+        )
+
+
+def _relative(rows: pd.DataFrame) -> Iterator[Finding]:
+    """An update as large as its weight has written over it."""
+    most, usual = rows["relative_norm"].max(), rows["relative_norm"].median()
+    over = rows[rows["relative_norm"] > 1]
+    if len(over):
+        yield Finding(
+            "look",
+            f"{len(over)} of {len(rows)} updates are larger than the weight that they change, up "
+            f"to {most:.1f} times: {_listed(over['weight'])}.",
+        )
+    else:
+        yield Finding(
+            "ok",
+            f"The update is {usual:.2g} of its weight in the median, at most {most:.2g} "
+            "(‖ΔW‖ / ‖W₀‖).",
+        )
+
+
+def _intruders(rows: pd.DataFrame) -> Iterator[Finding]:
+    count, looked = int(rows["intruders"].sum()), int(rows["directions"].sum())
+    if not count:
+        yield Finding("ok", f"No intruder dimensions among the {looked} strongest directions.")
+        return
+    own = rows[rows["intruders"] > 0]
+    yield Finding(
+        "look",
+        f"{count} of the {looked} strongest directions are intruders that W₀ had nothing near of, "
+        f"in {len(own)} weights: {_listed(own['weight'])}; such go with forgetting "
+        "(arXiv:2410.21228).",
+    )
+
+
+def _amplified(rows: pd.DataFrame) -> Iterator[Finding]:
+    yield Finding(
+        "ok",
+        f"It amplifies the directions that it works in {rows['amplification'].median():.2g} times "
+        f"in the median weight; random ones would be {rows['random_amplification'].median():.2g}.",
+    )
+
+
+def _shifted(rows: pd.DataFrame) -> Iterator[Finding]:
+    general = rows[rows["text"] == "general"]
+    if len(general):
+        lowest = general.sort_values("cka").iloc[0]
+        far = lowest["cka"] < _UNLIKE
+        words = (
+            "The states on general text are unlike the base's"
+            if far
+            else ("On general text the states stay like the base's")
+        )
+        yield Finding(
+            "look" if far else "ok",
+            f"{words}: CKA {lowest['cka']:.2f} at the lowest, behind block {lowest['layer']}.",
+        )
+
+
+def _forgotten(rows: pd.DataFrame) -> Iterator[Finding]:
+    for row in rows.to_dict("records"):
+        if pd.notna(row["forgetting"]):
+            worse = row["low"] > 0
+            yield Finding(
+                "look" if worse else "ok",
+                f"{'Forgot' if worse else 'Nothing forgotten'} on {row['suite']}: the loss changed "
+                f"by {row['forgetting']:+.3f} nats per token ({row['low']:+.3f} to "
+                f"{row['high']:+.3f}).",
+            )
+        elif pd.notna(row["accuracy_change"]):
+            worse = row["accuracy_high"] < 0
+            yield Finding(
+                "look" if worse else "ok",
+                f"{row['suite']}: accuracy changed by {100 * row['accuracy_change']:+.1f} points "
+                f"({100 * row['accuracy_low']:+.1f} to {100 * row['accuracy_high']:+.1f}).",
+            )
+
+
+def _read(rows: pd.DataFrame) -> Iterator[Finding]:
+    own = rows[(rows["metric"] == "cosine") & rows["position"].notna()]
+    counts = own["verdict"].value_counts()
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    yield Finding("ok", f"What the vectors' nearest tokens mean, tested: {told}.")
+
+
+_RULES = {
+    "adapter_weights": _weights,
+    "adapter_vectors": _vectors,
+    "delta_spectrum": _relative,
+    "intruder_dimensions": _intruders,
+    "amplification": _amplified,
+    "representation_shift": _shifted,
+    "forgetting": _forgotten,
+    "soft_prompt_null": _read,
+}
+
+
+def _listed(names: pd.Series) -> str:
+    shown = [re.sub(r"\.weight$", "", str(name)) for name in names.head(3)]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,225 @@
+"""A look at one adapter, whoever trained it: what it is, whether it is whole, what it does.
+
+Without a base everything is told from its two files; with one, the probes of runs measure it.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.utils import PeftType
+
+from peftlens.adapters import delta_factors
+from peftlens.adapters.adapter_file import CONFIG, WEIGHTS, AdapterFile, Broken
+from peftlens.adapters.checkpoint import opened
+from peftlens.adapters.external import Adapter
+from peftlens.errors import BadInput
+from peftlens.evaluation import probe_runner
+from peftlens.inspection import findings
+from peftlens.inspection.findings import Finding
+from peftlens.io.hub import snapshot
+from peftlens.models.base_model import resident
+from peftlens.results import study_results
+from peftlens.results.invocations import redacted
+from peftlens.results.study_results import Results
+from peftlens.results.table import Table, measured
+
+OF_THE_FILE = ("adapter_weights", "adapter_vectors")
+WITH_A_BASE = (
+    "delta_spectrum", "intruder_dimensions", "amplification", "soft_prompt_neighbors",
+    "soft_prompt_null", "representation_shift", "logit_shift", "forgetting",
+)  # fmt: skip
+_FETCHED = (CONFIG, WEIGHTS, "tokenizer.json")
+_MANY = 4  # values that are listed
+_HIGH_SCALE = 100.0  # of an update
+_UNTOLD = ("peft_type", "base_model_name_or_path", "revision", "task_type", "inference_mode",
+           "auto_mapping", "peft_version", "target_modules", "token_dim", "num_layers",
+           "num_attention_heads", "num_transformer_submodules")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        folder: of the adapter.
+        about: what it is, as pairs of a name and words.
+        findings: the worst first.
+        tables: of probes, that measured anything.
+        not_applicable: why the others did not, by probe.
+        results: the same as a report reads it.
+    """
+
+    folder: Path
+    about: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+    results: Results
+    tables: dict[str, Table] = field(default_factory=dict)
+    not_applicable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> bool:
+        """Whether it can't work, or does nothing."""
+        return any(one.severity == "broken" for one in self.findings)
+
+
+def inspect(
+    target: str | Path, base: str | None = None, *, trust_remote_code: bool = False
+) -> Inspection:
+    """Look at an adapter.
+
+    Args:
+        target: a folder with adapter_config.json and adapter_model.safetensors, a run's folder, or
+            `org/name@revision` on the hub.
+        base: its base model, which is then loaded to say what the adapter does to it; the name
+            that stands inside the adapter is compared with it and never loaded by itself.
+        trust_remote_code: let configurations name code.
+
+    Raises:
+        BadInput: there is no adapter, or it could run code.
+    """
+    folder = located(target)
+    adapter = Adapter(folder, base or "not given", trust_remote_code)
+    try:
+        file = adapter.file
+    except Broken as error:
+        nothing = study_results.of_runs(folder, named(folder), [], {}, [])
+        return Inspection(folder, (), (Finding("broken", f"{error}."),), nothing)
+    said = _of_the_file(file)
+    probes: tuple[str, ...] = OF_THE_FILE
+    if base:
+        said += _of_the_base(file, base)
+        fits = _fit(adapter, base, trust_remote_code)
+        said += fits
+        probes += WITH_A_BASE if fits[0].severity == "ok" else ()
+    names = {adapter.id: f"{file.kind} {named(folder)}"}
+    found = {name: probe_runner.collect([adapter], name, names) for name in probes}
+    tables = {name: one for name, one in found.items() if len(measured(one.frame))}
+    said += findings.judge({name: one.frame for name, one in tables.items()})
+    return Inspection(
+        folder=folder,
+        about=tuple(_about(file)),
+        findings=tuple(findings.ordered(said)),
+        tables=tables,
+        not_applicable={
+            name: str(one.frame["reason"].iloc[0])
+            for name, one in found.items()
+            if name not in tables
+        },
+        results=study_results.of_runs(
+            folder, named(folder), [adapter] if base else [], names, list(tables.values())
+        ),
+    )
+
+
+def named(folder: Path) -> str:
+    """What an adapter is called: its folder, or its run's."""
+    whole = folder.resolve()
+    return whole.parent.name if (whole.parent / "run.json").is_file() else whole.name
+
+
+def located(target: str | Path) -> Path:
+    """The folder of an adapter: itself, a run's, or fetched from the hub.
+
+    Raises:
+        BadInput: there is none.
+    """
+    folder = Path(target).expanduser()
+    if (folder / "run.json").is_file():
+        return folder / "adapter"
+    if folder.exists():
+        return folder if folder.is_dir() else folder.parent
+    remedy = "give an adapter's folder, a run's, or a hub id"
+    return snapshot(str(target), _FETCHED, "adapter", remedy)
+
+
+def _of_the_file(file: AdapterFile) -> list[Finding]:
+    """What the configuration and the header say, beside what the probes read of the tensors."""
+    found = [Finding("broken", f"{one} is more than it can have.") for one in file.too_high]
+    about = file.about
+    pairs = {name.replace("lora_A", "lora_B") for name in file.header if "lora_A" in name}
+    if lone := [name for name in pairs if name not in file.header]:
+        found.append(Finding("broken", f"{len(lone)} of LoRA's pairs lack B: {lone[0]}, ..."))
+    alpha = about.get("lora_alpha")
+    scale = delta_factors.scale(about, "", about.get("r") or 1) if alpha else 1.0
+    if scale < 0 or scale > _HIGH_SCALE:
+        found.append(Finding("look", f"The update is multiplied by {scale:g}."))
+    total = sum(one.size for one in file.header.values())
+    copies = [name for name in file.header if "lora_" not in name and _is_whole(name)]
+    share = sum(file.header[name].size for name in copies) / total
+    if copies and file.by_peft:
+        found.append(
+            Finding(
+                "look" if share > 0.5 else "ok",
+                f"It holds whole copies of the base's layers beside, {share:.0%} of its numbers: "
+                f"{', '.join(copies[:3])}.",
+            )
+        )
+    named = about.get("base_model_name_or_path")
+    if not named:
+        found.append(Finding("look", "It names no base; who uses it has to know."))
+    elif Path(named).is_absolute():
+        found.append(
+            Finding("look", f"It names a folder of some machine as its base: {redacted(named)}.")
+        )
+    return found
+
+
+def _is_whole(name: str) -> bool:
+    ends = ("embed_tokens.weight", "lm_head.weight", "wte.weight", "score.weight")
+    return name.endswith(ends) or "modules_to_save" in name
+
+
+def _of_the_base(file: AdapterFile, base: str) -> list[Finding]:
+    named = file.about.get("base_model_name_or_path")
+    if named in (None, base):
+        return []
+    return [Finding("look", f"By its own account it is of {redacted(named)}, not of {base}.")]
+
+
+def _fit(adapter: Adapter, base: str, trust_remote_code: bool) -> list[Finding]:
+    """Whether it goes on; the base itself has to be there."""
+    resident(base, device="auto", dtype="auto", trust_remote_code=trust_remote_code)
+    try:
+        with opened(adapter):
+            return [Finding("ok", f"It fits {base}: every tensor has its place.")]
+    except BadInput as error:
+        return [Finding("broken", f"{error}.")]
+
+
+def _about(file: AdapterFile) -> list[tuple[str, str]]:
+    header = file.header.values()
+    size = (file.folder / WEIGHTS).stat().st_size
+    modules = file.about.get("target_modules")
+    places = modules if isinstance(modules, str) else ", ".join(sorted(modules or ()))
+    told = [
+        ("type", file.kind if file.by_peft else f"{file.kind}, a method of peftlens"),
+        ("options", ", ".join(_options(file)) or "all at their defaults"),
+        ("on", places),
+        ("numbers", f"{sum(one.size for one in header):,} in {len(header)} tensors"),
+        ("kept in", " ".join(sorted({one.dtype for one in header}))),
+        ("size", f"{size / 1e6:.2f} MB"),
+        ("base", redacted(file.about.get("base_model_name_or_path") or "")),
+        ("saved by peft", str(file.about.get("peft_version") or "")),
+    ]
+    return [(name, value) for name, value in told if value]
+
+
+def _options(file: AdapterFile) -> list[str]:
+    """Options that are not the defaults, of peft's types; of our methods all."""
+    if not file.by_peft:
+        return [f"{name} = {value}" for name, value in file.options.items()]
+    kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(file.kind)]
+    usual = {one.name: one.default for one in fields(kind)}
+    return [
+        f"{name} = {_told(value)}"
+        for name, value in sorted(file.about.items())
+        if name not in _UNTOLD and name in usual and value not in (usual[name], None, [], {})
+    ]
+
+
+def _told(value: Any) -> str:
+    """A value, or how many there are where modules have their own."""
+    many = isinstance(value, (dict, list)) and len(value) > _MANY
+    return f"{len(value)} of their own" if many else str(value)

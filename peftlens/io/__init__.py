@@ -1,0 +1,1 @@
+"""Files, downloads, hardware, progress and pages: what touches the machine."""

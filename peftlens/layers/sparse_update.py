@@ -1,0 +1,81 @@
+"""An update of few entries of the weights: values at chosen places, all other entries untouched.
+
+The weights are computed anew in each forward pass, so the originals stay as they are.
+"""
+
+from collections.abc import Collection
+from math import prod
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers import PreTrainedModel
+
+from peftlens.errors import require
+from peftlens.models.architecture import Shapes, freeze, linear_layers
+
+
+class SparseUpdate(nn.Module):
+    """Values (k,) added at places (k,), counted through all adapted weights one after another."""
+
+    SAVED_BUFFERS = ("places",)
+
+    def __init__(self, places: torch.Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(len(places), device=places.device))
+        self.register_buffer("places", places.sort().values)
+
+
+class _Part(nn.Module):
+    """One weight's share of the update."""
+
+    def __init__(self, update: SparseUpdate, start: int, size: int) -> None:
+        super().__init__()
+        self._update = (update,)  # in a tuple, or its parameters would be counted once a weight
+        self._range = (start, start + size)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight and its changes, added in float32, in the weight's dtype."""
+        update: Any = self._update[0]
+        low, high = torch.searchsorted(update.places, update.places.new_tensor(self._range))
+        places, values = update.places[low:high] - self._range[0], update.values[low:high]
+        changed = weight.float().flatten().index_add(0, places, values)
+        return changed.view_as(weight).to(weight.dtype)
+
+
+def weights_of(model: nn.Module, target_modules: Collection[str]) -> dict[str, nn.Parameter]:
+    """The adapted layers' weights by module name, in the model's order."""
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    return {
+        name: model.get_parameter(f"{name}.weight")
+        for name in linear_layers(shapes, target_modules)
+    }
+
+
+def add_sparse_update(
+    model: PreTrainedModel, target_modules: Collection[str], places: torch.Tensor
+) -> nn.Module:
+    """Freeze `model` in place and let its weights be themselves plus values at `places` (k,)."""
+    weights = weights_of(model, target_modules)
+    freeze(model)
+    update = SparseUpdate(places)
+    start = 0
+    for name, weight in weights.items():
+        part = _Part(update, start, weight.numel())
+        parametrize.register_parametrization(model.get_submodule(name), "weight", part)
+        start += weight.numel()
+    owner: Any = model
+    owner.sparse_update = update
+    return model
+
+
+def kept(shapes: Shapes, target_modules: Collection[str], density: float) -> int:
+    """Number of trained entries: the share `density` of the adapted weights', rounded.
+
+    Raises:
+        BadInput: a target matches nothing, or the share is no share or leaves nothing.
+    """
+    total = sum(map(prod, linear_layers(shapes, target_modules).values()))
+    require("density", density, 1 / total, 1, "a share; the lower bound is one entry")
+    return round(density * total)

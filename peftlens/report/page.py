@@ -1,0 +1,121 @@
+"""The report: finished files in, one self-contained HTML page out.
+
+It reads tables and run records and imports no torch. The same files give the same bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import plotly.offline
+from plotly.offline import get_plotlyjs_version
+
+from peftlens import __version__
+from peftlens.claims import judge
+from peftlens.errors import BadInput
+from peftlens.export.bibtex import bibtex
+from peftlens.inspection.findings import Finding
+from peftlens.io import html
+from peftlens.io.progress import say
+from peftlens.report.missing import absences
+from peftlens.report.provenance import origins, run_rows
+from peftlens.report.soft_prompts import prompts
+from peftlens.report.study_section import Chapter
+from peftlens.report.summary import sentences
+from peftlens.report.table_sections import ordered
+from peftlens.results import study_results
+from peftlens.results.study_results import Results
+
+LARGE = 15e6  # bytes of a page that mail and browsers begin to mind
+PLOTLY = f"plotly-{get_plotlyjs_version()}.min.js"
+
+
+def write(
+    studies: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    assets: bool = False,
+) -> Path:
+    """Write the report of a study, of runs, or of several of these together.
+
+    Args:
+        studies: folders that `peftlens study` or `peftlens quickstart` filled, of runs or of a run.
+        out: the page; by default `report.html` in the only folder, or here if that is a run's.
+        assets: Plotly lies in a file of its own beside the page, which several pages may share.
+
+    Raises:
+        BadInput: a folder holds no study and no run, or there are several and no `out`.
+    """
+    folders = [Path(one) for one in ([studies] if isinstance(studies, str | Path) else studies)]
+    if out is None and len(folders) != 1:
+        raise BadInput("a report of several studies needs --out, the page's file")
+    inside = Path() if (folders[0] / "run.json").exists() else folders[0]
+    target = Path(out) if out else inside / "report.html"
+    page = _write(render(folders, assets=assets), target)
+    if assets:
+        html.write(plotly.offline.get_plotlyjs(), target.parent / PLOTLY)
+    return page
+
+
+def write_inspection(
+    one: Results, about: Sequence[tuple[str, str]], findings: Sequence[Finding], out: str | Path
+) -> Path:
+    """Write what was found in an adapter as a page.
+
+    Args:
+        one: what was measured of it.
+        about: what it is, as pairs of a name and words.
+        findings: the worst first.
+        out: the page.
+    """
+    chapter = replace(_chapter(one, ""), verdicts=(), findings=tuple(findings), about=tuple(about))
+    return _write(_page([chapter], [one]), Path(out))
+
+
+def _write(text: str, target: Path) -> Path:
+    if len(text.encode()) > LARGE:
+        size = len(text.encode()) / 1e6
+        say(f"{target} has {size:.0f} MB; fewer probes or runs make a lighter page")
+    return html.write(text, target)
+
+
+def render(studies: Sequence[str | Path], *, assets: bool = False) -> str:
+    """The page as text; see `write`.
+
+    Raises:
+        BadInput: a folder holds no study and no run.
+    """
+    found = [study_results.read(study) for study in studies]
+    chapters = [_chapter(one, f"s{n}-" if len(found) > 1 else "") for n, one in enumerate(found, 1)]
+    return _page(chapters, found, assets=assets)
+
+
+def _page(chapters: Sequence[Chapter], found: Sequence[Results], *, assets: bool = False) -> str:
+    own = html.source(__name__, "page.js")
+    return html.render(
+        __name__,
+        [own] if assets else [plotly.offline.get_plotlyjs(), own],
+        keep="\n\t",
+        beside=[PLOTLY] if assets else [],
+        title=" and ".join(one.name for one in chapters),
+        chapters=chapters,
+        citation=bibtex(found),
+        version=__version__,
+    )
+
+
+def _chapter(one: Results, prefix: str) -> Chapter:
+    frames = {name: table.frame for name, table in one.tables.items()}
+    verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
+    return Chapter(
+        prefix=prefix,
+        name=one.name,
+        answer=tuple(sentences(one.tables)),
+        verdicts=tuple(verdicts),
+        sections=tuple(ordered(one.tables, prefix)),
+        prompts=tuple(prompts(one.tables)),
+        runs=tuple(run_rows(one)),
+        absences=tuple(absences(one)),
+        origins=tuple(origins(one)),
+        text=one.text,
+    )

@@ -1,0 +1,162 @@
+"""Tables as the page shows them: what they found, figures, cells as text, all rows as CSV."""
+
+import base64
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from peftlens import figures, registry
+from peftlens.errors import BadInput
+from peftlens.figures import plotly_figure, svg
+from peftlens.figures.spec import Plot
+from peftlens.io import escaping
+from peftlens.numerics.rounding import number
+from peftlens.results.table import Column, Table, measured
+
+FIRST = (
+    "rank_chart", "task_accuracy", "forgetting_at_matched_fit", "continual", "continual_matrix",
+    "forgetting", "learning", "cost", "parameter_count",
+)  # fmt: skip
+SHOWN = 100  # rows of a table; all of them are in its CSV
+OPEN = 4  # figures of one chart that are not folded away
+PACKED = 100_000  # bytes of a CSV that is compressed
+MOST = 700_000  # bytes of a compressed CSV that the page still carries
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure on the page: what it shows, Plotly's description as JSON, a picture as SVG."""
+
+    id: str
+    plot: Plot
+    spec: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """All rows of a table as CSV, in a link that needs no network.
+
+    Attributes:
+        file: its name.
+        link: empty where the rows are too many for a page.
+    """
+
+    file: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table with its figures.
+
+    Attributes:
+        name: of the probe.
+        how: how it was measured, in the probe's own words.
+        options: of the probe, in words.
+        shown: figures to be seen at once.
+        folded: the others.
+        rows: cells as text, of the first rows.
+        n_rows: of all.
+        not_applicable: a line for each run that the probe does not apply to.
+    """
+
+    name: str
+    how: list[str]
+    options: str
+    columns: tuple[Column, ...]
+    rows: list[list[str]]
+    shown: list[Figure]
+    folded: list[Figure]
+    n_rows: int
+    not_applicable: list[str]
+    download: Download
+
+    @property
+    def title(self) -> str:
+        """Of the probe, in words."""
+        return self.name.replace("_", " ").capitalize()
+
+
+def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
+    """What a reader asks first comes first: what was reached, what was lost, the price.
+
+    Args:
+        tables: by name.
+        prefix: of the ids of figures.
+    """
+    first = [name for name in FIRST if name in tables]
+    for name in [*first, *sorted(tables.keys() - set(FIRST))]:
+        yield section(tables[name], prefix)
+
+
+def section(data: Table, prefix: str = "") -> Section:
+    """The measured rows of a table, its figures, and a line for each run it does not apply to."""
+    frame = measured(data.frame)
+    gone = data.frame.drop(index=frame.index)
+    frame = frame.drop(columns=["status", "reason"], errors="ignore")
+    download = _download(data.name, frame)
+    frame = frame.dropna(axis="columns", how="all")
+    drawn = [
+        (place, _figure(f"{prefix}{data.name}-{n}-{place}", plot))
+        for n, chart in enumerate(data.charts)
+        for place, plot in enumerate(figures.plots(data, chart))
+    ]
+    return Section(
+        name=data.name,
+        how=_how(data.name),
+        options=", ".join(f"{name} = {value}" for name, value in data.config.items()),
+        columns=tuple(column for column in data.columns if column.name in frame),
+        rows=_cells(data, frame.head(SHOWN)),
+        shown=[figure for place, figure in drawn if place < OPEN],
+        folded=[figure for place, figure in drawn if place >= OPEN],
+        n_rows=len(frame),
+        not_applicable=[f"{row.configuration}: {row.reason}" for row in gone.itertuples()],
+        download=download,
+    )
+
+
+def _figure(name: str, plot: Plot) -> Figure:
+    spec = plotly_figure.figure(plot).to_json() or "{}"
+    # JSON that can't end the script element it stands in
+    return Figure(name, plot, spec.replace("<", "\\u003c"), svg.svg(plot))
+
+
+def _how(probe: str) -> list[str]:
+    """Paragraphs of the probe's docstring, without loading what measures it."""
+    try:
+        return registry.describe("probes", probe).doc.split("\n\n")
+    except BadInput:  # of a package that is not installed here
+        return []
+
+
+def _download(name: str, frame: pd.DataFrame) -> Download:
+    csv = escaping.to_csv(frame).encode()
+    if len(csv) <= PACKED:
+        return Download(f"{name}.csv", _link("text/csv", csv))
+    packed = gzip.compress(csv, mtime=0)
+    link = _link("application/gzip", packed) if len(packed) <= MOST else ""
+    return Download(f"{name}.csv.gz", link)
+
+
+def _link(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _cells(data: Table, frame: pd.DataFrame) -> list[list[str]]:
+    """Text; numbers that have an interval are rounded by it."""
+    ends = {
+        name: (chart.low, chart.high)
+        for chart in data.charts
+        for name in (chart.y, chart.value, chart.low, chart.high)
+        if name in frame and chart.low in frame and chart.high in frame
+    }
+
+    def cell(name: str, row: dict[Any, Any]) -> str:
+        low, high = ends.get(name, (None, None))
+        return number(row[name], low and row[low], high and row[high])
+
+    return [[cell(str(name), row) for name in frame] for row in frame.to_dict("records")]

@@ -1,0 +1,1 @@
+"""What a study gave: tables, sweeps, failures and the invocations behind them."""

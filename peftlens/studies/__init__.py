@@ -1,0 +1,1 @@
+"""A grid of runs: configuration, scheduling, workers and pools."""

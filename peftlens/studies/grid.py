@@ -1,0 +1,190 @@
+"""Every run of a study file, checked against base, data and methods before any is trained."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from peftlens import registry
+from peftlens.errors import BadInput
+from peftlens.evaluation import probe_runner
+from peftlens.models.base_model import resident, resolve
+from peftlens.runs.config import RunConfig
+from peftlens.runs.run import configurations
+from peftlens.studies.config import StudyConfig, entry_line, expand, parse
+from peftlens.tasks import load_task
+from peftlens.training import batched_trainer
+from peftlens.training.run_plan import Plan, plan
+
+# What training takes beside the base: a float32 copy of a weight, its gradient, AdamW's two
+# moments; and libraries, activations and logits of small batches.
+_BYTES_A_WEIGHT, _BYTES_ANYWAY = 16, 1_500_000_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A study file and its runs.
+
+    Attributes:
+        study: what the file says.
+        plans: in the file's order; each run once.
+        labels: name of each run's configuration by run id.
+    """
+
+    study: StudyConfig
+    plans: list[Plan]
+    labels: dict[str, str]
+
+    @property
+    def options(self) -> probe_runner.Options:
+        """Values for the probes' Configs; a sequence of tasks is told to the probe of it."""
+        asked = self.study.continual
+        if asked is None:
+            return self.study.probe_options
+        tasks = {"tasks": [task.model_dump() for task in asked.tasks], "items": asked.items}
+        return {"sequence_scores": tasks} | self.study.probe_options
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """What is measured: what the file asks for, or every probe but those for a closer look."""
+        if self.study.probes is not None:
+            return self.study.probes
+        names = registry.names("probes")
+        found = {name: registry.load("probes", name) for name in names}
+        asked = {name for name in names if getattr(found[name], "ON_REQUEST", False)}
+        if self.study.continual:
+            asked -= {"sequence_scores", "continual", "continual_matrix"}
+        return tuple(name for name in names if name not in asked)
+
+    @property
+    def bytes_a_run(self) -> int:
+        """Memory that the largest run may take, its base included: an estimate from above.
+
+        A method whose count is not known before it is attached counts as its base alone.
+        """
+        base = int(self.plans[0].base.model.get_memory_footprint())
+        return base + _BYTES_ANYWAY + _BYTES_A_WEIGHT * max(map(_trained, self.plans))
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What all runs save, as far as it is known before they are attached."""
+        return sum(
+            4 * _trained(one) * (1 + len(one.config.training.checkpoint_steps))
+            for one in self.plans
+        )
+
+
+def _trained(one: Plan) -> int:
+    """Parameters that a run trains; 0 where that is not known before it is attached."""
+    return one.method.trainable_parameters(one.method_config, one.shapes) or 0
+
+
+def planned(
+    text: str,
+    source: str,
+    *,
+    full: bool = False,
+    dtypes: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
+) -> Grid:
+    """Plan every run of a study file.
+
+    Args:
+        text: what the file says.
+        source: its name, for errors.
+        full: see `studyfile.parse`.
+        dtypes: what dtype="auto" was found to mean, by device; it is measured otherwise, and a busy
+            machine could find another one when a study is resumed.
+        trust_remote_code: run Python that the base model's folder brings along.
+
+    Raises:
+        BadInput: the file, or anything it names, can't be used.
+    """
+    study = parse(text, source, full)
+    on, _ = resolve(study.device, "float32")
+    if study.dtype == "auto" and dtypes and on in dtypes:
+        study = study.model_copy(update={"dtype": dtypes[on]})
+    _check_shared(study, source, trust_remote_code)
+    plans = _plans(study, partial(entry_line, text, full=full), source, trust_remote_code)
+    return Grid(study, plans, configurations(plans))
+
+
+def inventory(
+    text: str,
+    source: str,
+    dtypes: Mapping[str, str] | None = None,
+    trust: bool = False,
+    full: bool = False,
+) -> dict[str, Any]:
+    """The same as JSON, for who carries a study out without a base of his own."""
+    grid = planned(text, source, full=full, dtypes=dtypes, trust_remote_code=trust)
+    first = grid.plans[0].base
+    on_gpu = first.device == "cuda"
+    return {
+        "name": grid.study.name,
+        "runs": [
+            {
+                "id": one.id,
+                "configuration": grid.labels[one.id],
+                "seed": one.config.seed,
+                "after": one.config.after,
+                "together": batched_trainer.key(one),
+                "config": one.asked.model_dump(mode="json"),
+            }
+            for one in grid.plans
+        ],
+        "probes": [probe_runner.describe(name, grid.options) for name in grid.probes],
+        "options": {name: dict(values) for name, values in grid.options.items()},
+        "device": first.device,
+        "dtype": first.dtype,
+        "bytes_a_run": grid.bytes_a_run,
+        "gpu_bytes": [
+            torch.cuda.get_device_properties(index).total_memory
+            for index in range(torch.cuda.device_count() if on_gpu else 0)
+        ],
+    }
+
+
+def _check_shared(study: StudyConfig, source: str, trust: bool) -> None:
+    """Open what all runs share, so that no [[runs]] entry is blamed for it."""
+    for name, values in study.probe_options.items():
+        try:
+            probe_runner.configure(name, values)
+        except BadInput as error:
+            raise BadInput(f"{source}, [probe_options.{name}]: {error}") from error
+    try:
+        for task in study.tasks:
+            load_task(task.name, task.model_extra or {})
+        resident(study.base, device=study.device, dtype=study.dtype, trust_remote_code=trust)
+    except BadInput as error:
+        raise BadInput(f"{source}: {error}") from error
+
+
+def _plans(
+    study: StudyConfig, line_of: Callable[[int], int], source: str, trust: bool
+) -> list[Plan]:
+    plans: dict[str, Plan] = {}
+    for index, entry in enumerate(study.runs):
+        try:
+            for configs in expand(study, entry):
+                for one in _chained(configs, trust):
+                    plans.setdefault(one.id, one)
+        except BadInput as error:
+            where = f"{source}, [[runs]] at line {line_of(index)}"
+            raise BadInput(f"{where}: {error}") from error
+    return list(plans.values())
+
+
+def _chained(configs: list[RunConfig], trust: bool) -> Iterator[Plan]:
+    """The runs of one configuration and seed: each task alone, and each after the one before it."""
+    before: Plan | None = None
+    for config in configs:
+        alone = plan(config, trust)
+        yield alone
+        if before is None:
+            before = alone
+        else:
+            before = plan(config.model_copy(update={"after": before.id}), trust)
+            yield before

@@ -1,0 +1,123 @@
+"""What a worker does: plan a study, train a run, measure it, write a table. It holds the base.
+
+    python -m peftlens.studies.worker SECONDS
+
+Its tasks come from `supervising`; SECONDS without progress end it (0: never).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from peftlens.adapters.checkpoint import base_of
+from peftlens.errors import BadInput
+from peftlens.evaluation import probe_runner
+from peftlens.io.progress import begin
+from peftlens.results import table as tables
+from peftlens.runs.config import RunConfig
+from peftlens.runs.run import Run
+from peftlens.studies import worker_protocol
+from peftlens.studies.grid import inventory
+from peftlens.training import batched_trainer, trainer
+from peftlens.training.run_plan import Plan, plan
+
+
+def train(config: Mapping[str, Any], run: str, runs: str, trust: bool) -> str:
+    """Train a run below the folder `runs`; returns what came out, in words.
+
+    Raises:
+        BadInput: planned here, it is another run than `run`.
+        Claimed: another process is training it.
+    """
+    return _in_words(trainer.carry_out(_planned(config, run, trust), Path(runs)))
+
+
+def train_together(
+    configs: Mapping[str, Mapping[str, Any]], runs: str, trust: bool
+) -> dict[str, str]:
+    """Train runs in one pass, each given by its id; returns what came out, in words.
+
+    What another process is training is left out.
+
+    Raises:
+        BadInput: see `train`.
+    """
+    plans = [_planned(config, run, trust) for run, config in configs.items()]
+    return {run.id: _in_words(run) for run in batched_trainer.carry_out(plans, Path(runs))}
+
+
+def _planned(config: Mapping[str, Any], run: str, trust: bool) -> Plan:
+    planned = plan(RunConfig.model_validate(config), trust)
+    if planned.id != run:
+        raise BadInput(
+            "base, data or packages are not those that the study was planned with: "
+            f"it is run {planned.id} here"
+        )
+    return planned
+
+
+def _in_words(run: Run) -> str:
+    results = run.record.results
+    if run.record.status == "diverged":
+        return "diverged"
+    score = results.get("validation_accuracy")
+    shown = f"loss {results['validation_loss']:.3f}" if score is None else f"accuracy {score:.3f}"
+    return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
+
+
+def measure(
+    run: str, probes: Sequence[str], options: probe_runner.Options, trust: bool
+) -> dict[str, dict[str, Any]]:
+    """Measure probes on a finished run; returns the outcome of each that was not done.
+
+    What is wrong with the run or the disk is wrong for all that follow: they are not tried.
+    """
+    _allow([Run(Path(run))], trust)
+    wrong: dict[str, dict[str, Any]] = {}
+    for name in probes:
+        begin(name)
+        task = {"do": "probe", "with": {"run": run, "name": name, "options": options}}
+        outcome = worker_protocol.perform(task, {"probe": _probe})
+        if "done" not in outcome:
+            wrong[name] = outcome
+            if "failed" not in outcome:
+                break
+    return wrong
+
+
+def _probe(run: str, name: str, options: probe_runner.Options) -> None:
+    probe_runner.run_probe(Run(Path(run)), name, options)
+
+
+def _allow(runs: Sequence[Run], trust: bool) -> None:
+    """Hold a base that brings Python of its own: probes find it by what the run says of it."""
+    if trust:
+        base_of(runs[0], trust_remote_code=True)
+
+
+def table(  # noqa: PLR0913  # what decides a table
+    name: str,
+    runs: Sequence[str],
+    labels: dict[str, str],
+    options: probe_runner.Options,
+    file: str,
+    trust: bool,
+) -> None:
+    """Write a probe's table over finished runs, given by their folders."""
+    found = [Run(Path(run)) for run in runs]
+    _allow(found, trust)
+    target = Path(file)
+    target.parent.mkdir(exist_ok=True)
+    tables.write(probe_runner.collect(found, name, labels, options), target)
+
+
+ACTIONS: worker_protocol.Actions = {
+    "plan": inventory,
+    "train": train,
+    "train_together": train_together,
+    "measure": measure,
+    "table": table,
+}
+
+if __name__ == "__main__":
+    worker_protocol.main(ACTIONS)

@@ -1,0 +1,1 @@
+"""Training a run: plan, data, optimizer, loop, and what is written."""

@@ -1,0 +1,1 @@
+"""The vocabulary table: neighbors, clusters, projections, and tests against nulls."""

@@ -1,0 +1,309 @@
+"""Whether what lies around a vector is a cluster of meaning, and what chance would find there.
+
+A neighbourhood is made of lexical families, for five spellings of one word are no cluster. Its
+tightness is the mean cosine between the families' nearest members, in the space where neighbours
+were looked for and in the middle of the model, which is another space. Real tokens always have
+tight neighbourhoods, so tightness alone says nothing about training: it must exceed what random
+directions find, and, counting words that are not the start's, what a random step of the same length
+from the same start would have found.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from peftlens.adapters.checkpoint import base_of
+from peftlens.models.base_model import Base
+from peftlens.numerics.resampling import benjamini_hochberg, p_value
+from peftlens.runs.run import Run
+from peftlens.vocab.nearest_neighbors import Metric, nearest, nearest_to_steps
+from peftlens.vocab.trained_vectors import Vectors, other_starts, vectors
+from peftlens.vocab.vocabulary import Vocabulary, states, vocabulary
+
+FAMILIES = 5  # Lester et al. 2021, arXiv:2104.08691, section 7, look at five neighbours
+SHORTLIST = 64  # tokens in which five families are found
+DRAWS = 1000
+LEVEL = 0.05  # false-discovery rate
+
+Verdict = Literal[
+    "readable",
+    "same as its initialisation",
+    "not distinguishable from noise",
+    "tight, start unknown",
+]
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where neighbourhoods are looked for, and measured.
+
+    Attributes:
+        usable: ids of the tokens that mean something, shape (U,).
+        family: lexical family of every id, shape (V,).
+        rows: unit vectors in the space of the neighbours, shape (V, d), as seen from `origin`.
+        states: unit vectors in the middle of the model, shape (V, D).
+        origin: subtracted from tokens and vectors; zero unless the metric is centred, shape (d,).
+        table: tokens as they are, shape (V, d).
+        metric: how neighbours are found.
+        density: mean cosine of each token to its ten nearest, shape (V,); for csls.
+    """
+
+    usable: Ids
+    family: Ids
+    rows: NDArray[np.float32]
+    states: NDArray[np.float32]
+    origin: torch.Tensor
+    table: torch.Tensor
+    metric: Metric = "cosine"
+    density: torch.Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        table: torch.Tensor,
+        known: Vocabulary,
+        hidden: NDArray[np.float32],
+        metric: Metric = "cosine",
+        density: torch.Tensor | None = None,
+    ) -> "Space":
+        """The space of a metric over one table of the vocabulary's vectors."""
+        origin = table.mean(dim=0) if metric == "centred" else torch.zeros_like(table[0])
+        rows = (table - origin).cpu().numpy()
+        return cls(known.usable, known.family, _unit(rows), _unit(hidden), origin, table,
+                   metric, density)  # fmt: skip
+
+    def families(self, shortlists: Ids) -> Ids:
+        """The nearest member of each of the five nearest families.
+
+        Args:
+            shortlists: places among the usable tokens, nearest first, shape (..., m).
+
+        Returns:
+            Token ids, shape (..., 5); −1 where the shortlist has fewer families.
+        """
+        ids = self.usable[shortlists]
+        found = self.family[ids]
+        repeated = np.zeros(found.shape, bool)
+        for place in range(1, found.shape[-1]):
+            repeated[..., place] = (found[..., :place] == found[..., place : place + 1]).any(-1)
+        first = np.argsort(repeated, axis=-1, kind="stable")[..., :FAMILIES]
+        chosen = np.take_along_axis(ids, first, axis=-1)
+        return np.where(np.take_along_axis(repeated, first, axis=-1), -1, chosen)
+
+    def around(self, queries: torch.Tensor) -> Ids:
+        """The five nearest families of each query, shape (q, 5), among the usable tokens."""
+        usable = torch.from_numpy(self.usable)
+        near = None if self.density is None else self.density[usable]
+        length = min(SHORTLIST, len(usable))
+        return self.families(
+            nearest(queries, self.table[usable], length, self.metric, density=near).ids
+        )
+
+    def around_steps(
+        self, centres: torch.Tensor, lengths: torch.Tensor, directions: torch.Tensor
+    ) -> Ids:
+        """The five nearest families of centre + length · direction, shape (n, B, 5)."""
+        rows = self.table[torch.from_numpy(self.usable)] - self.origin
+        length = min(SHORTLIST, len(rows))
+        found = nearest_to_steps(centres - self.origin, lengths, directions, rows, length)
+        return self.families(found)
+
+    def tightness(self, neighbourhoods: Ids) -> NDArray[np.float64]:
+        """Mean pairwise cosine, in both spaces, shape (2, ...): where they lie, and in context.
+
+        NaN where there are fewer than two families.
+        """
+        return np.stack([_pairwise(neighbourhoods, self.rows),
+                         _pairwise(neighbourhoods, self.states)])  # fmt: skip
+
+    def new_words(self, neighbourhoods: Ids, start: Ids) -> NDArray[np.float64]:
+        """Share of a neighbourhood's families that the start's does not have.
+
+        Args:
+            neighbourhoods: shape (n, 5), or (n, B, 5).
+            start: shape (n, 5).
+
+        Returns:
+            Shape (n,), or (n, B).
+        """
+        known = np.where(start >= 0, self.family[start], -1)
+        known = known.reshape(len(start), *[1] * (neighbourhoods.ndim - 2), 1, -1)
+        old = (self.family[neighbourhoods][..., None] == known).any(axis=-1)
+        there = neighbourhoods >= 0
+        return (there & ~old).sum(axis=-1) / there.sum(axis=-1)
+
+    def gained(self, neighbourhoods: Ids, start: Ids) -> NDArray[np.float64]:
+        """Tightness times the share of new words, shape (2, n) or (2, n, B).
+
+        A step that stays in a tight neighbourhood has gained nothing, however tight it is.
+        """
+        return self.tightness(neighbourhoods) * self.new_words(neighbourhoods, start)
+
+
+def _unit(rows: NDArray) -> NDArray:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1)
+
+
+def _pairwise(neighbourhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean cosine of all pairs: the squared length of the sum counts each pair twice."""
+    flat = neighbourhoods.reshape(-1, neighbourhoods.shape[-1])
+    found = np.empty(len(flat))
+    for start in range(0, len(flat), 4096):
+        ids = flat[start : start + 4096]
+        there = ids >= 0
+        members = rows[ids] * there[..., None]
+        n = there.sum(axis=1)
+        pairs = (n * (n - 1)).astype(np.float32)
+        lengths = np.square(members).sum(axis=(1, 2))
+        total = np.square(members.sum(axis=1)).sum(axis=1) - lengths
+        found[start : start + 4096] = total / np.where(pairs > 0, pairs, np.nan)
+    return found.reshape(neighbourhoods.shape[:-1])
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """The five nearest families of trained vectors, and those that chance finds.
+
+    Attributes:
+        now: of the vectors, shape (n, 5), token ids.
+        start: of what they were before training, shape (n, 5); None where nobody knows.
+        nulls: of B draws, shape (n, B, 5), or (1, B, 5) where all vectors share the draws.
+            random_tokens: five random tokens; random_directions: a vector of the same length
+            pointing anywhere; steps: the start and a random step as long as the one that training
+            took; untrained: vectors that the initialisation gives with other seeds; real_tokens:
+            tokens of the vocabulary.
+    """
+
+    now: Ids
+    start: Ids | None
+    nulls: dict[str, Ids]
+
+
+@lru_cache(maxsize=2)  # one a metric, shared by the steps of all runs that train embeddings
+def _space(table: torch.Tensor, base: Base, metric: Metric) -> Space:
+    return Space.of(table, vocabulary(base), states(base), metric)
+
+
+@lru_cache(maxsize=8)  # what several probes ask of one run
+def neighbourhoods(
+    run: Run, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
+) -> tuple[Space, Neighbourhoods]:
+    """The neighbourhoods of a run's vectors and of every null, B draws each.
+
+    Args:
+        run: one with `token_vectors`.
+        step: one of its saved steps.
+        metric: cosine or centred.
+        draws: B.
+        seed: of the draws.
+    """
+    found = vectors(run, step)
+    space = _space(found.table, base_of(run), metric)
+    others = other_starts(run, draws)
+    return space, draw(found, space, draws, np.random.default_rng(seed), others)
+
+
+def draw(
+    found: Vectors,
+    space: Space,
+    draws: int,
+    rng: np.random.Generator,
+    others: torch.Tensor | None = None,
+) -> Neighbourhoods:
+    """The neighbourhoods of given vectors and of the nulls; see `Neighbourhoods`.
+
+    Args:
+        found: the vectors, with their start if it is known.
+        space: where they live; its metric is cosine or centred.
+        draws: B.
+        rng: source of the draws.
+        others: vectors that other seeds start from, shape (B, d).
+    """
+    now, width = found.now, found.now.shape[1]
+    noise = torch.from_numpy(rng.standard_normal((draws, width), dtype=np.float32)).to(now.device)
+    directions = noise / noise.norm(dim=1, keepdim=True)
+    tokens = torch.from_numpy(rng.choice(space.usable, draws))
+    lengths = now.norm(dim=1)
+    if space.metric == "cosine":  # the length of a vector does not change its neighbours
+        lengths = lengths[:1]
+    nulls = {
+        "random_tokens": rng.choice(space.usable, (1, draws, FAMILIES)),
+        "random_directions": space.around_steps(
+            torch.zeros(len(lengths), width, device=now.device), lengths, directions
+        ),
+        "real_tokens": space.around(space.table[tokens])[None],
+    }
+    if found.start is not None:
+        moved = (now - found.start).norm(dim=1)
+        nulls["steps"] = space.around_steps(found.start, moved, directions)
+    if others is not None:
+        nulls["untrained"] = space.around(others)[None]
+    start = None if found.start is None else space.around(found.start)
+    return Neighbourhoods(space.around(now), start, nulls)
+
+
+def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
+    """One p-value a vector: of its most doubtful space.
+
+    Both spaces must agree, so the larger of the two p-values is one for their conjunction (Berger
+    1982, Technometrics 24, 295-300).
+
+    Args:
+        observed: shape (2, n).
+        null: shape (2, n, B), or (2, 1, B).
+    """
+    n = observed.shape[1]
+    whole = np.broadcast_to(null, (2, n, null.shape[2]))
+    each = [[p_value(observed[s, i], whole[s, i]) for i in range(n)] for s in range(2)]
+    return np.array(each).max(axis=0)
+
+
+def verdicts(
+    p_random: NDArray, p_steps: NDArray | None, kept: NDArray | None
+) -> tuple[list[Verdict], NDArray[np.float64]]:
+    """What may be said of each vector, with the false-discovery rate held over all of them.
+
+    readable: tighter than around random directions, with more gained by new words than by a random
+    step from the start, and the nearest family is not the start's. same as its initialisation: the
+    nearest family is the start's, or the neighbourhood is tight as a random step would leave it.
+
+    Args:
+        p_random: against random directions, shape (n,).
+        p_steps: of what was gained, against random steps, shape (n,); None if the start is unknown.
+        kept: whether the nearest family is the start's, shape (n,).
+
+    Returns:
+        The verdicts, and the q-values that decided about readable (n,).
+    """
+    tight = benjamini_hochberg(p_random) <= LEVEL
+    if p_steps is None or kept is None:
+        words: list[Verdict] = [
+            "tight, start unknown" if one else "not distinguishable from noise" for one in tight
+        ]
+        return words, benjamini_hochberg(p_random)
+    q = benjamini_hochberg(np.maximum(p_random, p_steps))
+    return [_verdict(*one) for one in zip(q <= LEVEL, tight, kept, strict=True)], q
+
+
+def _verdict(readable: bool, tight: bool, kept: bool) -> Verdict:
+    if kept:
+        return "same as its initialisation"
+    if readable:
+        return "readable"
+    return "same as its initialisation" if tight else "not distinguishable from noise"
+
+
+def prompt_means(null: NDArray, n: int, rng: np.random.Generator) -> NDArray:
+    """Null means over n vectors, shape (2, 1, B): draws of different vectors are mixed.
+
+    Vectors share their draws, and a mean over one and the same draw would vary too much.
+    """
+    whole = np.broadcast_to(null, (2, n, null.shape[2]))
+    mixed = [whole[:, i, rng.permutation(null.shape[2])] for i in range(n)]
+    return np.nanmean(mixed, axis=0)[:, None]

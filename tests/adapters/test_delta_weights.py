@@ -1,0 +1,92 @@
+"""The update of every method equals the difference of the merged weights."""
+
+import numpy as np
+import pytest
+import torch
+
+import peftlens
+from peftlens.adapters.delta_weights import updates
+from peftlens.adapters.merging import merged_weights, placing
+from peftlens.models.base_model import open_base
+from peftlens.runs.config import RunConfig
+
+RANKS = {"lora": 3, "rslora": 3, "lora_fa": 3, "lora_plus": 3, "pissa": 6, "olora": 6, "loha": 9}
+OTHERS = ("adalora", "dora", "lokr", "vera", "oft", "ia3", "full", "last_layers", "embeddings")
+
+
+def trained(base, words, out, method, steps=2, **options):
+    options |= {"rank": 3} if method in RANKS else {}
+    return peftlens.train(
+        RunConfig(
+            method=method, task=f"file:{words}", base=str(base), device="cpu", dtype="float32",
+            method_config=options,
+            training={"steps": steps, "batch_size": 4, "learning_rate": 1e-2,
+                      "checkpoint_steps": [0]},
+        ),
+        out,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("method", [*RANKS, *OTHERS])
+def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
+    run = trained(bases[kind], words, tmp_path, method)
+    base = open_base(str(bases[kind]), device="cpu", dtype="float32")
+    own = {name: p.detach().clone() for name, p in base.model.named_parameters()}
+    tuned = merged_weights(run, base)
+    changed = {
+        name: (tuned[name] - own[name]).numpy()
+        for name in own
+        if own[name].ndim == 2 and not torch.equal(own[name], tuned[name])
+    }
+    found = {update.name: update for update in updates(run)}
+    assert found.keys() == changed.keys()
+    assert found
+    turned = placing(open_base(str(bases[kind]), device="cpu").model).transposed
+    for name, update in found.items():
+        expected = changed[name].T if name.removesuffix(".weight") in turned else changed[name]
+        svd = update.svd
+        np.testing.assert_allclose(svd.u * svd.s @ svd.vt, expected, atol=2e-6)
+        np.testing.assert_allclose(update.values, svd.s, atol=1e-5)
+        np.testing.assert_allclose(update.norm, np.linalg.norm(expected), rtol=1e-3)
+        np.testing.assert_allclose(update.after - update.before, expected, atol=2e-6)
+        assert update.exact
+        if method in RANKS:
+            assert np.linalg.matrix_rank(expected, tol=1e-5) <= RANKS[method]
+
+
+@pytest.mark.parametrize("method", ["lora", "rslora", "lora_fa", "lora_plus"])
+def test_factors_are_kept_and_give_r_values(bases, words, tmp_path, method):
+    found = list(updates(trained(bases["llama"], words, tmp_path, method)))
+    assert all(update.factors is not None and len(update.values) == 3 for update in found)
+
+
+@pytest.mark.parametrize("method", ["pissa", "dora", "loha"])
+def test_factors_that_are_not_the_update_are_not_taken_for_it(bases, words, tmp_path, method):
+    found = list(updates(trained(bases["llama"], words, tmp_path, method)))
+    assert all(update.factors is None for update in found)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_before_training_nothing_has_changed(bases, words, tmp_path, method):
+    assert not list(updates(trained(bases["llama"], words, tmp_path, method), step=0))
+
+
+def test_linear_layers_come_as_outputs_by_inputs(bases, words, tmp_path):
+    """GPT-2 keeps them the other way round."""
+    found = {u.name: u for u in updates(trained(bases["gpt2"], words, tmp_path, "full"))}
+    weight = found["transformer.h.0.attn.c_attn.weight"].before
+    assert weight.shape[0] == 3 * weight.shape[1]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_gpt2_s_square_layers_are_turned_too(bases, words, tmp_path, method):
+    """(in, out) there, whatever the shape says."""
+    config = {"target_modules": ["attn.c_proj"]} if method == "lora" else {}
+    run = trained(bases["gpt2"], words, tmp_path, method, **config)
+    base = open_base(str(bases["gpt2"]), device="cpu", dtype="float32")
+    own = dict(base.model.named_parameters())
+    (found,) = (one for one in updates(run) if one.name.endswith("h.0.attn.c_proj.weight"))
+    np.testing.assert_array_equal(found.before, own[found.name].detach().numpy().T)
+    after = merged_weights(run, base)[found.name].numpy().T
+    np.testing.assert_allclose(found.after, after, atol=1e-5)

@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from peftlens.cli import study as studying
+from peftlens.errors import BadInput
+from peftlens.studies import runner
+from peftlens.studies.runner import How
+
+
+def test_a_file_is_run_and_run_may_be_said(run, study_file):
+    code, out, _ = run("study", study_file, "--workers", 0, "--only", "lora*", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (len(found["runs"]), found["left"]) == (2, 1)
+    assert found["folder"] == "studies/tiny"
+    code, out, _ = run("study", "run", study_file, "--workers", 0, "--json")
+    assert (len(json.loads(out)["runs"]), json.loads(out)["left"]) == (3, 0)
+    code, out, _ = run("study", "status", "studies/tiny")
+    assert (code, out) == (0, "3 done, 0 running, 0 failed, 0 left\n")
+    assert json.loads(run("study", "status", "studies/tiny", "--json")[1])["done"] == 3
+    code, _, err = run("study", study_file, "--workers", 0, "--no-resume")
+    assert code == 2
+    assert "holds a study already; give another --out" in err
+
+
+def test_worker_processes_by_default(run, study_file):
+    code, out, err = run("study", study_file)
+    assert code == 0
+    assert "lora rank=2" in out
+    assert "Workers: " in err
+    assert "[3/3]" in err
+
+
+@pytest.mark.parametrize("wrong", ["3", "0/2", "3/2", "a/b"])
+def test_a_shard_that_is_none(run, study_file, wrong):
+    code, _, err = run("study", study_file, "--shard", wrong)
+    assert code == 2
+    assert f"--shard {wrong}: give the part and the number of parts" in err
+
+
+def test_only_what_there_is(run, study_file):
+    code, _, err = run("study", study_file, "--workers", 0, "--only", "loha*")
+    assert code == 2
+    assert "no run fits; there are frozen, lora rank=1, lora rank=2" in err
+
+
+def test_validate(run, study_file, monkeypatch):
+    code, out, _ = run("study", "validate", study_file)
+    assert code == 0
+    assert "3 runs of 3 configurations" in out
+    assert "No mistake found" in out
+    assert not (study_file.parent / "studies").exists()
+    found = json.loads(run("study", "validate", study_file, "--json")[1])
+    assert found["runs"] == 3
+    monkeypatch.setattr(studying.shutil, "disk_usage", lambda _: type("Full", (), {"free": 10}))
+    code, _, err = run("study", "validate", study_file)
+    assert code == 2
+    assert "and the disk has 0 MB free" in err
+    study_file.write_text(study_file.read_text().replace("rank = [1, 2]", "rank = [1, 200]"))
+    code, _, err = run("study", "validate", study_file)
+    assert code == 2
+    assert "rank=200 must lie between" in err
+
+
+def test_ahead_is_rounded():
+    assert studying._ahead(None) == studying._ahead(0) == ""
+    assert "a minute" in studying._ahead(30)
+    assert "45 minutes" in studying._ahead(45 * 60)
+    assert "3.0 hours" in studying._ahead(3 * 3600)
+
+
+def test_status_of_no_study(run, tmp_path):
+    code, _, err = run("study", "status", tmp_path)
+    assert code == 2
+    assert "holds no study that can be read; run `peftlens study` first" in err
+
+
+def test_help_names_the_three(run):
+    code, out, _ = run("study", "--help")
+    assert code == 0
+    assert all(command in out for command in ("run", "status", "validate"))
+
+
+def test_part():
+    assert studying._part("2/8") == (2, 8)
+    with pytest.raises(BadInput):
+        studying._part("8")
+
+
+def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
+    asked = []
+
+    def carry_out(file, out, how, *, trust_remote_code):
+        asked.append((file, out, how, trust_remote_code))
+        raise BadInput("enough")
+
+    monkeypatch.setattr(runner, "carry_out", carry_out)
+    line = ("--out", "x", "--workers", 3, "--threads", 2, "--together", 4, "--full", "--engine",
+            "ray", "--shard", "2/3", "--only", "a*", "--only", "b*", "--retry-failed",
+            "--time-limit", 5, "--trust-remote-code")  # fmt: skip
+    code, _, err = run("study", study_file, *line)
+    assert (code, "enough" in err) == (2, True)
+    how = How(workers=3, threads=2, together=4, full=True, engine="ray", shard=(2, 3),
+              only=("a*", "b*"), retry_failed=True, limit=300)  # fmt: skip
+    assert asked == [(study_file, Path("x"), how, True)]

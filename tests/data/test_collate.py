@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+
+from peftlens.data.collate import Encoder, Row, length, scoring_batches, training_batches
+from peftlens.data.task import Example
+from peftlens.errors import BadInput
+from peftlens.models.base_model import open_base
+
+
+@pytest.fixture
+def encoder(llama):
+    return Encoder.of(llama, 32)
+
+
+def ids(text):
+    """The test tokenizer gives each byte its own id."""
+    from tiny import byte_tokenizer
+
+    return tuple(byte_tokenizer()(text)["input_ids"])
+
+
+def test_prompt_and_answer_are_joined(encoder):
+    (item,), counts = encoder.items([Example("ab", (" x", " yz"), 1)])
+    assert item.rows == (Row(ids("ab"), ids(" x")), Row(ids("ab"), ids(" yz")))
+    assert item.answer_bytes == (1, 2)
+    assert counts == {}
+
+
+def test_causal_batch_by_hand(encoder):
+    batch = encoder.batch([Row((10, 11), (12, 13)), Row((20,), (21,))])
+    assert batch.inputs["input_ids"].tolist() == [[10, 11, 12], [20, 0, 0]]
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch.scored.tolist() == [[False, True, True], [True, False, False]]
+    assert batch.targets.tolist() == [12, 13, 21]
+
+
+def test_language_modelling_leaves_the_first_token_out(encoder):
+    (item,), _ = encoder.items([Example("", ("abc",))])
+    batch = encoder.batch(item.rows)
+    assert batch.inputs["input_ids"].tolist() == [list(ids("ab"))]
+    assert batch.targets.tolist() == list(ids("bc"))
+    assert item.rows[0].scored == 2
+
+
+def test_seq2seq_batch_by_hand(bases):
+    encoder = Encoder.of(open_base(str(bases["t5"]), device="cpu", dtype="float32"), 32)
+    batch = encoder.batch([Row((10, 11), (12, 13)), Row((20,), (21,))])
+    assert batch.inputs["input_ids"].tolist() == [[10, 11], [20, 0]]
+    assert batch.inputs["decoder_input_ids"].tolist() == [[0, 12], [0, 0]]
+    assert batch.scored.tolist() == [[True, True], [True, False]]
+    assert batch.targets.tolist() == [12, 13, 21]
+
+
+def test_long_prompt_loses_its_beginning_and_is_counted(encoder):
+    (item,), counts = encoder.items([Example("x" * 40 + "end", (" a", " b"))])
+    assert item.rows[0].prompt[-3:] == ids("end")
+    assert len(item.rows[0].prompt) + 2 == 32
+    assert counts == {"prompt cut to max_length": 1}
+
+
+def test_a_cut_prompt_keeps_its_beginning_token(llama):
+    from tokenizers.processors import TemplateProcessing
+
+    llama.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 2)]
+    )
+    (item,), _ = Encoder.of(llama, 32).items([Example("x" * 40 + "end", (" a", " b"))])
+    assert item.rows[0].prompt[0] == 2
+    assert item.rows[0].prompt[-3:] == ids("end")
+    assert len(item.rows[0].prompt) + 2 == 32
+
+
+def test_items_know_their_example(encoder):
+    items, _ = encoder.items([Example("", ("a",)), Example("", ("bcd",))])
+    assert [item.index for item in items] == [1]
+
+
+def test_special_tokens_in_a_text_stay_text(encoder):
+    (item,), _ = encoder.items([Example("a<eos>", (" x", " y"))])
+    assert item.rows[0].prompt == ids("a") + tuple(i for c in "<eos>" for i in ids(c))
+
+
+def test_answer_that_begins_another_gets_an_end_token(encoder):
+    (item,), _ = encoder.items([Example("p", (" tech", " tech support"))])
+    assert [row.answer[-1] for row in item.rows] == [1, 1]
+    (plain,), _ = encoder.items([Example("p", (" tech", " sports"))])
+    assert plain.rows[0].answer == ids(" tech")
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [(("", " b"), "has no tokens"), ((" a", " a"), "same tokens as another")],
+)
+def test_answers_that_can_not_be_scored(encoder, answers, message):
+    with pytest.raises(BadInput, match=message):
+        encoder.items([Example("p", answers)])
+
+
+def test_answer_longer_than_the_context(encoder):
+    with pytest.raises(BadInput, match="leaves no room for a prompt in max_length=32"):
+        encoder.items([Example("p", ("x" * 40, "y"))])
+
+
+def test_text_of_one_token_is_left_out_and_counted(encoder):
+    items, counts = encoder.items([Example("", ("a",)), Example("", ("x" * 50,))])
+    assert len(items) == 1
+    assert counts == {"text cut to max_length": 1, "text of fewer than two tokens": 1}
+
+
+def test_max_length_leaves_half_of_the_models_context_to_a_prompt(llama):
+    assert Encoder.of(llama, 5000).max_length == 64
+
+
+def test_language_modelling_with_an_encoder_scores_every_token(bases):
+    encoder = Encoder.of(open_base(str(bases["t5"]), device="cpu", dtype="float32"), 32)
+    (item,), _ = encoder.items([Example("", ("abc",))])
+    batch = encoder.batch(item.rows)
+    assert item.rows[0].scored == 3
+    assert batch.inputs["input_ids"].tolist() == [[1]]
+    assert batch.targets.tolist() == list(ids("abc"))
+
+
+def test_training_batches_show_every_row_once_an_epoch():
+    rows = [Row((1,) * n, (2,)) for n in range(1, 51)]
+    batches = training_batches(rows, 8, np.random.default_rng(0))
+    epoch = [next(batches) for _ in range(7)]
+    assert sorted(len(row.prompt) for batch in epoch for row in batch) == list(range(1, 51))
+    spread = [max(map(length, batch)) - min(map(length, batch)) for batch in epoch]
+    assert np.mean(spread) < 12  # 50 without bucketing
+
+
+def test_training_batches_depend_on_the_seed_alone():
+    rows = [Row((1,) * n, (2,)) for n in range(1, 51)]
+    first, again, other = (
+        next(training_batches(rows, 8, np.random.default_rng(seed))) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_scoring_batches_are_bounded_and_complete():
+    rows = [Row((1,) * n, (2,)) for n in (5, 90, 3, 40, 40, 200)]
+    batches = list(scoring_batches(rows, tokens=100))
+    assert sorted(index for batch in batches for index in batch) == list(range(6))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(length(rows[i]) for i in batch) <= 100
+
+
+def test_padding_side_of_the_tokenizer_does_not_matter(llama):
+    row = [Row((10, 11), (12, 13)), Row((20,), (21,))]
+    llama.tokenizer.padding_side = "left"
+    left = Encoder.of(llama, 32).batch(row)
+    llama.tokenizer.padding_side = "right"
+    right = Encoder.of(llama, 32).batch(row)
+    assert torch.equal(left.inputs["input_ids"], right.inputs["input_ids"])
+    assert left.inputs["input_ids"][1].tolist() == [20, 0, 0]

@@ -1,0 +1,135 @@
+import json
+
+import pytest
+
+from peftlens.data.formatting import Columns, examples, fill, lettered
+from peftlens.data.task import Example
+from peftlens.errors import BadInput
+
+
+def read(rows, **columns):
+    return list(examples(rows, Columns(**columns), "rows"))
+
+
+def test_classification_takes_classes_from_the_column():
+    rows = [{"text": "x", "label": "no"}, {"text": "y", "label": "yes"}]
+    assert read(rows, template="Q: {text}") == [
+        Example("Q: x", (" no", " yes"), 0),
+        Example("Q: y", (" no", " yes"), 1),
+    ]
+
+
+def test_labels_are_written_as_asked():
+    rows = [{"text": "x", "label": 0}, {"text": "y", "label": 1}]
+    found = read(rows, labels={"0": "negative", "1": "positive"})
+    assert found[1].answers == (" negative", " positive")
+    assert found[1].correct == 1
+
+
+def test_class_without_a_written_label():
+    rows = [{"text": "x", "label": "2"}]
+    with pytest.raises(BadInput, match="label '2' of rows is not in labels; known: '0'"):
+        read(rows, labels={"0": "negative"})
+
+
+def test_missing_column_lists_the_present_ones():
+    with pytest.raises(BadInput, match="has no column 'text'; its columns: body, label"):
+        read([{"body": "x", "label": "a"}])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": None, "label": "a"}, "missing"),
+        ({"text": float("nan"), "label": "a"}, "missing"),
+        ({"text": "  ", "label": "a"}, "empty"),
+        ({"text": "\ud800", "label": "a"}, "not valid Unicode"),
+        ({"text": "x", "label": None}, "no label"),
+    ],
+)
+def test_rows_that_can_not_be_used_say_why(row, reason):
+    good = {"text": "x", "label": "a"}
+    assert read([good, row])[1] == reason
+
+
+def test_braces_in_a_users_text_stay_text():
+    assert (
+        read([{"text": "{label} {0}", "label": "a"}], template="{text}")[0].prompt == "{label} {0}"
+    )
+
+
+def test_multiple_choice_by_text_index_and_list():
+    columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
+    rows = [
+        {"q": "1?", "x": "one", "y": "two", "key": "two"},
+        {"q": "2?", "x": "a", "y": "b", "key": 0},
+    ]
+    assert [example.correct for example in read(rows, **columns)] == [1, 0]
+    listed = [{"q": "1?", "choices": ["one", "two"], "key": "one"}]
+    (example,) = read(listed, **columns | {"options": ("choices",)})
+    assert example == Example("1?", (" one", " two"), 0)
+
+
+def test_multiple_choice_label_that_is_no_option():
+    columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
+    assert read([{"q": "?", "x": "one", "y": "two", "key": "7"}], **columns) == [
+        "label is no option"
+    ]
+
+
+def test_language_modelling_needs_no_label():
+    assert read([{"text": "a b"}], kind="language_modelling", template="{text}") == [
+        Example("", ("a b",))
+    ]
+
+
+def test_template_without_columns():
+    with pytest.raises(BadInput, match="shows no column"):
+        read([{"text": "x", "label": "a"}], template="always the same")
+
+
+def test_no_rows():
+    with pytest.raises(BadInput, match="rows has no rows"):
+        read([])
+
+
+@pytest.mark.parametrize("template", ["{other}", "{0}", "{text.upper}", "{text", "{}"])
+def test_templates_that_can_not_be_filled(template):
+    with pytest.raises(BadInput, match="template|has no column"):
+        read([{"text": "x", "label": "a"}], template=template)
+    with pytest.raises(BadInput, match=r"can't be filled; it may show {text}"):
+        fill(template.replace("text.", "other."), {"text": "x"})
+
+
+def test_labels_of_a_choice():
+    columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
+    row = {"q": "?", "x": "1", "y": "0"}
+    # a number is an index, a text an option; "1" could be either
+    assert read([row | {"key": 1}], **columns)[0].correct == 1
+    assert read([row | {"key": "1"}], **columns) == ["label is ambiguous"]
+    assert read([row | {"y": "1", "key": 0}], **columns) == ["equal options"]
+
+
+def test_rows_that_lack_a_key_are_counted_wherever_they_stand():
+    whole, no_text, no_label = {"text": "x", "label": "a"}, {"label": "a"}, {"text": "y"}
+    first, second, third = read([no_text, whole, no_label], template="{text}")
+    assert (first, third) == ("missing", "no label")
+    assert second == Example("x", (" a",), 0)
+
+
+def test_options_with_letters_in_one_text():
+    lines = [
+        {
+            "question": "Which one? ",
+            "options": "\nA. this\nB. that \nC. 1. x",
+            "answer": "B. that ",
+        },
+        {"question": "q", "options": "A. a\nB. a", "answer": "A. a"},
+        {"question": "q", "options": "A. a\nB. b", "answer": "C. c"},
+    ]
+    found = list(lettered("\n".join(map(json.dumps, lines)), "{question}\nAnswer:"))
+    assert found == [
+        Example("Which one?\nAnswer:", (" this", " that", " 1. x"), 1),
+        "equal options",
+        "label is no option",
+    ]

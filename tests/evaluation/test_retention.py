@@ -1,0 +1,141 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from peftlens.adapters.checkpoint import attach
+from peftlens.errors import BadInput
+from peftlens.evaluation import retention
+from peftlens.evaluation.retention import Reference, reference, scores, suite
+from peftlens.models.snapshot import lent, state_of
+from peftlens.registry import configure
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch, tmp_path):
+    monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Texts of a local file; the built-in ones would have to be fetched into the empty cache."""
+    file = tmp_path / "texts.csv"
+    file.write_text(
+        "text\n" + "".join(f"{word} {n} words of text\n" for n in range(9) for word in "abcdef")
+    )
+    return f"file:{file}"
+
+
+TEXTS = {"kind": "language_modelling", "template": "{text}"}
+
+
+def test_the_base_is_scored_once(llama, data, monkeypatch):
+    asked = suite(llama, data, TEXTS, None)
+    first = reference(llama, asked)
+    monkeypatch.setattr(retention, "_reference", lambda *_: pytest.fail("scored again"))
+    again = reference(llama, asked)
+    assert (again.scores.loss == first.scores.loss).all()
+    assert torch.equal(again.states, first.states)
+
+
+@pytest.mark.parametrize("change", ["base", "items", "dtype", "data"])
+def test_whatever_matters_is_in_the_key(llama, data, bases, tmp_path, change):
+    from peftlens.models.base_model import open_base
+
+    asked, base = suite(llama, data, TEXTS, None), llama
+    before = retention._key(base, asked)
+    if change == "base":
+        base = open_base(str(bases["gpt2"]), device="cpu", dtype="float32")
+    elif change == "dtype":
+        base = open_base(str(bases["llama"]), device="cpu", dtype="bfloat16")
+    elif change == "items":
+        asked = suite(llama, data, TEXTS, 3)
+    else:
+        with (tmp_path / "texts.csv").open("a") as file:
+            file.write("one more\n")
+        asked = suite(llama, data, TEXTS, None)
+    assert retention._key(base, asked) != before
+
+
+def test_scoring_leaves_the_base_alone(llama, data):
+    before = state_of(llama.model)
+    asked = suite(llama, data, TEXTS, None)
+    scores(llama.model, llama, asked, reference(llama, asked))
+    assert state_of(llama.model) == before
+
+
+def test_texts_have_tokens_and_no_answers(llama, data):
+    asked = suite(llama, data, TEXTS, 5)
+    found = reference(llama, asked).scores
+    assert found.right is None
+    assert len(found.token_loss) == found.tokens.sum()
+    assert found.loss.sum() == pytest.approx(found.token_loss.sum())
+    at_first = found.token_loss[: found.tokens[0]]
+    assert found.loss[0] == pytest.approx(at_first.sum())
+
+
+def test_padding_would_be_caught_if_it_were_counted(llama, data, monkeypatch):
+    """One text at a time has none; padding on the other side is read, and gives other sums."""
+    asked = suite(llama, data, TEXTS, None)
+    right = reference(llama, asked).scores.loss
+    zeros = torch.zeros(len(reference(llama, asked).states), 32)
+    alone = [
+        scores(llama.model, llama, replace(asked, items=(item,)),
+               Reference(None, zeros[: item.rows[0].scored])).loss[0]
+        for item in asked.items
+    ]  # fmt: skip
+    assert right == pytest.approx(alone, abs=1e-4)
+    real = retention.Encoder.pad
+
+    def read_padding(self, rows):
+        ids, there = real(self, rows)
+        return ids.flip(1), there
+
+    monkeypatch.setattr(retention.Encoder, "pad", read_padding)
+    wrong = scores(llama.model, llama, asked, Reference(None, zeros)).loss
+    assert np.abs(wrong - right).max() > 1
+
+
+def test_virtual_tokens_would_be_caught_if_they_were_counted(llama, data):
+    """Scored positions count from the end; from the start they would lie on the prompt."""
+    asked = suite(llama, data, TEXTS, 6)
+    known = reference(llama, asked)
+    with lent(llama.model):
+        model = attach(
+            llama.model,
+            "prompt_tuning",
+            configure("methods", "prompt_tuning", {"num_virtual_tokens": 3}),
+        )
+        found = scores(model, llama, asked, known)
+        plain = []
+        for item in asked.items:
+            row = item.rows[0]
+            ids = torch.tensor([[*row.prompt, *row.answer]])
+            with torch.inference_mode():
+                logs = (
+                    model(input_ids=ids, attention_mask=torch.ones_like(ids))
+                    .logits[0]
+                    .log_softmax(-1)
+                )
+            targets = ids[0, -row.scored :, None]
+            own = logs[-row.scored - 1 : -1].gather(1, targets).sum().item()
+            shifted = logs[: row.scored].gather(1, targets).sum().item()
+            assert abs(own - shifted) > 1e-3
+            plain.append(-own)
+    assert found.loss / found.tokens == pytest.approx(plain / found.tokens, abs=1e-5)
+
+
+def test_a_head_that_is_more_than_a_product_has_no_divergence(llama, data, monkeypatch):
+    asked = suite(llama, data, TEXTS, None)
+    monkeypatch.setattr(retention, "_head", lambda _: None)
+    known = reference(llama, asked)
+    assert known.head is None
+    assert scores(llama.model, llama, asked, known).kl is None
+
+
+def test_a_suite_without_items(llama, tmp_path):
+    file = tmp_path / "short.csv"
+    file.write_text("text\na\nb\nc\n")
+    with pytest.raises(BadInput, match="has no item that can be scored: .*fewer than two tokens"):
+        suite(llama, f"file:{file}", TEXTS, None)

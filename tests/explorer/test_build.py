@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+import peftlens
+from peftlens.adapters.checkpoint import base_of
+from peftlens.errors import BadInput
+from peftlens.evaluation import probe_runner
+from peftlens.explorer import build
+from peftlens.explorer.data import KINDS
+from peftlens.runs.config import RunConfig
+from peftlens.tasks import task_of
+
+
+@pytest.fixture
+def atlas(planted_run):
+    return build.atlas([planted_run], {planted_run.id: "prompt"}, "pca")
+
+
+def test_neighbours_are_those_of_the_probe(atlas, planted_run):
+    rows = probe_runner.run_probe(planted_run, "soft_prompt_neighbors").frame
+    (trail,) = atlas.trails
+    assert trail.steps == planted_run.steps
+    assert set(trail.near) == set(rows["metric"])
+    for metric, (ids, similarity) in trail.near.items():
+        for s, step in enumerate(trail.steps):
+            own = rows[(rows["metric"] == metric) & (rows["step"] == step)]
+            for p, row in enumerate(own.to_dict("records")):
+                assert " ".join(map(str, ids[s, p])) == row["token_ids"]
+                assert " ".join(f"{one:.4f}" for one in similarity[s, p]) == row["similarities"]
+                words = " ".join(atlas.tokens[token] for token in ids[s, p])
+                assert words == row["tokens"]
+
+
+def test_vectors_move_on_the_map_from_their_start(atlas):
+    (trail,) = atlas.trails
+    assert trail.xy.shape == (2, 6, 2)
+    assert (trail.moved[0] == 0).all()
+    assert (trail.moved[1] > 0).all()
+    low, high = atlas.points.min(axis=0), atlas.points.max(axis=0)
+    assert ((trail.xy >= low) & (trail.xy <= high)).all()
+
+
+def test_the_plane_of_two_vectors(planted_run):
+    one = build.atlas([planted_run], {planted_run.id: "p"}, between=(0, 3))
+    (trail,) = one.trails
+    assert trail.xy[-1, 0, 1] == pytest.approx(0, abs=1e-6)  # the first axis is the first vector's
+    assert one.projection == "a plane in the space"
+    with pytest.raises(BadInput, match="vector 99 is not there"):
+        build.atlas([planted_run], {planted_run.id: "p"}, between=(0, 99))
+
+
+def test_nearness_to_labels(atlas, planted_run):
+    base = base_of(planted_run)
+    labels = task_of(planted_run).labels
+    for label in labels:
+        ids = base.tokenizer(label, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1:
+            assert atlas.task[ids[0]] == pytest.approx(1, abs=1e-5)
+    assert atlas.task.min() >= 0
+
+
+def test_verdicts_are_shown_once_they_were_tested(planted_run):
+    assert build.atlas([planted_run], {planted_run.id: "p"}, "pca").trails[0].verdicts == []
+    probe_runner.run_probe(planted_run, "soft_prompt_null")
+    (trail,) = build.atlas([planted_run], {planted_run.id: "p"}, "pca").trails
+    assert np.shape(trail.verdicts) == np.shape(trail.q) == (2, 6)
+    assert trail.verdict
+
+
+@pytest.mark.parametrize(
+    ("token", "kind"),
+    [("␣word", "begins a word"), ("ing", "goes on"), ("␣42", "digits"), ("!?", "marks"),
+     ("<Ġ>", "part of a character"), ("␣", "marks"), ("é", "goes on")],
+)  # fmt: skip
+def test_kinds(token, kind):
+    assert KINDS[build._kind(token)] == kind
+
+
+def test_nothing_to_draw(planted_base, planted_words, tmp_path):
+    config = RunConfig(
+        method="lora",
+        task=f"file:{planted_words}",
+        base=str(planted_base),
+        device="cpu",
+        dtype="float32",
+        training={"steps": 1, "batch_size": 4},
+    )
+    run = peftlens.train(config, tmp_path / "runs")
+    with pytest.raises(BadInput, match="lora: nothing here trains vectors"):
+        build.atlas([run], {run.id: "x"}, "pca")
+    (shift,) = build.atlas([run], {run.id: "x"}, "pca", logits=True).shifts
+    rows = probe_runner.run_probe(run, "logit_shift").frame
+    raised = rows[rows["direction"] == "raised"]
+    assert [token for token, _ in shift.raised] == raised["token_id"].tolist()
+    assert build.atlas([run], {run.id: "x"}, "pca").shifts == (shift,)  # it is known now

@@ -1,0 +1,94 @@
+import finished
+import numpy as np
+import pandas as pd
+import pytest
+
+from peftlens.errors import BadInput
+from peftlens.export.benchmark_table import COLUMNS, benchmark, separated
+from peftlens.results import study_results, table
+from peftlens.results.table import Table, measured
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    configs = [finished.lora(rank, seed, rate)
+               for rank in (1, 8) for rate in (1e-3, 3e-3) for seed in (0, 1)]  # fmt: skip
+    configs += [finished.plain("prompt_tuning", 0, num_virtual_tokens=3)]
+    return study_results.read(finished.study(tmp_path_factory.mktemp("study"), configs))
+
+
+def test_a_row_for_each_configuration_at_its_best_rate_and_each_metric(one):
+    found = benchmark(one)
+    assert tuple(found.columns) == COLUMNS
+    assert list(dict.fromkeys(found["configuration"])) == [
+        "lora rank=1", "lora rank=8", "prompt_tuning num_virtual_tokens=3",
+    ]  # fmt: skip
+    assert found.groupby("configuration")["metric"].nunique().tolist() == [8, 8, 8]
+    assert set(found["task"]) == {"bbc_topic"}
+
+
+def test_accuracy_is_that_of_the_runs_at_the_best_rate(one):
+    cost = measured(one.tables["cost"].frame)
+    items = measured(one.tables["task_items"].frame)
+    own = cost[cost["configuration"].str.startswith("lora rank=8 ")]
+    rate = own.groupby("learning_rate")["validation_accuracy"].mean().idxmax()
+    runs = own[own["learning_rate"] == rate]["run"]
+    right = items[items["run"].isin(runs)]
+    row = benchmark(one, ("accuracy",)).set_index("configuration").loc["lora rank=8"]
+    assert row["mean"] == pytest.approx((right["chosen"] == right["correct"]).mean())
+    assert row["ci_low"] < row["mean"] < row["ci_high"]
+    assert (row["n_seeds"], row["n_items"], row["seeds"]) == (2, 40, "0 1")
+    assert row["ci_method"] == "bootstrap over seeds and items"
+
+
+def test_exact_numbers_have_no_interval_and_one_seed_has_that_of_items(one):
+    found = benchmark(one).set_index(["configuration", "metric"])
+    exact = found.loc[("lora rank=8", "trainable parameters")]
+    assert (exact["mean"], exact["ci_method"]) == (460_800, "exact")
+    assert pd.isna(exact["ci_low"])
+    lost = found.loc[("prompt_tuning num_virtual_tokens=3", "forgetting on wiki")]
+    assert (lost["mean"], lost["ci_low"], lost["ci_high"]) == pytest.approx((0.3, 0.2, 0.4))
+    assert lost["ci_method"] == "bootstrap over items"
+    assert found.loc[("lora rank=8", "forgetting on wiki")]["ci_method"] == "Student's t over seeds"
+
+
+def test_a_metric_is_asked_for_by_its_beginning(one):
+    assert set(benchmark(one, ("forgetting",))["metric"]) == {
+        "forgetting on wiki", "forgetting on news",
+    }  # fmt: skip
+    with pytest.raises(BadInput, match="no metric begins with 'bleu'; this study has accuracy"):
+        benchmark(one, ("bleu",))
+
+
+def answers(share, seeds=(0, 1), n=200):
+    right = np.zeros((len(seeds), n))
+    right[:, : int(share * n)] = 1
+    return pd.DataFrame(right, index=list(seeds))
+
+
+def test_the_best_stands_out_only_from_what_is_clearly_worse():
+    assert separated({"a": answers(0.9), "b": answers(0.5)}, "higher") == "a"
+    assert separated({"a": answers(0.9), "b": answers(0.5)}, "lower") == "b"
+    assert separated({"a": answers(0.9), "b": answers(0.5), "c": answers(0.9)}, "higher") is None
+    assert separated({"a": answers(0.9), "b": answers(0.5, seeds=(0, 2))}, "higher") is None
+    assert separated({"a": answers(0.9)}, "higher") is None
+
+
+def test_a_sequence_has_its_measures(tmp_path):
+    folder = finished.study(tmp_path, [finished.lora(1, 0)], probes=("cost",))
+    rows = [{"name": "lora (swapped)", "setting": "lora", "regime": "swapped", "measure": measure,
+             "value": 0.5, "low": 0.4, "high": 0.6, "n_seeds": 3, "n_items": 50}
+            for measure in ("ACC", "F")]  # fmt: skip
+    data = Table("continual", 1, (), (), pd.DataFrame(rows))
+    columns = tuple(table.Column(name, name) for name in data.frame)
+    table.write(Table("continual", 1, columns, (), data.frame), folder / "tables/continual.parquet")
+    found = benchmark(study_results.read(folder), ("ACC", "F")).set_index("metric")
+    assert found.loc["ACC", "better"] == "higher"
+    assert found.loc["F", "better"] == "lower"
+    assert found.loc["F", "mean"] == 0.5
+
+
+def test_nothing_to_give(tmp_path):
+    folder = finished.study(tmp_path, [], probes=())
+    with pytest.raises(BadInput, match="has no benchmark table to give"):
+        benchmark(study_results.read(folder))

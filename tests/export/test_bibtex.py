@@ -1,0 +1,49 @@
+import re
+
+import finished
+import homes
+
+from peftlens import registry
+from peftlens.export import bibtex
+from peftlens.models.base_model import BUILT_IN
+from peftlens.results import study_results
+
+
+def test_every_paper_that_a_plugin_names_has_an_entry():
+    known = bibtex.references()
+    for name in registry.names("methods"):
+        source = registry.describe("methods", name).source
+        if source:
+            assert bibtex.paper("methods", name, known), name
+    for name in ("bbc_topic", "word_sentiment", "boolq", "piqa", "openbookqa", "commonsenseqa"):
+        assert bibtex.paper("tasks", name, known), name
+    assert set(BUILT_IN) <= set(known)
+
+
+def test_entries_are_whole():
+    for entry in set(bibtex.references().values()):
+        assert entry.count("{") == entry.count("}")
+        assert "title = {{" in entry
+        number = re.search(r"eprint = \{(.*)\}", entry)
+        assert number is None or f"abs/{number[1]}" in entry
+
+
+def test_a_study_cites_tool_base_methods_and_data_once(tmp_path):
+    configs = [finished.lora(1, 0), finished.lora(2, 0), finished.plain("dora", 0)]
+    one = study_results.read(finished.study(tmp_path, configs, probes=("cost",), name="my & study"))
+    text = bibtex.bibtex([one, one])
+    keys = re.findall(r"^@\w+\{([^,]+),", text, re.MULTILINE)
+    assert keys == ["peftlens", "smollm2-135m", "lora", "dora", "bbc_topic"]
+    assert rf"my \& study: SHA-256 {one.sha256}" in text
+
+
+def test_what_has_no_paper_is_named_with_its_hash(tmp_path):
+    config = finished.lora(1, 0).model_copy(
+        update={"base": f"{homes.LINUX}/models/mine", "task": "hub:org/data@main"}
+    )
+    one = study_results.read(finished.study(tmp_path, [config], probes=("cost",)))
+    text = bibtex.bibtex([one])
+    assert "@misc{mine," in text
+    assert f"SHA-256 of its weights: {finished.BASE}" in text
+    assert "title = {{org/data@main}},\n  howpublished = {Hugging Face Hub}" in text
+    assert "home" not in text

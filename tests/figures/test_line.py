@@ -1,0 +1,45 @@
+import pandas as pd
+
+from peftlens.figures import line as lines
+from peftlens.figures.spec import PLAIN
+from peftlens.results.table import Chart, Column, Table
+
+
+def plot(frame, **options):
+    table = Table("p", 1, (Column("y", "m"),), (), frame)
+    return lines.plot(table, Chart("line", x="x", y="y", title="t", **options), frame)
+
+
+def test_seeds_are_averaged_and_their_range_is_the_band():
+    frame = pd.DataFrame({"x": [0, 0, 1, 1], "y": [1.0, 3.0, 2.0, 6.0], "by": "a"})
+    (series,) = plot(frame, by="by").series
+    assert (series.x, series.y) == ((0.0, 1.0), (2.0, 4.0))
+    assert (series.low, series.high) == ((1.0, 2.0), (3.0, 6.0))
+
+
+def test_single_rows_have_their_own_interval():
+    frame = pd.DataFrame({"x": [1, 0], "y": [2.0, 1.0], "low": [1.5, 0.5], "high": [2.5, 1.5]})
+    found = plot(frame, low="low", high="high")
+    (series,) = found.series
+    assert (series.x, series.low, series.high) == ((0.0, 1.0), (0.5, 1.5), (1.5, 2.5))
+    assert found.finding == "From 1.0 (0.5 to 1.5) to 2.0 (1.5 to 2.5), as x goes from 0 to 1."
+
+
+def test_no_line_has_two_marks():
+    assert plot(pd.DataFrame({"x": [1, 1], "y": [1.0, 2.0], "by": ["a", "b"]}), by="by") is None
+
+
+def test_what_a_logarithmic_axis_has_no_place_for_is_drawn_across():
+    frame = pd.DataFrame({"x": [0, 10, 100], "y": [0.5, 0.6, 0.7], "by": ["frozen", "a", "a"]})
+    line, across = plot(frame, by="by", log_x=True).series
+    assert (across.name, across.x, across.y) == ("frozen", (10.0, 100.0), (0.5, 0.5))
+    assert (across.draws, across.style) == ("line", PLAIN)
+    assert line.x == (10.0, 100.0)
+
+
+def test_labels_and_the_ends_of_several_lines():
+    frame = pd.DataFrame({"x": [0, 1, 0, 1], "y": [1.0, 2.0, 3.0, 4.0], "by": list("aabb"),
+                          "rank": [1, 2, 3, 4]})  # fmt: skip
+    found = plot(frame, by="by", text="rank")
+    assert found.series[0].labels == ("rank 1", "rank 2")
+    assert found.finding == "At the end of 2 lines, highest: b, 4; lowest: a, 2."

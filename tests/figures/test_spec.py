@@ -1,0 +1,14 @@
+from peftlens.figures.spec import COLOURS, PLAIN, SYMBOLS, Axis, Plot, Series
+
+
+def test_colour_is_never_the_only_difference():
+    looks = [Series("", (), (), style=n) for n in range(4 * len(COLOURS))]
+    assert len({(one.colour, one.symbol, one.dash) for one in looks}) == len(looks)
+    assert len(set(SYMBOLS)) == len(COLOURS)
+    marks = {(one.colour, one.symbol) for one in looks}  # where there is no line
+    assert len(marks) == len(looks)
+    assert Series("", (), (), style=PLAIN).dash == "dot"
+
+
+def test_a_part_is_named_in_the_title():
+    assert Plot("t", "f", Axis("x"), Axis("y")).named("part").title == "t: part"

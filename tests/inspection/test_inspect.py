@@ -1,0 +1,97 @@
+"""Adapters of every type, sound and damaged, as `peftlens.inspect` tells of them."""
+
+import pytest
+import theirs
+from safetensors.torch import load_file, save_file
+
+from peftlens.inspection.inspect import inspect, located
+
+
+@pytest.fixture
+def saved(bases, tmp_path):
+    def make(kind="LORA", **changes):
+        model = theirs.wrapped(kind, **changes)
+        return theirs.save(model, tmp_path / "hers", str(bases["llama"]))
+
+    return make
+
+
+def said(found, severity):
+    return [one.text for one in found.findings if one.severity == severity]
+
+
+@pytest.mark.parametrize("kind", theirs.BUILDABLE)
+def test_every_type_is_recognised(kind, saved):
+    """Its numbers are read; its spectra too, or there is a reason why not."""
+    found = inspect(saved(kind))
+    assert dict(found.about)["type"] == kind
+    assert not found.broken
+    rows = found.tables["adapter_weights"].frame
+    assert (rows["norm"].notna() | rows["no_spectrum"].notna()).all()
+    assert rows["largest"].notna().all()
+    if kind in ("LORA", "ADALORA", "LOHA", "LOKR"):
+        assert list(rows["role"]) == ["q_proj", "v_proj"] * 3
+        assert list(rows["layer"]) == [0, 0, 1, 1, 2, 2]
+        assert (rows["norm"] > 0).all()
+    vectors = {"PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE",
+               "MULTITASK_PROMPT_TUNING"}  # fmt: skip
+    assert ("adapter_vectors" in found.tables) == (kind in vectors)
+
+
+def test_xlora_is_recognised_by_its_configuration(saved):
+    """It holds no adapters of its own, so its folder can't be made on a tiny model."""
+    folder = saved()
+    theirs.edit(folder, peft_type="XLORA", adapters={"0": "elsewhere"})
+    found = inspect(folder)
+    assert dict(found.about)["type"] == "XLORA"
+    frame = found.tables["adapter_weights"].frame
+    assert frame["no_spectrum"].str.contains("XLORA: its file alone").all()
+
+
+def test_no_training_is_told(saved):
+    folder = saved()
+    file = folder / "adapter_model.safetensors"
+    save_file({n: t * ("lora_A" in n) for n, t in load_file(file).items()}, file)
+    found = inspect(folder)
+    assert found.broken
+    assert "has not been trained" in said(found, "broken")[0]
+
+
+def test_with_its_base_every_probe_is_asked(saved, bases):
+    folder = saved()
+    found = inspect(folder, str(bases["llama"]))
+    assert not found.broken
+    assert {"delta_spectrum", "intruder_dimensions", "amplification", "representation_shift",
+            "logit_shift", "forgetting"} <= found.tables.keys()  # fmt: skip
+    assert {"soft_prompt_neighbors", "soft_prompt_null"} <= found.not_applicable.keys()
+    assert any("It fits" in text for text in said(found, "ok"))
+    assert set(found.tables["representation_shift"].frame["text"]) == {"general"}
+
+
+def test_a_prompt_with_its_base_is_read(saved, bases):
+    found = inspect(saved("PROMPT_TUNING"), str(bases["llama"]))
+    assert {"soft_prompt_neighbors", "soft_prompt_null"} <= found.tables.keys()
+    assert any("nearest tokens mean, tested" in text for text in said(found, "ok"))
+
+
+def test_what_is_unusual_is_told(saved):
+    found = inspect(saved(lora_alpha=1000, modules_to_save=["lm_head"]))
+    told = " ".join(said(found, "look"))
+    assert "is multiplied by 125" in told
+    assert "whole copies of the base's layers" in told
+    assert "names a folder of some machine as its base" in told
+
+
+def test_runs_and_the_hub_are_looked_up(saved, monkeypatch, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "run.json").write_text("{}")
+    assert located(tmp_path / "one") == tmp_path / "one" / "adapter"
+    folder, asked = saved(), []
+
+    def fetch(name, revision, allow_patterns):
+        asked.append((name, revision, allow_patterns[0]))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert located("someone/lora@v1") == folder
+    assert asked == [("someone/lora", "v1", "adapter_config.json")]

@@ -1,0 +1,65 @@
+import pytest
+
+from peftlens.io import files
+
+
+def test_cache_dir_is_where_the_variable_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path / "cache"))
+    assert files.cache_dir("a", "b") == tmp_path / "cache" / "a" / "b"
+    assert (tmp_path / "cache" / "a" / "b").is_dir()
+
+
+def test_canonical_json_does_not_depend_on_order():
+    assert files.canonical_json({"b": 1, "a": "é"}) == '{"a":"é","b":1}'
+
+
+def test_canonical_json_refuses_nan():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.canonical_json(float("nan"))
+
+
+def test_sha256_of_the_empty_file(tmp_path):
+    (tmp_path / "empty").touch()
+    expected = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert files.sha256_file(tmp_path / "empty") == files.sha256_text("") == expected
+
+
+def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    files.write_atomic(target, b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomic(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_new_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "deep" / "run"
+
+    def break_off():
+        with files.new_folder(target) as folder:
+            (folder / "half").write_text("x")
+            raise RuntimeError("broken off")
+
+    with pytest.raises(RuntimeError, match="broken off"):
+        break_off()
+    assert list(target.parent.iterdir()) == []
+    with files.new_folder(target) as folder:
+        (folder / "file").write_text("whole")
+        assert not target.exists()
+    assert (target / "file").read_text() == "whole"
+
+
+def test_new_folder_keeps_what_another_process_finished_first(tmp_path):
+    target = tmp_path / "run"
+    with files.new_folder(target) as folder:
+        (folder / "file").write_text("ours")
+        target.mkdir()
+        (target / "file").write_text("theirs")
+    assert (target / "file").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+
+from peftlens.numerics.resampling import (
+    RESAMPLES,
+    Interval,
+    benjamini_hochberg,
+    crossed_interval,
+    crossed_means,
+    crossed_p,
+    few_interval,
+    interquartile_mean,
+    log_odds,
+    mean_interval,
+    p_value,
+    ratio_interval,
+)
+
+
+def test_interval_of_a_mean_matches_the_normal_one():
+    # 400 coin flips: standard error 0.025, so 0.5 ± 0.049
+    values = np.repeat([0.0, 1.0], 200)
+    interval = mean_interval(values, np.random.default_rng(0))
+    assert interval.low == pytest.approx(0.451, abs=0.008)
+    assert interval.high == pytest.approx(0.549, abs=0.008)
+
+
+def test_the_seed_reaches_the_draw():
+    values = np.arange(10.0)
+    first, second, other = (mean_interval(values, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert first == second != other
+
+
+def test_one_value_has_no_interval():
+    interval = mean_interval([0.7], np.random.default_rng(0))
+    assert interval.low is None
+    assert interval.high is None
+
+
+def test_ratio_weighs_by_the_denominator():
+    # every ratio is 2, so any resample gives 2, whatever the weights
+    interval = ratio_interval([2, 20, 200], [1, 10, 100], np.random.default_rng(0))
+    assert (interval.low, interval.high) == (2.0, 2.0)
+
+
+def test_interval_covers_at_about_its_level():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        interval = mean_interval(rng.normal(size=60), rng)
+        hits += interval.low <= 0 <= interval.high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_p_counts_the_draws_that_are_as_large():
+    assert p_value(3, [1, 2, 3, 4]) == 3 / 5
+    assert p_value(5, [1, 2, 3, 4]) == 1 / 5
+    assert p_value(float("nan"), [1, 2, 3, 4]) == 1
+    assert p_value(5, [1, 2, float("nan"), 4]) == 2 / 5
+
+
+def test_false_discovery_by_hand():
+    # p (i) n / i, made monotone from the largest down
+    found = benjamini_hochberg([0.01, 0.04, 0.03, 0.5])
+    np.testing.assert_allclose(found, [0.04, 0.16 / 3, 0.16 / 3, 0.5])
+
+
+def test_log_odds_are_zero_for_equal_shares_and_change_sign_with_the_texts():
+    np.testing.assert_allclose(log_odds([10, 20], [100, 200]), 0, atol=1e-12)
+    one, other = [30, 5, 65], [10, 40, 50]
+    np.testing.assert_allclose(np.sign(log_odds(one, other)), [1, -1, 1])
+
+
+def test_log_odds_by_hand():
+    # counts 3 and 1 against 1 and 3: the prior is both together, at the weight of the first
+    prior = np.array([2.0, 2.0])
+    a, b = np.array([3, 1]) + prior, np.array([1, 3]) + prior
+    delta = np.log(a[0] / a[1]) - np.log(b[0] / b[1])
+    expected = delta / np.sqrt(1 / a[0] + 1 / b[0])
+    np.testing.assert_allclose(log_odds([3, 1], [1, 3]), [expected, -expected])
+
+
+def test_an_interval_of_a_few_seeds_is_students():
+    found = few_interval([1.0, 2.0, 3.0])  # t of 2 degrees of freedom: 4.3027; s = 1
+    assert (found.low, found.high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+    assert few_interval([1.0]) == Interval(None, None)
+
+
+def test_crossed_intervals_hold_both_sources_of_noise():
+    rng = np.random.default_rng(0)
+    inside, wider = 0, []
+    for _ in range(100):
+        seeds, items = rng.normal(size=(12, 1)), rng.normal(size=(1, 30))
+        values = 5 + seeds + items + 0.1 * rng.normal(size=(12, 30))
+        both = crossed_interval(values, rng)
+        only = mean_interval(values.mean(axis=0), rng)
+        inside += both.low <= 5 <= both.high
+        wider.append((both.high - both.low) / (only.high - only.low))
+    assert inside >= 88  # of 100, nominally 95; the bootstrap of 12 is a little narrow
+    assert np.median(wider) > 1.3
+
+
+def test_crossed_means_have_the_variance_that_two_ways_of_drawing_give():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(8, 1)) + np.zeros((8, 20))  # seeds differ, items do not
+    drawn = crossed_means(values, rng)
+    assert drawn.mean() == pytest.approx(values.mean(), abs=0.03)
+    assert drawn.std() == pytest.approx(values[:, 0].std() / np.sqrt(8), rel=0.1)
+
+
+def test_crossed_means_are_paired_along_the_first_axes():
+    values = np.random.default_rng(2).normal(size=(3, 5, 40))
+    drawn = crossed_means(np.stack([values[0], values[0] + 1]), np.random.default_rng(0))
+    assert drawn.shape == (RESAMPLES, 2)
+    np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 1)
+
+
+def test_one_seed_gives_the_interval_over_items():
+    values = np.random.default_rng(3).normal(size=(1, 50))
+    both = crossed_interval(values, np.random.default_rng(0))
+    only = mean_interval(values[0], np.random.default_rng(0))
+    assert (both.low, both.high) == pytest.approx((only.low, only.high), abs=0.03)
+    assert crossed_interval(values[:, :1], np.random.default_rng(0)).low is None
+
+
+def test_interquartile_mean_leaves_out_the_outer_quarters():
+    assert interquartile_mean([100, 1, 2, 3, 4, 5, 6, -50]) == pytest.approx(3.5)
+
+
+def test_an_interval_of_shares_ends_where_shares_do():
+    assert few_interval([0.2, 0.6, 0.9], (0, 1)) == Interval(0, 1)
+    inside = few_interval([0.5, 0.51, 0.52], (0, 1))
+    assert inside == few_interval([0.5, 0.51, 0.52])
+
+
+def test_a_paired_difference_is_certain_or_not():
+    rng = np.random.default_rng(0)
+    certain = crossed_p(np.ones((3, 50)), rng)
+    assert certain == pytest.approx(2 / 2001)
+    assert crossed_p(-np.ones((3, 50)), rng) == certain  # on either side
+    assert crossed_p(np.zeros((3, 50)), rng) == 1.0
+    half = np.tile([1.0, -1.0], (3, 25))
+    assert crossed_p(half, rng) > 0.5

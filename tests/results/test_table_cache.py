@@ -1,0 +1,78 @@
+import pandas as pd
+import pytest
+
+from peftlens.results import table
+from peftlens.results.table_cache import Tables
+
+LABELS = {"a": "lora rank=1", "b": "lora rank=2"}
+EACH = {"name": "each", "each_run": True, "version": 1, "config": {}}
+OVER = {"name": "over", "each_run": False, "version": 1, "config": {}}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, labels=LABELS, version=1):
+        columns = tuple(table.Column(one, one) for one in ("run", "configuration"))
+        frame = pd.DataFrame(list(labels.items()), columns=["run", "configuration"])
+        known = table.Table(name, version, columns, (), frame, {})
+        table.write(known, tmp_path / f"{name}.parquet")
+
+    return write
+
+
+@pytest.fixture
+def tables(tmp_path):
+    return Tables(tmp_path, [OVER, EACH])
+
+
+def stale(tables, labels=LABELS):
+    return [name for name, _ in tables.stale(labels)]
+
+
+def test_what_is_not_there_is_stale(tables):
+    assert tables.measured() == {}
+    assert stale(tables) == ["each", "over"]
+
+
+def test_what_is_there_is_kept(tables, write):
+    write("each")
+    write("over")
+    assert tables.measured() == {"each": {"a", "b"}}
+    assert stale(tables) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"version": 2},
+        {"labels": {"a": "lora rank=1"}},  # a run has been added since
+        {"labels": {"b": "lora rank=2", "a": "lora rank=1"}},  # the order is another
+        {"labels": LABELS | {"a": "lora rank=1 steps=3"}},  # the name is another
+    ],
+)
+def test_what_has_changed_is_stale_and_what_is_made_of_it(tables, write, changed):
+    write("each", **changed)
+    write("over")
+    assert stale(tables) == ["each", "over"]
+
+
+def test_a_table_over_others_alone(tables, write):
+    write("each")
+    assert stale(tables) == ["over"]
+    write("over", version=2)
+    assert stale(tables) == ["over"]
+
+
+def test_a_damaged_table_is_made_anew(tables, write, tmp_path):
+    write("each")
+    (tmp_path / "each.parquet").write_bytes(b"PAR1")
+    assert tables.measured() == {}
+    assert stale(tables) == ["each", "over"]
+
+
+def test_dropping(tables, write, tmp_path):
+    for name in ("each", "over", "other"):
+        write(name)
+    tables.drop_others()
+    tables.drop(["over", "missing"])
+    assert [file.stem for file in tmp_path.iterdir()] == ["each"]

@@ -1,0 +1,137 @@
+"""What a study file may say; its mistakes, with their lines, are in test_study.py."""
+
+from pathlib import Path
+
+import pytest
+
+from peftlens.errors import BadInput
+from peftlens.studies.config import expand, parse
+
+ANALYSES = Path(__file__).parent.parent / "analyses"
+SEQUENCE = """
+name = "sequence"
+seeds = [0, 1, 2]
+
+[continual]
+order = "by_seed"
+tasks = [
+  { name = "file:a.jsonl" },
+  { name = "file:b.jsonl", template = "{text}" },
+  { name = "boolq" },
+]
+
+[[runs]]
+method = "lora"
+grid = { rank = [2, 4], learning_rate = [1e-3] }
+"""
+
+
+def test_a_grid_is_every_combination_with_every_seed_and_task():
+    parsed = parse(SEQUENCE, "x.toml")
+    found = list(expand(parsed, parsed.runs[0]))
+    assert [[run.seed for run in runs] for runs in found] == [[seed] * 3 for seed in (0, 1, 2)] * 2
+    for runs in found:
+        assert {run.task for run in runs} == {"file:a.jsonl", "file:b.jsonl", "boolq"}
+        assert {run.training.learning_rate for run in runs} == {1e-3}
+        (b,) = [run for run in runs if run.task == "file:b.jsonl"]
+        assert b.task_config == {"template": "{text}"}
+    assert [runs[0].method_config["rank"] for runs in found] == [2] * 3 + [4] * 3
+
+
+def test_seeds_draw_the_order_of_the_tasks():
+    parsed = parse(SEQUENCE, "x.toml")
+    orders = [tuple(run.task for run in runs) for runs in expand(parsed, parsed.runs[0])]
+    assert orders[:3] == orders[3:]
+    assert len(set(orders)) > 1
+    given = parse(SEQUENCE.replace("by_seed", "given"), "x.toml")
+    assert {tuple(run.task for run in runs) for runs in expand(given, given.runs[0])} == {
+        ("file:a.jsonl", "file:b.jsonl", "boolq")
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("[continual]", '[task]\nname = "boolq"\n[continual]'), ("[continual]", "[no]")],
+)
+def test_a_study_has_one_task_or_a_sequence(old, new):
+    text = SEQUENCE.replace(old, new)
+    told = r"give \[task\] for a study of one task|no: Extra inputs|a.jsonl is named twice"
+    with pytest.raises(BadInput, match=told):
+        parse(text, "x.toml")
+
+
+@pytest.mark.parametrize("file", sorted(ANALYSES.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_analysis_is_a_study_of_two_sizes(file):
+    small, large = (parse(file.read_text(), str(file), full) for full in (False, True))
+    runs, more = (
+        sum(len(found) for entry in one.runs for found in expand(one, entry))
+        for one in (small, large)
+    )
+    assert 1 < runs < more
+    assert large.training.steps > small.training.steps
+    said = file.read_text().partition("name =")[0]
+    for told in ("?", "two CPU cores", "cannot say"):  # what it asks, costs, and can't say
+        assert told in said
+
+
+LARGER = """
+name = "two sizes"
+seeds = [0]
+[task]
+name = "bbc_topic"
+[training]
+steps = 10
+batch_size = 4
+[[runs]]
+method = "lora"
+[full]
+seeds = [0, 1, 2]
+[full.training]
+steps = 1000
+[[full.runs]]
+method = "lora"
+grid = { rank = [1, 2] }
+[[full.runs]]
+method = "ia3"
+"""
+
+
+def test_a_file_of_two_sizes():
+    small, large = parse(LARGER, "x.toml"), parse(LARGER, "x.toml", full=True)
+    assert (small.seeds, small.training.steps, len(small.runs)) == ((0,), 10, 1)
+    assert (large.seeds, large.training.steps, len(large.runs)) == ((0, 1, 2), 1000, 2)
+    assert large.training.batch_size == 4  # as the smaller one has it
+    assert large.task == small.task
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("steps = 1000", "stepz = 1000", 14),
+        ("steps = 10\n", "stepz = 10\n", 7),
+        ('method = "ia3"', 'mehtod = "ia3"', 19),
+        ("steps = 1000", "steps = -1000", 14),
+    ],
+)
+def test_mistakes_in_either_are_found_whichever_is_asked_for(old, new, line, full):
+    with pytest.raises(BadInput, match=f"line {line}: .*{new.split()[0]}"):
+        parse(LARGER.replace(old, new), "x.toml", full=full)
+
+
+def test_a_larger_study_has_to_be_there():
+    with pytest.raises(BadInput, match=r"has no table \[full\]; leave --full"):
+        parse(LARGER.partition("[full]")[0], "x.toml", full=True)
+
+
+def test_a_table_where_a_list_belongs_is_named():
+    text = LARGER.partition("[[full.runs]]")[0] + '[full.runs]\nmethod = "ia3"\n'
+    with pytest.raises(BadInput, match="runs: Input should be a valid"):
+        parse(text, "x.toml")
+
+
+def test_a_seed_below_zero_is_named_before_it_draws_an_order():
+    text = SEQUENCE.replace("seeds = [0, 1, 2]", "seeds = [-1]")
+    study = parse(text, "x.toml")
+    with pytest.raises(BadInput, match="seed"):
+        list(expand(study, study.runs[0]))

@@ -1,0 +1,31 @@
+from itertools import islice
+
+from peftlens.data.collate import Encoder, Item, Row
+from peftlens.runs.config import TrainingConfig
+from peftlens.training.data_loader import Feed
+
+
+def feed(llama, **training):
+    items = [Item(n, (Row((5, n), (7,)), Row((5, n), (8,))), 1, (1, 1)) for n in range(10)]
+    return Feed.of(Encoder.of(llama, 32), items, TrainingConfig(**training))
+
+
+def test_the_right_answers_are_read_each_once_an_epoch(llama):
+    one = feed(llama, batch_size=2, accumulation=5, steps=3)
+    assert {row.answer for row in one.rows} == {(8,)}
+    assert one.epochs == 3
+    for parts in islice(one.steps(0), 3):
+        assert [len(part) for part in parts] == [2] * 5
+        assert sorted(row.prompt[1] for part in parts for row in part) == list(range(10))
+
+
+def test_the_seed_decides_the_order(llama):
+    one = feed(llama, batch_size=2)
+    first, again, other = (list(islice(one.steps(seed), 5)) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_without_held_states_a_pass_reads_from_the_bottom(llama):
+    one = feed(llama)
+    with one.reading(one.rows[:2]):
+        assert "forward" not in vars(llama.model.model.layers[0])

@@ -1,0 +1,291 @@
+import json
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from tiny import byte_tokenizer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import peftlens
+from peftlens.adapters.checkpoint import attach
+from peftlens.data.collate import length
+from peftlens.errors import BadInput
+from peftlens.models.base_model import resident
+from peftlens.models.snapshot import lent, state_of
+from peftlens.runs.config import RunConfig
+from peftlens.tasks import task_of
+from peftlens.training import trainer
+from peftlens.training.data_loader import Feed, Read
+from peftlens.training.run_plan import plan
+
+FAST = {"steps": 6, "batch_size": 4, "max_length": 32, "log_every": 2}
+
+
+@pytest.fixture
+def config(bases, words):
+    def make(method="lora", base="llama", train=None, **changes):
+        return RunConfig(
+            method=method, task=f"file:{words}", base=str(bases[base]), device="cpu",
+            **{"dtype": "float32", "training": FAST | (train or {})} | changes,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full", "ln_tuning"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_same_seed_same_bytes(config, tmp_path, method, dtype):
+    options = {"train": {"checkpoint_steps": [0, 3]}, "dtype": dtype}
+    first = peftlens.train(config(method, **options), tmp_path / "a")
+    again = peftlens.train(config(method, **options), tmp_path / "b")
+    other = peftlens.train(config(method, seed=1, **options), tmp_path / "c")
+    assert first.id == again.id != other.id
+    written = ("metrics.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
+    for name in (*written, "checkpoints/3/adapter_model.safetensors"):
+        assert (first.path / name).read_bytes() == (again.path / name).read_bytes()
+    assert (first.path / "metrics.jsonl").read_bytes() != (
+        other.path / "metrics.jsonl"
+    ).read_bytes()
+
+
+def test_a_run_folder_holds_what_the_design_says(config, tmp_path):
+    run = peftlens.train(config(train={"checkpoint_steps": [0]}), tmp_path)
+    found = {str(file.relative_to(run.path)) for file in run.path.rglob("*") if file.is_file()}
+    assert found == {
+        "run.json", "metrics.jsonl", "timing.jsonl", "digests.json",
+        "adapter/adapter_config.json", "adapter/adapter_model.safetensors",
+        "checkpoints/0/adapter_config.json", "checkpoints/0/adapter_model.safetensors",
+    }  # fmt: skip
+    assert run.record.config.training.learning_rate == 2e-3  # the method's own, written out
+    assert run.record.results["steps"] == 6
+    assert run.record.results["base_parameters"] == sum(
+        p.numel()
+        for p in resident(run.config.base, device="cpu", dtype="float32").model.parameters()
+    )
+
+
+@pytest.mark.parametrize("base", ["llama", "gpt2", "t5"])
+def test_it_learns(config, tmp_path, base):
+    train = {"steps": 80, "learning_rate": 0.01, "batch_size": 16}
+    run = peftlens.train(config("full", base=base, train=train), tmp_path)
+    losses = [line["loss"] for line in run.metrics() if "loss" in line]
+    assert losses[-1] < 0.2 * losses[0]
+    assert run.record.results["validation_accuracy"] > 0.9
+
+
+def test_a_finished_run_is_not_trained_again(config, tmp_path, monkeypatch):
+    first = peftlens.train(config(), tmp_path)
+    monkeypatch.setattr(trainer, "_train", lambda *_: pytest.fail("trained twice"))
+    assert peftlens.train(config(), tmp_path).path == first.path
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch(config, tmp_path):
+    """Two passes of 4 equal one of 8 in loss: tokens are counted over both."""
+    rows = {"steps": 1, "schedule": "constant", "warmup": 0, "max_grad_norm": 1e9}
+    whole = peftlens.train(config(train=rows | {"batch_size": 96}), tmp_path)
+    parts = peftlens.train(config(train=rows | {"batch_size": 48, "accumulation": 2}), tmp_path)
+    assert whole.metrics()[0]["loss"] == pytest.approx(parts.metrics()[0]["loss"], rel=1e-5)
+    assert whole.metrics()[0]["grad_norm"] == pytest.approx(
+        parts.metrics()[0]["grad_norm"], rel=1e-4
+    )
+
+
+def test_warm_up_and_decay(config, tmp_path):
+    train = {"steps": 10, "warmup": 0.2, "learning_rate": 1.0, "log_every": 1}
+    run = peftlens.train(config(method="ln_tuning", train=train), tmp_path)
+    rates = [line["learning_rate"] for line in run.metrics() if "learning_rate" in line]
+    assert rates[:3] == [0.0, 0.5, 1.0]
+    assert rates[-1] == pytest.approx(1 / 8)
+
+
+def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
+    """A rate whose single steps round away in bfloat16 still moves the weights over many."""
+    train = {"steps": 40, "learning_rate": 3e-5, "schedule": "constant", "warmup": 0,
+             "checkpoint_steps": [0]}  # fmt: skip
+    run = peftlens.train(config("full", dtype="bfloat16", train=train), tmp_path)
+    start, end = (dict(peftlens.load(run.path, step=s).named_parameters()) for s in (0, 40))
+    name = "model.layers.1.mlp.up_proj.weight"
+    assert end[name].dtype == torch.bfloat16
+    assert (start[name] != end[name]).float().mean() > 0.3
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "prompt_tuning"])
+def test_the_base_is_as_it_was(config, tmp_path, method):
+    planned = plan(config(method))
+    before = state_of(planned.base.model)
+    trainer.carry_out(planned, tmp_path)
+    assert state_of(planned.base.model) == before
+
+
+def test_divergence_is_a_result(config, tmp_path):
+    train = {"learning_rate": 1e30, "warmup": 0, "schedule": "constant"}
+    run = peftlens.train(config("full", train=train), tmp_path)
+    assert run.record.status == "diverged"
+    assert run.metrics()[-1] == {"step": run.steps[-1], "diverged": True}
+    assert run.steps[-1] < 6
+    assert "validation_loss" not in run.record.results
+
+
+def test_a_frozen_run_takes_no_steps(config, tmp_path):
+    run = peftlens.train(config("frozen"), tmp_path)
+    assert run.record.results["steps"] == 0
+    assert run.steps == (0,)
+    assert run.record.results["trainable_parameters"] == 0
+
+
+def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "_validate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        peftlens.train(config(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "loraa"}, "did you mean lora"),
+        ({"task": "bbc"}, "no task named 'bbc'; did you mean bbc_topic"),
+        ({"method_config": {"rank": 99}}, "rank=99 must lie between 1 and 16"),
+        ({"training": {"steps": 3, "checkpoint_steps": [5]}}, "5 lies after the last step, 3"),
+        ({"training": {"max_length": 8}}, "leaves no room"),
+        ({"base": "nothing here"}, "no base model named"),
+    ],
+)
+def test_what_can_not_work_is_said_before_anything_is_written(config, tmp_path, changes, message):
+    if "leaves no room" in message:
+        changes = changes | {"task_config": {"labels": {"up": "upwards and up", "down": "down"}}}
+    with pytest.raises(BadInput, match=message):
+        peftlens.train(config().model_copy(update=_parsed(changes)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _parsed(changes):
+    if "training" in changes:
+        return changes | {"training": peftlens.TrainingConfig(**changes["training"])}
+    return changes
+
+
+def test_metrics_are_strict_json(config, tmp_path):
+    run = peftlens.train(config(), tmp_path)
+
+    def refuse(constant):
+        pytest.fail(f"{constant} is no JSON")
+
+    for line in (run.path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    assert [line["step"] for line in run.metrics()] == [1, 2, 4, 6, 6]
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["adalora", "cpt", "diff_pruning", "fish_mask", "lora_fa", "lora_plus", "p_tuning",
+     "peft:GRALORA", "qlora", "trainable_tokens"],
+)  # fmt: skip
+def test_methods_with_a_say_in_the_loop_load_as_they_were_saved(config, tmp_path, method):
+    own = {"trainable_tokens": {"text": "ab"}, "peft:GRALORA": {"r": 4}, "cpt": {"shots": 2}}
+    options = {"method_config": own.get(method, {}), "train": {"learning_rate": 0.02}}
+    run = peftlens.train(config(method, **options), tmp_path)
+    ids = torch.arange(3, 11).reshape(2, 4)
+    with torch.inference_mode():
+        first, again = (peftlens.load(run.path, device="cpu")(input_ids=ids) for _ in "ab")
+    assert torch.equal(first.logits, again.logits)
+    losses = [line["loss"] for line in run.metrics() if "loss" in line]
+    assert losses[-1] < losses[0]
+
+
+def test_lora_plus_moves_b_more_than_lora_does(config, tmp_path):
+    def size_of_b(method):
+        run = peftlens.train(config(method, train={"learning_rate": 1e-4}), tmp_path)
+        tensors = load_file(run.adapter() / "adapter_model.safetensors")
+        return sum(t.abs().sum() for name, t in tensors.items() if "lora_B" in name)
+
+    # Adam's steps have the size of the rate, whatever the gradient's
+    assert size_of_b("lora_plus") / size_of_b("lora") == pytest.approx(16, rel=0.2)
+
+
+def test_adalora_ends_with_the_mean_rank_that_was_asked_for(config, tmp_path):
+    options = {"rank": 2, "initial_rank": 4}
+    run = peftlens.train(config("adalora", method_config=options, train={"steps": 12}), tmp_path)
+    tensors = load_file(run.adapter() / "adapter_model.safetensors")
+    lambdas = [t for name, t in tensors.items() if "lora_E" in name]
+    assert [len(t) for t in lambdas] == [4] * 6
+    assert sum(int((t != 0).sum()) for t in lambdas) == 2 * 6
+
+
+def test_fish_mask_changes_entries_chosen_on_the_data(config, tmp_path):
+    chosen = {}
+    for method in ("fish_mask", "random_mask", "magnitude_mask"):
+        run = peftlens.train(config(method), tmp_path)
+        tensors = load_file(run.adapter() / "adapter_model.safetensors")
+        assert (tensors["sparse_update.values"] != 0).float().mean() > 0.9
+        chosen[method] = set(tensors["sparse_update.places"].tolist())
+    assert len(set(map(len, chosen.values()))) == 1
+    assert chosen["fish_mask"] != chosen["magnitude_mask"] != chosen["random_mask"]
+
+
+def test_few_shot_examples_come_from_the_training_split_by_the_seed(config, tmp_path):
+    first, again, other = (
+        peftlens.train(config("few_shot", seed=seed, method_config={"shots": 2}), tmp_path / name)
+        for seed, name in ((0, "a"), (0, "b"), (1, "c"))
+    )
+    ids = [tuple(run.config.method_config["token_ids"]) for run in (first, again, other)]
+    assert ids[0] == ids[1] != ids[2]
+    assert first.id == again.id != other.id
+    text = byte_tokenizer().decode(ids[0])
+    prompts = [one.prompt for one in task_of(first).splits["train"]]
+    shown = text.removesuffix("\n\n").split("\n\n")
+    assert len(shown) == 2
+    assert all(any(block.startswith(prompt) for prompt in prompts) for block in shown)
+
+
+def test_more_examples_than_the_model_can_read(config, tmp_path):
+    many = config("few_shot", method_config={"shots": 8})
+    with pytest.raises(
+        BadInput, match="tokens before the input are too many: this model reads 128"
+    ):
+        peftlens.train(many, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch):
+    options = {"train": {"log_every": 1}, "dtype": "float32"}
+    plain = peftlens.train(config("lora", **options), tmp_path / "a")
+    monkeypatch.setattr(trainer, "SHORT", 0)
+    fused = peftlens.train(config("lora", **options), tmp_path / "b")
+    for one, other in zip(plain.metrics(), fused.metrics(), strict=True):
+        for name in ("loss", "grad_norm"):
+            assert one.get(name, 0) == pytest.approx(other.get(name, 0), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full"])
+def test_a_step_has_the_gradients_of_transformers_own_loss(config, method):
+    """Padded rows, the head where the loss is, attention by plain products and no cache, beside one
+    row at a time by `labels` with all logits: gradients agree to 1e-4 of the largest."""
+    planned = plan(config(method, train={"accumulation": 2}))
+    read = Read.of(planned.base, planned.task, 32)
+    feed = Feed.of(read.encoder, read.train, planned.config.training)
+    parts = next(feed.steps(0))
+    rows = [row for part in parts for row in part]
+    assert len({length(row) for row in rows}) > 1
+    with lent(planned.base.model) as base:
+        model = attach(base, method, planned.method_config).train()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        loss = trainer._gradients(model, feed, parts, Accelerator(cpu=True))
+        found = [p.grad.clone() for p in trained]
+        for p in trained:
+            p.grad = None
+        targets, total = sum(row.scored for row in rows), 0.0
+        for row in rows:
+            ids = torch.tensor([[*row.prompt, *row.answer]])
+            labels = ids.clone()
+            labels[0, : len(row.prompt)] = -100
+            with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+                plain = model(input_ids=ids, labels=labels).loss * row.scored / targets
+            plain.backward()
+            total += plain.item()
+    assert loss == pytest.approx(total, rel=1e-5)
+    for gradient, p in zip(found, trained, strict=True):
+        torch.testing.assert_close(
+            gradient, p.grad, rtol=1e-3, atol=1e-4 * p.grad.abs().max().item()
+        )

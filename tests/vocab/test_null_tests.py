@@ -1,0 +1,159 @@
+import collections
+import dataclasses
+
+import numpy as np
+import planted
+import pytest
+import torch
+
+from peftlens.models.base_model import open_base
+from peftlens.vocab.null_tests import Space, draw, neighbourhoods, p_values, prompt_means, verdicts
+from peftlens.vocab.trained_vectors import Vectors
+from peftlens.vocab.vocabulary import states, vocabulary
+
+
+@pytest.fixture(scope="module", params=["cosine", "centred"])
+def space(request, planted_base):
+    base = open_base(str(planted_base), device="cpu", dtype="float32")
+    known = vocabulary(base)
+    return Space.of(known.table, known, states(base), request.param)
+
+
+def read(space, now, start, seed=0, draws=300):
+    """Verdicts of vectors, as `soft_prompt_null` gives them."""
+    found = Vectors(now, start, tuple(range(len(now))), space.table)
+    around = draw(found, space, draws, np.random.default_rng(seed))
+    observed = space.tightness(around.now)
+    p = {name: p_values(observed, space.tightness(ids)) for name, ids in around.nulls.items()}
+    kept = None
+    if around.start is not None:
+        gained = (space.gained(ids, around.start) for ids in (around.now, around.nulls["steps"]))
+        p["steps"] = p_values(*gained)
+        kept = space.family[around.now[:, 0]] == space.family[around.start[:, 0]]
+    return verdicts(p["random_directions"], p.get("steps"), kept)[0], around
+
+
+def loners(count, seed):
+    rows = torch.randperm(planted.LONERS, generator=torch.Generator().manual_seed(seed))[:count]
+    return planted.table()[3 + planted.GROUPS * planted.MEMBERS :][rows]
+
+
+def test_vectors_around_a_planted_cluster_are_readable(space):
+    counts = collections.Counter()
+    for number in range(5):
+        now = planted.around(number, 8)
+        words, around = read(space, now, loners(8, number))
+        counts.update(words)
+        members = set(range(3 + number * planted.MEMBERS, 3 + (number + 1) * planted.MEMBERS))
+        assert {*around.now.ravel()} <= members
+    assert counts["readable"] >= 38  # of 40
+
+
+def test_random_directions_are_noise_at_the_stated_rate(space):
+    prompts, found = 200, collections.Counter()
+    for seed in range(prompts):
+        start, now = planted.directions(5, seed), planted.directions(5, 10_000 + seed)
+        words, _ = read(space, now, start, seed, draws=100)
+        found["prompts with a readable vector"] += "readable" in words
+        found.update(words)
+    # at most 5 % of such prompts: 10 expected, more than 19 by chance once in 300 times
+    assert found["prompts with a readable vector"] <= 19
+    assert found["not distinguishable from noise"] >= 0.9 * 5 * prompts
+
+
+def test_untouched_vectors_are_their_initialisation(space):
+    for start in (loners(8, 0), planted.around(3, 8), planted.directions(8, 0)):
+        words, _ = read(space, start.clone(), start)
+        assert words == ["same as its initialisation"] * 8
+
+
+def test_a_small_step_from_a_tight_start_is_no_finding(space):
+    start = planted.around(2, 8)
+    words, _ = read(space, start + 0.3 * planted.directions(8, 1), start)
+    assert "readable" not in words
+
+
+def test_without_a_start_a_cluster_can_not_be_credited_to_training(space):
+    words, around = read(space, planted.around(4, 8), None)
+    assert "steps" not in around.nulls
+    assert set(words) <= {"tight, start unknown", "not distinguishable from noise"}
+    assert words.count("tight, start unknown") >= 7
+    noise, _ = read(space, planted.directions(8, 0), None)
+    assert noise.count("not distinguishable from noise") >= 7
+
+
+def small_space(family, usable=(0, 1, 2, 3)):
+    rows = np.array([[1, 0], [1, 0], [0, 1], [-1, 0]], np.float32)
+    origin = torch.zeros(2)
+    return Space(np.array(usable), np.array(family), rows, rows[::-1].copy(), origin,
+                 torch.from_numpy(rows))  # fmt: skip
+
+
+def test_families_are_the_nearest_of_each_word():
+    found = small_space([7, 7, 8, 9]).families(np.array([[1, 0, 2, 3]]))
+    assert found.tolist() == [[1, 2, 3, -1]]
+
+
+def test_tightness_by_hand():
+    tight = small_space([0, 1, 2, 3]).tightness(np.array([[0, 1], [0, 2], [0, 3], [2, -1]]))
+    np.testing.assert_allclose(tight[0], [1, 0, -1, np.nan])
+    np.testing.assert_allclose(tight[1], [0, -1, -1, np.nan], atol=1e-7)
+
+
+def test_a_vocabulary_smaller_than_a_neighbourhood(space):
+    few = dataclasses.replace(space, usable=space.usable[[0, 100, 200]])
+    words, around = read(few, planted.around(0, 4), loners(4, 0))
+    assert around.now.shape == (4, 3)
+    assert len(words) == 4
+
+
+def test_what_stays_where_it_was_gains_nothing():
+    space = small_space([0, 1, 2, 3])
+    start = np.array([[0, 2]])
+    now = np.array([[0, 1]])
+    assert space.new_words(now, start).tolist() == [0.5]
+    assert space.new_words(np.array([[[0, 2], [1, 3], [3, -1]]]), start).tolist() == [[0, 1, 1]]
+    assert space.gained(now, start)[0].tolist() == [0.5]  # tightness 1, half of it new
+    assert space.gained(start, start).tolist() == [[0], [0]]
+
+
+def test_from_one_tight_cluster_to_another_is_readable(space):
+    counts = collections.Counter()
+    for number in range(5):
+        words, _ = read(space, planted.around(number, 8), planted.around(number + 10, 8))
+        counts.update(words)
+    assert counts["readable"] >= 38
+
+
+def test_both_spaces_must_agree():
+    null = np.tile(np.arange(99.0), (2, 1, 1))  # (2, 1, 99)
+    found = p_values(np.array([[1000.0], [49.5]]), null)
+    assert found.tolist() == [0.5]  # 49 draws are as large, of 99, and the observed one
+
+
+def test_verdicts_need_both_nulls_and_a_new_word():
+    low, high = np.full(2, 0.001), np.full(2, 0.9)
+    new, old = np.array([False, False]), np.array([True, True])
+    assert verdicts(low, low, new)[0] == ["readable"] * 2
+    assert verdicts(low, low, old)[0] == ["same as its initialisation"] * 2
+    assert verdicts(low, high, new)[0] == ["same as its initialisation"] * 2
+    assert verdicts(high, low, new)[0] == ["not distinguishable from noise"] * 2
+
+
+def test_the_null_of_a_prompts_mean_mixes_draws():
+    shared = np.random.default_rng(0).normal(size=(2, 1, 2000))
+    means = prompt_means(shared, 25, np.random.default_rng(1))
+    assert means.shape == (2, 1, 2000)
+    assert means.std() == pytest.approx(1 / 5, rel=0.1)  # not 1, as of one draw for all 25
+
+
+def test_the_same_seed_gives_the_same_draws(planted_run):
+    _, first = neighbourhoods.__wrapped__(planted_run, 2, "cosine", draws=50)
+    _, again = neighbourhoods.__wrapped__(planted_run, 2, "cosine", draws=50)
+    _, other = neighbourhoods.__wrapped__(planted_run, 2, "cosine", draws=50, seed=1)
+    for name, ids in first.nulls.items():
+        assert (ids == again.nulls[name]).all()
+    assert (first.nulls["steps"] != other.nulls["steps"]).any()
+    assert {*first.nulls} == {
+        "random_tokens", "random_directions", "steps", "untrained", "real_tokens"
+    }  # fmt: skip

@@ -1,0 +1,182 @@
+import numpy as np
+import planted
+import pytest
+import torch
+from tiny import build, byte_tokenizer
+
+from peftlens.io.files import cache_dir
+from peftlens.models.base_model import open_base
+from peftlens.models.snapshot import state_of
+from peftlens.vocab import vocabulary as module
+from peftlens.vocab.vocabulary import embeddings, graph, readable, states, vocabulary
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch, tmp_path):
+    """No cache, in memory or on disk."""
+    monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "_KEPT", {})
+    monkeypatch.setattr(module, "_VOCABULARIES", {})
+
+
+@pytest.fixture
+def base(planted_base):
+    return open_base(str(planted_base), device="cpu", dtype="float32")
+
+
+def changed(folder, tmp_path, change, size=None):
+    """A copy of a base with another embedding table."""
+    one = open_base(str(folder), device="cpu", dtype="float32")
+    if size:
+        one.model.resize_token_embeddings(size, mean_resizing=False)
+    with torch.no_grad():
+        change(one.model.get_input_embeddings().weight)
+    one.model.save_pretrained(tmp_path / "changed")
+    one.tokenizer.save_pretrained(tmp_path / "changed")
+    return open_base(str(tmp_path / "changed"), device="cpu", dtype="float32")
+
+
+def test_embeddings_are_what_the_model_reads_in_float32():
+    model = build("llama").bfloat16()
+    found = embeddings(model)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, model.get_input_embeddings().weight.float())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [(" ", "␣"), ("a", "a"), ("\n", "<U+000A>"), ("<", "<"), ("\x1b", "<U+001B>")],
+)
+def test_tokens_are_shown_literally(text, shown):
+    tokenizer = byte_tokenizer()
+    (token,) = tokenizer(text)["input_ids"]
+    assert readable(tokenizer, token) == shown
+
+
+def test_a_byte_that_is_no_character_alone():
+    tokenizer = byte_tokenizer()
+    first, _ = tokenizer("é")["input_ids"]
+    assert readable(tokenizer, first) == "<Ã>"
+
+
+def test_an_id_beyond_the_tokenizer():
+    assert readable(byte_tokenizer(), 400) == "<id 400>"
+
+
+def test_marks_are_special_and_words_usable(base):
+    known = vocabulary(base)
+    assert np.flatnonzero(known.special).tolist() == [0, 1, 2]
+    assert known.usable.tolist() == list(range(3, len(known.tokens)))
+    assert known.flags(1) == "special"
+    assert known.flags(5) == ""
+
+
+def test_spellings_of_one_word_are_one_family():
+    tokens = (
+        "␣Tech",
+        "tech",
+        "␣techs",
+        "␣TECH",
+        "␣technical",
+        "␣doctor",
+        "␣doctors",
+        "!",
+        "␣!",
+        "<Ã>",
+        "<Â>",
+    )
+    found = module._families(tokens)
+    assert len({*found[:4]}) == 1
+    assert found[5] == found[6]
+    assert found[7] == found[8]
+    assert len({*found}) == 6
+
+
+def test_ids_beyond_the_tokenizer_are_left_out(planted_base, tmp_path):
+    size = len(vocabulary(open_base(str(planted_base), device="cpu")).tokens)
+    known = vocabulary(changed(planted_base, tmp_path, lambda _: None, size + 2))
+    assert known.tokens[-1] == f"<id {size + 1}>"
+    assert known.nameless.sum() == 2
+    assert "nameless" in known.flags(size)
+    assert not {size, size + 1} & {*known.usable}
+
+
+def test_rows_that_training_left_alone_are_found_by_being_equal(planted_base, tmp_path):
+    def same(table):
+        table[100] = table[7]
+        table[200] = table[7] * 1.01 + 0.02 * table[300]  # nearly
+
+    known = vocabulary(changed(planted_base, tmp_path, same))
+    assert known.duplicate_of[100] == 7
+    assert np.flatnonzero(known.untrained).tolist() == [7, 100, 200]
+    assert known.flags(100) == "untrained, same row as 7"
+
+
+def test_rows_that_training_left_alone_are_found_by_their_norm(planted_base, tmp_path):
+    def small(table):
+        table[100] *= 1e-3
+
+    assert np.flatnonzero(vocabulary(changed(planted_base, tmp_path, small)).untrained) == [100]
+
+
+def test_the_graph_is_brute_force_without_the_token_itself(base):
+    table = vocabulary(base).table.double()
+    unit = table / table.norm(dim=1, keepdim=True)
+    cosine = (unit @ unit.T).fill_diagonal_(-2).numpy()
+    expected = np.argsort(-cosine, axis=1, kind="stable")[:, :15]
+    found = graph(base)
+    assert (found.ids == expected).all()
+    np.testing.assert_allclose(found.cosine, np.take_along_axis(cosine, expected, 1), atol=1e-6)
+    np.testing.assert_allclose(found.density, found.cosine[:, :10].mean(axis=1))
+    assert found.occurrences.sum() == 10 * len(table)
+    assert found.hubs.sum() > 0
+
+
+def test_equal_rows_are_each_others_neighbours(planted_base, tmp_path):
+    def same(table):
+        table[100:130] = table[7]
+
+    found = graph(changed(planted_base, tmp_path, same))
+    assert found.ids[7].tolist() == list(range(100, 115))
+    assert found.ids[129].tolist() == [7, *range(100, 114)]
+
+
+@pytest.mark.parametrize(("kind", "block"), [("llama", 2), ("gpt2", 1), ("t5", 1)])
+def test_states_are_the_middle_blocks_output_behind_the_context(bases, kind, block):
+    base = open_base(str(bases[kind]), device="cpu", dtype="float32")
+    found = states(base)
+    ids = base.tokenizer(module.CONTEXT)["input_ids"]
+    model = base.model.encoder if kind == "t5" else base.model
+    with torch.no_grad():
+        hidden = [
+            model(torch.tensor([[*ids, token]]), output_hidden_states=True).hidden_states[block]
+            for token in range(len(found))
+        ]
+    expected = torch.cat([states[:, -1] for states in hidden])
+    expected = expected - expected.mean(dim=0)
+    assert np.abs(found - expected.numpy()).max() < 2e-3  # kept in half precision
+
+
+def test_planted_clusters_are_clusters_in_the_middle_of_the_model_too(base):
+    found = states(base)
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    inside = unit[3 : 3 + planted.MEMBERS]
+    assert (inside @ inside.T).mean() > 0.5 > 0.1 > abs((unit @ unit.T).mean())
+
+
+def test_the_second_time_comes_from_the_cache(base, monkeypatch):
+    first = graph(base)
+    monkeypatch.setattr(module, "_KEPT", {})
+    monkeypatch.setattr(module, "_graph", lambda _: pytest.fail("computed again"))
+    again = graph(base)
+    assert (first.ids == again.ids).all()
+    assert len(list(cache_dir("vocabulary").glob("*-graph-*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
+def test_looking_changes_nothing(bases, kind):
+    base = open_base(str(bases[kind]), device="cpu", dtype="float32")
+    before = state_of(base.model)
+    assert states(base).shape == (259, 32)
+    assert graph(base).ids.shape == (259, 15)
+    assert state_of(base.model) == before
