@@ -3,13 +3,13 @@
 for name in comparison merging; do  # one run at a time, for memory and time are compared
     peftlens study analyses/$name.toml --out studies/$name --workers 1
 done
-for name in rank placement prompt_length quantisation forgetting continual; do
+for name in rank placement prompt_length quantization forgetting continual; do
     peftlens study analyses/$name.toml --out studies/$name
 done
 for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness; do
     peftlens study analyses/$name.toml --out studies/$name
 done
-python analyses/gather.py studies comparison merging rank placement prompt_length quantisation \
+python analyses/gather.py studies comparison merging rank placement prompt_length quantization \
     forgetting continual soft_prompts
 
 Of each analysis: reports/NAME.html, whose figures are drawn by the one copy of Plotly beside it;
@@ -27,7 +27,7 @@ import pandas as pd
 
 from peftlens import registry
 from peftlens.claims import Verdict, judge
-from peftlens.export.benchmark_table import benchmark
+from peftlens.export.benchmark_table import benchmark_table
 from peftlens.export.table_formats import FORMATS
 from peftlens.io import escaping
 from peftlens.report import page as report
@@ -57,7 +57,7 @@ def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
     found = [study_results.read(study) for study in studies]
     for study, one in zip(studies, found, strict=True):
         for ending, output in FORMAT_OF.items():
-            text = FORMATS[output](one, benchmark(one))
+            text = FORMATS[output](one, benchmark_table(one))
             (folder / "results" / f"{study.name}{ending}").write_text(text)
     frames: dict[str, list[pd.DataFrame]] = {}
     for one in found[:POOLED]:

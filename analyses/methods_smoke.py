@@ -27,15 +27,27 @@ def rows(study: Path) -> pd.DataFrame:
     first = learning[learning["step"] == 0].set_index("configuration")["loss"]
     accuracy = read("task_accuracy").set_index("configuration")
     found = last.set_index("configuration")[
-        ["run", "method", "step", "loss", "fall", "fall_low", "fall_high", "n_items"]
+        [
+            "run",
+            "method",
+            "step",
+            "loss",
+            "loss_decrease",
+            "loss_decrease_ci_low",
+            "loss_decrease_ci_high",
+            "n_items",
+        ]
     ]
     found = found.rename(columns={"step": "steps", "loss": "loss_after"})
     found.insert(3, "loss_before", first)
     runs = {run: Run(study / "runs" / run).config for run in found["run"]}
-    found["learned"] = (found["fall_low"] > 0).map({True: "yes", False: "no"})
+    found["learned"] = (found["loss_decrease_ci_low"] > 0).map({True: "yes", False: "no"})
     found.loc[found["steps"] == 0, "learned"] = "nothing is trained"
     found["accuracy"] = accuracy["accuracy"]
-    found["accuracy_low"], found["accuracy_high"] = accuracy["items_low"], accuracy["items_high"]
+    found["accuracy_ci_low"], found["accuracy_ci_high"] = (
+        accuracy["items_ci_low"],
+        accuracy["items_ci_high"],
+    )
     found["learning_rate"] = [runs[run].training.learning_rate for run in found["run"]]
     found["family"] = [registry.load("methods", method).FAMILY for method in found["method"]]
     counts = read("parameter_count").set_index("configuration")

@@ -25,14 +25,18 @@ def prompts(study: Path) -> pd.DataFrame:
     """One row a trained prompt: accuracy, verdicts with their p-values, and what its tokens do."""
     null = read(study, "soft_prompt_null").query("metric == 'cosine'")
     whole = last_steps(null[null["position"].isna()]).set_index("run")
-    found = whole[["seed", "verdict", "readable", "kept", "tightness", "context_tightness"]].copy()
+    found = whole[
+        ["seed", "verdict", "readable", "nearest_unchanged", "tightness", "context_tightness"]
+    ].copy()
     found["p_random_directions"] = whole["p_random_directions"]
     found["p_steps"] = whole["p_steps"]
     each = last_steps(null[null["position"].notna()])
-    for word in ("same as its initialisation", "not distinguishable from noise"):
+    for word in ("unchanged from initialization", "not distinguishable from noise"):
         found[word.replace(" ", "_")] = (each["verdict"] == word).groupby(each["run"]).mean()
     near = last_steps(read(study, "soft_prompt_neighbors").query("metric == 'cosine'"))
-    near = near.groupby("run")[["moved", "similarity", "off_vocabulary", "norm_percentile"]]
+    near = near.groupby("run")[
+        ["relative_displacement", "similarity", "off_vocabulary", "norm_percentile"]
+    ]
     found = found.join(near.mean())
     words = last_steps(read(study, "soft_prompt_task_words"))
     words = words[words["position"].isna()].pivot(index="run", columns="words", values="q")
@@ -58,12 +62,18 @@ def over_time(study: Path) -> pd.DataFrame:
     null = read(study, "soft_prompt_null").query("metric == 'cosine'")
     whole = null[null["position"].isna()].copy()
     moved = read(study, "soft_prompt_neighbors").query("metric == 'cosine'")
-    moved = moved.groupby(["run", "step"])["moved"].mean()
+    moved = moved.groupby(["run", "step"])["relative_displacement"].mean()
     whole = whole.join(moved, on=["run", "step"])
     configs = {run: Run(study / "runs" / run).config for run in whole["run"].unique()}
     whole["init"] = [configs[run].method_config["init"] for run in whole["run"]]
     whole["task"] = [configs[run].task for run in whole["run"]]
-    measured = ["moved", "kept", "readable", "tightness", "context_tightness"]
+    measured = [
+        "relative_displacement",
+        "nearest_unchanged",
+        "readable",
+        "tightness",
+        "context_tightness",
+    ]
     return whole.groupby(["task", "init", "step"])[measured].mean().reset_index()
 
 
@@ -71,15 +81,17 @@ def waywardness(study: Path) -> pd.DataFrame:
     """One row a strength of the pull: what the prompt reads as, and what it does."""
     near = last_steps(read(study, "soft_prompt_neighbors").query("metric == 'cosine'")).copy()
     configs = {run: Run(study / "runs" / run).config for run in near["run"].unique()}
-    targets = {run: config.method_config["pull_ids"] for run, config in configs.items()}
+    targets = {run: config.method_config["anchor_ids"] for run, config in configs.items()}
     nearest = near["token_ids"].str.split().str[0].astype(int)
     wanted = [targets[run][position] for run, position in zip(near["run"], near["position"],
                                                               strict=True)]  # fmt: skip
     near["reads_as_the_text"] = nearest == wanted
-    near["pull"] = [configs[run].method_config["pull"] for run in near["run"]]
-    found = near.groupby("pull")[["reads_as_the_text", "kept", "moved", "similarity"]].mean()
+    near["pull"] = [configs[run].method_config["anchor_weight"] for run in near["run"]]
+    found = near.groupby("pull")[
+        ["reads_as_the_text", "nearest_unchanged", "relative_displacement", "similarity"]
+    ].mean()
     scores = read(study, "soft_prompt_faithfulness")
-    pulls = {run: config.method_config["pull"] for run, config in configs.items()}
+    pulls = {run: config.method_config["anchor_weight"] for run, config in configs.items()}
     scores["pull"] = scores["run"].map(pulls)
     items = read(study, "task_items")
     items = items[items["run"].isin(pulls)]
@@ -89,7 +101,7 @@ def waywardness(study: Path) -> pd.DataFrame:
         right = (group["chosen"] == group["correct"]).groupby(group["item"]).mean()
         interval = mean_interval(right, np.random.default_rng(0))
         rows.append(
-            {"pull": pull, "accuracy": right.mean(), "low": interval.low, "high": interval.high,
+            {"pull": pull, "accuracy": right.mean(), "ci_low": interval.low, "ci_high": interval.high,
              "loss": group["loss"].mean(), "n_items": len(right), "n_seeds": group["run"].nunique()}
         )  # fmt: skip
     tokens = scores[scores["prompt"] == "nearest tokens (cosine)"].groupby("pull")
@@ -107,7 +119,7 @@ def verdicts(found: pd.DataFrame) -> str:
         "|---" * 13 + "|",
     ]
     for row in found.to_dict("records"):
-        shares = [row["readable"], row["same_as_its_initialisation"],
+        shares = [row["readable"], row["same_as_its_initialization"],
                   row["not_distinguishable_from_noise"]]  # fmt: skip
         p = [
             row["p_random_directions"],
@@ -132,7 +144,7 @@ def pulled(found: pd.DataFrame) -> str:
         "|---" * 7 + "|",
     ]
     lines += [
-        f"| {row.pull:g} | {row.accuracy:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.loss:.2f} "
+        f"| {row.pull:g} | {row.accuracy:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f}) | {row.loss:.2f} "
         f"| {row.reads_as_the_text:.0%} | {row.similarity:.2f} "
         f"| {row.accuracy_of_nearest_tokens:.3f} | {row.loss_of_nearest_tokens:.2f} |"
         for row in found.itertuples()

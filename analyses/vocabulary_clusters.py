@@ -2,7 +2,7 @@
 
 python analyses/vocabulary_clusters.py
 
-Each on the centred, normalised embeddings of smollm2-135m, compared by what none of them has seen:
+Each on the centered, normalized embeddings of smollm2-135m, compared by what none of them has seen:
 the mean cosine of two tokens of a cluster in the middle of the model.
 """
 
@@ -14,8 +14,8 @@ import pandas as pd
 from sklearn.cluster import AgglomerativeClustering, BisectingKMeans, MiniBatchKMeans
 from sklearn.metrics import adjusted_rand_score
 
-from peftlens.models.base_model import open_base
-from peftlens.vocab.clusters import centred, coherence, joined, silhouette
+from peftlens.models.base_model import load_base_model
+from peftlens.vocab.clusters import centered, coherence, joined, silhouette
 from peftlens.vocab.vocabulary import graph, states, vocabulary
 
 OUT = Path(__file__).parent.parent / "reports" / "soft_prompts" / "vocabulary_clusters.csv"
@@ -23,10 +23,10 @@ OUT = Path(__file__).parent.parent / "reports" / "soft_prompts" / "vocabulary_cl
 
 def main() -> None:
     """Fit each algorithm, with two seeds where it has any."""
-    base = open_base("smollm2-135m")
+    base = load_base_model("smollm2-135m")
     known = vocabulary(base)
     usable = known.usable
-    rows, hidden = centred(known)[usable], states(base)[usable]
+    rows, hidden = centered(known)[usable], states(base)[usable]
     links = joined(usable, graph(base))
     found = []
     for count in (256, 1024, 2048):
@@ -37,7 +37,7 @@ def main() -> None:
             "BisectingKMeans": lambda seed, k=count: BisectingKMeans(
                 k, random_state=seed, bisecting_strategy="largest_cluster"
             ),
-            "Ward on the neighbour graph": lambda _, k=count: AgglomerativeClustering(
+            "Ward on the neighbor graph": lambda _, k=count: AgglomerativeClustering(
                 k, connectivity=links, linkage="ward"
             ),
         }

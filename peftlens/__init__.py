@@ -12,17 +12,17 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 # Imported on first use: torch and transformers take seconds, and `peftlens --help` needs neither.
 _EXPORTS = {
     "AdapterSet": "peftlens.adapters.switching",
-    "BadInput": "peftlens.errors",
-    "PeftLensCallback": "peftlens.training.tracker",
+    "InputError": "peftlens.errors",
+    "PeftLensCallback": "peftlens.training.callback",
     "Run": "peftlens.runs.run",
-    "RunConfig": "peftlens.runs.run",
-    "TrainingConfig": "peftlens.runs.run",
+    "RunConfig": "peftlens.runs.config",
+    "TrainingConfig": "peftlens.runs.config",
     "inspect": "peftlens.inspection.inspect",
     "load": "peftlens.adapters.checkpoint",
     "merge": "peftlens.adapters.merging",
-    "open_base": "peftlens.models.base_model",
+    "load_base_model": "peftlens.models.base_model",
     "train": "peftlens.training.trainer",
-    "watch": "peftlens.training.tracker",
+    "track": "peftlens.training.tracker",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderAll]

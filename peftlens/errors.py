@@ -5,7 +5,7 @@ import sys
 from pydantic import ValidationError
 
 
-class BadInput(ValueError):
+class InputError(ValueError):
     """Something given to peftlens can't be used; the message names the value and the remedy.
 
     The command line prints it as one line and exits with 2. Anything else that is raised is a
@@ -13,7 +13,7 @@ class BadInput(ValueError):
     """
 
 
-def explain(error: ValidationError) -> str:
+def validation_summary(error: ValidationError) -> str:
     """The first of a value's mistakes in one line: where, what was given, what is wrong with it."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "config"
@@ -31,21 +31,21 @@ def require(name: str, value: float, low: float, high: float | None = None, why:
         why: where the upper bound comes from.
 
     Raises:
-        BadInput: naming value and range.
+        InputError: naming value and range.
     """
     if low <= value <= (sys.float_info.max if high is None else high):
         return
     if high is None:
-        raise BadInput(f"{name}={value:g} must be finite and at least {low:g}")
+        raise InputError(f"{name}={value:g} must be finite and at least {low:g}")
     reason = f", {why}" if why else ""
-    raise BadInput(f"{name}={value:g} must lie between {low:g} and {high:g}{reason}")
+    raise InputError(f"{name}={value:g} must lie between {low:g} and {high:g}{reason}")
 
 
 def require_positive(name: str, value: float) -> None:
     """Refuse zero, negative values, infinity and NaN.
 
     Raises:
-        BadInput: naming value and range.
+        InputError: naming value and range.
     """
     if not 0 < value < float("inf"):
-        raise BadInput(f"{name}={value:g} must be above 0 and finite")
+        raise InputError(f"{name}={value:g} must be above 0 and finite")

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from peftlens.errors import BadInput, explain
+from peftlens.errors import InputError, validation_summary
 
 _SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
 Kind = Literal["methods", "tasks", "probes", "claims"]
@@ -64,7 +64,7 @@ def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:
     """Dotted module of every plug-in by name, and the entry point of those of other packages.
 
     Raises:
-        BadInput: another package gives a plug-in a name that is taken.
+        InputError: another package gives a plug-in a name that is taken.
     """
     package = import_module(f"peftlens.{kind}")
     found: dict[str, tuple[str, EntryPoint | None]] = {
@@ -73,7 +73,7 @@ def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:
     }
     for point in entry_points(group=package.__name__):
         if point.name in found:
-            raise BadInput(
+            raise InputError(
                 f"package {_distribution(point)} brings a {kind[:-1]} named {point.name!r}, "
                 "and there is one already; uninstall the package or have it renamed"
             )
@@ -94,20 +94,20 @@ def check(kind: Kind, name: str) -> None:
     """Refuse a name that no plug-in has; what stands behind a colon is the plug-in's to check.
 
     Raises:
-        BadInput: the message names the closest known ones.
+        InputError: the message names the closest known ones.
     """
     known, plugin = names(kind), name.partition(":")[0]
     if plugin not in known:
         close = get_close_matches(plugin, known, cutoff=0.5)
         remedy = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
-        raise BadInput(f"no {kind[:-1]} named {plugin!r}; {remedy}")
+        raise InputError(f"no {kind[:-1]} named {plugin!r}; {remedy}")
 
 
 def load(kind: Kind, name: str) -> ModuleType:
     """Import one plug-in.
 
     Raises:
-        BadInput: no such plug-in, or another package's can't be used.
+        InputError: no such plug-in, or another package's can't be used.
     """
     check(kind, name)
     dotted, point = _modules(kind)[name.partition(":")[0]]
@@ -116,11 +116,11 @@ def load(kind: Kind, name: str) -> ModuleType:
     try:
         module = import_module(dotted)
     except ImportError as error:
-        raise BadInput(
+        raise InputError(
             f"{kind[:-1]} {name!r} of package {_distribution(point)} can't be imported: {error}"
         ) from error
     if missing := [part for part in PARTS[kind] if not hasattr(module, part)]:
-        raise BadInput(
+        raise InputError(
             f"{kind[:-1]} {name!r} of package {_distribution(point)} lacks {', '.join(missing)}"
         )
     return module
@@ -142,25 +142,25 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
     ARGUMENT. Where Config has a field `options`, keys that it does not know go there.
 
     Raises:
-        BadInput: an unknown key or a value of the wrong type.
+        InputError: an unknown key or a value of the wrong type.
     """
     plugin, colon, argument = name.partition(":")
     module = load(kind, name)
     known = [field.name for field in fields(module.Config)]
     if colon:
         if not hasattr(module, "ARGUMENT"):
-            raise BadInput(f"{plugin} takes nothing behind a colon, but was called {name!r}")
+            raise InputError(f"{plugin} takes nothing behind a colon, but was called {name!r}")
         values = values | {module.ARGUMENT: argument}
     if unknown := {key: value for key, value in values.items() if key not in known}:
         if "options" not in known:
             listed = ", ".join(known) or "none"
-            raise BadInput(f"{plugin} has no option {next(iter(unknown))!r}; it has {listed}")
+            raise InputError(f"{plugin} has no option {next(iter(unknown))!r}; it has {listed}")
         plain = {key: value for key, value in values.items() if key in known}
         values = plain | {"options": plain.get("options", {}) | unknown}
     try:
         return TypeAdapter(module.Config).validate_python(values)
     except ValidationError as error:
-        raise BadInput(f"{plugin}: {explain(error)}") from error
+        raise InputError(f"{plugin}: {validation_summary(error)}") from error
 
 
 def exposed(method: str, values: dict[str, Any]) -> frozenset[str]:
@@ -175,7 +175,7 @@ def describe(kind: Kind, name: str) -> Description:
     """Read one plug-in's source without importing it.
 
     Raises:
-        BadInput: no such plug-in.
+        InputError: no such plug-in.
     """
     check(kind, name)
     dotted, point = _modules(kind)[name]
@@ -201,14 +201,14 @@ def _source(dotted: str) -> str:
     """A module's text; its parents are imported, the module is not.
 
     Raises:
-        BadInput: it can't be found.
+        InputError: it can't be found.
     """
     try:
         spec = find_spec(dotted)
     except ImportError as error:
-        raise BadInput(f"module {dotted} can't be imported: {error}") from error
+        raise InputError(f"module {dotted} can't be imported: {error}") from error
     if spec is None or spec.origin is None:
-        raise BadInput(f"there is no module {dotted}; install again what named it")
+        raise InputError(f"there is no module {dotted}; install again what named it")
     return Path(spec.origin).read_text()
 
 

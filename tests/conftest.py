@@ -16,7 +16,7 @@ from tiny import build, byte_tokenizer
 
 import peftlens
 from peftlens import cli
-from peftlens.models.base_model import discard_resident, open_base
+from peftlens.models.base_model import discard_resident, load_base_model
 from peftlens.runs.config import RunConfig
 
 
@@ -57,7 +57,7 @@ def words(tmp_path_factory) -> Path:
 def tiny_study(bases, words):
     """Text of a study on the tiny Llama: a line for each of its [[runs]], settings before them."""
 
-    def text(*runs, settings='dtype = "float32"', training="steps = 2\nbatch_size = 4"):
+    def text(*runs, settings='dtype = "float32"', training="max_steps = 2\nbatch_size = 4"):
         head = f'name = "tiny"\nbase = "{bases["llama"]}"\ndevice = "cpu"\n{settings}\n'
         task = f'[task]\nname = "file:{words}"\n[training]\n{training}\n'
         return head + task + "".join(f"[[runs]]\n{run}\n" for run in runs)
@@ -95,7 +95,7 @@ def run(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def llama(bases):
     """The tiny Llama, opened in float32 on the CPU."""
-    return open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    return load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +116,7 @@ def planted_base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def planted_words(tmp_path_factory) -> Path:
-    """A JSONL file of words of two planted clusters, labelled by the first word of each."""
+    """A JSONL file of words of two planted clusters, labeled by the first word of each."""
     rows = [
         {"text": f"{one} {planted.word(400 + 20 * side + number)}", "label": planted.group(side)[0]}
         for number in range(5)
@@ -133,9 +133,9 @@ def planted_run(planted_base, planted_words, tmp_path):
     """A run of prompt tuning, hardly trained, on the planted vocabulary."""
     return peftlens.train(
         RunConfig(
-            method="prompt_tuning", task=f"file:{planted_words}", base=str(planted_base),
+            method="prompt_tuning", task=f"file:{planted_words}", base_model=str(planted_base),
             device="cpu", dtype="float32", method_config={"num_virtual_tokens": 6},
-            training={"steps": 2, "batch_size": 4, "checkpoint_steps": [0]},
+            training={"max_steps": 2, "batch_size": 4, "checkpoint_steps": [0]},
         ),
         tmp_path / "runs",
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from peftlens.explorer.data import Atlas, Shift, Trail
+from peftlens.explorer.data import ExplorerData, LogitShift, PromptTrajectory
 
 METRICS = ("cosine", "csls")
 
@@ -14,7 +14,7 @@ def trail(name, size, *, vectors=4, steps=(0, 20, 40), seed=0):
         metric: (rng.integers(size, size=(*shape, 5)), rng.random((*shape, 5)))
         for metric in METRICS
     }
-    return Trail(
+    return PromptTrajectory(
         name=name,
         verdict="readable",
         steps=steps,
@@ -31,7 +31,7 @@ def trail(name, size, *, vectors=4, steps=(0, 20, 40), seed=0):
 
 def shift(name, size):
     ids = np.random.default_rng(3).permutation(size)[:6]
-    return Shift(
+    return LogitShift(
         name=name,
         text="900 tokens of wiki",
         raised=tuple((int(one), 2.0 - n) for n, one in enumerate(ids[:3])),
@@ -58,4 +58,4 @@ def atlas(size=500, trails=("one", "two"), tokens=None, **about):
         "shifts": (shift("lora", size),),
         "task": rng.random(size),
     }
-    return Atlas(**(given | about))
+    return ExplorerData(**(given | about))

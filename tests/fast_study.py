@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peftlens.runs.run import runs_in
 from peftlens.studies import runner
-from peftlens.studies.runner import How
+from peftlens.studies.runner import StudyOptions
 
 SCRIPT = """
 import sys
@@ -43,7 +43,9 @@ def finish(process, seconds=120):
 
 
 def carried_out(file, out, **how):
-    return runner.carry_out(file, out, How(module="fast", **{"workers": 1, "threads": 1} | how))
+    return runner.run_study(
+        file, out, StudyOptions(module="fast", **{"workers": 1, "threads": 1} | how)
+    )
 
 
 def contents(runs):

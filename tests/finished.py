@@ -22,13 +22,13 @@ BASE, DATA = "ba5e" * 16, "da7a" * 16
 def lora(rank, seed, rate=1e-3, **config):
     return RunConfig(method="lora", task="bbc_topic", method_config={"rank": rank, **config},
                      seed=seed, device="cpu", dtype="float32",
-                     training={"steps": 40, "learning_rate": rate})  # fmt: skip
+                     training={"max_steps": 40, "learning_rate": rate})  # fmt: skip
 
 
 def plain(method, seed, **config):
     return RunConfig(method=method, task="bbc_topic", method_config=config, seed=seed,
                      device="cpu", dtype="float32",
-                     training={"steps": 40, "learning_rate": 1e-3})  # fmt: skip
+                     training={"max_steps": 40, "learning_rate": 1e-3})  # fmt: skip
 
 
 def study(folder: Path, configs, probes=PROBES, name="made up", items=40, **about) -> Path:
@@ -53,7 +53,7 @@ def study(folder: Path, configs, probes=PROBES, name="made up", items=40, **abou
 
 
 def _tables(runs, labels, probes, items):
-    """As `measuring.collect` makes them, of measurements that are made up."""
+    """As `probe_runner.collect` makes them, of measurements that are made up."""
     made = [_measurements(one.config, np.random.default_rng(n), items)
             for n, one in enumerate(runs)]  # fmt: skip
     found = {}
@@ -69,7 +69,7 @@ def _tables(runs, labels, probes, items):
     for name in probes:
         if name not in found:
             probe = registry.load("probes", name)
-            given = ({one: measured(found[one].frame) for one in probe.FROM},)
+            given = ({one: measured(found[one].frame) for one in probe.INPUTS},)
             config = (probe.Config(),) if hasattr(probe, "Config") else ()
             frame = probe.combine(*given, *config)
             found[name] = Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
@@ -140,11 +140,11 @@ def _measurements(config: RunConfig, rng, items: int):
              "validation_accuracy": float(right.mean()), "validation_loss": 0.5,
              "step_seconds": 0.5 + 0.01 * rank, "tokens_per_second": 100.0,
              "training_seconds": 20.0, "peak_memory_bytes": 200_000_000 + rank * 1_000_000,
-             "optimizer_bytes": 1_000_000}
+             "optimizer_state_bytes": 1_000_000}
         ],
         "forgetting": [
             {"step": step, "suite": suite, "forgetting": step * rise / 40, "n_items": 20,
-             "low": step * rise / 40 - 0.1, "high": step * rise / 40 + 0.1, "n_tokens": 500}
+             "ci_low": step * rise / 40 - 0.1, "ci_high": step * rise / 40 + 0.1, "n_tokens": 500}
             for suite, rise in (("wiki", 0.3), ("news", 0.1)) for step in (0, 40)
         ],
         "learning": [
@@ -153,8 +153,8 @@ def _measurements(config: RunConfig, rng, items: int):
         ],
         "soft_prompt_neighbors": [
             {"step": step, "position": n, "metric": "cosine", "tokens": tokens, "token_ids": "1 2",
-             "similarities": "0.5 0.4", "similarity": 0.5, "start_token": "=cmd()", "kept": True,
-             "moved": 0.1, "off_vocabulary": 0.2, "space": "embedding"}
+             "similarities": "0.5 0.4", "similarity": 0.5, "start_token": "=cmd()", "nearest_unchanged": True,
+             "relative_displacement": 0.1, "off_vocabulary": 0.2, "space": "embedding"}
             for step in (0, 40) for n in range(3)
         ] if prompt else [],
         "soft_prompt_null": [

@@ -5,7 +5,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from peftlens.vocab.null_tests import neighbourhoods
+from peftlens.vocab.null_tests import neighborhoods
 
 GROUPS, MEMBERS, LONERS, WIDTH = 30, 12, 1000, 64
 _ROOTS = "bcdfghjklmnprtvz"
@@ -26,14 +26,14 @@ def group(number: int) -> list[str]:
 
 
 def table() -> torch.Tensor:
-    """Embeddings (V, d): three marks, the groups around centres of their own, and loners."""
+    """Embeddings (V, d): three marks, the groups around centers of their own, and loners."""
     generator = torch.Generator().manual_seed(0)
 
     def noise(rows):
         return torch.randn(rows, WIDTH, generator=generator)
 
-    centres = noise(GROUPS).repeat_interleave(MEMBERS, dim=0)
-    groups = centres + 0.5 * noise(GROUPS * MEMBERS)
+    centers = noise(GROUPS).repeat_interleave(MEMBERS, dim=0)
+    groups = centers + 0.5 * noise(GROUPS * MEMBERS)
     common = noise(1)  # embeddings point into one half of the space
     return torch.cat([noise(3), groups, noise(LONERS)]) + 0.7 * common
 
@@ -59,11 +59,11 @@ def save(folder) -> None:
 
 
 def around(number: int, count: int, spread: float = 0.3) -> torch.Tensor:
-    """Vectors (count, d) scattered around the centre of one planted cluster."""
+    """Vectors (count, d) scattered around the center of one planted cluster."""
     first = 3 + number * MEMBERS
-    centre = table()[first : first + MEMBERS].mean(dim=0)
+    center = table()[first : first + MEMBERS].mean(dim=0)
     generator = torch.Generator().manual_seed(1_000 + number)  # the table has seed 0
-    return centre + spread * torch.randn(count, WIDTH, generator=generator)
+    return center + spread * torch.randn(count, WIDTH, generator=generator)
 
 
 def directions(count: int, seed: int) -> torch.Tensor:
@@ -75,7 +75,7 @@ def directions(count: int, seed: int) -> torch.Tensor:
 
 def put(run, vectors: torch.Tensor) -> None:
     """Make these the prompt that a run has ended with, and forget what was read of it."""
-    neighbourhoods.cache_clear()
+    neighborhoods.cache_clear()
     file = run.adapter() / "adapter_model.safetensors"
     (name,) = load_file(file)
     save_file({name: vectors.contiguous()}, file, metadata={"format": "pt"})

@@ -8,7 +8,7 @@ import pytest
 
 from peftlens import __version__
 from peftlens.cli import study
-from peftlens.studies.runner import How
+from peftlens.studies.runner import StudyOptions
 
 
 def test_help_names_every_command():
@@ -48,7 +48,7 @@ def test_env(run):
 def test_train_probe_and_again(run, bases, words, tmp_path):
     arguments = ("train", "lora", "--task", f"file:{words}", "--base", bases["llama"], "--steps", 2,
                  "--set", "rank=2", "--set", 'target_modules=["q_proj"]', "--dtype", "float32",
-                 "--training-set", "checkpoint_steps=[0]", "--json")  # fmt: skip
+                 "--training-option", "checkpoint_steps=[0]", "--json")  # fmt: skip
     code, out, _ = run(*arguments)
     assert code == 0
     first = json.loads(out)
@@ -103,7 +103,7 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
         (["train", "lora", "--base", "./nowhere"], "no base model named './nowhere'"),
         (["train", "lora", "--set", "rank"], "option 'rank' must be KEY=VALUE"),
         (["train", "lora", "--device", "tpu"], "device='tpu'"),
-        (["train", "lora", "--training-set", "stepz=1"], "training.stepz"),
+        (["train", "lora", "--training-option", "stepz=1"], "training.stepz"),
         (["study", "nowhere.toml"], "no study file 'nowhere.toml'"),
         (["report", "nowhere"], "nowhere holds no finished run and no study"),
         (["probe", "forget", "nowhere"], "no probe named 'forget'; did you mean forgetting?"),
@@ -120,9 +120,9 @@ def test_bad_input_is_one_line_and_exit_code_two(run, arguments, message):
 
 
 def test_debug_shows_the_traceback(run):
-    from peftlens.errors import BadInput
+    from peftlens.errors import InputError
 
-    with pytest.raises(BadInput, match="did you mean lora"):
+    with pytest.raises(InputError, match="did you mean lora"):
         run("--debug", "train", "loraa")
 
 
@@ -207,7 +207,7 @@ def test_quickstart_on_a_tiny_model(run, bases, tmp_path, monkeypatch):
         text = text.replace("[1, 8, 64]", "[1, 2, 4]")
         text = re.sub(r"max_(\w+) = \d+", r"max_\1 = 10", text)
         (tmp_path / "small.toml").write_text(text)
-        real(tmp_path / "small.toml", out, How(workers=0), **options)
+        real(tmp_path / "small.toml", out, StudyOptions(workers=0), **options)
 
     monkeypatch.setattr(study, "study", smaller)
     code, out, err = run("quickstart", "--out", "first", "--json")

@@ -10,8 +10,8 @@ from fast_study import contents
 from peftlens.report import page
 from peftlens.runs.run import runs_in
 from peftlens.studies import runner
-from peftlens.studies.runner import How
-from peftlens.studies.status import standing
+from peftlens.studies.runner import StudyOptions
+from peftlens.studies.status import study_status
 
 PAGE = 4096  # bytes that a tmpfs gives out at a time
 
@@ -20,7 +20,7 @@ PAGE = 4096  # bytes that a tmpfs gives out at a time
 def file(tiny_study, tmp_path):
     path = tmp_path / "full.toml"
     settings = 'dtype = "float32"\nprobes = ["parameter_count", "task_items", "task_accuracy"]'
-    training = "steps = 2\nbatch_size = 4\ncheckpoint_steps = [0]"
+    training = "max_steps = 2\nbatch_size = 4\ncheckpoint_steps = [0]"
     runs = ('method = "frozen"', 'method = "lora"')
     path.write_text(tiny_study(*runs, settings=settings, training=training))
     return path
@@ -44,13 +44,13 @@ def free(folder):
 
 
 def test_whatever_can_not_be_written_nothing_is_lost(file, disk):
-    how, out, filler = How(workers=0), disk / "out", disk / "filler"
+    how, out, filler = StudyOptions(workers=0), disk / "out", disk / "filler"
     stopped_at, before, pages = [], {}, 1
     while pages < 4000:
         filler.unlink(missing_ok=True)  # so many pages are free for what is not written yet
         filler.write_bytes(bytes(max(0, free(disk) - PAGE * pages)))
         try:
-            outcome = runner.carry_out(file, out, how)
+            outcome = runner.run_study(file, out, how)
             page.write(out)
             break
         except OSError as error:
@@ -69,11 +69,11 @@ def test_whatever_can_not_be_written_nothing_is_lost(file, disk):
 
 
 def test_a_disk_that_may_not_be_written_to(file, disk):
-    runner.carry_out(file, disk / "out", How(workers=0, only=("frozen",)))
+    runner.run_study(file, disk / "out", StudyOptions(workers=0, filter=("frozen",)))
     before = contents(disk / "out" / "runs")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(OSError, match="Read-only file system"):
-        runner.carry_out(file, disk / "out", How(workers=0))
+        runner.run_study(file, disk / "out", StudyOptions(workers=0))
     assert contents(disk / "out" / "runs") == before
-    found = standing(disk / "out")  # who only reads is not hindered
+    found = study_status(disk / "out")  # who only reads is not hindered
     assert (found.done, found.left) == (1, 1)

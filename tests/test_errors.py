@@ -1,19 +1,22 @@
 import pytest
 from pydantic import ValidationError
 
-from peftlens.errors import BadInput, explain, require, require_positive
+from peftlens.errors import InputError, require, require_positive, validation_summary
 from peftlens.runs.config import TrainingConfig
 
 
 def test_bad_input_is_a_value_error():
     # callers from Python may catch it as what it is, without knowing peftlens
-    assert issubclass(BadInput, ValueError)
+    assert issubclass(InputError, ValueError)
 
 
 def test_explain_names_place_value_and_reason():
     with pytest.raises(ValidationError) as caught:
-        TrainingConfig.model_validate({"steps": -1})
-    assert explain(caught.value) == "steps=-1: Input should be greater than or equal to 0"
+        TrainingConfig.model_validate({"max_steps": -1})
+    assert (
+        validation_summary(caught.value)
+        == "max_steps=-1: Input should be greater than or equal to 0"
+    )
 
 
 @pytest.mark.parametrize(
@@ -26,7 +29,7 @@ def test_explain_names_place_value_and_reason():
     ],
 )
 def test_require_names_value_range_and_reason(value, high, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         require("rank", value, 1, high, "the width")
 
 
@@ -38,5 +41,5 @@ def test_require_lets_the_ends_of_the_range_pass():
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_require_positive(value):
-    with pytest.raises(BadInput, match="must be above 0 and finite"):
+    with pytest.raises(InputError, match="must be above 0 and finite"):
         require_positive("alpha", value)

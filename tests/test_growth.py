@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from peftlens.data.collate import Encoder, Row
+from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation import log_likelihood
 from peftlens.explorer import page as explorer_page
 from peftlens.models import base_model as bases_module
@@ -19,7 +19,7 @@ from peftlens.report import page as report_page
 from peftlens.runs import store
 from peftlens.runs.run import Run
 from peftlens.studies import runner
-from peftlens.studies.runner import How
+from peftlens.studies.runner import StudyOptions
 from peftlens.training import data_loader, trainer
 from peftlens.vocab.nearest_neighbors import METRICS, nearest
 
@@ -52,7 +52,7 @@ def swept(tiny_study, tmp_path):
         file = tmp_path / f"{seeds}.toml"
         settings = f'seeds = {list(range(seeds))}\ndtype = "float32"\nprobes = ["cost"]'
         file.write_text(tiny_study('method = "lora"', settings=settings))
-        return runner.carry_out(file, tmp_path / f"{seeds}", How(workers=0, **how))
+        return runner.run_study(file, tmp_path / f"{seeds}", StudyOptions(workers=0, **how))
 
     return carry_out
 
@@ -87,8 +87,10 @@ def test_the_base_is_loaded_and_the_task_tokenized_once_however_many_runs(swept,
         return call
 
     monkeypatch.setattr(data_loader, "_READ", {})
-    monkeypatch.setattr(bases_module, "open_base", counted("base", bases_module.open_base))
-    monkeypatch.setattr(Encoder, "items", counted("splits", Encoder.items))
+    monkeypatch.setattr(
+        bases_module, "load_base_model", counted("base", bases_module.load_base_model)
+    )
+    monkeypatch.setattr(Collator, "items", counted("splits", Collator.items))
     swept(4)
     assert counts == {"base": 1, "splits": 3}
 
@@ -151,10 +153,10 @@ def test_a_larger_vocabulary_needs_no_more_memory_at_once(metric):
 
 def test_twice_the_text_needs_no_more_memory_at_once(llama):
     """Logits of one batch, (tokens of a batch, V), and never of all texts."""
-    encoder = Encoder.of(llama, 64)
+    encoder = Collator.of(llama, 64)
     sizes = []
     for count in (64, 128):
-        rows = [Row((), tuple(range(3, 35))) for _ in range(count)]
+        rows = [TokenizedAnswer((), tuple(range(3, 35))) for _ in range(count)]
         sizes.append(
             largest(lambda r=rows: log_likelihood.log_probabilities(llama.model, encoder, r, ""))
         )

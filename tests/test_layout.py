@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "peft", "umap"}
@@ -24,17 +24,17 @@ def test_every_plugin_has_the_same_shape(kind):
 def test_a_probe_measures_one_run_or_compares_several():
     for name in registry.names("probes"):
         probe = set(vars(registry.load("probes", name)))
-        kinds = ({"REQUIRES", "measure"}, {"REQUIRES", "compare"}, {"FROM", "combine"})
+        kinds = ({"REQUIRES", "measure"}, {"REQUIRES", "compare"}, {"INPUTS", "combine"})
         assert sum(kind <= probe for kind in kinds) == 1, name
 
 
 def test_unknown_name_suggests_the_known_one():
-    with pytest.raises(BadInput, match="did you mean prompt_tuning"):
+    with pytest.raises(InputError, match="did you mean prompt_tuning"):
         registry.load("methods", "promt_tuning")
 
 
 def test_name_like_no_other_lists_what_there_is():
-    with pytest.raises(BadInput, match="known: adalora, adaption_prompt"):
+    with pytest.raises(InputError, match="known: adalora, adaption_prompt"):
         registry.load("methods", "zzz")
 
 

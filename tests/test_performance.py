@@ -78,7 +78,7 @@ def test_the_figures_of_the_docs():
     assert f"{pca.recall:.1%} by the first two" in explorer.replace(" %", "%")
     assert f"it would be {umap.chance:.2%}" in explorer.replace(" %", "%")
     assert (
-        f"({umap.neighbours_seconds} s of neighbours, {umap.projection_seconds:.0f} s of UMAP;"
+        f"({umap.neighbors_seconds} s of neighbors, {umap.projection_seconds:.0f} s of UMAP;"
     ) in explorer
     seconds = rows("retention")["seconds"].sum()
     assert f"takes {seconds:.0f} s on two cores" in text("docs/forgetting.md")

@@ -44,25 +44,25 @@ def test_every_row_is_recomputed():
     for name, parameters, right, forgotten in rows:
         assert parameters == f"{counts.loc[name, 'trainable_parameters']:,}"
         a, f = accuracy.loc[name], forgetting.loc[name]
-        assert right == written(a["accuracy"], a["items_low"], a["items_high"])
-        assert forgotten == written(f["forgetting"], f["low"], f["high"])
+        assert right == written(a["accuracy"], a["items_ci_low"], a["items_ci_high"])
+        assert forgotten == written(f["forgetting"], f["ci_low"], f["ci_high"])
 
 
 def test_what_is_said_below_the_table():
     accuracy = table("task_accuracy").set_index("configuration")
     trained = accuracy.drop("frozen")
-    assert (trained["items_low"] > accuracy.loc["frozen", "items_high"]).all()
-    assert trained["items_low"].max() < trained["items_high"].min()
+    assert (trained["items_ci_low"] > accuracy.loc["frozen", "items_ci_high"]).all()
+    assert trained["items_ci_low"].max() < trained["items_ci_high"].min()
     forgetting = wiki()
     end = last_steps(forgetting).set_index("method")
     others = end.drop(["frozen", "full"])
-    assert (others["low"] > end.loc["full", "high"]).all()
+    assert (others["ci_low"] > end.loc["full", "ci_high"]).all()
     start = forgetting[(forgetting["method"] == "prompt_tuning") & (forgetting["step"] == 0)]
     assert f"({start['forgetting'].item():.2f})" in README
-    assert end.loc["prompt_tuning", "low"] > start["high"].item()
-    neighbours = table("soft_prompt_neighbors").query("metric == 'cosine' and step == 120")
-    assert len(neighbours) == 20
-    assert neighbours["kept"].all()
+    assert end.loc["prompt_tuning", "ci_low"] > start["ci_high"].item()
+    neighbors = table("soft_prompt_neighbors").query("metric == 'cosine' and step == 120")
+    assert len(neighbors) == 20
+    assert neighbors["nearest_unchanged"].all()
 
 
 def test_how_long_and_how_much_it_takes():
@@ -110,7 +110,7 @@ def test_how_many_methods_learn_is_what_the_table_says():
     folder = ROOT / "reports" / "methods_smoke"
     rows = pd.read_csv(folder / "methods.csv")
     trained = rows[rows["steps"] > 0]
-    assert ((trained["fall_low"] > 0) == (trained["learned"] == "yes")).all()
+    assert ((trained["loss_decrease_ci_low"] > 0) == (trained["learned"] == "yes")).all()
     learned = int((trained["learned"] == "yes").sum())
     page = (folder / "README.md").read_text()
     assert f"{learned} of {len(trained)} learned" in page

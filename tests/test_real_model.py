@@ -7,9 +7,9 @@ from transformers import AutoModelForCausalLM
 
 import peftlens
 from peftlens.adapters.merging import TOLERANCE
-from peftlens.data.collate import Encoder
+from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
-from peftlens.models.base_model import locate, open_base, resident
+from peftlens.models.base_model import load_base_model, locate, resident
 from peftlens.report import page as report
 from peftlens.results import table
 from peftlens.runs.config import RunConfig
@@ -31,16 +31,16 @@ items = 24
 name = "bbc_topic"
 split = { max_validation = 50, max_test = 120 }
 [training]
-steps = 0
+max_steps = 0
 checkpoint_steps = [0]
 [[runs]]
 method = "frozen"
 [[runs]]
 method = "lora"
-training = { steps = 50 }
+training = { max_steps = 50 }
 [[runs]]
 method = "prompt_tuning"
-training = { steps = 2 }
+training = { max_steps = 2 }
 """
 
 
@@ -49,7 +49,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
     file = folder / "real.toml"
     file.write_text(STUDY + "".join(f'[[runs]]\nmethod = "{m}"\n' for m in IDENTITY_AT_START))
-    outcome = runner.carry_out(file, folder / "out")
+    outcome = runner.run_study(file, folder / "out")
     assert outcome.failed == ()
     return outcome
 
@@ -64,7 +64,7 @@ def run_of(finished, method):
 
 def test_lora_is_clearly_above_zero_shot(finished):
     rows = read(finished, "task_accuracy").set_index("configuration")
-    assert rows.loc["lora rank=8", "items_low"] > rows.loc["frozen", "items_high"]
+    assert rows.loc["lora rank=8", "items_ci_low"] > rows.loc["frozen", "items_ci_high"]
 
 
 def test_nothing_is_forgotten_at_step_0_by_what_starts_as_the_identity(finished):
@@ -73,11 +73,11 @@ def test_nothing_is_forgotten_at_step_0_by_what_starts_as_the_identity(finished)
     assert set(start["method"]) == {*IDENTITY_AT_START, "lora", "frozen"}
     text, questions = (start[start["suite"] == name] for name in ("wiki", "openbookqa"))
     assert len(text) == len(questions) == len(IDENTITY_AT_START) + 2
-    for name in ("forgetting", "low", "high", "kl"):
+    for name in ("forgetting", "ci_low", "ci_high", "kl"):
         assert (text[name] == 0).all()
     assert (questions["accuracy_change"] == 0).all()
     end = rows[(rows["method"] == "lora") & (rows["step"] == 50) & (rows["suite"] == "wiki")]
-    assert (end["kl_low"] > 0).all()
+    assert (end["kl_ci_low"] > 0).all()
 
 
 def test_counts_are_those_of_the_real_model(finished):
@@ -95,7 +95,7 @@ def test_an_untrained_prompt_is_nearest_to_real_tokens(finished):
     assert len(start) == 20
     assert start["similarity"].min() > 0.999
     verdicts = read(finished, "soft_prompt_null").query("status == 'measured'")
-    assert {*verdicts[verdicts["step"] == 0]["verdict"]} == {"same as its initialisation"}
+    assert {*verdicts[verdicts["step"] == 0]["verdict"]} == {"unchanged from initialization"}
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning"])
@@ -116,7 +116,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
         method="lora",
         task="bbc_topic",
         task_config={"split": {"max_validation": 20}},
-        training={"steps": 8, "log_every": 1},
+        training={"max_steps": 8, "logging_steps": 1},
     )
     first, again = (peftlens.train(config, tmp_path / name) for name in "ab")
     for name in ("metrics.jsonl", "adapter/adapter_model.safetensors"):
@@ -137,8 +137,8 @@ def test_a_merged_run_is_a_plain_model_with_the_runs_answers(finished, tmp_path)
     task = task_of(run)
     chosen = []
     for base in (str(tmp_path / "merged"), "smollm2-135m"):
-        opened = open_base(base, device=run.config.device, dtype=run.config.dtype)
-        encoder = Encoder.of(opened, run.config.training.max_length)
+        opened = load_base_model(base, device=run.config.device, dtype=run.config.dtype)
+        encoder = Collator.of(opened, run.config.training.max_length)
         items, _ = encoder.items(task.splits["validation"])
         chosen.append(choose(opened.model, encoder, items))
     accuracy = [(found.by_sum == found.correct).mean() for found in chosen]

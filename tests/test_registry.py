@@ -3,7 +3,7 @@ import ast
 import pytest
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 
 def test_names_are_file_names():
@@ -15,7 +15,7 @@ def test_load_imports_the_file():
 
 
 def test_check_refuses_a_name_without_importing():
-    with pytest.raises(BadInput, match="no probe named 'forgeting'; did you mean forgetting"):
+    with pytest.raises(InputError, match="no probe named 'forgeting'; did you mean forgetting"):
         registry.check("probes", "forgeting")
 
 

@@ -24,7 +24,7 @@ from peftlens.results import study_results
 from peftlens.runs import store
 from peftlens.runs.run import Run, runs_in
 from peftlens.studies import local_pool, runner, status
-from peftlens.studies.runner import How
+from peftlens.studies.runner import StudyOptions
 
 
 @pytest.mark.parametrize("victim", ["worker", "supervisor", "group"])
@@ -202,7 +202,7 @@ def test_a_sequence_that_another_process_is_at_is_left_to_it(fast, tmp_path):
     file, out = fast(runs=3, sequence=True), tmp_path / "out"
     carried_out(file, out, shard=(2, 2))
     first = json.loads((out / "study.json").read_text())["runs"][0]
-    with store.claim(out / "runs", first):
+    with store.lock_run(out / "runs", first):
         outcome = carried_out(file, out)
     assert outcome.failed == ()
     assert outcome.left == 3
@@ -224,7 +224,7 @@ def test_damaged_runs_are_put_aside_and_trained_anew(fast, tmp_path):
     (cut / "run.json").write_text((cut / "run.json").read_text()[:50])
     (gone / "adapter" / "adapter_model.safetensors").unlink()
     (odd / "digests.json").write_text("{")
-    assert len(status.standing(out).damaged) == 4
+    assert len(status.study_status(out).damaged) == 4
     assert carried_out(file, out).failed == ()
     assert contents(out / "runs") == good
     assert {file.name for file in (out / "quarantine").iterdir()} == {
@@ -244,7 +244,7 @@ def test_a_study_of_a_later_version_is_not_written_over(fast, tmp_path):
 
 def test_a_wrong_worker_is_told_at_once(fast, tmp_path):
     with pytest.raises(RuntimeError, match="ended by itself, with code 1"):
-        runner.carry_out(fast(), tmp_path / "out", How(module="nowhere", workers=1))
+        runner.run_study(fast(), tmp_path / "out", StudyOptions(module="nowhere", workers=1))
     assert not (tmp_path / "out").exists()
 
 

@@ -16,7 +16,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from peftlens.data.method_context import Setting
+from peftlens.data.method_context import MethodContext
 from peftlens.data.task import Example, Task
 
 
@@ -91,9 +91,9 @@ ANSWERS = (" up", " down")
 
 def setting(
     train: tuple[Example, ...] = (), labels: tuple[str, ...] = ANSWERS, **changes
-) -> Setting:
+) -> MethodContext:
     """A run on a task made by hand, for `resolve`; what is not training data may not be read."""
     kind = changes.get("kind", "classification")
     task = Task("by hand", kind, labels, {"train": train}, {}, "0" * 64)
     tokenizer = changes.get("tokenizer") or byte_tokenizer()
-    return Setting(tokenizer, task, changes.get("seed", 0), changes.get("steps", 10))
+    return MethodContext(tokenizer, task, changes.get("seed", 0), changes.get("steps", 10))

@@ -18,10 +18,10 @@ from writing import seconds, write
 
 from peftlens.adapters import checkpoint
 from peftlens.evaluation.log_likelihood import answer_loss
-from peftlens.models.snapshot import lent
+from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
-from peftlens.training.data_loader import Feed, Read
-from peftlens.training.run_plan import plan
+from peftlens.training.data_loader import TokenizedTask, TrainingLoader
+from peftlens.training.run_plan import plan_run
 from peftlens.training.trainer import attention
 
 STEPS, ROUNDS = 20, 3
@@ -29,13 +29,13 @@ STEPS, ROUNDS = 20, 3
 
 def main() -> None:
     """Write reports/performance/compiled.csv."""
-    planned = plan(
-        RunConfig(method="lora", task="bbc_topic", device="cpu", training={"steps": STEPS})
+    planned = plan_run(
+        RunConfig(method="lora", task="bbc_topic", device="cpu", training={"max_steps": STEPS})
     )
-    read = Read.of(planned.base, planned.task, 256)
-    batches = Feed.of(read.encoder, read.train, planned.config.training).steps(0)
+    read = TokenizedTask.of(planned.base, planned.task, 256)
+    batches = TrainingLoader.of(read.encoder, read.train, planned.config.training).steps(0)
     parts = [next(batches)[0] for _ in range(STEPS)]
-    with lent(planned.base.model):
+    with restored_after(planned.base.model):
         torch.manual_seed(0)
         model = checkpoint.attach(planned.base.model, "lora", planned.method_config)
         model.train()

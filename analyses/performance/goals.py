@@ -14,7 +14,7 @@ from pathlib import Path
 
 from writing import FOLDER
 
-SCRIPTS = ("steps", "rank_study", "top_layers", "together", "compiled", "spectra", "neighbours",
+SCRIPTS = ("steps", "rank_study", "top_layers", "together", "compiled", "spectra", "neighbors",
            "pages", "start", "growth", "retention", "maps", "supervising", "workers")  # fmt: skip
 Rows = Sequence[Mapping[str, str]]
 COLUMNS = ("what", "against", "goal", "measured", "outcome", "in_the_way", "table")
@@ -136,11 +136,11 @@ GOALS = (
     Goal("spectra of a 7B model's adapter, all linear layers, rank 64", "", "spectra",
          of("seconds", what="all linear layers of 7B"), most=1, unit=" s",
          in_the_way="224 QR decompositions of 64 columns and more rows than 4,096, on two cores"),
-    Goal("100 prompts against 262,144 x 640, slowest metric", "", "neighbours", slowest, most=1,
+    Goal("100 prompts against 262,144 x 640, slowest metric", "", "neighbors", slowest, most=1,
          unit=" s"),
-    Goal("the same by cosine", "scikit-learn", "neighbours", ahead("scikit-learn, cosine"),
+    Goal("the same by cosine", "scikit-learn", "neighbors", ahead("scikit-learn, cosine"),
          least=1, unit=" times"),
-    Goal("the same by product", "faiss, exact", "neighbours", ahead("faiss, dot"), least=1,
+    Goal("the same by product", "faiss, exact", "neighbors", ahead("faiss, dot"), least=1,
          unit=" times"),
     Goal("report of 200 runs, the whole command", "", "pages",
          of("seconds", page="report of 200 runs"), most=5, unit=" s"),

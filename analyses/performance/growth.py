@@ -16,9 +16,9 @@ import supervising
 import torch
 from writing import seconds, write
 
-from peftlens.data.collate import Encoder, Row
+from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation.log_likelihood import log_probabilities
-from peftlens.models.base_model import open_base
+from peftlens.models.base_model import load_base_model
 from peftlens.report import page as report
 from peftlens.vocab.nearest_neighbors import nearest
 
@@ -31,15 +31,15 @@ def runs(count: int, folder: Path) -> dict:
 
 def tokens(count: int, _: Path) -> dict:
     """Texts of 64 tokens, so many in all."""
-    base = open_base("smollm2-135m")
+    base = load_base_model("smollm2-135m")
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(49_152, (count // 64, 64), generator=generator).tolist()
-    rows, encoder = [Row((), tuple(text)) for text in ids], Encoder.of(base, 256)
+    rows, encoder = [TokenizedAnswer((), tuple(text)) for text in ids], Collator.of(base, 256)
     return {"seconds": seconds(partial(log_probabilities, base.model, encoder, rows, "Scoring"))}
 
 
 def vocabulary(count: int, _: Path) -> dict:
-    """Neighbours of 100 vectors among so many of width 640."""
+    """Neighbors of 100 vectors among so many of width 640."""
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(count, 640, generator=generator)
     search = partial(nearest, torch.randn(100, 640, generator=generator), table, 5)

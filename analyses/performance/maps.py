@@ -1,4 +1,4 @@
-"""A base's first map of its vocabulary: what it takes, and how many neighbours it keeps.
+"""A base's first map of its vocabulary: what it takes, and how many neighbors it keeps.
 
 python analyses/performance/maps.py
 
@@ -20,7 +20,7 @@ made: dict[str, Any] = {}
 took: dict[str, float] = {}
 
 
-def timed(_: base_model.Base, name: str, make: Callable[[], Any]) -> Any:
+def timed(_: base_model.BaseModel, name: str, make: Callable[[], Any]) -> Any:
     """In the place of the cache: made anew, and its seconds kept."""
     if name not in made:
         started = time.perf_counter()
@@ -32,10 +32,10 @@ def timed(_: base_model.Base, name: str, make: Callable[[], Any]) -> Any:
 def main() -> None:
     """Write reports/performance/maps.csv."""
     vocabulary.kept = maps.kept = timed
-    opened = base_model.open_base("smollm2-135m")
+    opened = base_model.load_base_model("smollm2-135m")
     rows = [
         {"projection": projection, "tokens": len(found.points),
-         "neighbours_seconds": round(took["graph"]),
+         "neighbors_seconds": round(took["graph"]),
          "projection_seconds": round(took[f"map-{projection}"], 1),
          "recall": round(found.recall, 4), "chance": round(found.chance, 4)}
         for projection in ("umap", "pca")

@@ -21,10 +21,10 @@ import numpy as np
 import peft
 from writing import seconds, write
 
-from peftlens.adapters.checkpoint import opened
-from peftlens.data.collate import Encoder
+from peftlens.adapters.checkpoint import open_run
+from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
-from peftlens.models.base_model import locate, open_base, resident
+from peftlens.models.base_model import load_base_model, locate, resident
 from peftlens.runs.run import Run, runs_in
 from peftlens.tasks import load_task
 
@@ -33,7 +33,7 @@ RANKS, RATES, SEEDS = (1, 8, 64), (1e-3, 2e-3), (0, 1)
 STEPS, BATCH = 40, 16
 STUDY = f"""
 name = "rank study"
-base = "{BASE}"
+base_model = "{BASE}"
 seeds = {list(SEEDS)}
 probes = ["parameter_count"]
 [task]
@@ -60,7 +60,7 @@ def peer(folder: Path, dtype: str, rank: int, rate: float, seed: int) -> float:
 def main() -> None:
     """Write reports/performance/rank_study.csv."""
     base, task = resident(BASE, device="auto", dtype="auto"), load_task("bbc_topic", {})
-    encoder = Encoder.of(base, 256)
+    encoder = Collator.of(base, 256)
     test, _ = encoder.items(task.splits["test"][:300])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -89,10 +89,10 @@ def main() -> None:
         runs = runs_in(folder / "out" / "runs")
         for rank, rate, seed in SAME:
             for dtype in dtypes:
-                plain = open_base(BASE, dtype=base.dtype)
+                plain = load_base_model(BASE, dtype=base.dtype)
                 model = peft.PeftModel.from_pretrained(plain.model, folder / f"{dtype}-{rank}")
                 right[dtype].append(accuracy(model, encoder, test))
-            with opened(_like(runs, rank, rate, seed)) as (model, _):
+            with open_run(_like(runs, rank, rate, seed)) as (model, _):
                 right["peftlens"].append(accuracy(model, encoder, test))
     count = len(runs)
     assert count == len(RANKS) * len(RATES) * len(SEEDS)
@@ -120,7 +120,7 @@ def _like(runs: list[Run], rank: int, rate: float, seed: int) -> Run:
     return found
 
 
-def accuracy(model, encoder: Encoder, items: list) -> float:
+def accuracy(model, encoder: Collator, items: list) -> float:
     """Share of items answered right."""
     scored = choose(model.eval(), encoder, items)
     return float(np.mean(scored.by_sum == scored.correct))

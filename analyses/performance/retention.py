@@ -10,10 +10,10 @@ import statistics
 
 from writing import in_turn, seconds, write
 
-from peftlens.data.collate import Encoder
+from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import log_probabilities
 from peftlens.evaluation.retention import MAX_LENGTH, reference, scores, suite
-from peftlens.models.base_model import open_base
+from peftlens.models.base_model import load_base_model
 from peftlens.probes.forgetting import Config
 
 REPEATS = 3
@@ -21,8 +21,8 @@ REPEATS = 3
 
 def main() -> None:
     """Write reports/performance/retention.csv."""
-    base, config = open_base("smollm2-135m"), Config()
-    encoder = Encoder.of(base, MAX_LENGTH)
+    base, config = load_base_model("smollm2-135m"), Config()
+    encoder = Collator.of(base, MAX_LENGTH)
     found = []
     for name in config.suites:
         asked = suite(base, name, {}, config.items)

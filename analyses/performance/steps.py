@@ -26,10 +26,16 @@ from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 from writing import in_turn, write
 
 import peftlens
-from peftlens.adapters.checkpoint import opened
-from peftlens.data.collate import Encoder, Item, Row, length, training_batches
+from peftlens.adapters.checkpoint import open_run
+from peftlens.data.collate import (
+    Collator,
+    TokenizedAnswer,
+    TokenizedExample,
+    length,
+    training_batches,
+)
 from peftlens.evaluation.log_likelihood import choose
-from peftlens.models.base_model import open_base, resident
+from peftlens.models.base_model import load_base_model, resident
 from peftlens.runs.run import Run
 from peftlens.tasks import load_task
 
@@ -45,9 +51,11 @@ class InOrder(Trainer):
         return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
 
 
-def theirs(rows: list[list[Row]], dtype: str, kind: type[Trainer]) -> tuple[float, torch.nn.Module]:
+def theirs(
+    rows: list[list[TokenizedAnswer]], dtype: str, kind: type[Trainer]
+) -> tuple[float, torch.nn.Module]:
     """Seconds of training by the Trainer, and the model."""
-    base = open_base("smollm2-135m", device="cpu", dtype=dtype)  # pyright: ignore[reportArgumentType]
+    base = load_base_model("smollm2-135m", device="cpu", dtype=dtype)  # pyright: ignore[reportArgumentType]
     torch.manual_seed(0)
     config = peft.LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16,
                              target_modules=["q_proj", "v_proj"])  # fmt: skip
@@ -77,7 +85,7 @@ def ours(task: str, steps: int, dtype: str) -> tuple[float, Run]:
     config = peftlens.RunConfig(
         method="lora", task=task, dtype=dtype, device="cpu",
         task_config={"split": {"max_validation": 16}},  # its time is not counted
-        training={"steps": steps, "batch_size": BATCH, "learning_rate": RATE, "log_every": 1,
+        training={"max_steps": steps, "batch_size": BATCH, "learning_rate": RATE, "logging_steps": 1,
                   "max_length": LENGTH},
     )  # fmt: skip
     folder = tempfile.mkdtemp()
@@ -85,7 +93,7 @@ def ours(task: str, steps: int, dtype: str) -> tuple[float, Run]:
     return sum(line["seconds"] for line in run.timing() if "step" in line), run
 
 
-def floor(rows: list[list[Row]], dtype: str) -> float:
+def floor(rows: list[list[TokenizedAnswer]], dtype: str) -> float:
     """Seconds that the least work would take at this machine's measured rate."""
     base = resident("smollm2-135m", device="cpu", dtype=dtype)  # pyright: ignore[reportArgumentType]
     head = base.model.get_output_embeddings().weight.numel()  # pyright: ignore[reportOptionalMemberAccess]
@@ -112,7 +120,7 @@ def main() -> None:
     found = []
     for task, (steps, examples) in TASKS.items():
         base = resident("smollm2-135m", device="cpu", dtype="auto")
-        encoder = Encoder.of(base, LENGTH)
+        encoder = Collator.of(base, LENGTH)
         splits = load_task(task, {}).splits
         items, _ = encoder.items(splits["train"])
         test, _ = encoder.items(splits["test"][:examples])
@@ -156,10 +164,12 @@ def main() -> None:
     write(__file__, found)
 
 
-def accuracy(trained: torch.nn.Module | Run, encoder: Encoder, items: list[Item]) -> float:
+def accuracy(
+    trained: torch.nn.Module | Run, encoder: Collator, items: list[TokenizedExample]
+) -> float:
     """Share of items answered right."""
     if isinstance(trained, Run):
-        with opened(trained) as (model, _):
+        with open_run(trained) as (model, _):
             scored = choose(model, encoder, items)
     else:
         scored = choose(trained.eval(), encoder, items)

@@ -16,7 +16,7 @@ from writing import in_turn, write
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
 from peftlens.training import batched_trainer, trainer
-from peftlens.training.run_plan import plan
+from peftlens.training.run_plan import plan_run
 
 STEPS, ROUNDS = 20, 2
 
@@ -30,21 +30,21 @@ def main() -> None:
     """Write reports/performance/together.csv."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     plans = [
-        plan(
+        plan_run(
             RunConfig(method="lora", task="bbc_topic", method_config={"rank": 2**n}, seed=n,
-                      training={"steps": STEPS, "batch_size": 16, "log_every": 1})
+                      training={"max_steps": STEPS, "batch_size": 16, "logging_steps": 1})
         )
         for n in range(count)
     ]  # fmt: skip
     found: dict[str, list[Run]] = {}
 
     def one_pass() -> float:
-        found["pass"] = batched_trainer.carry_out(plans, Path(tempfile.mkdtemp()))
+        found["pass"] = batched_trainer.train_runs(plans, Path(tempfile.mkdtemp()))
         return of_steps(found["pass"])
 
     def in_sequence() -> float:
         folder = Path(tempfile.mkdtemp())
-        found["alone"] = [trainer.carry_out(one, folder) for one in plans]
+        found["alone"] = [trainer.train_run(one, folder) for one in plans]
         return of_steps(found["alone"])
 
     took = in_turn({"alone": in_sequence, "pass": one_pass}, ROUNDS)

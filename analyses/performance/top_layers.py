@@ -34,7 +34,7 @@ def trained(reused: float, method: str, options: dict[str, Any], times: list[lis
     config = peftlens.RunConfig(
         method=method, task="bbc_topic", method_config=options, device="cpu",
         task_config={"split": {"max_train": 16 * EPOCH}},
-        training={"steps": EPOCH * EPOCHS, "batch_size": 16, "log_every": 1,
+        training={"max_steps": EPOCH * EPOCHS, "batch_size": 16, "logging_steps": 1,
                   "learning_rate": 1e-3},
     )  # fmt: skip
     run = peftlens.train(config, tempfile.mkdtemp())

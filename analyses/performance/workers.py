@@ -22,7 +22,7 @@ probes = ["parameter_count"]
 [task]
 name = "bbc_topic"
 [training]
-steps = 20
+max_steps = 20
 [[runs]]
 method = "lora"
 """

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.models.origin import Origin, vocabulary_sha256
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -42,7 +42,7 @@ _NUMBERS = {"r": 0, "num_virtual_tokens": 1, "token_dim": 1, "num_layers": 1,
             "num_attention_heads": 1}  # fmt: skip
 
 
-class Broken(BadInput):
+class InvalidAdapterError(InputError):
     """An adapter that can't work on any base: damaged, or its two files contradict each other."""
 
 
@@ -76,52 +76,52 @@ class AdapterFile:
     """
 
     folder: Path
-    about: dict[str, Any]
+    config: dict[str, Any]
     header: dict[str, Entry]
     metadata: dict[str, str]
 
     @property
-    def kind(self) -> str:
+    def adapter_type(self) -> str:
         """Peft's type, such as LORA, or the name of a method of peftlens's own."""
-        return self.about.get(METHOD) or self.about["peft_type"]
+        return self.config.get(METHOD) or self.config["peft_type"]
 
     @property
-    def by_peft(self) -> bool:
+    def is_peft_type(self) -> bool:
         """Whether it is one of peft's types."""
-        return METHOD not in self.about
+        return METHOD not in self.config
 
     @property
     def method(self) -> str:
         """The method's name here."""
-        return f"peft:{self.kind}" if self.by_peft else self.kind
+        return f"peft:{self.adapter_type}" if self.is_peft_type else self.adapter_type
 
     @cached_property
     def options(self) -> dict[str, Any]:
         """Values of the method's Config: ours whole, of peft's types only the rank."""
-        if self.by_peft:
-            return {"r": self.about["r"]} if isinstance(self.about.get("r"), int) else {}
+        if self.is_peft_type:
+            return {"r": self.config["r"]} if isinstance(self.config.get("r"), int) else {}
         apart = (METHOD, "base_model_name_or_path")
-        return {name: value for name, value in self.about.items() if name not in apart}
+        return {name: value for name, value in self.config.items() if name not in apart}
 
     @property
-    def start(self) -> str:
+    def initialization(self) -> str:
         """What a LoRA was started by, such as pissa."""
-        return str(self.about.get("init_lora_weights")).split("_niter")[0].lower()
+        return str(self.config.get("init_lora_weights")).split("_niter")[0].lower()
 
     @contextmanager
-    def opened(self) -> Iterator[Any]:
+    def open_weights(self) -> Iterator[Any]:
         """The weights' file; tensors are read one at a time as they are asked for."""
         with safe_open(self.folder / WEIGHTS, framework="pt") as file:
             yield file
 
     @cached_property
-    def not_finite(self) -> list[str]:
+    def non_finite_tensors(self) -> list[str]:
         """Names of the tensors that hold NaN or infinite values."""
-        with self.opened() as file:
+        with self.open_weights() as file:
             return [name for name in self.header if not file.get_tensor(name).isfinite().all()]
 
     @cached_property
-    def too_high(self) -> list[str]:
+    def oversized_ranks(self) -> list[str]:
         """LoRA's ranks that are above what their weight can have, in words."""
         found = []
         for name, entry in self.header.items():
@@ -136,17 +136,17 @@ class AdapterFile:
         """Refuse weights that would make every output NaN, and ranks that no matrix has.
 
         Raises:
-            Broken: with the names of the tensors.
+            InvalidAdapterError: with the names of the tensors.
         """
-        if self.too_high:
-            raise Broken(
-                f"{self.folder}: {self.too_high[0]}, is more than such a matrix can have; "
+        if self.oversized_ranks:
+            raise InvalidAdapterError(
+                f"{self.folder}: {self.oversized_ranks[0]}, is more than such a matrix can have; "
                 "`peftlens resize` makes it smaller"
             )
-        if self.not_finite:
-            raise Broken(
+        if self.non_finite_tensors:
+            raise InvalidAdapterError(
                 f"{self.folder / WEIGHTS} holds NaN or infinite values in "
-                f"{', '.join(self.not_finite[:3])}; train it again, or take an earlier checkpoint"
+                f"{', '.join(self.non_finite_tensors[:3])}; train it again, or take an earlier checkpoint"
             )
 
     @property
@@ -160,17 +160,17 @@ class AdapterFile:
         try:
             return vocabulary_sha256(Tokenizer.from_file(str(file)).get_vocab())
         except Exception as error:  # tokenizers raises no narrower one
-            raise BadInput(f"{file} can't be read: {error}; delete it") from error
+            raise InputError(f"{file} can't be read: {error}; delete it") from error
 
     def require_vocabulary(self, base: Origin) -> None:
         """Refuse another vocabulary: vectors among one mean nothing among another, if they fit.
 
         Raises:
-            BadInput: with both hashes.
+            InputError: with both hashes.
         """
         own, its = self.vocabulary, base.vocabulary
         if own and its and own != its:
-            raise BadInput(
+            raise InputError(
                 f"{self.folder} was trained with another vocabulary than that of {base.base!r} "
                 f"({own[:12]}, not {its[:12]}); give its own base by --base"
             )
@@ -209,8 +209,8 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
         trust_remote_code: let the configuration name code; see `_refuse_code`.
 
     Raises:
-        Broken: naming file, field and remedy.
-        BadInput: it is no adapter, or could run code.
+        InvalidAdapterError: naming file, field and remedy.
+        InputError: it is no adapter, or could run code.
     """
     about = _config(folder / CONFIG)
     if not trust_remote_code:
@@ -218,7 +218,7 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
     _check_numbers(folder / CONFIG, about)
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise BadInput(_without_weights(folder))
+        raise InputError(_without_weights(folder))
     try:
         with safe_open(weights, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -228,9 +228,13 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
             }
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise Broken(f"{weights} can't be read: {error}; get the file again") from error
+        raise InvalidAdapterError(
+            f"{weights} can't be read: {error}; get the file again"
+        ) from error
     if not header:
-        raise Broken(f"{weights} holds no tensors: nothing was saved; save the adapter again")
+        raise InvalidAdapterError(
+            f"{weights} holds no tensors: nothing was saved; save the adapter again"
+        )
     found = AdapterFile(folder, about, header, metadata)
     _check_sizes(found)
     return found
@@ -240,15 +244,17 @@ def _config(file: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_text())
     except FileNotFoundError:
-        raise BadInput(f"{file.parent} is no adapter: it has no {CONFIG}") from None
+        raise InputError(f"{file.parent} is no adapter: it has no {CONFIG}") from None
     except (OSError, ValueError) as error:
-        raise Broken(f"{file} is damaged: {error}; get the file again") from error
+        raise InvalidAdapterError(f"{file} is damaged: {error}; get the file again") from error
     if not isinstance(about, dict):
-        raise Broken(f"{file} is no configuration of an adapter: it holds no JSON object")
+        raise InvalidAdapterError(
+            f"{file} is no configuration of an adapter: it holds no JSON object"
+        )
     if METHOD in about:
         registry.check("methods", str(about[METHOD]))
     elif about.get("peft_type") not in TYPES:
-        raise Broken(
+        raise InvalidAdapterError(
             f"{file} has peft_type={about.get('peft_type')!r}, which this version of peft does not "
             f"know; it knows {', '.join(TYPES)}"
         )
@@ -270,7 +276,7 @@ def _refuse_code(file: Path, about: dict[str, Any]) -> None:
     )  # fmt: skip
     for name, runs_code in (("auto_mapping", not harmless), ("megatron_core", megatron)):
         if runs_code:
-            raise BadInput(
+            raise InputError(
                 f"{file} has {name}, which makes peft import code by name; remove it, or allow it "
                 "by --trust-remote-code"
             )
@@ -280,18 +286,20 @@ def _check_numbers(file: Path, about: dict[str, Any]) -> None:
     for name, least in _NUMBERS.items():
         value = about.get(name)
         if value is not None and (not _is_number(value) or value < least or value != int(value)):
-            raise Broken(f"{file} has {name}={value!r}; it must be a whole number from {least} on")
+            raise InvalidAdapterError(
+                f"{file} has {name}={value!r}; it must be a whole number from {least} on"
+            )
     for name in ("lora_alpha", "alpha"):
         value = about.get(name)
         if value is None:
             continue
         if not _is_number(value) or not 0 < abs(value) < math.inf:
-            raise Broken(
+            raise InvalidAdapterError(
                 f"{file} has {name}={value!r}; it must be a number other than 0, for it is what "
                 "the whole update is multiplied by"
             )
         if abs(value) / (about.get("r") or 1) > _LARGEST_SCALE:
-            raise Broken(
+            raise InvalidAdapterError(
                 f"{file} has {name}={value!r}: the update would be multiplied by "
                 f"{value / (about.get('r') or 1):g}; scales in use are below 100"
             )
@@ -315,11 +323,11 @@ def _without_weights(folder: Path) -> str:
 
 def _check_sizes(found: AdapterFile) -> None:
     """Hold ranks and numbers of virtual tokens against the header, before peft allocates them."""
-    about, file = found.about, found.folder / WEIGHTS
+    about, file = found.config, found.folder / WEIGHTS
     prompts = found.header.get("prompt_embeddings")
     tokens = about.get("num_virtual_tokens")
-    if found.by_peft and prompts and tokens is not None and prompts.shape[0] % tokens:
-        raise Broken(
+    if found.is_peft_type and prompts and tokens is not None and prompts.shape[0] % tokens:
+        raise InvalidAdapterError(
             f"{found.folder / CONFIG} has num_virtual_tokens={tokens}, but {file} holds "
             f"{prompts.shape[0]} vectors; these files do not belong together"
         )
@@ -332,7 +340,7 @@ def _check_sizes(found: AdapterFile) -> None:
         module = module_of(name)
         rank = patterns.get(get_pattern_key(list(patterns), module), about.get("r"))
         if entry.shape[0] != rank:
-            raise Broken(
+            raise InvalidAdapterError(
                 f"{found.folder / CONFIG} says rank {rank} for {module}, but {file} has "
                 f"{entry.shape[0]}; these files do not belong together"
             )

@@ -28,11 +28,11 @@ from peftlens.adapters.adapter_file import (
     read,
     write_weights,
 )
-from peftlens.adapters.external import Adapter, put_on
-from peftlens.errors import BadInput
-from peftlens.models.base_model import Base, NoSuchDevice, open_base, resident
+from peftlens.adapters.external import ExternalAdapter, attach_adapter
+from peftlens.errors import InputError
+from peftlens.models.base_model import BaseModel, NoSuchDevice, load_base_model, resident
 from peftlens.models.origin import Origin
-from peftlens.models.snapshot import lent
+from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import Device
 from peftlens.runs.run import Run
 
@@ -105,7 +105,7 @@ def load_state(model: nn.Module, folder: Path) -> None:
     """Fill an attached model with saved values; every tensor must be there, fit and be finite.
 
     Raises:
-        BadInput: tensors are missing, unknown, of another shape or not finite; or a damaged file.
+        InputError: tensors are missing, unknown, of another shape or not finite; or a damaged file.
     """
     file = folder / WEIGHTS
     wanted = {name: tuple(tensor.shape) for name, tensor in state(model).items()}
@@ -113,12 +113,12 @@ def load_state(model: nn.Module, folder: Path) -> None:
         with safe_open(file, framework="pt") as header:
             found = {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{file} can't be read: {error}") from error
+        raise InputError(f"{file} can't be read: {error}") from error
     if found != wanted:
-        raise BadInput(f"{file} does not fit: {_difference(wanted, found)}")
+        raise InputError(f"{file} does not fit: {_difference(wanted, found)}")
     tensors = safetensors.torch.load_file(file)
     if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise BadInput(f"{file} holds NaN or infinite values in {', '.join(bad[:3])}")
+        raise InputError(f"{file} holds NaN or infinite values in {', '.join(bad[:3])}")
     if isinstance(model, peft.PeftModel):
         peft.set_peft_model_state_dict(model, tensors)
         if isinstance(model.peft_config["default"], peft.PromptEncoderConfig):
@@ -131,18 +131,18 @@ def load_state(model: nn.Module, folder: Path) -> None:
             targets[name].copy_(tensor)
 
 
-def train_on(model: nn.Module, run: Run) -> None:
+def load_for_training(model: nn.Module, run: Run) -> None:
     """Fill a newly attached model with what another run has trained, to train it further.
 
     Raises:
-        BadInput: the run is not there or diverged, it does not fit, or its method keeps less than
+        InputError: the run is not there or diverged, it does not fit, or its method keeps less than
             training needs.
     """
     if run.record.status == "diverged":
-        raise BadInput(f"run {run.id} diverged: nothing can be trained on from there")
+        raise InputError(f"run {run.id} diverged: nothing can be trained on from there")
     known = model.peft_config["default"] if isinstance(model, peft.PeftModel) else None
     if isinstance(known, peft.PromptEncoderConfig):
-        raise BadInput("p_tuning keeps its network's output only, and can't be trained further")
+        raise InputError("p_tuning keeps its network's output only, and can't be trained further")
     load_state(model, run.adapter())
 
 
@@ -168,45 +168,45 @@ def load(
         folder: the run's folder.
         step: a checkpoint instead of the end of training.
         device: where the model goes; another one than the run's rounds a little differently.
-        trust_remote_code: see `open_base`.
+        trust_remote_code: see `load_base_model`.
 
     Returns:
         The base model with what was trained attached to it, in evaluation mode: peft's own wrapper
         for peft's methods.
 
     Raises:
-        BadInput: no run, or its base has changed.
+        InputError: no run, or its base has changed.
     """
     run = Run(Path(folder))
     config = run.config
-    base = open_base(
-        config.base,
+    base = load_base_model(
+        config.base_model,
         device=device,
         dtype=config.dtype,
         trust_remote_code=trust_remote_code,
     )
-    return attached(run, base, step)
+    return attach_run(run, base, step)
 
 
-def base_of(run: Run, *, trust_remote_code: bool = False) -> Base:
+def base_of(run: Run, *, trust_remote_code: bool = False) -> BaseModel:
     """The resident base of a run, on the run's device if this machine has one of its kind."""
     config = run.config
     how = {"dtype": config.dtype, "trust_remote_code": trust_remote_code}
     try:
-        return resident(config.base, device=config.device, **how)
+        return resident(config.base_model, device=config.device, **how)
     except NoSuchDevice:
-        return resident(config.base, device="auto", **how)
+        return resident(config.base_model, device="auto", **how)
 
 
-def base_of_all(runs: Sequence[Run]) -> Base:
+def base_of_all(runs: Sequence[Run]) -> BaseModel:
     """The resident base of runs that share one.
 
     Raises:
-        BadInput: they do not.
+        InputError: they do not.
     """
-    bases = {base_of(run).sha256: run.config.base for run in runs}
+    bases = {base_of(run).sha256: run.config.base_model for run in runs}
     if len(bases) > 1:
-        raise BadInput(
+        raise InputError(
             f"these runs have different bases ({', '.join(map(str, bases.values()))}), and their "
             "vocabularies are not the same; give runs of one of them"
         )
@@ -214,27 +214,27 @@ def base_of_all(runs: Sequence[Run]) -> Base:
 
 
 @contextmanager
-def opened(run: Run, step: int | None = None) -> Iterator[tuple[nn.Module, Base]]:
+def open_run(run: Run, step: int | None = None) -> Iterator[tuple[nn.Module, BaseModel]]:
     """A run's model on the resident base, for as long as the block lasts."""
     base = base_of(run)
-    with lent(base.model):
-        yield attached(run, base, step), base
+    with restored_after(base.model):
+        yield attach_run(run, base, step), base
 
 
-def attached(run: Run, base: Base, step: int | None = None) -> nn.Module:
+def attach_run(run: Run, base: BaseModel, step: int | None = None) -> nn.Module:
     """A run's model on a base that is the caller's to change.
 
     Raises:
-        BadInput: the base is another one, or there is no such checkpoint.
+        InputError: the base is another one, or there is no such checkpoint.
     """
-    if isinstance(run, Adapter):
+    if isinstance(run, ExternalAdapter):
         return _foreign(run.file, base)
     if base.sha256 != run.record.depends_on.get("base", base.sha256):
-        raise BadInput(
+        raise InputError(
             f"run {run.id} was trained on another {base.reference!r}: its files have changed since"
         )
     if step is not None and step not in run.steps:
-        raise BadInput(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
+        raise InputError(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
     if run.foreign:
         return _foreign(read(run.adapter(step)), base)
     config = registry.configure("methods", run.config.method, run.config.method_config)
@@ -243,10 +243,10 @@ def attached(run: Run, base: Base, step: int | None = None) -> nn.Module:
     return model.eval()
 
 
-def _foreign(file: AdapterFile, base: Base) -> nn.Module:
+def _foreign(file: AdapterFile, base: BaseModel) -> nn.Module:
     """What another program saved, or what only its folder is left of."""
-    if file.by_peft:
-        return put_on(file, base)
+    if file.is_peft_type:
+        return attach_adapter(file, base)
     file.require_vocabulary(base.origin)
     config = registry.configure("methods", file.method, file.options)
     model = attach(base.model, file.method, config)

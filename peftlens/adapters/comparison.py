@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.delta_factors import Change, changes, weights
-from peftlens.adapters.delta_weights import updates
-from peftlens.adapters.external import Adapter
-from peftlens.errors import BadInput
+from peftlens.adapters.delta_factors import DeltaFactors, delta_factors, weights
+from peftlens.adapters.delta_weights import delta_weights
+from peftlens.adapters.external import ExternalAdapter
+from peftlens.errors import InputError
 from peftlens.io.progress import track
 from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
 from peftlens.results.table import Column, NotApplicable, Table
@@ -40,7 +40,7 @@ COLUMNS = (
     Column("smallest_angle", "between these subspaces, on the side of the inputs", "degrees"),
     Column("largest_angle", "the same", "degrees"),
     Column("conflicts", "share of the entries that both change whose signs differ", "1"),
-    Column("cancelled", "share of the magnitudes that is lost when both are added", "1"),
+    Column("canceled", "share of the magnitudes that is lost when both are added", "1"),
 )
 
 
@@ -50,10 +50,12 @@ class _Source:
 
     name: str
     weights: tuple[str, ...]
-    get: Callable[[str], Change]
+    get: Callable[[str], DeltaFactors]
 
 
-def compare(adapters: Sequence[Adapter], directions: int = 8, *, with_base: bool = False) -> Table:
+def compare(
+    adapters: Sequence[ExternalAdapter], directions: int = 8, *, with_base: bool = False
+) -> Table:
     """A row for each weight of each pair of adapters.
 
     Args:
@@ -62,10 +64,10 @@ def compare(adapters: Sequence[Adapter], directions: int = 8, *, with_base: bool
         with_base: take the updates off the base, which every type needs whose file does not say.
 
     Raises:
-        BadInput: fewer than two adapters, or one has nothing that could be compared.
+        InputError: fewer than two adapters, or one has nothing that could be compared.
     """
     if len(adapters) < 2:
-        raise BadInput("comparing needs two adapters or more")
+        raise InputError("comparing needs two adapters or more")
     sources = [_source(one, with_base) for one in _named(adapters)]
     rows = []
     for one, other in combinations(sources, 2):
@@ -77,31 +79,31 @@ def compare(adapters: Sequence[Adapter], directions: int = 8, *, with_base: bool
     return Table("comparison", 1, COLUMNS, (), frame, {"directions": directions})
 
 
-def _named(adapters: Sequence[Adapter]) -> list[tuple[str, Adapter]]:
+def _named(adapters: Sequence[ExternalAdapter]) -> list[tuple[str, ExternalAdapter]]:
     """With the shortest ends of their paths that tell them apart."""
     paths = [adapter.path.resolve() for adapter in adapters]
     for count in range(1, 1 + max(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-count:]) for path in paths]
         if len({*names}) == len(names):
             return list(zip(names, adapters, strict=True))
-    raise BadInput(f"{paths[0]} was given twice")
+    raise InputError(f"{paths[0]} was given twice")
 
 
-def _source(named: tuple[str, Adapter], with_base: bool) -> _Source:
+def _source(named: tuple[str, ExternalAdapter], with_base: bool) -> _Source:
     name, adapter = named
     file = adapter.file
     file.require_sound()
     if PROMPT in file.header:
-        with file.opened() as opened:
+        with file.open_weights() as opened:
             vectors = opened.get_tensor(PROMPT).float().numpy()
-        return _Source(name, (PROMPT,), lambda _: Change(name=PROMPT, change=vectors))
+        return _Source(name, (PROMPT,), lambda _: DeltaFactors(name=PROMPT, change=vectors))
     try:
         if with_base:
-            known = {one.name: one for one in updates(adapter)}
+            known = {one.name: one for one in delta_weights(adapter)}
             return _Source(name, tuple(known), known.__getitem__)
-        return _Source(name, weights(file), lambda one: next(changes(file, one)))
+        return _Source(name, weights(file), lambda one: next(delta_factors(file, one)))
     except NotApplicable as reason:
-        raise BadInput(f"{adapter.path} can't be compared: {reason}; give --base") from reason
+        raise InputError(f"{adapter.path} can't be compared: {reason}; give --base") from reason
 
 
 def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, 
         own = "norm" if first is not None else "other_norm"
         return {"in": source.name, own: there.norm}
     if first.shape[1] != second.shape[1]:
-        raise BadInput(
+        raise InputError(
             f"{name} reads {first.shape[1]} numbers in {one.name} and {second.shape[1]} in "
             f"{other.name}: they are adapters of different bases"
         )
@@ -125,7 +127,7 @@ def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, 
     return row
 
 
-def _overlap(first: Change, second: Change, directions: int) -> dict[str, Any]:
+def _overlap(first: DeltaFactors, second: DeltaFactors, directions: int) -> dict[str, Any]:
     """On both sides; of matrices with unequal rows, such as prompts, on the side of the inputs."""
     one, other = first.svd, second.svd
     k = min(directions, int((one.s > 0).sum()), int((other.s > 0).sum()))
@@ -150,5 +152,5 @@ def _interference(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     return {
         "cosine": float(product.sum() / (np.linalg.norm(first) * np.linalg.norm(second))),
         "conflicts": float((product < 0).sum() / both) if both else 0.0,
-        "cancelled": 1 - float(np.abs(first + second).sum()) / magnitude,
+        "canceled": 1 - float(np.abs(first + second).sum()) / magnitude,
     }

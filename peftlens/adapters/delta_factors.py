@@ -29,7 +29,7 @@ Float = NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class DeltaFactors:
     """The change of one weight matrix; its largest singular values, and how they were come by.
 
     Attributes:
@@ -107,7 +107,7 @@ def product_values(b: Float, a: Float) -> Float:
     return torch.linalg.svdvals(upper @ lower.T).numpy()
 
 
-def changes(file: AdapterFile, only: str | None = None) -> Iterator[Change]:
+def delta_factors(file: AdapterFile, only: str | None = None) -> Iterator[DeltaFactors]:
     """The update of each weight that the file has factors of, in the file's order.
 
     Those that are zero are among them: `Change.norm` is 0.
@@ -119,9 +119,9 @@ def changes(file: AdapterFile, only: str | None = None) -> Iterator[Change]:
     Raises:
         NotApplicable: this type's update needs the base to be known, or it has none.
     """
-    about = file.about
+    about = file.config
     marker, factors = _known(file)
-    with file.opened() as opened:
+    with file.open_weights() as opened:
         modules = [
             (module, names)
             for module, names in _modules(file, marker).items()
@@ -134,7 +134,9 @@ def changes(file: AdapterFile, only: str | None = None) -> Iterator[Change]:
                 if len(file.header[name].shape) == 2
             }
             if pair := factors(parts, about, module):
-                yield Change(name=f"{module}.weight", factors=pair, rank=_rank(about, module, pair))
+                yield DeltaFactors(
+                    name=f"{module}.weight", factors=pair, rank=_rank(about, module, pair)
+                )
 
 
 def weights(file: AdapterFile) -> tuple[str, ...]:
@@ -143,17 +145,19 @@ def weights(file: AdapterFile) -> tuple[str, ...]:
     Raises:
         NotApplicable: see there.
     """
-    return tuple(one.name for one in changes(file))
+    return tuple(one.name for one in delta_factors(file))
 
 
 def _known(file: AdapterFile) -> "tuple[str, Factors]":
-    if file.kind == "LORA" and file.start in HOLDING:
+    if file.adapter_type == "LORA" and file.initialization in HOLDING:
         raise NotApplicable(
-            f"started by {file.start}, its factors hold a part of the base's weights: give the base"
+            f"started by {file.initialization}, its factors hold a part of the base's weights: give the base"
         )
-    if file.kind not in _FACTORS:
-        raise NotApplicable(f"{file.kind}: its file alone does not say what it does to a weight")
-    return _FACTORS[file.kind]
+    if file.adapter_type not in _FACTORS:
+        raise NotApplicable(
+            f"{file.adapter_type}: its file alone does not say what it does to a weight"
+        )
+    return _FACTORS[file.adapter_type]
 
 
 def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:

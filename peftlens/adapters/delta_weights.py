@@ -17,14 +17,14 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of, opened, state
-from peftlens.adapters.delta_factors import Change, Float
-from peftlens.adapters.merging import merged_weights, placing
-from peftlens.errors import BadInput
+from peftlens.adapters.checkpoint import base_of, open_run, state
+from peftlens.adapters.delta_factors import DeltaFactors, Float
+from peftlens.adapters.merging import merged_weights, weight_layout
+from peftlens.errors import InputError
 from peftlens.io.progress import track
 from peftlens.layers.peft_wrapper import peft_layers
 from peftlens.models.base_model import in_float32
-from peftlens.models.snapshot import lent
+from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
 from peftlens.runs.run import Run
 
@@ -32,7 +32,7 @@ _DOING = "Looking at changed weights"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Update(Change):
+class DeltaWeight(DeltaFactors):
     """A change beside the weight that it changes.
 
     Attributes:
@@ -54,7 +54,7 @@ class Update(Change):
         return (self.before + self.svd.u * self.svd.s @ self.svd.vt).astype(np.float32)
 
 
-def updates(run: Run, step: int | None = None) -> Iterator[Update]:
+def delta_weights(run: Run, step: int | None = None) -> Iterator[DeltaWeight]:
     """Every weight matrix that has changed, in the base's order; none where nothing has.
 
     Args:
@@ -65,30 +65,30 @@ def updates(run: Run, step: int | None = None) -> Iterator[Update]:
         NotApplicable: it can't be merged into this base.
     """
     base = base_of(run)
-    turned = {f"{name}.weight" for name in placing(base.model).transposed}
+    turned = {f"{name}.weight" for name in weight_layout(base.model).transposed}
     parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
     own = {name: parameter.data for name, parameter in parameters}
-    with opened(run, step) as (model, _):
+    with open_run(run, step) as (model, _):
         factors = _factors(model, own)
     if factors is not None:
         changed = [name for name, (b, _) in factors.items() if b.any()]  # B starts at zero
         for name in track(changed, _DOING):
             weight, pair = _matrix(own[name], name in turned), factors[name]
-            yield Update(name=name, before=weight, factors=pair, rank=pair[1].shape[0])
+            yield DeltaWeight(name=name, before=weight, factors=pair, rank=pair[1].shape[0])
         return
     exact = in_float32(base)
     own = {name: parameter.data for name, parameter in exact.model.named_parameters()}
-    with lent(exact.model):
+    with restored_after(exact.model):
         try:
             tuned = merged_weights(run, exact, step)
-        except BadInput as error:
+        except InputError as error:
             raise NotApplicable(str(error)) from error
     matrices = [name for name, weight in own.items() if weight.ndim == 2]
     changed = [name for name in matrices if not torch.equal(own[name], tuned[name])]
     for name in track(changed, _DOING):
         weight = _matrix(own[name], name in turned)
         change = _matrix(tuned[name], name in turned) - weight
-        yield Update(name=name, before=weight, change=change, rank=run.rank)
+        yield DeltaWeight(name=name, before=weight, change=change, rank=run.rank)
 
 
 def _matrix(tensor: torch.Tensor, turned: bool) -> Float:

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from peftlens.adapters.adapter_file import CONFIG, HOLDING, PREFIX, WEIGHTS, AdapterFile, read
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import sha256_file
 from peftlens.layers.prefix import geometry
 from peftlens.models.architecture import copy_weights
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import SCHEMA, UNKNOWN, Record, Run
 
 
 @dataclass(frozen=True)
-class Adapter(Run):
+class ExternalAdapter(Run):
     """A folder with adapter_config.json and adapter_model.safetensors.
 
     Attributes:
@@ -30,7 +30,7 @@ class Adapter(Run):
         trust_remote_code: let its configuration name code to import.
     """
 
-    base: str | None = None
+    base_model: str | None = None
     trust_remote_code: bool = False
     read_only: ClassVar[bool] = True
 
@@ -39,22 +39,25 @@ class Adapter(Run):
         """What lies there.
 
         Raises:
-            BadInput: see `adapterfile.read`.
+            InputError: see `adapter_file.read`.
         """
         return read(self.path, trust_remote_code=self.trust_remote_code)
 
     @cached_property
     def record(self) -> Record:
         """As much of a run's record as is known: the method and the base."""
-        base = self.base or self.file.about.get("base_model_name_or_path")
+        base = self.base_model or self.file.config.get("base_model_name_or_path")
         if not base:
-            raise BadInput(f"{self.path / CONFIG} names no base model; give it by --base")
+            raise InputError(f"{self.path / CONFIG} names no base model; give it by --base")
         return Record(
             schema_version=SCHEMA,
             id=sha256_file(self.path / WEIGHTS)[:12],
             configuration=f"{self.file.method} {self.path.resolve().name}",
             config=RunConfig(
-                method=self.file.method, method_config=self.file.options, task=UNKNOWN, base=base
+                method=self.file.method,
+                method_config=self.file.options,
+                task=UNKNOWN,
+                base_model=base,
             ),
             depends_on={},
             environment={},
@@ -72,14 +75,14 @@ class Adapter(Run):
         return self.path
 
 
-def put_on(file: AdapterFile, base: Base) -> nn.Module:
+def attach_adapter(file: AdapterFile, base: BaseModel) -> nn.Module:
     """One of peft's adapters on a base that is the caller's to change, complete or not at all.
 
     Peft loads what fits and remarks on the rest; here every tensor that the configuration asks for
     has to be in the file, with its shape, and no other one.
 
     Raises:
-        BadInput: it does not fit the base, or holds NaN.
+        InputError: it does not fit the base, or holds NaN.
     """
     file.require_sound()
     file.require_vocabulary(base.origin)
@@ -93,38 +96,38 @@ def put_on(file: AdapterFile, base: Base) -> nn.Module:
     # what its many types raise where tensors or options do not fit; another one is a defect
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         line = " ".join(str(error).split())
-        raise BadInput(f"{file.folder} does not fit {base.reference!r}: {line}") from error
+        raise InputError(f"{file.folder} does not fit {base.reference!r}: {line}") from error
     _check_complete(file, base, model)
     return model.eval()
 
 
-def _writes_into_base(file: AdapterFile, base: Base) -> bool:
+def _writes_into_base(file: AdapterFile, base: BaseModel) -> bool:
     """Whether loading fills or changes the base's own tensors, which are lent and must not be."""
     own = {name for name, _ in base.model.named_parameters()}
     fills = any(".base_layer." in name or name.removeprefix(PREFIX) in own for name in file.header)
-    biases = file.about.get("bias", "none") not in (None, "none")
-    return file.start in HOLDING or biases or fills
+    biases = file.config.get("bias", "none") not in (None, "none")
+    return file.initialization in HOLDING or biases or fills
 
 
-def _check_sizes(file: AdapterFile, base: Base) -> None:
+def _check_sizes(file: AdapterFile, base: BaseModel) -> None:
     """What a prompt's configuration says of its base, against the base.
 
     Vectors before the input are as wide as the embeddings, trained caches as all heads' keys.
     """
     config = base.model.config.get_text_config()
     _, heads, size = geometry(config)
-    cached = file.kind in ("PREFIX_TUNING", "CARTRIDGE")
+    cached = file.adapter_type in ("PREFIX_TUNING", "CARTRIDGE")
     wide = heads * size if cached else config.hidden_size
     for name, real in (("token_dim", wide), ("num_layers", config.num_hidden_layers)):
-        said = file.about.get(name)
+        said = file.config.get(name)
         if said is not None and said != real:
-            raise BadInput(
+            raise InputError(
                 f"{file.folder / CONFIG} has {name}={said}, but {base.reference!r} has {real}; "
                 "give its own base by --base"
             )
 
 
-def _check_complete(file: AdapterFile, base: Base, model: peft.PeftModel) -> None:
+def _check_complete(file: AdapterFile, base: BaseModel, model: peft.PeftModel) -> None:
     wanted = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     own = model.state_dict()
     shared = {_place(wanted[name]) for name in file.header if name in wanted}
@@ -137,7 +140,7 @@ def _check_complete(file: AdapterFile, base: Base, model: peft.PeftModel) -> Non
     for names, what in ((missing, "lacks"), (unknown, "has, beside what fits,")):
         if names:
             listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            raise BadInput(
+            raise InputError(
                 f"{file.folder / WEIGHTS} does not fit {base.reference!r}: it {what} {len(names)} "
                 f"tensors: {listed}; it is incomplete, or of another model"
             )

@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens import registry
-from peftlens.adapters.checkpoint import attached
-from peftlens.errors import BadInput
+from peftlens.adapters.checkpoint import attach_run
+from peftlens.errors import InputError
 from peftlens.io.files import new_folder
 from peftlens.models.architecture import copy_weights
-from peftlens.models.base_model import Base, open_base, quiet
+from peftlens.models.base_model import BaseModel, load_base_model, quiet
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.runs.run import Run
 
@@ -34,27 +34,27 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
     Args:
         folder: the run's folder.
         out: the model's folder, which must not exist.
-        trust_remote_code: see `open_base`.
+        trust_remote_code: see `load_base_model`.
 
     Returns:
         Relative error of the merged model's logits on random tokens, at most `TOLERANCE`.
 
     Raises:
-        BadInput: the method can't be merged, `out` exists, or the architecture has no place for
+        InputError: the method can't be merged, `out` exists, or the architecture has no place for
             what was trained.
     """
     run = Run(Path(folder))
     config = run.config
     require_mergeable(run)
     if Path(out).exists():
-        raise BadInput(f"{out} exists; name a new folder")
-    base = open_base(
-        config.base, device="cpu", dtype="float32", trust_remote_code=trust_remote_code
+        raise InputError(f"{out} exists; name a new folder")
+    base = load_base_model(
+        config.base_model, device="cpu", dtype="float32", trust_remote_code=trust_remote_code
     )
-    places = placing(base.model)
-    model = attached(run, base)
+    places = weight_layout(base.model)
+    model = attach_run(run, base)
     before = _logits(model)
-    merged = plain(model, config.method)
+    merged = merge_into_base(model, config.method)
     precision = "float32" if config.dtype == "auto" else config.dtype  # a watched float16 run
     dtype = getattr(torch, precision)
     state = {name: tensor.to(dtype) for name, tensor in places.state(merged, config.method).items()}
@@ -64,12 +64,12 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
         with quiet():
             merged.save_pretrained(target, state_dict=state)
         base.tokenizer.save_pretrained(target)
-        again = open_base(
+        again = load_base_model(
             str(target), device="cpu", dtype="float32", trust_remote_code=trust_remote_code
         )
         error = _relative(_logits(again.model), before)
         if not error <= TOLERANCE[precision]:
-            raise BadInput(
+            raise InputError(
                 f"{config.method} can't be merged here: the logits would change by {error:.2g} of "
                 f"their norm, for rounding to {precision} loses too much"
             )
@@ -80,16 +80,16 @@ def require_mergeable(run: Run) -> None:
     """Refuse a run whose method has no update of the base's weights.
 
     Raises:
-        BadInput: with the method's reason.
+        InputError: with the method's reason.
     """
     config = run.config
     if "delta_weight" not in registry.exposed(config.method, config.method_config):
         method = registry.load("methods", config.method)
         reason = getattr(method, "UNMERGEABLE", "it trains no update of the base's weights")
-        raise BadInput(f"{config.method} can't be merged: {reason}")
+        raise InputError(f"{config.method} can't be merged: {reason}")
 
 
-def merged_weights(run: Run, base: Base, step: int | None = None) -> dict[str, torch.Tensor]:
+def merged_weights(run: Run, base: BaseModel, step: int | None = None) -> dict[str, torch.Tensor]:
     """Every weight of the base as the run has changed it, by the base's names.
 
     Args:
@@ -98,18 +98,18 @@ def merged_weights(run: Run, base: Base, step: int | None = None) -> dict[str, t
         step: a checkpoint instead of the end of training.
 
     Raises:
-        BadInput: the method can't be merged, or the base has no place for what was trained.
+        InputError: the method can't be merged, or the base has no place for what was trained.
     """
     require_mergeable(run)
-    places = placing(base.model)
+    places = weight_layout(base.model)
     # some of peft's methods write into the weights themselves, which the caller still has
     copy_weights(base.model, [name for name, _ in base.model.named_parameters()])
     method = run.config.method
-    return places.state(plain(attached(run, base, step), method), method)
+    return places.state(merge_into_base(attach_run(run, base, step), method), method)
 
 
 @dataclass(frozen=True)
-class Places:
+class WeightLayout:
     """Where a base keeps its weights, before anything is attached.
 
     Attributes:
@@ -126,13 +126,13 @@ class Places:
         """The tensors of a merged model, the way round that the base has them.
 
         Raises:
-            BadInput: a layer of the base has one too many, such as an added bias, which would be
+            InputError: a layer of the base has one too many, such as an added bias, which would be
                 lost without a word.
         """
         everything = merged.state_dict()
         extra = [name for name in everything if name not in self.names]
         if more := [name for name in extra if name.rpartition(".")[0] in self.layers]:
-            raise BadInput(
+            raise InputError(
                 f"{method} can't be merged here: {type(merged).__name__} has no place for "
                 f"{more[0]}, which was trained"
             )
@@ -143,17 +143,17 @@ class Places:
         return state
 
 
-def placing(model: PreTrainedModel) -> Places:
+def weight_layout(model: PreTrainedModel) -> WeightLayout:
     """The places of a model that nobody has changed."""
     modules = [(name, module) for name, module in model.named_modules() if name]
-    return Places(
+    return WeightLayout(
         frozenset(model.state_dict()),
         frozenset(name for name, _ in modules),
         frozenset(name for name, module in modules if isinstance(module, Conv1D)),
     )
 
 
-def plain(model: Any, name: str) -> PreTrainedModel:
+def merge_into_base(model: Any, name: str) -> PreTrainedModel:
     """The base model's modules, each with the weights that the method makes of its own.
 
     Args:
@@ -161,17 +161,17 @@ def plain(model: Any, name: str) -> PreTrainedModel:
         name: of the method.
 
     Raises:
-        BadInput: (from peft) this can't be merged.
+        InputError: (from peft) this can't be merged.
     """
     method = registry.load("methods", name)
-    if hasattr(method, "merged"):
-        return method.merged(model)
+    if hasattr(method, "merge"):
+        return method.merge(model)
     if isinstance(model, peft.PeftModel):
         try:
             # safe: into copies, for some of peft's methods write past a transposed view
             model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
         except (ValueError, NotImplementedError) as error:  # its types' two ways to refuse
-            raise BadInput(f"{name} can't be merged: {error}") from error
+            raise InputError(f"{name} can't be merged: {error}") from error
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
             for weight in list(module.parametrizations):

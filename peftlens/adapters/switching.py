@@ -4,9 +4,9 @@ from pathlib import Path
 
 from torch import nn
 
-from peftlens.adapters.checkpoint import attached
-from peftlens.errors import BadInput
-from peftlens.models.base_model import Base
+from peftlens.adapters.checkpoint import attach_run
+from peftlens.errors import InputError
+from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import Snapshot
 from peftlens.runs.run import Run
 
@@ -18,7 +18,7 @@ class AdapterSet:
     base's own weights (`full`) holds a copy of those.
     """
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: BaseModel) -> None:
         self._base = base
         self._plain = Snapshot.of(base.model)
         self._held: dict[str, tuple[Snapshot, nn.Module]] = {}
@@ -27,12 +27,12 @@ class AdapterSet:
         """Load a run's adapter, or one of its checkpoints, under a name; the base is active then.
 
         Raises:
-            BadInput: no run, or it was trained on another base.
+            InputError: no run, or it was trained on another base.
         """
         run = folder if isinstance(folder, Run) else Run(Path(folder))
         self._plain.restore()
         try:
-            model = attached(run, self._base, step)
+            model = attach_run(run, self._base, step)
             self._held[name] = (Snapshot.of(self._base.model), model)
         finally:
             self._plain.restore()
@@ -41,13 +41,13 @@ class AdapterSet:
         """Make one adapter active, or none; models given before by this set are no longer valid.
 
         Raises:
-            BadInput: no adapter of that name was added.
+            InputError: no adapter of that name was added.
         """
         if name is None:
             self._plain.restore()
             return self._base.model
         if name not in self._held:
-            raise BadInput(
+            raise InputError(
                 f"no adapter named {name!r}; there are {', '.join(self._held) or 'none'}"
             )
         snapshot, model = self._held[name]

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 
 from peftlens.adapters.adapter_file import CONFIG, PREFIX, WEIGHTS, AdapterFile, read, write_weights
-from peftlens.adapters.delta_factors import Change, Float, changes
-from peftlens.errors import BadInput, require
+from peftlens.adapters.delta_factors import DeltaFactors, Float, delta_factors
+from peftlens.errors import InputError, require
 from peftlens.io.files import new_folder
 from peftlens.numerics.linalg import energy_rank
 from peftlens.results.table import NotApplicable
 
 
 @dataclass(frozen=True)
-class Resized:
+class Truncation:
     """What became of one weight's update.
 
     Attributes:
@@ -38,14 +38,14 @@ class Resized:
     energy: float
 
 
-def resize(
+def truncate(
     adapter: str | Path,
     out: str | Path,
     *,
     rank: int | None = None,
     energy: float | None = None,
     trust_remote_code: bool = False,
-) -> list[Resized]:
+) -> list[Truncation]:
     """Write an adapter of lower rank beside the old one.
 
     Args:
@@ -59,32 +59,32 @@ def resize(
         What is left of each weight's update.
 
     Raises:
-        BadInput: neither rank nor energy is given or both are, the adapter is no LoRA or one whose
+        InputError: neither rank nor energy is given or both are, the adapter is no LoRA or one whose
             factors are not all of its update, or `out` exists.
     """
     if (rank is None) == (energy is None):
-        raise BadInput("give either a rank or an energy, such as --rank 8 or --energy 0.95")
+        raise InputError("give either a rank or an energy, such as --rank 8 or --energy 0.95")
     require("rank", 1 if rank is None else rank, 1)
     require("energy", energy or 1, 0, 1, "it is a share")
     if Path(out).exists():
-        raise BadInput(f"{out} exists; name a new folder")
+        raise InputError(f"{out} exists; name a new folder")
     file = read(Path(adapter), trust_remote_code=trust_remote_code)
     _refuse(file)
     report, tensors, ranks = [], _others(file), {}
     try:
-        for one in changes(file):
+        for one in delta_factors(file):
             kept = _kept(one, rank, energy)
             module = one.name.removesuffix(".weight")
             ranks[module] = kept
             tensors |= _factors(one, kept, module, file)
             share = float((one.values[:kept] ** 2).sum()) / one.norm**2 if one.norm else 1.0
-            report.append(Resized(one.name, one.rank or 0, kept, share))
+            report.append(Truncation(one.name, one.rank or 0, kept, share))
     except NotApplicable as reason:
-        raise BadInput(f"{adapter} can't be resized: {reason}") from reason
+        raise InputError(f"{adapter} can't be resized: {reason}") from reason
     with new_folder(Path(out)) as folder:
         metadata = {"format": "pt"} | file.metadata
         write_weights(tensors, folder / WEIGHTS, metadata)
-        text = json.dumps(_config(file.about, ranks), indent=2, sort_keys=True)
+        text = json.dumps(_config(file.config, ranks), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n")
         read(folder, trust_remote_code=trust_remote_code)
     return report
@@ -92,11 +92,13 @@ def resize(
 
 def _refuse(file: AdapterFile) -> None:
     """Refuse what is no product of two matrices that are added to a weight."""
-    if file.not_finite:
+    if file.non_finite_tensors:
         file.require_sound()
-    about = file.about
-    if file.kind != "LORA":
-        raise BadInput(f"{file.folder} is of type {file.kind}; only a LoRA has a rank to lower")
+    about = file.config
+    if file.adapter_type != "LORA":
+        raise InputError(
+            f"{file.folder} is of type {file.adapter_type}; only a LoRA has a rank to lower"
+        )
     for option, why in (
         ("use_dora", "its lengths belong to the whole update"),
         ("target_parameters", "it adapts parameters that are no plain matrices"),
@@ -104,13 +106,13 @@ def _refuse(file: AdapterFile) -> None:
         ("alora_invocation_tokens", "it is on behind some tokens only"),
     ):
         if about.get(option):
-            raise BadInput(f"{file.folder} has {option}, and can't be resized: {why}")
+            raise InputError(f"{file.folder} has {option}, and can't be resized: {why}")
     weights = {name: one.shape for name, one in file.header.items() if "lora_" in name}
     if deep := [name for name, shape in weights.items() if len(shape) > 2]:
-        raise BadInput(f"{file.folder} can't be resized: {deep[0]} is of a convolution")
+        raise InputError(f"{file.folder} can't be resized: {deep[0]} is of a convolution")
 
 
-def _kept(one: Change, rank: int | None, energy: float | None) -> int:
+def _kept(one: DeltaFactors, rank: int | None, energy: float | None) -> int:
     most = min(one.rank or 1, *one.shape)
     if rank is not None:
         return min(rank, most)
@@ -118,7 +120,9 @@ def _kept(one: Change, rank: int | None, energy: float | None) -> int:
     return min(energy_rank(one.values, energy), most) if one.norm else 1
 
 
-def _factors(one: Change, kept: int, module: str, file: AdapterFile) -> dict[str, torch.Tensor]:
+def _factors(
+    one: DeltaFactors, kept: int, module: str, file: AdapterFile
+) -> dict[str, torch.Tensor]:
     """B and A of the truncated update at scale 1, each with half of the singular values."""
     svd = one.svd
     half = np.sqrt(svd.s[:kept])
@@ -131,14 +135,14 @@ def _factors(one: Change, kept: int, module: str, file: AdapterFile) -> dict[str
 
 
 def _like(file: AdapterFile, name: str, value: Float) -> torch.Tensor:
-    with file.opened() as opened:
+    with file.open_weights() as opened:
         dtype = opened.get_slice(name)[:1].dtype
     return torch.from_numpy(np.ascontiguousarray(value)).to(dtype)
 
 
 def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
     """What is not resized: biases, whole layers, trained tokens."""
-    with file.opened() as opened:
+    with file.open_weights() as opened:
         found = {
             name: opened.get_tensor(name)
             for name in file.header
@@ -146,7 +150,7 @@ def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
             and not name.endswith(("lora_embedding_A", "lora_embedding_B"))
         }
     if biased := [name for name in found if name.endswith("lora_B.bias")]:
-        raise BadInput(f"{file.folder} can't be resized: {biased[0]} is scaled with its factors")
+        raise InputError(f"{file.folder} can't be resized: {biased[0]} is scaled with its factors")
     return found
 
 

@@ -89,12 +89,16 @@ def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float
         one: a configuration.
         other: what it is compared with.
     """
-    rows = frame[(frame["setting"] == one) & (frame["other"] == other)]
-    rows = rows.dropna(subset=["difference", "difference_low"])
+    rows = frame[(frame["configuration"] == one) & (frame["other"] == other)]
+    rows = rows.dropna(subset=["difference", "difference_ci_low"])
     if rows.empty:
         return None
     row = rows.iloc[0]
-    return float(row["difference"]), float(row["difference_low"]), float(row["difference_high"])
+    return (
+        float(row["difference"]),
+        float(row["difference_ci_low"]),
+        float(row["difference_ci_high"]),
+    )
 
 
 def counted(row: Mapping[Any, Any] | pd.Series) -> str:
@@ -107,7 +111,7 @@ def seeds(n: int) -> str:
     return f"{n} seed{'' if n == 1 else 's'}"
 
 
-def told(value: float, low: float | None, high: float | None) -> str:
+def difference_text(value: float, low: float | None, high: float | None) -> str:
     """A difference of accuracies with its interval, in points."""
     ends = "" if pd.isna(low) else f", {100 * float(low):+.1f} to {100 * float(high):+.1f}"  # pyright: ignore[reportArgumentType]
     return f"{100 * value:+.1f} points{ends}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, option, pair, told
+from peftlens.claims import Outcome, counted, difference_text, option, pair
 
 CLAIM = "Adapters after attention and after the feed-forward layer differ in cost and accuracy."
 SOURCE = "common teaching; Pfeiffer et al. 2021, arXiv:2005.00247"
@@ -26,7 +26,7 @@ MARGIN, SLOWER = 0.01, 0.1
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the pair of equal size that has most parameters."""
     rows = tables["rank_chart"]
-    rows = rows[rows["method"] == "bottleneck"].set_index("setting")
+    rows = rows[rows["method"] == "bottleneck"].set_index("configuration")
     site = {name: option(name, "placement") or "feed_forward" for name in rows.index}
     size = {name: option(name, "bottleneck_size") for name in rows.index}
     pairs = [
@@ -44,7 +44,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     ratio = float(rows.loc[one, "step_seconds"] / rows.loc[other, "step_seconds"])  # pyright: ignore
     sentence = (
         f"After attention adapters reach {rows.loc[one, 'accuracy']:.3f}, after the feed-forward "
-        f"layer {rows.loc[other, 'accuracy']:.3f}: {told(value, low, high)}; with as many "
+        f"layer {rows.loc[other, 'accuracy']:.3f}: {difference_text(value, low, high)}; with as many "
         f"parameters, a step takes {ratio:.2f} times as long ({counted(rows.loc[one])})."
     )
     costs_differ = abs(ratio - 1) > SLOWER

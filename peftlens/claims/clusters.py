@@ -16,7 +16,7 @@ CLAIM = "A soft prompt's nearest vocabulary tokens form tight semantic clusters.
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
 NEEDS = ("soft_prompt_null",)
 TO_MEASURE = (
-    "train prompt_tuning with several seeds and initialisations, and keep a checkpoint at step 0"
+    "train prompt_tuning with several seeds and initializations, and keep a checkpoint at step 0"
 )
 ANALYSIS = "soft_prompts"
 
@@ -30,9 +30,9 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         return "not measured", "No prompt with a known start was trained."
     readable = (rows["verdict"] == "readable").groupby(rows["run"]).mean()
     outcome, told = by_half(readable, "most vectors lie in tight clusters of new words")
-    start = (rows["verdict"] == "same as its initialisation").mean()
+    start = (rows["verdict"] == "unchanged from initialization").mean()
     noise = (rows["verdict"] == "not distinguishable from noise").mean()
     return outcome, (
-        f"{told} Of all {len(rows)} vectors {start:.0%} are as their initialisation left them and "
+        f"{told} Of all {len(rows)} vectors {start:.0%} are as their initialization left them and "
         f"{noise:.0%} are not distinguishable from noise."
     )

@@ -26,15 +26,15 @@ ANALYSIS = "forgetting"
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the methods whose interval leaves out zero."""
-    rows = tables["forgetting_at_matched_fit"].dropna(subset="against_full")
+    rows = tables["forgetting_at_matched_fit"].dropna(subset="diff_vs_full")
     if rows.empty:
         return "not measured", (
             "Full fine-tuning and another method were not both trained to the same accuracy."
         )
-    highest = rows.groupby(["suite", "setting"])["level"].transform("max")
+    highest = rows.groupby(["suite", "configuration"])["level"].transform("max")
     rows = rows[rows["level"] == highest]
-    less = rows[(rows["against_full_high"] < 0).fillna(False)]
-    more = rows[(rows["against_full_low"] > 0).fillna(False)]
+    less = rows[(rows["diff_vs_full_ci_high"] < 0).fillna(False)]
+    more = rows[(rows["diff_vs_full_ci_low"] > 0).fillna(False)]
     told = (
         f"At equal accuracy {len(less)} of {len(rows)} methods forgot less than full fine-tuning "
         f"and {len(more)} more, by 95 % intervals over {seeds(rows['n_seeds'].min())}: "
@@ -45,10 +45,10 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
 
 
 def _told(row: dict) -> str:
-    number = f"{row['setting']} at {row['level']:.0%} {row['against_full']:+.2f}"
-    if pd.isna(row["against_full_low"]):
+    number = f"{row['configuration']} at {row['level']:.0%} {row['diff_vs_full']:+.2f}"
+    if pd.isna(row["diff_vs_full_ci_low"]):
         return f"{number} nats per token (one seed)"
     return (
-        f"{number} ({row['against_full_low']:+.2f} to {row['against_full_high']:+.2f}) "
+        f"{number} ({row['diff_vs_full_ci_low']:+.2f} to {row['diff_vs_full_ci_high']:+.2f}) "
         "nats per token"
     )

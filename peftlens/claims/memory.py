@@ -22,8 +22,8 @@ FAR = 2.0
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the ratio of peaks."""
-    rows = tables["cost"].dropna(subset=["peak_memory_bytes", "optimizer_bytes"])
-    rows = rows[rows["optimizer_bytes"] > 0]  # frozen trains nothing
+    rows = tables["cost"].dropna(subset=["peak_memory_bytes", "optimizer_state_bytes"])
+    rows = rows[rows["optimizer_state_bytes"] > 0]  # frozen trains nothing
     peaks = rows.groupby(["method", "configuration"])["peak_memory_bytes"].median().astype(float)
     leanest = peaks.groupby("method").min()
     if "full" not in leanest or len(leanest) < 2:

@@ -23,16 +23,18 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the merged model's time over the base's."""
     rows = tables["latency"]
     rows = rows[rows["method"] == "lora"]
-    merged = rows[rows["state"] == "merged"].dropna(subset=["high"])
+    merged = rows[rows["state"] == "merged"].dropna(subset=["ci_high"])
     if merged.empty:
         return "not measured", "No LoRA was merged and timed."
     worst = merged.sort_values("ratio").iloc[-1]
     attached = rows[rows["state"] == "attached"]["ratio"].median()
     sentence = (
         f"Merged, the slowest of {len(merged)} LoRAs takes {worst['ratio']:.3f} times the base's "
-        f"time ({worst['low']:.3f} to {worst['high']:.3f}, {worst['n_rounds']} rounds); attached "
+        f"time ({worst['ci_low']:.3f} to {worst['ci_high']:.3f}, {worst['n_rounds']} rounds); attached "
         f"and not merged they take {attached:.2f} times as long, in the median."
     )
-    if (merged["high"] < MORE).all():
+    if (merged["ci_high"] < MORE).all():
         return "supported", sentence
-    return ("contradicted" if (merged["low"] > MORE).any() else "insufficient evidence"), sentence
+    return (
+        "contradicted" if (merged["ci_low"] > MORE).any() else "insufficient evidence"
+    ), sentence

@@ -15,7 +15,7 @@ from peftlens.claims import Outcome, by_half, trained_prompts
 CLAIM = "Soft prompts do not coincide with any real token."
 SOURCE = "Bailey et al. 2023, Soft prompting might be a bug, not a feature"
 NEEDS = ("soft_prompt_neighbors",)
-TO_MEASURE = "train prompt_tuning with several seeds and initialisations"
+TO_MEASURE = "train prompt_tuning with several seeds and initializations"
 ANALYSIS = "soft_prompts"
 COINCIDES = 0.99
 

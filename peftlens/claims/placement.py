@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, option, pair, told
+from peftlens.claims import Outcome, counted, difference_text, option, pair
 
 CLAIM = "LoRA on self-attention alone is often enough."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
@@ -28,21 +28,21 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the best of either placement."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values("accuracy", ascending=False)
-    alone = rows["setting"].map(_attention)
+    alone = rows["configuration"].map(_attention)
     if alone.all() or not alone.any():
         return "not measured", (
             "LoRA must be trained on attention alone, and with the feed-forward layers."
         )
     attention, wider = rows[alone].iloc[0], rows[~alone].iloc[0]
-    found = pair(tables["paired_accuracy"], attention["setting"], wider["setting"])
+    found = pair(tables["paired_accuracy"], attention["configuration"], wider["configuration"])
     if found is None:
         return "not measured", "The two were not trained with the same seeds."
     value, low, high = found
     sentence = (
-        f"On attention alone the best LoRA ({attention['setting']}, "
+        f"On attention alone the best LoRA ({attention['configuration']}, "
         f"{attention['trainable_parameters']:,} parameters) reaches {attention['accuracy']:.3f}, "
-        f"with the feed-forward layers ({wider['setting']}, {wider['trainable_parameters']:,}) "
-        f"{wider['accuracy']:.3f}: {told(value, low, high)} ({counted(wider)})."
+        f"with the feed-forward layers ({wider['configuration']}, {wider['trainable_parameters']:,}) "
+        f"{wider['accuracy']:.3f}: {difference_text(value, low, high)} ({counted(wider)})."
     )
     if low > -MARGIN:
         return "supported", sentence

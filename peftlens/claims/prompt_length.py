@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, option, seeds, told
+from peftlens.claims import Outcome, difference_text, option, seeds
 
 CLAIM = "20 to 100 virtual tokens are enough."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 3.2"
@@ -28,24 +28,24 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the lengths that are enough."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "prompt_tuning"]
-    rows = rows.assign(length=rows["setting"].map(_length)).sort_values("length")
+    rows = rows.assign(length=rows["configuration"].map(_length)).sort_values("length")
     meant = rows[rows["length"].between(LOW, HIGH)]
     if meant.empty or rows["length"].nunique() < 2:
         return "not measured", "Prompts of 20 to 100 tokens and another length are needed."
-    if rows["against_best"].isna().any():
+    if rows["diff_vs_best"].isna().any():
         return "not measured", "All lengths must be trained with the same seeds."
     each = "; ".join(
         f"{row['length']} token{'s'[: row['length'] > 1]} {row['accuracy']:.3f} "
-        f"({told(row['against_best'], row['against_best_low'], row['against_best_high'])})"
+        f"({difference_text(row['diff_vs_best'], row['diff_vs_best_ci_low'], row['diff_vs_best_ci_high'])})"
         for row in rows.to_dict("records")
     )
     sentence = (
         f"Against the most accurate length, over {seeds(rows['n_seeds'].min())} and "
         f"{rows['n_items'].min()} examples: {each}."
     )
-    if meant["enough"].iloc[0] == "yes":
+    if meant["within_margin"].iloc[0] == "yes":
         return "supported", sentence
-    short = (meant["enough"] == "no").all()
+    short = (meant["within_margin"] == "no").all()
     return ("contradicted" if short else "insufficient evidence"), sentence
 
 

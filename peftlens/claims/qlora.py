@@ -1,8 +1,8 @@
-"""Quantising the frozen base (QLoRA) keeps accuracy and saves memory.
+"""Quantizing the frozen base (QLoRA) keeps accuracy and saves memory.
 
 Rule: QLoRA against LoRA of the same rank and layers, each at its best rate. Accuracy is kept if the
 95 % interval of the paired difference lies above minus one point. Memory is saved if the highest
-memory of training is lower; it is counted over the loaded base, which stays in memory unquantised
+memory of training is lower; it is counted over the loaded base, which stays in memory unquantized
 while it is lent, so a saving on the base itself is not seen here. Contradicted if the interval lies
 below minus one point; supported if both hold.
 """
@@ -11,22 +11,22 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, pair, told
+from peftlens.claims import Outcome, counted, difference_text, pair
 
-CLAIM = "Quantising the frozen base (QLoRA) keeps accuracy and saves memory."
+CLAIM = "Quantizing the frozen base (QLoRA) keeps accuracy and saves memory."
 SOURCE = "Dettmers et al. 2023, arXiv:2305.14314, section 4"
 NEEDS = ("rank_chart", "paired_accuracy")
 TO_MEASURE = (
     "train lora and qlora of one rank, over the same seeds and several learning rates; qlora "
     "needs the extra quant"
 )
-ANALYSIS = "quantisation"
+ANALYSIS = "quantization"
 MARGIN = 0.01
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the pair with the highest rank."""
-    rows = tables["rank_chart"].dropna(subset="peak_memory_bytes").set_index("setting")
+    rows = tables["rank_chart"].dropna(subset="peak_memory_bytes").set_index("configuration")
     pairs = [
         (name, name.replace("qlora", "lora", 1))
         for name in rows[rows["method"] == "qlora"].index
@@ -44,7 +44,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     memory = rows.loc[[one, other], "peak_memory_bytes"].astype(float)
     sentence = (
         f"{one} reaches {rows.loc[one, 'accuracy']:.3f}, {other} "
-        f"{rows.loc[other, 'accuracy']:.3f}: {told(value, low, high)} "
+        f"{rows.loc[other, 'accuracy']:.3f}: {difference_text(value, low, high)} "
         f"({counted(rows.loc[one])}); over the loaded base "
         f"they take {memory.iloc[0] / 1e6:.0f} and {memory.iloc[1] / 1e6:.0f} MB."
     )

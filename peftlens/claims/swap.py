@@ -25,13 +25,13 @@ ANALYSIS = "continual"
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by each adapter's gain on its own task."""
     rows = tables["sequence_scores"]
-    own = rows[rows["after"].isna() & (rows["task"] == rows["trained_on"])]
+    own = rows[rows["continue_from"].isna() & (rows["task"] == rows["trained_on"])]
     own = own[~own["method"].isin(["full", "frozen"])]
     if own["task"].nunique() < 2:
         return "not measured", "No adapter was trained anew on each of several tasks."
     gains = own.assign(gain=own["accuracy"] - own["base_accuracy"])
     told, better, worse = [], 0, 0
-    for setting, group in gains.groupby("setting", sort=False):
+    for setting, group in gains.groupby("shared_configuration", sort=False):
         intervals = [few_interval(one["gain"]) for _, one in group.groupby("task")]
         better += all(one.low is not None and one.low > 0 for one in intervals)
         worse += any(one.high is not None and one.high < 0 for one in intervals)
@@ -39,8 +39,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
             f"{task} {one['gain'].mean():+.0%}" for task, one in group.groupby("task", sort=False)
         )
         told.append(f"{setting} ({', '.join(each)})")
-    n = gains["setting"].nunique()
-    runs = own.groupby(["setting", "task"]).size().min()
+    n = gains["shared_configuration"].nunique()
+    runs = own.groupby(["shared_configuration", "task"]).size().min()
     sentence = (
         f"With one adapter a task, {better} of {n} configurations answer more than the base on "
         f"every task, by 95 % intervals over {seeds(runs)} of {own['n_items'].min()} examples or "

@@ -62,7 +62,7 @@ def _selective(rows: pd.DataFrame) -> str:
         return ""
     places = rows["accuracy"].rank(ascending=False)[chosen.index]
     each = (
-        f"{row['setting']} {row['accuracy']:.3f} (place {place:.0f})"
+        f"{row['configuration']} {row['accuracy']:.3f} (place {place:.0f})"
         for row, place in zip(chosen.to_dict("records"), places, strict=True)
     )
     return f" Selective methods reach {', '.join(each)}."

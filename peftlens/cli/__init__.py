@@ -12,7 +12,7 @@ from peftlens.cli import adapters, explore, plugins, prefetch, study, targets
 from peftlens.cli import results as citing
 from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
-from peftlens.errors import BadInput, explain
+from peftlens.errors import InputError, validation_summary
 
 app = typer.Typer(
     help="Train every family of parameter-efficient fine-tuning, and look inside what was trained.",
@@ -75,9 +75,9 @@ def plan(
     Every configuration is trained for three steps, and nothing of it is kept. The time is that of
     training; validation and probes come on top.
     """
-    from peftlens.studies.estimate import forecast, in_words
+    from peftlens.studies.estimate import estimate, in_words
 
-    frame = forecast(file, full=full, trust_remote_code=trust_remote_code)
+    frame = estimate(file, full=full, trust_remote_code=trust_remote_code)
     if as_json:
         print(frame.to_json(orient="records"))
     else:
@@ -101,7 +101,7 @@ def train(  # noqa: PLR0913  # a flag each
     ] = None,
     training_option: Annotated[
         list[str] | None,
-        typer.Option("--training-set", help="Option of the training, such as warmup=0.1."),
+        typer.Option("--training-option", help="Option of the training, such as warmup_ratio=0.1."),
     ] = None,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 16,
@@ -120,13 +120,13 @@ def train(  # noqa: PLR0913  # a flag each
 
     from peftlens.runs.config import RunConfig
 
-    training = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    training = {"max_steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     try:
         config = RunConfig.model_validate(
             {
                 "method": method,
                 "task": task,
-                "base": base,
+                "base_model": base,
                 "method_config": _pairs(option),
                 "task_config": _pairs(task_option),
                 "training": training | _pairs(training_option),
@@ -136,7 +136,7 @@ def train(  # noqa: PLR0913  # a flag each
             }
         )
     except ValidationError as error:
-        raise BadInput(explain(error)) from error
+        raise InputError(validation_summary(error)) from error
     from peftlens.tasks import load_task
 
     load_task(config.task, config.task_config)  # its mistakes need no torch to be found
@@ -162,7 +162,7 @@ def _pairs(options: list[str] | None) -> dict[str, Any]:
     for text in options or ():
         key, equals, value = text.partition("=")
         if not equals:
-            raise BadInput(f"option {text!r} must be KEY=VALUE, such as rank=8")
+            raise InputError(f"option {text!r} must be KEY=VALUE, such as rank=8")
         try:
             found[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -191,7 +191,7 @@ def probe(  # noqa: PLR0913  # a flag each
     registry.check("probes", name)
     if csv:
         require_place(csv)
-    found = targets.opened(target, base, trust_remote_code=trust_remote_code)
+    found = targets.open_target(target, base, trust_remote_code=trust_remote_code)
     from peftlens.evaluation.probe_runner import collect
 
     options = {name: _pairs(option)}
@@ -207,7 +207,7 @@ def probe(  # noqa: PLR0913  # a flag each
 app.add_typer(study.app, name="study")
 for command in (adapters.inspect, adapters.compare, adapters.resize,
                 citing.report, explore.explore, citing.table, citing.cite, citing.export,
-                citing.import_results, prefetch.warmup,
+                citing.import_results, prefetch.prefetch,
                 plugins.methods, plugins.tasks, plugins.probes, plugins.claims):  # fmt: skip
     app.command()(command)
 
@@ -256,7 +256,7 @@ def main() -> None:
     """Run the command line; an error is one line, with code 2 where the user can mend it."""
     try:
         app()
-    except (BadInput, OSError) as error:  # OSError: a full disk, a folder that is read-only
+    except (InputError, OSError) as error:  # OSError: a full disk, a folder that is read-only
         _stop(error, 2, "")
     except (RuntimeError, ValueError) as error:  # torch's and peft's: a run that failed
         _stop(error, 1, "; `peftlens --debug ...` shows where")

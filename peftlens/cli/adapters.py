@@ -23,7 +23,7 @@ def inspect(
     """Look at an adapter: is it whole, was it trained, which rank would do, what does it do.
 
     Its two files are enough. With --base the model is loaded, the adapter is put on, and its
-    update, its neighbours and what the model forgot are measured: a minute or two for 135M
+    update, its neighbors and what the model forgot are measured: a minute or two for 135M
     parameters. Exits with 1 if the adapter is broken.
     """
     from peftlens.inspection.inspect import inspect as look
@@ -95,14 +95,14 @@ def compare(  # noqa: PLR0913  # a flag each
     Overlap is to be read beside that of random directions, angles in degrees.
     """
     from peftlens.adapters.comparison import compare as side_by_side
-    from peftlens.adapters.external import Adapter
+    from peftlens.adapters.external import ExternalAdapter
     from peftlens.inspection.inspect import located
     from peftlens.io.escaping import to_csv
     from peftlens.io.html import write
 
     folders = [located(one) for one in adapters]
-    given = [Adapter(one, base, trust_remote_code) for one in folders]
-    named = dict.fromkeys(str(one.file.about.get("base_model_name_or_path")) for one in given)
+    given = [ExternalAdapter(one, base, trust_remote_code) for one in folders]
+    named = dict.fromkeys(str(one.file.config.get("base_model_name_or_path")) for one in given)
     if len(named) > 1:
         print(f"By their own accounts of different bases: {', '.join(named)}", file=sys.stderr)
     frame = side_by_side(given, directions, with_base=base is not None).frame
@@ -143,7 +143,7 @@ def resize(
 
     What is kept is told as a share of ‖ΔW‖²; what that means for a task, only scores can tell.
     """
-    from peftlens.adapters.truncation import resize as truncate
+    from peftlens.adapters.truncation import truncate as truncate
     from peftlens.inspection.inspect import located
 
     found = truncate(

@@ -7,7 +7,7 @@ import typer
 
 from peftlens.cli import targets
 from peftlens.cli.output import Open, open_in_browser
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 
 def explore(  # noqa: PLR0913  # a flag each
@@ -35,7 +35,7 @@ def explore(  # noqa: PLR0913  # a flag each
         bool,
         typer.Option(
             "--serve",
-            help="Instead of a page, answer on this machine: neighbours of any text, token or sum "
+            help="Instead of a page, answer on this machine: neighbors of any text, token or sum "
             "of them, until Ctrl-C. It needs the extra `app`.",
         ),
     ] = False,
@@ -53,14 +53,14 @@ def explore(  # noqa: PLR0913  # a flag each
         return
     page = out or (target if (target / "study.json").exists() else Path()) / "explorer.html"
     from peftlens.explorer import page as explorer
-    from peftlens.explorer.build import atlas
+    from peftlens.explorer.build import build_explorer
     from peftlens.io.html import require_place
 
     require_place(page)
-    found = targets.opened(target, base, trust_remote_code=trust_remote_code)
+    found = targets.open_target(target, base, trust_remote_code=trust_remote_code)
     names = found.index["names"]
     wanted = len(found.runs) == 1 if logits is None else logits
-    drawn = atlas(found.runs, names, projection, between=between, logits=wanted)
+    drawn = build_explorer(found.runs, names, projection, between=between, logits=wanted)
     print(explorer.write(drawn, found.name, page))
     if show:
         open_in_browser(page)
@@ -72,8 +72,8 @@ def _serve(target: Path, base: str | None, port: int, trust: bool) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise
-        raise BadInput("--serve needs the extra `app`: pip install 'peftlens[app]'") from error
-    found = targets.opened(target, base, trust_remote_code=trust)
+        raise InputError("--serve needs the extra `app`: pip install 'peftlens[app]'") from error
+    found = targets.open_target(target, base, trust_remote_code=trust)
     server.serve(
         found.runs,
         found.index["names"],

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
@@ -54,10 +54,10 @@ def open_in_browser(page: Path) -> None:
     """Open a page.
 
     Raises:
-        BadInput: there is no browser.
+        InputError: there is no browser.
     """
     if typer.launch(page.resolve().as_uri()):
-        raise BadInput(f"no browser could be started here; open {page} yourself")
+        raise InputError(f"no browser could be started here; open {page} yourself")
 
 
 @contextmanager

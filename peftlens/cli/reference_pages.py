@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 _FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "soft prompt", "mix")
 
@@ -50,7 +50,7 @@ def methods(base: str | None, *, trust_remote_code: bool = False) -> list[Row]:
         trust_remote_code: let it bring Python.
 
     Raises:
-        BadInput: there is no such base.
+        InputError: there is no such base.
     """
     needs: dict[str, set[str]] = {
         name: set(registry.describe("probes", name).constants.get("REQUIRES") or ())
@@ -63,9 +63,9 @@ def methods(base: str | None, *, trust_remote_code: bool = False) -> list[Row]:
 
 
 def _shapes(base: str, trust: bool):
-    from peftlens.models.base_model import open_base
+    from peftlens.models.base_model import load_base_model
 
-    return open_base(base, device="cpu", trust_remote_code=trust).shapes
+    return load_base_model(base, device="cpu", trust_remote_code=trust).shapes
 
 
 def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:
@@ -106,7 +106,7 @@ def _count(name: str, shapes: object) -> tuple[int | None, str]:
         return None, "by type"
     try:
         return registry.load("methods", name).trainable_parameters(config, shapes), ""
-    except BadInput as error:
+    except InputError as error:
         return None, str(error)
 
 
@@ -154,7 +154,7 @@ def page(kind: Literal["probes", "claims"]) -> str:
 
 
 def _of_probe(name: str, about: registry.Description) -> list[str]:
-    if needs := about.constants.get("FROM"):
+    if needs := about.constants.get("INPUTS"):
         lines = [f"Of the tables of {', '.join(f'`{one}`' for one in needs)}."]
     elif needs := about.constants.get("REQUIRES"):
         lines = [f"For runs that expose {', '.join(f'`{one}`' for one in needs)}."]

@@ -68,12 +68,12 @@ def table(
     CSV is tidy, a row for each configuration, task and metric; the others have a row for each
     configuration. Bold is only what a paired test tells from every other configuration.
     """
-    from peftlens.export.benchmark_table import benchmark
+    from peftlens.export.benchmark_table import benchmark_table
     from peftlens.export.table_formats import FORMATS
     from peftlens.results import study_results
 
     found = study_results.read(study)
-    _give(FORMATS[output](found, benchmark(found, tuple(metric or ()))), out)
+    _give(FORMATS[output](found, benchmark_table(found, tuple(metric or ()))), out)
 
 
 def cite(

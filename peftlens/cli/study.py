@@ -11,11 +11,14 @@ from typer.core import TyperGroup
 
 from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
 Full = Annotated[
-    bool, typer.Option("--full", help="The larger study that the file's table [full] describes.")
+    bool,
+    typer.Option(
+        "--full-scale", help="The larger study that the file's table [full_scale] describes."
+    ),
 ]
 
 
@@ -54,7 +57,7 @@ def run(  # noqa: PLR0913  # a flag each
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of each worker; 1 by default, as far as memory goes.")
     ] = None,
-    together: Annotated[
+    runs_per_pass: Annotated[
         int | None,
         typer.Option(
             min=1,
@@ -71,9 +74,11 @@ def run(  # noqa: PLR0913  # a flag each
         str | None,
         typer.Option(help="I/N: the I-th of N parts, from 1, for a scheduler's array of jobs."),
     ] = None,
-    only: Annotated[
+    filter_: Annotated[
         list[str] | None,
-        typer.Option(help="Runs whose configuration fits, such as 'lora*'; may be repeated."),
+        typer.Option(
+            "--filter", help="Runs whose configuration fits, such as 'lora*'; may be repeated."
+        ),
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try once more what failed before.")
@@ -81,7 +86,7 @@ def run(  # noqa: PLR0913  # a flag each
     resume: Annotated[
         bool, typer.Option(help="Go on with what is in the folder; otherwise it must be empty.")
     ] = True,
-    time_limit: Annotated[
+    stall_timeout: Annotated[
         float,
         typer.Option(
             min=0, help="Minutes without progress after which a run counts as hung; 0: never."
@@ -96,21 +101,23 @@ def run(  # noqa: PLR0913  # a flag each
     be mended, 130 after Ctrl-C (once: what is under way is finished; twice: it is dropped), 143
     after SIGTERM. The same command goes on where the last one stopped.
     """
-    from peftlens.studies.runner import How
+    from peftlens.studies.runner import StudyOptions
 
     folder = out or Path("studies") / file.stem
     if not resume and (folder / "study.json").exists():
-        raise BadInput(f"{folder} holds a study already; give another --out, or leave --no-resume")
-    how = How(
+        raise InputError(
+            f"{folder} holds a study already; give another --out, or leave --no-resume"
+        )
+    how = StudyOptions(
         workers=workers,
         threads=threads,
-        together=together,
-        full=full,
+        runs_per_pass=runs_per_pass,
+        full_scale=full,
         engine=engine,
         shard=_part(shard),
-        only=tuple(only or ()),
+        filter=tuple(filter_ or ()),
         retry_failed=retry_failed,
-        limit=60 * time_limit,
+        stall_timeout=60 * stall_timeout,
     )
     study(file, folder, how, as_json=as_json, trust=trust_remote_code)
 
@@ -120,7 +127,7 @@ def _part(shard: str | None) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise BadInput(
+        raise InputError(
             f"--shard {shard}: give the part and the number of parts, such as 1/8 to 8/8"
         )
     return int(found[1]), int(found[2])
@@ -134,7 +141,7 @@ def study(
     from peftlens.studies import runner as studies
 
     with resumable():
-        outcome = studies.carry_out(file, out, how, trust_remote_code=trust)
+        outcome = studies.run_study(file, out, how, trust_remote_code=trust)
     page = report.write(out) if (out / "tables").is_dir() else None
     if as_json:
         print_json(
@@ -170,9 +177,9 @@ def status(
     """
     from dataclasses import asdict
 
-    from peftlens.studies.status import standing
+    from peftlens.studies.status import study_status
 
-    found = standing(folder)
+    found = study_status(folder)
     if as_json:
         print_json(asdict(found))
         return
@@ -202,11 +209,11 @@ def validate(
 
     `peftlens plan FILE` also tries three steps of each configuration, to say how long it takes.
     """
-    from peftlens.studies.config import text_of
-    from peftlens.studies.grid import planned
+    from peftlens.studies.config import read_text
+    from peftlens.studies.grid import plan_study
 
-    text = text_of(file)
-    grid = planned(text, str(file), full=full, trust_remote_code=trust_remote_code)
+    text = read_text(file)
+    grid = plan_study(text, str(file), full=full, trust_remote_code=trust_remote_code)
     free = shutil.disk_usage(Path.cwd()).free
     first = grid.plans[0].base
     found = {
@@ -219,7 +226,7 @@ def validate(
         "dtype": first.dtype,
         "bytes_on_disk": grid.bytes_on_disk,
         "bytes_free": free,
-        "bytes_a_run": grid.bytes_a_run,
+        "bytes_a_run": grid.bytes_per_run,
     }
     if as_json:
         print_json(found)
@@ -228,10 +235,10 @@ def validate(
             f"{file}: {len(grid.plans)} runs of {found['configurations']} configurations, on "
             f"{first.reference} ({first.dtype}, {first.device}), {len(grid.probes)} probes; "
             f"at least {grid.bytes_on_disk / 1e6:,.0f} MB on disk, of {free / 1e6:,.0f} MB free; "
-            f"up to {grid.bytes_a_run / 1e9:.1f} GB of memory a worker. No mistake found."
+            f"up to {grid.bytes_per_run / 1e9:.1f} GB of memory a worker. No mistake found."
         )
     if grid.bytes_on_disk > free:
-        raise BadInput(
+        raise InputError(
             f"{file}: its runs take at least {grid.bytes_on_disk / 1e6:,.0f} MB, and the disk has "
             f"{free / 1e6:,.0f} MB free; save fewer checkpoints, or make room"
         )
@@ -250,7 +257,7 @@ def _print_summary(out: Path) -> None:
     if accuracy is None:
         return
     shown = accuracy.set_index("configuration")[
-        ["accuracy", "items_low", "items_high", "n_items", "n_seeds"]
+        ["accuracy", "items_ci_low", "items_ci_high", "n_items", "n_seeds"]
     ]
     if counts is not None:
         shown = shown.join(

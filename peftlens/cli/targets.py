@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 if TYPE_CHECKING:
-    from peftlens.results.study_results import Results
+    from peftlens.results.study_results import StudyResults
 
 HELP = "Folder of a study, of a run, of runs, or of an adapter."
 Base = Annotated[
@@ -23,7 +23,9 @@ Trust = Annotated[
 ]
 
 
-def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -> "Results":
+def open_target(
+    target: Path, base: str | None, *, trust_remote_code: bool = False
+) -> "StudyResults":
     """The runs there that are whole; the others are named.
 
     Args:
@@ -32,14 +34,14 @@ def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -
         trust_remote_code: let a base bring Python, and an adapter name it.
 
     Raises:
-        BadInput: there is nothing.
+        InputError: there is nothing.
     """
     from peftlens.results import study_results
 
     if (target / "adapter_config.json").exists():
-        from peftlens.adapters.external import Adapter
+        from peftlens.adapters.external import ExternalAdapter
 
-        adapter = Adapter(target, base, trust_remote_code)
+        adapter = ExternalAdapter(target, base, trust_remote_code)
         names = {adapter.id: adapter.record.configuration}
         found = study_results.of_runs(target, target.resolve().name, [adapter], names, [])
     else:
@@ -47,7 +49,7 @@ def opened(target: Path, base: str | None, *, trust_remote_code: bool = False) -
     for reason in found.damaged.values():
         print(f"Left out: {reason}", file=sys.stderr)
     if not found.runs:
-        raise BadInput(f"{target} holds no finished run; train one with `peftlens train`")
+        raise InputError(f"{target} holds no finished run; train one with `peftlens train`")
     if trust_remote_code:
         from peftlens.adapters.checkpoint import base_of
 

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from peftlens.data.task import Example
-from peftlens.errors import BadInput
-from peftlens.models.base_model import Base
+from peftlens.errors import InputError
+from peftlens.models.base_model import BaseModel
 
 _LOGITS = 2**26  # in a batch that is scored, so that no vocabulary is too large for memory
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenizedAnswer:
     """One question with one answer.
 
     Attributes:
@@ -39,7 +39,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Item:
+class TokenizedExample:
     """An example as token ids: one row for each candidate answer.
 
     Attributes:
@@ -49,7 +49,7 @@ class Item:
     """
 
     index: int
-    rows: tuple[Row, ...]
+    rows: tuple[TokenizedAnswer, ...]
     correct: int
     answer_bytes: tuple[int, ...]
 
@@ -71,7 +71,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class Collator:
     """Turns examples into items, and rows into batches, for one base model.
 
     Attributes:
@@ -89,7 +89,7 @@ class Encoder:
     device: str
 
     @classmethod
-    def of(cls, base: Base, max_length: int) -> "Encoder":
+    def of(cls, base: BaseModel, max_length: int) -> "Collator":
         """The encoder that fits a base model.
 
         Never longer than half of its context: a soft prompt needs room in front.
@@ -109,11 +109,11 @@ class Encoder:
         """Padded tokens in a batch that is scored; memory holds the logits of each, (tokens, V)."""
         return min(1024, max(64, _LOGITS // len(self.tokenizer)))
 
-    def items(self, examples: Sequence[Example]) -> tuple[list[Item], dict[str, int]]:
+    def items(self, examples: Sequence[Example]) -> tuple[list[TokenizedExample], dict[str, int]]:
         """Token ids of each example, and how many were cut or left out, by reason.
 
         Raises:
-            BadInput: an answer has no tokens, is too long, or two answers of one example have the
+            InputError: an answer has no tokens, is too long, or two answers of one example have the
                 same tokens.
         """
         counts: Counter[str] = Counter()
@@ -121,7 +121,7 @@ class Encoder:
         for index, example in enumerate(examples):
             if rows := self._rows(example, counts):
                 lengths = tuple(len(answer.strip().encode()) for answer in example.answers)
-                items.append(Item(index, rows, example.correct, lengths))
+                items.append(TokenizedExample(index, rows, example.correct, lengths))
         return items, dict(sorted((+counts).items()))  # + drops zeros
 
     def _ids(self, text: str, special: bool = False) -> list[int]:
@@ -130,7 +130,7 @@ class Encoder:
             "input_ids"
         ]
 
-    def _rows(self, example: Example, counts: Counter[str]) -> tuple[Row, ...]:
+    def _rows(self, example: Example, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
         """A row for each answer; none if the example has to be left out, which is counted."""
         answers = [self._ids(answer) for answer in example.answers]
         if not example.prompt:
@@ -142,14 +142,14 @@ class Encoder:
         prompt = self._ids(example.prompt, special=True)
         room = self.max_length - max(map(len, answers))
         if room < 1:
-            raise BadInput(
+            raise InputError(
                 f"answer {max(example.answers, key=len)[:40]!r} leaves no room for a prompt in "
                 f"max_length={self.max_length} tokens; raise it"
             )
         if len(prompt) > room:
             counts["prompt cut to max_length"] += 1
             prompt = self._cut(prompt, room)
-        return tuple(Row(tuple(prompt), tuple(answer)) for answer in answers)
+        return tuple(TokenizedAnswer(tuple(prompt), tuple(answer)) for answer in answers)
 
     def _cut(self, prompt: list[int], room: int) -> list[int]:
         """The prompt's end, behind the special tokens that it starts with."""
@@ -157,12 +157,12 @@ class Encoder:
         start = special if special and prompt[: len(special)] == special else []
         return [*start, *prompt[len(prompt) - room + len(start) :]]
 
-    def _text(self, ids: list[int], counts: Counter[str]) -> tuple[Row, ...]:
-        """Language modelling: every token but the first is predicted; all, where there is a BOS."""
+    def _text(self, ids: list[int], counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
+        """Language modeling: every token but the first is predicted; all, where there is a BOS."""
         start = self._ids("", special=True)
         if self.seq2seq and not start:  # an encoder must read something
             start = [self.tokenizer.eos_token_id]
-        row = Row(tuple(start), tuple(ids[: self.max_length - len(start)]))
+        row = TokenizedAnswer(tuple(start), tuple(ids[: self.max_length - len(start)]))
         if row.scored < 1:
             counts["text of fewer than two tokens"] += 1
             return ()
@@ -177,20 +177,20 @@ class Encoder:
         """
         for text, ids in zip(example.answers, answers, strict=True):
             if not ids:
-                raise BadInput(f"answer {text!r} has no tokens; write another label")
+                raise InputError(f"answer {text!r} has no tokens; write another label")
             if answers.count(ids) > 1:
-                raise BadInput(f"answer {text!r} has the same tokens as another answer")
+                raise InputError(f"answer {text!r} has the same tokens as another answer")
         begins = any(a is not b and b[: len(a)] == a for a in answers for b in answers)
         if not begins:
             return answers
         if self.tokenizer.eos_token_id is None:
-            raise BadInput(
+            raise InputError(
                 f"one of the answers {example.answers} begins another and the tokenizer has no end "
                 "token to tell them apart; write other labels"
             )
         return [[*answer, self.tokenizer.eos_token_id] for answer in answers]
 
-    def batch(self, rows: Sequence[Row]) -> Batch:
+    def batch(self, rows: Sequence[TokenizedAnswer]) -> Batch:
         """Pad rows to one length; the answers' last tokens predict nothing and are left out."""
         if self.seq2seq:
             return self._seq2seq_batch(rows)
@@ -202,7 +202,7 @@ class Encoder:
         targets = [token for row in rows for token in row.answer[len(row.answer) - row.scored :]]
         return self._batch({"input_ids": ids, "attention_mask": mask.long()}, scored, targets)
 
-    def _seq2seq_batch(self, rows: Sequence[Row]) -> Batch:
+    def _seq2seq_batch(self, rows: Sequence[TokenizedAnswer]) -> Batch:
         ids, mask = self.pad([[*row.prompt] for row in rows])
         decoder_ids, scored = self.pad([[self.decoder_start, *row.answer[:-1]] for row in rows])
         inputs = {"input_ids": ids, "attention_mask": mask.long(), "decoder_input_ids": decoder_ids}
@@ -228,14 +228,14 @@ class Encoder:
         )
 
 
-def length(row: Row) -> int:
+def length(row: TokenizedAnswer) -> int:
     """Tokens that the model reads for this row."""
     return len(row.prompt) + len(row.answer) - 1
 
 
 def training_batches(
-    rows: Sequence[Row], batch_size: int, rng: np.random.Generator
-) -> Iterator[list[Row]]:
+    rows: Sequence[TokenizedAnswer], batch_size: int, rng: np.random.Generator
+) -> Iterator[list[TokenizedAnswer]]:
     """Batches without end, epoch after epoch, each of rows of about one length.
 
     Every epoch shuffles the rows, sorts each window of 50 batches, or of a quarter of the rows but
@@ -246,7 +246,7 @@ def training_batches(
     window = batch_size * max(8, min(50, len(rows) // (4 * batch_size)))
     while True:
         order = rng.permutation(len(rows))
-        batches: list[list[Row]] = []
+        batches: list[list[TokenizedAnswer]] = []
         for start in range(0, len(order), window):
             chunk = sorted(order[start : start + window], key=lambda index: length(rows[index]))
             batches += [
@@ -257,7 +257,7 @@ def training_batches(
             yield batches[index]
 
 
-def scoring_batches(rows: Sequence[Row], tokens: int) -> Iterator[list[int]]:
+def scoring_batches(rows: Sequence[TokenizedAnswer], tokens: int) -> Iterator[list[int]]:
     """Indices of rows, shortest first, in batches of at most so many padded tokens."""
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda index: (length(rows[index]), index)):

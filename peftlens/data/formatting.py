@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Any
 
 from peftlens.data.task import Example, Kind, unusable
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 Row = Mapping[str, Any]
 _LETTER = re.compile(r"(?:^|\n)[A-Z]\. ")
@@ -20,8 +20,8 @@ class Columns:
     """Which columns make an example.
 
     Attributes:
-        kind: classification, multiple_choice or language_modelling.
-        template: the prompt, with columns in braces; for language modelling the whole text.
+        kind: classification, multiple_choice or language_modeling.
+        template: the prompt, with columns in braces; for language modeling the whole text.
         label: column with the class; for multiple choice, the right option or its 0-based index.
         labels: what to write for a class, where that is not the class itself.
         options: multiple choice only: columns with one option each, or one column with a list.
@@ -38,35 +38,35 @@ def fill(template: str, texts: Mapping[str, str | None]) -> str:
     """The template with the texts in place of the names in its braces.
 
     Raises:
-        BadInput: it shows another name, or its braces do not match.
+        InputError: it shows another name, or its braces do not match.
     """
     try:
         return template.format_map(texts)
     except (KeyError, IndexError, AttributeError, ValueError) as error:
         names = ", ".join(f"{{{name}}}" for name in texts)
-        raise BadInput(f"template {template!r} can't be filled; it may show {names}") from error
+        raise InputError(f"template {template!r} can't be filled; it may show {names}") from error
 
 
 def examples(rows: list[Row], columns: Columns, source: str) -> Iterator[Example | str]:
     """One example a row, or the reason why that row can't be used.
 
     Raises:
-        BadInput: a column is missing, or a class is not in `labels` although others are.
+        InputError: a column is missing, or a class is not in `labels` although others are.
     """
     if not rows:
-        raise BadInput(f"{source} has no rows")
+        raise InputError(f"{source} has no rows")
     shown = _names(columns.template)
     if not shown:
-        raise BadInput(f"template {columns.template!r} shows no column; write one in braces")
+        raise InputError(f"template {columns.template!r} shows no column; write one in braces")
     needed = [*shown, *columns.options]
-    if columns.kind != "language_modelling":
+    if columns.kind != "language_modeling":
         needed.append(columns.label)
     if columns.kind == "multiple_choice" and not columns.options:
-        raise BadInput("multiple_choice needs options: the columns that hold the options")
+        raise InputError("multiple_choice needs options: the columns that hold the options")
     known = dict.fromkeys(name for row in rows for name in row)  # JSON rows may lack some
     for name in needed:
         if name not in known:
-            raise BadInput(f"{source} has no column {name!r}; its columns: {', '.join(known)}")
+            raise InputError(f"{source} has no column {name!r}; its columns: {', '.join(known)}")
     classes = _classes(rows, columns, source) if columns.kind == "classification" else {}
     for row in rows:
         yield _example(row, columns, shown, classes)
@@ -79,7 +79,7 @@ def _example(
     if reason := next(filter(None, map(unusable, texts.values())), None):
         return reason
     prompt = fill(columns.template, texts)
-    if columns.kind == "language_modelling":
+    if columns.kind == "language_modeling":
         return Example("", (prompt,))
     label = _text(row.get(columns.label))
     if label is None or unusable(label):
@@ -93,7 +93,9 @@ def _names(template: str) -> list[str]:
     try:
         return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
     except ValueError as error:
-        raise BadInput(f"template {template!r}: {error}; write {{{{ for a brace itself") from error
+        raise InputError(
+            f"template {template!r}: {error}; write {{{{ for a brace itself"
+        ) from error
 
 
 def _text(value: Any) -> str | None:
@@ -105,7 +107,7 @@ def _classes(rows: Iterable[Row], columns: Columns, source: str) -> dict[str, in
     texts = {_text(row.get(columns.label)) for row in rows}
     found = sorted(text for text in texts if text is not None and not unusable(text))
     if columns.labels and (unknown := [name for name in found if name not in columns.labels]):
-        raise BadInput(
+        raise InputError(
             f"label {unknown[0]!r} of {source} is not in labels; "
             f"known: {', '.join(map(repr, columns.labels))}"
         )

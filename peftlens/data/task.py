@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import canonical_json, sha256_text
 
-Kind = Literal["classification", "multiple_choice", "language_modelling"]
+Kind = Literal["classification", "multiple_choice", "language_modeling"]
 SPLITS = ("train", "validation", "test")
 
 
@@ -18,8 +18,8 @@ class Example:
     """One question with its candidate answers.
 
     Attributes:
-        prompt: the text that the answer continues; empty for language modelling.
-        answers: the candidates, each with its leading space; for language modelling the text alone.
+        prompt: the text that the answer continues; empty for language modeling.
+        answers: the candidates, each with its leading space; for language modeling the text alone.
         correct: index of the right answer.
     """
 
@@ -94,7 +94,7 @@ def build(
         split: shares and sizes.
 
     Raises:
-        BadInput: too few usable examples, or fewer than two classes.
+        InputError: too few usable examples, or fewer than two classes.
     """
     split = split or Split()
     dropped: Counter[str] = Counter()
@@ -113,7 +113,7 @@ def build(
             unique.append(min(group, key=_texts))
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
     if len(unique) < 3:
-        raise BadInput(
+        raise InputError(
             f"task {name!r} has {len(unique)} usable examples and needs at least 3, one for each "
             f"split; left out: {counts or 'none'}"
         )
@@ -130,20 +130,22 @@ def _texts(example: Example) -> tuple[str, ...]:
 def _labels(name: str, examples: list[Example]) -> tuple[str, ...]:
     seen = {example.answers[example.correct] for example in examples}
     if len(seen) < 2:
-        raise BadInput(f"task {name!r} has one class only ({seen.pop()!r}); nothing can be learned")
+        raise InputError(
+            f"task {name!r} has one class only ({seen.pop()!r}); nothing can be learned"
+        )
     return examples[0].answers
 
 
 def _divide(examples: list[Example], split: Split) -> dict[str, tuple[Example, ...]]:
     """Sorted before the shuffle, so that the order of the source does not matter."""
     if not (0 < split.validation < 1 and 0 < split.test < 1 and split.validation + split.test < 1):
-        raise BadInput(
+        raise InputError(
             f"split shares validation={split.validation:g} and test={split.test:g} must lie "
             "between 0 and 1 and leave something to train on"
         )
     for name in SPLITS:
         if (most := getattr(split, f"max_{name}")) is not None and most < 1:
-            raise BadInput(f"split: max_{name}={most} must be at least 1")
+            raise InputError(f"split: max_{name}={most} must be at least 1")
     ordered = sorted(examples, key=_texts)
     random.Random(split.seed).shuffle(ordered)
     n_test = max(1, int(len(ordered) * split.test))
@@ -154,5 +156,5 @@ def _divide(examples: list[Example], split: Split) -> dict[str, tuple[Example, .
         "train": ordered[n_test + n_validation :][: split.max_train],
     }
     if not parts["train"]:
-        raise BadInput(f"the split of {len(ordered)} examples leaves none to train on")
+        raise InputError(f"the split of {len(ordered)} examples leaves none to train on")
     return {name: tuple(parts[name]) for name in SPLITS}

@@ -1,4 +1,4 @@
-"""Log-probabilities of answers, and the loss that training minimises.
+"""Log-probabilities of answers, and the loss that training minimizes.
 
 The output head is applied only where the loss is. A slice of the hidden states would be slower than
 all logits in bfloat16 (it becomes a batched product that copies the head's weight for each row), so
@@ -16,7 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.data.collate import Batch, Encoder, Item, Row, length, scoring_batches
+from peftlens.data.collate import (
+    Batch,
+    Collator,
+    TokenizedAnswer,
+    TokenizedExample,
+    length,
+    scoring_batches,
+)
 from peftlens.io.progress import track
 
 SAVED = 3  # times the tokens, that reading a prompt once for all its answers must save to pay
@@ -66,7 +73,7 @@ def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 @torch.inference_mode()
 def log_probabilities(
-    model: nn.Module, encoder: Encoder, rows: Sequence[Row], description: str
+    model: nn.Module, encoder: Collator, rows: Sequence[TokenizedAnswer], description: str
 ) -> NDArray[np.float64]:
     """Log-probability of each row's answer given its prompt, nats, summed over tokens.
 
@@ -111,7 +118,10 @@ class Choices:
 
 
 def choose(
-    model: nn.Module, encoder: Encoder, items: Sequence[Item], description: str = "Scoring"
+    model: nn.Module,
+    encoder: Collator,
+    items: Sequence[TokenizedExample],
+    description: str = "Scoring",
 ) -> Choices:
     """Score every candidate answer of every item in full; ties go to the first."""
     rows = [row for item in items for row in item.rows]
@@ -131,7 +141,7 @@ def choose(
     return Choices(np.array(correct), np.array(by_sum), np.array(by_byte), np.array(loss))
 
 
-def _shares_prompts(model: nn.Module, encoder: Encoder, items: Sequence[Item]) -> bool:
+def _shares_prompts(model: nn.Module, encoder: Collator, items: Sequence[TokenizedExample]) -> bool:
     """Whether to read each prompt once, for all its answers.
 
     It must save most of the tokens to pay: two short batches, of prompts and of answers, take the
@@ -149,7 +159,7 @@ def _shares_prompts(model: nn.Module, encoder: Encoder, items: Sequence[Item]) -
 
 @torch.inference_mode()
 def _behind_prompts(
-    model: nn.Module, encoder: Encoder, items: Sequence[Item], description: str
+    model: nn.Module, encoder: Collator, items: Sequence[TokenizedExample], description: str
 ) -> NDArray[np.float64]:
     """Log-probability of every answer, nats, items one after the other.
 
@@ -180,7 +190,7 @@ def _behind_prompts(
 
 
 def _rest(
-    model: nn.Module, encoder: Encoder, cache: Any, answers: list[tuple[int, ...]]
+    model: nn.Module, encoder: Collator, cache: Any, answers: list[tuple[int, ...]]
 ) -> Iterator[float]:
     """Log-probability of each answer without its first token, behind the cache of its prompt."""
     ids, there = encoder.pad([[*answer[:-1]] for answer in answers])
@@ -197,7 +207,7 @@ def _rest(
         yield part.sum().item()
 
 
-def _of_equal_prompts(items: Sequence[Item], most: int) -> Iterator[list[int]]:
+def _of_equal_prompts(items: Sequence[TokenizedExample], most: int) -> Iterator[list[int]]:
     """Indices of items whose prompts have one length, at most so many tokens together."""
     by_length: dict[int, list[int]] = {}
     for index, item in enumerate(items):

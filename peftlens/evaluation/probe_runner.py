@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.results.stack import join
 from peftlens.results.table import (
     STATUS,
@@ -35,7 +35,7 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
         options: values for the probe's Config, by the probe's name; those of others are let be.
 
     Raises:
-        BadInput: no such probe or option, or the run's files are damaged.
+        InputError: no such probe or option, or the run's files are damaged.
     """
     probe = registry.load("probes", name)
     config = configure(name, (options or {}).get(name, {}))
@@ -61,7 +61,7 @@ def describe(name: str, options: Options) -> dict[str, Any]:
     """What decides a probe's numbers beside the runs, and whether it measures one run at a time.
 
     Raises:
-        BadInput: no such probe or option.
+        InputError: no such probe or option.
     """
     probe = registry.load("probes", name)
     return {
@@ -76,12 +76,12 @@ def configure(name: str, values: Mapping[str, Any]) -> Any:
     """A probe's Config; None where it has none.
 
     Raises:
-        BadInput: an unknown option or a wrong value.
+        InputError: an unknown option or a wrong value.
     """
     if hasattr(registry.load("probes", name), "Config"):
         return registry.configure("probes", name, dict(values))
     if values:
-        raise BadInput(f"probe {name} has no options, but {', '.join(values)} was given")
+        raise InputError(f"probe {name} has no options, but {', '.join(values)} was given")
     return None
 
 
@@ -116,7 +116,7 @@ def collect(
         options: see `run_probe`.
 
     Raises:
-        BadInput: no such probe or option, or a run's files are damaged.
+        InputError: no such probe or option, or a run's files are damaged.
     """
     probe = registry.load("probes", name)
     labels = configurations(run.record for run in runs) | (labels or {})
@@ -127,7 +127,7 @@ def collect(
         able = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
         frame = _call(probe.compare, able, config)
     else:
-        tables = {one: measured(collect(runs, one, labels, options).frame) for one in probe.FROM}
+        tables = {one: measured(collect(runs, one, labels, options).frame) for one in probe.INPUTS}
         frame = _call(probe.combine, tables, config)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 

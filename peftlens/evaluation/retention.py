@@ -18,14 +18,14 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.data.collate import Encoder, Item, scoring_batches
+from peftlens.data.collate import Collator, TokenizedExample, scoring_batches
 from peftlens.data.task import Kind
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.evaluation.log_likelihood import answer_states, choose
 from peftlens.io.files import cache_dir, canonical_json, sha256_text, write_atomic
 from peftlens.io.progress import track
-from peftlens.models.base_model import Base
-from peftlens.models.snapshot import lent
+from peftlens.models.base_model import BaseModel
+from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import versions
 from peftlens.tasks import load_task
 
@@ -41,20 +41,20 @@ class Suite:
 
     Attributes:
         name: as the user gave it.
-        kind: texts (language_modelling), or questions with answers to choose from.
+        kind: texts (language_modeling), or questions with answers to choose from.
         items: as token ids.
         sha256: of the data, and how many of them are asked.
     """
 
     name: str
     kind: Kind
-    items: tuple[Item, ...]
+    items: tuple[TokenizedExample, ...]
     sha256: str
 
     @property
     def texts(self) -> bool:
         """Whether tokens are predicted, and nothing is chosen."""
-        return self.kind == "language_modelling"
+        return self.kind == "language_modeling"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Reference:
     head: tuple[torch.Tensor, torch.Tensor | None] | None = None
 
 
-def suite(base: Base, name: str, options: dict[str, Any], most: int | None) -> Suite:
+def suite(base: BaseModel, name: str, options: dict[str, Any], most: int | None) -> Suite:
     """The test split of a task, or its first items; the order was drawn by the split's own seed.
 
     Args:
@@ -105,29 +105,33 @@ def suite(base: Base, name: str, options: dict[str, Any], most: int | None) -> S
         most: items at most; None takes all.
 
     Raises:
-        BadInput: no such task, or nothing of it can be used.
+        InputError: no such task, or nothing of it can be used.
     """
     task = load_task(name, options)
-    encoder = Encoder.of(base, MAX_LENGTH)
+    encoder = Collator.of(base, MAX_LENGTH)
     items, reasons = [], Counter()
     for example in task.splits["test"][:most]:
         try:
             found, left_out = encoder.items([example])
-        except BadInput as error:  # an answer longer than the model's context costs that item only
+        except (
+            InputError
+        ) as error:  # an answer longer than the model's context costs that item only
             found, left_out = [], {str(error): 1}
         items += found
         reasons.update(left_out)
     if not items:
-        raise BadInput(f"retention suite {name!r} has no item that can be scored: {dict(reasons)}")
+        raise InputError(
+            f"retention suite {name!r} has no item that can be scored: {dict(reasons)}"
+        )
     return Suite(name, task.kind, tuple(items), sha256_text(f"{task.sha256} {most}"))
 
 
-def reference(base: Base, asked: Suite) -> Reference:
+def reference(base: BaseModel, asked: Suite) -> Reference:
     """The base's scores: from disk, or computed now with nothing attached to it."""
     file = cache_dir("retention") / f"{_key(base, asked)}.safetensors"
     with FileLock(f"{file}.lock"):
         if not file.exists():
-            with lent(base.model) as model:
+            with restored_after(base.model) as model:
                 write_atomic(file, safetensors.torch.save(_reference(model, base, asked)))
     held = safetensors.torch.load_file(file, device=base.device)
     fields = {name: tensor.cpu().numpy() for name, tensor in held.items()
@@ -137,7 +141,7 @@ def reference(base: Base, asked: Suite) -> Reference:
     )
 
 
-def _key(base: Base, asked: Suite) -> str:
+def _key(base: BaseModel, asked: Suite) -> str:
     matters = {
         "base": base.sha256,
         "device": base.device,
@@ -146,14 +150,14 @@ def _key(base: Base, asked: Suite) -> str:
         "suite": asked.sha256,
         "versions": versions(),
         "version": _VERSION,
-        "max_length": Encoder.of(base, MAX_LENGTH).max_length,
+        "max_length": Collator.of(base, MAX_LENGTH).max_length,
     }
     return sha256_text(canonical_json(matters))[:32]
 
 
-def _reference(model: nn.Module, base: Base, asked: Suite) -> dict[str, torch.Tensor]:
+def _reference(model: nn.Module, base: BaseModel, asked: Suite) -> dict[str, torch.Tensor]:
     what = f"The base on {asked.name}, once"
-    encoder = Encoder.of(base, MAX_LENGTH)
+    encoder = Collator.of(base, MAX_LENGTH)
     if not asked.texts:
         return _tensors(_chosen(model, encoder, asked, what))
     states: list[torch.Tensor | None] = [None] * len(asked.items)
@@ -179,7 +183,7 @@ def _head(model: Any) -> tuple[torch.Tensor, torch.Tensor | None] | None:
     return head.weight.data, None if head.bias is None else head.bias.data
 
 
-def scores(model: nn.Module, base: Base, asked: Suite, known: Reference) -> Scores:
+def scores(model: nn.Module, base: BaseModel, asked: Suite, known: Reference) -> Scores:
     """What a model, made of the base, makes of a suite.
 
     Args:
@@ -188,7 +192,7 @@ def scores(model: nn.Module, base: Base, asked: Suite, known: Reference) -> Scor
         asked: the suite.
         known: of the base, for the distance from its predictions.
     """
-    what, encoder = f"Scoring {asked.name}", Encoder.of(base, MAX_LENGTH)
+    what, encoder = f"Scoring {asked.name}", Collator.of(base, MAX_LENGTH)
     if known.states is None:
         return _chosen(model, encoder, asked, what)
     losses: list[Any] = [None] * len(asked.items)
@@ -233,7 +237,7 @@ class _Part:
 
 
 @torch.inference_mode()
-def _texts(model: nn.Module, encoder: Encoder, asked: Suite, what: str) -> Iterator[_Part]:
+def _texts(model: nn.Module, encoder: Collator, asked: Suite, what: str) -> Iterator[_Part]:
     rows = [item.rows[0] for item in asked.items]
     for indices in track(list(scoring_batches(rows, encoder.at_once)), what):
         batch = encoder.batch([rows[index] for index in indices])
@@ -251,7 +255,7 @@ def _from_tokens(losses: list[torch.Tensor]) -> Scores:
     )
 
 
-def _chosen(model: nn.Module, encoder: Encoder, asked: Suite, what: str) -> Scores:
+def _chosen(model: nn.Module, encoder: Collator, asked: Suite, what: str) -> Scores:
     found = choose(model, encoder, asked.items, what)
     return Scores(
         loss=found.loss,

@@ -9,30 +9,36 @@ import torch
 
 from peftlens import registry
 from peftlens.adapters.checkpoint import base_of, base_of_all
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
-from peftlens.explorer.data import KINDS, Atlas, Shift, Trail
+from peftlens.explorer.data import KINDS, ExplorerData, LogitShift, PromptTrajectory
 from peftlens.io.progress import track
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.results.table import measured
 from peftlens.runs.run import Run
 from peftlens.tasks import task_of
 from peftlens.vocab.clusters import clusters
-from peftlens.vocab.projection import Map, Projection, placed, plane, vocabulary_map
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.projection import (
+    Projection,
+    VocabularyMap,
+    place_by_neighbors,
+    plane_map,
+    vocabulary_map,
+)
+from peftlens.vocab.trained_vectors import trained_vectors
 from peftlens.vocab.vocabulary import Vocabulary, vocabulary
 
 NEEDED = "token_vectors"
 
 
-def atlas(
+def build_explorer(
     runs: Sequence[Run],
     names: dict[str, str],
     projection: Projection = "umap",
     *,
     between: tuple[int, int] | None = None,
     logits: bool = False,
-) -> Atlas:
+) -> ExplorerData:
     """The vocabulary of the runs' base, with a trail for each run that trained vectors.
 
     Args:
@@ -44,7 +50,7 @@ def atlas(
             otherwise that is shown of those runs of which it is known.
 
     Raises:
-        BadInput: the runs have different bases, or there is nothing of them to show.
+        InputError: the runs have different bases, or there is nothing of them to show.
     """
     base = base_of_all(runs)
     finished = [run for run in runs if run.record.status == "finished"]
@@ -52,7 +58,7 @@ def atlas(
     told = [run for run in finished if logits or _known(run, "logit_shift")]
     if not able and not told:
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
-        raise BadInput(
+        raise InputError(
             f"{methods}: nothing here trains vectors that lie among the tokens, as prompt_tuning "
             "and others do; --logits shows which tokens a run of any method raises and lowers"
         )
@@ -61,7 +67,7 @@ def atlas(
     norms = known.table.norm(dim=1).cpu().numpy()
     order = np.argsort(np.argsort(norms, kind="stable"), kind="stable")
     trails = [_trail(run, names[run.id], drawn) for run in track(able, "Reading vectors")]
-    return Atlas(
+    return ExplorerData(
         base=base.reference,
         sha256=base.sha256,
         width=known.table.shape[1],
@@ -80,19 +86,19 @@ def atlas(
     )
 
 
-def _between(able: Sequence[Run], between: tuple[int, int]) -> Map:
-    found = vectors(able[0], able[0].steps[-1]) if able else None
+def _between(able: Sequence[Run], between: tuple[int, int]) -> VocabularyMap:
+    found = trained_vectors(able[0], able[0].steps[-1]) if able else None
     if found is None or found.space != "embedding":
-        raise BadInput("the plane of two vectors needs a run with vectors among the embeddings")
+        raise InputError("the plane of two vectors needs a run with vectors among the embeddings")
     for one in between:
         if one not in found.positions:
             listed = ", ".join(map(str, found.positions))
-            raise BadInput(f"vector {one} is not there; the first run has {listed}")
+            raise InputError(f"vector {one} is not there; the first run has {listed}")
     rows = [found.now[found.positions.index(one)] for one in between]
-    return plane(base_of(able[0]), *rows)
+    return plane_map(base_of(able[0]), *rows)
 
 
-def _task(run: Run, base: Base, known: Vocabulary) -> np.ndarray | None:
+def _task(run: Run, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
     """Highest cosine of each token to a label of the run's task, between 0 and 1, shape (V,)."""
     if run.foreign:
         return None
@@ -113,7 +119,7 @@ def _known(run: Run, probe: str) -> bool:
     return not run.read_only and (run.path / "probes" / f"{probe}.parquet").exists()
 
 
-def _shift(run: Run, name: str) -> Shift:
+def _shift(run: Run, name: str) -> LogitShift:
     rows = measured(probe_runner.run_probe(run, "logit_shift").frame)
     ends = {
         direction: tuple(
@@ -122,10 +128,10 @@ def _shift(run: Run, name: str) -> Shift:
         for direction, own in rows.groupby("direction")
     }
     text = f"{rows['n_tokens'].iloc[0]:,} tokens of {rows['suite'].iloc[0]}"
-    return Shift(name, text, ends["raised"], ends["lowered"])
+    return LogitShift(name, text, ends["raised"], ends["lowered"])
 
 
-def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
+def _trail(run: Run, name: str, drawn: VocabularyMap) -> PromptTrajectory | None:
     """None where the probe finds nothing to measure, such as a table that has not changed."""
     rows = measured(probe_runner.run_probe(run, "soft_prompt_neighbors").frame)
     if rows.empty or (drawn.axes is not None and rows["space"].iloc[0] != "embedding"):
@@ -137,20 +143,20 @@ def _trail(run: Run, name: str, drawn: Map) -> Trail | None:
     said = _verdicts(run)
     places = []
     for step in steps:
-        found = vectors(run, step)
+        found = trained_vectors(run, step)
         if drawn.axes is None:
-            places.append(placed(found.now, found.table, drawn.points))
+            places.append(place_by_neighbors(found.now, found.table, drawn.points))
         else:
             places.append(found.now.double().cpu().numpy() @ drawn.axes.T)
     told = said.get((steps[-1], None))
-    return Trail(
+    return PromptTrajectory(
         name=name,
         verdict=told[0] if told else "",
         steps=steps,
         positions=positions,
         starts=tuple(_text(one) for one in first[first["step"] == steps[-1]]["start_token"]),
         xy=np.stack(places),
-        moved=_grid(first, "moved", steps),
+        moved=_grid(first, "relative_displacement", steps),
         off=_grid(first, "off_vocabulary", steps),
         verdicts=[[said[step, p][0] for p in positions] for step in steps] if said else [],
         q=[[said[step, p][1] for p in positions] for step in steps] if said else [],

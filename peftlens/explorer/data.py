@@ -21,7 +21,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Trail:
+class PromptTrajectory:
     """A run's vectors, step by step; n vectors, s steps.
 
     Attributes:
@@ -52,7 +52,7 @@ class Trail:
 
 
 @dataclass(frozen=True)
-class Shift:
+class LogitShift:
     """What a run predicts more and less than its base.
 
     Attributes:
@@ -69,7 +69,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Atlas:
+class ExplorerData:
     """A vocabulary with what was trained on it.
 
     Attributes:
@@ -102,8 +102,8 @@ class Atlas:
     kind: NDArray[np.uint8]
     cluster: NDArray[np.int64] | None
     cluster_names: tuple[str, ...]
-    trails: tuple[Trail, ...]
-    shifts: tuple[Shift, ...] = ()
+    trails: tuple[PromptTrajectory, ...]
+    shifts: tuple[LogitShift, ...] = ()
     task: NDArray[np.float64] | None = None
 
     def scaled(self, places: NDArray[Any]) -> NDArray[np.float64]:

@@ -16,10 +16,11 @@ import plotly.offline
 from numpy.typing import NDArray
 
 from peftlens import __version__
-from peftlens.explorer.data import KINDS, Atlas, Trail
+from peftlens.explorer.data import KINDS, ExplorerData, PromptTrajectory
 from peftlens.io import html as pages
 
-SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colours", "lists", "main")
+SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colors", "lists", "main")
+PACKAGE = "peftlens.explorer"  # where the template, style and scripts lie
 _TYPES = {"uint8": "u1", "uint16": "u2"}
 _IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
 
@@ -42,20 +43,20 @@ class Page:
         )
 
 
-def write(atlas: Atlas, title: str, out: Path) -> Path:
+def write(atlas: ExplorerData, title: str, out: Path) -> Path:
     """Write the page."""
     return pages.write(render(atlas, title), out)
 
 
-def render(atlas: Atlas, title: str) -> str:
+def render(atlas: ExplorerData, title: str) -> str:
     """The page as text; the same arrays give the same bytes."""
     data = json.dumps(payload(atlas), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return pages.render(
-        __name__,
+        PACKAGE,
         [plotly.offline.get_plotlyjs(), bundle()],
         title=title,
         atlas=_shown(atlas),
-        colours=_colours(atlas),
+        colors=_colors(atlas),
         # JSON that can't end the script element it stands in
         data=data.replace("<", "\\u003c"),
         version=__version__,
@@ -64,11 +65,11 @@ def render(atlas: Atlas, title: str) -> str:
 
 def bundle() -> str:
     """The page's modules as one: they have names of their own, so imports and exports can go."""
-    parts = [_IMPORT.sub("", pages.source(__name__, f"scripts/{name}.js")) for name in SCRIPTS]
+    parts = [_IMPORT.sub("", pages.source(PACKAGE, f"scripts/{name}.js")) for name in SCRIPTS]
     return "\n".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts)
 
 
-def payload(atlas: Atlas) -> dict[str, Any]:
+def payload(atlas: ExplorerData) -> dict[str, Any]:
     """What the page's scripts read."""
     places = np.clip(np.round(atlas.scaled(atlas.points)), 0, 65_535).astype(np.uint16)
     return {
@@ -90,7 +91,7 @@ def payload(atlas: Atlas) -> dict[str, Any]:
     }
 
 
-def _trail(atlas: Atlas, one: Trail) -> dict[str, Any]:
+def _trail(atlas: ExplorerData, one: PromptTrajectory) -> dict[str, Any]:
     return {
         "name": one.name,
         "verdict": one.verdict,
@@ -118,7 +119,7 @@ def _nullable(values: NDArray[np.float64]) -> list[list[float | None]]:
     return [[None if np.isnan(one) else round(float(one), 4) for one in row] for row in values]
 
 
-def _shown(atlas: Atlas) -> dict[str, Any]:
+def _shown(atlas: ExplorerData) -> dict[str, Any]:
     return {
         "size": f"{len(atlas.tokens):,}",
         "base": atlas.base,
@@ -143,7 +144,7 @@ def _shown(atlas: Atlas) -> dict[str, Any]:
     }
 
 
-def _last(atlas: Atlas, one: Trail) -> list[tuple[int, str, list[str]]]:
+def _last(atlas: ExplorerData, one: PromptTrajectory) -> list[tuple[int, str, list[str]]]:
     """Each vector's nearest tokens at the end, for readers without scripts."""
     ids = one.near.get("cosine", next(iter(one.near.values())))[0][-1]
     return [
@@ -152,7 +153,7 @@ def _last(atlas: Atlas, one: Trail) -> list[tuple[int, str, list[str]]]:
     ]
 
 
-def _colours(atlas: Atlas) -> list[tuple[str, str]]:
+def _colors(atlas: ExplorerData) -> list[tuple[str, str]]:
     clusters = [("cluster", "cluster")] if atlas.cluster is not None else []
     task = [("task", "nearness to the task's labels")] if atlas.task is not None else []
     return [*clusters, ("kind", "kind of token"), ("norm", "length of the embedding"), *task]

@@ -1,4 +1,4 @@
-"""Neighbours of what a user types: tokens, texts, trained vectors, and sums of them.
+"""Neighbors of what a user types: tokens, texts, trained vectors, and sums of them.
 
 A query is terms with + or - between them, each with a space on either side: `king - man + woman`.
 """
@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from peftlens.errors import BadInput
-from peftlens.models.base_model import Base
+from peftlens.errors import InputError
+from peftlens.models.base_model import BaseModel
 from peftlens.vocab.nearest_neighbors import METRICS, Metric, nearest
 from peftlens.vocab.vocabulary import graph, vocabulary
 
 LONGEST = 1000  # characters of a query
-MOST = 200  # neighbours at a time
+MOST = 200  # neighbors at a time
 _SIGNS = re.compile(r"\s+([+-])\s+")
 
 
 @dataclass(frozen=True)
-class Given:
+class QueryVectors:
     """Vectors that a query may name by their numbers.
 
     Attributes:
@@ -33,7 +33,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Neighbor:
     """A token near to what was asked for."""
 
     token: str
@@ -42,44 +42,44 @@ class Answer:
     oddity: str
 
 
-def neighbours(
-    base: Base,
+def neighbors(
+    base: BaseModel,
     query: str,
     metric: Metric = "cosine",
     k: int = 20,
-    given: Given | None = None,
-) -> list[Answer]:
+    given: QueryVectors | None = None,
+) -> list[Neighbor]:
     """The exact nearest tokens, over the whole vocabulary.
 
     Args:
         base: whose embeddings.
         query: see `vector`.
-        metric: one of `neighbours.METRICS`.
+        metric: one of `nearest_neighbors.METRICS`.
         k: how many.
         given: vectors that the query may name.
 
     Raises:
-        BadInput: the query can't be read, or comes to nothing.
+        InputError: the query can't be read, or comes to nothing.
     """
     if metric not in METRICS:
-        raise BadInput(f"metric {metric!r} must be one of {', '.join(METRICS)}")
+        raise InputError(f"metric {metric!r} must be one of {', '.join(METRICS)}")
     if not 1 <= k <= MOST:
-        raise BadInput(f"{k} neighbours can't be shown; ask for 1 to {MOST}")
+        raise InputError(f"{k} neighbors can't be shown; ask for 1 to {MOST}")
     known = vocabulary(base)
     asked = vector(base, query, given)
     if not torch.isfinite(asked).all() or asked.norm() == 0:
-        raise BadInput(f"{query!r} comes to nothing: its terms cancel each other")
+        raise InputError(f"{query!r} comes to nothing: its terms cancel each other")
     density = None
     if metric == "csls":
         density = torch.from_numpy(graph(base).density).to(known.table.device)
     found = nearest(asked[None], known.table, min(k, len(known.table)), metric, density=density)
     return [
-        Answer(known.tokens[token], int(token), float(near), known.flags(int(token)))
+        Neighbor(known.tokens[token], int(token), float(near), known.flags(int(token)))
         for token, near in zip(found.ids[0], found.similarity[0], strict=True)
     ]
 
 
-def vector(base: Base, query: str, given: Given | None = None) -> torch.Tensor:
+def vector(base: BaseModel, query: str, given: QueryVectors | None = None) -> torch.Tensor:
     """What a query means, shape (d,).
 
     A term is `#123`, a token by its id; `[3]`, the third vector of a run; or a text, the mean of
@@ -87,12 +87,12 @@ def vector(base: Base, query: str, given: Given | None = None) -> torch.Tensor:
     in double quotes.
 
     Raises:
-        BadInput: a term can't be read.
+        InputError: a term can't be read.
     """
     if not query.strip():
-        raise BadInput("nothing was asked; type a word, such as tech")
+        raise InputError("nothing was asked; type a word, such as tech")
     if len(query) > LONGEST:
-        raise BadInput(f"the query has {len(query):,} characters; {LONGEST:,} are enough")
+        raise InputError(f"the query has {len(query):,} characters; {LONGEST:,} are enough")
     first, *rest = _SIGNS.split(query.strip())
     total = _term(base, first, given)
     for sign, term in zip(rest[::2], rest[1::2], strict=True):
@@ -101,18 +101,18 @@ def vector(base: Base, query: str, given: Given | None = None) -> torch.Tensor:
     return total
 
 
-def _term(base: Base, term: str, given: Given | None) -> torch.Tensor:
+def _term(base: BaseModel, term: str, given: QueryVectors | None) -> torch.Tensor:
     table = vocabulary(base).table
     if found := re.fullmatch(r"#(\d{1,9})", term):
         if int(found[1]) >= len(table):
-            raise BadInput(f"{term}: there are {len(table):,} tokens, from #0")
+            raise InputError(f"{term}: there are {len(table):,} tokens, from #0")
         return table[int(found[1])]
     if found := re.fullmatch(r"\[(\d{1,9})\]", term):
         if given is None:
-            raise BadInput(f"{term}: whose vector? choose a run")
+            raise InputError(f"{term}: whose vector? choose a run")
         if int(found[1]) not in given.positions:
             known = ", ".join(f"[{one}]" for one in given.positions)
-            raise BadInput(f"{term}: no such vector; there are {known}")
+            raise InputError(f"{term}: no such vector; there are {known}")
         return given.now[given.positions.index(int(found[1]))]
     quoted = len(term) > 2 and term[0] == term[-1] == '"'
     return table[_ids(base.tokenizer, term[1:-1] if quoted else f" {term}")].mean(dim=0)
@@ -121,5 +121,5 @@ def _term(base: Base, term: str, given: Given | None) -> torch.Tensor:
 def _ids(tokenizer: Any, text: str) -> list[int]:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
-        raise BadInput(f"{text!r} has no token")
+        raise InputError(f"{text!r} has no token")
     return ids

@@ -1,4 +1,4 @@
-"""A page that asks for what a file can't hold: neighbours of any text, token, or sum of them.
+"""A page that asks for what a file can't hold: neighbors of any text, token, or sum of them.
 
 It needs the extra `app` (Dash). It listens on this machine alone, and lets in who has its token.
 """
@@ -12,13 +12,13 @@ from dash import Input, Output, dcc, html
 from werkzeug.serving import make_server
 
 from peftlens.adapters.checkpoint import base_of_all
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.explorer.auth import Guard
-from peftlens.explorer.query import LONGEST, MOST, Given, neighbours
+from peftlens.explorer.query import LONGEST, MOST, QueryVectors, neighbors
 from peftlens.results.table import NotApplicable
 from peftlens.runs.run import Run
 from peftlens.vocab.nearest_neighbors import METRICS
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.trained_vectors import trained_vectors
 
 HOST = "127.0.0.1"
 HELP = (
@@ -52,10 +52,10 @@ def application(runs: Sequence[Run], names: dict[str, str], guard: Guard) -> das
         try:
             given = None
             if run in by_id and step in by_id[run].steps:
-                known = vectors(by_id[run], step)
-                given = Given(known.now, known.positions)
-            found = neighbours(base, str(query), metric, int(count or 20), given)  # pyright: ignore
-        except (BadInput, NotApplicable) as error:
+                known = trained_vectors(by_id[run], step)
+                given = QueryVectors(known.now, known.positions)
+            found = neighbors(base, str(query), metric, int(count or 20), given)  # pyright: ignore
+        except (InputError, NotApplicable) as error:
             return html.P(str(error), role="alert")
         return _table(found)
 
@@ -74,7 +74,7 @@ def serve(
         tell: is called with the address, its token in it, once somebody can come in.
 
     Raises:
-        BadInput: the runs have different bases.
+        InputError: the runs have different bases.
         OSError: the port is taken.
     """
     with socket.socket() as own:
@@ -95,7 +95,7 @@ def _layout(runs: Sequence[Run], names: dict[str, str]) -> html.Main:
     style = {"maxWidth": "60rem", "margin": "0 auto", "padding": "1rem", "font": "16px system-ui"}
     return html.Main(
         [
-            html.H1("Neighbours"),
+            html.H1("Neighbors"),
             html.Label("Near to", htmlFor="query"),
             dcc.Input(id="query", type="text", debounce=0.3, placeholder="tech", maxLength=LONGEST),
             html.Label("by", htmlFor="metric"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import sha256_text
 from peftlens.numerics.resampling import (
     benjamini_hochberg,
@@ -18,7 +18,7 @@ from peftlens.numerics.resampling import (
     crossed_p,
     few_interval,
 )
-from peftlens.results.study_results import Results
+from peftlens.results.study_results import StudyResults
 from peftlens.results.table import last_steps, measured
 from peftlens.runs.run import without_rate
 
@@ -58,7 +58,7 @@ class _Runs:
         return own.assign(name=own["run"].map(self.names), task=own["run"].map(self.tasks))
 
 
-def benchmark(one: Results, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
+def benchmark_table(one: StudyResults, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
     """The table, tidy, in the order of the study and of the metrics.
 
     Args:
@@ -66,7 +66,7 @@ def benchmark(one: Results, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
         metrics: names, or their beginnings; all by default.
 
     Raises:
-        BadInput: nothing was measured that such a table can hold, or no metric of that name.
+        InputError: nothing was measured that such a table can hold, or no metric of that name.
     """
     runs = _counted(one)
     rows = [
@@ -77,7 +77,7 @@ def benchmark(one: Results, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
         *_imported(one),
     ]
     if not rows:
-        raise BadInput(
+        raise InputError(
             f"{one.folder} has no benchmark table to give: none of task_items, forgetting, "
             "parameter_count, cost and continual was measured, and nothing was imported"
         )
@@ -85,11 +85,11 @@ def benchmark(one: Results, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
     for asked in metrics:
         if not found["metric"].str.startswith(asked).any():
             known = ", ".join(found["metric"].unique())
-            raise BadInput(f"no metric begins with {asked!r}; this study has {known}")
+            raise InputError(f"no metric begins with {asked!r}; this study has {known}")
     return found[found["metric"].str.startswith(metrics)] if metrics else found
 
 
-def _counted(one: Results) -> _Runs:
+def _counted(one: StudyResults) -> _Runs:
     names = {run.id: one.configurations[run.id] for run in one.runs}
     tasks = {run.id: run.config.task for run in one.runs}
     if "cost" in one.tables:
@@ -105,7 +105,7 @@ def _counted(one: Results) -> _Runs:
     return _Runs(names, tasks)
 
 
-def _answers(one: Results, runs: _Runs) -> Iterator[dict]:
+def _answers(one: StudyResults, runs: _Runs) -> Iterator[dict]:
     """Accuracy and loss on test examples, resampled together with seeds."""
     if "task_items" not in one.tables:
         return
@@ -160,13 +160,13 @@ def separated(wide: Mapping[str, pd.DataFrame], better: str) -> str | None:
     return best if (benjamini_hochberg(p) <= SEPARATED).all() else None
 
 
-def _forgetting(one: Results, runs: _Runs) -> Iterator[dict]:
+def _forgetting(one: StudyResults, runs: _Runs) -> Iterator[dict]:
     """Of each suite, by the last step of each run; over items where there is one seed."""
     if "forgetting" not in one.tables:
         return
     rows = last_steps(runs.of(one.tables["forgetting"].frame))
-    kinds = (("forgetting", "nats per token", "lower", "low", "high"),
-             ("accuracy_change", "1", "higher", "accuracy_low", "accuracy_high"))  # fmt: skip
+    kinds = (("forgetting", "nats per token", "lower", "ci_low", "ci_high"),
+             ("accuracy_change", "1", "higher", "accuracy_ci_low", "accuracy_ci_high"))  # fmt: skip
     for value, unit, better, low, high in kinds:
         known = rows.dropna(subset=[value])
         for (suite, name, task), own in known.groupby(["suite", "name", "task"], sort=False):
@@ -180,7 +180,7 @@ def _forgetting(one: Results, runs: _Runs) -> Iterator[dict]:
             )  # fmt: skip
 
 
-def _costs(one: Results, runs: _Runs) -> Iterator[dict]:
+def _costs(one: StudyResults, runs: _Runs) -> Iterator[dict]:
     """What does not vary is exact; times and memory vary between runs."""
     for table, metric, unit in _COSTS:
         if table not in one.tables:
@@ -199,22 +199,22 @@ def _costs(one: Results, runs: _Runs) -> Iterator[dict]:
             )  # fmt: skip
 
 
-def _sequences(one: Results) -> Iterator[dict]:
+def _sequences(one: StudyResults) -> Iterator[dict]:
     """What a sequence of tasks came to; its rows are of no single run."""
     if "continual" not in one.tables:
         return
     for row in one.tables["continual"].frame.dropna(subset="value").to_dict("records"):
         yield {
             "configuration": row["name"],
-            "method": str(row["setting"]).partition(" ")[0],
+            "method": str(row["configuration"]).partition(" ")[0],
             "task": "sequence",
             "metric": row["measure"],
             "unit": "1",
             "better": _SEQUENCE.get(row["measure"]),
             "mean": row["value"],
-            "ci_low": row["low"],
-            "ci_high": row["high"],
-            "ci_method": _SEEDS if pd.notna(row["low"]) else "",
+            "ci_low": row["ci_low"],
+            "ci_high": row["ci_high"],
+            "ci_method": _SEEDS if pd.notna(row["ci_low"]) else "",
             "n_seeds": row["n_seeds"],
             "n_items": row["n_items"],
             "seeds": None,
@@ -223,7 +223,7 @@ def _sequences(one: Results) -> Iterator[dict]:
         }
 
 
-def _imported(one: Results) -> Iterator[dict]:
+def _imported(one: StudyResults) -> Iterator[dict]:
     """Experiments of another tool: one seed each, and what is bold is told from all others."""
     if "imported" not in one.tables:
         return
@@ -236,7 +236,7 @@ def _imported(one: Results) -> Iterator[dict]:
             yield _row(
                 row["name"], frame, "test", metric.replace("_", " "), str(columns[metric].unit),
                 str(columns[metric].better), mean=row[metric],
-                ci_low=row["low"] if binomial else None, ci_high=row["high"] if binomial else None,
+                ci_low=row["ci_low"] if binomial else None, ci_high=row["ci_high"] if binomial else None,
                 ci_method="exact binomial over items" if binomial else "",
                 n_items=row["n_items"] if binomial else None,
                 best=binomial and alone and bool(row["tied"]), sha256=_digest(one, "imported"),
@@ -262,6 +262,6 @@ def _row(  # noqa: PLR0913  # a column each
     } | values
 
 
-def _digest(one: Results, table: str) -> str:
+def _digest(one: StudyResults, table: str) -> str:
     """SHA-256 of the rows that a number was computed of."""
     return sha256_text(one.tables[table].frame.to_csv(index=False))

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from peftlens import __version__, registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.export.latex import escaped
 from peftlens.registry import Kind
 from peftlens.results.invocations import redacted
-from peftlens.results.study_results import Results
+from peftlens.results.study_results import StudyResults
 
 _ENTRY = re.compile(r"^@\w+\{(?P<key>[^,]+),.*?^\}", re.DOTALL | re.MULTILINE)
 _EPRINT = re.compile(r"eprint = \{([\d.]+)\}")
 
 
-def bibtex(studies: Sequence[Results]) -> str:
+def bibtex(studies: Sequence[StudyResults]) -> str:
     """The entries of one or several studies, each once."""
     entries = [_tool(studies)]
     for one in studies:
@@ -42,17 +42,19 @@ def paper(kind: Kind, name: str, known: dict[str, str]) -> str | None:
     plugin = name.partition(":")[0]
     try:
         source = registry.describe(kind, plugin).source
-    except BadInput:  # of a package that is not installed here
+    except InputError:  # of a package that is not installed here
         return None
     return known.get(source.removeprefix("arXiv:")) or known.get(plugin)
 
 
-def _of(one: Results) -> Iterator[str]:
+def _of(one: StudyResults) -> Iterator[str]:
     known = references()
     configs = {run.id: run.config for run in one.runs}
     hashes = {run.id: run.record.depends_on for run in one.runs}
     for run, config in configs.items():
-        yield known.get(config.base) or _named(config.base, "weights", hashes[run].get("base"))
+        yield known.get(config.base_model) or _named(
+            config.base_model, "weights", hashes[run].get("base")
+        )
     for name in dict.fromkeys(config.method for config in configs.values()):
         if entry := paper("methods", name, known):
             yield entry
@@ -62,7 +64,7 @@ def _of(one: Results) -> Iterator[str]:
             yield paper("tasks", config.task, known) or _named(config.task, "data", data)
 
 
-def _tool(studies: Sequence[Results]) -> str:
+def _tool(studies: Sequence[StudyResults]) -> str:
     tables = "; ".join(f"{escaped(one.name)}: SHA-256 {one.sha256}" for one in studies)
     return (
         "@misc{peftlens,\n"

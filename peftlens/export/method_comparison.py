@@ -10,22 +10,22 @@ from typing import Any
 
 import pandas as pd
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import write_json
 from peftlens.results.invocations import redacted
-from peftlens.results.study_results import Results
+from peftlens.results.study_results import StudyResults
 from peftlens.results.table import last_steps, measured
 from peftlens.runs.run import Run
 
 
-def export(one: Results, out: Path) -> list[Path]:
+def export(one: StudyResults, out: Path) -> list[Path]:
     """Write the files; those of the same runs are replaced.
 
     Raises:
-        BadInput: no run was scored on test examples.
+        InputError: no run was scored on test examples.
     """
     if "task_items" not in one.tables:
-        raise BadInput(f"{one.folder} was not measured by task_items, which the layout needs")
+        raise InputError(f"{one.folder} was not measured by task_items, which the layout needs")
     items = measured(one.tables["task_items"].frame).dropna(subset=["chosen"])
     accuracy = (items["chosen"] == items["correct"]).astype(float).groupby(items["run"]).mean()
     losses = _forgetting(one)
@@ -39,7 +39,7 @@ def export(one: Results, out: Path) -> list[Path]:
     return written
 
 
-def _forgetting(one: Results) -> dict[str, float]:
+def _forgetting(one: StudyResults) -> dict[str, float]:
     """Rise of the loss on general text at the end, by run: the first suite of text."""
     if "forgetting" not in one.tables:
         return {}
@@ -50,7 +50,9 @@ def _forgetting(one: Results) -> dict[str, float]:
     }
 
 
-def result(one: Results, run: Run, accuracy: float, forgetting: float | None) -> dict[str, Any]:
+def result(
+    one: StudyResults, run: Run, accuracy: float, forgetting: float | None
+) -> dict[str, Any]:
     """One run in that layout."""
     config, record = run.config, run.record
     timing = run.timing()[-1]
@@ -84,16 +86,16 @@ def result(one: Results, run: Run, accuracy: float, forgetting: float | None) ->
 def _train_config(run: Run) -> dict[str, Any]:
     config, training = run.config, run.config.training
     return {
-        "model_id": redacted(config.base),
+        "model_id": redacted(config.base_model),
         "dtype": config.dtype,
         "max_seq_length": training.max_length,
-        "batch_size": training.batch_size * training.accumulation,
-        "max_steps": training.steps,
+        "batch_size": training.batch_size * training.gradient_accumulation_steps,
+        "max_steps": training.max_steps,
         "seed": config.seed,
         "grad_norm_clip": training.max_grad_norm,
         "optimizer_type": "AdamW",
         "optimizer_kwargs": {"lr": training.learning_rate, "weight_decay": training.weight_decay},
-        "lr_scheduler": training.schedule,
+        "lr_scheduler": training.lr_scheduler_type,
     }
 
 
@@ -107,7 +109,7 @@ def _peft_config(run: Run) -> dict[str, Any] | None:
 
 def _metrics(run: Run, accuracy: float, forgetting: float | None) -> list[dict[str, Any]]:
     config = run.config.training
-    examples = config.batch_size * config.accumulation
+    examples = config.batch_size * config.gradient_accumulation_steps
     found, last = [], {}
     for line in run.metrics():
         if "validation_accuracy" in line:
@@ -117,7 +119,7 @@ def _metrics(run: Run, accuracy: float, forgetting: float | None) -> list[dict[s
         elif "loss" in line:
             last = line
     logged = pd.DataFrame([line for line in run.metrics() if "tokens" in line])
-    tokens = logged["tokens"].mean() * config.steps if len(logged) else 0
+    tokens = logged["tokens"].mean() * config.max_steps if len(logged) else 0
     steps = run.record.results["steps"]
     end = {
         "step": steps,

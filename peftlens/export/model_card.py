@@ -14,7 +14,7 @@ def metadata(run: Run) -> str:
     config, results = run.config, run.record.results
     task = redacted(config.task)
     found = ModelCardData(
-        base_model=redacted(config.base),
+        base_model=redacted(config.base_model),
         library_name="peft",
         tags=["peftlens", config.method],
         datasets=[task.removeprefix("hub:")] if task.startswith("hub:") else None,

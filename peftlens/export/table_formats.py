@@ -10,19 +10,19 @@ from peftlens import __version__
 from peftlens.export.latex import escaped
 from peftlens.io import escaping
 from peftlens.numerics.rounding import interval
-from peftlens.results.study_results import Results
+from peftlens.results.study_results import StudyResults
 
 BOLD = "font-weight: bold;"
 _MARKDOWN = re.compile(r"([\\`*_{\[\]$~|])")
 
 
-def csv(one: Results, table: pd.DataFrame) -> str:
-    """Tidy: a row for each configuration, task and metric; `literal.from_csv` reads it."""
+def csv(one: StudyResults, table: pd.DataFrame) -> str:
+    """Tidy: a row for each configuration, task and metric; `escaping.from_csv` reads it."""
     head = "".join(f"# {line}\n" for line in source(one, "csv"))
     return head + escaping.to_csv(table)
 
 
-def latex(one: Results, table: pd.DataFrame) -> str:
+def latex(one: StudyResults, table: pd.DataFrame) -> str:
     """A table environment in booktabs' style; it needs the packages booktabs and textcomp."""
     head = "".join(f"% {line}\n" for line in source(one, "latex"))
     styler = _styled(table, escaped)
@@ -37,7 +37,7 @@ def latex(one: Results, table: pd.DataFrame) -> str:
     )
 
 
-def markdown(one: Results, table: pd.DataFrame) -> str:
+def markdown(one: StudyResults, table: pd.DataFrame) -> str:
     """A table of GitHub's Markdown."""
     wide, bold = _wide(table)
     lines = [f"<!-- {line.replace('--', '- -')} -->" for line in source(one, "markdown")]
@@ -52,7 +52,7 @@ def markdown(one: Results, table: pd.DataFrame) -> str:
     return "\n".join([*lines, "", _plain(caption(one, table)), ""])
 
 
-def as_html(one: Results, table: pd.DataFrame) -> str:
+def as_html(one: StudyResults, table: pd.DataFrame) -> str:
     """A table element."""
     head = "".join(
         f"<!-- {html.escape(line).replace('--', '- -')} -->\n" for line in source(one, "html")
@@ -62,7 +62,7 @@ def as_html(one: Results, table: pd.DataFrame) -> str:
     return head + styler.set_uuid("peftlens").to_html()
 
 
-FORMATS: dict[str, Callable[[Results, pd.DataFrame], str]] = {
+FORMATS: dict[str, Callable[[StudyResults, pd.DataFrame], str]] = {
     "latex": latex,
     "markdown": markdown,
     "csv": csv,
@@ -70,7 +70,7 @@ FORMATS: dict[str, Callable[[Results, pd.DataFrame], str]] = {
 }
 
 
-def source(one: Results, output: str) -> list[str]:
+def source(one: StudyResults, output: str) -> list[str]:
     """Where an export comes from: command, version, git state, data, date of the runs."""
     versions = dict.fromkeys(run.record.environment["packages"]["peftlens"] for run in one.runs)
     commits = dict.fromkeys(call["code"] for call in one.calls if call.get("code"))
@@ -91,7 +91,7 @@ def source(one: Results, output: str) -> list[str]:
     return [escaping.visible(line, keep="") for line in lines]
 
 
-def caption(one: Results, table: pd.DataFrame) -> str:
+def caption(one: StudyResults, table: pd.DataFrame) -> str:
     """What is in the table, and how many seeds and examples its intervals rest on."""
     ways = [way for way in table["ci_method"].dropna().unique() if way and way != "exact"]
     parts = [f"Study {one.name}: mean"]

@@ -16,7 +16,7 @@ from peftlens.results.table import Chart, Table, last_steps, measured
 _BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
     "points": intervals.plot,
     "line": line.plot,
-    "front": pareto.plot,
+    "pareto": pareto.plot,
     "heatmap": heatmap.plot,
 }
 _MOST = {"points": 24, "line": 8}  # names or lines in one figure

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from peftlens.figures.labels import axis_title, column, plain, told
+from peftlens.figures.labels import axis_title, column, plain, point_label
 from peftlens.figures.spec import Axis, Plot
 from peftlens.results.table import Chart, Table
 
@@ -27,7 +27,7 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     order = frame.sort_values(chart.value, kind="stable")
     unit = column(table, chart.value).unit
     lowest, highest = (
-        f"{told(float(row[chart.value]), None, None, unit)} ({row[chart.y]}, {row[chart.x]})"
+        f"{point_label(float(row[chart.value]), None, None, unit)} ({row[chart.y]}, {row[chart.x]})"
         for row in (order.iloc[0], order.iloc[-1])
     )
     return Plot(

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from peftlens.figures.labels import axis_title, column, ends, key, plain, told
+from peftlens.figures.labels import axis_title, column, ends, key, plain, point_label
 from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.results.table import Chart, Table
 
@@ -65,7 +65,9 @@ def _finding(table: Table, chart: Chart, rows: pd.DataFrame) -> str:
         f"{name}, {_told(rows, name, about.unit)}" for name in (order.idxmin(), order.idxmax())
     )
     if order.nunique() == 1:
-        return f"All {len(order)} are the same: {told(order.iloc[0], None, None, about.unit)}."
+        return (
+            f"All {len(order)} are the same: {point_label(order.iloc[0], None, None, about.unit)}."
+        )
     if about.better == "higher":
         return f"Best of {len(order)}: {highest}; last: {lowest}."
     if about.better == "lower":
@@ -77,5 +79,5 @@ def _told(rows: pd.DataFrame, name: object, unit: str | None) -> str:
     own = rows[rows["name"] == name]
     if len(own) == 1:
         row = own.iloc[0]
-        return told(row["value"], row["low"], row["high"], unit)
-    return f"{told(own['value'].median(), None, None, unit)}, the median of {len(own)}"
+        return point_label(row["value"], row["low"], row["high"], unit)
+    return f"{point_label(own['value'].median(), None, None, unit)}, the median of {len(own)}"

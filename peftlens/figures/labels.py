@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from peftlens.figures.spec import COLOURS
+from peftlens.figures.spec import ColorS
 from peftlens.numerics.rounding import interval
 from peftlens.results.table import Chart, Column, Table, measured
 
-KEYS = ("configuration", "setting", "name")  # columns that say what a row belongs to
+KEYS = ("configuration", "configuration", "name")  # columns that say what a row belongs to
 
 
 def column(table: Table, name: str) -> Column:
@@ -27,7 +27,7 @@ def styles(table: Table, chart: Chart, names: list[str]) -> list[int]:
     if chart.by is None:
         return [0] * len(names)
     every = list(dict.fromkeys(measured(table.frame)[chart.by].astype(str)))
-    known = every if len(every) <= len(COLOURS) else names
+    known = every if len(every) <= len(ColorS) else names
     return [known.index(name) for name in names]
 
 
@@ -49,6 +49,6 @@ def plain(values: pd.Series) -> list[float | None]:
     return [None if pd.isna(one) else float(one) for one in values]
 
 
-def told(value: float, low: float | None, high: float | None, unit: str | None) -> str:
+def point_label(value: float, low: float | None, high: float | None, unit: str | None) -> str:
     """A number with its interval and unit."""
     return interval(value, low, high) + ("" if unit in (None, "1") else f" {unit}")

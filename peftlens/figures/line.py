@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from peftlens.figures.labels import axis_title, column, key, plain, styles, told
+from peftlens.figures.labels import axis_title, column, key, plain, point_label, styles
 from peftlens.figures.spec import PLAIN, Axis, Plot, Series
 from peftlens.results.table import Chart, Table
 
@@ -98,4 +98,4 @@ def _finding(table: Table, chart: Chart, found: list[Series]) -> str:
 
 def _at(one: Series, place: int, unit: str | None) -> str:
     low, high = (ends[place] if ends else None for ends in (one.low, one.high))
-    return told(float(one.y[place]), low, high, unit)
+    return point_label(float(one.y[place]), low, high, unit)

@@ -1,4 +1,4 @@
-"""A Plotly figure of a plot. Colours of text and grid are the page's, for light and dark mode."""
+"""A Plotly figure of a plot. Colors of text and grid are the page's, for light and dark mode."""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -46,11 +46,11 @@ def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
         yield {
             "x": [*one.x, *reversed(one.x)],
             "y": [*one.high, *reversed(one.low)],
-            "fill": "toself", "fillcolor": _see_through(one.colour), "mode": "none",
+            "fill": "toself", "fillcolor": _see_through(one.color), "mode": "none",
             "hoverinfo": "skip", "showlegend": False, "legendgroup": one.name,
             "name": _line(one.name), "meta": "band",
         }  # fmt: skip
-    colour = "#808080" if one.style == PLAIN else one.colour
+    color = "#808080" if one.style == PLAIN else one.color
     trace = {
         "x": one.x,
         "y": ["<br>".join(map(_line, folded(str(y)))) for y in one.y] if names else one.y,
@@ -60,8 +60,8 @@ def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
         "legendgroup": one.name,
         "mode": {"marks": "markers", "joined": "lines+markers", "line": "lines"}[one.draws]
         + ("+text" if one.labels else ""),
-        "marker": {"color": colour, "size": 9, "symbol": one.symbol},
-        "line": {"color": colour, "width": 2, "dash": one.dash},
+        "marker": {"color": color, "size": 9, "symbol": one.symbol},
+        "line": {"color": color, "width": 2, "dash": one.dash},
         "textposition": "top right",
         "cliponaxis": False,
         "hovertemplate": "%{customdata}<br>%{x}, %{y}<extra></extra>" if one.keys else None,
@@ -71,7 +71,7 @@ def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
         trace["error_x" if names else "error_y"] = {
             "array": _lengths(one.high, values, 1),
             "arrayminus": _lengths(one.low, values, -1),
-            "color": colour, "thickness": 1.5,
+            "color": color, "thickness": 1.5,
         }  # fmt: skip
     yield trace
 
@@ -85,8 +85,8 @@ def _lengths(
     ]
 
 
-def _see_through(colour: str) -> str:
-    red, green, blue = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
+def _see_through(color: str) -> str:
+    red, green, blue = (int(color[n : n + 2], 16) for n in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.15)"
 
 

@@ -6,9 +6,9 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-# Okabe & Ito's colours, which colour-blind readers can tell apart; without yellow and black, one of
+# Okabe & Ito's colors, which color-blind readers can tell apart; without yellow and black, one of
 # which can't be seen on a page in light, the other not on one in dark mode.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
+ColorS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot")
 PLAIN = -1  # the style of what is drawn for comparison
@@ -28,7 +28,7 @@ class Series:
         high: upper ends.
         labels: what is written beside each.
         draws: marks, marks that a line joins, or a line alone.
-        style: place in the lists of colours, shapes and dashes.
+        style: place in the lists of colors, shapes and dashes.
     """
 
     name: str
@@ -42,21 +42,21 @@ class Series:
     style: int = 0
 
     @property
-    def colour(self) -> str:
+    def color(self) -> str:
         """Never the only thing that tells it from the others."""
-        return COLOURS[self.style % len(COLOURS)]
+        return ColorS[self.style % len(ColorS)]
 
     @property
     def symbol(self) -> str:
-        """Shape of a mark; with the colour no two of 49 styles look alike."""
-        return SYMBOLS[(self.style + self.style // len(COLOURS)) % len(SYMBOLS)]
+        """Shape of a mark; with the color no two of 49 styles look alike."""
+        return SYMBOLS[(self.style + self.style // len(ColorS)) % len(SYMBOLS)]
 
     @property
     def dash(self) -> str:
-        """Of its line; changes once the colours are used up."""
+        """Of its line; changes once the colors are used up."""
         if self.style == PLAIN:
             return "dot"
-        return DASHES[self.style // len(COLOURS) % len(DASHES)]
+        return DASHES[self.style // len(ColorS) % len(DASHES)]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def height(plot: Plot) -> int:
 
 
 def svg(plot: Plot) -> str:
-    """The picture, as an element of a page; its text takes the page's colour."""
+    """The picture, as an element of a page; its text takes the page's color."""
     parts = _cells(plot) if plot.cells else _marks(plot)
     legend = [one for one in plot.series if one.name]
     tall = height(plot)
@@ -176,7 +176,7 @@ def _series(one: Series, x: _Scale, y: _Scale, names: bool) -> Iterator[str]:
                 for ends in (one.high, one.low)
             )
             band = _path([*upper, *reversed(lower)])
-            yield f'<path d="{band}Z" fill="{_colour(one)}" fill-opacity=".15"/>'
+            yield f'<path d="{band}Z" fill="{_color(one)}" fill-opacity=".15"/>'
         yield _stroke(one, _path(points))
     if one.draws != "line":
         yield from (_mark(one, a, b) for a, b in points)
@@ -191,21 +191,21 @@ def _intervals(
         if low is not None and high is not None:
             ends = scale.at(low), scale.at(high)
             path = f"M{ends[0]} {b}H{ends[1]}" if names else f"M{a} {ends[0]}V{ends[1]}"
-            yield f'<path d="{path}" stroke="{_colour(one)}" stroke-width="1.5"/>'
+            yield f'<path d="{path}" stroke="{_color(one)}" stroke-width="1.5"/>'
 
 
 def _stroke(one: Series, path: str) -> str:
     dash = f' stroke-dasharray="{_DASHES[one.dash]}"' if _DASHES[one.dash] else ""
-    return f'<path d="{path}" fill="none" stroke="{_colour(one)}" stroke-width="2"{dash}/>'
+    return f'<path d="{path}" fill="none" stroke="{_color(one)}" stroke-width="2"{dash}/>'
 
 
 def _mark(one: Series, x: float, y: float) -> str:
     shape = _SHAPES[one.symbol]
-    return f'<path d="{shape}" transform="translate({x} {y})" fill="{_colour(one)}"/>'
+    return f'<path d="{shape}" transform="translate({x} {y})" fill="{_color(one)}"/>'
 
 
-def _colour(one: Series) -> str:
-    return "currentColor" if one.style == PLAIN else one.colour
+def _color(one: Series) -> str:
+    return "currentColor" if one.style == PLAIN else one.color
 
 
 _SHAPES = {

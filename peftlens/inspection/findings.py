@@ -14,8 +14,8 @@ import pandas as pd
 
 from peftlens.results.table import measured
 
-Severity = Literal["broken", "look", "ok"]
-_ORDER: tuple[Severity, ...] = ("broken", "look", "ok")
+Severity = Literal["broken", "warning", "ok"]
+_ORDER: tuple[Severity, ...] = ("broken", "warning", "ok")
 _DOUBLE = 0.999  # cosine of two vectors that are one
 _COLLAPSED = 0.9  # mean cosine of vectors that point the same way
 _OUTLIER = 10  # times the median
@@ -28,7 +28,7 @@ class Finding:
     """One thing that is to be said of an adapter.
 
     Attributes:
-        severity: broken, look or ok.
+        severity: broken, warning or ok.
         text: what was found, in a sentence.
     """
 
@@ -60,7 +60,7 @@ def _weights(rows: pd.DataFrame) -> Iterator[Finding]:
         where = _listed(rows[rows["not_finite"] > 0]["module"])
         yield Finding("broken", f"{bad} tensors hold NaN or infinite values: {where}.")
         return
-    yield Finding("ok", f"All {int(rows['numbers'].sum()):,} numbers are finite.")
+    yield Finding("ok", f"All {int(rows['n_values'].sum()):,} numbers are finite.")
     known = rows.dropna(subset=["norm"])
     if known.empty:
         if (rows["zero"] == rows["tensors"]).all():
@@ -83,7 +83,7 @@ def _trained(rows: pd.DataFrame) -> Iterator[Finding]:
         )
     elif len(dead):
         yield Finding(
-            "look",
+            "warning",
             f"{len(dead)} of {len(rows)} weights have an update of zero: "
             f"{_listed(dead['module'])}.",
         )
@@ -97,7 +97,7 @@ def _exploded(rows: pd.DataFrame) -> Iterator[Finding]:
     high = rows[rows["norm"] > _OUTLIER * usual]
     if len(high):
         yield Finding(
-            "look",
+            "warning",
             f"{len(high)} weights have an update more than {_OUTLIER} times as large as the median "
             f"of their kind: {_listed(high['module'])}.",
         )
@@ -107,7 +107,7 @@ def _rank(rows: pd.DataFrame) -> Iterator[Finding]:
     rank, most, usual = (int(v) for v in (
         rows["rank"].max(), rows["k95"].max(), rows["k95"].median(),
     ))  # fmt: skip
-    severity: Severity = "look" if most <= _NEEDLESS * rank else "ok"
+    severity: Severity = "warning" if most <= _NEEDLESS * rank else "ok"
     enough = (
         f"; `peftlens resize --rank {most}` keeps that much of each. Whether the task needs the "
         "rest, only scores can tell"
@@ -125,19 +125,19 @@ def _vectors(rows: pd.DataFrame) -> Iterator[Finding]:
     n = len(rows)
     zero = rows[rows["norm"] == 0]
     if len(zero):
-        severity: Severity = "broken" if len(zero) == n else "look"
+        severity: Severity = "broken" if len(zero) == n else "warning"
         yield Finding(severity, f"{len(zero)} of {n} vectors are zero.")
     doubles = rows[rows["cosine"].fillna(0) > _DOUBLE]
     if len(doubles):
         yield Finding(
-            "look",
+            "warning",
             f"{len(doubles)} of {n} vectors point the same way as another one (cosine above "
             f"{_DOUBLE}): {_listed(doubles['position'])}.",
         )
     mean = float(rows["mean_cosine"].astype("Float64").mean()) if n > 1 else 0.0
     if mean > _COLLAPSED:
         yield Finding(
-            "look",
+            "warning",
             f"The vectors have collapsed: their mean cosine is {mean:.2f}, and together they have "
             f"{rows['directions'].iloc[0]:.1f} directions.",
         )
@@ -150,7 +150,7 @@ def _vectors(rows: pd.DataFrame) -> Iterator[Finding]:
     long = rows[rows["norm"] > _OUTLIER * rows["norm"].median()]
     if len(long):
         yield Finding(
-            "look",
+            "warning",
             f"{len(long)} vectors are more than {_OUTLIER} times as long as the median: "
             f"{_listed(long['position'])}.",
         )
@@ -162,7 +162,7 @@ def _relative(rows: pd.DataFrame) -> Iterator[Finding]:
     over = rows[rows["relative_norm"] > 1]
     if len(over):
         yield Finding(
-            "look",
+            "warning",
             f"{len(over)} of {len(rows)} updates are larger than the weight that they change, up "
             f"to {most:.1f} times: {_listed(over['weight'])}.",
         )
@@ -181,7 +181,7 @@ def _intruders(rows: pd.DataFrame) -> Iterator[Finding]:
         return
     own = rows[rows["intruders"] > 0]
     yield Finding(
-        "look",
+        "warning",
         f"{count} of the {looked} strongest directions are intruders that W₀ had nothing near of, "
         f"in {len(own)} weights: {_listed(own['weight'])}; such go with forgetting "
         "(arXiv:2410.21228).",
@@ -207,7 +207,7 @@ def _shifted(rows: pd.DataFrame) -> Iterator[Finding]:
             else ("On general text the states stay like the base's")
         )
         yield Finding(
-            "look" if far else "ok",
+            "warning" if far else "ok",
             f"{words}: CKA {lowest['cka']:.2f} at the lowest, behind block {lowest['layer']}.",
         )
 
@@ -215,19 +215,19 @@ def _shifted(rows: pd.DataFrame) -> Iterator[Finding]:
 def _forgotten(rows: pd.DataFrame) -> Iterator[Finding]:
     for row in rows.to_dict("records"):
         if pd.notna(row["forgetting"]):
-            worse = row["low"] > 0
+            worse = row["ci_low"] > 0
             yield Finding(
-                "look" if worse else "ok",
+                "warning" if worse else "ok",
                 f"{'Forgot' if worse else 'Nothing forgotten'} on {row['suite']}: the loss changed "
-                f"by {row['forgetting']:+.3f} nats per token ({row['low']:+.3f} to "
-                f"{row['high']:+.3f}).",
+                f"by {row['forgetting']:+.3f} nats per token ({row['ci_low']:+.3f} to "
+                f"{row['ci_high']:+.3f}).",
             )
         elif pd.notna(row["accuracy_change"]):
-            worse = row["accuracy_high"] < 0
+            worse = row["accuracy_ci_high"] < 0
             yield Finding(
-                "look" if worse else "ok",
+                "warning" if worse else "ok",
                 f"{row['suite']}: accuracy changed by {100 * row['accuracy_change']:+.1f} points "
-                f"({100 * row['accuracy_low']:+.1f} to {100 * row['accuracy_high']:+.1f}).",
+                f"({100 * row['accuracy_ci_low']:+.1f} to {100 * row['accuracy_ci_high']:+.1f}).",
             )
 
 

@@ -11,10 +11,10 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import PeftType
 
 from peftlens.adapters import delta_factors
-from peftlens.adapters.adapter_file import CONFIG, WEIGHTS, AdapterFile, Broken
-from peftlens.adapters.checkpoint import opened
-from peftlens.adapters.external import Adapter
-from peftlens.errors import BadInput
+from peftlens.adapters.adapter_file import CONFIG, WEIGHTS, AdapterFile, InvalidAdapterError
+from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.external import ExternalAdapter
+from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.inspection import findings
 from peftlens.inspection.findings import Finding
@@ -22,7 +22,7 @@ from peftlens.io.hub import snapshot
 from peftlens.models.base_model import resident
 from peftlens.results import study_results
 from peftlens.results.invocations import redacted
-from peftlens.results.study_results import Results
+from peftlens.results.study_results import StudyResults
 from peftlens.results.table import Table, measured
 
 OF_THE_FILE = ("adapter_weights", "adapter_vectors")
@@ -54,7 +54,7 @@ class Inspection:
     folder: Path
     about: tuple[tuple[str, str], ...]
     findings: tuple[Finding, ...]
-    results: Results
+    results: StudyResults
     tables: dict[str, Table] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
 
@@ -77,13 +77,13 @@ def inspect(
         trust_remote_code: let configurations name code.
 
     Raises:
-        BadInput: there is no adapter, or it could run code.
+        InputError: there is no adapter, or it could run code.
     """
     folder = located(target)
-    adapter = Adapter(folder, base or "not given", trust_remote_code)
+    adapter = ExternalAdapter(folder, base or "not given", trust_remote_code)
     try:
         file = adapter.file
-    except Broken as error:
+    except InvalidAdapterError as error:
         nothing = study_results.of_runs(folder, named(folder), [], {}, [])
         return Inspection(folder, (), (Finding("broken", f"{error}."),), nothing)
     said = _of_the_file(file)
@@ -93,7 +93,7 @@ def inspect(
         fits = _fit(adapter, base, trust_remote_code)
         said += fits
         probes += WITH_A_BASE if fits[0].severity == "ok" else ()
-    names = {adapter.id: f"{file.kind} {named(folder)}"}
+    names = {adapter.id: f"{file.adapter_type} {named(folder)}"}
     found = {name: probe_runner.collect([adapter], name, names) for name in probes}
     tables = {name: one for name, one in found.items() if len(measured(one.frame))}
     said += findings.judge({name: one.frame for name, one in tables.items()})
@@ -123,7 +123,7 @@ def located(target: str | Path) -> Path:
     """The folder of an adapter: itself, a run's, or fetched from the hub.
 
     Raises:
-        BadInput: there is none.
+        InputError: there is none.
     """
     folder = Path(target).expanduser()
     if (folder / "run.json").is_file():
@@ -136,32 +136,32 @@ def located(target: str | Path) -> Path:
 
 def _of_the_file(file: AdapterFile) -> list[Finding]:
     """What the configuration and the header say, beside what the probes read of the tensors."""
-    found = [Finding("broken", f"{one} is more than it can have.") for one in file.too_high]
-    about = file.about
+    found = [Finding("broken", f"{one} is more than it can have.") for one in file.oversized_ranks]
+    about = file.config
     pairs = {name.replace("lora_A", "lora_B") for name in file.header if "lora_A" in name}
     if lone := [name for name in pairs if name not in file.header]:
         found.append(Finding("broken", f"{len(lone)} of LoRA's pairs lack B: {lone[0]}, ..."))
     alpha = about.get("lora_alpha")
     scale = delta_factors.scale(about, "", about.get("r") or 1) if alpha else 1.0
     if scale < 0 or scale > _HIGH_SCALE:
-        found.append(Finding("look", f"The update is multiplied by {scale:g}."))
+        found.append(Finding("warning", f"The update is multiplied by {scale:g}."))
     total = sum(one.size for one in file.header.values())
     copies = [name for name in file.header if "lora_" not in name and _is_whole(name)]
     share = sum(file.header[name].size for name in copies) / total
-    if copies and file.by_peft:
+    if copies and file.is_peft_type:
         found.append(
             Finding(
-                "look" if share > 0.5 else "ok",
+                "warning" if share > 0.5 else "ok",
                 f"It holds whole copies of the base's layers beside, {share:.0%} of its numbers: "
                 f"{', '.join(copies[:3])}.",
             )
         )
     named = about.get("base_model_name_or_path")
     if not named:
-        found.append(Finding("look", "It names no base; who uses it has to know."))
+        found.append(Finding("warning", "It names no base; who uses it has to know."))
     elif Path(named).is_absolute():
         found.append(
-            Finding("look", f"It names a folder of some machine as its base: {redacted(named)}.")
+            Finding("warning", f"It names a folder of some machine as its base: {redacted(named)}.")
         )
     return found
 
@@ -172,49 +172,54 @@ def _is_whole(name: str) -> bool:
 
 
 def _of_the_base(file: AdapterFile, base: str) -> list[Finding]:
-    named = file.about.get("base_model_name_or_path")
+    named = file.config.get("base_model_name_or_path")
     if named in (None, base):
         return []
-    return [Finding("look", f"By its own account it is of {redacted(named)}, not of {base}.")]
+    return [Finding("warning", f"By its own account it is of {redacted(named)}, not of {base}.")]
 
 
-def _fit(adapter: Adapter, base: str, trust_remote_code: bool) -> list[Finding]:
+def _fit(adapter: ExternalAdapter, base: str, trust_remote_code: bool) -> list[Finding]:
     """Whether it goes on; the base itself has to be there."""
     resident(base, device="auto", dtype="auto", trust_remote_code=trust_remote_code)
     try:
-        with opened(adapter):
+        with open_run(adapter):
             return [Finding("ok", f"It fits {base}: every tensor has its place.")]
-    except BadInput as error:
+    except InputError as error:
         return [Finding("broken", f"{error}.")]
 
 
 def _about(file: AdapterFile) -> list[tuple[str, str]]:
     header = file.header.values()
     size = (file.folder / WEIGHTS).stat().st_size
-    modules = file.about.get("target_modules")
+    modules = file.config.get("target_modules")
     places = modules if isinstance(modules, str) else ", ".join(sorted(modules or ()))
     told = [
-        ("type", file.kind if file.by_peft else f"{file.kind}, a method of peftlens"),
+        (
+            "type",
+            file.adapter_type
+            if file.is_peft_type
+            else f"{file.adapter_type}, a method of peftlens",
+        ),
         ("options", ", ".join(_options(file)) or "all at their defaults"),
         ("on", places),
-        ("numbers", f"{sum(one.size for one in header):,} in {len(header)} tensors"),
+        ("n_values", f"{sum(one.size for one in header):,} in {len(header)} tensors"),
         ("kept in", " ".join(sorted({one.dtype for one in header}))),
         ("size", f"{size / 1e6:.2f} MB"),
-        ("base", redacted(file.about.get("base_model_name_or_path") or "")),
-        ("saved by peft", str(file.about.get("peft_version") or "")),
+        ("base", redacted(file.config.get("base_model_name_or_path") or "")),
+        ("saved by peft", str(file.config.get("peft_version") or "")),
     ]
     return [(name, value) for name, value in told if value]
 
 
 def _options(file: AdapterFile) -> list[str]:
     """Options that are not the defaults, of peft's types; of our methods all."""
-    if not file.by_peft:
+    if not file.is_peft_type:
         return [f"{name} = {value}" for name, value in file.options.items()]
-    kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(file.kind)]
+    kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(file.adapter_type)]
     usual = {one.name: one.default for one in fields(kind)}
     return [
         f"{name} = {_told(value)}"
-        for name, value in sorted(file.about.items())
+        for name, value in sorted(file.config.items())
         if name not in _UNTOLD and name in usual and value not in (usual[name], None, [], {})
     ]
 

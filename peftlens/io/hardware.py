@@ -7,7 +7,7 @@ from pathlib import Path
 import joblib
 import psutil
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 
 def cores() -> int:
@@ -24,7 +24,7 @@ def memory_bytes() -> int:
 
 
 @dataclass(frozen=True)
-class Share:
+class Allocation:
     """How a machine is shared out.
 
     Attributes:
@@ -51,14 +51,14 @@ class Share:
         return f"{self.workers}, {threads}" + (f", GPUs {self.gpus}" if self.gpus else "")
 
 
-def share(
+def allocate(
     runs: int,
     bytes_a_run: int,
     *,
     gpu_bytes: list[int] | None = None,
     workers: int | None = None,
     threads: int | None = None,
-) -> Share:
+) -> Allocation:
     """Share the machine out among runs.
 
     Without a GPU a run has one thread, and as many runs are trained at once as there are cores:
@@ -74,7 +74,7 @@ def share(
         threads: of each, instead of one.
 
     Raises:
-        BadInput: there are fewer cores than that.
+        InputError: there are fewer cores than that.
     """
     if gpu_bytes:
         return _of_gpus(runs, bytes_a_run, gpu_bytes, workers, threads)
@@ -83,30 +83,30 @@ def share(
     threads = threads or max(1, here // room)
     wanted = workers or max(1, min(here // threads, room, runs))
     if wanted * threads > here:
-        raise BadInput(
+        raise InputError(
             f"{wanted} workers with {threads} threads each need {wanted * threads} cores, and this "
             f"machine has {here}; give --workers {max(1, here // threads)}"
         )
-    return Share(wanted, threads)
+    return Allocation(wanted, threads)
 
 
 def _of_gpus(
     runs: int, bytes_a_run: int, gpu_bytes: list[int], workers: int | None, threads: int | None
-) -> Share:
+) -> Allocation:
     """A worker for each GPU, or for as many GPUs as the base needs."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else [str(index) for index in range(len(gpu_bytes))]
-    each = min(len(names), gpus_a_run(bytes_a_run, gpu_bytes))
+    each = min(len(names), gpus_per_run(bytes_a_run, gpu_bytes))
     groups = [tuple(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
     wanted = workers or min(len(groups), runs)
     if wanted > len(groups):
-        raise BadInput(
+        raise InputError(
             f"{wanted} workers need {wanted * each} GPUs, and there are {len(names)}; "
             f"give --workers {len(groups)}"
         )
-    return Share(wanted, threads or max(1, cores() // len(groups)), tuple(groups[:wanted]))
+    return Allocation(wanted, threads or max(1, cores() // len(groups)), tuple(groups[:wanted]))
 
 
-def gpus_a_run(bytes_a_run: int, gpu_bytes: list[int]) -> int:
+def gpus_per_run(bytes_a_run: int, gpu_bytes: list[int]) -> int:
     """How many GPUs hold a run: one, unless its base needs several."""
     return -(-bytes_a_run // min(gpu_bytes))

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.escaping import visible
 from peftlens.io.files import write_atomic
 
@@ -63,17 +63,17 @@ def require_place(file: Path) -> None:
     """Refuse a file in a folder that is not there, before anything is computed for it.
 
     Raises:
-        BadInput: with the folder.
+        InputError: with the folder.
     """
     if not file.parent.is_dir():
-        raise BadInput(f"{file.parent} is no folder; create it, or give another --out")
+        raise InputError(f"{file.parent} is no folder; create it, or give another --out")
 
 
 def write(text: str, file: Path) -> Path:
     """Write a page, or anything else that was asked for, whole or not at all.
 
     Raises:
-        BadInput: its folder is not there.
+        InputError: its folder is not there.
     """
     require_place(file)
     write_atomic(file, text.encode())

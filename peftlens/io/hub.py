@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 
 def snapshot(reference: str, patterns: Sequence[str], what: str, remedy: str) -> Path:
@@ -16,7 +16,7 @@ def snapshot(reference: str, patterns: Sequence[str], what: str, remedy: str) ->
         remedy: what else the user may give.
 
     Raises:
-        BadInput: there is no such repository, or no network to get it by.
+        InputError: there is no such repository, or no network to get it by.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -25,10 +25,10 @@ def snapshot(reference: str, patterns: Sequence[str], what: str, remedy: str) ->
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=[*patterns]))
     except HFValidationError as error:
-        raise BadInput(f"no {what} named {reference!r}; {remedy}") from error
+        raise InputError(f"no {what} named {reference!r}; {remedy}") from error
     except OSError as error:  # the hub's errors of every kind
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadInput(
+        raise InputError(
             f"{what} {reference!r} is neither a folder nor to be had from the hub ({line}); "
             f"{remedy}"
         ) from error

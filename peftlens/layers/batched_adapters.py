@@ -20,10 +20,10 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from peftlens.layers.bottleneck import Bottleneck, change_output
-from peftlens.layers.prepend import lead_with
+from peftlens.layers.prepend import prepend_vectors
 
 
-class Part:
+class BatchedPart:
     """What one run trains at one module of the base."""
 
     @classmethod
@@ -42,7 +42,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class LowRankUpdate(Part):
+class LowRankUpdate(BatchedPart):
     """(scale) B A beside a linear layer.
 
     Attributes:
@@ -75,7 +75,7 @@ class LowRankUpdate(Part):
 
 
 @dataclass(frozen=True)
-class Added(Part):
+class ParallelBottleneck(BatchedPart):
     """A bottleneck behind a module."""
 
     bottleneck: Bottleneck
@@ -102,7 +102,7 @@ class Added(Part):
 
 
 @dataclass(frozen=True)
-class Rescaled(Part):
+class RescaledActivations(BatchedPart):
     """A vector that the input or the output of a linear layer is multiplied by.
 
     Attributes:
@@ -138,18 +138,18 @@ class Rescaled(Part):
 
 
 @dataclass(frozen=True)
-class Gain(Part):
-    """A normalisation's own gain and, where it has one, bias, each (d).
+class NormScale(BatchedPart):
+    """A normalization's own gain and, where it has one, bias, each (d).
 
     Attributes:
-        norm: the run's copy of the normalisation.
+        norm: the run's copy of the normalization.
     """
 
     norm: nn.Module
 
     @classmethod
     def join(cls, module: nn.Module, now: Callable[[], Sequence[Any]]) -> None:
-        """Have the normalisation find every run's values in the place of its own.
+        """Have the normalization find every run's values in the place of its own.
 
         Classes of transformers use them by operators that broadcast, each in a formula of its own;
         torch's LayerNorm does not, and so it gets none and what it gives is rescaled.
@@ -186,7 +186,7 @@ class Gain(Part):
 
 
 @dataclass(frozen=True)
-class Led(Part):
+class PrependedVectors(BatchedPart):
     """Vectors in front of the input's embeddings.
 
     Attributes:
@@ -206,14 +206,14 @@ class Led(Part):
             vectors = torch.stack([part.vectors for part in parts])
             return vectors.repeat_interleave(rows // len(parts), dim=0)
 
-        lead_with(model, leading)
+        prepend_vectors(model, leading)
 
     def parameters(self) -> list[nn.Parameter]:
         """The vectors."""
         return [self.vectors]
 
 
-class Stack:
+class AdapterBatch:
     """A base on which the parts of several runs are.
 
     Args:
@@ -221,7 +221,7 @@ class Stack:
         runs: each run's parts, by the dotted names of the modules that they belong to.
     """
 
-    def __init__(self, model: nn.Module, runs: Sequence[Mapping[str, Part]]) -> None:
+    def __init__(self, model: nn.Module, runs: Sequence[Mapping[str, BatchedPart]]) -> None:
         self.runs = runs
         for name, part in runs[0].items():
             part.join(model.get_submodule(name), partial(self._now, name))
@@ -237,7 +237,7 @@ class Stack:
         self.runs = runs
 
 
-def _by_run(states: torch.Tensor, parts: Sequence[Part]) -> torch.Tensor:
+def _by_run(states: torch.Tensor, parts: Sequence[BatchedPart]) -> torch.Tensor:
     """Shape (rows, ..., d), runs one after another, to (runs, rows of a run and positions, d)."""
     return states.reshape(len(parts), -1, states.shape[-1])
 

@@ -43,7 +43,7 @@ def places(shapes: Shapes, placement: Placement) -> dict[str, int]:
     """Names and widths of the modules that an adapter is put at.
 
     Raises:
-        BadInput: the model has none of a known name.
+        InputError: the model has none of a known name.
     """
     return {name: d for role in ROLES[placement] for name, d in sites(shapes, role).items()}
 

@@ -18,7 +18,7 @@ class LowRank:
     Attributes:
         rank: inner size r of B (d_out, r) and A (r, d_in).
         alpha: numerator of the scale; dimensionless.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 8
@@ -45,7 +45,7 @@ def low_rank_parameters(config: LowRank, shapes: Shapes) -> int:
     """R (d_out + d_in) for each adapted matrix.
 
     Raises:
-        BadInput: the rank or alpha is out of range, or a target matches nothing.
+        InputError: the rank or alpha is out of range, or a target matches nothing.
     """
     require_positive("alpha", config.alpha)
     layers = adapted(config.rank, config.target_modules, shapes)
@@ -56,7 +56,7 @@ def adapted(rank: int, target_modules: tuple[str, ...], shapes: Shapes) -> list[
     """(d_out, d_in) of the target layers, all of which a rank of this size fits.
 
     Raises:
-        BadInput: the rank is out of range, or a target matches nothing.
+        InputError: the rank is out of range, or a target matches nothing.
     """
     layers = list(linear_layers(shapes, target_modules).values())
     smallest = min(map(min, layers))

@@ -20,7 +20,7 @@ _TRANSPOSABLE = (
 )  # fmt: skip
 # What peft warns of and we mean.
 _EXPECTED = (
-    "Unsupported layer type",  # normalisations that are not torch's own LayerNorm
+    "Unsupported layer type",  # normalizations that are not torch's own LayerNorm
     "Detected that the base layer has no bias term",
     "Note that `r` is not used in AdaLora",
 )
@@ -42,12 +42,12 @@ def wrap(
     Args:
         model: the base.
         kind: peft's configuration class.
-        target_modules: see `anatomy.linear_layers`.
+        target_modules: see `linear_layers`.
         straight: make transposed layers plain ones, though peft knows them.
         options: of `kind`.
 
     Raises:
-        BadInput: a target matches nothing.
+        InputError: a target matches nothing.
         ValueError: (from peft) a value that it refuses.
     """
     of_model = shapes(model)
@@ -92,7 +92,7 @@ def wrap_prompt(
     For an encoder-decoder peft would make a second set, which it then does not use.
 
     Raises:
-        BadInput: the vectors leave too little room for the input.
+        InputError: the vectors leave too little room for the input.
     """
     require_room(model, num_virtual_tokens)
     options = {"num_transformer_submodules": 1} | options

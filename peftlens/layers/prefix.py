@@ -1,6 +1,6 @@
 """Trained keys and values in front of every attention layer of the decoder.
 
-Source: Li & Liang 2021, arXiv:2101.00190, section 4.2, without the reparametrising network.
+Source: Li & Liang 2021, arXiv:2101.00190, section 4.2, without the reparametrizing network.
 """
 
 from typing import Any
@@ -73,7 +73,7 @@ def prefix_parameters(shapes: Shapes, num_virtual_tokens: int) -> int:
     """A key and a value for each virtual token and layer.
 
     Raises:
-        BadInput: the number is below 1, or the model's key projections have unknown names.
+        InputError: the number is below 1, or the model's key projections have unknown names.
     """
     require("num_virtual_tokens", num_virtual_tokens, 1)
     return 2 * num_virtual_tokens * sum(key_widths(shapes))

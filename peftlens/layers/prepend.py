@@ -10,13 +10,13 @@ from transformers import PreTrainedModel
 from peftlens.models.architecture import require_room
 
 
-def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
+def prepend_tokens(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
     """Every forward pass reads these tokens first: behind the BOS token, where inputs have one.
 
     An encoder-decoder's encoder reads them. What is read behind a cache has them before it already.
 
     Raises:
-        BadInput: they leave too little room for the input.
+        InputError: they leave too little room for the input.
     """
     require_room(model, len(token_ids))
     start = model.config.bos_token_id
@@ -40,7 +40,7 @@ def lead(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
     model.register_forward_pre_hook(prepend, with_kwargs=True)
 
 
-def lead_with(
+def prepend_vectors(
     model: PreTrainedModel, vectors: torch.Tensor | Callable[[int], torch.Tensor | None]
 ) -> None:
     """Every forward pass reads these vectors first, before any BOS token, as soft prompts are read.
@@ -53,7 +53,7 @@ def lead_with(
             rows that gives those of each, (rows, n, d), or none.
 
     Raises:
-        BadInput: they leave too little room for the input.
+        InputError: they leave too little room for the input.
     """
     if isinstance(vectors, torch.Tensor):
         require_room(model, len(vectors))

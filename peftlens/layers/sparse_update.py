@@ -74,7 +74,7 @@ def kept(shapes: Shapes, target_modules: Collection[str], density: float) -> int
     """Number of trained entries: the share `density` of the adapted weights', rounded.
 
     Raises:
-        BadInput: a target matches nothing, or the share is no share or leaves nothing.
+        InputError: a target matches nothing, or the share is no share or leaves nothing.
     """
     total = sum(map(prod, linear_layers(shapes, target_modules).values()))
     require("density", density, 1 / total, 1, "a share; the lower bound is one entry")

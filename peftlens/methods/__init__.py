@@ -17,13 +17,13 @@ It may have
     PACKAGES, whose versions decide its results beside those that decide all;
     exposes(config), instead of EXPOSES where the configuration decides it;
     ARGUMENT, the field of Config that takes what a user writes behind a colon;
-    resolve(config, setting), which fills in what depends on text or data;
+    resolve_config(config, context), which fills in what depends on text or data;
     calibrate(model, config, losses), which looks at training examples before the first step;
     optimizer(model, config, rate, weight_decay), instead of AdamW over all that is trained;
-    merged(model), instead of what peft or torch merge by themselves;
-    penalty(model, config), added to the loss;
-    stacks(config) and parts(model), where runs of it can be trained in one pass: the fields of
+    merge(model), instead of what peft or torch merge by themselves;
+    regularization_loss(model, config), added to the loss;
+    batchable_fields(config) and trainable_parts(model), where runs of it can be trained in one pass: the fields of
         Config in which they may differ (None for none of this configuration), and what is trained
-        at each module of the base; see layers/stacking.py;
+        at each module of the base; see layers/batched_adapters.py;
     after_step(model, config, step, steps), called before the gradients are cleared.
 """

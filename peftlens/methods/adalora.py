@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.data.method_context import Setting
-from peftlens.errors import BadInput, require, require_positive
+from peftlens.data.method_context import MethodContext
+from peftlens.errors import InputError, require, require_positive
 from peftlens.layers.low_rank import adapted
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes
@@ -32,28 +32,28 @@ class Config:
         rank: mean rank that is left at the end.
         initial_rank: rank of each layer at the start; above `rank`.
         alpha: numerator of the scale; dimensionless.
-        orthogonality: weight of the penalty that keeps P and Q orthonormal.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        orth_reg_weight: weight of the penalty that keeps P and Q orthonormal.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
         steps: filled in from the training.
     """
 
     rank: int = 8
     initial_rank: int = 12
     alpha: float = 32
-    orthogonality: float = 0.5
+    orth_reg_weight: float = 0.5
     target_modules: tuple[str, ...] = ("query_value",)
     steps: int = 0
 
 
-def resolve(config: Config, setting: Setting) -> Config:
+def resolve_config(config: Config, setting: MethodContext) -> Config:
     """Fill in the number of steps, which the budget's schedule needs.
 
     Raises:
-        BadInput: there is but one step.
+        InputError: there is but one step.
     """
-    if setting.steps == 1:
-        raise BadInput("adalora measures importance from step to step; steps=1 is too few")
-    return replace(config, steps=setting.steps)
+    if setting.max_steps == 1:
+        raise InputError("adalora measures importance from step to step; steps=1 is too few")
+    return replace(config, steps=setting.max_steps)
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
@@ -78,14 +78,14 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     return wrapped
 
 
-def penalty(model: nn.Module, config: Config) -> torch.Tensor:
+def regularization_loss(model: nn.Module, config: Config) -> torch.Tensor:
     """Mean of ‖Pᵀ P - I‖ and ‖Q Qᵀ - I‖ (Frobenius) over all layers, weighted."""
     norms = []
     for name, factor in model.named_parameters():
         if ".lora_A." in name or ".lora_B." in name:
             rows = factor if ".lora_A." in name else factor.T
             norms.append((rows @ rows.T - torch.eye(len(rows), device=rows.device)).norm())
-    return config.orthogonality * torch.stack(norms).mean()
+    return config.orth_reg_weight * torch.stack(norms).mean()
 
 
 def after_step(model: Any, config: Config, step: int, steps: int) -> None:  # noqa: ARG001
@@ -102,12 +102,12 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R₀ (d_out + d_in + 1) for each adapted matrix, r₀ the initial rank.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     require("rank", config.rank, 1)
     require_positive("alpha", config.alpha)
-    require("orthogonality", config.orthogonality, 0)
+    require("orth_reg_weight", config.orth_reg_weight, 0)
     if config.initial_rank <= config.rank:
-        raise BadInput(f"initial_rank={config.initial_rank} must be above rank={config.rank}")
+        raise InputError(f"initial_rank={config.initial_rank} must be above rank={config.rank}")
     layers = adapted(config.initial_rank, config.target_modules, shapes)
     return sum(config.initial_rank * (sum(shape) + 1) for shape in layers)

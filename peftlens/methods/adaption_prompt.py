@@ -9,7 +9,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap_whole
 from peftlens.models.architecture import Shapes, blocks, embedding
 from peftlens.models.architecture import shapes as shapes_of
@@ -52,11 +52,11 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """N d + 1 for each adapted layer.
 
     Raises:
-        BadInput: a value is out of range, or peft does not know this architecture.
+        InputError: a value is out of range, or peft does not know this architecture.
     """
     found = blocks(shapes)
     if not all(block.rpartition(".")[0] in _KNOWN for block in found):
-        raise BadInput("adaption_prompt: peft has it for Llama-like models and GPT-2 only")
+        raise InputError("adaption_prompt: peft has it for Llama-like models and GPT-2 only")
     require("num_virtual_tokens", config.num_virtual_tokens, 1)
     layers = len(found) if config.layers is None else config.layers
     require("layers", layers, 1, len(found), "this model's depth")

@@ -24,7 +24,7 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     target_modules: tuple[str, ...] = ("query_value",)
@@ -46,6 +46,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D_out for each adapted matrix.
 
     Raises:
-        BadInput: a target matches nothing.
+        InputError: a target matches nothing.
     """
     return sum(d_out for d_out, _ in linear_layers(shapes, config.target_modules).values())

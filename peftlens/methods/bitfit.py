@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.models.architecture import Shapes, linear_layers, thaw
 from peftlens.models.architecture import shapes as shapes_of
 
@@ -35,7 +35,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Replace the biases by trainable copies; the logits at the start equal the base model's.
 
     Raises:
-        BadInput: the model has no biases, and none are to be added.
+        InputError: the model has no biases, and none are to be added.
     """
     shapes = shapes_of(model)
     wanted = _biases(config, shapes)
@@ -54,7 +54,7 @@ def _biases(config: Config, shapes: Shapes) -> dict[str, int]:
         for name, (d_out, _) in linear_layers(shapes, ("all_linear",)).items():
             found.setdefault(f"{name}.bias", d_out)
     if not found:
-        raise BadInput(
+        raise InputError(
             "this model has no biases to train; add_biases=true gives its linear layers zero ones"
         )
     return found
@@ -64,6 +64,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """The size of every bias.
 
     Raises:
-        BadInput: the model has no biases, and none are to be added.
+        InputError: the model has no biases, and none are to be added.
     """
     return sum(_biases(config, shapes).values())

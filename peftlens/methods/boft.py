@@ -11,7 +11,7 @@ from peft.tuners.boft import layer as boft_layer
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes, linear_layers
 
@@ -26,7 +26,7 @@ class Config:
 
     Attributes:
         block_size: b, the size of a block; must divide the inputs of every target layer.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     block_size: int = 4
@@ -52,10 +52,10 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D_in b for the blocks and d_out scales, for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     b, layers = config.block_size, linear_layers(shapes, config.target_modules).values()
     require("block_size", b, 2)
     if odd := [d_in for _, d_in in layers if d_in % b]:
-        raise BadInput(f"block_size={b} must divide {odd[0]}, the inputs of a target layer")
+        raise InputError(f"block_size={b} must divide {odd[0]}, the inputs of a target layer")
     return sum(d_in * b + d_out for d_out, d_in in layers)

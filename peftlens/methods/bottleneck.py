@@ -3,7 +3,7 @@
 Source: Houlsby et al. 2019, arXiv:1902.00751, section 2.1 (after attention and after feed-forward:
 placement = "both"); Pfeiffer et al. 2020, arXiv:2005.00247, section 3 (one a block, after the
 feed-forward layer). h is the output of that layer before the residual sum. The model's
-normalisation layers stay frozen; Houlsby et al. train them too.
+normalization layers stay frozen; Houlsby et al. train them too.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.errors import require
-from peftlens.layers.batched_adapters import Added
+from peftlens.layers.batched_adapters import ParallelBottleneck
 from peftlens.layers.bottleneck import (
     Bottleneck,
     Placement,
@@ -50,7 +50,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     W_up starts at zero, so the logits at the start equal the base model's.
 
     Raises:
-        BadInput: the model has no such layer of a known name.
+        InputError: the model has no such layer of a known name.
     """
     freeze(model)
     for name, width in places(shapes_of(model), config.placement).items():
@@ -67,15 +67,15 @@ def _adding(adapter: Bottleneck):
     return add
 
 
-def stacks(config: Config) -> tuple[str, ...]:  # noqa: ARG001
+def batchable_fields(config: Config) -> tuple[str, ...]:  # noqa: ARG001
     """Runs of unequal sizes can be trained in one pass."""
     return ("bottleneck_size",)
 
 
-def parts(model: nn.Module) -> dict[str, Added]:
+def trainable_parts(model: nn.Module) -> dict[str, ParallelBottleneck]:
     """The bottleneck at each place."""
     return {
-        name.removesuffix(".bottleneck"): Added(module)
+        name.removesuffix(".bottleneck"): ParallelBottleneck(module)
         for name, module in model.named_modules()
         if isinstance(module, Bottleneck)
     }
@@ -85,7 +85,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """2 d m + m + d for each place.
 
     Raises:
-        BadInput: the size is below 1, or the model has no such layer of a known name.
+        InputError: the size is below 1, or the model has no such layer of a known name.
     """
     require("bottleneck_size", config.bottleneck_size, 1)
     widths = places(shapes, config.placement).values()

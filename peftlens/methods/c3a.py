@@ -10,7 +10,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes, linear_layers
 
@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         block_size: b, the length of a kernel; must divide both sides of every adapted matrix.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     block_size: int = 64
@@ -50,12 +50,12 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D_out d_in / b for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     layers = linear_layers(shapes, config.target_modules).values()
     require("block_size", config.block_size, 1)
     if odd := [side for shape in layers for side in shape if side % config.block_size]:
-        raise BadInput(
+        raise InputError(
             f"block_size={config.block_size} must divide {odd[0]}, a side of an adapted matrix"
         )
     return sum(d_out * d_in // config.block_size for d_out, d_in in layers)

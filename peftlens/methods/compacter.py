@@ -4,7 +4,7 @@ W = sum_i A_i ⊗ (s_i t_i): the n matrices A_i (n, n) are shared by all adapter
 factors s_i and t_i of rank r are each weight's own. Source: Karimi Mahabadi, Henderson & Ruder
 2021, arXiv:2106.04647, section 3. Compacter++ (section 3.3) is placement = "feed_forward". One
 factor of W_up starts at zero here, so that the model starts as the base; the paper starts near it.
-The model's normalisation layers, which the paper trains too, stay frozen.
+The model's normalization layers, which the paper trains too, stay frozen.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.layers.bottleneck import Placement, change_output, places
 from peftlens.models.architecture import Shapes, freeze
 from peftlens.models.architecture import shapes as shapes_of
@@ -88,7 +88,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     The logits at the start equal the base model's.
 
     Raises:
-        BadInput: the model has no such layer of a known name.
+        InputError: the model has no such layer of a known name.
     """
     freeze(model)
     terms = config.kronecker_terms
@@ -106,7 +106,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """n³ shared, and (2 r + 1) (d + m) for each adapter.
 
     Raises:
-        BadInput: a value is out of range, or n divides no width.
+        InputError: a value is out of range, or n divides no width.
     """
     require("kronecker_terms", config.kronecker_terms, 1)
     require("rank", config.rank, 1)
@@ -114,7 +114,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     widths = places(shapes, config.placement).values()
     for name, size in [("bottleneck_size", config.bottleneck_size), ("width", max(widths))]:
         if size % config.kronecker_terms:
-            raise BadInput(f"kronecker_terms={config.kronecker_terms} must divide {name}={size}")
+            raise InputError(f"kronecker_terms={config.kronecker_terms} must divide {name}={size}")
     each = (2 * config.rank + 1) * config.bottleneck_size
     own = sum(each + (2 * config.rank + 1) * width for width in widths)
     return config.kronecker_terms**3 + own

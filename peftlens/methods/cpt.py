@@ -12,8 +12,8 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.data.method_context import Setting
-from peftlens.errors import BadInput, require
+from peftlens.data.method_context import MethodContext
+from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap_prompt
 from peftlens.models.architecture import Shapes, embedding, has_encoder
 
@@ -44,22 +44,22 @@ class Config:
     token_types: tuple[int, ...] = ()
 
 
-def resolve(config: Config, setting: Setting) -> Config:
+def resolve_config(config: Config, setting: MethodContext) -> Config:
     """Draw the examples and turn them into token ids.
 
     Raises:
-        BadInput: the task has no questions with answers, or fewer for training.
+        InputError: the task has no questions with answers, or fewer for training.
     """
     pool = setting.task.splits["train"]
-    if setting.task.kind == "language_modelling":
-        raise BadInput(f"cpt needs questions with answers; {setting.task.name!r} is plain text")
+    if setting.task.kind == "language_modeling":
+        raise InputError(f"cpt needs questions with answers; {setting.task.name!r} is plain text")
     require("shots", config.shots, 1, len(pool), "the number of training examples")
     ids: list[int] = []
     types: list[int] = []
     for index, one in enumerate(random.Random(setting.seed).sample(pool, config.shots)):
         parts = (one.prompt, one.answers[one.correct], config.separator)
         for text, kind in zip(parts, (_INPUT, _ANSWER, _INPUT), strict=True):
-            found = setting.ids(text)
+            found = setting.token_ids(text)
             ids += found
             types += [4 * index + kind] * len(found)
     # peft wants the highest mark to be an answer's; the last separator comes after it
@@ -88,12 +88,12 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D for each token of the examples.
 
     Raises:
-        BadInput: there are no examples yet, a value is out of range, or the base is an
+        InputError: there are no examples yet, a value is out of range, or the base is an
             encoder-decoder, for which peft has no CPT.
     """
     if has_encoder(shapes):
-        raise BadInput("cpt: peft has it for decoders only, and this base is an encoder-decoder")
+        raise InputError("cpt: peft has it for decoders only, and this base is an encoder-decoder")
     if not config.token_ids:
-        raise BadInput("cpt's size is known once its examples are drawn from a task")
+        raise InputError("cpt's size is known once its examples are drawn from a task")
     require("epsilon", config.epsilon, 0)
     return len(config.token_ids) * embedding(shapes)[1]

@@ -1,6 +1,6 @@
 """DeLoRA: LoRA whose strength is trained apart from its direction.
 
-The rank-one parts of B A are normalised and scaled by λ ‖W‖ / r. Source: Bini, Girrbach & Akata
+The rank-one parts of B A are normalized and scaled by λ ‖W‖ / r. Source: Bini, Girrbach & Akata
 2025, arXiv:2503.18225. Layers: peft.DeloraConfig.
 """
 
@@ -27,7 +27,7 @@ class Config:
     Attributes:
         rank: inner size r of B (d_out, r) and A (r, d_in).
         strength: λ at the start.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 8
@@ -53,7 +53,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_out + d_in) + 1 for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     require_positive("strength", config.strength)
     return sum(

@@ -37,13 +37,13 @@ class Config:
     Attributes:
         density: share of the entries that is left after the last step, between 0 and 1.
         penalty: weight of the expected number of open gates in the loss, nats each.
-        gate_rate: highest learning rate of the gates.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        gate_learning_rate: highest learning rate of the gates.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     density: float = 0.005
     penalty: float = 1.25e-7
-    gate_rate: float = 0.1
+    gate_learning_rate: float = 0.1
     target_modules: tuple[str, ...] = ("query_value",)
 
 
@@ -96,19 +96,19 @@ def _updates(model: nn.Module) -> list[Any]:
 def optimizer(
     model: nn.Module, config: Config, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """AdamW with `rate` for the updates and `gate_rate`, without decay, for the gates."""
+    """AdamW with `rate` for the updates and `gate_learning_rate`, without decay, for the gates."""
     parts = _updates(model)
     gates = [gate for part in parts for gate in (part.gate, part.matrix_gate)]
     updates = [part.update for part in parts]
     return torch.optim.AdamW(
         [
             {"params": updates, "lr": rate, "weight_decay": weight_decay},
-            {"params": gates, "lr": config.gate_rate, "weight_decay": 0.0},
+            {"params": gates, "lr": config.gate_learning_rate, "weight_decay": 0.0},
         ]
     )
 
 
-def penalty(model: nn.Module, config: Config) -> torch.Tensor:
+def regularization_loss(model: nn.Module, config: Config) -> torch.Tensor:
     """What is added to the loss: the expected number of open gates, weighted; nats."""
     return config.penalty * torch.stack([part.expected_open() for part in _updates(model)]).sum()
 
@@ -139,10 +139,10 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """An update and a gate for each entry, and a gate for each matrix; few are left at the end.
 
     Raises:
-        BadInput: a target matches nothing, or a value is out of range.
+        InputError: a target matches nothing, or a value is out of range.
     """
     require("penalty", config.penalty, 0)
-    require("gate_rate", config.gate_rate, 0)
+    require("gate_learning_rate", config.gate_learning_rate, 0)
     kept(shapes, config.target_modules, config.density)  # refuses a share that leaves nothing
     layers = linear_layers(shapes, config.target_modules).values()
     return sum(2 * d_out * d_in + 1 for d_out, d_in in layers)

@@ -34,7 +34,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_out + d_in) + d_out for each adapted matrix.
 
     Raises:
-        BadInput: the rank or alpha is out of range, or a target matches nothing.
+        InputError: the rank or alpha is out of range, or a target matches nothing.
     """
     return low_rank_parameters(config, shapes) + sum(
         d_out for d_out, _ in adapted(config.rank, config.target_modules, shapes)

@@ -33,6 +33,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
     """V d.
 
     Raises:
-        BadInput: the table has an unknown name.
+        InputError: the table has an unknown name.
     """
     return prod(embedding(shapes))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.data.method_context import Setting
-from peftlens.errors import BadInput, require
-from peftlens.layers.prepend import lead
+from peftlens.data.method_context import MethodContext
+from peftlens.errors import InputError, require
+from peftlens.layers.prepend import prepend_tokens
 from peftlens.models.architecture import Shapes, freeze
 
 FAMILY = "baseline"
@@ -36,27 +36,27 @@ class Config:
     token_ids: tuple[int, ...] = ()
 
 
-def resolve(config: Config, setting: Setting) -> Config:
+def resolve_config(config: Config, setting: MethodContext) -> Config:
     """Draw the examples and turn them into token ids.
 
     Raises:
-        BadInput: the task has no questions with answers, or fewer than k for training.
+        InputError: the task has no questions with answers, or fewer than k for training.
     """
     pool = setting.task.splits["train"]
-    if setting.task.kind == "language_modelling":
-        raise BadInput(
+    if setting.task.kind == "language_modeling":
+        raise InputError(
             f"few_shot needs questions with answers; {setting.task.name!r} is plain text"
         )
     require("shots", config.shots, 1, len(pool), "the number of training examples")
     drawn = random.Random(setting.seed).sample(pool, config.shots)
     shown = [f"{one.prompt}{one.answers[one.correct]}{config.separator}" for one in drawn]
-    return replace(config, token_ids=tuple(setting.ids("".join(shown))))
+    return replace(config, token_ids=tuple(setting.token_ids("".join(shown))))
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and let it read the examples before every input."""
     freeze(model)
-    lead(model, config.token_ids)
+    prepend_tokens(model, config.token_ids)
     return model
 
 

@@ -31,7 +31,7 @@ class Config:
     Attributes:
         density: share of the entries that are trained, between 0 and 1.
         examples: how many training examples the information is estimated from.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     density: float = 0.005
@@ -76,7 +76,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """The share of the adapted weights' entries, rounded.
 
     Raises:
-        BadInput: a target matches nothing, the share leaves no entry, or there is no example.
+        InputError: a target matches nothing, the share leaves no entry, or there is no example.
     """
     require("examples", config.examples, 1)
     return kept(shapes, config.target_modules, config.density)

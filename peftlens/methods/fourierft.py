@@ -27,7 +27,7 @@ class Config:
     Attributes:
         num_frequencies: n, the trained coefficients of each layer.
         scale: of the inverse transform; dimensionless.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     num_frequencies: int = 1000
@@ -54,7 +54,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """N for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     layers = linear_layers(shapes, config.target_modules).values()
     smallest = min(d_out * d_in for d_out, d_in in layers)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.data.method_context import Setting
-from peftlens.errors import BadInput
-from peftlens.layers.prepend import lead
+from peftlens.data.method_context import MethodContext
+from peftlens.errors import InputError
+from peftlens.layers.prepend import prepend_tokens
 from peftlens.models.architecture import Shapes, freeze
 
 FAMILY = "baseline"
@@ -33,22 +33,22 @@ class Config:
     token_ids: tuple[int, ...] = ()
 
 
-def resolve(config: Config, setting: Setting) -> Config:
+def resolve_config(config: Config, setting: MethodContext) -> Config:
     """Turn the text into token ids.
 
     Raises:
-        BadInput: there is no text.
+        InputError: there is no text.
     """
-    ids = setting.ids(config.text)
+    ids = setting.token_ids(config.text)
     if not ids:
-        raise BadInput(f"hard_prompt needs a text, and text={config.text!r} has no tokens")
+        raise InputError(f"hard_prompt needs a text, and text={config.text!r} has no tokens")
     return replace(config, token_ids=tuple(ids))
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and let it read the text before every input."""
     freeze(model)
-    lead(model, config.token_ids)
+    prepend_tokens(model, config.token_ids)
     return model
 
 

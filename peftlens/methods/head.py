@@ -35,7 +35,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
     """V d, whether or not the head shares the embedding table; its bias stays.
 
     Raises:
-        BadInput: neither head nor embedding table has a known name.
+        InputError: neither head nor embedding table has a known name.
     """
     own = next((s for n, s in shapes.items() if n in ("lm_head.weight", "embed_out.weight")), None)
     return prod(own or embedding(shapes))

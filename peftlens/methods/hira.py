@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         rank: inner size r of B (d_out, r) and A (r, d_in).
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 8
@@ -49,7 +49,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_out + d_in) for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     return sum(
         config.rank * sum(shape) for shape in adapted(config.rank, config.target_modules, shapes)

@@ -10,7 +10,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.layers.low_rank import adapted
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes
@@ -26,7 +26,7 @@ class Config:
 
     Attributes:
         rank: r, the number of reflections; even, so that they can start as pairs that cancel.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 8
@@ -50,9 +50,9 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R d_in for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     layers = adapted(config.rank, config.target_modules, shapes)
     if config.rank % 2:
-        raise BadInput(f"rank={config.rank} must be even: reflections start as pairs that cancel")
+        raise InputError(f"rank={config.rank} must be even: reflections start as pairs that cancel")
     return sum(config.rank * d_in for _, d_in in layers)

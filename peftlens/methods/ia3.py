@@ -11,8 +11,8 @@ from peft.tuners.ia3 import IA3Layer
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput
-from peftlens.layers.batched_adapters import Rescaled
+from peftlens.errors import InputError
+from peftlens.layers.batched_adapters import RescaledActivations
 from peftlens.layers.peft_wrapper import peft_layers, wrap
 from peftlens.models.architecture import Shapes, linear_layers, short_names
 from peftlens.models.architecture import shapes as shapes_of
@@ -27,7 +27,7 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
             Feed-forward layers among them are rescaled at their inputs, others at their outputs.
     """
 
@@ -54,20 +54,20 @@ def _inner(config: Config, shapes: Shapes) -> dict[str, tuple[int, int]]:
     targets = linear_layers(shapes, config.target_modules)
     try:
         feed_forward = linear_layers(shapes, ("feed_forward",))
-    except BadInput:  # none of a known name, so none among the targets
+    except InputError:  # none of a known name, so none among the targets
         return {}
     return {name: shape for name, shape in targets.items() if name in feed_forward}
 
 
-def stacks(config: Config) -> tuple[str, ...]:  # noqa: ARG001
+def batchable_fields(config: Config) -> tuple[str, ...]:  # noqa: ARG001
     """Runs can be trained in one pass."""
     return ()
 
 
-def parts(model: nn.Module) -> dict[str, Rescaled]:
+def trainable_parts(model: nn.Module) -> dict[str, RescaledActivations]:
     """The vector of each rescaled layer."""
     return {
-        name: Rescaled(layer.ia3_l["default"], layer.is_feedforward)
+        name: RescaledActivations(layer.ia3_l["default"], layer.is_feedforward)
         for name, layer in peft_layers(model, IA3Layer)
     }
 
@@ -76,7 +76,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D_out for each target layer; d_in for those of the feed-forward modules.
 
     Raises:
-        BadInput: a target matches nothing.
+        InputError: a target matches nothing.
     """
     inner = _inner(config, shapes)
     targets = linear_layers(shapes, config.target_modules)

@@ -31,7 +31,7 @@ class Config:
     Attributes:
         dimension: d, how many numbers are trained in all.
         structure_aware: let one of them for each weight be its scale λ (SAID).
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
         projection_seed: of the random factors, which are drawn again at loading.
     """
 
@@ -118,7 +118,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D: with scales, that many entries of θ fewer.
 
     Raises:
-        BadInput: a target matches nothing, or d leaves no entry of θ.
+        InputError: a target matches nothing, or d leaves no entry of θ.
     """
     layers = linear_layers(shapes, config.target_modules)
     require("dimension", config.dimension, 1 + (len(layers) if config.structure_aware else 0))

@@ -1,6 +1,6 @@
 """Selective fine-tuning by depth: only the top k transformer blocks are trained.
 
-The final normalisation and the output head stay frozen: where embeddings are tied, training the
+The final normalization and the output head stay frozen: where embeddings are tied, training the
 head would train the bottom of the model. Source: Lee, Tang & Lin 2019, arXiv:1911.03090, who find
 that a quarter of the layers reaches 90 % of full fine-tuning's quality.
 """
@@ -34,7 +34,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Replace the top blocks' weights by trainable copies; logits at the start equal the base's.
 
     Raises:
-        BadInput: the model has fewer blocks.
+        InputError: the model has fewer blocks.
     """
     thaw(model, last_blocks(shapes_of(model), config.blocks))
     return model
@@ -44,6 +44,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """All parameters of the top blocks.
 
     Raises:
-        BadInput: the model has fewer blocks.
+        InputError: the model has fewer blocks.
     """
     return sum(prod(shape) for shape in last_blocks(shapes, config.blocks).values())

@@ -1,4 +1,4 @@
-"""LayerNorm tuning: train only the gains (where there are any, biases) of the normalisations.
+"""LayerNorm tuning: train only the gains (where there are any, biases) of the normalizations.
 
 Source: Zhao et al. 2023, arXiv:2312.11420, section 3. Layers: peft.LNTuningConfig.
 """
@@ -10,7 +10,7 @@ from peft.tuners.ln_tuning.layer import LNTuningLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.layers.batched_adapters import Gain
+from peftlens.layers.batched_adapters import NormScale
 from peftlens.layers.peft_wrapper import peft_layers, wrap_whole
 from peftlens.models.architecture import Shapes, norms
 from peftlens.models.architecture import shapes as shapes_of
@@ -22,16 +22,16 @@ LEARNING_RATE = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """No hyperparameters: every normalisation layer is trained."""
+    """No hyperparameters: every normalization layer is trained."""
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
-    """Put a trainable copy beside each normalisation; logits at the start equal the base model's.
+    """Put a trainable copy beside each normalization; logits at the start equal the base model's.
 
     The copies keep the base's dtype: in float32 their output would not fit the next layer.
 
     Raises:
-        BadInput: the model has no normalisation layer of a known name.
+        InputError: the model has no normalization layer of a known name.
     """
     modules = dict.fromkeys(name.rpartition(".")[0] for name in norms(shapes_of(model)))
     return wrap_whole(
@@ -39,23 +39,23 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
     )
 
 
-def stacks(config: Config) -> tuple[str, ...]:  # noqa: ARG001
+def batchable_fields(config: Config) -> tuple[str, ...]:  # noqa: ARG001
     """Runs can be trained in one pass."""
     return ()
 
 
-def parts(model: nn.Module) -> dict[str, Gain]:
-    """The trained copy of each normalisation."""
+def trainable_parts(model: nn.Module) -> dict[str, NormScale]:
+    """The trained copy of each normalization."""
     return {
-        name: Gain(layer.ln_tuning_layers["default"])
+        name: NormScale(layer.ln_tuning_layers["default"])
         for name, layer in peft_layers(model, LNTuningLayer)
     }
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
-    """D for each gain and each bias of a normalisation.
+    """D for each gain and each bias of a normalization.
 
     Raises:
-        BadInput: the model has no normalisation layer of a known name.
+        InputError: the model has no normalization layer of a known name.
     """
     return sum(shape[0] for shape in norms(shapes).values())

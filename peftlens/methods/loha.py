@@ -27,7 +27,7 @@ class Config:
     Attributes:
         rank: inner size r of each of the two products.
         alpha: numerator of the scale alpha / rank; dimensionless.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 8
@@ -53,7 +53,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """2 r (d_out + d_in) for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     require_positive("alpha", config.alpha)
     return sum(

@@ -28,7 +28,7 @@ class Config:
     Attributes:
         rank: inner size r of the larger factor.
         alpha: numerator of the scale alpha / rank; dimensionless.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 8
@@ -54,7 +54,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """For d_out = a b and d_in = c d: a c, and r (b + d) or, where that is no less, b d.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     require_positive("alpha", config.alpha)
     return sum(

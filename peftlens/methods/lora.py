@@ -32,12 +32,12 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     return attach_lora(model, config)
 
 
-def stacks(config: Config) -> tuple[str, ...]:  # noqa: ARG001
+def batchable_fields(config: Config) -> tuple[str, ...]:  # noqa: ARG001
     """Runs of unequal ranks and scales can be trained in one pass."""
     return ("rank", "alpha")
 
 
-def parts(model: nn.Module) -> dict[str, LowRankUpdate]:
+def trainable_parts(model: nn.Module) -> dict[str, LowRankUpdate]:
     """A, B and alpha / rank of each adapted layer."""
     return {
         name: LowRankUpdate(
@@ -53,6 +53,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_out + d_in) for each adapted matrix.
 
     Raises:
-        BadInput: the rank or alpha is out of range, or a target matches nothing.
+        InputError: the rank or alpha is out of range, or a target matches nothing.
     """
     return low_rank_parameters(config, shapes)

@@ -57,7 +57,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R d_out for each adapted matrix.
 
     Raises:
-        BadInput: the rank or alpha is out of range, or a target matches nothing.
+        InputError: the rank or alpha is out of range, or a target matches nothing.
     """
     require_positive("alpha", config.alpha)
     return sum(

@@ -58,7 +58,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_out + d_in) for each adapted matrix.
 
     Raises:
-        BadInput: the rank, alpha or ratio is out of range, or a target matches nothing.
+        InputError: the rank, alpha or ratio is out of range, or a target matches nothing.
     """
     require("rate_ratio", config.rate_ratio, 1)
     return low_rank_parameters(config, shapes)

@@ -75,7 +75,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     The logits at the start equal the base model's.
 
     Raises:
-        BadInput: the model has no numbered blocks.
+        InputError: the model has no numbered blocks.
     """
     shapes = shapes_of(model)
     freeze(model)
@@ -97,7 +97,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R and W of r d each, and b of r, for each block.
 
     Raises:
-        BadInput: the rank is out of range, or the model has no blocks of known names.
+        InputError: the rank is out of range, or the model has no blocks of known names.
     """
     width = _width(shapes)
     require("rank", config.rank, 1, width, "the width of the hidden states")

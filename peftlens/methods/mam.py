@@ -42,7 +42,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     The adapters start by adding nothing; the prefix is there from the start.
 
     Raises:
-        BadInput: the model has no feed-forward layer of a known name.
+        InputError: the model has no feed-forward layer of a known name.
     """
     freeze(model)
     for name, width in sites(shapes_of(model), "feed_forward").items():
@@ -56,7 +56,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """The adapters' 2 d m + m + d each, and a key and a value a layer for each virtual token.
 
     Raises:
-        BadInput: a value is out of range, or a layer has an unknown name.
+        InputError: a value is out of range, or a layer has an unknown name.
     """
     require("bottleneck_size", config.bottleneck_size, 1)
     require_positive("scale", config.scale)

@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         rank: r, how many inputs are left after summing.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 16
@@ -49,7 +49,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R d_out for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     return sum(
         config.rank * d_out for d_out, _ in adapted(config.rank, config.target_modules, shapes)

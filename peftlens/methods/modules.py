@@ -23,7 +23,7 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     target_modules: tuple[str, ...] = ("attention",)
@@ -35,7 +35,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     The logits at the start equal the base model's.
 
     Raises:
-        BadInput: a target matches nothing.
+        InputError: a target matches nothing.
     """
     thaw(model, _parameters(config, shapes_of(model)))
     return model
@@ -50,6 +50,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """Weights and biases of the chosen layers.
 
     Raises:
-        BadInput: a target matches nothing.
+        InputError: a target matches nothing.
     """
     return sum(map(prod, _parameters(config, shapes).values()))

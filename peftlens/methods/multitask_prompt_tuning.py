@@ -51,7 +51,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """N d shared, and k (n + d) of the task; an encoder-decoder has a prompt at each end.
 
     Raises:
-        BadInput: a value is below 1, or the model's layers have unknown names.
+        InputError: a value is below 1, or the model's layers have unknown names.
     """
     require("num_virtual_tokens", config.num_virtual_tokens, 1)
     require("rank", config.rank, 1)

@@ -10,7 +10,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes, linear_layers
 
@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         block_size: b, the size of a block; must divide the inputs of every target layer.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     block_size: int = 32
@@ -49,10 +49,10 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """B (b - 1) / 2 for each of the d_in / b blocks of each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     b, layers = config.block_size, linear_layers(shapes, config.target_modules).values()
     require("block_size", b, 2)
     if odd := [d_in for _, d_in in layers if d_in % b]:
-        raise BadInput(f"block_size={b} must divide {odd[0]}, the inputs of a target layer")
+        raise InputError(f"block_size={b} must divide {odd[0]}, the inputs of a target layer")
     return sum(d_in // b * (b * (b - 1) // 2) for _, d_in in layers)

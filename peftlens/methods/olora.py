@@ -39,6 +39,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_out + d_in) for each adapted matrix.
 
     Raises:
-        BadInput: the rank or alpha is out of range, or a target matches nothing.
+        InputError: the rank or alpha is out of range, or a target matches nothing.
     """
     return low_rank_parameters(config, shapes)

@@ -10,7 +10,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes, linear_layers
 
@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         frozen_share: share of each weight's singular directions that stay, largest first.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     frozen_share: float = 0.5
@@ -49,11 +49,11 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """(m - k) (d_out + d_in + 1) for each adapted matrix: m its smaller side, k of it frozen.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     require("frozen_share", config.frozen_share, 0.01, 0.99)
     layers = linear_layers(shapes, config.target_modules).values()
     kept = [int(min(shape) * config.frozen_share) for shape in layers]
     if not all(kept):
-        raise BadInput(f"frozen_share={config.frozen_share} keeps no direction of some weight")
+        raise InputError(f"frozen_share={config.frozen_share} keeps no direction of some weight")
     return sum((min(shape) - k) * (sum(shape) + 1) for shape, k in zip(layers, kept, strict=True))

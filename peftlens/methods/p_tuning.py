@@ -47,7 +47,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """N d for the network's input, and 2 d h + h² + 2 h + d for the network.
 
     Raises:
-        BadInput: a value is below 1, or the model's layers have unknown names.
+        InputError: a value is below 1, or the model's layers have unknown names.
     """
     (_, d), h = embedding(shapes), config.hidden_size
     require("num_virtual_tokens", config.num_virtual_tokens, 1)

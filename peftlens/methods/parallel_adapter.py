@@ -41,7 +41,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     W_up starts at zero, so the logits at the start equal the base model's.
 
     Raises:
-        BadInput: the model has no such layer of a known name.
+        InputError: the model has no such layer of a known name.
     """
     freeze(model)
     for name, width in places(shapes_of(model), config.placement).items():
@@ -54,7 +54,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """2 d m + m + d for each place.
 
     Raises:
-        BadInput: a value is out of range, or the model has no such layer of a known name.
+        InputError: a value is out of range, or the model has no such layer of a known name.
     """
     require("bottleneck_size", config.bottleneck_size, 1)
     require_positive("scale", config.scale)

@@ -14,7 +14,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.layers.peft_wrapper import add_task_ids, wrap, wrap_prompt, wrap_whole
 from peftlens.models.architecture import Shapes, linear_layers
 
@@ -62,7 +62,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and wrap it as peft does.
 
     Raises:
-        BadInput: peft refuses an option.
+        InputError: peft refuses an option.
     """
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(config.peft_type)]
     options = dict(config.options)
@@ -75,7 +75,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
             wrapped = wrap(model, kind, _targets(options), **options)
     # what its many types raise where they refuse an option; another exception is a defect
     except (TypeError, ValueError, NotImplementedError, RuntimeError, AssertionError) as error:
-        raise BadInput(f"peft:{config.peft_type}: {' '.join(str(error).split())}") from error
+        raise InputError(f"peft:{config.peft_type}: {' '.join(str(error).split())}") from error
     if config.peft_type in ("MULTITASK_PROMPT_TUNING", "POLY"):
         add_task_ids(wrapped)
     return wrapped
@@ -107,18 +107,18 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int | None:
     """Not known before the model is wrapped, so None.
 
     Raises:
-        BadInput: no such type or option, one that can't work here, or a target matches nothing.
+        InputError: no such type or option, one that can't work here, or a target matches nothing.
     """
     known = [str(kind.value) for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
     if config.peft_type not in known:
-        raise BadInput(f"peft has no type {config.peft_type!r}; it has {', '.join(known)}")
+        raise InputError(f"peft has no type {config.peft_type!r}; it has {', '.join(known)}")
     if reason := UNSUPPORTED.get(config.peft_type):
-        raise BadInput(f"peft:{config.peft_type} is not supported: {reason}")
+        raise InputError(f"peft:{config.peft_type} is not supported: {reason}")
     kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(config.peft_type)]
     keys = [one.name for one in fields(kind) if one.init]
     for key in config.options:
         if key not in keys:
-            raise BadInput(f"peft:{config.peft_type} has no option {key!r}; it has {keys}")
+            raise InputError(f"peft:{config.peft_type} has no option {key!r}; it has {keys}")
     _check_values(config)
     if not _is_prompt(config) and config.peft_type not in _WHOLE:
         linear_layers(shapes, _targets(dict(config.options)))
@@ -129,12 +129,12 @@ def _check_values(config: Config) -> None:
     """Refuse values that can't work, or that would change the base that all runs share."""
     start = config.options.get("init_lora_weights")
     if reason := UNSUPPORTED_STARTS.get(start.lower()) if isinstance(start, str) else None:
-        raise BadInput(f"init_lora_weights={start!r} is not supported: {reason}")
+        raise InputError(f"init_lora_weights={start!r} is not supported: {reason}")
     if config.options.get("bias", "none") != "none":
-        raise BadInput(
+        raise InputError(
             f"peft:{config.peft_type}: bias={config.options['bias']!r} trains the base's own "
             "biases in place; use the method bitfit for biases"
         )
     tokens = config.options.get("num_virtual_tokens", 20)
     if not isinstance(tokens, int) or tokens < 1:
-        raise BadInput(f"num_virtual_tokens={tokens!r} must be a whole number, at least 1")
+        raise InputError(f"num_virtual_tokens={tokens!r} must be a whole number, at least 1")

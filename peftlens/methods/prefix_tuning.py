@@ -1,6 +1,6 @@
 """Prefix tuning: trained keys and values in front of every attention layer.
 
-Source: Li & Liang 2021, arXiv:2101.00190, section 4, without the reparametrising network, which is
+Source: Li & Liang 2021, arXiv:2101.00190, section 4, without the reparametrizing network, which is
 P-tuning v2: Liu et al. 2021, arXiv:2110.07602, section 3. Layers: peft.PrefixTuningConfig. In an
 encoder-decoder the prefix stands in the decoder, where peft 0.21 lets two layers share each key and
 value and never reads the other half of what is counted.
@@ -47,6 +47,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """A key and a value of each decoder layer for each virtual token.
 
     Raises:
-        BadInput: a value is below 1, or the model's layers have unknown names.
+        InputError: a value is below 1, or the model's layers have unknown names.
     """
     return prefix_parameters(shapes, config.num_virtual_tokens)

@@ -1,7 +1,7 @@
 """Prompt tuning: train n vectors that stand before the input's embeddings.
 
 Source: Lester et al. 2021, arXiv:2104.08691, sections 2 and 3.2. Layers: peft.PromptTuningConfig.
-With `pull` the vectors are drawn to the tokens of a text while they learn the task: Khashabi et al.
+With `anchor_weight` the vectors are drawn to the tokens of a text while they learn the task: Khashabi et al.
 2022, arXiv:2112.08348, section 3, ask what accuracy that costs.
 """
 
@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.data.method_context import Setting
-from peftlens.errors import BadInput, require
-from peftlens.layers.batched_adapters import Led
+from peftlens.data.method_context import MethodContext
+from peftlens.errors import InputError, require
+from peftlens.layers.batched_adapters import PrependedVectors
 from peftlens.layers.peft_wrapper import wrap_prompt
 from peftlens.models.architecture import Shapes, embedding, embedding_weight
 
@@ -38,46 +38,48 @@ class Config:
         init_text: the text for init = "text".
         init_ids: filled in from text or labels: for each vector the token ids whose mean embedding
             it starts from.
-        pull: γ; γ times the mean over vectors of their squared distance to the tokens of
-            `pull_text` is added to the loss.
-        pull_text: the text for pull, repeated or cut to n tokens.
-        pull_ids: filled in from the text: a token id a vector.
+        anchor_weight: γ; γ times the mean over vectors of their squared distance to the tokens of
+            `anchor_text` is added to the loss.
+        anchor_text: the text that anchors the prompt, repeated or cut to n tokens.
+        anchor_ids: filled in from the text: a token id a vector.
     """
 
     num_virtual_tokens: int = 20
     init: Literal["vocabulary", "random", "text", "labels"] = "vocabulary"
     init_text: str = ""
     init_ids: tuple[tuple[int, ...], ...] = ()
-    pull: float = 0.0
-    pull_text: str = ""
-    pull_ids: tuple[int, ...] = ()
+    anchor_weight: float = 0.0
+    anchor_text: str = ""
+    anchor_ids: tuple[int, ...] = ()
 
 
-def resolve(config: Config, setting: Setting) -> Config:
+def resolve_config(config: Config, setting: MethodContext) -> Config:
     """Turn the texts or the labels, which the prompt starts from or is drawn to, into token ids.
 
     Raises:
-        BadInput: there is no such text, or the task has no labels.
+        InputError: there is no such text, or the task has no labels.
     """
-    if config.pull or config.pull_text:
-        config = replace(config, pull_ids=_tokens("pull_text", config.pull_text, config, setting))
+    if config.anchor_weight or config.anchor_text:
+        config = replace(
+            config, anchor_ids=_tokens("anchor_text", config.anchor_text, config, setting)
+        )
     if config.init == "text":
         found = _tokens("init_text", config.init_text, config, setting)
         return replace(config, init_ids=tuple((token,) for token in found))
     if config.init == "labels":
         labels = setting.task.labels
         if not labels:
-            raise BadInput("init='labels' needs a task with labels; choose another init")
-        found = tuple(tuple(setting.ids(label)) for label in labels)
+            raise InputError("init='labels' needs a task with labels; choose another init")
+        found = tuple(tuple(setting.token_ids(label)) for label in labels)
         return replace(config, init_ids=found[: config.num_virtual_tokens])
     return config
 
 
-def _tokens(option: str, text: str, config: Config, setting: Setting) -> tuple[int, ...]:
+def _tokens(option: str, text: str, config: Config, setting: MethodContext) -> tuple[int, ...]:
     """Ids of a text's tokens, repeated until there is one a vector."""
-    found = setting.ids(text)
+    found = setting.token_ids(text)
     if not found:
-        raise BadInput(f"{option}={text!r} has no tokens; write some text there")
+        raise InputError(f"{option}={text!r} has no tokens; write some text there")
     return tuple((found * config.num_virtual_tokens)[: config.num_virtual_tokens])
 
 
@@ -101,49 +103,49 @@ def _start(config: Config, table: torch.Tensor) -> torch.Tensor:
     return drawn
 
 
-def penalty(model: nn.Module, config: Config) -> torch.Tensor:
+def regularization_loss(model: nn.Module, config: Config) -> torch.Tensor:
     """γ mean ‖p − t‖² over the vectors p and the tokens t that they are drawn to; 0 without any."""
     owner: Any = model
     vectors = owner.prompt_encoder["default"].embedding.weight
-    if not config.pull_ids:
+    if not config.anchor_ids:
         return 0 * vectors.sum()
-    targets = owner.word_embeddings.weight[list(config.pull_ids)].detach().float()
-    return config.pull * (vectors - targets).square().sum(dim=1).mean()
+    targets = owner.word_embeddings.weight[list(config.anchor_ids)].detach().float()
+    return config.anchor_weight * (vectors - targets).square().sum(dim=1).mean()
 
 
-def stacks(config: Config) -> tuple[str, ...] | None:
+def batchable_fields(config: Config) -> tuple[str, ...] | None:
     """Runs of as many vectors can be trained in one pass, unless they are drawn to a text."""
-    return None if config.pull_ids else ("init", "init_text", "init_ids")
+    return None if config.anchor_ids else ("init", "init_text", "init_ids")
 
 
-def parts(model: nn.Module) -> dict[str, Led]:
+def trainable_parts(model: nn.Module) -> dict[str, PrependedVectors]:
     """The vectors."""
     owner: Any = model
-    return {"": Led(owner.prompt_encoder["default"].embedding.weight)}
+    return {"": PrependedVectors(owner.prompt_encoder["default"].embedding.weight)}
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """N d.
 
     Raises:
-        BadInput: n is below 1 or above the vocabulary's size, pull is negative, or ids that a
+        InputError: n is below 1 or above the vocabulary's size, anchor_weight is negative, or ids that a
             user filled in do not fit.
     """
     vocabulary, width = embedding(shapes)
     n = config.num_virtual_tokens
     require("num_virtual_tokens", n, 1, vocabulary, "the size of the vocabulary")
-    require("pull", config.pull, 0)
+    require("anchor_weight", config.anchor_weight, 0)
     _check_ids("init_ids", config.init_ids, n, vocabulary)
-    pulled = tuple((token,) for token in config.pull_ids)
-    _check_ids("pull_ids", pulled, n, vocabulary)
-    if pulled and len(pulled) != n:
-        raise BadInput(f"pull_ids must hold a token for each of {n} vectors")
+    anchors = tuple((token,) for token in config.anchor_ids)
+    _check_ids("anchor_ids", anchors, n, vocabulary)
+    if anchors and len(anchors) != n:
+        raise InputError(f"anchor_ids must hold a token for each of {n} vectors")
     return config.num_virtual_tokens * width
 
 
 def _check_ids(option: str, ids: tuple[tuple[int, ...], ...], most: int, vocabulary: int) -> None:
     if len(ids) > most or not all(ids) or any(not 0 <= t < vocabulary for one in ids for t in one):
-        raise BadInput(
+        raise InputError(
             f"{option} must hold at most {most} groups of token ids below {vocabulary}; it is "
             "filled in from a text or from labels"
         )

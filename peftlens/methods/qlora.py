@@ -1,8 +1,8 @@
 """QLoRA: LoRA on a frozen base whose weights are kept in 4-bit NormalFloat (NF4).
 
 Source: Dettmers et al. 2023, arXiv:2305.14314, section 3. Layers: bitsandbytes.nn.Linear4bit and
-peft.LoraConfig. All linear layers of the blocks are quantised, whether adapted or not; embeddings,
-head, normalisations, and layers whose inputs are no multiple of 64, keep the base's dtype. Needs
+peft.LoraConfig. All linear layers of the blocks are quantized, whether adapted or not; embeddings,
+head, normalizations, and layers whose inputs are no multiple of 64, keep the base's dtype. Needs
 the extra [quant].
 """
 
@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
 from peftlens.models.architecture import Shapes, linear_layers
 from peftlens.models.architecture import shapes as shapes_of
@@ -26,7 +26,7 @@ PACKAGES = ("bitsandbytes",)
 LEARNING_RATE = 2e-3
 
 # Weights that share a scale. On a CPU, bitsandbytes 0.50 unpacks rows of other lengths with scales
-# of other rows (a relative error of 0.24 instead of 0.09 at length 32): they are not quantised.
+# of other rows (a relative error of 0.24 instead of 0.09 at length 32): they are not quantized.
 _BLOCK = 64
 
 
@@ -35,19 +35,19 @@ class Config(LowRank):
     """Hyperparameters of LoRA, and its own.
 
     Attributes:
-        double_quant: quantise the scales too: 4.127 instead of 4.5 bits a weight.
+        double_quant: quantize the scales too: 4.127 instead of 4.5 bits a weight.
     """
 
     double_quant: bool = True
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Quantise the blocks' linear layers and add a trainable A and B, in float32, to each target.
+    """Quantize the blocks' linear layers and add a trainable A and B, in float32, to each target.
 
-    B starts at zero, so the wrapped model's logits equal the quantised base's, not the base's.
+    B starts at zero, so the wrapped model's logits equal the quantized base's, not the base's.
 
     Raises:
-        BadInput: bitsandbytes is not installed.
+        InputError: bitsandbytes is not installed.
     """
     library = _bitsandbytes()
     # T5 casts what it hands to `wo` to the dtype of its weight, which in 4 bits is uint8
@@ -55,8 +55,8 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     for name, (_, d_in) in linear_layers(shapes_of(model), ("all_linear",)).items():
         if name.split(".")[-1] not in kept and d_in % _BLOCK == 0:
             layer: Any = model.get_submodule(name)
-            model.set_submodule(name, _quantised(layer, config.double_quant, library))
-    # peft picks its 4-bit layer by this flag, which transformers sets when it quantises
+            model.set_submodule(name, _quantized(layer, config.double_quant, library))
+    # peft picks its 4-bit layer by this flag, which transformers sets when it quantizes
     model.is_loaded_in_4bit = True  # pyright: ignore[reportArgumentType]
     return attach_lora(model, config)
 
@@ -65,13 +65,13 @@ def _bitsandbytes() -> ModuleType:
     try:
         return importlib.import_module("bitsandbytes")
     except ImportError as error:
-        raise BadInput(
+        raise InputError(
             "qlora needs bitsandbytes, which is not installed: "
             'python -m pip install "peftlens[quant]"'
         ) from error
 
 
-def _quantised(layer: nn.Linear | Conv1D, double_quant: bool, library: Any) -> nn.Module:
+def _quantized(layer: nn.Linear | Conv1D, double_quant: bool, library: Any) -> nn.Module:
     """An NF4 copy of a layer, computing in the layer's own dtype; the layer stays as it is."""
     weight = layer.weight.detach()
     if isinstance(layer, Conv1D):
@@ -80,7 +80,7 @@ def _quantised(layer: nn.Linear | Conv1D, double_quant: bool, library: Any) -> n
     new = library.nn.Linear4bit(columns, rows, layer.bias is not None, weight.dtype, device="meta")
     new.weight = library.nn.Params4bit(
         weight, quant_type="nf4", compress_statistics=double_quant, module=new
-    ).to(weight.device)  # which is what quantises
+    ).to(weight.device)  # which is what quantizes
     if layer.bias is not None:
         # a parameter of its own: bitsandbytes may assign to its data
         new.bias = nn.Parameter(layer.bias.detach(), requires_grad=False)
@@ -90,10 +90,10 @@ def _quantised(layer: nn.Linear | Conv1D, double_quant: bool, library: Any) -> n
     return new.train(layer.training)
 
 
-def merged(model: Any) -> PreTrainedModel:
+def merge(model: Any) -> PreTrainedModel:
     """The base with each 4-bit weight unpacked and its update added, both in float32.
 
-    peft would quantise the sum again, which loses about as much as was learned.
+    peft would quantize the sum again, which loses about as much as was learned.
     """
     plain = model.base_model.model
     for name, module in list(plain.named_modules()):
@@ -124,7 +124,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_in + d_out) for each adapted matrix, as in LoRA.
 
     Raises:
-        BadInput: the rank or alpha is out of range, a target matches nothing, or bitsandbytes is
+        InputError: the rank or alpha is out of range, a target matches nothing, or bitsandbytes is
             not installed.
     """
     _bitsandbytes()

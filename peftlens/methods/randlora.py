@@ -28,7 +28,7 @@ class Config:
     Attributes:
         rank: r of each random pair; the smaller, the more of them and of trained numbers.
         alpha: numerator of the scale alpha / rank; dimensionless.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 32
@@ -54,7 +54,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """⌈m / r⌉ (r + m) for each adapted matrix, m its smaller side.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     require_positive("alpha", config.alpha)
     layers = adapted(config.rank, config.target_modules, shapes)

@@ -26,7 +26,7 @@ class Config:
 
     Attributes:
         density: share of the entries that are trained, between 0 and 1.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     density: float = 0.005
@@ -48,6 +48,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """The share of the adapted weights' entries, rounded.
 
     Raises:
-        BadInput: a target matches nothing, or the share leaves no entry.
+        InputError: a target matches nothing, or the share leaves no entry.
     """
     return kept(shapes, config.target_modules, config.density)

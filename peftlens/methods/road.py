@@ -10,7 +10,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes, linear_layers
 
@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         group_size: outputs are paired within groups of this size; must divide all outputs.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     group_size: int = 64
@@ -50,14 +50,14 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D_out for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     layers = linear_layers(shapes, config.target_modules).values()
     require("group_size", config.group_size, 2)
     if config.group_size % 2:
-        raise BadInput(f"group_size={config.group_size} must be even: outputs turn in pairs")
+        raise InputError(f"group_size={config.group_size} must be even: outputs turn in pairs")
     if odd := [d_out for d_out, _ in layers if d_out % config.group_size]:
-        raise BadInput(
+        raise InputError(
             f"group_size={config.group_size} must divide {odd[0]}, the outputs of a target layer"
         )
     return sum(d_out for d_out, _ in layers)

@@ -1,4 +1,4 @@
-"""Rank-stabilised LoRA: W' = W + (alpha / √rank) B A, so that high ranks keep learning.
+"""Rank-stabilized LoRA: W' = W + (alpha / √rank) B A, so that high ranks keep learning.
 
 Source: Kalajdzievski 2023, arXiv:2312.03732, section 3. Layers: peft.LoraConfig(use_rslora=True).
 """
@@ -33,6 +33,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_out + d_in) for each adapted matrix.
 
     Raises:
-        BadInput: the rank or alpha is out of range, or a target matches nothing.
+        InputError: the rank or alpha is out of range, or a target matches nothing.
     """
     return low_rank_parameters(config, shapes)

@@ -10,7 +10,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.layers.low_rank import adapted
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes
@@ -26,7 +26,7 @@ class Config:
 
     Attributes:
         rank: sets the number of trained entries, r (d_out + d_in).
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 8
@@ -50,9 +50,9 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """R (d_out + d_in) for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     layers = adapted(config.rank, config.target_modules, shapes)
     if any(config.rank * (d_out + d_in) > d_out * d_in for d_out, d_in in layers):
-        raise BadInput(f"rank={config.rank} asks for more entries than an adapted matrix has")
+        raise InputError(f"rank={config.rank} asks for more entries than an adapted matrix has")
     return sum(config.rank * sum(shape) for shape in layers)

@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         density: share of each weight's entries that are trained, between 0 and 1.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     density: float = 0.01
@@ -49,7 +49,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """The share of each adapted matrix's entries, rounded down.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     layers = linear_layers(shapes, config.target_modules).values()
     smallest = min(d_out * d_in for d_out, d_in in layers)

@@ -27,7 +27,7 @@ class Config:
     Attributes:
         vector_size: u, the trained numbers of each layer.
         rank: r, the singular directions of each weight that are used.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     vector_size: int = 64
@@ -53,7 +53,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """U for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     require("vector_size", config.vector_size, 1)
     layers = adapted(config.rank, config.target_modules, shapes)

@@ -11,8 +11,8 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.data.method_context import Setting
-from peftlens.errors import BadInput
+from peftlens.data.method_context import MethodContext
+from peftlens.errors import InputError
 from peftlens.layers.peft_wrapper import wrap_whole
 from peftlens.models.architecture import Shapes, embedding
 
@@ -34,16 +34,16 @@ class Config:
     token_ids: tuple[int, ...] = ()
 
 
-def resolve(config: Config, setting: Setting) -> Config:
+def resolve_config(config: Config, setting: MethodContext) -> Config:
     """Turn the text or the labels into token ids.
 
     Raises:
-        BadInput: there is no text, and the task has no labels.
+        InputError: there is no text, and the task has no labels.
     """
     texts = [config.text] if config.text else [*setting.task.labels]
-    ids = sorted({token for text in texts for token in setting.ids(text)})
+    ids = sorted({token for text in texts for token in setting.token_ids(text)})
     if not ids:
-        raise BadInput(f"trainable_tokens needs a text: {setting.task.name!r} has no labels")
+        raise InputError(f"trainable_tokens needs a text: {setting.task.name!r} has no labels")
     return replace(config, token_ids=tuple(ids))
 
 
@@ -59,11 +59,11 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D for each token.
 
     Raises:
-        BadInput: there are no tokens yet, or one is not in the vocabulary.
+        InputError: there are no tokens yet, or one is not in the vocabulary.
     """
     vocabulary, width = embedding(shapes)
     if not config.token_ids:
-        raise BadInput("trainable_tokens' size is known once its tokens are")
+        raise InputError("trainable_tokens' size is known once its tokens are")
     if max(config.token_ids) >= vocabulary:
-        raise BadInput(f"token_ids: {max(config.token_ids)} is not below {vocabulary}")
+        raise InputError(f"token_ids: {max(config.token_ids)} is not below {vocabulary}")
     return len(config.token_ids) * width

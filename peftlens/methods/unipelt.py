@@ -102,7 +102,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     LoRA and the adapters start by adding nothing; the prefix is there from the start.
 
     Raises:
-        BadInput: the model's layers have unknown names.
+        InputError: the model's layers have unknown names.
     """
     shapes = shapes_of(model)
     freeze(model)
@@ -126,7 +126,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """The three methods' own, a gate of d + 1 for each adapter and LoRA, one a prefix layer.
 
     Raises:
-        BadInput: a value is out of range, or a layer has an unknown name.
+        InputError: a value is out of range, or a layer has an unknown name.
     """
     require("rank", config.rank, 1)
     require_positive("alpha", config.alpha)

@@ -11,7 +11,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.layers.low_rank import adapted
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.architecture import Shapes
@@ -30,7 +30,7 @@ class Config:
         num_vectors: h, the size of the bank.
         vector_length: l; must divide both sides of every adapted matrix.
         chosen_vectors: k, how many vectors a piece mixes.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 4
@@ -60,7 +60,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """H l for the bank, and r h (d_out + d_in) / l for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     h, length, layers = (
         config.num_vectors,
@@ -71,5 +71,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     require("chosen_vectors", config.chosen_vectors, 1, h, "the size of the bank")
     require("vector_length", length, 1)
     if odd := [side for shape in layers for side in shape if side % length]:
-        raise BadInput(f"vector_length={length} must divide {odd[0]}, a side of an adapted matrix")
+        raise InputError(
+            f"vector_length={length} must divide {odd[0]}, a side of an adapted matrix"
+        )
     return h * length + sum(config.rank * h * (sum(shape) // length) for shape in layers)

@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         rank: inner size r of the shared B and A.
-        target_modules: roles or ends of names of the linear layers; see `anatomy.linear_layers`.
+        target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 256
@@ -49,7 +49,7 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """D_out + r for each adapted matrix.
 
     Raises:
-        BadInput: a value is out of range, or a target matches nothing.
+        InputError: a value is out of range, or a target matches nothing.
     """
     require("rank", config.rank, 1)
     return sum(

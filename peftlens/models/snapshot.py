@@ -44,12 +44,12 @@ class Snapshot:
 
 
 @contextmanager
-def lent(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
+def restored_after(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     """Give the model to a method; afterwards its modules, parameters, hooks and flags are back.
 
     Methods replace modules (peft), add modules and hooks (adapters), replace parameters (selective
     methods) and give parameters other data (PiSSA). Weights are safe as long as nobody writes into
-    the original tensors themselves: see `anatomy.thaw`.
+    the original tensors themselves: see `architecture.thaw`.
     """
     before = Snapshot.of(model)
     try:
@@ -63,7 +63,7 @@ def _shallow(value: object) -> object:
     return value.copy() if isinstance(value, (dict, set)) else value
 
 
-def state_of(model: PreTrainedModel) -> str:
+def fingerprint(model: PreTrainedModel) -> str:
     """SHA-256 over all that a method could have left behind: equal before and after.
 
     Covers names, classes, hooks, training flags, dtypes, the configuration and every byte of the

@@ -41,16 +41,16 @@ def sequences(rows: pd.DataFrame) -> Iterator[Sequence]:
     """Every whole sequence in the table of `sequence_scores`, in both regimes.
 
     Args:
-        rows: columns run, setting, seed, trained_on, after, task, accuracy, base_accuracy, n_items.
+        rows: columns run, shared_configuration, seed, trained_on, continue_from, task, accuracy, base_accuracy, n_items.
     """
-    for key, group in rows.groupby(["setting", "seed"], sort=False):
+    for key, group in rows.groupby(["shared_configuration", "seed"], sort=False):
         setting, seed = cast("tuple[str, int]", key)
         runs = group.drop_duplicates("run").set_index("run")
         accuracy = group.pivot(index="run", columns="task", values="accuracy").astype(float)
         untrained = group.groupby("task")["base_accuracy"].first().astype(float)
-        own = runs[runs["after"].isna()]
+        own = runs[runs["continue_from"].isna()]
         alone = dict(zip(own["trained_on"], own.index, strict=True))
-        for chain in _chains(runs["after"]):
+        for chain in _chains(runs["continue_from"]):
             tasks = tuple(runs["trained_on"].loc[chain])
             if len(tasks) < 2 or set(tasks) != set(untrained.index):
                 continue

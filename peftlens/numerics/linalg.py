@@ -178,7 +178,7 @@ def _hsic(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """Unbiased HSIC of linear kernels, times n (n - 3).
 
     With K = X Xᵀ, K₀ the same without its diagonal k, and L likewise: tr(K₀ L₀) = ‖Xᵀ Y‖² - k·l,
-    and K₀ 1 = -k, the columns being centred.
+    and K₀ 1 = -k, the columns being centered.
     """
     n = len(x)
     k, l = (x**2).sum(axis=1), (y**2).sum(axis=1)  # noqa: E741  # as in the paper

@@ -16,7 +16,7 @@ from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1
-ON_REQUEST = True  # for a look at one adapter; of a study the probes of soft prompts say more
+OPTIONAL = True  # for a look at one adapter; of a study the probes of soft prompts say more
 TENSOR = "prompt_embeddings"
 COLUMNS = (
     Column("position", "which virtual token, counted from 0"),
@@ -39,10 +39,10 @@ def measure(run: Run) -> pd.DataFrame:
         raise NotApplicable(f"{run.config.method} trains nothing")
     file = read(run.adapter())
     if TENSOR not in file.header or len(file.header[TENSOR].shape) != 2:
-        raise NotApplicable(f"{file.kind} trains no vectors before the input")
-    if file.not_finite:
+        raise NotApplicable(f"{file.adapter_type} trains no vectors before the input")
+    if file.non_finite_tensors:
         raise NotApplicable("it holds NaN or infinite values")
-    with file.opened() as opened:
+    with file.open_weights() as opened:
         vectors = opened.get_tensor(TENSOR).float()
     cosines = normalize(vectors) @ normalize(vectors).T
     n = len(vectors)

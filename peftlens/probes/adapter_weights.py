@@ -14,20 +14,20 @@ import pandas as pd
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
 from peftlens.adapters.adapter_file import PREFIX, AdapterFile, read
-from peftlens.adapters.delta_factors import Change, changes
+from peftlens.adapters.delta_factors import DeltaFactors, delta_factors
 from peftlens.numerics.linalg import effective_rank, energy_rank, stable_rank
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
-VERSION = 1
-ON_REQUEST = True  # for a look at one adapter; of a study delta_spectrum says more
+VERSION = 2
+OPTIONAL = True  # for a look at one adapter; of a study delta_spectrum says more
 COLUMNS = (
     Column("module", "of the base, or what all modules share"),
     Column("layer", "the number in the module's name; missing outside of the blocks"),
     Column("role", "the last part of the module's name, such as q_proj"),
     Column("tensors", "in the file"),
-    Column("numbers", "in these", "1"),
+    Column("n_values", "in these", "1"),
     Column("bytes", "that they take", "bytes"),
     Column("dtype", "of the tensors"),
     Column("largest", "largest absolute value", "1"),
@@ -40,7 +40,7 @@ COLUMNS = (
     Column("k90", "singular values that hold 90 % of ‖ΔW‖_F²", "1"),
     Column("k95", "singular values that hold 95 % of it", "1"),
     Column("k99", "singular values that hold 99 % of it", "1"),
-    Column("no_spectrum", "why the update's singular values are not known"),
+    Column("spectrum_unavailable", "why the update's singular values are not known"),
 )
 CHARTS = (
     Chart(
@@ -67,7 +67,7 @@ def measure(run: Run) -> pd.DataFrame:
     file = read(run.adapter())
     spectra, reason = _spectra(file)
     rows = [
-        {"module": module, **_place(module), **sizes, "no_spectrum": reason}
+        {"module": module, **_place(module), **sizes, "spectrum_unavailable": reason}
         | spectra.get(f"{module}.weight", {})
         for module, sizes in _sizes(file)
     ]
@@ -85,7 +85,7 @@ def _sizes(file: AdapterFile) -> Iterator[tuple[str, dict[str, Any]]]:
     groups: dict[str, list[str]] = {}
     for name in file.header:
         groups.setdefault(_module(name, file), []).append(name)
-    with file.opened() as opened:
+    with file.open_weights() as opened:
         for module, names in sorted(groups.items(), key=lambda item: _natural(item[0])):
             tensors = [opened.get_tensor(name) for name in names]
             finite = [one for one in tensors if one.isfinite().all()]
@@ -94,7 +94,7 @@ def _sizes(file: AdapterFile) -> Iterator[tuple[str, dict[str, Any]]]:
                 module,
                 {
                     "tensors": len(names),
-                    "numbers": sum(one.numel() for one in tensors),
+                    "n_values": sum(one.numel() for one in tensors),
                     "bytes": sum(one.nbytes for one in tensors),
                     "dtype": " ".join(sorted({file.header[name].dtype for name in names})),
                     "largest": max(highest, default=None),
@@ -112,8 +112,10 @@ def _natural(module: str) -> list[tuple[int, int | str]]:
 def _module(name: str, file: AdapterFile) -> str:
     """Cut at the part of a tensor's name that is the adapter's."""
     own = name.removeprefix(PREFIX)
-    if file.by_peft:
-        stem = next((p for k, p in PEFT_TYPE_TO_PREFIX_MAPPING.items() if k == file.kind), None)
+    if file.is_peft_type:
+        stem = next(
+            (p for k, p in PEFT_TYPE_TO_PREFIX_MAPPING.items() if k == file.adapter_type), None
+        )
         if stem and (found := re.match(rf"(?:(.+?)\.)?(?:base_model\.)?{stem}", own)):
             return found[1] or "shared"
     return own.removesuffix(".weight").removesuffix(".bias")
@@ -121,16 +123,16 @@ def _module(name: str, file: AdapterFile) -> str:
 
 def _spectra(file: AdapterFile) -> tuple[dict[str, dict[str, Any]], str | None]:
     """By weight; and why there are none."""
-    if file.not_finite:
+    if file.non_finite_tensors:
         return {}, "it holds NaN or infinite values"
     try:
-        found = {one.name: _spectrum(one) for one in changes(file)}
+        found = {one.name: _spectrum(one) for one in delta_factors(file)}
     except NotApplicable as reason:
         return {}, str(reason)
     return found, None
 
 
-def _spectrum(one: Change) -> dict[str, Any]:
+def _spectrum(one: DeltaFactors) -> dict[str, Any]:
     values = np.asarray(one.values, float)
     if not values.any():
         return {"rank": one.rank, "norm": 0.0}

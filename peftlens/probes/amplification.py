@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.delta_weights import Update, updates
+from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
 from peftlens.numerics.linalg import energy_rank, projected, random_projection
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
-ON_REQUEST = True  # it decomposes every weight that has changed
+OPTIONAL = True  # it decomposes every weight that has changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +60,13 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
     Raises:
         NotApplicable: no matrix has changed.
     """
-    rows = [_row(update, config.directions) for update in updates(run)]
+    rows = [_row(update, config.directions) for update in delta_weights(run)]
     if not rows:
         raise NotApplicable(f"{run.config.method} has changed no weight matrix")
     return pd.DataFrame(rows)
 
 
-def _row(update: Update, asked: int) -> dict[str, Any]:
+def _row(update: DeltaWeight, asked: int) -> dict[str, Any]:
     s = update.svd.s
     count = min(asked or update.rank or energy_rank(s), len(s))
     u, vt = update.svd.u[:, :count], update.svd.vt[:count]

@@ -23,9 +23,9 @@ from peftlens.numerics.continual_metrics import (
 from peftlens.numerics.resampling import few_interval
 from peftlens.results.table import Chart, Column
 
-FROM = ("sequence_scores",)
-VERSION = 1
-ON_REQUEST = True  # where there is a sequence
+INPUTS = ("sequence_scores",)
+VERSION = 2
+OPTIONAL = True  # where there is a sequence
 MEASURES: dict[str, Callable[[Sequence], float]] = {
     "ACC": lambda one: average_accuracy(one.scores),
     "BWT": lambda one: backward_transfer(one.scores),
@@ -34,13 +34,13 @@ MEASURES: dict[str, Callable[[Sequence], float]] = {
 }
 COLUMNS = (
     Column("name", "setting and regime"),
-    Column("setting", "method and the hyperparameters that the study set"),
+    Column("configuration", "method and the hyperparameters that the study set"),
     Column("regime", "one adapter trained on, or one for each task, swapped"),
     Column("measure", "ACC: mean accuracy at the end; BWT: change of accuracy on earlier tasks; "
            "FWT: accuracy before a task is trained, minus the base's; F: fall below the best"),
     Column("value", "mean over seeds, of accuracies or their differences", "1"),
-    Column("low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
-    Column("high", "upper end", "1"),
+    Column("ci_low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
+    Column("ci_high", "upper end", "1"),
     Column("n_seeds", "sequences"),
     Column("orders", "the tasks, in every order that was met"),
     Column("n_items", "scored examples of the smallest task"),
@@ -51,8 +51,8 @@ CHARTS = (
         x="name",
         y="value",
         title="A sequence of tasks (bars: 95 % interval over seeds)",
-        low="low",
-        high="high",
+        low="ci_low",
+        high="ci_high",
         each="measure",
     ),
 )
@@ -71,12 +71,12 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             rows.append(
                 {
                     "name": f"{setting} ({regime})",
-                    "setting": setting,
+                    "configuration": setting,
                     "regime": regime,
                     "measure": measure,
                     "value": sum(values) / len(values),
-                    "low": interval.low,
-                    "high": interval.high,
+                    "ci_low": interval.low,
+                    "ci_high": interval.high,
                     "n_seeds": len(members),
                     "orders": "; ".join(dict.fromkeys(" → ".join(one.tasks) for one in members)),
                     "n_items": min(one.n_items for one in members),

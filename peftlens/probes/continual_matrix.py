@@ -8,19 +8,19 @@ from peftlens.numerics.continual_metrics import sequences
 from peftlens.numerics.resampling import few_interval
 from peftlens.results.table import Chart, Column
 
-FROM = ("sequence_scores",)
-VERSION = 3
-ON_REQUEST = True  # where there is a sequence
+INPUTS = ("sequence_scores",)
+VERSION = 4
+OPTIONAL = True  # where there is a sequence
 COLUMNS = (
     Column("name", "setting, regime and order"),
-    Column("setting", "method and the hyperparameters that the study set"),
+    Column("configuration", "method and the hyperparameters that the study set"),
     Column("regime", "one adapter trained on, or one for each task, swapped"),
     Column("order", "the tasks as they were met"),
-    Column("after", "task that was trained last; base: before any"),
+    Column("after_task", "task that was trained last; base: before any"),
     Column("task", "task that is scored"),
     Column("accuracy", "mean over seeds", "1", "higher"),
-    Column("low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
-    Column("high", "upper end", "1"),
+    Column("ci_low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
+    Column("ci_high", "upper end", "1"),
     Column("n_seeds", "sequences"),
     Column("n_items", "scored examples of the smallest task"),
 )
@@ -28,7 +28,7 @@ CHARTS = (
     Chart(
         "heatmap",
         x="task",
-        y="after",
+        y="after_task",
         title="Accuracy on each task after training on each",
         value="accuracy",
         each="name",
@@ -43,8 +43,8 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         for after, scores in [("base", one.untrained), *zip(one.tasks, one.scores, strict=True)]:
             rows += [
                 {"name": f"{one.setting}, {one.regime}, {' → '.join(one.tasks)}",
-                 "setting": one.setting, "regime": one.regime, "order": " → ".join(one.tasks),
-                 "after": after, "task": task, "accuracy": score, "n_items": one.n_items}
+                 "configuration": one.setting, "regime": one.regime, "order": " → ".join(one.tasks),
+                 "after_task": after, "task": task, "accuracy": score, "n_items": one.n_items}
                 for task, score in zip(one.tasks, scores, strict=True)
             ]  # fmt: skip
     names = [column.name for column in COLUMNS]
@@ -54,6 +54,6 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     found = cells.agg(accuracy=("accuracy", "mean"), n_seeds=("accuracy", "size"),
                       n_items=("n_items", "min")).reset_index()  # fmt: skip
     intervals = [few_interval(cell["accuracy"], (0, 1)) for _, cell in cells]
-    found["low"] = [interval.low for interval in intervals]
-    found["high"] = [interval.high for interval in intervals]
+    found["ci_low"] = [interval.low for interval in intervals]
+    found["ci_high"] = [interval.high for interval in intervals]
     return found[names]

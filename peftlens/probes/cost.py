@@ -11,7 +11,7 @@ from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     Column("learning_rate", "highest rate of the run"),
     Column("validation_accuracy", "share of validation examples answered right", "1", "higher"),
@@ -22,7 +22,7 @@ COLUMNS = (
     Column("training_seconds", "all steps together", "s", "lower"),
     Column("peak_memory_bytes", "highest memory of training over the loaded base; missing where "
            "the system does not say", "bytes", "lower"),
-    Column("optimizer_bytes", "what the optimizer holds: moments, and float32 copies of weights of "
+    Column("optimizer_state_bytes", "what the optimizer holds: moments, and float32 copies of weights of "
            "lower precision", "bytes", "lower"),
 )  # fmt: skip
 CHARTS = (
@@ -60,8 +60,8 @@ def measure(run: Run) -> pd.DataFrame:
         "tokens_per_second": median(speeds) if speeds else None,
         "training_seconds": lines[-1]["seconds"],
         "peak_memory_bytes": lines[-1].get("peak_memory_bytes"),
-        "optimizer_bytes": results.get("optimizer_bytes"),
+        "optimizer_state_bytes": results.get("optimizer_state_bytes"),
     }
-    whole = {"peak_memory_bytes": "Int64", "optimizer_bytes": "Int64"}
+    whole = {"peak_memory_bytes": "Int64", "optimizer_state_bytes": "Int64"}
     others = {name: "Float64" for name in row if name not in whole}
     return pd.DataFrame([row]).astype(whole | others)

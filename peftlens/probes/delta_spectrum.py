@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.delta_weights import Update, updates
+from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
 from peftlens.numerics.linalg import effective_rank, energy_rank, stable_rank
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
@@ -52,14 +52,16 @@ def measure(run: Run) -> pd.DataFrame:
     Raises:
         NotApplicable: no matrix has changed.
     """
-    rows = [{"step": step} | _row(update) for step in run.steps for update in updates(run, step)]
+    rows = [
+        {"step": step} | _row(update) for step in run.steps for update in delta_weights(run, step)
+    ]
     if not rows:
         raise NotApplicable(f"{run.config.method} has changed no weight matrix")
     used = [column.name for column in COLUMNS if column.name.endswith("_used")]
     return pd.DataFrame(rows).astype({"rank": "Int64"} | dict.fromkeys(used, "Float64"))
 
 
-def _row(update: Update) -> dict[str, Any]:
+def _row(update: DeltaWeight) -> dict[str, Any]:
     s, nominal = update.values, update.rank
     measured = {
         "stable_rank": stable_rank(s),

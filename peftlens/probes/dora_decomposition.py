@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.delta_weights import Update, updates
+from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
-ON_REQUEST = True  # it decomposes every weight that has changed
+OPTIONAL = True  # it decomposes every weight that has changed
 COLUMNS = (
     Column("step", "optimizer steps taken", "steps"),
     Column("weight", "the weight matrix; none is listed that is as it was"),
@@ -43,7 +43,9 @@ def measure(run: Run) -> pd.DataFrame:
     Raises:
         NotApplicable: no matrix has changed.
     """
-    rows = [{"step": step} | _row(update) for step in run.steps for update in updates(run, step)]
+    rows = [
+        {"step": step} | _row(update) for step in run.steps for update in delta_weights(run, step)
+    ]
     if not rows:
         raise NotApplicable(f"{run.config.method} has changed no weight matrix")
     frame = pd.DataFrame(rows)
@@ -56,7 +58,7 @@ def measure(run: Run) -> pd.DataFrame:
     return frame
 
 
-def _row(update: Update) -> dict[str, Any]:
+def _row(update: DeltaWeight) -> dict[str, Any]:
     before, after = update.before.astype(float), update.after.astype(float)
     m, m0 = np.linalg.norm(after, axis=1), np.linalg.norm(before, axis=1)
     lengths = np.where(m * m0 > 0, m * m0, 1)

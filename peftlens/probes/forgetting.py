@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.adapters.checkpoint import base_of, open_run
 from peftlens.evaluation.retention import SUITES, Scores, reference, scores, suite
 from peftlens.numerics.resampling import Interval, ratio_interval
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +45,18 @@ COLUMNS = (
            "lower"),
     Column("loss", "loss of the tuned model on the same", "nats per token", "lower"),
     Column("forgetting", "loss − base_loss on texts", "nats per token", "lower"),
-    Column("low", "lower end of the paired 95 % interval over items", "nats per token"),
-    Column("high", "upper end of the paired 95 % interval over items", "nats per token"),
+    Column("ci_low", "lower end of the paired 95 % interval over items", "nats per token"),
+    Column("ci_high", "upper end of the paired 95 % interval over items", "nats per token"),
     Column("base_accuracy", "share of questions that the base model answers right", "1", "higher"),
     Column("accuracy", "share that the tuned model answers right", "1", "higher"),
     Column("accuracy_change", "accuracy − base_accuracy", "1", "higher"),
-    Column("accuracy_low", "lower end of its paired 95 % interval over questions", "1"),
-    Column("accuracy_high", "upper end", "1"),
+    Column("accuracy_ci_low", "lower end of its paired 95 % interval over questions", "1"),
+    Column("accuracy_ci_high", "upper end", "1"),
     Column("base_accuracy_per_byte", "of the base, by log-probability per byte", "1", "higher"),
     Column("accuracy_per_byte", "the same of the tuned model", "1", "higher"),
     Column("kl", "KL(base || tuned) of the next token", "nats per token", "lower"),
-    Column("kl_low", "lower end of its 95 % interval over texts", "nats per token"),
-    Column("kl_high", "upper end", "nats per token"),
+    Column("kl_ci_low", "lower end of its 95 % interval over texts", "nats per token"),
+    Column("kl_ci_high", "upper end", "nats per token"),
     Column("n_items", "texts or questions"),
     Column("n_tokens", "predicted tokens; missing for questions"),
 )  # fmt: skip
@@ -66,8 +66,8 @@ CHARTS = (
         x="configuration",
         y="forgetting",
         title="Forgetting: rise of the loss on general text (bars: 95 % interval over texts)",
-        low="low",
-        high="high",
+        low="ci_low",
+        high="ci_high",
         each="suite",
     ),
     Chart(
@@ -75,8 +75,8 @@ CHARTS = (
         x="configuration",
         y="accuracy_change",
         title="Questions answered right, tuned minus base (bars: 95 % interval over questions)",
-        low="accuracy_low",
-        high="accuracy_high",
+        low="accuracy_ci_low",
+        high="accuracy_ci_high",
         each="suite",
     ),
     Chart(
@@ -84,8 +84,8 @@ CHARTS = (
         x="step",
         y="forgetting",
         title="Rise of the loss on general text while training",
-        low="low",
-        high="high",
+        low="ci_low",
+        high="ci_high",
         each="suite",
         by="configuration",
     ),
@@ -100,7 +100,7 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
     known = [reference(base, one) for one in asked]
     rows = []
     for step in run.steps:
-        with opened(run, step) as (model, _):
+        with open_run(run, step) as (model, _):
             found = [scores(model, base, *one) for one in zip(asked, known, strict=True)]
         rows += [
             {"step": step, "suite": one.name} | _row(before.scores, after)

@@ -20,8 +20,8 @@ from peftlens.numerics.resampling import few_interval
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import without_rate
 
-FROM = ("learning", "forgetting")
-VERSION = 1
+INPUTS = ("learning", "forgetting")
+VERSION = 2
 REFERENCE = "full"
 
 
@@ -38,35 +38,35 @@ class Config:
 
 
 COLUMNS = (
-    Column("setting", "method and its hyperparameters, without the learning rate"),
+    Column("configuration", "method and its hyperparameters, without the learning rate"),
     Column("method", "name of the method"),
     Column("level", "accuracy on validation examples at which methods are compared", "1"),
     Column("suite", "what was asked of the model"),
     Column("learning_rate", "of the rates the one that forgets least at this level"),
     Column("forgetting", "rise of the loss on text at the level, mean over seeds",
            "nats per token", "lower"),
-    Column("low", "lower end of its 95 % interval over seeds (Student's t)", "nats per token"),
-    Column("high", "upper end", "nats per token"),
+    Column("ci_low", "lower end of its 95 % interval over seeds (Student's t)", "nats per token"),
+    Column("ci_high", "upper end", "nats per token"),
     Column("accuracy_change", "questions answered right, tuned − base, mean over seeds", "1",
            "higher"),
-    Column("accuracy_low", "lower end of its 95 % interval over seeds", "1"),
-    Column("accuracy_high", "upper end", "1"),
-    Column("against_full", "forgetting − that of full fine-tuning with the same seeds",
+    Column("accuracy_ci_low", "lower end of its 95 % interval over seeds", "1"),
+    Column("accuracy_ci_high", "upper end", "1"),
+    Column("diff_vs_full", "forgetting − that of full fine-tuning with the same seeds",
            "nats per token", "lower"),
-    Column("against_full_low", "lower end of its paired 95 % interval over seeds",
+    Column("diff_vs_full_ci_low", "lower end of its paired 95 % interval over seeds",
            "nats per token"),
-    Column("against_full_high", "upper end", "nats per token"),
+    Column("diff_vs_full_ci_high", "upper end", "nats per token"),
     Column("n_seeds", "runs that reached the level; none at any rate: no number"),
-    Column("rates", "learning rates that were tried"),
+    Column("n_learning_rates", "learning rates that were tried"),
 )  # fmt: skip
 CHARTS = (
     Chart(
         "points",
-        x="setting",
+        x="configuration",
         y="forgetting",
         title="Rise of the loss on text where validation accuracy reaches",
-        low="low",
-        high="high",
+        low="ci_low",
+        high="ci_high",
         each="level",
     ),
 )
@@ -79,7 +79,7 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     columns = [column.name for column in COLUMNS]
     if learning.empty:
         return pd.DataFrame(columns=columns)
-    learning = learning.assign(setting=learning["configuration"].map(without_rate))
+    learning = learning.assign(configuration=learning["configuration"].map(without_rate))
     levels = config.levels or _levels(learning)
     rows = _beside_full(list(_rows(learning, tables["forgetting"], levels)))
     frame = pd.DataFrame(rows).reindex(columns=columns)
@@ -89,8 +89,8 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
 def _levels(learning: pd.DataFrame) -> tuple[float, ...]:
     first = learning[learning["step"] == learning.groupby("run")["step"].transform("min")]
     low = float(first["accuracy"].mean())
-    best = learning.groupby(["setting", "learning_rate", "seed"])["accuracy"].max()
-    reached = best.groupby(["setting", "learning_rate"]).min().groupby("setting").max()
+    best = learning.groupby(["configuration", "learning_rate", "seed"])["accuracy"].max()
+    reached = best.groupby(["configuration", "learning_rate"]).min().groupby("configuration").max()
     top = float(reached.min())
     shares = (0.25, 0.5, 0.75, 1.0) if top > low else (1.0,)
     # rounded down, or nobody would reach the last
@@ -122,12 +122,12 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     measured = ["forgetting", "accuracy_change"]
     both = learning[
-        ["run", "setting", "method", "seed", "step", "accuracy", "learning_rate"]
+        ["run", "configuration", "method", "seed", "step", "accuracy", "learning_rate"]
     ].merge(forgetting[["run", "step", "suite", *measured]], on=["run", "step"])
-    names = ["setting", "method", "suite"]
+    names = ["configuration", "method", "suite"]
     for (setting, method, suite), group in both.groupby(names, sort=False):
         for level in levels:
-            known = {"setting": setting, "method": method, "suite": suite, "level": level}
+            known = {"configuration": setting, "method": method, "suite": suite, "level": level}
             yield known | _best_rate(group, level, measured)
 
 
@@ -140,7 +140,7 @@ def _best_rate(group: pd.DataFrame, level: float, measured: list[str]) -> dict[s
         ]
         if len(at) == n_seeds and all(one is not None for one in at):
             found.append((rate, pd.DataFrame(at, index=pd.Index(sorted(runs["seed"].unique())))))
-    about = {"rates": group["learning_rate"].nunique(), "n_seeds": 0}
+    about = {"n_learning_rates": group["learning_rate"].nunique(), "n_seeds": 0}
     if not found:
         return about
     texts = found[0][1]["forgetting"].notna().all()
@@ -178,6 +178,6 @@ def _beside_full(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         difference = (row["values"] - reference).dropna()
         if len(difference):
             interval = few_interval(difference)
-            row |= {"against_full": difference.mean()}
-            row |= {"against_full_low": interval.low, "against_full_high": interval.high}
+            row |= {"diff_vs_full": difference.mean()}
+            row |= {"diff_vs_full_ci_low": interval.low, "diff_vs_full_ci_high": interval.high}
     return rows

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.adapters.checkpoint import base_of, open_run
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run
 from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
-VERSION = 1
-ON_REQUEST = True  # for a closer look at one run
+VERSION = 2
+OPTIONAL = True  # for a closer look at one run
 _CONTEXT = 8  # tokens shown before the predicted one
 
 
@@ -37,7 +37,7 @@ COLUMNS = (
     Column("context", "the text before it"),
     Column("base_loss", "loss of the base model on this token", "nats", "lower"),
     Column("loss", "loss of the tuned model", "nats", "lower"),
-    Column("rise", "loss − base_loss", "nats", "lower"),
+    Column("loss_increase", "loss − base_loss", "nats", "lower"),
     Column("share", "of all rises on the text, how much lies in this token and those above", "1"),
     Column("line", "number of the text"),
     Column("position", "of the token in it, from 0"),
@@ -51,7 +51,7 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
     base = base_of(run)
     asked = suite(base, "wiki", {}, None)
     known = reference(base, asked)
-    with opened(run) as (model, _):
+    with open_run(run) as (model, _):
         found = scores(model, base, asked, known)
     before, after = known.scores.token_loss, found.token_loss
     assert before is not None and after is not None  # texts have them
@@ -72,7 +72,7 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
                 "context": "".join(shown[-1 - _CONTEXT : -1]),
                 "base_loss": before[token],
                 "loss": after[token],
-                "rise": rise[token],
+                "loss_increase": rise[token],
                 "share": share,
                 "line": line,
                 "position": position,

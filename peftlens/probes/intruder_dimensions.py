@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.delta_weights import Update, updates
+from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
 from peftlens.numerics.linalg import nearest_cosines, random_cosine
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
-ON_REQUEST = True  # it decomposes whole weights, two each
+OPTIONAL = True  # it decomposes whole weights, two each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +62,16 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
         NotApplicable: no matrix has changed.
     """
     rows = [
-        {"step": step} | _row(update, config) for step in run.steps for update in updates(run, step)
+        {"step": step} | _row(update, config)
+        for step in run.steps
+        for update in delta_weights(run, step)
     ]
     if not rows:
         raise NotApplicable(f"{run.config.method} has changed no weight matrix")
     return pd.DataFrame(rows).astype({"first_intruder": "Int64"})
 
 
-def _row(update: Update, config: Config) -> dict[str, Any]:
+def _row(update: DeltaWeight, config: Config) -> dict[str, Any]:
     own = np.linalg.svd(update.before, full_matrices=False).U
     tuned = np.linalg.svd(update.after, full_matrices=False).U
     near = nearest_cosines(tuned[:, : config.directions], own)

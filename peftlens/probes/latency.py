@@ -19,17 +19,17 @@ from torch import nn
 from peftlens.adapters.checkpoint import base_of
 from peftlens.adapters.merging import merged_weights
 from peftlens.adapters.switching import AdapterSet
-from peftlens.errors import BadInput
-from peftlens.models.base_model import Base, in_float32, open_base
+from peftlens.errors import InputError
+from peftlens.models.base_model import BaseModel, in_float32, load_base_model
 from peftlens.models.dummy_inputs import random_inputs
-from peftlens.models.snapshot import lent
+from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
-VERSION = 1
-ON_REQUEST = True  # its times mean something only on a machine that does nothing else
+VERSION = 2
+OPTIONAL = True  # its times mean something only on a machine that does nothing else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ COLUMNS = (
     Column("state", "base, attached or merged"),
     Column("seconds", "one forward pass, median over rounds", "s", "lower"),
     Column("ratio", "seconds over the base's of the same round, geometric mean", "1", "lower"),
-    Column("low", "lower end of its 95 % interval over rounds", "1"),
-    Column("high", "upper end", "1"),
+    Column("ci_low", "lower end of its 95 % interval over rounds", "1"),
+    Column("ci_high", "upper end", "1"),
     Column("swap_seconds", "to take one adapter out and put this one in; missing but for attached",
            "s", "lower"),
     Column("tokens", "that a forward pass reads", "1"),
@@ -65,8 +65,8 @@ CHARTS = (
         x="configuration",
         y="ratio",
         title="Time of a forward pass over the base's (bars: 95 % interval over rounds)",
-        low="low",
-        high="high",
+        low="ci_low",
+        high="ci_high",
         each="state",
     ),
 )
@@ -77,7 +77,7 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
     base = base_of(run)
     inputs = random_inputs(base.model, config.rows, config.tokens)
     merged = _merged(run, base)
-    with lent(base.model):
+    with restored_after(base.model):
         held = AdapterSet(base)
         held.add("run", run)
         swaps: list[float] = []
@@ -98,25 +98,25 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
                 "state": state,
                 "seconds": np.median(own),
                 "ratio": np.exp(logs.mean()),
-                "low": None if interval.low is None else np.exp(interval.low),
-                "high": None if interval.high is None else np.exp(interval.high),
+                "ci_low": None if interval.low is None else np.exp(interval.low),
+                "ci_high": None if interval.high is None else np.exp(interval.high),
                 "swap_seconds": np.median(swaps) if state == "attached" else None,
                 "tokens": config.tokens,
                 "rows": config.rows,
                 "n_rounds": config.rounds,
             }
         )
-    floats = ("low", "high", "swap_seconds")
+    floats = ("ci_low", "ci_high", "swap_seconds")
     return pd.DataFrame(rows).astype(dict.fromkeys(floats, "Float64"))
 
 
-def _merged(run: Run, base: Base) -> nn.Module | None:
+def _merged(run: Run, base: BaseModel) -> nn.Module | None:
     """A second model, with the update written into its weights in their own dtype."""
     exact = in_float32(base)
     model: Any = None
-    with suppress(BadInput), lent(exact.model):
+    with suppress(InputError), restored_after(exact.model):
         state = merged_weights(run, exact)
-        model = open_base(base.reference, device=base.device, dtype=base.dtype).model  # pyright: ignore[reportArgumentType]
+        model = load_base_model(base.reference, device=base.device, dtype=base.dtype).model  # pyright: ignore[reportArgumentType]
         model.load_state_dict(state)
     return model
 
@@ -130,7 +130,7 @@ def _swapped(held: AdapterSet, swaps: list[float]) -> nn.Module:
 
 @torch.inference_mode()
 def _times(
-    states: dict[str, Callable[[], nn.Module]], inputs: dict[str, Any], base: Base, rounds: int
+    states: dict[str, Callable[[], nn.Module]], inputs: dict[str, Any], base: BaseModel, rounds: int
 ) -> dict[str, np.ndarray]:
     """Seconds of each state's forward pass in every round; a first round is not counted.
 

@@ -7,8 +7,8 @@ that saved nothing before its end has no fall.
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.checkpoint import opened
-from peftlens.data.collate import Encoder
+from peftlens.adapters.checkpoint import open_run
+from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column
@@ -16,14 +16,19 @@ from peftlens.runs.run import Run
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
-VERSION = 2
+VERSION = 3
 COLUMNS = (
     Column("step", "optimizer steps taken", "steps"),
     Column("loss", "negative log-probability of the right answers", "nats per token", "lower"),
     Column("accuracy", "share of validation examples answered right", "1", "higher"),
-    Column("fall", "loss at the first saved step minus this", "nats per token", "higher"),
-    Column("fall_low", "lower end of its 95 % interval over items", "nats per token", "higher"),
-    Column("fall_high", "upper end", "nats per token", "higher"),
+    Column("loss_decrease", "loss at the first saved step minus this", "nats per token", "higher"),
+    Column(
+        "loss_decrease_ci_low",
+        "lower end of its 95 % interval over items",
+        "nats per token",
+        "higher",
+    ),
+    Column("loss_decrease_ci_high", "upper end", "nats per token", "higher"),
     Column("n_items", "validation examples", "1"),
     Column("learning_rate", "highest rate of the run"),
 )
@@ -39,8 +44,8 @@ def measure(run: Run) -> pd.DataFrame:
     examples = task_of(run).splits["validation"]
     losses, right = [], []
     for step in run.steps:
-        with opened(run, step) as (model, base):
-            encoder = Encoder.of(base, run.config.training.max_length)
+        with open_run(run, step) as (model, base):
+            encoder = Collator.of(base, run.config.training.max_length)
             items, _ = encoder.items(examples)
             found = choose(model, encoder, items, f"Validation at step {step}")
         losses.append(found.loss)
@@ -54,11 +59,20 @@ def measure(run: Run) -> pd.DataFrame:
             "n_items": len(loss),
             "learning_rate": run.config.training.learning_rate,
         }
-        row |= {"fall": None, "fall_low": None, "fall_high": None}
+        row |= {"loss_decrease": None, "loss_decrease_ci_low": None, "loss_decrease_ci_high": None}
         if step > run.steps[0]:
             fall = losses[0] - loss
             interval = mean_interval(fall, np.random.default_rng(0))
-            row |= {"fall": fall.mean(), "fall_low": interval.low, "fall_high": interval.high}
+            row |= {
+                "loss_decrease": fall.mean(),
+                "loss_decrease_ci_low": interval.low,
+                "loss_decrease_ci_high": interval.high,
+            }
         rows.append(row)
     frame = pd.DataFrame(rows)[[column.name for column in COLUMNS]]
-    return frame.astype(dict.fromkeys(("accuracy", "fall", "fall_low", "fall_high"), "Float64"))
+    return frame.astype(
+        dict.fromkeys(
+            ("accuracy", "loss_decrease", "loss_decrease_ci_low", "loss_decrease_ci_high"),
+            "Float64",
+        )
+    )

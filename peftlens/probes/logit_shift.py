@@ -13,20 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of, opened
-from peftlens.data.collate import Encoder, scoring_batches
+from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.data.collate import Collator, scoring_batches
 from peftlens.evaluation.log_likelihood import answer_logits
 from peftlens.evaluation.retention import MAX_LENGTH, Suite, suite
 from peftlens.io.progress import track
-from peftlens.models.base_model import Base
-from peftlens.models.snapshot import lent
+from peftlens.models.base_model import BaseModel
+from peftlens.models.snapshot import restored_after
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run
 from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
 VERSION = 1
-ON_REQUEST = True  # for a closer look, and for the explorer
+OPTIONAL = True  # for a closer look, and for the explorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
     """A row for each token, what was raised most first, then what was lowered most."""
     base = base_of(run)
     asked = suite(base, config.suite, {}, config.items or None)
-    with lent(base.model) as model:
+    with restored_after(base.model) as model:
         before, n = _mean_logits(model, base, asked)
-    with opened(run) as (model, _):
+    with open_run(run) as (model, _):
         after, _ = _mean_logits(model, base, asked)
     change = after - before
     order = np.argsort(-change, kind="stable")
@@ -85,15 +85,17 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
 
 
 @torch.inference_mode()
-def _mean_logits(model: nn.Module, base: Base, asked: Suite) -> tuple[NDArray[np.float64], int]:
+def _mean_logits(
+    model: nn.Module, base: BaseModel, asked: Suite
+) -> tuple[NDArray[np.float64], int]:
     """Mean over positions of logits without their mean over the vocabulary, shape (V,)."""
-    encoder = Encoder.of(base, MAX_LENGTH)
+    encoder = Collator.of(base, MAX_LENGTH)
     rows = [item.rows[item.correct] for item in asked.items]
     total, n = None, 0
     for indices in track(list(scoring_batches(rows, encoder.at_once)), f"Logits on {asked.name}"):
         logits = answer_logits(model, encoder.batch([rows[index] for index in indices]))
-        centred = logits - logits.mean(dim=-1, keepdim=True)
-        part = centred.double().sum(dim=0).cpu()
+        centered = logits - logits.mean(dim=-1, keepdim=True)
+        part = centered.double().sum(dim=0).cpu()
         total, n = part if total is None else total + part, n + len(logits)
     assert total is not None  # a suite has items
     return (total / n).numpy(), n

@@ -10,17 +10,19 @@ from itertools import combinations
 
 import pandas as pd
 
-from peftlens.results.sweep import TABLES, settings
+from peftlens.results.sweep import TABLES, best_configurations
 from peftlens.results.table import Chart, Column
 
-FROM = TABLES
-VERSION = 1
+INPUTS = TABLES
+VERSION = 2
 COLUMNS = (
-    Column("setting", "method and its hyperparameters, without the learning rate"),
+    Column("configuration", "method and its hyperparameters, without the learning rate"),
     Column("other", "what it is compared with"),
     Column("difference", "accuracy minus the other's", "1", "higher"),
-    Column("difference_low", "lower end of its paired 95 % interval over seeds and examples", "1"),
-    Column("difference_high", "upper end", "1"),
+    Column(
+        "difference_ci_low", "lower end of its paired 95 % interval over seeds and examples", "1"
+    ),
+    Column("difference_ci_high", "upper end", "1"),
     Column("n_seeds", "runs of each"),
     Column("n_items", "test examples"),
 )
@@ -29,9 +31,14 @@ CHARTS: tuple[Chart, ...] = ()
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A row for every pair, both ways round; without a difference where seeds are not the same."""
-    found = settings(tables)
+    found = best_configurations(tables)
     rows = [
-        {"setting": a.name, "other": b.name, "n_seeds": len(a.right), "n_items": a.right.shape[1]}
+        {
+            "configuration": a.name,
+            "other": b.name,
+            "n_seeds": len(a.right),
+            "n_items": a.right.shape[1],
+        }
         | a.minus(b, "difference")
         for pair in combinations(found, 2)
         for a, b in (pair, pair[::-1])

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of, opened
-from peftlens.data.collate import Encoder, scoring_batches
+from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.task import Example
 from peftlens.models.architecture import blocks
-from peftlens.models.base_model import Base
-from peftlens.models.snapshot import lent
+from peftlens.models.base_model import BaseModel
+from peftlens.models.snapshot import restored_after
 from peftlens.numerics.linalg import linear_cka
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
@@ -32,7 +32,7 @@ from peftlens.tasks import load_task, task_of
 
 REQUIRES = frozenset()
 VERSION = 1
-ON_REQUEST = True  # it reads the texts with the base again for every run
+OPTIONAL = True  # it reads the texts with the base again for every run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +73,15 @@ CHARTS = (
 def measure(run: Run, config: Config) -> pd.DataFrame:
     """A row for each saved step, kind of text and layer; without a task, of general text alone."""
     base = base_of(run)
-    encoder = Encoder.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.max_length)
     tasks = {} if run.foreign else {"task": task_of(run)}
     tasks["general"] = load_task(config.suite, {})
     texts = {kind: _texts(task.splits["test"][: config.items]) for kind, task in tasks.items()}
-    with lent(base.model) as model:
+    with restored_after(base.model) as model:
         before = {k: _states(model, base, encoder, v, config.tokens) for k, v in texts.items()}
     rows = []
     for step in run.steps:
-        with opened(run, step) as (model, _):
+        with open_run(run, step) as (model, _):
             for kind, own in texts.items():
                 after = _states(model, base, encoder, own, config.tokens)
                 pairs = zip(before[kind], after, strict=True)
@@ -102,7 +102,7 @@ def _texts(examples: Sequence[Example]) -> list[str]:
 
 @torch.inference_mode()
 def _states(
-    model: nn.Module, base: Base, encoder: Encoder, texts: list[str], most: int
+    model: nn.Module, base: BaseModel, encoder: Collator, texts: list[str], most: int
 ) -> list[NDArray[np.float32]]:
     """States behind each block, (tokens, d), of every token of the texts but the first.
 

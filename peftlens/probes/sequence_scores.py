@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.adapters.checkpoint import base_of, open_run
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
-VERSION = 1
-ON_REQUEST = True  # where there is a sequence
+VERSION = 2
+OPTIONAL = True  # where there is a sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,11 @@ class Config:
 
 
 COLUMNS = (
-    Column("setting", "method and the hyperparameters that the study set"),
+    Column("shared_configuration", "method and hyperparameters that all runs of a sequence share"),
     Column("trained_on", "the task that the run was trained on"),
-    Column("after", "run whose adapter it went on from; missing where a new one was trained"),
+    Column(
+        "continue_from", "run whose adapter it went on from; missing where a new one was trained"
+    ),
     Column("task", "the task that is scored"),
     Column("accuracy", "share of its test examples answered right", "1", "higher"),
     Column("base_accuracy", "share that the untrained base answers right", "1", "higher"),
@@ -56,16 +58,16 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
                    config.items or None) for one in tasks]  # fmt: skip
     known = [reference(base, one) for one in asked]
     rows = []
-    with opened(run) as (model, _):
+    with open_run(run) as (model, _):
         for one, before in zip(asked, known, strict=True):
             if before.scores.right is None:
                 raise NotApplicable(f"{one.name} has no answers to choose from")
             found = scores(model, base, one, before)
             rows.append(
                 {
-                    "setting": run.record.configuration,
+                    "shared_configuration": run.record.configuration,
                     "trained_on": run.config.task,
-                    "after": run.config.after,
+                    "continue_from": run.config.continue_from,
                     "task": one.name,
                     "accuracy": None if found.right is None else found.right.mean(),
                     "base_accuracy": before.scores.right.mean(),

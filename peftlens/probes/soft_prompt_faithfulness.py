@@ -2,7 +2,7 @@
 
 Every vector is replaced by its nearest token, and the task scored again beside the trained prompt,
 the prompt as it started, and no prompt: if the tokens' text does not do the work, reading it does
-not tell what the prompt does (the discretisation gap; Khashabi et al. 2022, arXiv:2112.08348,
+not tell what the prompt does (the discretization gap; Khashabi et al. 2022, arXiv:2112.08348,
 section 3). Then each vector is left out in turn. Measured at the end of training.
 """
 
@@ -13,34 +13,34 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from peftlens.adapters.checkpoint import base_of, opened
-from peftlens.data.collate import Encoder, Item
+from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.data.collate import Collator, TokenizedExample
 from peftlens.evaluation.log_likelihood import Choices, choose
-from peftlens.layers.prepend import lead_with
-from peftlens.models.base_model import Base
-from peftlens.models.snapshot import lent
+from peftlens.layers.prepend import prepend_vectors
+from peftlens.models.base_model import BaseModel
+from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 from peftlens.tasks import task_of
 from peftlens.vocab.nearest_neighbors import Metric, nearest
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.trained_vectors import trained_vectors
 
 REQUIRES = frozenset({"soft_prompt"})
-VERSION = 1
+VERSION = 2
 ITEMS = 200  # of the test split, for each prompt
 ITEMS_WITHOUT = 32  # of them, for each vector that is left out
 _ROUNDING = 0.02  # nats per token, in bfloat16
 COLUMNS = (
     Column("prompt", "trained, its nearest tokens, as it started, none, or without one vector"),
-    Column("left_out", "which vector was left out"),
+    Column("omitted_position", "which vector was left out"),
     Column("accuracy", "share of test examples answered right", "1", "higher"),
-    Column("accuracy_low", "lower end of the 95 % interval over examples", "1"),
-    Column("accuracy_high", "upper end", "1"),
+    Column("accuracy_ci_low", "lower end of the 95 % interval over examples", "1"),
+    Column("accuracy_ci_high", "upper end", "1"),
     Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
     Column("gap", "loss − that of the trained prompt on the same examples", "nats per token"),
-    Column("gap_low", "lower end of its paired 95 % interval over examples", "nats per token"),
-    Column("gap_high", "upper end", "nats per token"),
+    Column("gap_ci_low", "lower end of its paired 95 % interval over examples", "nats per token"),
+    Column("gap_ci_high", "upper end", "nats per token"),
     Column("n_items", "test examples"),
 )
 CHARTS: tuple[Chart, ...] = ()
@@ -49,8 +49,8 @@ CHARTS: tuple[Chart, ...] = ()
 def measure(run: Run) -> pd.DataFrame:
     """A row per prompt, and one for each vector that is left out."""
     base = base_of(run)
-    found = vectors(run, run.steps[-1])
-    encoder = Encoder.of(base, run.config.training.max_length)
+    found = trained_vectors(run, run.steps[-1])
+    encoder = Collator.of(base, run.config.training.max_length)
     items, _ = encoder.items(task_of(run).splits["test"][:ITEMS])
     prompts = {
         "trained": found.now,
@@ -69,16 +69,18 @@ def measure(run: Run) -> pd.DataFrame:
     whole = _score(base, encoder, found.now, few, "Scoring with prompt: whole")
     _check(run, encoder, few, whole)
     for index, score in _without(base, encoder, found.now, few):
-        rows.append(_row("without one", whole, score) | {"left_out": found.positions[index]})
+        rows.append(
+            _row("without one", whole, score) | {"omitted_position": found.positions[index]}
+        )
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
-    if task_of(run).kind == "language_modelling":
-        frame[["accuracy", "accuracy_low", "accuracy_high"]] = None
-    return frame.astype({"left_out": "Int64"})
+    if task_of(run).kind == "language_modeling":
+        frame[["accuracy", "accuracy_ci_low", "accuracy_ci_high"]] = None
+    return frame.astype({"omitted_position": "Int64"})
 
 
-def _check(run: Run, encoder: Encoder, items: list[Item], whole: Choices) -> None:
+def _check(run: Run, encoder: Collator, items: list[TokenizedExample], whole: Choices) -> None:
     """Refuse a run whose model reads more than the prompt, such as a second one in a decoder."""
-    with opened(run) as (model, _):
+    with open_run(run) as (model, _):
         own = choose(model, encoder, items, "Scoring as trained")
     if np.abs(own.loss - whole.loss).max() > _ROUNDING:
         raise NotApplicable("the model reads more than its prompt: that alone gives other losses")
@@ -89,7 +91,7 @@ def _tokens(prompt: torch.Tensor, table: torch.Tensor, metric: Metric) -> torch.
 
 
 def _without(
-    base: Base, encoder: Encoder, prompt: torch.Tensor, items: list[Item]
+    base: BaseModel, encoder: Collator, prompt: torch.Tensor, items: list[TokenizedExample]
 ) -> Iterator[tuple[int, Choices]]:
     for index in range(len(prompt)):
         rest = torch.cat([prompt[:index], prompt[index + 1 :]])
@@ -97,11 +99,15 @@ def _without(
 
 
 def _score(
-    base: Base, encoder: Encoder, prompt: torch.Tensor, items: list[Item], description: str
+    base: BaseModel,
+    encoder: Collator,
+    prompt: torch.Tensor,
+    items: list[TokenizedExample],
+    description: str,
 ) -> Choices:
-    with lent(base.model) as model:
+    with restored_after(base.model) as model:
         if len(prompt):
-            lead_with(model, prompt)
+            prepend_vectors(model, prompt)
         return choose(model, encoder, items, description)
 
 
@@ -112,11 +118,11 @@ def _row(name: str, trained: Choices, score: Choices) -> dict[str, object]:
     return {
         "prompt": name,
         "accuracy": right.mean(),
-        "accuracy_low": accuracy.low,
-        "accuracy_high": accuracy.high,
+        "accuracy_ci_low": accuracy.low,
+        "accuracy_ci_high": accuracy.high,
         "loss": score.loss.mean(),
         "gap": gap.mean(),
-        "gap_low": paired.low,
-        "gap_high": paired.high,
+        "gap_ci_low": paired.low,
+        "gap_ci_high": paired.high,
         "n_items": len(gap),
     }

@@ -1,9 +1,9 @@
 """Which vocabulary tokens lie nearest to each trained vector, by five metrics, at every checkpoint.
 
-Neighbours alone prove nothing: a prompt that starts at vocabulary embeddings is near them without
-having learned anything, and neighbours of any token are close to each other. So the table shows the
+Neighbors alone prove nothing: a prompt that starts at vocabulary embeddings is near them without
+having learned anything, and neighbors of any token are close to each other. So the table shows the
 start beside the present; what may be concluded, `soft_prompt_null` tests.
-Source: Lester et al. 2021, arXiv:2104.08691, section 7 (cosine, five neighbours).
+Source: Lester et al. 2021, arXiv:2104.08691, section 7 (cosine, five neighbors).
 """
 
 from collections.abc import Iterator
@@ -17,28 +17,28 @@ from peftlens.adapters.checkpoint import base_of
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run
 from peftlens.vocab.nearest_neighbors import METRICS, nearest
-from peftlens.vocab.null_tests import Space
-from peftlens.vocab.trained_vectors import Vectors, vectors
+from peftlens.vocab.null_tests import NeighborhoodSpace
+from peftlens.vocab.trained_vectors import TrainedVectors, trained_vectors
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, states, vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
-VERSION = 2
-NEIGHBOURS = 5
+VERSION = 3
+NeighborS = 5
 COLUMNS = (
     Column("step", "training steps so far"),
     Column("position", "which virtual token, counted from 0, or which row of the embedding table"),
-    Column("metric", "how nearness was measured: cosine, centred, dot, euclidean, csls"),
+    Column("metric", "how nearness was measured: cosine, centered, dot, euclidean, csls"),
     Column("tokens", "the nearest tokens; ␣ is a space, <...> are bytes and marks without a shape"),
     Column("token_ids", "their ids"),
     Column("similarities", "their similarity by the metric; a Euclidean distance is negative"),
     Column("similarity", "similarity of the nearest"),
-    Column("oddities", "of these tokens: special, untrained, without a name, hubs"),
+    Column("flags", "of these tokens: special, untrained, without a name, hubs"),
     Column("families", "different words among them: spellings of one word count once", "1"),
     Column("tightness", "mean cosine between the five nearest words, where they lie", "1"),
     Column("context_tightness", "the same between their states in the middle of the model", "1"),
     Column("start_token", "the nearest token before training"),
-    Column("kept", "whether the nearest token is still that one"),
-    Column("moved", "||p − p0|| / ||p0||, p0 the vector before training", "1"),
+    Column("nearest_unchanged", "whether the nearest token is still that one"),
+    Column("relative_displacement", "||p − p0|| / ||p0||, p0 the vector before training", "1"),
     Column("off_vocabulary", "share of tokens whose nearest other token is nearer than this", "1"),
     Column("norm_percentile", "share of tokens that are shorter", "1"),
     Column("space", "embedding, or keys of layer 0"),
@@ -52,18 +52,18 @@ def measure(run: Run) -> pd.DataFrame:
     known, hidden = vocabulary(base), states(base)
     rows = []
     for step in run.steps:
-        found = vectors(run, step)
+        found = trained_vectors(run, step)
         near = graph(base) if found.space == "embedding" else None
         places = _places(found, near, known)
         density = None if near is None else torch.from_numpy(near.density).to(found.table.device)
         for metric in METRICS:
             if metric != "csls" or density is not None:  # densities are the embedding table's
-                space = Space.of(found.table, known, hidden, metric, density)
+                space = NeighborhoodSpace.of(found.table, known, hidden, metric, density)
                 rows += ({"step": step} | row for row in _rows(found, space, places, known, near))
     return pd.DataFrame(rows)[[column.name for column in COLUMNS]]
 
 
-def _places(found: Vectors, near: Graph | None, known: Vocabulary) -> list[dict[str, Any]]:
+def _places(found: TrainedVectors, near: Graph | None, known: Vocabulary) -> list[dict[str, Any]]:
     """What is the same by every metric: how far each vector moved, and how far out it lies."""
     usable = known.usable
     norms = found.table.norm(dim=1).cpu().numpy()[usable]
@@ -75,7 +75,7 @@ def _places(found: Vectors, near: Graph | None, known: Vocabulary) -> list[dict[
     return [
         {
             "position": position,
-            "moved": None if moved is None else float(moved[i]),
+            "relative_displacement": None if moved is None else float(moved[i]),
             "off_vocabulary": None
             if near is None
             else (near.cosine[usable, 0] > closest[i]).mean(),
@@ -87,14 +87,14 @@ def _places(found: Vectors, near: Graph | None, known: Vocabulary) -> list[dict[
 
 
 def _rows(
-    found: Vectors,
-    space: Space,
+    found: TrainedVectors,
+    space: NeighborhoodSpace,
     places: list[dict[str, Any]],
     known: Vocabulary,
     near: Graph | None,
 ) -> Iterator[dict[str, Any]]:
     metric, density = space.metric, space.density
-    k = min(NEIGHBOURS, len(found.table))
+    k = min(NeighborS, len(found.table))
     now = nearest(found.now, found.table, k, metric, density=density)
     start = None
     if found.start is not None:
@@ -108,12 +108,12 @@ def _rows(
             "token_ids": " ".join(map(str, ids)),
             "similarities": " ".join(f"{value:.4f}" for value in now.similarity[i]),
             "similarity": now.similarity[i, 0],
-            "oddities": _oddities(ids, known, near),
+            "flags": _oddities(ids, known, near),
             "families": len(set(known.family[ids])),
             "tightness": None if np.isnan(tight[i]) else tight[i],
             "context_tightness": None if np.isnan(in_context[i]) else in_context[i],
             "start_token": None if start is None else known.tokens[start[i]],
-            "kept": None if start is None else bool(start[i] == ids[0]),
+            "nearest_unchanged": None if start is None else bool(start[i] == ids[0]),
         }
 
 

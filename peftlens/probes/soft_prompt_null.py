@@ -1,10 +1,10 @@
-"""Whether a trained vector's neighbours are more than its start and more than chance: the verdict.
+"""Whether a trained vector's neighbors are more than its start and more than chance: the verdict.
 
-Tightness of the neighbourhood, in the space of the neighbours and in the middle of the model, is
-held against B = 1,000 draws each of: random tokens (a straw man: neighbours of anything are close
+Tightness of the neighborhood, in the space of the neighbors and in the middle of the model, is
+held against B = 1,000 draws each of: random tokens (a straw man: neighbors of anything are close
 together), random directions with the vector's length, random steps from the vector's start as long
 as the step that training took, vectors of untrained prompts, and real tokens. Against random steps,
-tightness is weighed by the share of words that the start's neighbourhood has not: what stays where
+tightness is weighed by the share of words that the start's neighborhood has not: what stays where
 it was gains nothing. Random directions and random steps decide; p = (1 + #{null >= observed}) /
 (1 + B), the larger of both spaces' p counts, and the false-discovery rate is held at 5 % over the
 vectors of a prompt.
@@ -20,20 +20,24 @@ from numpy.typing import NDArray
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run
 from peftlens.vocab.nearest_neighbors import Metric
-from peftlens.vocab.null_tests import neighbourhoods, p_values, prompt_means, verdicts
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.null_tests import neighborhoods, p_values, prompt_means, verdicts
+from peftlens.vocab.trained_vectors import trained_vectors
 
 REQUIRES = frozenset({"token_vectors"})
-VERSION = 1
-TESTED: tuple[Metric, ...] = ("cosine", "centred")
+VERSION = 2
+TESTED: tuple[Metric, ...] = ("cosine", "centered")
 _NULLS = ("random_tokens", "random_directions", "steps", "untrained", "real_tokens")
 COLUMNS = (
     Column("step", "training steps so far"),
     Column("position", "which vector; missing in the row of the whole prompt"),
-    Column("metric", "how neighbours were found: cosine decides, centred is beside it"),
-    Column("verdict", "readable, same as its initialisation, or not distinguishable from noise"),
+    Column("metric", "how neighbors were found: cosine decides, centered is beside it"),
+    Column("verdict", "readable, unchanged from initialization, or not distinguishable from noise"),
     Column("q", "of readable: p against directions and steps, corrected over the prompt", "1"),
-    Column("kept", "nearest word is the start's; of a prompt, the share of its vectors", "1"),
+    Column(
+        "nearest_unchanged",
+        "nearest word is the start's; of a prompt, the share of its vectors",
+        "1",
+    ),
     Column("new_words", "share of the five nearest words that are not the start's", "1"),
     Column("tightness", "mean cosine between the five nearest words, where they lie", "1"),
     Column("context_tightness", "the same between their states in the middle of the model", "1"),
@@ -60,7 +64,7 @@ def measure(run: Run) -> pd.DataFrame:
 
 
 def _measure(run: Run, step: int, metric: Metric) -> pd.DataFrame:
-    space, found = neighbourhoods(run, step, metric)
+    space, found = neighborhoods(run, step, metric)
     observed = space.tightness(found.now)  # (2, n)
     nulls = {name: space.tightness(ids) for name, ids in found.nulls.items()}  # (2, n or 1, B)
     p = {name: p_values(observed, null) for name, null in nulls.items()}
@@ -76,10 +80,10 @@ def _measure(run: Run, step: int, metric: Metric) -> pd.DataFrame:
     words, q = verdicts(p["random_directions"], p.get("steps"), kept)
     frame = pd.DataFrame(
         {
-            "position": vectors(run, step).positions,
+            "position": trained_vectors(run, step).positions,
             "verdict": words,
             "q": q,
-            "kept": None if kept is None else kept.astype(float),
+            "nearest_unchanged": None if kept is None else kept.astype(float),
             "new_words": new,
             "tightness": observed[0],
             "context_tightness": observed[1],
@@ -116,7 +120,7 @@ def _whole(
     return {
         "verdict": word,
         "q": q[0],
-        "kept": None if kept is None else kept.mean(),
+        "nearest_unchanged": None if kept is None else kept.mean(),
         "tightness": mean[0, 0],
         "context_tightness": mean[1, 0],
         **{f"p_{name}": values[0] for name, values in p.items()},

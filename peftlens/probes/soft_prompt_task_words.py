@@ -3,8 +3,8 @@
 Two sets of words stand for the task: its labels, and the words typical of its training text against
 encyclopedia text (log-odds with a Dirichlet prior, Monroe et al. 2008, Political Analysis 16). The
 statistic is the mean, over the five nearest words, of the highest cosine to a word of the set. It
-must exceed that of the neighbours of random directions, of random steps from the start, and of real
-tokens, in the space of the neighbours and in the middle of the model.
+must exceed that of the neighbors of random directions, of random steps from the start, and of real
+tokens, in the space of the neighbors and in the middle of the model.
 """
 
 import re
@@ -18,13 +18,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peftlens.adapters.checkpoint import base_of
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import benjamini_hochberg, log_odds
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 from peftlens.tasks import load_task, task_of
-from peftlens.vocab.null_tests import LEVEL, Ids, Space, neighbourhoods, p_values, prompt_means
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.null_tests import (
+    LEVEL,
+    Ids,
+    NeighborhoodSpace,
+    neighborhoods,
+    p_values,
+    prompt_means,
+)
+from peftlens.vocab.trained_vectors import trained_vectors
 from peftlens.vocab.vocabulary import vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
@@ -41,7 +48,7 @@ COLUMNS = (
     Column("closeness", "mean over the nearest words of the highest cosine to a task word", "1"),
     Column("context_closeness", "the same in the middle of the model", "1"),
     Column("start_closeness", "closeness before training", "1"),
-    *(Column(f"p_{null}", f"p against neighbours of {null.replace('_', ' ')}", "1")
+    *(Column(f"p_{null}", f"p against neighbors of {null.replace('_', ' ')}", "1")
       for null in _NULLS),
     *(Column(f"mean_{null}", f"mean closeness of {null.replace('_', ' ')}", "1")
       for null in _NULLS),
@@ -65,14 +72,14 @@ def measure(run: Run) -> pd.DataFrame:
     return frame.astype({"position": "Int64"})
 
 
-def _labels(run: Run, base: Base) -> list[tuple[int, ...]]:
+def _labels(run: Run, base: BaseModel) -> list[tuple[int, ...]]:
     """Token ids of each label, as the answer has them."""
     texts = [base.tokenizer(label, add_special_tokens=False)["input_ids"]
              for label in task_of(run).labels]  # fmt: skip
     return list(dict.fromkeys(map(tuple, texts)))
 
 
-def _typical(run: Run, base: Base) -> list[tuple[int, ...]]:
+def _typical(run: Run, base: BaseModel) -> list[tuple[int, ...]]:
     """The task's most typical words that are one token; words of its template are left out."""
     prompts = [_words(example.prompt) for example in task_of(run).splits["train"]]
     everywhere = Counter(word for words in prompts for word in set(words))
@@ -105,7 +112,7 @@ def _encyclopedia() -> Counter[str]:
 
 
 def _measure(run: Run, step: int, name: str, words: list[tuple[int, ...]]) -> pd.DataFrame:
-    space, found = neighbourhoods(run, step, "cosine")
+    space, found = neighborhoods(run, step, "cosine")
     close = _closeness(space, words)
     observed = _mean(close, found.now)  # (2, n)
     nulls = {null: _mean(close, found.nulls[null]) for null in _NULLS if null in found.nulls}
@@ -114,7 +121,7 @@ def _measure(run: Run, step: int, name: str, words: list[tuple[int, ...]]) -> pd
     known = vocabulary(base_of(run))
     frame = pd.DataFrame(
         {
-            "position": vectors(run, step).positions,
+            "position": trained_vectors(run, step).positions,
             "q": q,
             "closeness": observed[0],
             "context_closeness": observed[1],
@@ -150,7 +157,7 @@ def _whole(observed: NDArray, nulls: dict[str, NDArray]) -> dict[str, Any]:
     }
 
 
-def _closeness(space: Space, words: list[tuple[int, ...]]) -> list[NDArray]:
+def _closeness(space: NeighborhoodSpace, words: list[tuple[int, ...]]) -> list[NDArray]:
     """Highest cosine of every token to a word of the set, in both spaces, each of shape (V,)."""
     found = []
     for rows in (space.rows, space.states):
@@ -160,10 +167,10 @@ def _closeness(space: Space, words: list[tuple[int, ...]]) -> list[NDArray]:
     return found
 
 
-def _mean(closeness: list[NDArray], neighbourhoods: Ids) -> NDArray:
-    """Mean over each neighbourhood's words, shape (2, ...)."""
-    there = neighbourhoods >= 0
-    return np.stack([(one[neighbourhoods] * there).sum(-1) / there.sum(-1) for one in closeness])
+def _mean(closeness: list[NDArray], neighborhoods: Ids) -> NDArray:
+    """Mean over each neighborhood's words, shape (2, ...)."""
+    there = neighborhoods >= 0
+    return np.stack([(one[neighborhoods] * there).sum(-1) / there.sum(-1) for one in closeness])
 
 
 def _shown(tokens: tuple[str, ...], ids: Iterable[int]) -> str:

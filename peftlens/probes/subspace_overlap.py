@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.adapters.delta_weights import updates
+from peftlens.adapters.delta_weights import delta_weights
 from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run, flat
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
-ON_REQUEST = True  # it holds every run's directions side by side
+OPTIONAL = True  # it holds every run's directions side by side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def _difference(one: Run, other: Run) -> str | None:
 
 def _state(run: Run, configuration: str, step: int, most: int) -> _State:
     weights = {}
-    for update in updates(run, step):
+    for update in delta_weights(run, step):
         u, vt = update.svd.u[:, :most], update.svd.vt[:most]
         weights[update.name] = {"outputs": u.copy(), "inputs": vt.T.copy()}
     return _State(configuration, run.id, step, weights)

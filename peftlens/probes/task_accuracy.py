@@ -12,16 +12,16 @@ import pandas as pd
 from peftlens.numerics.resampling import few_interval, mean_interval
 from peftlens.results.table import Chart, Column
 
-FROM = ("task_items",)
-VERSION = 2
+INPUTS = ("task_items",)
+VERSION = 3
 COLUMNS = (
     Column("configuration", "method and the hyperparameters that the study set"),
     Column("method", "name of the method"),
     Column("accuracy", "share of test examples answered right, mean over seeds", "1", "higher"),
-    Column("items_low", "lower end of the 95 % interval over test examples", "1"),
-    Column("items_high", "upper end of the 95 % interval over test examples", "1"),
-    Column("seeds_low", "lower end of the 95 % interval over seeds; none with one seed", "1"),
-    Column("seeds_high", "upper end of the 95 % interval over seeds; none with one seed", "1"),
+    Column("items_ci_low", "lower end of the 95 % interval over test examples", "1"),
+    Column("items_ci_high", "upper end of the 95 % interval over test examples", "1"),
+    Column("seeds_ci_low", "lower end of the 95 % interval over seeds; none with one seed", "1"),
+    Column("seeds_ci_high", "upper end of the 95 % interval over seeds; none with one seed", "1"),
     Column("accuracy_per_byte", "the same where answers compete per byte", "1", "higher"),
     Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
     Column("n_items", "test examples"),
@@ -33,8 +33,8 @@ CHARTS = (
         x="configuration",
         y="accuracy",
         title="Accuracy on the test split (bars: 95 % interval over test examples)",
-        low="items_low",
-        high="items_high",
+        low="items_ci_low",
+        high="items_ci_high",
     ),
 )
 
@@ -61,9 +61,9 @@ def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
     seeds = few_interval(right.groupby(group["run"]).mean(), (0, 1))
     return row | {
         "accuracy": float(right.mean()),
-        "items_low": items.low,
-        "items_high": items.high,
-        "seeds_low": seeds.low,
-        "seeds_high": seeds.high,
+        "items_ci_low": items.low,
+        "items_ci_high": items.high,
+        "seeds_ci_low": seeds.low,
+        "seeds_ci_high": seeds.high,
         "accuracy_per_byte": float((group["chosen_per_byte"] == group["correct"]).mean()),
     }

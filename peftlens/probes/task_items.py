@@ -2,14 +2,14 @@
 
 Scored by the log-probability of the full answer, as lm-evaluation-harness does (Gao et al. 2024):
 summed (`acc`) and per byte of the answer (`acc_norm`). The table of items is what paired
-comparisons between methods need; `task_accuracy` sums it up. A language-modelling task has no
+comparisons between methods need; `task_accuracy` sums it up. A language-modeling task has no
 answers to choose from: only its loss is measured.
 """
 
 import pandas as pd
 
-from peftlens.adapters.checkpoint import opened
-from peftlens.data.collate import Encoder
+from peftlens.adapters.checkpoint import open_run
+from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run
@@ -30,8 +30,8 @@ CHARTS: tuple[Chart, ...] = ()
 def measure(run: Run) -> pd.DataFrame:
     """One row per test example, in the split's order."""
     task = task_of(run)
-    with opened(run) as (model, base):
-        encoder = Encoder.of(base, run.config.training.max_length)
+    with open_run(run) as (model, base):
+        encoder = Collator.of(base, run.config.training.max_length)
         items, _ = encoder.items(task.splits["test"])
         choices = choose(model, encoder, items, "Scoring the test split")
     frame = pd.DataFrame(
@@ -43,6 +43,6 @@ def measure(run: Run) -> pd.DataFrame:
             "loss": choices.loss,
         }
     )
-    if task.kind == "language_modelling":
+    if task.kind == "language_modeling":
         frame = frame.assign(correct=None, chosen=None, chosen_per_byte=None)
     return frame

@@ -11,7 +11,7 @@ from peftlens.runs.run import Run
 
 REQUIRES = frozenset()
 VERSION = 1
-ON_REQUEST = True  # of a study `learning` says more
+OPTIONAL = True  # of a study `learning` says more
 COLUMNS = (
     Column("step", "optimizer steps taken", "steps"),
     Column("loss", "of the training batches", "nats per token", "lower"),

@@ -16,8 +16,8 @@ from peftlens.numerics.resampling import p_value
 from peftlens.results.table import Chart, Column
 from peftlens.runs.run import Run
 from peftlens.vocab.clusters import clusters
-from peftlens.vocab.null_tests import Ids, neighbourhoods
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.null_tests import Ids, neighborhoods
+from peftlens.vocab.trained_vectors import trained_vectors
 
 REQUIRES = frozenset({"token_vectors"})
 VERSION = 1
@@ -46,10 +46,10 @@ def measure(run: Run) -> pd.DataFrame:
     known = clusters(base_of(run))
     rows = []
     for step in run.steps:
-        _, found = neighbourhoods(run, step, "cosine")
+        _, found = neighborhoods(run, step, "cosine")
         label = known.label[found.now[:, 0]]
         start = None if found.start is None else known.label[found.start[:, 0]]
-        for place, position in enumerate(vectors(run, step).positions):
+        for place, position in enumerate(trained_vectors(run, step).positions):
             first = {} if start is None else {"start_cluster_name": known.names[start[place]]}
             now = {"cluster": label[place], "cluster_name": known.names[label[place]]}
             rows.append({"step": step, "position": position} | now | first)

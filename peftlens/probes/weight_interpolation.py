@@ -17,20 +17,20 @@ from torch import nn
 
 from peftlens.adapters.checkpoint import base_of
 from peftlens.adapters.merging import merged_weights
-from peftlens.data.collate import Encoder
-from peftlens.errors import BadInput
+from peftlens.data.collate import Collator
+from peftlens.errors import InputError
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.models.base_model import in_float32
-from peftlens.models.snapshot import lent
+from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval, ratio_interval
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"delta_weight"})
-VERSION = 1
-ON_REQUEST = True  # it scores every run six times
+VERSION = 2
+OPTIONAL = True  # it scores every run six times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +49,12 @@ class Config:
 COLUMNS = (
     Column("scale", "α in W0 + α ΔW: 0 is the base, 1 the tuned model", "1"),
     Column("accuracy", "share of the task's test examples answered right", "1", "higher"),
-    Column("accuracy_low", "lower end of its 95 % interval over examples", "1"),
-    Column("accuracy_high", "upper end", "1"),
+    Column("accuracy_ci_low", "lower end of its 95 % interval over examples", "1"),
+    Column("accuracy_ci_high", "upper end", "1"),
     Column("loss", "of the right answers", "nats per token", "lower"),
     Column("forgetting", "rise of the loss on encyclopedia text", "nats per token", "lower"),
-    Column("low", "lower end of its paired 95 % interval over lines", "nats per token"),
-    Column("high", "upper end", "nats per token"),
+    Column("ci_low", "lower end of its paired 95 % interval over lines", "nats per token"),
+    Column("ci_high", "upper end", "nats per token"),
     Column("kl", "KL(base || scaled) of the next token on the text", "nats per token", "lower"),
     Column("n_items", "test examples"),
 )
@@ -64,8 +64,8 @@ CHARTS = (
         x="forgetting",
         y="accuracy",
         title="What is forgotten against what is learned, as the update is scaled",
-        low="accuracy_low",
-        high="accuracy_high",
+        low="accuracy_ci_low",
+        high="accuracy_ci_high",
         text="scale",
         each="configuration",
     ),
@@ -75,14 +75,14 @@ CHARTS = (
 def measure(run: Run, config: Config) -> pd.DataFrame:
     """A row for each α, at the end of training."""
     base = in_float32(base_of(run))
-    with lent(base.model):
+    with restored_after(base.model):
         try:
             tuned = merged_weights(run, base)
-        except BadInput as error:
+        except InputError as error:
             raise NotApplicable(str(error)) from error
     asked = suite(base, "wiki", {}, None)
     known = reference(base, asked)
-    encoder = Encoder.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.max_length)
     items, _ = encoder.items(task_of(run).splits["test"][: config.items or None])
     rows = []
     for scale in config.scales:
@@ -96,19 +96,19 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
             {
                 "scale": scale,
                 "accuracy": right.mean(),
-                "accuracy_low": accuracy.low,
-                "accuracy_high": accuracy.high,
+                "accuracy_ci_low": accuracy.low,
+                "accuracy_ci_high": accuracy.high,
                 "loss": found.loss.mean(),
                 "forgetting": change.sum() / text.tokens.sum(),
-                "low": paired.low,
-                "high": paired.high,
+                "ci_low": paired.low,
+                "ci_high": paired.high,
                 "kl": None if text.kl is None else text.kl.sum() / text.tokens.sum(),
                 "n_items": len(items),
             }
         )
     frame = pd.DataFrame(rows)
-    if task_of(run).kind == "language_modelling":
-        frame[["accuracy", "accuracy_low", "accuracy_high"]] = None
+    if task_of(run).kind == "language_modeling":
+        frame[["accuracy", "accuracy_ci_low", "accuracy_ci_high"]] = None
     return frame
 
 
@@ -116,7 +116,7 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
 def _between(model: Any, tuned: dict[str, torch.Tensor], scale: float) -> Iterator[nn.Module]:
     """The model with weights W0 + α (W - W0); afterwards with its own."""
     own = model.state_dict()
-    with lent(model), torch.no_grad():
+    with restored_after(model), torch.no_grad():
         parameters = dict(model.named_parameters(remove_duplicate=False))
         changed = {name for name in parameters if not torch.equal(own[name], tuned[name])}
         for name in changed:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from peftlens.results.invocations import redacted
-from peftlens.results.study_results import Results
+from peftlens.results.study_results import StudyResults
 
 
 @dataclass(frozen=True)
-class Absence:
+class MissingResult:
     """A kind of what is not there.
 
     Attributes:
@@ -22,7 +22,7 @@ class Absence:
     lines: list[tuple[str, str]]
 
 
-def absences(one: Results) -> Iterator[Absence]:
+def missing_results(one: StudyResults) -> Iterator[MissingResult]:
     """Those kinds that have anything; what does not apply stands with its probe."""
     kinds = (
         (
@@ -55,7 +55,7 @@ def absences(one: Results) -> Iterator[Absence]:
     )
     for title, remedy, lines in kinds:
         if lines:
-            yield Absence(title, remedy, lines)
+            yield MissingResult(title, remedy, lines)
 
 
 def _more(about: dict[str, str]) -> str:

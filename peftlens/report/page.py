@@ -12,20 +12,21 @@ from plotly.offline import get_plotlyjs_version
 
 from peftlens import __version__
 from peftlens.claims import judge
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.export.bibtex import bibtex
 from peftlens.inspection.findings import Finding
 from peftlens.io import html
 from peftlens.io.progress import say
-from peftlens.report.missing import absences
+from peftlens.report.missing import missing_results
 from peftlens.report.provenance import origins, run_rows
 from peftlens.report.soft_prompts import prompts
-from peftlens.report.study_section import Chapter
+from peftlens.report.study_section import StudySection
 from peftlens.report.summary import sentences
 from peftlens.report.table_sections import ordered
 from peftlens.results import study_results
-from peftlens.results.study_results import Results
+from peftlens.results.study_results import StudyResults
 
+PACKAGE = "peftlens.report"  # where the template, style and script lie
 LARGE = 15e6  # bytes of a page that mail and browsers begin to mind
 PLOTLY = f"plotly-{get_plotlyjs_version()}.min.js"
 
@@ -44,11 +45,11 @@ def write(
         assets: Plotly lies in a file of its own beside the page, which several pages may share.
 
     Raises:
-        BadInput: a folder holds no study and no run, or there are several and no `out`.
+        InputError: a folder holds no study and no run, or there are several and no `out`.
     """
     folders = [Path(one) for one in ([studies] if isinstance(studies, str | Path) else studies)]
     if out is None and len(folders) != 1:
-        raise BadInput("a report of several studies needs --out, the page's file")
+        raise InputError("a report of several studies needs --out, the page's file")
     inside = Path() if (folders[0] / "run.json").exists() else folders[0]
     target = Path(out) if out else inside / "report.html"
     page = _write(render(folders, assets=assets), target)
@@ -58,7 +59,10 @@ def write(
 
 
 def write_inspection(
-    one: Results, about: Sequence[tuple[str, str]], findings: Sequence[Finding], out: str | Path
+    one: StudyResults,
+    about: Sequence[tuple[str, str]],
+    findings: Sequence[Finding],
+    out: str | Path,
 ) -> Path:
     """Write what was found in an adapter as a page.
 
@@ -83,17 +87,19 @@ def render(studies: Sequence[str | Path], *, assets: bool = False) -> str:
     """The page as text; see `write`.
 
     Raises:
-        BadInput: a folder holds no study and no run.
+        InputError: a folder holds no study and no run.
     """
     found = [study_results.read(study) for study in studies]
     chapters = [_chapter(one, f"s{n}-" if len(found) > 1 else "") for n, one in enumerate(found, 1)]
     return _page(chapters, found, assets=assets)
 
 
-def _page(chapters: Sequence[Chapter], found: Sequence[Results], *, assets: bool = False) -> str:
-    own = html.source(__name__, "page.js")
+def _page(
+    chapters: Sequence[StudySection], found: Sequence[StudyResults], *, assets: bool = False
+) -> str:
+    own = html.source(PACKAGE, "page.js")
     return html.render(
-        __name__,
+        PACKAGE,
         [own] if assets else [plotly.offline.get_plotlyjs(), own],
         keep="\n\t",
         beside=[PLOTLY] if assets else [],
@@ -104,10 +110,10 @@ def _page(chapters: Sequence[Chapter], found: Sequence[Results], *, assets: bool
     )
 
 
-def _chapter(one: Results, prefix: str) -> Chapter:
+def _chapter(one: StudyResults, prefix: str) -> StudySection:
     frames = {name: table.frame for name, table in one.tables.items()}
     verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
-    return Chapter(
+    return StudySection(
         prefix=prefix,
         name=one.name,
         answer=tuple(sentences(one.tables)),
@@ -115,7 +121,7 @@ def _chapter(one: Results, prefix: str) -> Chapter:
         sections=tuple(ordered(one.tables, prefix)),
         prompts=tuple(prompts(one.tables)),
         runs=tuple(run_rows(one)),
-        absences=tuple(absences(one)),
+        absences=tuple(missing_results(one)),
         origins=tuple(origins(one)),
         text=one.text,
     )

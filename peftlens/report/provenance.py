@@ -4,17 +4,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from peftlens.results.invocations import redacted
-from peftlens.results.study_results import Results
+from peftlens.results.study_results import StudyResults
 from peftlens.runs.run import Run
 
 RUN_HEADER = ["run", "configuration", "seed", "status", "steps", "learning rate",
               "training seconds", "adapter's SHA-256"]  # fmt: skip
 
 
-def origins(one: Results) -> Iterator[tuple[str, str]]:
+def origins(one: StudyResults) -> Iterator[tuple[str, str]]:
     """What, and its value; each value that occurs, once."""
     records = [run.record for run in one.runs]
-    yield from _each("base model", (_hashed(r.config.base, r.depends_on, "base") for r in records))
+    yield from _each(
+        "base model", (_hashed(r.config.base_model, r.depends_on, "base") for r in records)
+    )
     yield from _each("task", (_hashed(r.config.task, r.depends_on, "data") for r in records))
     yield from _each("examples", (_counts(r.results.get("examples", {})) for r in records))
     yield from _each("computed in", (f"{r.config.dtype} on {r.config.device}" for r in records))
@@ -70,7 +72,7 @@ def _calls(calls: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     ))  # fmt: skip
 
 
-def run_rows(one: Results) -> Iterator[list[str]]:
+def run_rows(one: StudyResults) -> Iterator[list[str]]:
     """A row of text for each run, under RUN_HEADER."""
     for run in one.runs:
         if not run.read_only:  # an adapter has nothing of what a row tells

@@ -9,7 +9,11 @@ import pandas as pd
 from peftlens.numerics.rounding import number
 from peftlens.results.table import Table, last_steps, measured
 
-MARKS = {"readable": "✓", "same as its initialisation": "=", "not distinguishable from noise": "~"}
+MARKS = {
+    "readable": "✓",
+    "unchanged from initialization": "=",
+    "not distinguishable from noise": "~",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ def prompts(tables: dict[str, Table]) -> Iterator[Prompt]:
         yield Prompt(
             name=f"{name}, seed {seed}",
             step=int(rows["step"].iloc[0]),
-            kept=None if rows["kept"].isna().any() else int(rows["kept"].sum()),
+            kept=None
+            if rows["nearest_unchanged"].isna().any()
+            else int(rows["nearest_unchanged"].sum()),
             verdict=_marked(own.get(None)),
             tokens=[_token(row, own.get(row["position"])) for row in rows.to_dict("records")],
         )
@@ -86,7 +92,9 @@ def _token(row: dict[Any, Any], said: dict[Any, Any] | None) -> Token:
         start="–" if pd.isna(row["start_token"]) else row["start_token"],
         words=row["tokens"].split(),
         cosine=f"{row['similarity']:.2f}",
-        moved="–" if pd.isna(row["moved"]) else f"{row['moved']:.2f}",
+        moved="–"
+        if pd.isna(row["relative_displacement"])
+        else f"{row['relative_displacement']:.2f}",
         verdict=_marked(said),
         q=number(said.get("q")) if said else "",
     )

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 from peftlens.claims import Verdict
 from peftlens.inspection.findings import Finding
-from peftlens.report.missing import Absence
+from peftlens.report.missing import MissingResult
 from peftlens.report.provenance import RUN_HEADER
 from peftlens.report.soft_prompts import Prompt
 from peftlens.report.table_sections import Section
 
 
 @dataclass(frozen=True)
-class Chapter:
+class StudySection:
     """A study.
 
     Attributes:
@@ -37,14 +37,14 @@ class Chapter:
     sections: tuple[Section, ...]
     prompts: tuple[Prompt, ...]
     runs: tuple[list[str], ...]
-    absences: tuple[Absence, ...]
+    absences: tuple[MissingResult, ...]
     origins: tuple[tuple[str, str], ...]
     text: str
     findings: tuple[Finding, ...] = ()
     about: tuple[tuple[str, str], ...] = ()
     marks: ClassVar[dict[str, str]] = {
         "supported": "✓", "contradicted": "✗", "insufficient evidence": "?",
-        "ok": "✓", "broken": "✗", "look": "!",
+        "ok": "✓", "broken": "✗", "warning": "!",
     }  # fmt: skip
     run_header: ClassVar[list[str]] = RUN_HEADER
 

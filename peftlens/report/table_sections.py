@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from peftlens import figures, registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.figures import plotly_figure, svg
 from peftlens.figures.spec import Plot
 from peftlens.io import escaping
@@ -129,7 +129,7 @@ def _how(probe: str) -> list[str]:
     """Paragraphs of the probe's docstring, without loading what measures it."""
     try:
         return registry.describe("probes", probe).doc.split("\n\n")
-    except BadInput:  # of a package that is not installed here
+    except InputError:  # of a package that is not installed here
         return []
 
 

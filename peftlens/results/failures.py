@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from peftlens.io.files import write_json
-from peftlens.results.outcomes import Message, told
+from peftlens.results.outcomes import Message, error_summary
 
 _KEPT = ("error", "traceback", "log")
 
@@ -22,9 +22,9 @@ def record(study: Path, key: str, what: str, outcome: Message) -> str:
         study: its folder.
         key: run id or probe.
         what: the same for people.
-        outcome: what the worker said, or what is said of its death; see `serving.perform`.
+        outcome: what the worker said, or what is said of its death; see `worker_protocol.perform`.
     """
-    about = {"what": what, "told": told(outcome)}
+    about = {"what": what, "told": error_summary(outcome)}
     about |= {name: outcome[name] for name in _KEPT if name in outcome}
     (study / "failed").mkdir(exist_ok=True)
     write_json(study / "failed" / f"{key}.json", about)

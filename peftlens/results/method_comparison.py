@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binomtest, fisher_exact
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import sha256_file, write_json
 from peftlens.numerics.resampling import benjamini_hochberg
 from peftlens.results import table
@@ -38,12 +38,12 @@ COLUMNS = (
     Column("model", "the base model"),
     Column("outcome", "what the file says of the experiment: success, or what else"),
     Column("accuracy", "share of test questions answered right", "1", "higher"),
-    Column("low", "lower end of its exact binomial 95 % interval", "1"),
-    Column("high", "upper end", "1"),
+    Column("ci_low", "lower end of its exact binomial 95 % interval", "1"),
+    Column("ci_high", "upper end", "1"),
     Column("n_items", "test questions"),
     Column("q", "of its difference to the best accuracy, corrected over all", "1"),
     Column("tied", "whether it is not told from the best accuracy"),
-    Column("front", "no experiment with at most as many parameters is more accurate"),
+    Column("pareto_optimal", "no experiment with at most as many parameters is more accurate"),
     Column("forgetting", "rise of the loss on general text", "nats per token", "lower"),
     Column("trainable_parameters", "parameters that the optimizer changes", "1", "lower"),
     Column("adapter_bytes", "size of what was saved", "bytes", "lower"),
@@ -52,10 +52,10 @@ COLUMNS = (
     Column("learning_rate", "as it was set"),
 )
 CHARTS = (
-    Chart("points", x="configuration", y="accuracy", low="low", high="high",
+    Chart("points", x="configuration", y="accuracy", low="ci_low", high="ci_high",
           title="Test accuracy (bars: exact binomial 95 % interval)"),
     *(
-        Chart("front", x=x, y="accuracy", low="low", high="high", log_x=True, by="method",
+        Chart("pareto", x=x, y="accuracy", low="ci_low", high="ci_high", log_x=True, by="method",
               title=f"Accuracy against {title}, with the Pareto front")
         for x, title in (("trainable_parameters", "trainable parameters"),
                          ("peak_memory_bytes", "memory of training"))
@@ -95,23 +95,23 @@ def import_results(folder: str | Path, out: str | Path, items: int | None = None
         items: test questions; by default found from the accuracies.
 
     Raises:
-        BadInput: there is no such file, one is damaged, or the questions can't be counted.
+        InputError: there is no such file, one is damaged, or the questions can't be counted.
     """
     source = Path(folder)
     files = [_read(path) for path in sorted(source.rglob("*.json"))]
     if not files:
-        raise BadInput(f"{folder} holds no .json files; give the folder with the results")
+        raise InputError(f"{folder} holds no .json files; give the folder with the results")
     rows = [_row(one) for one in files]
     right = [row["accuracy"] for row in rows if row["accuracy"] is not None]
     if right:
         _judge(rows, items or questions(right))
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
     whole = ("seed", "n_items", "trainable_parameters", "adapter_bytes", "peak_memory_bytes")
-    real = ("accuracy", "low", "high", "q", "forgetting", "training_seconds", "learning_rate")
+    real = ("accuracy", "ci_low", "ci_high", "q", "forgetting", "training_seconds", "learning_rate")
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "Float64")
     tables = [
         Table("imported", VERSION, COLUMNS, CHARTS,
-              frame.astype(types | dict.fromkeys(("tied", "front"), "boolean"))),
+              frame.astype(types | dict.fromkeys(("tied", "pareto_optimal"), "boolean"))),
         Table("imported_rest", VERSION, REST, (), _rest(files, rows)),
     ]  # fmt: skip
     _write(source, Path(out), rows, tables)
@@ -125,7 +125,7 @@ def _read(path: Path) -> _File:
         if not {"run_info", "train_info"} <= found.keys():
             raise ValueError("it has no run_info or no train_info")
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} is no result of method_comparison: {error}") from error
+        raise InputError(f"{path} is no result of method_comparison: {error}") from error
     return _File(sha256_file(path)[:12], fields)
 
 
@@ -173,13 +173,13 @@ def questions(accuracies: Sequence[float]) -> int:
     """The fewest questions of which all these accuracies are a share.
 
     Raises:
-        BadInput: there is no such number that could be meant.
+        InputError: there is no such number that could be meant.
     """
     fractions = [Fraction(one).limit_denominator(_MOST) for one in accuracies]
     exact = all(abs(float(f) - a) < 1e-9 for f, a in zip(fractions, accuracies, strict=True))
     fewest = math.lcm(*(one.denominator for one in fractions))
     if not exact or not _FEWEST <= fewest <= _MOST:
-        raise BadInput(
+        raise InputError(
             "how many test questions there were can't be told from the accuracies; give --items, "
             "such as 1319 for GSM8K"
         )
@@ -192,14 +192,14 @@ def _judge(rows: list[dict[str, Any]], items: int) -> None:
     best = max(known, key=lambda row: row["accuracy"])
     hits = [round(row["accuracy"] * items) for row in known]
     if bad := [row for row in known if not 0 <= row["accuracy"] <= 1]:
-        raise BadInput(f"{bad[0]['configuration']} has a test accuracy of {bad[0]['accuracy']}")
+        raise InputError(f"{bad[0]['configuration']} has a test accuracy of {bad[0]['accuracy']}")
     most = round(best["accuracy"] * items)
     p = [fisher_exact([[most, items - most], [own, items - own]]).pvalue for own in hits]  # pyright: ignore[reportAttributeAccessIssue]
     for row, own, q in zip(known, hits, benjamini_hochberg(p), strict=True):
         interval = binomtest(own, items).proportion_ci(0.95, method="exact")
-        row |= {"low": interval.low, "high": interval.high, "n_items": items, "q": float(q),
+        row |= {"ci_low": interval.low, "ci_high": interval.high, "n_items": items, "q": float(q),
                 "tied": bool(q > TIED)}  # fmt: skip
-        row["front"] = None if row["trainable_parameters"] is None else not any(
+        row["pareto_optimal"] = None if row["trainable_parameters"] is None else not any(
             _beats(other, row) for other in known
         )  # fmt: skip
 
@@ -229,7 +229,7 @@ def _rest(files: Sequence[_File], rows: Sequence[Mapping[str, Any]]) -> pd.DataF
 
 def _write(source: Path, out: Path, rows: Sequence[Mapping[str, Any]], tables: list[Table]) -> None:
     if index_or_none(out).get("runs"):
-        raise BadInput(f"{out} holds a study with runs; give another --out")
+        raise InputError(f"{out} holds a study with runs; give another --out")
     (out / "tables").mkdir(parents=True, exist_ok=True)
     names = {row["run"]: row["configuration"] for row in rows}
     index = {"schema_version": SCHEMA, "name": source.resolve().name, "runs": [], "names": names,

@@ -5,6 +5,6 @@ from typing import Any
 Message = dict[str, Any]
 
 
-def told(outcome: Message) -> str:
+def error_summary(outcome: Message) -> str:
     """What went wrong, in a line; `died` is what a supervisor says of a worker."""
     return next(outcome[kind] for kind in ("failed", "died", "damaged") if kind in outcome)

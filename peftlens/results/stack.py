@@ -15,7 +15,7 @@ def joined(runs: Sequence[Run], name: str, labels: Mapping[str, str]) -> Table:
     Tables of older versions of the probe, whose columns may be others, are left out.
 
     Raises:
-        BadInput: a table is damaged.
+        InputError: a table is damaged.
     """
     files = {run: run.path / "probes" / f"{name}.parquet" for run in runs}
     there = {run: read(file) for run, file in files.items() if file.exists()}

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import canonical_json, sha256_text
 from peftlens.results import failures, invocations, table
 from peftlens.results.stack import joined
@@ -20,11 +20,11 @@ def read_index(study: Path) -> dict[str, Any]:
     """What study.json says of a study: `runs`, their ids, and by id `configurations` and `names`.
 
     Raises:
-        BadInput: there is none, or another version wrote it.
+        InputError: there is none, or another version wrote it.
     """
     found = index_or_none(study)
     if "names" not in found:
-        raise BadInput(f"{study} holds no study that can be read; run `peftlens study` first")
+        raise InputError(f"{study} holds no study that can be read; run `peftlens study` first")
     return found
 
 
@@ -32,7 +32,7 @@ def index_or_none(study: Path) -> dict[str, Any]:
     """The same, and empty where it is missing or damaged: it is made anew of the study's file.
 
     Raises:
-        BadInput: a later version wrote it.
+        InputError: a later version wrote it.
     """
     file = study / "study.json"
     try:
@@ -40,12 +40,12 @@ def index_or_none(study: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     if found.get("schema_version", 1) > SCHEMA:
-        raise BadInput(f"{file} was written by a later version; upgrade peftlens, or give --out")
+        raise InputError(f"{file} was written by a later version; upgrade peftlens, or give --out")
     return found
 
 
 @dataclass(frozen=True)
-class Results:
+class StudyResults:
     """What a study has given so far.
 
     Attributes:
@@ -57,7 +57,7 @@ class Results:
         tables: by probe.
         unreadable: what is wrong with each other table, by probe.
         text: the study's file.
-        calls: how it was carried out, as `calls.record` wrote it.
+        calls: how it was carried out, as `invocations.record` wrote it.
     """
 
     folder: Path
@@ -101,7 +101,7 @@ class Results:
 
 def of_runs(
     folder: Path, name: str, runs: Sequence[Run], names: dict[str, str], tables: Sequence[Table]
-) -> Results:
+) -> StudyResults:
     """Runs that no study holds together, with what was measured of them.
 
     Args:
@@ -112,7 +112,7 @@ def of_runs(
         tables: of probes over these runs.
     """
     index = {"name": name, "runs": [], "names": names, "configurations": names}
-    return Results(
+    return StudyResults(
         folder=folder,
         index=index,
         runs=tuple(runs),
@@ -125,7 +125,7 @@ def of_runs(
     )
 
 
-def _loose(folder: Path, runs: Sequence[Run]) -> Results:
+def _loose(folder: Path, runs: Sequence[Run]) -> StudyResults:
     reasons = {run.path.name: store.damage(run) for run in runs}
     whole = [run for run in runs if not reasons[run.path.name]]
     labels = configurations(run.record for run in whole)
@@ -137,17 +137,17 @@ def _loose(folder: Path, runs: Sequence[Run]) -> Results:
     return replace(found, damaged=damaged, index=found.index | {"names": names | damaged})
 
 
-def read(study: str | Path) -> Results:
+def read(study: str | Path) -> StudyResults:
     """Read a study's folder, or a run's, or a folder of runs with what was measured of each.
 
     Raises:
-        BadInput: there is neither, or a later version wrote it.
+        InputError: there is neither, or a later version wrote it.
     """
     folder = Path(study)
     if not (folder / "study.json").exists():
         runs = [Run(folder)] if (folder / "run.json").is_file() else runs_in(folder)
         if not runs:
-            raise BadInput(
+            raise InputError(
                 f"{study} holds no finished run and no study; `peftlens train` or `peftlens study` "
                 "makes one"
             )
@@ -158,10 +158,10 @@ def read(study: str | Path) -> Results:
     for file in sorted((folder / "tables").glob("*.parquet")):
         try:
             tables[file.stem] = table.read(file)
-        except BadInput as error:
+        except InputError as error:
             unreadable[file.stem] = str(error)
     text = folder / "study.toml"
-    return Results(
+    return StudyResults(
         folder=folder,
         index=index,
         runs=tuple(Run(folder / "runs" / run) for run in index["runs"] if run in whole),

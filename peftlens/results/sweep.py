@@ -18,7 +18,7 @@ TABLES = ("task_items", "parameter_count", "cost")  # of the probes that this is
 
 
 @dataclass(frozen=True)
-class Setting:
+class BestConfiguration:
     """A configuration at its best rate.
 
     Attributes:
@@ -36,21 +36,25 @@ class Setting:
         """Trainable parameters."""
         return self.row["trainable_parameters"]
 
-    def pairs_with(self, other: "Setting") -> bool:
+    def pairs_with(self, other: "BestConfiguration") -> bool:
         """Whether both have the same seeds and test examples."""
         one, two = self.right, other.right
         return one.index.equals(two.index) and one.columns.equals(two.columns)
 
-    def minus(self, other: "Setting", name: str) -> dict[str, float | None]:
+    def minus(self, other: "BestConfiguration", name: str) -> dict[str, float | None]:
         """A paired difference with its interval; none where seeds or examples are not the same."""
         if not self.pairs_with(other):
             return {}
         difference = self.right.to_numpy() - other.right.to_numpy()
         interval = crossed_interval(difference, np.random.default_rng(0))
-        return {name: difference.mean(), f"{name}_low": interval.low, f"{name}_high": interval.high}
+        return {
+            name: difference.mean(),
+            f"{name}_ci_low": interval.low,
+            f"{name}_ci_high": interval.high,
+        }
 
 
-def settings(tables: Mapping[str, pd.DataFrame]) -> list[Setting]:
+def best_configurations(tables: Mapping[str, pd.DataFrame]) -> list[BestConfiguration]:
     """Every configuration with answers to choose from, a method's by size.
 
     Args:
@@ -67,7 +71,7 @@ def settings(tables: Mapping[str, pd.DataFrame]) -> list[Setting]:
     return sorted(found, key=lambda one: (methods.index(one.row["method"]), one.size))
 
 
-def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> Setting:
+def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> BestConfiguration:
     rates = runs.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
     best = runs[runs["learning_rate"] == rates.idxmax()] if rates.notna().any() else runs
     own = items[items["run"].isin(best["run"])]
@@ -77,22 +81,22 @@ def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> Setting:
     seeds = few_interval(wide.mean(axis=1).to_numpy(), (0, 1))
     first = best.iloc[0]
     row = {
-        "setting": name,
+        "configuration": name,
         "method": first["method"],
         "rank": first["rank"],
         "learning_rate": first["learning_rate"],
-        "rates": runs["learning_rate"].nunique(),
+        "n_learning_rates": runs["learning_rate"].nunique(),
         "trainable_parameters": int(first["trainable_parameters"]),
         "adapter_bytes": int(first["adapter_bytes"]),
         "step_seconds": best["step_seconds"].median(),
         "peak_memory_bytes": best["peak_memory_bytes"].median(),
         "validation_accuracy": rates.max(),
         "accuracy": wide.to_numpy().mean(),
-        "low": both.low,
-        "high": both.high,
-        "seeds_low": seeds.low,
-        "seeds_high": seeds.high,
+        "ci_low": both.low,
+        "ci_high": both.high,
+        "seeds_ci_low": seeds.low,
+        "seeds_ci_high": seeds.high,
         "n_seeds": wide.shape[0],
         "n_items": wide.shape[1],
     }
-    return Setting(name, row, wide)
+    return BestConfiguration(name, row, wide)

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.escaping import visible
 from peftlens.io.files import write_atomic
 from peftlens.numerics.rounding import number
@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing request that any renderer (Plotly, a plain table) can honour.
+    """A drawing request that any renderer (Plotly, a plain table) can honor.
 
     Where a table has steps and the chart shows none, each run's last step is drawn.
 
@@ -52,11 +52,11 @@ class Chart:
             is on it, which is told and not drawn.
         log_x: the horizontal axis is logarithmic.
         each: a column; a figure is drawn for each of its values that has any rows to draw.
-        by: a column; each of its values has a line, colour, shape and dash of its own.
+        by: a column; each of its values has a line, color, shape and dash of its own.
         value: column of a heatmap's cells.
     """
 
-    kind: Literal["points", "line", "front", "heatmap"]
+    kind: Literal["points", "line", "pareto", "heatmap"]
     x: str
     y: str
     title: str
@@ -166,13 +166,13 @@ def read(path: Path) -> Table:
     """Read a table that `write` wrote.
 
     Raises:
-        BadInput: the file is damaged or not ours.
+        InputError: the file is damaged or not ours.
     """
     try:
         data = pq.read_table(path)
         about = json.loads((data.schema.metadata or {})[_METADATA])
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise BadInput(f"{path} is no table of peftlens or is damaged; delete it") from error
+        raise InputError(f"{path} is no table of peftlens or is damaged; delete it") from error
     return Table(
         name=about["name"],
         version=about["version"],

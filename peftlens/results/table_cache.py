@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.results import table
 
 
 @dataclass(frozen=True)
-class Tables:
+class TableCache:
     """A folder of tables.
 
     Attributes:
         folder: with a Parquet file for each probe.
-        probes: as `measuring.describe` describes them.
+        probes: as `probe_runner.describe` describes them.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class Tables:
 
     def _current(self, probe: Mapping[str, Any]) -> table.Table | None:
         """A probe's table, unless another version or other options made it."""
-        with suppress(BadInput):  # none yet, or damaged: made anew
+        with suppress(InputError):  # none yet, or damaged: made anew
             known = table.read(self._file(probe["name"]))
             if (known.version, known.config) == (probe["version"], probe["config"]):
                 return known

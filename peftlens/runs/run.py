@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from peftlens.errors import BadInput, explain
+from peftlens.errors import InputError, validation_summary
 from peftlens.io.escaping import visible
 from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha256_text
 from peftlens.numerics.rounding import number
@@ -69,7 +69,7 @@ class Record(BaseModel):
         (folder / "run.json").write_text(text + "\n")
 
 
-class Damaged(BadInput):
+class CorruptedRunError(InputError):
     """A file of a run is not as it was written."""
 
 
@@ -112,29 +112,31 @@ class Run:
         """What run.json says.
 
         Raises:
-            BadInput: there is none, it is damaged, or a later version wrote it.
+            InputError: there is none, it is damaged, or a later version wrote it.
         """
         file = self.path / "run.json"
         if not file.is_file():
-            raise BadInput(f"{self.path} is no run: it has no run.json")
+            raise InputError(f"{self.path} is no run: it has no run.json")
         self.verify(["run.json"])
         try:
             record = Record.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            raise self._damaged(file, explain(error)) from error
+            raise self._damaged(file, validation_summary(error)) from error
         if record.schema_version > SCHEMA:
-            raise BadInput(f"{file} was written by a later version; upgrade peftlens to read it")
+            raise InputError(f"{file} was written by a later version; upgrade peftlens to read it")
         return record
 
-    def _damaged(self, file: Path, reason: str) -> Damaged:
-        return Damaged(f"{file} is damaged ({reason}); delete {self.path} and train it again")
+    def _damaged(self, file: Path, reason: str) -> CorruptedRunError:
+        return CorruptedRunError(
+            f"{file} is damaged ({reason}); delete {self.path} and train it again"
+        )
 
     @cached_property
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file that training wrote, by its path in the folder.
 
         Raises:
-            Damaged: they can't be read.
+            CorruptedRunError: they can't be read.
         """
         file = self.path / "digests.json"
         try:
@@ -142,7 +144,7 @@ class Run:
         except FileNotFoundError:
             return {}  # runs of earlier versions
         except ValidationError as error:
-            raise self._damaged(file, explain(error)) from error
+            raise self._damaged(file, validation_summary(error)) from error
 
     def verify(self, names: Iterable[str]) -> None:
         """Compare files with what was written when the run was trained.
@@ -151,7 +153,7 @@ class Run:
             names: paths in the folder; one that training did not write is let be.
 
         Raises:
-            Damaged: a byte has changed, or the file is gone.
+            CorruptedRunError: a byte has changed, or the file is gone.
         """
         for name in names:
             known, file = self.digests.get(name), self.path / name
@@ -198,7 +200,7 @@ class Run:
         """Folder of what was trained: after the last step, or at a checkpoint.
 
         Raises:
-            Damaged: its files are not as they were written.
+            CorruptedRunError: its files are not as they were written.
         """
         last = step is None or step == self.record.results["steps"]
         name = "adapter" if last else f"checkpoints/{step}"
@@ -211,7 +213,7 @@ class Run:
         rows = {
             "configuration": record.configuration,
             "task": record.config.task,
-            "base": record.config.base,
+            "base": record.config.base_model,
             "seed": record.config.seed,
             "status": record.status,
         } | {key: value for key, value in record.results.items() if not isinstance(value, dict)}

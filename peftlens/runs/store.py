@@ -23,9 +23,9 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import TEMPORARY_PREFIX, new_folder, sha256_file
-from peftlens.runs.run import Damaged, Run
+from peftlens.runs.run import CorruptedRunError, Run
 
 # What the disk says when nothing that follows would fare better.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -33,12 +33,12 @@ _CLAIM = ".claim-"
 _ABANDONED = 3600  # seconds; no single file takes that long to write
 
 
-class Claimed(BadInput):
+class RunLockedError(InputError):
     """Another process is building this run."""
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockOwner:
     """Who builds a run.
 
     Attributes:
@@ -66,11 +66,11 @@ class Holder:
 
 
 @contextmanager
-def claim(runs: Path, run: str) -> Iterator[None]:
+def lock_run(runs: Path, run: str) -> Iterator[None]:
     """Keep a run to oneself while the block runs; a process that dies loses it at once.
 
     Raises:
-        Claimed: another process has it.
+        RunLockedError: another process has it.
     """
     file = runs / f"{_CLAIM}{run}"
     runs.mkdir(parents=True, exist_ok=True)
@@ -78,9 +78,9 @@ def claim(runs: Path, run: str) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise Claimed(f"run {run} is being built by another process") from error
+        raise RunLockedError(f"run {run} is being built by another process") from error
     try:
-        holder = Holder(os.getpid(), socket.gethostname(), time.time())
+        holder = LockOwner(os.getpid(), socket.gethostname(), time.time())
         file.write_text(json.dumps(vars(holder)))
         yield
     finally:
@@ -93,13 +93,13 @@ def building(runs: Path, run: str) -> Iterator[Path | None]:
     """Give a folder to fill that becomes the run's in the end; None where it is there already.
 
     Raises:
-        Claimed: another process builds it.
+        RunLockedError: another process builds it.
     """
     target = runs / run
     if target.exists():
         yield None
         return
-    with claim(runs, run):
+    with lock_run(runs, run):
         if target.exists():  # finished between our look and our claim
             yield None
             return
@@ -111,7 +111,7 @@ def build(runs: Path, run: str, fill: Callable[[Path], None]) -> Path:
     """The run's folder: filled under a temporary name and renamed, unless it is there already.
 
     Raises:
-        Claimed: another process builds it.
+        RunLockedError: another process builds it.
     """
     with building(runs, run) as folder:
         if folder is not None:
@@ -126,12 +126,12 @@ def seal(folder: Path) -> None:
     (folder / "digests.json").write_text(json.dumps(digests, indent=2) + "\n")
 
 
-def holders(runs: Path) -> dict[str, Holder]:
+def lock_owners(runs: Path) -> dict[str, LockOwner]:
     """Who builds what, by run; told by what living processes have written, without any lock."""
     found = {}
     for file in runs.glob(f"{_CLAIM}*"):
         with suppress(OSError, ValueError, TypeError):  # just released, or just taken
-            found[file.name.removeprefix(_CLAIM)] = Holder(**json.loads(file.read_text()))
+            found[file.name.removeprefix(_CLAIM)] = LockOwner(**json.loads(file.read_text()))
     return {run: holder for run, holder in found.items() if holder.alive}
 
 
@@ -139,11 +139,11 @@ def sweep(runs: Path) -> int:
     """Delete what dead processes left unfinished; returns how many folders and files."""
     swept = 0
     for left in runs.glob(f"{_CLAIM}*"):
-        with suppress(Claimed), claim(runs, left.name.removeprefix(_CLAIM)):
+        with suppress(RunLockedError), lock_run(runs, left.name.removeprefix(_CLAIM)):
             pass  # it was nobody's, and is gone
     for left in runs.glob(f"{TEMPORARY_PREFIX}*"):
         run = left.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]
-        with suppress(Claimed), claim(runs, run):
+        with suppress(RunLockedError), lock_run(runs, run):
             shutil.rmtree(left, ignore_errors=True)
             swept += 1
     for left in (*runs.glob(f"*/probes/{TEMPORARY_PREFIX}*"), *_beside(runs)):
@@ -169,7 +169,7 @@ def damage(run: Run, *, weights: bool = False) -> str | None:
     """
     try:
         run.verify(name for name in run.digests if weights or not name.endswith(".safetensors"))
-    except Damaged as error:
+    except CorruptedRunError as error:
         return str(error)
     for name in ("run.json", *run.digests):
         if not (run.path / name).is_file():
@@ -189,9 +189,9 @@ def quarantine(runs: Path, run: str) -> Path | None:
     """Put a damaged run aside; returns where it is now, or None where it is whole or gone by now.
 
     Raises:
-        Claimed: another process is at it.
+        RunLockedError: another process is at it.
     """
-    with claim(runs, run):
+    with lock_run(runs, run):
         if not (runs / run).exists() or not damage(Run(runs / run), weights=True):
             return None
         aside = runs.parent / "quarantine"

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from peftlens import registry
-from peftlens.errors import BadInput, explain
-from peftlens.runs.config import Device, Dtype, RunConfig, Strict, TrainingConfig
+from peftlens.errors import InputError, validation_summary
+from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, TrainingConfig
 
 
 class TaskEntry(BaseModel):
@@ -23,7 +23,7 @@ class TaskEntry(BaseModel):
     name: str
 
 
-class Continual(Strict):
+class Continual(StrictModel):
     """Tasks that every configuration is trained on, one after the other.
 
     Both regimes are trained: one adapter all along, and a new one for each task.
@@ -53,7 +53,7 @@ class Continual(Strict):
         return [self.tasks[i] for i in np.random.default_rng(seed).permutation(len(self.tasks))]
 
 
-class RunsEntry(Strict):
+class RunsEntry(StrictModel):
     """One [[runs]] table: a method, and every combination of its grid.
 
     Attributes:
@@ -69,27 +69,27 @@ class RunsEntry(Strict):
     training: dict[str, Any] = Field(default_factory=dict)
 
 
-class StudyConfig(Strict):
+class StudyConfig(StrictModel):
     """What a study file holds.
 
     Attributes:
         name: of the study, for titles.
         task: data and scoring; a continual study has tasks instead.
         continual: a sequence of tasks.
-        base: see `RunConfig`.
+        base_model: see `RunConfig`.
         training: of every run, where the run does not say otherwise.
         seeds: every configuration is trained once with each.
         probes: what is measured; by default every probe but those for a closer look.
         probe_options: values of probes' Configs, by the probe's name.
         runs: the grid.
-        full: keys that stand in the place of those above where the larger study is asked for;
+        full_scale: keys that stand in the place of those above where the larger study is asked for;
             tables such as training are taken over those above key by key.
     """
 
     name: str
     task: TaskEntry | None = None
     continual: Continual | None = None
-    base: str = "smollm2-135m"
+    base_model: str = "smollm2-135m"
     device: Device = "auto"
     dtype: Dtype = "auto"
     training: TrainingConfig = TrainingConfig()
@@ -97,7 +97,7 @@ class StudyConfig(Strict):
     probes: tuple[str, ...] | None = None
     probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
-    full: dict[str, Any] = Field(default_factory=dict)
+    full_scale: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_kind(self) -> "StudyConfig":
@@ -111,18 +111,18 @@ class StudyConfig(Strict):
         return self.continual.tasks if self.continual else (self.task,) if self.task else ()
 
 
-def text_of(file: Path) -> str:
+def read_text(file: Path) -> str:
     """The text of a study file.
 
     Raises:
-        BadInput: there is none.
+        InputError: there is none.
     """
     try:
         return file.read_text()
     except FileNotFoundError as error:
-        raise BadInput(f"no study file {str(file)!r}; give the path of a TOML file") from error
+        raise InputError(f"no study file {str(file)!r}; give the path of a TOML file") from error
     except (IsADirectoryError, UnicodeDecodeError) as error:
-        raise BadInput(f"{str(file)!r} is no text file; give the path of a TOML file") from error
+        raise InputError(f"{str(file)!r} is no text file; give the path of a TOML file") from error
 
 
 def parse(text: str, source: str, full: bool = False) -> StudyConfig:
@@ -131,37 +131,37 @@ def parse(text: str, source: str, full: bool = False) -> StudyConfig:
     Args:
         text: what it says.
         source: its name, for errors.
-        full: the larger study that its table [full] describes.
+        full: the larger study that its table [full_scale] describes.
 
     Raises:
-        BadInput: no TOML, an unknown key, or a wrong value; the message names the line.
+        InputError: no TOML, an unknown key, or a wrong value; the message names the line.
     """
     larger = False
     try:
         said = tomllib.loads(text)
-        if full and not said.get("full"):
-            raise BadInput(f"{source} has no table [full]; leave --full")
+        if full and not said.get("full_scale"):
+            raise InputError(f"{source} has no table [full_scale]; leave --full-scale")
         small = StudyConfig.model_validate(said)
-        larger = bool(said.get("full"))
+        larger = bool(said.get("full_scale"))
         study = StudyConfig.model_validate(_enlarged(said)) if larger else small
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{source}: {error}") from error
+        raise InputError(f"{source}: {error}") from error
     except ValidationError as error:
-        # a misspelt key is also a missing one; the line where it stands is more use
+        # a misspelled key is also a missing one; the line where it stands is more use
         problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in problem["loc"])
         line = _line_of(text, problem["loc"], larger)
-        raise BadInput(f"{source}, line {line}: {where}: {problem['msg']}") from error
+        raise InputError(f"{source}, line {line}: {where}: {problem['msg']}") from error
     for name in (*(small.probes or ()), *(study.probes or ())):
         registry.check("probes", name)
     return study if full else small
 
 
 def _enlarged(said: dict[str, Any]) -> dict[str, Any]:
-    """What a file says with its table [full] taken over it."""
+    """What a file says with its table [full_scale] taken over it."""
     return said | {
         key: said[key] | value if type(value) is type(said.get(key)) is dict else value
-        for key, value in said["full"].items()
+        for key, value in said["full_scale"].items()
     }
 
 
@@ -172,7 +172,7 @@ def _line_of(text: str, place: tuple[str | int, ...], full: bool) -> int:
     if len(place) > 1 and place[0] == "runs" and isinstance(place[1], int):
         start = entry_line(text, place[1], full) - 1
     elif len(place) > 1:
-        tables = [f"[full.{place[0]}]"] * full + [f"[{place[0]}]"]
+        tables = [f"[full_scale.{place[0]}]"] * full + [f"[{place[0]}]"]
         headers = {line.strip(): n for n, line in reversed([*enumerate(lines)])}
         start = next((headers[table] for table in tables if table in headers), 0)
     else:  # the keys of the file itself stand before the first table
@@ -186,10 +186,10 @@ def _line_of(text: str, place: tuple[str | int, ...], full: bool) -> int:
 def entry_line(text: str, index: int, full: bool = False) -> int:
     """Line of the [[runs]] header with this index; the first line where runs is written inline.
 
-    The larger study has its own, [[full.runs]], or else the same.
+    The larger study has its own, [[full_scale.runs]], or else the same.
     """
     lines = [line.strip() for line in text.splitlines()]
-    wanted = "[[full.runs]]" if full and "[[full.runs]]" in lines else "[[runs]]"
+    wanted = "[[full_scale.runs]]" if full and "[[full_scale.runs]]" in lines else "[[runs]]"
     headers = [n for n, line in enumerate(lines, 1) if line == wanted]
     return headers[index] if index < len(headers) else 1
 
@@ -201,7 +201,7 @@ def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[list[RunConfig]]:
         A list for each configuration and seed: of one run, or of one for each task of a sequence.
 
     Raises:
-        BadInput: an unknown method, or a wrong value.
+        InputError: an unknown method, or a wrong value.
     """
     registry.check("methods", entry.method)
     for values in itertools.product(*entry.grid.values()):
@@ -225,11 +225,11 @@ def _run_config(
             method=method,
             method_config=config,
             task=study.tasks[0].name,
-            base=study.base,
+            base_model=study.base_model,
             device=study.device,
             dtype=study.dtype,
             training=TrainingConfig.model_validate(merged),
             seed=seed,
         )
     except ValidationError as error:
-        raise BadInput(f"{method}: {explain(error)}") from error
+        raise InputError(f"{method}: {validation_summary(error)}") from error

@@ -9,13 +9,13 @@ import pandas as pd
 from peftlens.io.progress import track
 from peftlens.models.architecture import blocks
 from peftlens.runs.run import without_rate
-from peftlens.studies.config import text_of
-from peftlens.studies.grid import planned
-from peftlens.training.run_plan import Plan
-from peftlens.training.trainer import Rehearsal, rehearse
+from peftlens.studies.config import read_text
+from peftlens.studies.grid import plan_study
+from peftlens.training.run_plan import RunPlan
+from peftlens.training.trainer import DryRun, dry_run
 
 
-def forecast(
+def estimate(
     file: str | Path, *, full: bool = False, trust_remote_code: bool = False
 ) -> pd.DataFrame:
     """A row for each configuration, all its rates and seeds together.
@@ -26,11 +26,11 @@ def forecast(
     memory is missing where the system does not say.
 
     Raises:
-        BadInput: the study can't be carried out.
+        InputError: the study can't be carried out.
     """
-    text = text_of(Path(file))
-    grid = planned(text, str(file), full=full, trust_remote_code=trust_remote_code)
-    groups: dict[str, list[Plan]] = {}
+    text = read_text(Path(file))
+    grid = plan_study(text, str(file), full=full, trust_remote_code=trust_remote_code)
+    groups: dict[str, list[RunPlan]] = {}
     for one in grid.plans:
         groups.setdefault(without_rate(grid.labels[one.id]), []).append(one)
     return pd.DataFrame(
@@ -38,9 +38,9 @@ def forecast(
     )
 
 
-def _row(name: str, members: list[Plan]) -> dict[str, object]:
-    first, tried = members[0], rehearse(members[0])
-    steps = sum(member.config.training.steps for member in members)
+def _row(name: str, members: list[RunPlan]) -> dict[str, object]:
+    first, tried = members[0], dry_run(members[0])
+    steps = sum(member.config.training.max_steps for member in members)
     saved = sum(1 + len(member.config.training.checkpoint_steps) for member in members)
     return {
         "configuration": name,
@@ -55,7 +55,7 @@ def _row(name: str, members: list[Plan]) -> dict[str, object]:
     }
 
 
-def step_flops(one: Plan, tried: Rehearsal) -> float:
+def step_flops(one: RunPlan, tried: DryRun) -> float:
     """Floating-point operations of a training step: tokens (4 N + 2 T).
 
     2 N a token forward and 2 N for the gradients of what it computed, N the parameters of the

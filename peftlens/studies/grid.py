@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import resident, resolve
 from peftlens.runs.config import RunConfig
@@ -16,7 +16,7 @@ from peftlens.runs.run import configurations
 from peftlens.studies.config import StudyConfig, entry_line, expand, parse
 from peftlens.tasks import load_task
 from peftlens.training import batched_trainer
-from peftlens.training.run_plan import Plan, plan
+from peftlens.training.run_plan import RunPlan, plan_run
 
 # What training takes beside the base: a float32 copy of a weight, its gradient, AdamW's two
 # moments; and libraries, activations and logits of small batches.
@@ -24,7 +24,7 @@ _BYTES_A_WEIGHT, _BYTES_ANYWAY = 16, 1_500_000_000
 
 
 @dataclass(frozen=True)
-class Grid:
+class StudyGrid:
     """A study file and its runs.
 
     Attributes:
@@ -34,7 +34,7 @@ class Grid:
     """
 
     study: StudyConfig
-    plans: list[Plan]
+    plans: list[RunPlan]
     labels: dict[str, str]
 
     @property
@@ -53,13 +53,13 @@ class Grid:
             return self.study.probes
         names = registry.names("probes")
         found = {name: registry.load("probes", name) for name in names}
-        asked = {name for name in names if getattr(found[name], "ON_REQUEST", False)}
+        asked = {name for name in names if getattr(found[name], "OPTIONAL", False)}
         if self.study.continual:
             asked -= {"sequence_scores", "continual", "continual_matrix"}
         return tuple(name for name in names if name not in asked)
 
     @property
-    def bytes_a_run(self) -> int:
+    def bytes_per_run(self) -> int:
         """Memory that the largest run may take, its base included: an estimate from above.
 
         A method whose count is not known before it is attached counts as its base alone.
@@ -76,31 +76,31 @@ class Grid:
         )
 
 
-def _trained(one: Plan) -> int:
+def _trained(one: RunPlan) -> int:
     """Parameters that a run trains; 0 where that is not known before it is attached."""
     return one.method.trainable_parameters(one.method_config, one.shapes) or 0
 
 
-def planned(
+def plan_study(
     text: str,
     source: str,
     *,
     full: bool = False,
     dtypes: Mapping[str, str] | None = None,
     trust_remote_code: bool = False,
-) -> Grid:
+) -> StudyGrid:
     """Plan every run of a study file.
 
     Args:
         text: what the file says.
         source: its name, for errors.
-        full: see `studyfile.parse`.
+        full: see `config.parse`.
         dtypes: what dtype="auto" was found to mean, by device; it is measured otherwise, and a busy
             machine could find another one when a study is resumed.
         trust_remote_code: run Python that the base model's folder brings along.
 
     Raises:
-        BadInput: the file, or anything it names, can't be used.
+        InputError: the file, or anything it names, can't be used.
     """
     study = parse(text, source, full)
     on, _ = resolve(study.device, "float32")
@@ -108,7 +108,7 @@ def planned(
         study = study.model_copy(update={"dtype": dtypes[on]})
     _check_shared(study, source, trust_remote_code)
     plans = _plans(study, partial(entry_line, text, full=full), source, trust_remote_code)
-    return Grid(study, plans, configurations(plans))
+    return StudyGrid(study, plans, configurations(plans))
 
 
 def inventory(
@@ -119,7 +119,7 @@ def inventory(
     full: bool = False,
 ) -> dict[str, Any]:
     """The same as JSON, for who carries a study out without a base of his own."""
-    grid = planned(text, source, full=full, dtypes=dtypes, trust_remote_code=trust)
+    grid = plan_study(text, source, full=full, dtypes=dtypes, trust_remote_code=trust)
     first = grid.plans[0].base
     on_gpu = first.device == "cuda"
     return {
@@ -129,8 +129,8 @@ def inventory(
                 "id": one.id,
                 "configuration": grid.labels[one.id],
                 "seed": one.config.seed,
-                "after": one.config.after,
-                "together": batched_trainer.key(one),
+                "after": one.config.continue_from,
+                "together": batched_trainer.batch_key(one),
                 "config": one.asked.model_dump(mode="json"),
             }
             for one in grid.plans
@@ -139,7 +139,7 @@ def inventory(
         "options": {name: dict(values) for name, values in grid.options.items()},
         "device": first.device,
         "dtype": first.dtype,
-        "bytes_a_run": grid.bytes_a_run,
+        "bytes_a_run": grid.bytes_per_run,
         "gpu_bytes": [
             torch.cuda.get_device_properties(index).total_memory
             for index in range(torch.cuda.device_count() if on_gpu else 0)
@@ -152,39 +152,39 @@ def _check_shared(study: StudyConfig, source: str, trust: bool) -> None:
     for name, values in study.probe_options.items():
         try:
             probe_runner.configure(name, values)
-        except BadInput as error:
-            raise BadInput(f"{source}, [probe_options.{name}]: {error}") from error
+        except InputError as error:
+            raise InputError(f"{source}, [probe_options.{name}]: {error}") from error
     try:
         for task in study.tasks:
             load_task(task.name, task.model_extra or {})
-        resident(study.base, device=study.device, dtype=study.dtype, trust_remote_code=trust)
-    except BadInput as error:
-        raise BadInput(f"{source}: {error}") from error
+        resident(study.base_model, device=study.device, dtype=study.dtype, trust_remote_code=trust)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
 
 
 def _plans(
     study: StudyConfig, line_of: Callable[[int], int], source: str, trust: bool
-) -> list[Plan]:
-    plans: dict[str, Plan] = {}
+) -> list[RunPlan]:
+    plans: dict[str, RunPlan] = {}
     for index, entry in enumerate(study.runs):
         try:
             for configs in expand(study, entry):
                 for one in _chained(configs, trust):
                     plans.setdefault(one.id, one)
-        except BadInput as error:
+        except InputError as error:
             where = f"{source}, [[runs]] at line {line_of(index)}"
-            raise BadInput(f"{where}: {error}") from error
+            raise InputError(f"{where}: {error}") from error
     return list(plans.values())
 
 
-def _chained(configs: list[RunConfig], trust: bool) -> Iterator[Plan]:
+def _chained(configs: list[RunConfig], trust: bool) -> Iterator[RunPlan]:
     """The runs of one configuration and seed: each task alone, and each after the one before it."""
-    before: Plan | None = None
+    before: RunPlan | None = None
     for config in configs:
-        alone = plan(config, trust)
+        alone = plan_run(config, trust)
         yield alone
         if before is None:
             before = alone
         else:
-            before = plan(config.model_copy(update={"after": before.id}), trust)
+            before = plan_run(config.model_copy(update={"continue_from": before.id}), trust)
             yield before

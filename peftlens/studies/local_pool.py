@@ -23,7 +23,7 @@ _LATE = 60.0  # seconds after which a worker, starting or not, should have ended
 _LOG_BYTES = 20_000  # of a failed task's log that are kept
 
 
-class Here:
+class InProcessPool:
     """One slot: this process itself. Nothing protects it, and a debugger can look at it."""
 
     slots = 1
@@ -32,11 +32,11 @@ class Here:
         self._module = module
         self._outcome: Message | None = None
 
-    def takes(self, slot: int) -> bool:  # noqa: ARG002
+    def accepts(self, slot: int) -> bool:  # noqa: ARG002
         """Always."""
         return True
 
-    def give(self, slot: int, task: Task) -> None:  # noqa: ARG002
+    def submit(self, slot: int, task: Task) -> None:  # noqa: ARG002
         """Do it at once."""
         self._outcome = perform(task, import_module(self._module).ACTIONS)
 
@@ -60,13 +60,13 @@ class _Process:
     heard: float = field(default_factory=time.monotonic)
 
 
-class Local:
+class LocalPool:
     """Processes on this machine, started when they are first needed.
 
     Args:
         environments: variables of each worker, beside this process's own.
         limit: seconds without progress after which a worker is taken for hung; 0 for never.
-        module: whose `python -m` serves; see `serving.main`.
+        module: whose `python -m` serves; see `worker_protocol.main`.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class Local:
             self.close(now=True)
         self.slots, self._environments = len(environments), environments
 
-    def takes(self, slot: int) -> bool:  # noqa: ARG002
+    def accepts(self, slot: int) -> bool:  # noqa: ARG002
         """Always."""
         return True
 
-    def give(self, slot: int, task: Task) -> None:
+    def submit(self, slot: int, task: Task) -> None:
         """Send it to the slot's worker, a new one if need be."""
         worker = self._workers.get(slot)
         if worker is None or worker.process.poll() is not None:

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import new_folder, write_atomic
 from peftlens.results.outcomes import Message
 from peftlens.runs import store
@@ -22,18 +22,18 @@ from peftlens.studies.worker_protocol import Task, outcome_of, watched
 Files = dict[str, bytes]  # by their paths in a run's folder
 
 
-class Ray:
-    """A slot for each run that the cluster has CPUs or GPUs for; see `supervising.Engine`.
+class RayPool:
+    """A slot for each run that the cluster has CPUs or GPUs for; see `scheduler.WorkerPool`.
 
     Args:
         runs: the study's folder of runs, on this machine.
         needs: of each worker: `num_cpus`, `num_gpus`, `memory` in bytes, as Ray counts them.
         workers: instead of as many as there is room for.
-        limit: see `supervising.Local`.
+        limit: see `scheduler.LocalPool`.
         module: whose actions the workers offer.
 
     Raises:
-        BadInput: Ray is not installed, or no node has room for a worker.
+        InputError: Ray is not installed, or no node has room for a worker.
     """
 
     def __init__(
@@ -51,7 +51,9 @@ class Ray:
         self._worker = self._ray.remote(**needs, max_restarts=0)(_Actor)
         room = _room(self._ray.nodes(), needs)
         if not room:
-            raise BadInput(f"no node of the Ray cluster has room for a worker, which needs {needs}")
+            raise InputError(
+                f"no node of the Ray cluster has room for a worker, which needs {needs}"
+            )
         self.slots = min(workers or room, room)
         self._actors: dict[int, Any] = {}
         self._coming: dict[Any, int] = {}  # slots whose actor waits for a node, by its first sign
@@ -65,18 +67,18 @@ class Ray:
         self._actors[slot] = self._worker.remote(self._module, self._limit, os.getcwd())
         self._coming[self._actors[slot].ready.remote()] = slot
 
-    def takes(self, slot: int) -> bool:
+    def accepts(self, slot: int) -> bool:
         """Whether the slot's actor runs; after a node was lost there may be no room for it."""
         return slot not in self._coming.values()
 
-    def give(self, slot: int, task: Task) -> None:
+    def submit(self, slot: int, task: Task) -> None:
         """Send a task to the slot's actor with the files that it reads."""
         self._held[slot] = held = ExitStack()
         if task["do"] == "train":
             run = task["with"]["run"]
             try:
-                held.enter_context(store.claim(self._runs, run))
-            except store.Claimed as error:
+                held.enter_context(store.lock_run(self._runs, run))
+            except store.RunLockedError as error:
                 self._ready.append((slot, outcome_of(error)))
                 return
             if (self._runs / run).exists():
@@ -191,7 +193,7 @@ def _started() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise BadInput("--engine ray needs Ray: pip install 'peftlens[cluster]'") from error
+        raise InputError("--engine ray needs Ray: pip install 'peftlens[cluster]'") from error
     if not ray.is_initialized():
         own: dict[str, Any] = (
             {} if "RAY_ADDRESS" in os.environ else {"_node_ip_address": "127.0.0.1"}

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from peftlens.io.progress import say
-from peftlens.results.outcomes import told
-from peftlens.studies.run_selection import Planned, name, together
-from peftlens.studies.scheduler import Ended, Job
+from peftlens.results.outcomes import error_summary
+from peftlens.studies.run_selection import Planned, group_runs, run_name
+from peftlens.studies.scheduler import Job, JobResult
 
 TOGETHER = 8  # runs in one pass on a GPU; memory for their activations grows with them
 
 
 @dataclass
-class Trainings:
+class RunBatches:
     """Jobs that train the runs of one study.
 
     Attributes:
@@ -37,40 +37,40 @@ class Trainings:
     def jobs(self, runs: Sequence[Planned]) -> Iterator[Job]:
         """A job for each run, or for several that are trained in one pass."""
         most = self.most or (TOGETHER if self.devices else 1)
-        groups = together(runs, most, max(1, self.devices))
+        groups = group_runs(runs, most, max(1, self.devices))
         if grouped := [group for group in groups if len(group) > 1]:
             say(
                 f"{sum(map(len, grouped))} runs are trained in {len(grouped)} groups, each in one "
-                "pass over the base; --together 1 trains each alone"
+                "pass over the base; --runs-per-pass 1 trains each alone"
             )
         for group in groups:
             yield self._alone(group[0]) if len(group) == 1 else self._pass(group)
 
-    def each(self, ended: Ended, jobs: deque[Job]) -> Iterator[Ended]:
+    def each(self, ended: JobResult, jobs: deque[Job]) -> Iterator[JobResult]:
         """What became of each run of a job; those of a pass that failed join the jobs, alone."""
         do, first = ended.job.key
         if do == "train":
             yield ended
             return
         if "done" not in ended.outcome:
-            say(f"{ended.job.what}: {told(ended.outcome)}; now each alone")
+            say(f"{ended.job.what}: {error_summary(ended.outcome)}; now each alone")
         found = ended.outcome.get("done", {})
         for run in self._groups[first]:
             if run["id"] in found:
-                yield Ended(self._alone(run), {"done": found[run["id"]]})
+                yield JobResult(self._alone(run), {"done": found[run["id"]]})
             else:
                 jobs.append(self._alone(run))
 
     def _alone(self, run: Planned) -> Job:
         needs = ("train", run["after"]) if run["after"] else None
         given = {"config": run["config"], "run": run["id"]}
-        return self._job("train", run["id"], name(run), given, needs)
+        return self._job("train", run["id"], run_name(run), given, needs)
 
     def _pass(self, group: Sequence[Planned]) -> Job:
         first = group[0]
         self._groups[first["id"]] = group
         given = {"configs": {run["id"]: run["config"] for run in group}}
-        what = f"{name(first)} and {len(group) - 1} more"
+        what = f"{run_name(first)} and {len(group) - 1} more"
         return self._job("train_together", first["id"], what, given)
 
     def _job(

@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 Planned = Mapping[str, Any]  # a run, as grid.inventory describes it
 
 
-def name(run: Planned) -> str:
+def run_name(run: Planned) -> str:
     """Configuration and seed, for people."""
     return f"{run['configuration']} seed={run['seed']}"
 
 
-def selected(
+def select_runs(
     runs: Sequence[Planned], shard: tuple[int, int] | None, only: Sequence[str]
 ) -> list[Planned]:
     """The runs of a shard that fit, with those that they are trained on after, in the same order.
@@ -25,12 +25,12 @@ def selected(
         only: patterns for a run's id, configuration or name; all fit where there are none.
 
     Raises:
-        BadInput: no run of the study fits.
+        InputError: no run of the study fits.
     """
     by_id = {run["id"]: run for run in runs}
     if only and not any(_fits(run, only) for run in runs):
         known = ", ".join(dict.fromkeys(run["configuration"] for run in runs))
-        raise BadInput(f"--only {' '.join(only)}: no run fits; there are {known}")
+        raise InputError(f"--filter {' '.join(only)}: no run fits; there are {known}")
     part, parts = shard or (1, 1)
     places: dict[str, int] = {}  # of the first runs of sequences
     found: set[str] = set()
@@ -44,7 +44,7 @@ def selected(
     return [run for run in runs if run["id"] in found]
 
 
-def together(runs: Sequence[Planned], most: int, devices: int) -> list[list[Planned]]:
+def group_runs(runs: Sequence[Planned], most: int, devices: int) -> list[list[Planned]]:
     """Put runs into groups that can be trained in one pass, in the order of the first of each.
 
     Args:
@@ -67,5 +67,5 @@ def together(runs: Sequence[Planned], most: int, devices: int) -> list[list[Plan
 
 
 def _fits(run: Planned, only: Sequence[str]) -> bool:
-    names = (run["id"], run["configuration"], name(run))
+    names = (run["id"], run["configuration"], run_name(run))
     return not only or any(fnmatchcase(one, pattern) for pattern in only for one in names)

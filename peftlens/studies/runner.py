@@ -18,59 +18,59 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import write_atomic, write_json
-from peftlens.io.hardware import Share, gpus_a_run, share
+from peftlens.io.hardware import Allocation, allocate, gpus_per_run
 from peftlens.io.progress import say
 from peftlens.results import failures, invocations
-from peftlens.results.outcomes import Message, told
+from peftlens.results.outcomes import Message, error_summary
 from peftlens.results.study_results import index_or_none
-from peftlens.results.table_cache import Tables
+from peftlens.results.table_cache import TableCache
 from peftlens.runs import store
 from peftlens.runs.run import SCHEMA, Run
-from peftlens.studies.config import text_of
-from peftlens.studies.local_pool import Here, Local
-from peftlens.studies.run_batches import Trainings
-from peftlens.studies.run_selection import Planned, name, selected
-from peftlens.studies.scheduler import Ended, Engine, Job, Signals, supervise
+from peftlens.studies.config import read_text
+from peftlens.studies.local_pool import InProcessPool, LocalPool
+from peftlens.studies.run_batches import RunBatches
+from peftlens.studies.run_selection import Planned, run_name, select_runs
+from peftlens.studies.scheduler import Job, JobResult, Signals, WorkerPool, run_jobs
 from peftlens.studies.worker_protocol import Task
 
-E = TypeVar("E", bound=Engine)
+E = TypeVar("E", bound=WorkerPool)
 
 
 @dataclass(frozen=True, kw_only=True)
-class How:
-    """How a study is carried out; all but `full` and the rounding of sums leaves results alone.
+class StudyOptions:
+    """How a study is carried out; all but `full_scale` and the rounding of sums leaves results alone.
 
     Attributes:
         workers: runs trained at the same time; as many as the machine has room for by default, and
             0 for this process itself.
-        threads: of each worker; see `machine.share`.
-        together: most runs that are trained in one pass over the base, see layers/stacking.py;
+        threads: of each worker; see `hardware.allocate`.
+        runs_per_pass: most runs that are trained in one pass over the base, see layers/batched_adapters.py;
             several on a GPU by default, and on a CPU, where it does not pay, one.
-        full: the larger study that the file's table [full] describes.
+        full_scale: the larger study that the file's table [full_scale] describes.
         engine: where workers are: processes on this machine, or Ray's cluster.
         shard: (i, n): the i-th of n parts of the study, counted from 1.
-        only: patterns such as `lora*`; see `selection.selected`.
+        filter: patterns such as `lora*`; see `run_selection.select_runs`.
         retry_failed: train and measure once more what failed before.
-        limit: seconds without a sign of progress after which a worker is taken for hung; 0: never.
+        stall_timeout: seconds without a sign of progress after which a worker is taken for hung; 0: never.
         module: whose actions the workers offer.
     """
 
     workers: int | None = None
     threads: int | None = None
-    together: int | None = None
-    full: bool = False
+    runs_per_pass: int | None = None
+    full_scale: bool = False
     engine: Literal["local", "ray"] = "local"
     shard: tuple[int, int] | None = None
-    only: tuple[str, ...] = ()
+    filter: tuple[str, ...] = ()
     retry_failed: bool = False
-    limit: float = 3600
+    stall_timeout: float = 3600
     module: str = "peftlens.studies.worker"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """What became of a study.
 
     Attributes:
@@ -87,55 +87,59 @@ class Outcome:
     left: int
 
 
-def carry_out(
-    file: str | Path, out: str | Path, how: How | None = None, *, trust_remote_code: bool = False
-) -> Outcome:
+def run_study(
+    file: str | Path,
+    out: str | Path,
+    how: StudyOptions | None = None,
+    *,
+    trust_remote_code: bool = False,
+) -> StudyOutcome:
     """Train what is not trained yet, measure it, and write the tables.
 
     All runs are checked before the first is trained. A run that fails is recorded under failed/
     and the study goes on; a finished run is never trained again, and a failed one only if asked.
 
     Raises:
-        BadInput: the file, or anything it names, can't be used.
+        InputError: the file, or anything it names, can't be used.
         OSError: the disk is full or may not be written to; finished runs stay as they are.
         Stopped: Ctrl-C or SIGTERM; finished runs stay as they are.
     """
-    how, out = how or How(), Path(out)
-    if how.engine == "ray" and (how.together or 1) > 1:
-        raise BadInput("runs can be trained together on this machine only; leave --together")
-    text, index = text_of(Path(file)), index_or_none(out)
+    how, out = how or StudyOptions(), Path(out)
+    if how.engine == "ray" and (how.runs_per_pass or 1) > 1:
+        raise InputError("runs can be trained together on this machine only; leave --runs-per-pass")
+    text, index = read_text(Path(file)), index_or_none(out)
     with Signals() as signals, _closed(_home(how)) as home:
         given = {"text": text, "source": str(file), "dtypes": index.get("dtypes")}
-        given |= {"trust": trust_remote_code, "full": how.full}
+        given |= {"trust": trust_remote_code, "full": how.full_scale}
         job = Job.known(("plan", ""), "Planning", given)
         if how.engine == "ray":  # nodes may have what this machine has not
             with _closed(_ray(out, how)) as engine:
                 inventory = _plan(engine, job, signals)
         else:
             inventory = _plan(home, job, signals)
-        study = _Study(out, how, inventory, home, signals, trust_remote_code)
+        study = StudyRunner(out, how, inventory, home, signals, trust_remote_code)
         study.prepare(text)
-        return study.carry_out()
+        return study.run()
 
 
-def _home(how: How) -> Here | Local:
+def _home(how: StudyOptions) -> InProcessPool | LocalPool:
     """What works on this machine; nobody knows yet how many workers there is room for."""
     if how.workers == 0:
-        return Here(how.module)
-    return Local(Share(1, how.threads or 1).environments(), how.limit, how.module)
+        return InProcessPool(how.module)
+    return LocalPool(Allocation(1, how.threads or 1).environments(), how.stall_timeout, how.module)
 
 
-def _ray(out: Path, how: How, inventory: Mapping[str, Any] | None = None) -> Engine:
+def _ray(out: Path, how: StudyOptions, inventory: Mapping[str, Any] | None = None) -> WorkerPool:
     """Workers on a cluster: one to plan with, or as many as there is room for."""
-    from peftlens.studies.ray_pool import Ray
+    from peftlens.studies.ray_pool import RayPool
 
     needs = {"num_cpus": how.threads or 1}
     if inventory and inventory["gpu_bytes"]:
-        needs["num_gpus"] = gpus_a_run(inventory["bytes_a_run"], inventory["gpu_bytes"])
+        needs["num_gpus"] = gpus_per_run(inventory["bytes_a_run"], inventory["gpu_bytes"])
     elif inventory:
         needs["memory"] = inventory["bytes_a_run"]
     workers = how.workers if inventory else 1
-    return Ray(out / "runs", needs, workers=workers, limit=how.limit, module=how.module)
+    return RayPool(out / "runs", needs, workers=workers, limit=how.stall_timeout, module=how.module)
 
 
 @contextmanager
@@ -149,13 +153,13 @@ def _closed(engine: E) -> Iterator[E]:
     engine.close(now=False)
 
 
-def _plan(engine: Engine, job: Job, signals: Signals) -> dict[str, Any]:
-    (ended,) = supervise(deque([job]), engine, signals)
+def _plan(engine: WorkerPool, job: Job, signals: Signals) -> dict[str, Any]:
+    (ended,) = run_jobs(deque([job]), engine, signals)
     outcome = ended.outcome
     if "done" in outcome:
         return outcome["done"]
     _stop_if_disk(outcome)
-    raise (BadInput if outcome.get("mendable") else RuntimeError)(told(outcome))
+    raise (InputError if outcome.get("mendable") else RuntimeError)(error_summary(outcome))
 
 
 def _stop_if_disk(outcome: Message) -> None:
@@ -164,7 +168,7 @@ def _stop_if_disk(outcome: Message) -> None:
 
 
 @dataclass
-class _Study:
+class StudyRunner:
     """One study under way.
 
     Attributes:
@@ -176,9 +180,9 @@ class _Study:
     """
 
     out: Path
-    how: How
+    how: StudyOptions
     inventory: dict[str, Any]
-    engine: Here | Local
+    engine: InProcessPool | LocalPool
     signals: Signals
     trust: bool
     done: set[str] = field(default_factory=set)
@@ -203,12 +207,12 @@ class _Study:
         return {run: about["configuration"] for run, about in self.runs.items()}
 
     @property
-    def tables(self) -> Tables:
-        return Tables(self.out / "tables", self.probes)
+    def tables(self) -> TableCache:
+        return TableCache(self.out / "tables", self.probes)
 
     @cached_property
     def selected(self) -> list[Planned]:
-        return selected(self.inventory["runs"], self.how.shard, self.how.only)
+        return select_runs(self.inventory["runs"], self.how.shard, self.how.filter)
 
     def prepare(self, text: str) -> None:
         """Write what the study is, and clear away what dead processes and older files left."""
@@ -221,7 +225,7 @@ class _Study:
             "name": self.inventory["name"],
             "runs": list(self.runs),
             "configurations": self.labels,
-            "names": {run: name(about) for run, about in self.runs.items()},
+            "names": {run: run_name(about) for run, about in self.runs.items()},
             "probes": probes,
             "dtypes": {self.inventory["device"]: self.inventory["dtype"]},
         }
@@ -236,7 +240,7 @@ class _Study:
         }
         self.tables.drop_others()
 
-    def carry_out(self) -> Outcome:
+    def run(self) -> StudyOutcome:
         """Train, measure, tabulate."""
         self.done, damaged = store.finished(self.folder, self.runs)
         for run, reason in damaged.items():
@@ -251,7 +255,7 @@ class _Study:
             say(f"{len(left)} runs are left to others; who finishes the last one writes the tables")
         elif runs:
             self._tabulate(runs)
-        return Outcome(self.out, tuple(runs), tuple(self.failed.values()), len(left))
+        return StudyOutcome(self.out, tuple(runs), tuple(self.failed.values()), len(left))
 
     def _work(self) -> None:
         """Train what is not there, and measure it and what is there already."""
@@ -261,9 +265,9 @@ class _Study:
             for run in self.selected
             if run["id"] not in self.done and run["id"] not in self.failed
         ]
-        most = 1 if self.how.engine == "ray" else self.how.together
+        most = 1 if self.how.engine == "ray" else self.how.runs_per_pass
         devices = len(self.inventory["gpu_bytes"])
-        trainings = Trainings(self.folder, self.trust, devices, most)
+        trainings = RunBatches(self.folder, self.trust, devices, most)
         jobs = deque(trainings.jobs(missing))
         measured = self.tables.measured() if there else {}
         for run in there:
@@ -273,7 +277,7 @@ class _Study:
         invocations.record(self.out)
         number = 0
         with self._engine(len(jobs)) as engine:
-            for ended in supervise(jobs, engine, self.signals, self.inventory["name"]):
+            for ended in run_jobs(jobs, engine, self.signals, self.inventory["name"]):
                 _stop_if_disk(ended.outcome)
                 if ended.job.key[0] == "measure":
                     jobs.extend(self._after_measuring(ended))
@@ -285,15 +289,15 @@ class _Study:
                         jobs.extend(self._measuring(one.job.key[1], {}))
 
     @contextmanager
-    def _engine(self, jobs: int) -> Iterator[Engine]:
+    def _engine(self, jobs: int) -> Iterator[WorkerPool]:
         """Where runs are trained and measured."""
-        if isinstance(self.engine, Here):
+        if isinstance(self.engine, InProcessPool):
             yield self.engine
         elif self.how.engine == "ray":
             with _closed(_ray(self.out, self.how, self.inventory)) as engine:
                 yield engine
         else:
-            shared = share(
+            shared = allocate(
                 jobs,
                 self.inventory["bytes_a_run"],
                 gpu_bytes=self.inventory["gpu_bytes"],
@@ -304,7 +308,7 @@ class _Study:
             say(f"Workers: {shared.in_words()}")
             yield self.engine
 
-    def _after_training(self, ended: Ended, jobs: deque[Job]) -> str:
+    def _after_training(self, ended: JobResult, jobs: deque[Job]) -> str:
         """Keep what became of it; returns it in a line."""
         what, run, outcome = ended.job.what, ended.job.key[1], ended.outcome
         if "done" in outcome:
@@ -330,7 +334,7 @@ class _Study:
         ]
         if probes:
             task = partial(self._measuring_task, run, probes)
-            yield Job(("measure", run), f"Measuring {name(self.runs[run])}", task)
+            yield Job(("measure", run), f"Measuring {run_name(self.runs[run])}", task)
 
     def _measuring_task(self, run: str, probes: Sequence[str]) -> Task:
         """Without the probes that have failed by now: they are tried no further."""
@@ -340,7 +344,7 @@ class _Study:
         given |= {"trust": self.trust}
         return {"do": "measure", "with": given}
 
-    def _after_measuring(self, ended: Ended) -> Iterator[Job]:
+    def _after_measuring(self, ended: JobResult) -> Iterator[Job]:
         """Keep what failed; yields the job once more where its worker died at one of the probes."""
         run, outcome = ended.job.key[1], ended.outcome
         if "done" not in outcome:
@@ -363,7 +367,7 @@ class _Study:
 
     def _put_aside(self, run: str, reason: str) -> None:
         self.done.discard(run)
-        with suppress(store.Claimed):  # somebody does the same
+        with suppress(store.RunLockedError):  # somebody does the same
             if aside := store.quarantine(self.folder, run):
                 say(f"{reason}: moved to {aside}")
 
@@ -378,7 +382,7 @@ class _Study:
             )
             for probe, file in self.tables.stale(labels)
         )
-        for ended in supervise(jobs, self.engine, self.signals, "Tables"):
+        for ended in run_jobs(jobs, self.engine, self.signals, "Tables"):
             _stop_if_disk(ended.outcome)
             if "done" not in ended.outcome:
                 say(self._record(ended.job.key[1], ended.job.what, ended.outcome))

@@ -45,23 +45,23 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A job and its outcome: as `serving.perform` has it, or `died`: how, `log` and `at`."""
+class JobResult:
+    """A job and its outcome: as `worker_protocol.perform` has it, or `died`: how, `log` and `at`."""
 
     job: Job
     outcome: Message
 
 
-class Engine(Protocol):
+class WorkerPool(Protocol):
     """Where tasks are done."""
 
     slots: int
 
-    def takes(self, slot: int) -> bool:
+    def accepts(self, slot: int) -> bool:
         """Whether an idle slot can begin a job; one that can't may later."""
         ...
 
-    def give(self, slot: int, task: Task) -> None:
+    def submit(self, slot: int, task: Task) -> None:
         """Begin a task on a slot that has none."""
         ...
 
@@ -119,9 +119,9 @@ class Signals:
         raise Stopped(self.code)
 
 
-def supervise(
-    jobs: deque[Job], engine: Engine, signals: Signals, title: str = ""
-) -> Iterator[Ended]:
+def run_jobs(
+    jobs: deque[Job], engine: WorkerPool, signals: Signals, title: str = ""
+) -> Iterator[JobResult]:
     """Do all jobs, as many at a time as there are slots; yields each as it ends.
 
     The caller may add jobs to the queue in between. What another process is at is looked at once
@@ -132,23 +132,25 @@ def supervise(
     """
     with bars() as shown:
         overall = shown.add_task(title, total=None, note="", visible=bool(title))
-        floor = _Floor(jobs, engine, shown, overall)
+        floor = JobBoard(jobs, engine, shown, overall)
         while True:
             if not signals.code:
-                floor.hand_out()
+                floor.dispatch()
             if not floor.busy and (signals.code or not jobs):
                 break
             for slot, message in engine.poll(0.2):
-                if ended := floor.heard(slot, message):
+                if ended := floor.handle(slot, message):
                     yield ended
     if signals.code:
         raise Stopped(signals.code)
 
 
-class _Floor:
+class JobBoard:
     """Who is at what, who was killed once, what another process is at, and the bars of it all."""
 
-    def __init__(self, jobs: deque[Job], engine: Engine, shown: Progress, overall: TaskID) -> None:
+    def __init__(
+        self, jobs: deque[Job], engine: WorkerPool, shown: Progress, overall: TaskID
+    ) -> None:
         self.busy: dict[int, Job] = {}
         self._jobs = jobs
         self._engine = engine
@@ -158,19 +160,19 @@ class _Floor:
         self._shown, self._overall = shown, overall
         self._lines: dict[int, TaskID] = {}
 
-    def hand_out(self) -> None:
+    def dispatch(self) -> None:
         """Give each idle slot a job, as long as there are any that can begin."""
         for slot in range(self._engine.slots):
-            if slot in self.busy or not self._engine.takes(slot):
+            if slot in self.busy or not self._engine.accepts(slot):
                 continue
             if job := _ready(self._jobs, self.busy):
                 self.busy[slot] = job
                 self._lines[slot] = self._shown.add_task(job.what, total=None, note="")
-                self._engine.give(slot, job.task())
+                self._engine.submit(slot, job.task())
         known = self._ended + len(self.busy) + len(self._jobs)
         self._shown.update(self._overall, completed=self._ended, total=known)
 
-    def heard(self, slot: int, message: Message) -> Ended | None:
+    def handle(self, slot: int, message: Message) -> JobResult | None:
         """What a message ends, if it ends anything."""
         if "at" in message and "died" not in message:
             count = {"completed": message["done"], "total": message["total"] or None}
@@ -191,7 +193,7 @@ class _Floor:
             self._jobs.append(job)
             return None
         self._ended += 1
-        return Ended(job, message)
+        return JobResult(job, message)
 
 
 def _ready(jobs: deque[Job], busy: Mapping[int, Job]) -> Job | None:

@@ -10,11 +10,11 @@ from statistics import median
 from peftlens.results import failures
 from peftlens.results.study_results import read_index
 from peftlens.runs import store
-from peftlens.runs.run import Damaged, Run
+from peftlens.runs.run import CorruptedRunError, Run
 
 
 @dataclass(frozen=True)
-class Running:
+class ActiveRun:
     """A run that a process is building.
 
     Attributes:
@@ -33,7 +33,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudyStatus:
     """Where a study stands.
 
     Attributes:
@@ -46,26 +46,26 @@ class Standing:
     """
 
     done: int
-    running: tuple[Running, ...]
+    running: tuple[ActiveRun, ...]
     failed: dict[str, str]
     damaged: dict[str, str]
     left: int
     seconds_left: float | None
 
 
-def standing(out: Path) -> Standing:
+def study_status(out: Path) -> StudyStatus:
     """Read a study's folder; no lock is taken, and nothing is changed.
 
     Raises:
-        BadInput: there is no study, or a later version wrote it.
+        InputError: there is no study, or a later version wrote it.
     """
     index = read_index(out)
     names, runs = index["names"], out / "runs"
     done, damaged = store.finished(runs, names)
     failed = failures.recorded(out)
     running = tuple(
-        Running(run, names[run], holder.host, holder.pid, time.time() - holder.since)
-        for run, holder in store.holders(runs).items()
+        ActiveRun(run, names[run], holder.host, holder.pid, time.time() - holder.since)
+        for run, holder in store.lock_owners(runs).items()
         if run in names and run not in done
     )
     known = {*done, *failed, *(one.run for one in running)}
@@ -73,7 +73,7 @@ def standing(out: Path) -> Standing:
     took = _seconds([Run(runs / run) for run in done], index["configurations"])
     ahead = [index["configurations"][run] for run in (*left, *(one.run for one in running))]
     spent = sum(one.seconds for one in running)
-    return Standing(
+    return StudyStatus(
         done=len(done),
         running=running,
         failed=failed,
@@ -89,7 +89,7 @@ def _seconds(runs: Iterable[Run], configurations: dict[str, str]) -> dict[str, f
     for run in runs:
         try:
             found[configurations[run.path.name]].append(run.timing()[-1]["seconds"])
-        except (Damaged, LookupError, ValueError):
+        except (CorruptedRunError, LookupError, ValueError):
             continue  # an estimate can do without it
     return {configuration: median(seconds) for configuration, seconds in found.items()}
 

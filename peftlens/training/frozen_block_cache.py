@@ -16,19 +16,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from peftlens.data.collate import Encoder, Row, length, scoring_batches
-from peftlens.errors import BadInput
+from peftlens.data.collate import Collator, TokenizedAnswer, length, scoring_batches
+from peftlens.errors import InputError
 from peftlens.models.architecture import blocks
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.partial_forward import stopped_after
 
 MOST = 2**30  # bytes of states in memory; more go to a temporary file
-_HELD: dict[tuple[Any, ...], "Held"] = {}
+_HELD: dict[tuple[Any, ...], "StateStore"] = {}
 
 
 @dataclass
-class Held:
+class StateStore:
     """States of rows: in memory up to a bound, on disk beyond.
 
     Attributes:
@@ -37,18 +37,18 @@ class Held:
 
     most: int
     _bytes: int = 0
-    _near: dict[Row, torch.Tensor] = field(default_factory=dict)
-    _far: dict[Row, tuple[int, torch.Size, torch.dtype]] = field(default_factory=dict)
+    _near: dict[TokenizedAnswer, torch.Tensor] = field(default_factory=dict)
+    _far: dict[TokenizedAnswer, tuple[int, torch.Size, torch.dtype]] = field(default_factory=dict)
     _file: Any = None
 
-    def __contains__(self, row: Row) -> bool:
+    def __contains__(self, row: TokenizedAnswer) -> bool:
         return row in self._near or row in self._far
 
-    def __getitem__(self, row: Row) -> torch.Tensor:
+    def __getitem__(self, row: TokenizedAnswer) -> torch.Tensor:
         """States of a row, shape (T, d)."""
         return self._near[row] if row in self._near else self._read(*self._far[row])
 
-    def __setitem__(self, row: Row, states: torch.Tensor) -> None:
+    def __setitem__(self, row: TokenizedAnswer, states: torch.Tensor) -> None:
         if self._bytes + states.nbytes <= self.most:
             self._near[row] = states
             self._bytes += states.nbytes
@@ -81,7 +81,7 @@ def forget() -> None:
 
 
 @dataclass(frozen=True)
-class Lower:
+class FrozenBlockCache:
     """The blocks below the lowest trained one of a model that a method was attached to.
 
     Attributes:
@@ -92,16 +92,21 @@ class Lower:
         held: what the blocks gave.
     """
 
-    base: Base
+    base: BaseModel
     names: tuple[str, ...]
-    encoder: Encoder
-    groups: Mapping[Row, Sequence[Row]]
-    held: Held
+    encoder: Collator
+    groups: Mapping[TokenizedAnswer, Sequence[TokenizedAnswer]]
+    held: StateStore
 
     @classmethod
     def of(
-        cls, base: Base, model: nn.Module, before: "Shape", encoder: Encoder, rows: Sequence[Row]
-    ) -> "Lower":
+        cls,
+        base: BaseModel,
+        model: nn.Module,
+        before: "BlockFingerprint",
+        encoder: Collator,
+        rows: Sequence[TokenizedAnswer],
+    ) -> "FrozenBlockCache":
         """Find them.
 
         Args:
@@ -118,12 +123,12 @@ class Lower:
         key = (base.sha256, base.dtype, base.device, depth, tuple(known))
         if key not in _HELD:
             forget()  # one training's at a time, like the resident base
-            _HELD[key] = Held(MOST)
+            _HELD[key] = StateStore(MOST)
         by_row = {row: group for group in groups for row in group}
         return cls(base, before.names[:depth], encoder, by_row, _HELD[key])
 
     @contextmanager
-    def given(self, rows: Sequence[Row]) -> Iterator[None]:
+    def skipping(self, rows: Sequence[TokenizedAnswer]) -> Iterator[None]:
         """While the block lasts, a forward pass of this batch begins above the lower blocks."""
         for row in rows:
             if row not in self.held:
@@ -146,7 +151,7 @@ class Lower:
                     module.forward = forward
 
     @torch.no_grad()
-    def _read(self, group: Sequence[Row]) -> None:
+    def _read(self, group: Sequence[TokenizedAnswer]) -> None:
         inputs = self.encoder.batch(group).inputs
         with stopped_after(self.base.model, self.names[-1]) as run:
             states = run(**inputs, use_cache=False)
@@ -155,7 +160,7 @@ class Lower:
 
 
 @dataclass(frozen=True)
-class Shape:
+class BlockFingerprint:
     """What a base's blocks are made of, to see what a method has changed in them.
 
     Attributes:
@@ -168,11 +173,11 @@ class Shape:
     parts: tuple[Any, ...]
 
     @classmethod
-    def of(cls, base: Base) -> "Shape":
+    def of(cls, base: BaseModel) -> "BlockFingerprint":
         """Of a base that nothing is attached to."""
         try:
             names = () if base.model.config.is_encoder_decoder else tuple(blocks(base.shapes))
-        except BadInput:  # none that are numbered
+        except InputError:  # none that are numbered
             names = ()
         return cls(names, tuple(_parts(base.model.get_submodule(name)) for name in names))
 
@@ -189,7 +194,7 @@ def _parts(block: nn.Module) -> tuple[Any, ...]:
     return modules, tuple(map(id, block.parameters()))
 
 
-def _depth(base: Base, model: nn.Module, before: Shape) -> int:
+def _depth(base: BaseModel, model: nn.Module, before: BlockFingerprint) -> int:
     """How many blocks, from the bottom, are as they were and below all that is trained."""
     owned = [base.model.get_submodule(name) for name in before.names]
     depth = 0
@@ -201,19 +206,19 @@ def _depth(base: Base, model: nn.Module, before: Shape) -> int:
         return 0
     upper = {id(module) for block in owned[depth:] for module in block.modules()}
     below = [module for module in model.modules() if id(module) not in upper]
-    if any(drops(module) for module in below) or not _all_above(base, model, owned):
+    if any(has_dropout(module) for module in below) or not _all_above(base, model, owned):
         return 0
     return depth
 
 
-def drops(module: nn.Module) -> bool:
+def has_dropout(module: nn.Module) -> bool:
     """Whether it draws what it forgets anew in every pass."""
     rates = (getattr(module, name, 0) for name in ("p", "dropout", "attention_dropout"))
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 @torch.no_grad()
-def _gives_tuples(base: Base, name: str) -> bool:
+def _gives_tuples(base: BaseModel, name: str) -> bool:
     """Older architectures' blocks return more than states; these are left alone."""
     seen: list[Any] = []
     handle = base.model.get_submodule(name).register_forward_hook(
@@ -227,7 +232,7 @@ def _gives_tuples(base: Base, name: str) -> bool:
 
 
 @torch.no_grad()
-def _all_above(base: Base, model: nn.Module, owned: Sequence[nn.Module]) -> bool:
+def _all_above(base: BaseModel, model: nn.Module, owned: Sequence[nn.Module]) -> bool:
     """Whether what is trained outside of the blocks is asked for behind the last of them alone."""
     inside = {id(p) for block in owned for p in block.parameters()}
     owners = [

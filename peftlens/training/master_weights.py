@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 
-class Masters:
+class MasterWeights:
     """float32 copies, for the optimizer, of trained weights of lower precision.
 
     Args:
@@ -29,7 +29,7 @@ class Masters:
             master = parameter
             if parameter.dtype != torch.float32:
                 master = nn.Parameter(parameter.detach().float())
-                parameter.register_post_accumulate_grad_hook(_hand_over(master))
+                parameter.register_post_accumulate_grad_hook(_accumulate_in_float32(master))
                 self._pairs.append((parameter, master))
             self.trained.append(master)
 
@@ -45,7 +45,7 @@ class Masters:
                 parameter.copy_(master)
 
 
-def _hand_over(master: nn.Parameter) -> Callable[[torch.Tensor], None]:
+def _accumulate_in_float32(master: nn.Parameter) -> Callable[[torch.Tensor], None]:
     """Sum gradients in float32, and free the low-precision one at once."""
 
     def move(parameter: torch.Tensor) -> None:

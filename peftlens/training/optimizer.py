@@ -8,10 +8,10 @@ from torch import nn
 from transformers import get_scheduler
 
 from peftlens.runs.config import TrainingConfig
-from peftlens.training.master_weights import Masters
+from peftlens.training.master_weights import MasterWeights
 
 
-class Diverged(Exception):
+class DivergenceError(Exception):
     """The loss, or its gradient, is not finite; training on would change nothing but the clock."""
 
     def __init__(self, steps: int) -> None:
@@ -19,7 +19,7 @@ class Diverged(Exception):
         self.steps = steps
 
 
-class Stepper:
+class OptimizerStep:
     """Takes a run's steps.
 
     Args:
@@ -36,20 +36,22 @@ class Stepper:
     ) -> None:
         rate, decay = config.learning_rate or 0.0, config.weight_decay
         self._config = config
-        self._masters = Masters(parameters)
+        self._masters = MasterWeights(parameters)
         self._optimizer = (
             make(rate, decay)
             if make
             else torch.optim.AdamW(self._masters.trained, lr=rate, weight_decay=decay)
         )
         self._scheduler = get_scheduler(
-            "constant_with_warmup" if config.schedule == "constant" else config.schedule,
+            "constant_with_warmup"
+            if config.lr_scheduler_type == "constant"
+            else config.lr_scheduler_type,
             self._optimizer,
-            num_warmup_steps=round(config.warmup * config.steps),
-            num_training_steps=config.steps,
+            num_warmup_steps=round(config.warmup_ratio * config.max_steps),
+            num_training_steps=config.max_steps,
         )
 
-    def take(self, step: int, loss: float) -> dict[str, float]:
+    def step(self, step: int, loss: float) -> dict[str, float]:
         """Take a step by the gradients that are there; returns what the run's metrics say of it.
 
         Args:
@@ -57,23 +59,23 @@ class Stepper:
             loss: that they are of, nats.
 
         Raises:
-            Diverged: it or a gradient is not finite; the step is not taken.
+            DivergenceError: it or a gradient is not finite; the step is not taken.
         """
         norm = nn.utils.clip_grad_norm_(self._masters.trained, self._config.max_grad_norm).item()
         if not math.isfinite(loss) or not math.isfinite(norm):
-            raise Diverged(step - 1)
+            raise DivergenceError(step - 1)
         rate = float(self._scheduler.get_last_lr()[0])
         self._optimizer.step()
         self._scheduler.step()
         self._masters.write_back()
         return {"step": step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
 
-    def clear(self) -> None:
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         self._optimizer.zero_grad()
 
     @property
-    def bytes(self) -> int:
+    def state_bytes(self) -> int:
         """What is held beside the weights."""
         return self._masters.bytes + sum(
             value.nbytes for held in self._optimizer.state.values() for value in held.values()

@@ -11,14 +11,14 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
-class Peak:
+class PeakMemory:
     """Measures from `start` on; one at a time, for the system keeps one highest mark."""
 
     device: str
     _before: int | None
 
     @classmethod
-    def start(cls, device: str) -> "Peak":
+    def start(cls, device: str) -> "PeakMemory":
         """Forget how high memory has been, and remember how high it is now.
 
         Args:

@@ -6,18 +6,18 @@ from types import ModuleType
 from typing import Any
 
 from peftlens import registry
-from peftlens.data.method_context import Setting
+from peftlens.data.method_context import MethodContext
 from peftlens.data.task import Task
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.models.architecture import Shapes
-from peftlens.models.base_model import Base, resident
+from peftlens.models.base_model import BaseModel, resident
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import run_id, versions
 from peftlens.tasks import load_task
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a run will do.
 
     Attributes:
@@ -33,7 +33,7 @@ class Plan:
     asked: RunConfig
     config: RunConfig
     configuration: str
-    base: Base
+    base: BaseModel
     task: Task
     method: ModuleType
     method_config: Any
@@ -46,31 +46,33 @@ class Plan:
         return run_id(self.config, self.depends_on)
 
 
-def plan(config: RunConfig, trust_remote_code: bool = False) -> Plan:
+def plan_run(config: RunConfig, trust_remote_code: bool = False) -> RunPlan:
     """Check a configuration before anything is trained.
 
     Raises:
-        BadInput: a name, an option or a value that can't work; the message says which.
+        InputError: a name, an option or a value that can't work; the message says which.
     """
     method = registry.load("methods", config.method)
     task = load_task(config.task, config.task_config)
     method_config = registry.configure("methods", config.method, config.method_config)
     base = resident(
-        config.base,
+        config.base_model,
         device=config.device,
         dtype=config.dtype,
         trust_remote_code=trust_remote_code,
     )
     training = config.training
-    if hasattr(method, "resolve"):
-        setting = Setting(base.tokenizer, task, config.seed, training.steps)
-        method_config = method.resolve(method_config, setting)
+    if hasattr(method, "resolve_config"):
+        setting = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
+        method_config = method.resolve_config(method_config, setting)
     shapes = base.shapes
     # the formula refuses what does not fit the base; None: not known before it is attached
     if method.trainable_parameters(method_config, shapes) == 0:
-        training = training.model_copy(update={"steps": 0, "checkpoint_steps": ()})
-    if late := [step for step in training.checkpoint_steps if step > training.steps]:
-        raise BadInput(f"checkpoint_steps: {late[0]} lies after the last step, {training.steps}")
+        training = training.model_copy(update={"max_steps": 0, "checkpoint_steps": ()})
+    if late := [step for step in training.checkpoint_steps if step > training.max_steps]:
+        raise InputError(
+            f"checkpoint_steps: {late[0]} lies after the last step, {training.max_steps}"
+        )
     if training.learning_rate is None:
         training = training.model_copy(update={"learning_rate": method.LEARNING_RATE})
     where = {"device": base.device, "dtype": base.dtype}
@@ -78,7 +80,7 @@ def plan(config: RunConfig, trust_remote_code: bool = False) -> Plan:
         "method_config": json.loads(json.dumps(asdict(method_config))),
         "training": training,
     }
-    return Plan(
+    return RunPlan(
         asked=config.model_copy(update=where),
         config=config.model_copy(update=where | resolved),
         configuration=_in_words(config, method_config),

@@ -11,11 +11,11 @@ from torch import nn
 from peftlens.adapters import checkpoint as adapters
 from peftlens.runs.run import SCHEMA, Record, environment
 from peftlens.runs.store import seal
-from peftlens.training.data_loader import Read
-from peftlens.training.run_plan import Plan
+from peftlens.training.data_loader import TokenizedTask
+from peftlens.training.run_plan import RunPlan
 
 
-class Filling:
+class RunWriter:
     """Takes what a training has to say, and saves what it trains.
 
     Args:
@@ -23,7 +23,7 @@ class Filling:
         planned: the run.
     """
 
-    def __init__(self, path: Path, planned: Plan) -> None:
+    def __init__(self, path: Path, planned: RunPlan) -> None:
         self._path = path
         self._plan = planned
         for name in ("metrics.jsonl", "timing.jsonl"):
@@ -41,7 +41,7 @@ class Filling:
         """What a step gave and took, if a line of it is due; returns its tokens per second."""
         step, config = taken["step"], self._plan.config.training
         speed = tokens / seconds
-        if step % config.log_every == 0 or step in (1, config.steps):
+        if step % config.logging_steps == 0 or step in (1, config.max_steps):
             self.metrics(taken | {"tokens": tokens})
             self.timing({"step": step, "seconds": seconds, "tokens_per_second": speed})
         return speed
@@ -55,7 +55,7 @@ class Filling:
         if step in self._plan.config.training.checkpoint_steps:
             self.save(model, f"checkpoints/{step}")
 
-    def facts(self, trained: int, read: Read) -> dict[str, Any]:
+    def facts(self, trained: int, read: TokenizedTask) -> dict[str, Any]:
         """What of the results is known before the first step.
 
         Args:
@@ -64,12 +64,12 @@ class Filling:
         """
         task = self._plan.task
         return {
-            "steps": self._plan.config.training.steps,
+            "steps": self._plan.config.training.max_steps,
             "trainable_parameters": trained,
             "base_parameters": sum(math.prod(shape) for shape in self._plan.shapes.values()),
             "examples": {name: len(part) for name, part in task.splits.items()},
-            "left_out": dict(task.dropped),
-            "cut_or_left_out_as_tokens": read.changed,
+            "n_dropped": dict(task.dropped),
+            "n_truncated": read.changed,
         }
 
     def finish(self, model: nn.Module, results: dict[str, Any], **where: Any) -> None:

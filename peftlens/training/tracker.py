@@ -27,14 +27,14 @@ from torch import nn
 from peftlens import registry
 from peftlens.adapters import checkpoint
 from peftlens.adapters.adapter_file import WEIGHTS, read
-from peftlens.errors import BadInput, require
+from peftlens.errors import InputError, require
 from peftlens.evaluation import probe_runner
 from peftlens.io.files import TEMPORARY_PREFIX, sha256_file
-from peftlens.models.base_model import BUILT_IN, fingerprint, locate
+from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
 from peftlens.models.origin import Origin, vocabulary_sha256
 from peftlens.runs.config import RunConfig, TrainingConfig
 from peftlens.runs.run import SCHEMA, UNKNOWN, Record, Run, environment, run_id, versions
-from peftlens.runs.store import build, claim, seal
+from peftlens.runs.store import build, lock_run, seal
 
 PROBES = ("cost", "training_log", "parameter_count")  # of those that need no model
 _LOG = logging.getLogger("peftlens")
@@ -46,7 +46,7 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
     """What fails is told, and is the last thing that this watch did."""
 
     @wraps(method)
-    def guarded(self: "Watch", *arguments: Any, **named: Any) -> Any:
+    def guarded(self: "Tracker", *arguments: Any, **named: Any) -> Any:
         if self.stopped:
             return self.run
         try:
@@ -61,7 +61,7 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclass(eq=False)
-class Watch:
+class Tracker:
     """A training under way; see `watch`.
 
     Attributes:
@@ -97,7 +97,7 @@ class Watch:
         known = self.tokenizer and vocabulary_sha256(self.tokenizer.get_vocab())
         self._origin = Origin(self._base, known or None)
         name = f"watch-{os.getpid()}-{id(self)}"
-        self._held.enter_context(claim(self.out, name))  # so that nobody sweeps the folder away
+        self._held.enter_context(lock_run(self.out, name))  # so that nobody sweeps the folder away
         temporary = tempfile.TemporaryDirectory(
             prefix=f"{TEMPORARY_PREFIX}{name}-", dir=self.out, ignore_cleanup_errors=True
         )
@@ -152,7 +152,7 @@ class Watch:
         config = RunConfig(
             method=self._method,
             task=UNKNOWN,
-            base=self._base,
+            base_model=self._base,
             method_config=file.options,
             training=self._training(),
             seed=self.seed,
@@ -170,7 +170,7 @@ class Watch:
             depends_on=depends_on,
             environment=environment() | {"device": config.device,
                                          "threads": torch.get_num_threads()},
-            status="diverged" if file.not_finite else "finished",
+            status="diverged" if file.non_finite_tensors else "finished",
             results={
                 "steps": self._last,
                 "trainable_parameters": sum(p.numel() for p in trained),
@@ -196,7 +196,7 @@ class Watch:
 
     def _training(self) -> TrainingConfig:
         kept = tuple(sorted(int(path.name) for path in self._folder.glob("checkpoints/*")))
-        given = dict(self.training) | {"steps": self._last, "checkpoint_steps": kept}
+        given = dict(self.training) | {"max_steps": self._last, "checkpoint_steps": kept}
         return TrainingConfig.model_validate(given)
 
     def _checkpoint(self, step: int) -> None:
@@ -216,7 +216,7 @@ class Watch:
         with (self._folder / name).open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "Tracker":
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -234,7 +234,7 @@ def _measure(run: Run, probe: str) -> None:
         _LOG.debug("where it failed", exc_info=True)
 
 
-def watch(  # noqa: PLR0913  # what a loop of one's own knows
+def track(  # noqa: PLR0913  # what a loop of one's own knows
     model: nn.Module,
     out: str | Path,
     *,
@@ -243,7 +243,7 @@ def watch(  # noqa: PLR0913  # what a loop of one's own knows
     tokenizer: Any = None,
     training: Mapping[str, Any] | None = None,
     seed: int = 0,
-) -> Watch:
+) -> Tracker:
     """Keep a training loop of one's own as a run that probes, report and explorer read.
 
     Args:
@@ -259,7 +259,7 @@ def watch(  # noqa: PLR0913  # what a loop of one's own knows
         To be told of each step by `step(loss=loss)`, and of the end by `finish()`, or by leaving a
         `with` block.
     """
-    began = Watch(model, Path(out), every, probes, tokenizer, training or {}, seed)
+    began = Tracker(model, Path(out), every, probes, tokenizer, training or {}, seed)
     began.begin()
     return began
 
@@ -268,15 +268,17 @@ def _method_of(model: Any) -> str:
     """The method's name here.
 
     Raises:
-        BadInput: it is neither a peft model nor trained whole, so that nothing could load it again.
+        InputError: it is neither a peft model nor trained whole, so that nothing could load it again.
     """
     if isinstance(model, peft.PeftModel):
         if [*model.peft_config] != ["default"]:
-            raise BadInput(f"it has adapters named {[*model.peft_config]}; one is kept: 'default'")
+            raise InputError(
+                f"it has adapters named {[*model.peft_config]}; one is kept: 'default'"
+            )
         return f"peft:{PeftType(model.peft_config['default'].peft_type).value}"
     if all(parameter.requires_grad for parameter in model.parameters()):
         return "full"
-    raise BadInput("the model is no peft.PeftModel, and some of its weights are frozen")
+    raise InputError("the model is no peft.PeftModel, and some of its weights are frozen")
 
 
 def _where(model: Any) -> dict[str, Any]:
@@ -300,7 +302,7 @@ def _base_parameters(model: Any) -> int:
 def _hash_of(base: str) -> dict[str, str]:
     """The base's hash where its files are at hand; a hub's name is not looked up."""
     if base in BUILT_IN or Path(base).is_dir():
-        return {"base": fingerprint(locate(base))}
+        return {"base": folder_sha256(locate(base))}
     return {}
 
 

@@ -2,7 +2,7 @@
 
 Adapters are trained and computed in float32 on a base in its own dtype. Weights that live in the
 base (full fine-tuning, selected layers) stay in the base's dtype in the model, while the optimizer
-works on float32 copies of them: see masters.py.
+works on float32 copies of them: see master_weights.py.
 """
 
 import json
@@ -26,20 +26,20 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from peftlens.adapters import checkpoint
-from peftlens.data.collate import Batch, Encoder, Item, Row, length
+from peftlens.data.collate import Batch, Collator, TokenizedAnswer, TokenizedExample, length
 from peftlens.evaluation.log_likelihood import answer_loss, choose
 from peftlens.io.progress import bar
 from peftlens.models.base_model import discard_resident
-from peftlens.models.snapshot import lent
+from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
 from peftlens.runs.store import build
-from peftlens.training.data_loader import Feed, Read
-from peftlens.training.frozen_block_cache import Lower, Shape
-from peftlens.training.optimizer import Diverged, Stepper
-from peftlens.training.peak_memory import Peak
-from peftlens.training.run_plan import Plan, plan
-from peftlens.training.run_writer import Filling
+from peftlens.training.data_loader import TokenizedTask, TrainingLoader
+from peftlens.training.frozen_block_cache import BlockFingerprint, FrozenBlockCache
+from peftlens.training.optimizer import DivergenceError, OptimizerStep
+from peftlens.training.peak_memory import PeakMemory
+from peftlens.training.run_plan import RunPlan, plan_run
+from peftlens.training.run_writer import RunWriter
 
 SHORT = 64  # tokens of a row up to which a CPU computes attention by plain products
 REUSED = 1.0  # epochs from which on all rows are read, so that reading them ahead costs nothing
@@ -54,29 +54,33 @@ def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False
         trust_remote_code: run Python that the base model's folder brings along.
 
     Raises:
-        BadInput: see `plan`.
+        InputError: see `plan`.
     """
-    return carry_out(plan(config, trust_remote_code), Path(out))
+    return train_run(plan_run(config, trust_remote_code), Path(out))
 
 
-def carry_out(planned: Plan, out: Path) -> Run:
+def train_run(planned: RunPlan, out: Path) -> Run:
     """Train a planned run unless its folder exists.
 
     Raises:
-        Claimed: another process is training it.
+        RunLockedError: another process is training it.
         RuntimeError: its method left the base changed, and so what it saved is not all it did.
     """
 
     def fill(folder: Path) -> None:
-        before = None if planned.config.after is None else Run(out / planned.config.after)
-        with lent(planned.base.model):
-            _train(planned, Filling(folder, planned), before)
+        before = (
+            None
+            if planned.config.continue_from is None
+            else Run(out / planned.config.continue_from)
+        )
+        with restored_after(planned.base.model):
+            _train(planned, RunWriter(folder, planned), before)
         require_unchanged(planned)
 
     return Run(build(out, planned.id, fill))
 
 
-def require_unchanged(planned: Plan) -> None:
+def require_unchanged(planned: RunPlan) -> None:
     """Drop a base that is not as it was before the run.
 
     Raises:
@@ -90,7 +94,7 @@ def require_unchanged(planned: Plan) -> None:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What a few steps of a run took.
 
     Attributes:
@@ -108,22 +112,22 @@ class Rehearsal:
     adapter_bytes: int
 
 
-def rehearse(planned: Plan) -> Rehearsal:
+def dry_run(planned: RunPlan) -> DryRun:
     """Train a planned run for three steps and keep nothing of it."""
     config = planned.config.training
-    few = {"steps": min(3, config.steps), "checkpoint_steps": (), "log_every": 1}
+    few = {"max_steps": min(3, config.max_steps), "checkpoint_steps": (), "logging_steps": 1}
     short = planned.config.model_copy(update={"training": config.model_copy(update=few)})
     trial = replace(planned, config=short)
-    with lent(planned.base.model), TemporaryDirectory() as temporary:
-        folder = Filling(Path(temporary), trial)
+    with restored_after(planned.base.model), TemporaryDirectory() as temporary:
+        folder = RunWriter(Path(temporary), trial)
         set_seed(planned.config.seed)
-        peak = Peak.start(planned.base.device)
+        peak = PeakMemory.start(planned.base.device)
         model = checkpoint.attach(planned.base.model, planned.config.method, planned.method_config)
-        read = Read.of(planned.base, planned.task, config.max_length)
+        read = TokenizedTask.of(planned.base, planned.task, config.max_length)
         _calibrate(planned, model, read.encoder, read.train)
-        if few["steps"]:
-            with suppress(Diverged):  # what it took till then is what is asked
-                _loop(trial, model, Feed.of(read.encoder, read.train, config), folder)
+        if few["max_steps"]:
+            with suppress(DivergenceError):  # what it took till then is what is asked
+                _loop(trial, model, TrainingLoader.of(read.encoder, read.train, config), folder)
         memory = peak.bytes()
         files = folder.save(model, "adapter").iterdir()
         saved = sum(file.stat().st_size for file in files)
@@ -131,53 +135,57 @@ def rehearse(planned: Plan) -> Rehearsal:
         times = [json.loads(line)["seconds"] for line in lines]
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     lengths = [length(item.rows[item.correct]) for item in read.train]
-    return Rehearsal(
+    return DryRun(
         trainable_parameters=trained,
         step_seconds=median(times[1:] or times) if times else None,
-        tokens=config.batch_size * config.accumulation * float(np.mean(lengths)),
+        tokens=config.batch_size * config.gradient_accumulation_steps * float(np.mean(lengths)),
         peak_memory_bytes=memory,
         adapter_bytes=saved,
     )
 
 
-def _train(planned: Plan, folder: Filling, before: Run | None) -> None:
+def _train(planned: RunPlan, folder: RunWriter, before: Run | None) -> None:
     training = planned.config.training
     set_seed(planned.config.seed)
-    peak = Peak.start(planned.base.device)
-    shape = Shape.of(planned.base)
+    peak = PeakMemory.start(planned.base.device)
+    shape = BlockFingerprint.of(planned.base)
     model = checkpoint.attach(planned.base.model, planned.config.method, planned.method_config)
     if before is not None:
-        checkpoint.train_on(model, before)
-    read = Read.of(planned.base, planned.task, training.max_length)
+        checkpoint.load_for_training(model, before)
+    read = TokenizedTask.of(planned.base, planned.task, training.max_length)
     results = folder.facts(sum(p.numel() for p in model.parameters() if p.requires_grad), read)
     if before is None:
         _calibrate(planned, model, read.encoder, read.train)
-    feed = Feed.of(read.encoder, read.train, training)
+    feed = TrainingLoader.of(read.encoder, read.train, training)
     if feed.epochs >= REUSED:
-        lower = Lower.of(planned.base, model, shape, read.encoder, feed.rows)
+        lower = FrozenBlockCache.of(planned.base, model, shape, read.encoder, feed.rows)
         feed = replace(feed, lower=lower if lower.names else None)
     folder.checkpoint(model, 0)
     started, diverged = time.perf_counter(), None
-    if training.steps:
+    if training.max_steps:
         try:
-            results["optimizer_bytes"] = _loop(planned, model, feed, folder)
-        except Diverged as found:
+            results["optimizer_state_bytes"] = _loop(planned, model, feed, folder)
+        except DivergenceError as found:
             diverged = found
     spent = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
-    conclude(model, read, folder, results, diverged)
+    validate_and_record(model, read, folder, results, diverged)
     folder.timing(spent)
     folder.finish(model, results)
 
 
-def conclude(
-    model: nn.Module, read: Read, folder: Filling, results: dict[str, Any], at: Diverged | None
+def validate_and_record(
+    model: nn.Module,
+    read: TokenizedTask,
+    folder: RunWriter,
+    results: dict[str, Any],
+    at: DivergenceError | None,
 ) -> None:
     """Add to the results how well the model does on the validation split, or where it diverged."""
     try:
         if at is not None:
             raise at
         scores = _validate(model.eval(), read, results["steps"])
-    except Diverged as diverged:
+    except DivergenceError as diverged:
         results["steps"] = diverged.steps
         folder.metrics({"step": diverged.steps, "diverged": True})
     else:
@@ -185,7 +193,9 @@ def conclude(
         folder.metrics({"step": results["steps"], **scores})
 
 
-def _calibrate(planned: Plan, model: nn.Module, encoder: Encoder, items: list[Item]) -> None:
+def _calibrate(
+    planned: RunPlan, model: nn.Module, encoder: Collator, items: list[TokenizedExample]
+) -> None:
     """Let a method that wants to look at training examples first do so."""
     if hasattr(planned.method, "calibrate"):
         losses = _single_losses(model, encoder, items, planned.config.seed)
@@ -193,7 +203,7 @@ def _calibrate(planned: Plan, model: nn.Module, encoder: Encoder, items: list[It
 
 
 def _single_losses(
-    model: nn.Module, encoder: Encoder, items: list[Item], seed: int
+    model: nn.Module, encoder: Collator, items: list[TokenizedExample], seed: int
 ) -> Iterator[torch.Tensor]:
     """Loss of one training example after another, nats, in an order drawn by the seed."""
     for index in np.random.default_rng(seed).permutation(len(items)):
@@ -201,39 +211,39 @@ def _single_losses(
         yield answer_loss(model, encoder.batch([row]))
 
 
-def _loop(planned: Plan, model: nn.Module, feed: Feed, folder: Filling) -> int:
+def _loop(planned: RunPlan, model: nn.Module, feed: TrainingLoader, folder: RunWriter) -> int:
     """The optimizer's steps; returns the bytes that it holds beside the weights.
 
     Raises:
-        Diverged: a loss or gradient is not finite; the step that it belongs to is not taken.
+        DivergenceError: a loss or gradient is not finite; the step that it belongs to is not taken.
     """
     config = planned.config.training
     # accelerate keeps the first device of a process; another run may be on another one
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=planned.base.device == "cpu")
     hooks = _Hooks.of(planned, model)
-    stepper = Stepper(model.parameters(), config, hooks.optimizer)
+    stepper = OptimizerStep(model.parameters(), config, hooks.optimizer)
     batches = feed.steps(planned.config.seed)
     model.train()
-    with bar(f"Training {planned.config.method}", config.steps) as shown:
-        for step in range(1, config.steps + 1):
+    with bar(f"Training {planned.config.method}", config.max_steps) as shown:
+        for step in range(1, config.max_steps + 1):
             started = time.perf_counter()
             rows = next(batches)
             loss = _gradients(model, feed, rows, accelerator)
-            if hooks.penalty:
-                accelerator.backward(hooks.penalty())
-            taken = stepper.take(step, loss)
+            if hooks.regularization_loss:
+                accelerator.backward(hooks.regularization_loss())
+            taken = stepper.step(step, loss)
             if hooks.after_step:
-                hooks.after_step(step, config.steps)
-            stepper.clear()
+                hooks.after_step(step, config.max_steps)
+            stepper.zero_grad()
             speed = folder.step(taken, tokens(rows), time.perf_counter() - started)
             shown.advance(f"loss {loss:.3f}, {speed:.0f} tokens/s")
-            if step < config.steps:
+            if step < config.max_steps:
                 folder.checkpoint(model, step)
-    return stepper.bytes
+    return stepper.state_bytes
 
 
-def tokens(rows: list[list[Row]]) -> int:
+def tokens(rows: list[list[TokenizedAnswer]]) -> int:
     """That the model reads in one step, all its forward passes together."""
     return sum(length(row) for part in rows for row in part)
 
@@ -243,17 +253,20 @@ class _Hooks:
     """What a method adds to the loop, where it adds anything; see methods/__init__.py."""
 
     optimizer: Callable[[float, float], torch.optim.Optimizer] | None
-    penalty: Callable[[], torch.Tensor] | None
+    regularization_loss: Callable[[], torch.Tensor] | None
     after_step: Callable[[int, int], None] | None
 
     @classmethod
-    def of(cls, planned: Plan, model: nn.Module) -> "_Hooks":
+    def of(cls, planned: RunPlan, model: nn.Module) -> "_Hooks":
         found = (getattr(planned.method, field.name, None) for field in fields(cls))
         return cls(*(hook and partial(hook, model, planned.method_config) for hook in found))
 
 
 def _gradients(
-    model: nn.Module, feed: Feed, parts: list[list[Row]], accelerator: Accelerator
+    model: nn.Module,
+    feed: TrainingLoader,
+    parts: list[list[TokenizedAnswer]],
+    accelerator: Accelerator,
 ) -> float:
     """Add up the gradients of the mean loss over all parts' tokens; returns that loss, nats."""
     targets = sum(row.scored for part in parts for row in part)
@@ -279,11 +292,11 @@ def attention(batch: Batch) -> AbstractContextManager[Any]:
     return sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
 
 
-def _validate(model: nn.Module, read: Read, steps: int) -> dict[str, float]:
+def _validate(model: nn.Module, read: TokenizedTask, steps: int) -> dict[str, float]:
     choices = choose(model, read.encoder, read.validation, "Validating")
     scores = {"validation_loss": float(choices.loss.mean())}
     if not math.isfinite(scores["validation_loss"]):
-        raise Diverged(steps)
+        raise DivergenceError(steps)
     if len(read.validation[0].rows) > 1:
         scores["validation_accuracy"] = float((choices.by_sum == choices.correct).mean())
     return scores

@@ -1,6 +1,6 @@
 """The clusters of a base model's vocabulary.
 
-Ward's hierarchical clustering of the centred, normalised embeddings, where only a token and its 15
+Ward's hierarchical clustering of the centered, normalized embeddings, where only a token and its 15
 nearest tokens may be joined (scikit-learn's AgglomerativeClustering): no seed, and of the
 algorithms compared in reports/soft_prompts the one whose clusters hold together best in the middle
 of the model, a space that it has not seen.
@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, kept, states, vocabulary
 
 CLUSTERS = 1024  # of a vocabulary large enough: about 50 tokens each in one of 49,152
@@ -42,11 +42,11 @@ class Clusters:
     coherence: float
 
 
-def clusters(base: Base) -> Clusters:
+def clusters(base: BaseModel) -> Clusters:
     """The clusters of a base: about a minute for 49,152 tokens, then from the cache."""
     known = vocabulary(base)
     label = kept(base, "clusters", lambda: {"label": _label(known, graph(base))})["label"]
-    rows = centred(known)
+    rows = centered(known)
     inside = label[known.usable]
     return Clusters(
         label,
@@ -56,7 +56,7 @@ def clusters(base: Base) -> Clusters:
     )
 
 
-def centred(known: Vocabulary) -> NDArray[np.float32]:
+def centered(known: Vocabulary) -> NDArray[np.float32]:
     """Embeddings with their mean taken away, at unit length, shape (V, d)."""
     rows = (known.table - known.table.mean(dim=0)).cpu().numpy()
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
@@ -68,14 +68,14 @@ def _label(known: Vocabulary, near: Graph) -> NDArray[np.int64]:
     model = AgglomerativeClustering(count, connectivity=joined(usable, near), linkage="ward")
     with warnings.catch_warnings():  # islands of the graph are joined, as they should be
         warnings.filterwarnings("ignore", "the number of connected components", UserWarning)
-        found = model.fit_predict(centred(known)[usable])
+        found = model.fit_predict(centered(known)[usable])
     label = np.full(len(known.tokens), -1, np.int64)
     label[usable] = found
     return label
 
 
 def joined(usable: NDArray[np.int64], near: Graph) -> Any:
-    """Which of the usable tokens are neighbours, in either direction: shape (U, U)."""
+    """Which of the usable tokens are neighbors, in either direction: shape (U, U)."""
     place = np.full(len(near.ids), -1)
     place[usable] = np.arange(len(usable))
     ends = place[near.ids[usable]].ravel()

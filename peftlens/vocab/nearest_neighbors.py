@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Metric = Literal["cosine", "centred", "dot", "euclidean", "csls"]
+Metric = Literal["cosine", "centered", "dot", "euclidean", "csls"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-DENSITY = 10  # neighbours in the local density of CSLS
+DENSITY = 10  # neighbors in the local density of CSLS
 _MARGIN = 32  # rows of the shortlist beyond k; models have that many equal rows, never trained
 _ROUNDING = 4e-6  # of the largest score: what float32 sums of a few thousand terms may be wrong by
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """The rows of a table nearest to each query, nearest first.
 
     Attributes:
@@ -41,10 +41,10 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
     *,
     density: torch.Tensor | None = None,
     chunk: int = 16_384,
-) -> Neighbours:
+) -> Neighbors:
     """Exact k nearest rows over the whole table; ties go to the lower row number.
 
-    cosine (Lester et al. 2021, arXiv:2104.08691, section 7); centred: cosine after the table's mean
+    cosine (Lester et al. 2021, arXiv:2104.08691, section 7); centered: cosine after the table's mean
     is taken from both sides (Mu & Viswanath 2018, arXiv:1702.01417, section 2); dot; euclidean, as
     a negative distance; csls: 2 cos(q, w) − r(q) − r(w), r the mean cosine to the 10 nearest rows
     (Conneau et al. 2018, arXiv:1710.04087, section 2.3).
@@ -54,7 +54,7 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
     Args:
         queries: shape (q, d), float32.
         table: shape (V, d), float32.
-        k: neighbours wanted, between 1 and V.
+        k: neighbors wanted, between 1 and V.
         metric: the measure.
         density: r(w) of each row, shape (V,); csls needs it.
         chunk: rows of the table at a time.
@@ -91,22 +91,20 @@ def _check(queries: torch.Tensor, table: torch.Tensor, k: int) -> None:
         raise ValueError(f"queries have width {queries.shape[1]}, the table {table.shape[1]}")
     norms = queries.norm(dim=1)
     if bad := torch.nonzero(~(norms.isfinite() & (norms > 0))).flatten().tolist():
-        raise ValueError(f"query {bad[0]} is zero or not finite; it has no neighbours")
+        raise ValueError(f"query {bad[0]} is zero or not finite; it has no neighbors")
     if bad := torch.nonzero(~table.sum(dim=1).isfinite()).flatten().tolist():
         raise ValueError(f"row {bad[0]} of the table is not finite")
 
 
-def _order(similarity: torch.Tensor, ids: torch.Tensor, k: int) -> Neighbours:
+def _order(similarity: torch.Tensor, ids: torch.Tensor, k: int) -> Neighbors:
     values, numbers = similarity.cpu().numpy(), ids.cpu().numpy()
     best = np.lexsort((numbers, -values), axis=1)[:, :k]
-    return Neighbours(
+    return Neighbors(
         np.take_along_axis(numbers, best, axis=1), np.take_along_axis(values, best, axis=1)
     )
 
 
-def _whole_row(
-    measure: "_Measure", row: int, table: torch.Tensor, k: int, chunk: int
-) -> Neighbours:
+def _whole_row(measure: "_Measure", row: int, table: torch.Tensor, k: int, chunk: int) -> Neighbors:
     parts = []
     for start in range(0, len(table), chunk):
         rows = table[None, start : start + chunk].double()
@@ -147,7 +145,7 @@ class _Measure:
                 lambda rows, _: torch.addmm(rows.norm(dim=1).square() / -2, queries, rows.T),
                 lambda part, rows, _: -(queries[part].double()[:, None] - rows).norm(dim=2),
             )
-        if metric == "centred":
+        if metric == "centered":
             return _cosine(queries, _mean(table))
         cosine = _cosine(queries, torch.zeros_like(table[0], dtype=torch.double))
         if metric == "cosine":
@@ -176,13 +174,13 @@ def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
     if not (exact.norm(dim=1) > 0).all():
         raise ValueError("a query is the mean of the table; seen from there it has no direction")
     unit = exact / exact.norm(dim=1, keepdim=True)
-    shift, single, centre = (unit @ origin).float()[:, None], unit.float(), origin.float()
-    square = centre.square().sum()
+    shift, single, center = (unit @ origin).float()[:, None], unit.float(), origin.float()
+    square = center.square().sum()
 
     def rough(rows: torch.Tensor, _: slice) -> torch.Tensor:
         squares = rows.norm(dim=1).square()
         if square > 0:
-            squares += square - rows @ (2 * centre)
+            squares += square - rows @ (2 * center)
         return (single @ rows.T).sub_(shift).mul_(squares.clamp(min=1e-20).rsqrt())
 
     def precise(part: slice, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
@@ -199,7 +197,7 @@ def _dot(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def nearest_to_steps(  # noqa: PLR0913  # the last is an option
-    centres: torch.Tensor,
+    centers: torch.Tensor,
     lengths: torch.Tensor,
     directions: torch.Tensor,
     table: torch.Tensor,
@@ -207,17 +205,17 @@ def nearest_to_steps(  # noqa: PLR0913  # the last is an option
     *,
     chunk: int = 64,
 ) -> NDArray[np.int64]:
-    """The k rows with the highest cosine to centre + length · direction, for every pair of them.
+    """The k rows with the highest cosine to center + length · direction, for every pair of them.
 
-    All centres take the same directions: their products with the table are computed once, which
-    makes a thousand steps from each of twenty centres cost about as much as from one. In float32.
+    All centers take the same directions: their products with the table are computed once, which
+    makes a thousand steps from each of twenty centers cost about as much as from one. In float32.
 
     Args:
-        centres: shape (n, d).
+        centers: shape (n, d).
         lengths: of the steps, shape (n,).
         directions: unit vectors, shape (B, d).
         table: shape (V, d).
-        k: neighbours wanted, between 1 and V.
+        k: neighbors wanted, between 1 and V.
         chunk: directions at a time; memory is chunk x V.
 
     Returns:
@@ -225,8 +223,8 @@ def nearest_to_steps(  # noqa: PLR0913  # the last is an option
     """
     norms = table.norm(dim=1, keepdim=True)
     unit = table / torch.where(norms > 0, norms, 1)
-    start = centres @ unit.T  # (n, V)
-    found = np.empty((len(centres), len(directions), k), np.int64)
+    start = centers @ unit.T  # (n, V)
+    found = np.empty((len(centers), len(directions), k), np.int64)
     for low in range(0, len(directions), chunk):
         along = directions[low : low + chunk] @ unit.T  # (chunk, V)
         scores = torch.empty_like(along)

@@ -1,9 +1,9 @@
 """Whether what lies around a vector is a cluster of meaning, and what chance would find there.
 
-A neighbourhood is made of lexical families, for five spellings of one word are no cluster. Its
-tightness is the mean cosine between the families' nearest members, in the space where neighbours
+A neighborhood is made of lexical families, for five spellings of one word are no cluster. Its
+tightness is the mean cosine between the families' nearest members, in the space where neighbors
 were looked for and in the middle of the model, which is another space. Real tokens always have
-tight neighbourhoods, so tightness alone says nothing about training: it must exceed what random
+tight neighborhoods, so tightness alone says nothing about training: it must exceed what random
 directions find, and, counting words that are not the start's, what a random step of the same length
 from the same start would have found.
 """
@@ -17,21 +17,21 @@ import torch
 from numpy.typing import NDArray
 
 from peftlens.adapters.checkpoint import base_of
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import benjamini_hochberg, p_value
 from peftlens.runs.run import Run
 from peftlens.vocab.nearest_neighbors import Metric, nearest, nearest_to_steps
-from peftlens.vocab.trained_vectors import Vectors, other_starts, vectors
+from peftlens.vocab.trained_vectors import TrainedVectors, other_starts, trained_vectors
 from peftlens.vocab.vocabulary import Vocabulary, states, vocabulary
 
-FAMILIES = 5  # Lester et al. 2021, arXiv:2104.08691, section 7, look at five neighbours
+FAMILIES = 5  # Lester et al. 2021, arXiv:2104.08691, section 7, look at five neighbors
 SHORTLIST = 64  # tokens in which five families are found
 DRAWS = 1000
 LEVEL = 0.05  # false-discovery rate
 
 Verdict = Literal[
     "readable",
-    "same as its initialisation",
+    "unchanged from initialization",
     "not distinguishable from noise",
     "tight, start unknown",
 ]
@@ -39,17 +39,17 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Space:
-    """Where neighbourhoods are looked for, and measured.
+class NeighborhoodSpace:
+    """Where neighborhoods are looked for, and measured.
 
     Attributes:
         usable: ids of the tokens that mean something, shape (U,).
         family: lexical family of every id, shape (V,).
-        rows: unit vectors in the space of the neighbours, shape (V, d), as seen from `origin`.
+        rows: unit vectors in the space of the neighbors, shape (V, d), as seen from `origin`.
         states: unit vectors in the middle of the model, shape (V, D).
-        origin: subtracted from tokens and vectors; zero unless the metric is centred, shape (d,).
+        origin: subtracted from tokens and vectors; zero unless the metric is centered, shape (d,).
         table: tokens as they are, shape (V, d).
-        metric: how neighbours are found.
+        metric: how neighbors are found.
         density: mean cosine of each token to its ten nearest, shape (V,); for csls.
     """
 
@@ -70,9 +70,9 @@ class Space:
         hidden: NDArray[np.float32],
         metric: Metric = "cosine",
         density: torch.Tensor | None = None,
-    ) -> "Space":
+    ) -> "NeighborhoodSpace":
         """The space of a metric over one table of the vocabulary's vectors."""
-        origin = table.mean(dim=0) if metric == "centred" else torch.zeros_like(table[0])
+        origin = table.mean(dim=0) if metric == "centered" else torch.zeros_like(table[0])
         rows = (table - origin).cpu().numpy()
         return cls(known.usable, known.family, _unit(rows), _unit(hidden), origin, table,
                    metric, density)  # fmt: skip
@@ -105,44 +105,44 @@ class Space:
         )
 
     def around_steps(
-        self, centres: torch.Tensor, lengths: torch.Tensor, directions: torch.Tensor
+        self, centers: torch.Tensor, lengths: torch.Tensor, directions: torch.Tensor
     ) -> Ids:
-        """The five nearest families of centre + length · direction, shape (n, B, 5)."""
+        """The five nearest families of center + length · direction, shape (n, B, 5)."""
         rows = self.table[torch.from_numpy(self.usable)] - self.origin
         length = min(SHORTLIST, len(rows))
-        found = nearest_to_steps(centres - self.origin, lengths, directions, rows, length)
+        found = nearest_to_steps(centers - self.origin, lengths, directions, rows, length)
         return self.families(found)
 
-    def tightness(self, neighbourhoods: Ids) -> NDArray[np.float64]:
+    def tightness(self, neighborhoods: Ids) -> NDArray[np.float64]:
         """Mean pairwise cosine, in both spaces, shape (2, ...): where they lie, and in context.
 
         NaN where there are fewer than two families.
         """
-        return np.stack([_pairwise(neighbourhoods, self.rows),
-                         _pairwise(neighbourhoods, self.states)])  # fmt: skip
+        return np.stack([_pairwise(neighborhoods, self.rows),
+                         _pairwise(neighborhoods, self.states)])  # fmt: skip
 
-    def new_words(self, neighbourhoods: Ids, start: Ids) -> NDArray[np.float64]:
-        """Share of a neighbourhood's families that the start's does not have.
+    def new_words(self, neighborhoods: Ids, start: Ids) -> NDArray[np.float64]:
+        """Share of a neighborhood's families that the start's does not have.
 
         Args:
-            neighbourhoods: shape (n, 5), or (n, B, 5).
+            neighborhoods: shape (n, 5), or (n, B, 5).
             start: shape (n, 5).
 
         Returns:
             Shape (n,), or (n, B).
         """
         known = np.where(start >= 0, self.family[start], -1)
-        known = known.reshape(len(start), *[1] * (neighbourhoods.ndim - 2), 1, -1)
-        old = (self.family[neighbourhoods][..., None] == known).any(axis=-1)
-        there = neighbourhoods >= 0
+        known = known.reshape(len(start), *[1] * (neighborhoods.ndim - 2), 1, -1)
+        old = (self.family[neighborhoods][..., None] == known).any(axis=-1)
+        there = neighborhoods >= 0
         return (there & ~old).sum(axis=-1) / there.sum(axis=-1)
 
-    def gained(self, neighbourhoods: Ids, start: Ids) -> NDArray[np.float64]:
+    def gained(self, neighborhoods: Ids, start: Ids) -> NDArray[np.float64]:
         """Tightness times the share of new words, shape (2, n) or (2, n, B).
 
-        A step that stays in a tight neighbourhood has gained nothing, however tight it is.
+        A step that stays in a tight neighborhood has gained nothing, however tight it is.
         """
-        return self.tightness(neighbourhoods) * self.new_words(neighbourhoods, start)
+        return self.tightness(neighborhoods) * self.new_words(neighborhoods, start)
 
 
 def _unit(rows: NDArray) -> NDArray:
@@ -150,9 +150,9 @@ def _unit(rows: NDArray) -> NDArray:
     return rows / np.where(lengths > 0, lengths, 1)
 
 
-def _pairwise(neighbourhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+def _pairwise(neighborhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean cosine of all pairs: the squared length of the sum counts each pair twice."""
-    flat = neighbourhoods.reshape(-1, neighbourhoods.shape[-1])
+    flat = neighborhoods.reshape(-1, neighborhoods.shape[-1])
     found = np.empty(len(flat))
     for start in range(0, len(flat), 4096):
         ids = flat[start : start + 4096]
@@ -163,11 +163,11 @@ def _pairwise(neighbourhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.floa
         lengths = np.square(members).sum(axis=(1, 2))
         total = np.square(members.sum(axis=1)).sum(axis=1) - lengths
         found[start : start + 4096] = total / np.where(pairs > 0, pairs, np.nan)
-    return found.reshape(neighbourhoods.shape[:-1])
+    return found.reshape(neighborhoods.shape[:-1])
 
 
 @dataclass(frozen=True)
-class Neighbourhoods:
+class NeighborhoodSample:
     """The five nearest families of trained vectors, and those that chance finds.
 
     Attributes:
@@ -176,7 +176,7 @@ class Neighbourhoods:
         nulls: of B draws, shape (n, B, 5), or (1, B, 5) where all vectors share the draws.
             random_tokens: five random tokens; random_directions: a vector of the same length
             pointing anywhere; steps: the start and a random step as long as the one that training
-            took; untrained: vectors that the initialisation gives with other seeds; real_tokens:
+            took; untrained: vectors that the initialization gives with other seeds; real_tokens:
             tokens of the vocabulary.
     """
 
@@ -186,41 +186,41 @@ class Neighbourhoods:
 
 
 @lru_cache(maxsize=2)  # one a metric, shared by the steps of all runs that train embeddings
-def _space(table: torch.Tensor, base: Base, metric: Metric) -> Space:
-    return Space.of(table, vocabulary(base), states(base), metric)
+def _space(table: torch.Tensor, base: BaseModel, metric: Metric) -> NeighborhoodSpace:
+    return NeighborhoodSpace.of(table, vocabulary(base), states(base), metric)
 
 
 @lru_cache(maxsize=8)  # what several probes ask of one run
-def neighbourhoods(
+def neighborhoods(
     run: Run, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
-) -> tuple[Space, Neighbourhoods]:
-    """The neighbourhoods of a run's vectors and of every null, B draws each.
+) -> tuple[NeighborhoodSpace, NeighborhoodSample]:
+    """The neighborhoods of a run's vectors and of every null, B draws each.
 
     Args:
         run: one with `token_vectors`.
         step: one of its saved steps.
-        metric: cosine or centred.
+        metric: cosine or centered.
         draws: B.
         seed: of the draws.
     """
-    found = vectors(run, step)
+    found = trained_vectors(run, step)
     space = _space(found.table, base_of(run), metric)
     others = other_starts(run, draws)
-    return space, draw(found, space, draws, np.random.default_rng(seed), others)
+    return space, sample_nulls(found, space, draws, np.random.default_rng(seed), others)
 
 
-def draw(
-    found: Vectors,
-    space: Space,
+def sample_nulls(
+    found: TrainedVectors,
+    space: NeighborhoodSpace,
     draws: int,
     rng: np.random.Generator,
     others: torch.Tensor | None = None,
-) -> Neighbourhoods:
-    """The neighbourhoods of given vectors and of the nulls; see `Neighbourhoods`.
+) -> NeighborhoodSample:
+    """The neighborhoods of given vectors and of the nulls; see `NeighborhoodSample`.
 
     Args:
         found: the vectors, with their start if it is known.
-        space: where they live; its metric is cosine or centred.
+        space: where they live; its metric is cosine or centered.
         draws: B.
         rng: source of the draws.
         others: vectors that other seeds start from, shape (B, d).
@@ -230,7 +230,7 @@ def draw(
     directions = noise / noise.norm(dim=1, keepdim=True)
     tokens = torch.from_numpy(rng.choice(space.usable, draws))
     lengths = now.norm(dim=1)
-    if space.metric == "cosine":  # the length of a vector does not change its neighbours
+    if space.metric == "cosine":  # the length of a vector does not change its neighbors
         lengths = lengths[:1]
     nulls = {
         "random_tokens": rng.choice(space.usable, (1, draws, FAMILIES)),
@@ -245,7 +245,7 @@ def draw(
     if others is not None:
         nulls["untrained"] = space.around(others)[None]
     start = None if found.start is None else space.around(found.start)
-    return Neighbourhoods(space.around(now), start, nulls)
+    return NeighborhoodSample(space.around(now), start, nulls)
 
 
 def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
@@ -270,8 +270,8 @@ def verdicts(
     """What may be said of each vector, with the false-discovery rate held over all of them.
 
     readable: tighter than around random directions, with more gained by new words than by a random
-    step from the start, and the nearest family is not the start's. same as its initialisation: the
-    nearest family is the start's, or the neighbourhood is tight as a random step would leave it.
+    step from the start, and the nearest family is not the start's. unchanged from initialization: the
+    nearest family is the start's, or the neighborhood is tight as a random step would leave it.
 
     Args:
         p_random: against random directions, shape (n,).
@@ -293,10 +293,10 @@ def verdicts(
 
 def _verdict(readable: bool, tight: bool, kept: bool) -> Verdict:
     if kept:
-        return "same as its initialisation"
+        return "unchanged from initialization"
     if readable:
         return "readable"
-    return "same as its initialisation" if tight else "not distinguishable from noise"
+    return "unchanged from initialization" if tight else "not distinguishable from noise"
 
 
 def prompt_means(null: NDArray, n: int, rng: np.random.Generator) -> NDArray:

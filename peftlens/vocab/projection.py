@@ -1,6 +1,6 @@
 """A map of a base's vocabulary: each token at a place in the plane, near its nearest tokens.
 
-UMAP (McInnes, Healy & Melville 2018, arXiv:1802.03426) of the exact neighbours by cosine. Any plane
+UMAP (McInnes, Healy & Melville 2018, arXiv:1802.03426) of the exact neighbors by cosine. Any plane
 loses most of them, so how many it keeps is counted. Places of other vectors are means of their
 nearest tokens' places: UMAP's own `transform` depends on what else is placed with them.
 """
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.files import cache_dir
 from peftlens.io.progress import say
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.vocab.nearest_neighbors import nearest
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, kept, vocabulary
 
 Projection = Literal["umap", "pca"]
-_SAMPLE = 1000  # tokens whose neighbours are counted
+_SAMPLE = 1000  # tokens whose neighbors are counted
 
 
 @dataclass(frozen=True)
-class Map:
+class VocabularyMap:
     """Places of the tokens.
 
     Attributes:
@@ -47,46 +47,48 @@ class Map:
     axes: NDArray[np.float64] | None = None
 
 
-def vocabulary_map(base: Base, projection: Projection = "umap") -> Map:
+def vocabulary_map(base: BaseModel, projection: Projection = "umap") -> VocabularyMap:
     """The map of a base: about a minute for 49,152 tokens, then from the cache.
 
     Raises:
-        BadInput: no such projection.
+        InputError: no such projection.
     """
     if projection not in get_args(Projection):
-        raise BadInput(
+        raise InputError(
             f"projection {projection!r} must be one of {', '.join(get_args(Projection))}"
         )
     near = graph(base)
     make = {"umap": lambda: _umap(vocabulary(base), near), "pca": lambda: _pca(vocabulary(base))}
     points = kept(base, f"map-{projection}", lambda: {"points": make[projection]()})["points"]
     mixed = points[np.random.default_rng(0).permutation(len(points))]
-    return Map(points, projection, recall(points, near.ids), recall(mixed, near.ids))
+    return VocabularyMap(points, projection, recall(points, near.ids), recall(mixed, near.ids))
 
 
-def plane(base: Base, one: torch.Tensor, other: torch.Tensor) -> Map:
+def plane_map(base: BaseModel, one: torch.Tensor, other: torch.Tensor) -> VocabularyMap:
     """The plane through zero that holds two vectors, each shape (d,): nothing in it is bent.
 
     The first axis points along the first vector.
 
     Raises:
-        BadInput: they lie on one line.
+        InputError: they lie on one line.
     """
     first = one.double().cpu().numpy()
     first /= np.linalg.norm(first)
     rest = other.double().cpu().numpy()
     rest = rest - (rest @ first) * first
     if np.linalg.norm(rest) < 1e-6 * float(other.norm()):
-        raise BadInput("these two vectors lie on one line, which is no plane; choose another one")
+        raise InputError("these two vectors lie on one line, which is no plane; choose another one")
     axes = np.stack([first, rest / np.linalg.norm(rest)])
     points = (vocabulary(base).table.double().cpu().numpy() @ axes.T).astype(np.float32)
     near = graph(base).ids
     mixed = points[np.random.default_rng(0).permutation(len(points))]
-    return Map(points, "a plane in the space", recall(points, near), recall(mixed, near), axes)
+    return VocabularyMap(
+        points, "a plane in the space", recall(points, near), recall(mixed, near), axes
+    )
 
 
 def recall(points: NDArray[np.float32], near: NDArray[np.int64]) -> float:
-    """Share of tokens' neighbours that the map keeps; see `Map`."""
+    """Share of tokens' neighbors that the map keeps; see `VocabularyMap`."""
     size, k = near.shape
     sample = np.random.default_rng(0).choice(size, min(_SAMPLE, size), replace=False)
     found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[sample])[1]
@@ -97,7 +99,7 @@ def recall(points: NDArray[np.float32], near: NDArray[np.int64]) -> float:
     return float(np.mean(shares))
 
 
-def placed(
+def place_by_neighbors(
     vectors: torch.Tensor, table: torch.Tensor, points: NDArray[np.float32], k: int = 15
 ) -> NDArray[np.float64]:
     """Where vectors lie on a map: the mean place of their nearest tokens, weighted by nearness.

@@ -16,12 +16,12 @@ from accelerate.utils import set_seed
 from transformers import DynamicCache, PreTrainedModel
 
 from peftlens import registry
-from peftlens.adapters.checkpoint import attach, attached, base_of
+from peftlens.adapters.checkpoint import attach, attach_run, base_of
 from peftlens.layers.prefix import geometry
 from peftlens.models.architecture import blocks
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.models.partial_forward import stopped_after
-from peftlens.models.snapshot import lent
+from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
 from peftlens.runs.run import Run
 from peftlens.vocab.vocabulary import embeddings, vocabulary
@@ -31,7 +31,7 @@ MOST_ROWS = 100  # of a retrained table: those that moved most
 
 
 @dataclass(frozen=True)
-class Vectors:
+class TrainedVectors:
     """What a run trained, with the space that it lives in, in float32.
 
     Attributes:
@@ -49,7 +49,7 @@ class Vectors:
     space: str = "embedding"
 
 
-def vectors(run: Run, step: int) -> Vectors:
+def trained_vectors(run: Run, step: int) -> TrainedVectors:
     """A run's vectors at one of its steps, and before the first, which the seed makes again.
 
     Raises:
@@ -63,14 +63,14 @@ def vectors(run: Run, step: int) -> Vectors:
     return found
 
 
-def _vectors(run: Run, step: int) -> Vectors:
+def _vectors(run: Run, step: int) -> TrainedVectors:
     base = base_of(run)
     table = vocabulary(base).table
     offered = registry.exposed(run.config.method, run.config.method_config)
     if "soft_prompt" in offered:
         now = _read(run, base, step, soft_prompt)
         start = _before(run, base, soft_prompt)
-        return Vectors(now, start, tuple(range(len(now))), table)
+        return TrainedVectors(now, start, tuple(range(len(now))), table)
     if "prefix" in offered:
         if base.model.config.is_encoder_decoder:
             raise NotApplicable("the prefix stands in the decoder, which reads no input tokens")
@@ -80,17 +80,19 @@ def _vectors(run: Run, step: int) -> Vectors:
             start = _unrotated(base.model, start, slots)
         keys = _unrotated(base.model, _keys_of_tokens(base), torch.zeros(len(table)).long())
         now = _unrotated(base.model, now, slots)
-        return Vectors(now, start, tuple(slots.tolist()), keys, "keys of layer 0")
+        return TrainedVectors(now, start, tuple(slots.tolist()), keys, "keys of layer 0")
     return _rows(run, base, step, table)
 
 
-def _read(run: Run, base: Base, step: int, what: Callable[[Any], torch.Tensor]) -> torch.Tensor:
+def _read(
+    run: Run, base: BaseModel, step: int, what: Callable[[Any], torch.Tensor]
+) -> torch.Tensor:
     """Something of a run's model at a step, as a float32 copy."""
-    with lent(base.model), torch.no_grad():
-        return what(attached(run, base, step)).float().clone()
+    with restored_after(base.model), torch.no_grad():
+        return what(attach_run(run, base, step)).float().clone()
 
 
-def _before(run: Run, base: Base, what: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
+def _before(run: Run, base: BaseModel, what: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
     """The same before the first step: as the seed makes it, or as another program kept it."""
     if not run.foreign:
         return _start(run, base, run.config.seed, what)
@@ -98,11 +100,13 @@ def _before(run: Run, base: Base, what: Callable[[Any], torch.Tensor]) -> torch.
     return _read(run, base, 0, what) if kept else None
 
 
-def _start(run: Run, base: Base, seed: int, what: Callable[[Any], torch.Tensor]) -> torch.Tensor:
+def _start(
+    run: Run, base: BaseModel, seed: int, what: Callable[[Any], torch.Tensor]
+) -> torch.Tensor:
     """The same before the first step, as a seed makes it."""
     set_seed(seed)
     config = registry.configure("methods", run.config.method, run.config.method_config)
-    with lent(base.model), torch.no_grad():
+    with restored_after(base.model), torch.no_grad():
         return what(attach(base.model, run.config.method, config).eval()).float().clone()
 
 
@@ -133,7 +137,7 @@ def soft_prompt(model: Any) -> torch.Tensor:
     return model.get_prompt(1, tasks)[0, : model.active_peft_config.num_virtual_tokens]
 
 
-def _rows(run: Run, base: Base, step: int, table: torch.Tensor) -> Vectors:
+def _rows(run: Run, base: BaseModel, step: int, table: torch.Tensor) -> TrainedVectors:
     last = _read(run, base, run.steps[-1], embeddings)
     moved = (last - table).norm(dim=1) * (table.norm(dim=1) > 0)  # a padding row has no direction
     changed = int((moved > 0).sum())
@@ -141,7 +145,7 @@ def _rows(run: Run, base: Base, step: int, table: torch.Tensor) -> Vectors:
         raise NotApplicable("no row of the embedding table has changed")
     ids = moved.topk(min(changed, MOST_ROWS)).indices.sort().values
     now = last if step == run.steps[-1] else _read(run, base, step, embeddings)
-    return Vectors(now[ids], table[ids], tuple(ids.tolist()), table)
+    return TrainedVectors(now[ids], table[ids], tuple(ids.tolist()), table)
 
 
 def _first_keys(model: Any) -> torch.Tensor:
@@ -151,7 +155,7 @@ def _first_keys(model: Any) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _keys_of_tokens(base: Base) -> torch.Tensor:
+def _keys_of_tokens(base: BaseModel) -> torch.Tensor:
     """Keys of layer 0 of every token, as the model would cache them at position 0: (V, d)."""
     found = []
     with stopped_after(base.model, blocks(base.shapes)[0]) as run:

@@ -20,11 +20,11 @@ from peftlens.io.escaping import visible
 from peftlens.io.files import cache_dir, write_atomic
 from peftlens.io.progress import track
 from peftlens.models.architecture import blocks
-from peftlens.models.base_model import Base
+from peftlens.models.base_model import BaseModel
 from peftlens.models.partial_forward import stopped_after
 from peftlens.vocab.nearest_neighbors import DENSITY, nearest
 
-GRAPH = 15  # neighbours kept of every token
+GRAPH = 15  # neighbors kept of every token
 CONTEXT = "The word is"  # what a token is read after, for its state in the middle of the model
 _VERSION = 1  # of what is kept in the cache
 _LIKE_UNTRAINED = 0.95  # cosine to rows that no gradient has told apart
@@ -73,7 +73,7 @@ class Vocabulary:
 _VOCABULARIES: dict[tuple[str, str, str], Vocabulary] = {}
 
 
-def vocabulary(base: Base) -> Vocabulary:
+def vocabulary(base: BaseModel) -> Vocabulary:
     """The vocabulary of a base that nobody has changed, kept for the process; one at a time."""
     key = (base.sha256, base.dtype, base.device)
     if key not in _VOCABULARIES:
@@ -82,7 +82,7 @@ def vocabulary(base: Base) -> Vocabulary:
     return _VOCABULARIES[key]
 
 
-def _read(base: Base) -> Vocabulary:
+def _read(base: BaseModel) -> Vocabulary:
     table, tokenizer = embeddings(base.model), base.tokenizer
     size = len(table)
     tokens = tuple(readable(tokenizer, token) for token in range(size))
@@ -131,8 +131,8 @@ def _untrained(table: NDArray[np.float32], duplicate_of: NDArray[np.int64]) -> N
     if (single := duplicate_of == np.arange(len(table))).all():
         return found
     repeated = np.isin(duplicate_of, duplicate_of[~single])
-    centre = table[repeated].mean(axis=0)
-    return found | repeated | (table @ centre > _LIKE_UNTRAINED * norms * np.linalg.norm(centre))
+    center = table[repeated].mean(axis=0)
+    return found | repeated | (table @ center > _LIKE_UNTRAINED * norms * np.linalg.norm(center))
 
 
 def _families(tokens: tuple[str, ...]) -> NDArray[np.int64]:
@@ -179,8 +179,8 @@ class Graph:
         return found > found.mean() + 2 * found.std()
 
 
-def graph(base: Base) -> Graph:
-    """The neighbours of all tokens: half a minute for 49,152 on two cores, then from the cache."""
+def graph(base: BaseModel) -> Graph:
+    """The neighbors of all tokens: half a minute for 49,152 on two cores, then from the cache."""
     held = kept(base, "graph", lambda: _graph(vocabulary(base)))
     return Graph(held["ids"].astype(np.int64), held["cosine"])
 
@@ -191,7 +191,7 @@ def _graph(known: Vocabulary) -> dict[str, NDArray]:
     ids, cosine = np.empty((size, k), np.int32), np.empty((size, k), np.float32)
     # a token of zeros has no direction of its own; any will do
     queries = torch.where(table.norm(dim=1, keepdim=True) > 0, table, torch.ones_like(table))
-    for start in track(range(0, size, 512), "Neighbours of every token, once per base"):
+    for start in track(range(0, size, 512), "Neighbors of every token, once per base"):
         found = nearest(queries[start : start + 512], table, k + 1)
         own = np.arange(start, start + len(found.ids))[:, None]
         # the token itself, or among more than k equal ones the last
@@ -202,10 +202,10 @@ def _graph(known: Vocabulary) -> dict[str, NDArray]:
     return {"ids": ids, "cosine": cosine}
 
 
-def states(base: Base) -> NDArray[np.float32]:
+def states(base: BaseModel) -> NDArray[np.float32]:
     """Each token's hidden state in the middle of the model, read after a neutral text: (V, d).
 
-    A space that is not the embedding table, to see in whether its neighbours mean alike: the output
+    A space that is not the embedding table, to see in whether its neighbors mean alike: the output
     of the middle block (the encoder's where there is one), with the mean over the tokens removed.
     Decoders read the text once, and every token behind its keys and values. Half a minute for
     49,152 tokens on two cores, then from the cache.
@@ -214,7 +214,7 @@ def states(base: Base) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def _states(base: Base) -> NDArray[np.float16]:
+def _states(base: BaseModel) -> NDArray[np.float16]:
     encodes = base.model.config.is_encoder_decoder  # and its tokenizer ends texts with a mark
     text = base.tokenizer(CONTEXT, add_special_tokens=not encodes)
     prefix = torch.tensor(text["input_ids"], device=base.device)
@@ -252,7 +252,7 @@ def _behind(run: _Run, prefix: torch.Tensor) -> Callable[[torch.Tensor], torch.T
     return read
 
 
-def _middle(base: Base) -> str:
+def _middle(base: BaseModel) -> str:
     names = blocks(base.shapes)
     stack = [name for name in names if name.rpartition(".")[0] == names[0].rpartition(".")[0]]
     return stack[(len(stack) - 1) // 2]
@@ -261,7 +261,7 @@ def _middle(base: Base) -> str:
 _KEPT: dict[str, dict[str, NDArray]] = {}
 
 
-def kept(base: Base, name: str, make: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
+def kept(base: BaseModel, name: str, make: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
     """Arrays of one base, from this process, from the cache folder, or made now."""
     key = f"{base.sha256[:16]}-{base.dtype}-{name}-{_VERSION}"
     if key not in _KEPT:

@@ -3,8 +3,15 @@ import theirs
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftlens.adapters.adapter_file import METHOD, Broken, Entry, module_of, read, write_weights
-from peftlens.errors import BadInput
+from peftlens.adapters.adapter_file import (
+    METHOD,
+    Entry,
+    InvalidAdapterError,
+    module_of,
+    read,
+    write_weights,
+)
+from peftlens.errors import InputError
 from peftlens.models.origin import Origin, vocabulary_sha256
 
 
@@ -15,9 +22,9 @@ def folder(tmp_path):
 
 def test_header_and_configuration_are_read_without_the_weights(folder):
     file = read(folder)
-    assert (file.kind, file.method, file.by_peft) == ("LORA", "peft:LORA", True)
+    assert (file.adapter_type, file.method, file.is_peft_type) == ("LORA", "peft:LORA", True)
     assert file.options == {"r": 8}
-    assert file.about["base_model_name_or_path"] == "org/base"
+    assert file.config["base_model_name_or_path"] == "org/base"
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     assert file.header[name] == Entry("F32", (8, 32))
     assert file.header[name].size == 256
@@ -29,21 +36,25 @@ def test_header_and_configuration_are_read_without_the_weights(folder):
 def test_a_method_of_ours_has_all_its_options(folder):
     theirs.edit(folder, **{METHOD: "bottleneck", "bottleneck_size": 4})
     file = read(folder)
-    assert (file.kind, file.by_peft, file.options["bottleneck_size"]) == ("bottleneck", False, 4)
+    assert (file.adapter_type, file.is_peft_type, file.options["bottleneck_size"]) == (
+        "bottleneck",
+        False,
+        4,
+    )
     theirs.edit(folder, **{METHOD: "bottlenek"})
-    with pytest.raises(BadInput, match="did you mean bottleneck"):
+    with pytest.raises(InputError, match="did you mean bottleneck"):
         read(folder)
 
 
 def test_what_is_broken_is_told_from_what_is_refused(folder):
-    with pytest.raises(BadInput, match="is no adapter") as no_adapter:
+    with pytest.raises(InputError, match="is no adapter") as no_adapter:
         read(folder.parent)
-    assert not isinstance(no_adapter.value, Broken)
+    assert not isinstance(no_adapter.value, InvalidAdapterError)
     theirs.edit(folder, megatron_core="theirs")
-    with pytest.raises(BadInput, match="runs|import code") as refused:
+    with pytest.raises(InputError, match="runs|import code") as refused:
         read(folder)
-    assert not isinstance(refused.value, Broken)
-    assert read(folder, trust_remote_code=True).kind == "LORA"
+    assert not isinstance(refused.value, InvalidAdapterError)
+    assert read(folder, trust_remote_code=True).adapter_type == "LORA"
 
 
 def test_tensors_that_are_not_finite_are_named(folder):
@@ -52,8 +63,8 @@ def test_tensors_that_are_not_finite_are_named(folder):
     bad = next(name for name in tensors if "lora_B" in name)
     save_file(tensors | {bad: tensors[bad] / 0}, file)
     found = read(folder)
-    assert found.not_finite == [bad]
-    with pytest.raises(Broken, match="NaN or infinite values"):
+    assert found.non_finite_tensors == [bad]
+    with pytest.raises(InvalidAdapterError, match="NaN or infinite values"):
         found.require_sound()
 
 

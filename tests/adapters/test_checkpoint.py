@@ -8,13 +8,13 @@ import torch
 import peftlens
 from peftlens import registry
 from peftlens.adapters import checkpoint
-from peftlens.errors import BadInput
-from peftlens.models.base_model import open_base
+from peftlens.errors import InputError
+from peftlens.models.base_model import load_base_model
 from peftlens.models.origin import Origin
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
 
-FAST = {"steps": 4, "batch_size": 4, "max_length": 32, "checkpoint_steps": [0, 2]}
+FAST = {"max_steps": 4, "batch_size": 4, "max_length": 32, "checkpoint_steps": [0, 2]}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def trained(bases, words, tmp_path_factory):
 
     def train(method, **options) -> Run:
         config = RunConfig(
-            method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+            method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
             dtype="float32", method_config=options, training=FAST,
         )  # fmt: skip
         return peftlens.train(config, out)
@@ -63,13 +63,13 @@ def test_plain_peft_loads_the_adapter_with_equal_logits(trained, bases, method):
 def test_load_gives_what_the_probes_see(trained, method):
     run = trained[method]
     for step in run.steps:
-        with checkpoint.opened(run, step) as (model, _):
+        with checkpoint.open_run(run, step) as (model, _):
             inside = logits(model)
         assert torch.equal(logits(peftlens.load(run.path, step=step)), inside)
 
 
 def test_a_checkpoint_that_is_not_there(trained):
-    with pytest.raises(BadInput, match=r"has no checkpoint 3; it has \(0, 2, 4\)"):
+    with pytest.raises(InputError, match=r"has no checkpoint 3; it has \(0, 2, 4\)"):
         peftlens.load(trained["lora"].path, step=3)
 
 
@@ -80,7 +80,7 @@ def test_the_adapter_names_its_base_as_the_user_did(trained, bases):
 
 
 def attached(bases):
-    base = open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    base = load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     return checkpoint.attach(base.model, "lora", registry.configure("methods", "lora", {"rank": 2}))
 
 
@@ -100,12 +100,12 @@ def test_missing_and_unknown_tensors(bases, copy_of_adapter):
     tensors, write = copy_of_adapter
     name = next(iter(tensors))
     tensors["layers.99.lora_A.weight"] = tensors.pop(name)
-    with pytest.raises(BadInput, match="1 tensors missing .* 1 unknown"):
+    with pytest.raises(InputError, match="1 tensors missing .* 1 unknown"):
         checkpoint.load_state(attached(bases), write(tensors))
 
 
 def test_no_tensors_at_all(bases, copy_of_adapter):
-    with pytest.raises(BadInput, match="12 tensors missing"):
+    with pytest.raises(InputError, match="12 tensors missing"):
         checkpoint.load_state(attached(bases), copy_of_adapter[1]({}))
 
 
@@ -113,7 +113,7 @@ def test_another_shape(bases, copy_of_adapter):
     tensors, write = copy_of_adapter
     name = next(iter(tensors))
     tensors[name] = torch.zeros(3, 3)
-    with pytest.raises(BadInput, match=r"has shape \(3, 3\), the model needs \(2, 32\)"):
+    with pytest.raises(InputError, match=r"has shape \(3, 3\), the model needs \(2, 32\)"):
         checkpoint.load_state(attached(bases), write(tensors))
 
 
@@ -121,7 +121,7 @@ def test_values_that_are_not_finite(bases, copy_of_adapter):
     tensors, write = copy_of_adapter
     name = next(iter(tensors))
     tensors[name][0, 0] = torch.nan
-    with pytest.raises(BadInput, match=f"NaN or infinite values in {name}"):
+    with pytest.raises(InputError, match=f"NaN or infinite values in {name}"):
         checkpoint.load_state(attached(bases), write(tensors))
 
 
@@ -129,7 +129,7 @@ def test_truncated_file(bases, copy_of_adapter):
     tensors, write = copy_of_adapter
     file = write(tensors) / checkpoint.WEIGHTS
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(BadInput, match="can't be read"):
+    with pytest.raises(InputError, match="can't be read"):
         checkpoint.load_state(attached(bases), file.parent)
 
 
@@ -140,16 +140,16 @@ def test_a_base_that_changed_since(trained, tmp_path):
     (run.path / "digests.json").unlink()
     text = (run.path / "run.json").read_text()
     (run.path / "run.json").write_text(text.replace(run.record.depends_on["base"], "0" * 64))
-    with pytest.raises(BadInput, match="its files have changed since"):
+    with pytest.raises(InputError, match="its files have changed since"):
         peftlens.load(run.path)
 
 
 def test_parse_config_refuses_unknown_keys_and_wrong_types():
-    with pytest.raises(BadInput, match="lora has no option 'r'; it has rank, alpha"):
+    with pytest.raises(InputError, match="lora has no option 'r'; it has rank, alpha"):
         registry.configure("methods", "lora", {"r": 8})
-    with pytest.raises(BadInput, match="lora: alpha='high'"):
+    with pytest.raises(InputError, match="lora: alpha='high'"):
         registry.configure("methods", "lora", {"alpha": "high"})
-    with pytest.raises(BadInput, match=r"boolq: split.test='a'"):
+    with pytest.raises(InputError, match=r"boolq: split.test='a'"):
         registry.configure("tasks", "boolq", {"split": {"test": "a"}})
 
 
@@ -171,5 +171,5 @@ def test_a_run_from_a_gpu_opens_on_a_machine_without_one(trained, tmp_path, monk
     text = (run.path / "run.json").read_text()
     (run.path / "run.json").write_text(text.replace('"device": "cpu"', '"device": "cuda"', 1))
     assert run.config.device == "cuda"
-    with checkpoint.opened(run) as (_, base):
+    with checkpoint.open_run(run) as (_, base):
         assert base.device != "cuda"

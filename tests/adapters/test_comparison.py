@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peftlens.adapters.comparison import compare
-from peftlens.adapters.external import Adapter
-from peftlens.errors import BadInput
+from peftlens.adapters.external import ExternalAdapter
+from peftlens.errors import InputError
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def saved(bases, tmp_path):
         if change:
             file = folder / "adapter_model.safetensors"
             save_file({n: change(n, t) for n, t in load_file(file).items()}, file)
-        return Adapter(folder)
+        return ExternalAdapter(folder)
 
     return make
 
@@ -33,7 +33,7 @@ def test_an_adapter_and_itself_are_the_same(saved):
     for column in ("cosine", "similarity", "similarity_in"):
         np.testing.assert_allclose(frame[column], 1, atol=1e-6)
     assert (frame["conflicts"] == 0).all()
-    np.testing.assert_allclose(frame["cancelled"], 0, atol=1e-6)
+    np.testing.assert_allclose(frame["canceled"], 0, atol=1e-6)
     np.testing.assert_allclose(frame["largest_angle"], 0, atol=1e-3)
 
 
@@ -42,7 +42,7 @@ def test_its_opposite_has_the_same_directions_and_cancels_it(saved):
     np.testing.assert_allclose(frame["cosine"], -1, atol=1e-6)
     np.testing.assert_allclose(frame["similarity"], 1, atol=1e-6)
     assert (frame["conflicts"] == 1).all()
-    np.testing.assert_allclose(frame["cancelled"], 1, atol=1e-6)
+    np.testing.assert_allclose(frame["canceled"], 1, atol=1e-6)
 
 
 def test_random_ones_overlap_as_random_ones_do(saved):
@@ -78,7 +78,7 @@ def test_prompts_are_compared_by_their_vectors(saved):
 
 def test_types_whose_files_do_not_say_need_the_base(saved):
     pair = [saved("a", "OFT"), saved("b", "OFT")]
-    with pytest.raises(BadInput, match="its file alone does not say .*; give --base"):
+    with pytest.raises(InputError, match="its file alone does not say .*; give --base"):
         compare(pair)
     frame = compare(pair, with_base=True).frame
     np.testing.assert_allclose(frame["cosine"], 1, atol=1e-5)
@@ -90,9 +90,9 @@ def test_three_make_three_pairs(saved):
 
 
 def test_one_is_too_few(saved):
-    with pytest.raises(BadInput, match="needs two"):
+    with pytest.raises(InputError, match="needs two"):
         compare([saved("a")])
-    with pytest.raises(BadInput, match="was given twice"):
+    with pytest.raises(InputError, match="was given twice"):
         compare([saved("a")] * 2)
 
 
@@ -113,5 +113,7 @@ def test_from_the_command_line(saved, run, tmp_path):
 def test_adapters_of_unequal_bases_are_told(saved):
     small = saved("a")
     wide = saved("b", change=lambda name, t: torch.cat([t, t], 1) if "lora_A" in name else t)
-    with pytest.raises(BadInput, match="reads 32 numbers in .* and 64 in .*: they are adapters of"):
+    with pytest.raises(
+        InputError, match="reads 32 numbers in .* and 64 in .*: they are adapters of"
+    ):
         compare([small, wide])

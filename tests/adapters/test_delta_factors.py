@@ -5,9 +5,9 @@ import pytest
 import theirs
 
 from peftlens.adapters.adapter_file import read
-from peftlens.adapters.delta_factors import Change, changes, product_values
-from peftlens.adapters.delta_weights import updates
-from peftlens.adapters.external import Adapter
+from peftlens.adapters.delta_factors import DeltaFactors, delta_factors, product_values
+from peftlens.adapters.delta_weights import delta_weights
+from peftlens.adapters.external import ExternalAdapter
 from peftlens.results.table import NotApplicable
 from peftlens.runs.config import RunConfig
 
@@ -50,7 +50,7 @@ def same(found, deltas):
 @pytest.mark.parametrize(("kind", "changed"), CASES)
 def test_factors_have_the_spectrum_of_pefts_dense_update(kind, changed, bases, tmp_path):
     place, model = folder(kind, bases, tmp_path, **changed)
-    found = {one.name: one for one in changes(read(place))}
+    found = {one.name: one for one in delta_factors(read(place))}
     deltas = theirs.deltas(model)
     same(found, deltas)
     for name, one in found.items():
@@ -59,7 +59,7 @@ def test_factors_have_the_spectrum_of_pefts_dense_update(kind, changed, bases, t
 
 def test_an_embedding_is_its_rows(bases, tmp_path):
     place, model = folder("LORA", bases, tmp_path, target_modules=["embed_tokens"])
-    (one,) = changes(read(place))
+    (one,) = delta_factors(read(place))
     (delta,) = theirs.deltas(model).values()
     np.testing.assert_allclose(one.dense, delta.numpy(), atol=1e-6)
 
@@ -68,14 +68,14 @@ def test_an_embedding_is_its_rows(bases, tmp_path):
 def test_with_the_base_every_update_is_pefts(kind, bases, tmp_path):
     place, model = folder(kind, bases, tmp_path)
     deltas = {} if kind in ("POLY", "BEFT") else theirs.deltas(model)
-    run = Adapter(place)
+    run = ExternalAdapter(place)
     config = run.config.model_copy(update={"dtype": "float32", "device": "cpu"})
     run.__dict__["record"] = run.record.model_copy(update={"config": RunConfig(**vars(config))})
     if deltas:
-        same({one.name: one for one in updates(run)}, deltas)
+        same({one.name: one for one in delta_weights(run)}, deltas)
         return
     try:
-        found = list(updates(run))
+        found = list(delta_weights(run))
     except NotApplicable as reason:
         assert f"peft:{kind}" in str(reason)
     else:
@@ -89,11 +89,11 @@ def test_what_is_a_factor_of_the_weight_is_seen_as_an_update(kind, bases, tmp_pa
     place, model = folder(kind, bases, tmp_path)
     before = {n: p.detach().double().clone() for n, p in theirs.build("llama").named_parameters()}
     after = dict(model.merge_and_unload().named_parameters())
-    run = Adapter(place)
+    run = ExternalAdapter(place)
     run.__dict__["record"] = run.record.model_copy(
         update={"config": run.config.model_copy(update={"dtype": "float32", "device": "cpu"})}
     )
-    found = {one.name: one for one in updates(run)}
+    found = {one.name: one for one in delta_weights(run)}
     assert len(found) == 6
     same(found, {name: after[name].detach().double() - before[name] for name in found})
 
@@ -101,13 +101,13 @@ def test_what_is_a_factor_of_the_weight_is_seen_as_an_update(kind, bases, tmp_pa
 @pytest.mark.parametrize("kind", ["PROMPT_TUNING", "VERA", "OFT"])
 def test_other_files_alone_do_not_say(kind, bases, tmp_path):
     with pytest.raises(NotApplicable, match="its file alone does not say"):
-        list(changes(read(folder(kind, bases, tmp_path)[0])))
+        list(delta_factors(read(folder(kind, bases, tmp_path)[0])))
 
 
 def test_a_part_of_the_weight_is_not_taken_for_an_update(bases, tmp_path):
     place, _ = folder("LORA", bases, tmp_path, init_lora_weights="pissa")
     with pytest.raises(NotApplicable, match="started by pissa"):
-        list(changes(read(place)))
+        list(delta_factors(read(place)))
 
 
 def test_a_large_matrix_is_known_by_its_leading_values(monkeypatch):
@@ -117,7 +117,7 @@ def test_a_large_matrix_is_known_by_its_leading_values(monkeypatch):
     monkeypatch.setattr(module, "LEADING", 5)
     rng = np.random.default_rng(0)
     change = (rng.normal(size=(80, 4)) @ rng.normal(size=(4, 60))).astype(np.float32)
-    one = Change(name="w", change=change)
+    one = DeltaFactors(name="w", change=change)
     assert not one.exact
     assert one.shape == (80, 60)
     np.testing.assert_allclose(one.values[:4], np.linalg.svd(change)[1][:4], rtol=1e-4)

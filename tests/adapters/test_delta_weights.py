@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import peftlens
-from peftlens.adapters.delta_weights import updates
-from peftlens.adapters.merging import merged_weights, placing
-from peftlens.models.base_model import open_base
+from peftlens.adapters.delta_weights import delta_weights
+from peftlens.adapters.merging import merged_weights, weight_layout
+from peftlens.models.base_model import load_base_model
 from peftlens.runs.config import RunConfig
 
 RANKS = {"lora": 3, "rslora": 3, "lora_fa": 3, "lora_plus": 3, "pissa": 6, "olora": 6, "loha": 9}
@@ -18,9 +18,9 @@ def trained(base, words, out, method, steps=2, **options):
     options |= {"rank": 3} if method in RANKS else {}
     return peftlens.train(
         RunConfig(
-            method=method, task=f"file:{words}", base=str(base), device="cpu", dtype="float32",
+            method=method, task=f"file:{words}", base_model=str(base), device="cpu", dtype="float32",
             method_config=options,
-            training={"steps": steps, "batch_size": 4, "learning_rate": 1e-2,
+            training={"max_steps": steps, "batch_size": 4, "learning_rate": 1e-2,
                       "checkpoint_steps": [0]},
         ),
         out,
@@ -31,7 +31,7 @@ def trained(base, words, out, method, steps=2, **options):
 @pytest.mark.parametrize("method", [*RANKS, *OTHERS])
 def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
     run = trained(bases[kind], words, tmp_path, method)
-    base = open_base(str(bases[kind]), device="cpu", dtype="float32")
+    base = load_base_model(str(bases[kind]), device="cpu", dtype="float32")
     own = {name: p.detach().clone() for name, p in base.model.named_parameters()}
     tuned = merged_weights(run, base)
     changed = {
@@ -39,10 +39,10 @@ def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
         for name in own
         if own[name].ndim == 2 and not torch.equal(own[name], tuned[name])
     }
-    found = {update.name: update for update in updates(run)}
+    found = {update.name: update for update in delta_weights(run)}
     assert found.keys() == changed.keys()
     assert found
-    turned = placing(open_base(str(bases[kind]), device="cpu").model).transposed
+    turned = weight_layout(load_base_model(str(bases[kind]), device="cpu").model).transposed
     for name, update in found.items():
         expected = changed[name].T if name.removesuffix(".weight") in turned else changed[name]
         svd = update.svd
@@ -57,24 +57,24 @@ def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
 
 @pytest.mark.parametrize("method", ["lora", "rslora", "lora_fa", "lora_plus"])
 def test_factors_are_kept_and_give_r_values(bases, words, tmp_path, method):
-    found = list(updates(trained(bases["llama"], words, tmp_path, method)))
+    found = list(delta_weights(trained(bases["llama"], words, tmp_path, method)))
     assert all(update.factors is not None and len(update.values) == 3 for update in found)
 
 
 @pytest.mark.parametrize("method", ["pissa", "dora", "loha"])
 def test_factors_that_are_not_the_update_are_not_taken_for_it(bases, words, tmp_path, method):
-    found = list(updates(trained(bases["llama"], words, tmp_path, method)))
+    found = list(delta_weights(trained(bases["llama"], words, tmp_path, method)))
     assert all(update.factors is None for update in found)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_before_training_nothing_has_changed(bases, words, tmp_path, method):
-    assert not list(updates(trained(bases["llama"], words, tmp_path, method), step=0))
+    assert not list(delta_weights(trained(bases["llama"], words, tmp_path, method), step=0))
 
 
 def test_linear_layers_come_as_outputs_by_inputs(bases, words, tmp_path):
     """GPT-2 keeps them the other way round."""
-    found = {u.name: u for u in updates(trained(bases["gpt2"], words, tmp_path, "full"))}
+    found = {u.name: u for u in delta_weights(trained(bases["gpt2"], words, tmp_path, "full"))}
     weight = found["transformer.h.0.attn.c_attn.weight"].before
     assert weight.shape[0] == 3 * weight.shape[1]
 
@@ -84,9 +84,9 @@ def test_gpt2_s_square_layers_are_turned_too(bases, words, tmp_path, method):
     """(in, out) there, whatever the shape says."""
     config = {"target_modules": ["attn.c_proj"]} if method == "lora" else {}
     run = trained(bases["gpt2"], words, tmp_path, method, **config)
-    base = open_base(str(bases["gpt2"]), device="cpu", dtype="float32")
+    base = load_base_model(str(bases["gpt2"]), device="cpu", dtype="float32")
     own = dict(base.model.named_parameters())
-    (found,) = (one for one in updates(run) if one.name.endswith("h.0.attn.c_proj.weight"))
+    (found,) = (one for one in delta_weights(run) if one.name.endswith("h.0.attn.c_proj.weight"))
     np.testing.assert_array_equal(found.before, own[found.name].detach().numpy().T)
     after = merged_weights(run, base)[found.name].numpy().T
     np.testing.assert_allclose(found.after, after, atol=1e-5)

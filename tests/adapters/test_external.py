@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import peftlens
-from peftlens.adapters.checkpoint import opened
-from peftlens.adapters.external import Adapter
-from peftlens.errors import BadInput
+from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.external import ExternalAdapter
+from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
-from peftlens.models.base_model import open_base, resident
+from peftlens.models.base_model import load_base_model, resident
 from peftlens.models.origin import Origin, vocabulary_sha256
 from peftlens.runs.config import RunConfig, TrainingConfig
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.trained_vectors import trained_vectors
 
 IDS = torch.arange(3, 15).reshape(2, 6)
 INPUTS = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
@@ -47,11 +47,11 @@ def test_every_type_gives_plain_pefts_logits(kind, saved, bases):
         inputs["task_ids"] = torch.zeros(2, dtype=torch.long)
     base = resident(str(bases["llama"]), device="auto", dtype="auto")
     if kind != "SHADOW":  # which plain peft can't call with these inputs either
-        plain = open_base(str(bases["llama"]))
+        plain = load_base_model(str(bases["llama"]))
         model = peft.PeftModel.from_pretrained(plain.model, folder).eval()
         with torch.no_grad():
             expected = model(**inputs).logits
-    with opened(Adapter(folder)) as (model, _), torch.no_grad():
+    with open_run(ExternalAdapter(folder)) as (model, _), torch.no_grad():
         if kind != "SHADOW":
             assert torch.equal(model(**inputs).logits, expected)
     assert not base.changed()
@@ -75,14 +75,16 @@ def test_every_type_gives_plain_pefts_logits(kind, saved, bases):
 def test_unusual_loras_leave_the_base_as_it_was(changes, saved, bases):
     folder, _ = saved(**changes)
     base = resident(str(bases["llama"]), device="auto", dtype="auto")
-    plain = peft.PeftModel.from_pretrained(open_base(str(bases["llama"])).model, folder).eval()
-    with opened(Adapter(folder)) as (model, _), torch.no_grad():
+    plain = peft.PeftModel.from_pretrained(
+        load_base_model(str(bases["llama"])).model, folder
+    ).eval()
+    with open_run(ExternalAdapter(folder)) as (model, _), torch.no_grad():
         assert torch.equal(model(**INPUTS).logits, plain(**INPUTS).logits)
     assert not base.changed()
 
 
 def test_its_vectors_are_those_in_the_file(prompt):
-    found = vectors(Adapter(prompt), 0)
+    found = trained_vectors(ExternalAdapter(prompt), 0)
     assert torch.equal(
         found.now, load_file(prompt / "adapter_model.safetensors")["prompt_embeddings"]
     )
@@ -91,28 +93,28 @@ def test_its_vectors_are_those_in_the_file(prompt):
 
 def test_probes_write_nothing_into_somebody_elses_folder(prompt):
     before = sorted(file.name for file in prompt.rglob("*"))
-    table = probe_runner.run_probe(Adapter(prompt), "soft_prompt_null").frame
+    table = probe_runner.run_probe(ExternalAdapter(prompt), "soft_prompt_null").frame
     assert {*table["verdict"]} <= {"tight, start unknown", "not distinguishable from noise"}
     assert sorted(file.name for file in prompt.rglob("*")) == before
 
 
 def test_what_needs_the_task_says_that_nobody_knows_it(prompt):
-    (row,) = probe_runner.run_probe(Adapter(prompt), "task_items").frame.to_dict("records")
+    (row,) = probe_runner.run_probe(ExternalAdapter(prompt), "task_items").frame.to_dict("records")
     assert row["status"] == "not_applicable"
     assert "a task that it does not name" in row["reason"]
 
 
 @pytest.mark.parametrize("probe", ["cost", "parameter_count"])
 def test_what_its_training_took_nobody_knows(probe, prompt):
-    (row,) = probe_runner.run_probe(Adapter(prompt), probe).frame.to_dict("records")
+    (row,) = probe_runner.run_probe(ExternalAdapter(prompt), probe).frame.to_dict("records")
     assert row["status"] == "not_applicable"
     assert row["reason"] == "its training kept no numbers"
 
 
 def test_an_adapter_that_names_no_base_needs_one(prompt):
     theirs.edit(prompt, base_model_name_or_path=None)
-    with pytest.raises(BadInput, match="give it by --base"):
-        _ = Adapter(prompt).record
+    with pytest.raises(InputError, match="give it by --base"):
+        _ = ExternalAdapter(prompt).record
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +132,11 @@ def trained(bases, words, tmp_path_factory):
 
 def test_a_method_of_ours_is_loaded_from_its_folder_alone(trained):
     run = trained("bottleneck")
-    with opened(run) as (model, _), torch.no_grad():
+    with open_run(run) as (model, _), torch.no_grad():
         expected = model(**INPUTS).logits
-    alone = Adapter(run.path / "adapter")
+    alone = ExternalAdapter(run.path / "adapter")
     assert alone.config.method == "bottleneck"
-    with opened(alone) as (model, _), torch.no_grad():
+    with open_run(alone) as (model, _), torch.no_grad():
         assert torch.equal(model(**INPUTS).logits, expected)
 
 
@@ -178,7 +180,7 @@ def spoilt(value):
 def test_weights_that_are_not_whole_are_refused(kind, change, message, saved, run):
     folder, _ = saved(kind)
     rewrite(folder, change)
-    with pytest.raises(BadInput, match=message), opened(Adapter(folder)):
+    with pytest.raises(InputError, match=message), open_run(ExternalAdapter(folder)):
         pass
     refused(run, kind, folder)
 
@@ -215,7 +217,7 @@ def refused(run, kind, folder):
 def test_configurations_that_can_not_be_are_refused(kind, changes, message, saved, run):
     folder, _ = saved(kind)
     theirs.edit(folder, **changes)
-    with pytest.raises(BadInput, match=message), opened(Adapter(folder)):
+    with pytest.raises(InputError, match=message), open_run(ExternalAdapter(folder)):
         pass
     refused(run, kind, folder)
 
@@ -226,13 +228,13 @@ def test_a_mapping_to_transformers_own_classes_is_no_code(saved):
     library = "transformers.models.llama.modeling_llama"
     mapping = {"base_model_class": "LlamaForCausalLM", "parent_library": library}
     theirs.edit(folder, auto_mapping=mapping)
-    assert Adapter(folder).config.method == "peft:LORA"
+    assert ExternalAdapter(folder).config.method == "peft:LORA"
 
 
 def test_code_is_allowed_by_hand_alone(saved):
     folder, _ = saved()
     theirs.edit(folder, auto_mapping={"base_model_class": "M", "parent_library": "theirs"})
-    with opened(Adapter(folder, trust_remote_code=True)) as (model, _):
+    with open_run(ExternalAdapter(folder, trust_remote_code=True)) as (model, _):
         assert isinstance(model, peft.PeftModel)
 
 
@@ -240,16 +242,18 @@ def test_code_is_allowed_by_hand_alone(saved):
 def test_a_damaged_configuration_is_named(text, saved):
     folder, _ = saved()
     (folder / "adapter_config.json").write_text(text)
-    with pytest.raises(BadInput, match=r"adapter_config\.json is (damaged|no configuration)"):
-        _ = Adapter(folder).record
+    with pytest.raises(InputError, match=r"adapter_config\.json is (damaged|no configuration)"):
+        _ = ExternalAdapter(folder).record
 
 
 def test_a_truncated_file_is_named(saved):
     folder, _ = saved()
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(BadInput, match=r"adapter_model\.safetensors can't be read: .*get the file"):
-        _ = Adapter(folder).file
+    with pytest.raises(
+        InputError, match=r"adapter_model\.safetensors can't be read: .*get the file"
+    ):
+        _ = ExternalAdapter(folder).file
 
 
 class Canary:
@@ -279,26 +283,29 @@ def test_weights_that_could_run_code_are_never_opened(name, saved, run, tmp_path
 def test_a_prompt_on_another_vocabulary_is_refused(saved, bases, run):
     """By the tokenizer beside it, or by the hash that ours have; sizes may fit by chance."""
     folder, _ = saved("PROMPT_TUNING")
-    base = open_base(str(bases["llama"]))
+    base = load_base_model(str(bases["llama"]))
     base.tokenizer.save_pretrained(folder)
-    with opened(Adapter(folder)):
+    with open_run(ExternalAdapter(folder)):
         pass  # the same vocabulary
     text = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(text.replace('"A":', '"swapped":', 1))
     message = "trained with another vocabulary than that of .*--base"
-    with pytest.raises(BadInput, match=message), opened(Adapter(folder)):
+    with pytest.raises(InputError, match=message), open_run(ExternalAdapter(folder)):
         pass
     refused(run, "PROMPT_TUNING", folder)
     (folder / "tokenizer.json").write_text("{")
-    with pytest.raises(BadInput, match=r"tokenizer\.json can't be read"), opened(Adapter(folder)):
+    with (
+        pytest.raises(InputError, match=r"tokenizer\.json can't be read"),
+        open_run(ExternalAdapter(folder)),
+    ):
         pass
 
 
 @pytest.mark.parametrize("method", ["prompt_tuning", "bottleneck"])
 def test_our_own_adapters_know_their_vocabulary(method, trained, llama):
-    file = Adapter(trained(method).path / "adapter").file
+    file = ExternalAdapter(trained(method).path / "adapter").file
     assert file.vocabulary == llama.origin.vocabulary
-    with pytest.raises(BadInput, match="another vocabulary than that of 'other'"):
+    with pytest.raises(InputError, match="another vocabulary than that of 'other'"):
         file.require_vocabulary(Origin("other", vocabulary_sha256({"a": 0})))
 
 
@@ -308,12 +315,12 @@ def test_an_adapter_is_no_base(saved, bases, tmp_path):
     folder, _ = saved()
     base = shutil.copytree(bases["llama"], tmp_path / "base")
     shutil.copy(folder / "adapter_config.json", base)
-    with pytest.raises(BadInput, match="holds an adapter beside a model"):
-        open_base(str(base))
+    with pytest.raises(InputError, match="holds an adapter beside a model"):
+        load_base_model(str(base))
 
 
 def test_a_rank_above_the_matrix_is_refused(saved):
     folder, _ = saved(r=40, lora_alpha=40)
     message = "rank 40 of .*q_proj, 32 x 32, is more .*`peftlens resize`"
-    with pytest.raises(BadInput, match=message), opened(Adapter(folder)):
+    with pytest.raises(InputError, match=message), open_run(ExternalAdapter(folder)):
         pass

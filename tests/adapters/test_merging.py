@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 import peftlens
 from peftlens.adapters import merging
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.runs.store import seal
 
 
@@ -18,8 +18,8 @@ def trained(bases, words, tmp_path):
                 method=method,
                 method_config=config,
                 task=f"file:{words}",
-                base=str(bases[kind]),
-                training={"steps": 3, "learning_rate": 0.01},
+                base_model=str(bases[kind]),
+                training={"max_steps": 3, "learning_rate": 0.01},
                 device="cpu",
                 dtype=dtype,
             ),
@@ -44,7 +44,7 @@ def test_the_folder_is_within_the_stated_tolerance(trained, tmp_path, method, ki
     assert error <= merging.TOLERANCE[dtype]
     saved = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert saved["dtype"] == dtype
-    again = peftlens.open_base(str(tmp_path / "merged"), device="cpu", dtype="float32")
+    again = peftlens.load_base_model(str(tmp_path / "merged"), device="cpu", dtype="float32")
     assert again.tokenizer("good")["input_ids"]
 
 
@@ -53,7 +53,7 @@ def test_plain_transformers_loads_it_with_the_attached_logits(trained, tmp_path)
     peftlens.merge(run.path, tmp_path / "merged")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     attached = peftlens.load(run.path, device="cpu")
-    base = peftlens.open_base(run.config.base, device="cpu", dtype="float32").model
+    base = peftlens.load_base_model(run.config.base, device="cpu", dtype="float32").model
     with torch.inference_mode():
         torch.testing.assert_close(plain(IDS).logits, attached(IDS).logits, rtol=1e-5, atol=1e-6)
         assert not torch.allclose(base(IDS).logits, attached(IDS).logits, atol=1e-3)
@@ -72,21 +72,21 @@ def test_what_can_not_be_merged_says_why_and_leaves_nothing(
     trained, tmp_path, method, config, message
 ):
     run = trained(method, **config)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         peftlens.merge(run.path, tmp_path / "merged")
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
 def test_an_existing_folder_is_not_written_over(trained, tmp_path):
     run = trained("lora")
-    with pytest.raises(BadInput, match="exists; name a new folder"):
+    with pytest.raises(InputError, match="exists; name a new folder"):
         peftlens.merge(run.path, tmp_path)
 
 
 def test_a_merge_that_goes_wrong_is_noticed(trained, tmp_path, monkeypatch):
     run = trained("lora")
-    monkeypatch.setattr(merging, "plain", lambda model, _: model.unload())
-    with pytest.raises(BadInput, match="the logits would change"):
+    monkeypatch.setattr(merging, "merge_into_base", lambda model, _: model.unload())
+    with pytest.raises(InputError, match="the logits would change"):
         peftlens.merge(run.path, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import peftlens
-from peftlens.errors import BadInput
-from peftlens.models.snapshot import state_of
+from peftlens.errors import InputError
+from peftlens.models.snapshot import fingerprint
 
 METHODS = ("lora", "prompt_tuning", "full", "bottleneck", "random_mask")
 IDS = torch.arange(3, 11).reshape(2, 4)
@@ -17,7 +17,7 @@ def logits(model):
 @pytest.fixture
 def runs(bases, words, tmp_path):
     common = {"task": f"file:{words}", "base": str(bases["llama"]), "device": "cpu"}
-    training = {"steps": 3, "learning_rate": 0.01, "checkpoint_steps": (1,)}
+    training = {"max_steps": 3, "learning_rate": 0.01, "checkpoint_steps": (1,)}
     return {
         method: peftlens.train(
             peftlens.RunConfig(method=method, training=training, dtype="float32", **common),
@@ -29,7 +29,7 @@ def runs(bases, words, tmp_path):
 
 def test_each_gives_its_own_logits_in_any_order_on_one_base(runs, llama):
     expected = {name: logits(peftlens.load(run.path, device="cpu")) for name, run in runs.items()}
-    plain, before = logits(llama.model), state_of(llama.model)
+    plain, before = logits(llama.model), fingerprint(llama.model)
     adapters = peftlens.AdapterSet(llama)
     for name, run in runs.items():
         adapters.add(name, run.path)
@@ -37,7 +37,7 @@ def test_each_gives_its_own_logits_in_any_order_on_one_base(runs, llama):
         assert torch.equal(logits(adapters.use(name)), expected[name]), name
         assert not torch.equal(expected[name], plain)
     assert torch.equal(logits(adapters.use(None)), plain)
-    assert state_of(llama.model) == before
+    assert fingerprint(llama.model) == before
 
 
 def test_switching_reads_no_file_and_keeps_one_base(runs, llama, tmp_path):
@@ -57,13 +57,13 @@ def test_a_checkpoint_can_be_added_beside_the_end(runs, llama):
 
 
 def test_unknown_name(llama):
-    with pytest.raises(BadInput, match="no adapter named 'x'; there are none"):
+    with pytest.raises(InputError, match="no adapter named 'x'; there are none"):
         peftlens.AdapterSet(llama).use("x")
 
 
 def test_another_base_is_refused_and_the_base_is_as_it_was(runs, bases):
-    other = peftlens.open_base(str(bases["gpt2"]), device="cpu", dtype="float32")
-    before = state_of(other.model)
-    with pytest.raises(BadInput, match="was trained on another"):
+    other = peftlens.load_base_model(str(bases["gpt2"]), device="cpu", dtype="float32")
+    before = fingerprint(other.model)
+    with pytest.raises(InputError, match="was trained on another"):
         peftlens.AdapterSet(other).add("lora", runs["lora"].path)
-    assert state_of(other.model) == before
+    assert fingerprint(other.model) == before

@@ -9,9 +9,9 @@ import torch
 from tiny import build
 
 from peftlens.adapters.adapter_file import read
-from peftlens.adapters.delta_factors import changes
-from peftlens.adapters.truncation import resize
-from peftlens.errors import BadInput
+from peftlens.adapters.delta_factors import delta_factors
+from peftlens.adapters.truncation import truncate
+from peftlens.errors import InputError
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def loaded(folder):
 )
 def test_plain_peft_loads_the_nearest_update_of_that_rank(options, saved, tmp_path):
     folder, model = saved(**options)
-    report = resize(folder, tmp_path / "new", rank=3)
+    report = truncate(folder, tmp_path / "new", rank=3)
     assert {one.kept for one in report} == {3}
     again = loaded(tmp_path / "new")
     for name, layer in again.get_base_model().named_modules():
@@ -47,17 +47,17 @@ def test_plain_peft_loads_the_nearest_update_of_that_rank(options, saved, tmp_pa
 
 def test_energy_gives_each_weight_its_own_rank(saved, tmp_path):
     folder, _ = saved()
-    report = resize(folder, tmp_path / "new", energy=0.6)
+    report = truncate(folder, tmp_path / "new", energy=0.6)
     assert len({one.kept for one in report}) > 1
     assert all(0.6 <= one.energy < 1 for one in report)
-    ranks = {one.name: one.rank for one in changes(read(tmp_path / "new"))}
+    ranks = {one.name: one.rank for one in delta_factors(read(tmp_path / "new"))}
     assert ranks == {one.weight: one.kept for one in report}
     loaded(tmp_path / "new")
 
 
 def test_all_energy_keeps_the_outputs(saved, tmp_path):
     folder, model = saved(modules_to_save=["lm_head"], target_modules=["q_proj", "embed_tokens"])
-    resize(folder, tmp_path / "new", energy=1)
+    truncate(folder, tmp_path / "new", energy=1)
     ids = torch.arange(3, 11)[None]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tied embeddings
@@ -67,14 +67,14 @@ def test_all_energy_keeps_the_outputs(saved, tmp_path):
 
 def test_a_rank_above_the_matrix_can_be_mended(saved, tmp_path):
     folder, _ = saved(r=40, lora_alpha=40)
-    resize(folder, tmp_path / "new", rank=40)
+    truncate(folder, tmp_path / "new", rank=40)
     read(tmp_path / "new").require_sound()
 
 
 def test_the_dtype_stays(saved, tmp_path):
     folder, model = saved()
     theirs.save(model.bfloat16(), folder, "base")
-    resize(folder, tmp_path / "new", rank=2)
+    truncate(folder, tmp_path / "new", rank=2)
     assert {one.dtype for one in read(tmp_path / "new").header.values()} == {"BF16"}
 
 
@@ -89,8 +89,8 @@ def test_the_dtype_stays(saved, tmp_path):
 )
 def test_what_can_not_be_truncated_is_refused(kind, options, message, saved, tmp_path):
     folder, _ = saved(kind, **options)
-    with pytest.raises(BadInput, match=message):
-        resize(folder, tmp_path / "new", rank=2)
+    with pytest.raises(InputError, match=message):
+        truncate(folder, tmp_path / "new", rank=2)
     assert not (tmp_path / "new").exists()
 
 
@@ -105,8 +105,8 @@ def test_what_can_not_be_truncated_is_refused(kind, options, message, saved, tmp
     ],
 )
 def test_values_that_can_not_be(options, message, saved, tmp_path):
-    with pytest.raises(BadInput, match=message):
-        resize(saved()[0], tmp_path / "new", **options)
+    with pytest.raises(InputError, match=message):
+        truncate(saved()[0], tmp_path / "new", **options)
 
 
 def test_from_the_command_line(saved, run, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 
 from peftlens.claims import clusters
 
-SAME, NOISE = "same as its initialisation", "not distinguishable from noise"
+SAME, NOISE = "unchanged from initialization", "not distinguishable from noise"
 
 
 def table(*verdicts):
@@ -12,7 +12,7 @@ def table(*verdicts):
             [
                 {"run": f"r{run}", "step": 9, "metric": metric, "position": position,
                  "verdict": verdict if metric == "cosine" else "readable"}
-                for run in range(6) for metric in ("cosine", "centred")
+                for run in range(6) for metric in ("cosine", "centered")
                 for position, verdict in (*enumerate(verdicts), (None, "readable"))
             ]
         )
@@ -23,7 +23,7 @@ def table(*verdicts):
     ("verdicts", "outcome", "told"),
     [
         (("readable", "readable", NOISE), "supported", "In 6 of 6 prompts most vectors"),
-        ((SAME, SAME, SAME, NOISE), "contradicted", "75% are as their initialisation left them"),
+        ((SAME, SAME, SAME, NOISE), "contradicted", "75% are as their initialization left them"),
         (("tight, start unknown",), "not measured", "known start"),
     ],
 )

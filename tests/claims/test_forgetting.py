@@ -8,13 +8,13 @@ def table(*intervals, level=0.8):
     return {
         "forgetting_at_matched_fit": pd.DataFrame(
             [
-                {"setting": f"m{n}", "suite": "wiki", "level": at, "n_seeds": 3,
-                 "against_full": (low + high) / 2 if at == level else 9.0,
-                 "against_full_low": low if at == level else 8.0,
-                 "against_full_high": high if at == level else 10.0}
+                {"configuration": f"m{n}", "suite": "wiki", "level": at, "n_seeds": 3,
+                 "diff_vs_full": (low + high) / 2 if at == level else 9.0,
+                 "diff_vs_full_ci_low": low if at == level else 8.0,
+                 "diff_vs_full_ci_high": high if at == level else 10.0}
                 for at in (level, level - 0.2) for n, (low, high) in enumerate(intervals)
             ]
-        ).astype({"against_full_low": "Float64"})
+        ).astype({"diff_vs_full_ci_low": "Float64"})
     }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_a_method_is_judged_where_it_ends():
         table((low, low + 1), level=level)["forgetting_at_matched_fit"]
         for low, level in ((1, 0.8), (2, 0.6))
     )
-    rows = pd.concat([whole, part.assign(setting="m1")])
+    rows = pd.concat([whole, part.assign(configuration="m1")])
     _, sentence = forgetting.verdict({"forgetting_at_matched_fit": rows})
     assert "m0 at 80% +1.50" in sentence
     assert "m1 at 60% +2.50" in sentence

@@ -7,14 +7,14 @@ from peftlens.claims.merge import verdict
 def table(low, high, method="lora"):
     return {
         "latency": pd.DataFrame(
-            [{"method": method, "state": state, "ratio": (low + high) / 2, "low": low,
-              "high": high, "n_rounds": 30} for state in ("base", "attached", "merged")]
+            [{"method": method, "state": state, "ratio": (low + high) / 2, "ci_low": low,
+              "ci_high": high, "n_rounds": 30} for state in ("base", "attached", "merged")]
         )
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "outcome"),
+    ("ci_low", "ci_high", "outcome"),
     [
         (0.99, 1.02, "supported"),
         (0.99, 1.09, "insufficient evidence"),

@@ -6,13 +6,13 @@ from peftlens.claims.prompt_length import verdict
 
 def table(**enough):
     return rows(
-        {f"prompt_tuning num_virtual_tokens={name[1:]}": {"enough": word}
+        {f"prompt_tuning num_virtual_tokens={name[1:]}": {"within_margin": word}
          for name, word in enough.items()}
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("enough", "outcome"),
+    ("within_margin", "outcome"),
     [
         ({"n1": "no", "n20": "yes", "n100": "yes"}, "supported"),
         ({"n1": "no", "n20": "undecided", "n100": "yes"}, "insufficient evidence"),
@@ -33,7 +33,7 @@ def test_the_default_length_is_told():
 
 def test_lengths_of_different_seeds_are_not_compared():
     found = table(n20="yes", n100="yes")
-    found["rank_chart"].loc[1, "against_best"] = None
+    found["rank_chart"].loc[1, "diff_vs_best"] = None
     assert verdict(found) == (
         "not measured", "All lengths must be trained with the same seeds."
     )  # fmt: skip

@@ -45,5 +45,5 @@ def test_ranks_on_other_layers_are_left_out():
 
 def test_other_seeds_are_not_compared():
     tables = table(r1=0.7, r8=0.8, r64=0.8)
-    tables["paired_accuracy"].loc[0, "difference_low"] = None
+    tables["paired_accuracy"].loc[0, "difference_ci_low"] = None
     assert verdict(tables)[0] == "not measured"

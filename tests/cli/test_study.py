@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from peftlens.cli import study as studying
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.studies import runner
-from peftlens.studies.runner import How
+from peftlens.studies.runner import StudyOptions
 
 
 def test_a_file_is_run_and_run_may_be_said(run, study_file):
-    code, out, _ = run("study", study_file, "--workers", 0, "--only", "lora*", "--json")
+    code, out, _ = run("study", study_file, "--workers", 0, "--filter", "lora*", "--json")
     assert code == 0
     found = json.loads(out)
     assert (len(found["runs"]), found["left"]) == (2, 1)
@@ -41,7 +41,7 @@ def test_a_shard_that_is_none(run, study_file, wrong):
 
 
 def test_only_what_there_is(run, study_file):
-    code, _, err = run("study", study_file, "--workers", 0, "--only", "loha*")
+    code, _, err = run("study", study_file, "--workers", 0, "--filter", "loha*")
     assert code == 2
     assert "no run fits; there are frozen, lora rank=1, lora rank=2" in err
 
@@ -85,7 +85,7 @@ def test_help_names_the_three(run):
 
 def test_part():
     assert studying._part("2/8") == (2, 8)
-    with pytest.raises(BadInput):
+    with pytest.raises(InputError):
         studying._part("8")
 
 
@@ -94,14 +94,14 @@ def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
 
     def carry_out(file, out, how, *, trust_remote_code):
         asked.append((file, out, how, trust_remote_code))
-        raise BadInput("enough")
+        raise InputError("within_margin")
 
-    monkeypatch.setattr(runner, "carry_out", carry_out)
-    line = ("--out", "x", "--workers", 3, "--threads", 2, "--together", 4, "--full", "--engine",
-            "ray", "--shard", "2/3", "--only", "a*", "--only", "b*", "--retry-failed",
-            "--time-limit", 5, "--trust-remote-code")  # fmt: skip
+    monkeypatch.setattr(runner, "run_study", carry_out)
+    line = ("--out", "x", "--workers", 3, "--threads", 2, "--runs-per-pass", 4, "--full-scale", "--engine",
+            "ray", "--shard", "2/3", "--filter", "a*", "--filter", "b*", "--retry-failed",
+            "--stall-timeout", 5, "--trust-remote-code")  # fmt: skip
     code, _, err = run("study", study_file, *line)
-    assert (code, "enough" in err) == (2, True)
-    how = How(workers=3, threads=2, together=4, full=True, engine="ray", shard=(2, 3),
-              only=("a*", "b*"), retry_failed=True, limit=300)  # fmt: skip
+    assert (code, "within_margin" in err) == (2, True)
+    how = StudyOptions(workers=3, threads=2, runs_per_pass=4, full_scale=True, engine="ray", shard=(2, 3),
+              filter=("a*", "b*"), retry_failed=True, stall_timeout=300)  # fmt: skip
     assert asked == [(study_file, Path("x"), how, True)]

@@ -3,25 +3,25 @@ import pytest
 import theirs
 
 from peftlens.cli import targets
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.runs.run import Run
 
 
 def test_a_study_a_run_runs_or_an_adapter(tmp_path, bases):
     study = finished.study(tmp_path / "s", [finished.lora(1, 0), finished.lora(2, 0)])
-    assert len(targets.opened(study, None).runs) == 2
-    assert len(targets.opened(study / "runs", None).runs) == 2
+    assert len(targets.open_target(study, None).runs) == 2
+    assert len(targets.open_target(study / "runs", None).runs) == 2
     (one, _) = (study / "runs").iterdir()
     probe_runner.run_probe(Run(one), "cost")
-    found = targets.opened(one, None)
+    found = targets.open_target(one, None)
     assert [run.id for run in found.runs] == [one.name]
     assert list(found.tables) == ["cost"]
     folder = theirs.save(theirs.wrapped("LORA"), tmp_path / "lora", str(bases["llama"]))
-    (adapter,) = targets.opened(folder, None).runs
-    assert adapter.config.base == str(bases["llama"])
-    (adapter,) = targets.opened(folder, "another").runs
-    assert adapter.config.base == "another"
+    (adapter,) = targets.open_target(folder, None).runs
+    assert adapter.config.base_model == str(bases["llama"])
+    (adapter,) = targets.open_target(folder, "another").runs
+    assert adapter.config.base_model == "another"
 
 
 def test_damaged_runs_are_named_and_left_out(tmp_path, capsys):
@@ -29,16 +29,16 @@ def test_damaged_runs_are_named_and_left_out(tmp_path, capsys):
     first, second = sorted((study / "runs").iterdir())
     (first / "metrics.jsonl").write_text("")
     for target in (study, study / "runs"):
-        assert [run.path.name for run in targets.opened(target, None).runs] == [second.name]
+        assert [run.path.name for run in targets.open_target(target, None).runs] == [second.name]
         assert "Left out: " in capsys.readouterr().err
     (second / "metrics.jsonl").unlink()
-    with pytest.raises(BadInput, match="holds no finished run"):
-        targets.opened(study / "runs", None)
+    with pytest.raises(InputError, match="holds no finished run"):
+        targets.open_target(study / "runs", None)
 
 
 @pytest.mark.parametrize(
     "command",
-    [("methods", "--base"), ("warmup", "--no-data", "--no-map"),
+    [("methods", "--base"), ("prefetch", "--no-data", "--no-map"),
      ("explore", "--projection", "pca", "--base")],
     ids=lambda words: words[0],
 )  # fmt: skip

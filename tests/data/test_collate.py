@@ -2,15 +2,21 @@ import numpy as np
 import pytest
 import torch
 
-from peftlens.data.collate import Encoder, Row, length, scoring_batches, training_batches
+from peftlens.data.collate import (
+    Collator,
+    TokenizedAnswer,
+    length,
+    scoring_batches,
+    training_batches,
+)
 from peftlens.data.task import Example
-from peftlens.errors import BadInput
-from peftlens.models.base_model import open_base
+from peftlens.errors import InputError
+from peftlens.models.base_model import load_base_model
 
 
 @pytest.fixture
 def encoder(llama):
-    return Encoder.of(llama, 32)
+    return Collator.of(llama, 32)
 
 
 def ids(text):
@@ -22,20 +28,23 @@ def ids(text):
 
 def test_prompt_and_answer_are_joined(encoder):
     (item,), counts = encoder.items([Example("ab", (" x", " yz"), 1)])
-    assert item.rows == (Row(ids("ab"), ids(" x")), Row(ids("ab"), ids(" yz")))
+    assert item.rows == (
+        TokenizedAnswer(ids("ab"), ids(" x")),
+        TokenizedAnswer(ids("ab"), ids(" yz")),
+    )
     assert item.answer_bytes == (1, 2)
     assert counts == {}
 
 
 def test_causal_batch_by_hand(encoder):
-    batch = encoder.batch([Row((10, 11), (12, 13)), Row((20,), (21,))])
+    batch = encoder.batch([TokenizedAnswer((10, 11), (12, 13)), TokenizedAnswer((20,), (21,))])
     assert batch.inputs["input_ids"].tolist() == [[10, 11, 12], [20, 0, 0]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch.scored.tolist() == [[False, True, True], [True, False, False]]
     assert batch.targets.tolist() == [12, 13, 21]
 
 
-def test_language_modelling_leaves_the_first_token_out(encoder):
+def test_language_modeling_leaves_the_first_token_out(encoder):
     (item,), _ = encoder.items([Example("", ("abc",))])
     batch = encoder.batch(item.rows)
     assert batch.inputs["input_ids"].tolist() == [list(ids("ab"))]
@@ -44,8 +53,8 @@ def test_language_modelling_leaves_the_first_token_out(encoder):
 
 
 def test_seq2seq_batch_by_hand(bases):
-    encoder = Encoder.of(open_base(str(bases["t5"]), device="cpu", dtype="float32"), 32)
-    batch = encoder.batch([Row((10, 11), (12, 13)), Row((20,), (21,))])
+    encoder = Collator.of(load_base_model(str(bases["t5"]), device="cpu", dtype="float32"), 32)
+    batch = encoder.batch([TokenizedAnswer((10, 11), (12, 13)), TokenizedAnswer((20,), (21,))])
     assert batch.inputs["input_ids"].tolist() == [[10, 11], [20, 0]]
     assert batch.inputs["decoder_input_ids"].tolist() == [[0, 12], [0, 0]]
     assert batch.scored.tolist() == [[True, True], [True, False]]
@@ -65,7 +74,7 @@ def test_a_cut_prompt_keeps_its_beginning_token(llama):
     llama.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", 2)]
     )
-    (item,), _ = Encoder.of(llama, 32).items([Example("x" * 40 + "end", (" a", " b"))])
+    (item,), _ = Collator.of(llama, 32).items([Example("x" * 40 + "end", (" a", " b"))])
     assert item.rows[0].prompt[0] == 2
     assert item.rows[0].prompt[-3:] == ids("end")
     assert len(item.rows[0].prompt) + 2 == 32
@@ -93,12 +102,12 @@ def test_answer_that_begins_another_gets_an_end_token(encoder):
     [(("", " b"), "has no tokens"), ((" a", " a"), "same tokens as another")],
 )
 def test_answers_that_can_not_be_scored(encoder, answers, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         encoder.items([Example("p", answers)])
 
 
 def test_answer_longer_than_the_context(encoder):
-    with pytest.raises(BadInput, match="leaves no room for a prompt in max_length=32"):
+    with pytest.raises(InputError, match="leaves no room for a prompt in max_length=32"):
         encoder.items([Example("p", ("x" * 40, "y"))])
 
 
@@ -109,11 +118,11 @@ def test_text_of_one_token_is_left_out_and_counted(encoder):
 
 
 def test_max_length_leaves_half_of_the_models_context_to_a_prompt(llama):
-    assert Encoder.of(llama, 5000).max_length == 64
+    assert Collator.of(llama, 5000).max_length == 64
 
 
-def test_language_modelling_with_an_encoder_scores_every_token(bases):
-    encoder = Encoder.of(open_base(str(bases["t5"]), device="cpu", dtype="float32"), 32)
+def test_language_modeling_with_an_encoder_scores_every_token(bases):
+    encoder = Collator.of(load_base_model(str(bases["t5"]), device="cpu", dtype="float32"), 32)
     (item,), _ = encoder.items([Example("", ("abc",))])
     batch = encoder.batch(item.rows)
     assert item.rows[0].scored == 3
@@ -122,7 +131,7 @@ def test_language_modelling_with_an_encoder_scores_every_token(bases):
 
 
 def test_training_batches_show_every_row_once_an_epoch():
-    rows = [Row((1,) * n, (2,)) for n in range(1, 51)]
+    rows = [TokenizedAnswer((1,) * n, (2,)) for n in range(1, 51)]
     batches = training_batches(rows, 8, np.random.default_rng(0))
     epoch = [next(batches) for _ in range(7)]
     assert sorted(len(row.prompt) for batch in epoch for row in batch) == list(range(1, 51))
@@ -131,7 +140,7 @@ def test_training_batches_show_every_row_once_an_epoch():
 
 
 def test_training_batches_depend_on_the_seed_alone():
-    rows = [Row((1,) * n, (2,)) for n in range(1, 51)]
+    rows = [TokenizedAnswer((1,) * n, (2,)) for n in range(1, 51)]
     first, again, other = (
         next(training_batches(rows, 8, np.random.default_rng(seed))) for seed in (0, 0, 1)
     )
@@ -139,7 +148,7 @@ def test_training_batches_depend_on_the_seed_alone():
 
 
 def test_scoring_batches_are_bounded_and_complete():
-    rows = [Row((1,) * n, (2,)) for n in (5, 90, 3, 40, 40, 200)]
+    rows = [TokenizedAnswer((1,) * n, (2,)) for n in (5, 90, 3, 40, 40, 200)]
     batches = list(scoring_batches(rows, tokens=100))
     assert sorted(index for batch in batches for index in batch) == list(range(6))
     for batch in batches:
@@ -147,10 +156,10 @@ def test_scoring_batches_are_bounded_and_complete():
 
 
 def test_padding_side_of_the_tokenizer_does_not_matter(llama):
-    row = [Row((10, 11), (12, 13)), Row((20,), (21,))]
+    row = [TokenizedAnswer((10, 11), (12, 13)), TokenizedAnswer((20,), (21,))]
     llama.tokenizer.padding_side = "left"
-    left = Encoder.of(llama, 32).batch(row)
+    left = Collator.of(llama, 32).batch(row)
     llama.tokenizer.padding_side = "right"
-    right = Encoder.of(llama, 32).batch(row)
+    right = Collator.of(llama, 32).batch(row)
     assert torch.equal(left.inputs["input_ids"], right.inputs["input_ids"])
     assert left.inputs["input_ids"][1].tolist() == [20, 0, 0]

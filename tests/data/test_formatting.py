@@ -4,7 +4,7 @@ import pytest
 
 from peftlens.data.formatting import Columns, examples, fill, lettered
 from peftlens.data.task import Example
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 
 def read(rows, **columns):
@@ -28,12 +28,12 @@ def test_labels_are_written_as_asked():
 
 def test_class_without_a_written_label():
     rows = [{"text": "x", "label": "2"}]
-    with pytest.raises(BadInput, match="label '2' of rows is not in labels; known: '0'"):
+    with pytest.raises(InputError, match="label '2' of rows is not in labels; known: '0'"):
         read(rows, labels={"0": "negative"})
 
 
 def test_missing_column_lists_the_present_ones():
-    with pytest.raises(BadInput, match="has no column 'text'; its columns: body, label"):
+    with pytest.raises(InputError, match="has no column 'text'; its columns: body, label"):
         read([{"body": "x", "label": "a"}])
 
 
@@ -77,27 +77,27 @@ def test_multiple_choice_label_that_is_no_option():
     ]
 
 
-def test_language_modelling_needs_no_label():
-    assert read([{"text": "a b"}], kind="language_modelling", template="{text}") == [
+def test_language_modeling_needs_no_label():
+    assert read([{"text": "a b"}], kind="language_modeling", template="{text}") == [
         Example("", ("a b",))
     ]
 
 
 def test_template_without_columns():
-    with pytest.raises(BadInput, match="shows no column"):
+    with pytest.raises(InputError, match="shows no column"):
         read([{"text": "x", "label": "a"}], template="always the same")
 
 
 def test_no_rows():
-    with pytest.raises(BadInput, match="rows has no rows"):
+    with pytest.raises(InputError, match="rows has no rows"):
         read([])
 
 
 @pytest.mark.parametrize("template", ["{other}", "{0}", "{text.upper}", "{text", "{}"])
 def test_templates_that_can_not_be_filled(template):
-    with pytest.raises(BadInput, match="template|has no column"):
+    with pytest.raises(InputError, match="template|has no column"):
         read([{"text": "x", "label": "a"}], template=template)
-    with pytest.raises(BadInput, match=r"can't be filled; it may show {text}"):
+    with pytest.raises(InputError, match=r"can't be filled; it may show {text}"):
         fill(template.replace("text.", "other."), {"text": "x"})
 
 

@@ -11,12 +11,12 @@ def test_a_text_becomes_ids_without_special_tokens():
     )
     plain = byte_tokenizer().encode("ab")
     assert tokenizer("ab")["input_ids"] == [BOS, *plain, EOS]
-    assert setting(tokenizer=tokenizer).ids("ab") == plain
+    assert setting(tokenizer=tokenizer).token_ids("ab") == plain
 
 
 def test_no_text_has_no_ids():
-    assert setting().ids("") == []
+    assert setting().token_ids("") == []
 
 
 def test_special_tokens_written_in_a_text_stay_text():
-    assert len(setting().ids("a<eos>")) == len("a<eos>")
+    assert len(setting().token_ids("a<eos>")) == len("a<eos>")

@@ -1,7 +1,7 @@
 import pytest
 
 from peftlens.data.task import Example, Split, build, unusable
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 
 ANSWERS = (" a", " b")
 
@@ -63,24 +63,24 @@ def test_left_out_examples_are_counted_by_reason():
 
 
 def test_too_few_examples():
-    with pytest.raises(BadInput, match="has 2 usable examples and needs at least 3"):
+    with pytest.raises(InputError, match="has 2 usable examples and needs at least 3"):
         build("t", "classification", [*examples(2), "empty"])
 
 
 def test_one_class():
     same = [Example(f"text {i}", ANSWERS, 0) for i in range(9)]
-    with pytest.raises(BadInput, match="one class only"):
+    with pytest.raises(InputError, match="one class only"):
         build("t", "classification", same)
 
 
 @pytest.mark.parametrize("split", [Split(test=0.0), Split(validation=0.6, test=0.5)])
 def test_shares_that_leave_nothing(split):
-    with pytest.raises(BadInput, match="must lie between 0 and 1"):
+    with pytest.raises(InputError, match="must lie between 0 and 1"):
         build("t", "classification", examples(9), split)
 
 
 def test_a_maximum_below_one():
-    with pytest.raises(BadInput, match="max_test=0 must be at least 1"):
+    with pytest.raises(InputError, match="max_test=0 must be at least 1"):
         build("t", "classification", examples(9), Split(max_test=0))
 
 

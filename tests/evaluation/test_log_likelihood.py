@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from peftlens import registry
 from peftlens.adapters import checkpoint
-from peftlens.data.collate import Encoder, Item, Row
+from peftlens.data.collate import Collator, TokenizedAnswer, TokenizedExample
 from peftlens.data.task import Example
 from peftlens.evaluation import log_likelihood
 from peftlens.evaluation.log_likelihood import (
@@ -18,10 +18,14 @@ from peftlens.evaluation.log_likelihood import (
     choose,
     log_probabilities,
 )
-from peftlens.models.base_model import open_base
-from peftlens.models.snapshot import lent
+from peftlens.models.base_model import load_base_model
+from peftlens.models.snapshot import restored_after
 
-ROWS = [Row((10, 11, 12), (13, 14)), Row((20,), (21,)), Row((30, 31), (32, 33, 34))]
+ROWS = [
+    TokenizedAnswer((10, 11, 12), (13, 14)),
+    TokenizedAnswer((20,), (21,)),
+    TokenizedAnswer((30, 31), (32, 33, 34)),
+]
 LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
 METHODS = [
     ("frozen", {}),
@@ -53,7 +57,7 @@ def reference_log_probability(model, row):
 @pytest.mark.parametrize(("name", "options"), METHODS)
 def test_loss_equals_what_labels_give(base, name, options):
     model = attached(base, name, options)
-    encoder = Encoder.of(base, 64)
+    encoder = Collator.of(base, 64)
     batch = encoder.batch(ROWS)
     ours = answer_loss(model, batch) / len(batch.targets)
     ids = torch.zeros(3, 5, dtype=torch.long)
@@ -78,15 +82,15 @@ def test_loss_equals_what_labels_give(base, name, options):
 @pytest.mark.parametrize(("name", "options"), METHODS)
 def test_log_probabilities_equal_unbatched_ones(base, name, options):
     model = attached(base, name, options)
-    found = log_probabilities(model, Encoder.of(base, 64), ROWS, "")
+    found = log_probabilities(model, Collator.of(base, 64), ROWS, "")
     with torch.inference_mode():
         expected = [reference_log_probability(model, row) for row in ROWS]
     assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_seq2seq_loss_equals_what_labels_give(bases):
-    base = open_base(str(bases["t5"]), device="cpu", dtype="float32")
-    batch = Encoder.of(base, 64).batch(ROWS)
+    base = load_base_model(str(bases["t5"]), device="cpu", dtype="float32")
+    batch = Collator.of(base, 64).batch(ROWS)
     labels = torch.tensor([[13, 14, -100], [21, -100, -100], [32, 33, 34]])
     ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
     theirs = base.model(input_ids=ids, attention_mask=mask, labels=labels).loss
@@ -95,7 +99,7 @@ def test_seq2seq_loss_equals_what_labels_give(bases):
 
 
 def test_only_scored_positions_reach_the_head(base):
-    batch = Encoder.of(base, 64).batch(ROWS)
+    batch = Collator.of(base, 64).batch(ROWS)
     seen = []
     handle = base.model.lm_head.register_forward_hook(lambda *a: seen.append(a[1][0].shape))
     logits = answer_logits(base.model, batch)
@@ -106,23 +110,25 @@ def test_only_scored_positions_reach_the_head(base):
 
 
 def test_text_without_a_prompt_is_scored_from_its_second_token(base):
-    row = Row((), (10, 11, 12))
+    row = TokenizedAnswer((), (10, 11, 12))
     ids = torch.tensor([row.answer])
     with torch.inference_mode():
         expected = -cross_entropy(
             base.model(ids).logits[0, :-1], ids[0, 1:], reduction="sum"
         ).item()
-        found = log_probabilities(base.model, Encoder.of(base, 64), [row], "")
+        found = log_probabilities(base.model, Collator.of(base, 64), [row], "")
     assert found == pytest.approx([expected], abs=1e-4)
 
 
 def test_answers_that_share_their_beginning_share_a_pass(base, monkeypatch):
-    encoder = Encoder.of(base, 64)
-    rows = [Row((10, 11), (token,)) for token in (20, 21, 22)] + [Row((10,), (11, 20))]
+    encoder = Collator.of(base, 64)
+    rows = [TokenizedAnswer((10, 11), (token,)) for token in (20, 21, 22)] + [
+        TokenizedAnswer((10,), (11, 20))
+    ]
     batches = []
-    real = Encoder.batch
+    real = Collator.batch
     monkeypatch.setattr(
-        Encoder, "batch", lambda self, rows: batches.append(rows) or real(self, rows)
+        Collator, "batch", lambda self, rows: batches.append(rows) or real(self, rows)
     )
     found = log_probabilities(base.model, encoder, rows, "")
     assert sum(map(len, batches)) == 2  # the last one ends its prompt elsewhere
@@ -133,11 +139,13 @@ def test_answers_that_share_their_beginning_share_a_pass(base, monkeypatch):
 
 def test_choose_by_sum_and_by_byte(base, monkeypatch):
     # sums -4 and -6; per byte -4 / 2 and -6 / 6: the longer answer wins per byte
-    item = Item(0, (Row((1,), (2,)), Row((1,), (3,))), 1, (2, 6))
+    item = TokenizedExample(
+        0, (TokenizedAnswer((1,), (2,)), TokenizedAnswer((1,), (3,))), 1, (2, 6)
+    )
     monkeypatch.setattr(
         "peftlens.evaluation.log_likelihood.log_probabilities", lambda *_: np.array([-4.0, -6.0])
     )
-    found = choose(base.model, Encoder.of(base, 64), [item])
+    found = choose(base.model, Collator.of(base, 64), [item])
     assert (found.by_sum.item(), found.by_byte.item(), found.correct.item()) == (0, 1, 1)
     assert found.loss.item() == 6.0
 
@@ -149,10 +157,10 @@ def test_choose_by_sum_and_by_byte(base, monkeypatch):
 )
 def test_the_answer_that_was_trained_wins(base, answers):
     """Whatever the labels' tokens, a model that was taught one of them chooses it."""
-    encoder = Encoder.of(base, 64)
+    encoder = Collator.of(base, 64)
     for correct in (0, 1):
         (item,), _ = encoder.items([Example("q", answers, correct)])
-        with lent(base.model):
+        with restored_after(base.model):
             model = attached(base, "full", {})
             optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
             for _ in range(30):
@@ -171,17 +179,21 @@ def test_plain_peft_reads_the_same_loss(base):
     ids = torch.tensor([[10, 11, 12, 13, 14]])
     labels = torch.tensor([[-100, -100, -100, 13, 14]])
     theirs = model(input_ids=ids, labels=labels).loss
-    batch = Encoder.of(base, 64).batch([ROWS[0]])
+    batch = Collator.of(base, 64).batch([ROWS[0]])
     assert (answer_loss(model, batch) / 2).item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
 def test_a_prompt_with_several_longer_answers_is_read_once(base, monkeypatch):
     monkeypatch.setattr(log_likelihood, "SAVED", 1)
-    encoder = Encoder.of(base, 64)
+    encoder = Collator.of(base, 64)
     answers = ((13, 14), (20,), (14, 15, 16))
     items = [
-        Item(0, tuple(Row((10, 11, 12), answer) for answer in answers), 0, (1, 1, 1)),
-        Item(1, tuple(Row((30, 31, 32, 33), answer) for answer in answers[:2]), 1, (1, 1)),
+        TokenizedExample(
+            0, tuple(TokenizedAnswer((10, 11, 12), answer) for answer in answers), 0, (1, 1, 1)
+        ),
+        TokenizedExample(
+            1, tuple(TokenizedAnswer((30, 31, 32, 33), answer) for answer in answers[:2]), 1, (1, 1)
+        ),
     ]
     lengths = []
     handle = base.model.register_forward_pre_hook(
@@ -199,8 +211,12 @@ def test_a_prompt_with_several_longer_answers_is_read_once(base, monkeypatch):
 @pytest.mark.parametrize(("prompt", "once"), [(4, False), (40, True)])
 def test_a_prompt_is_read_once_where_that_saves_most_tokens(base, prompt, once):
     ids = tuple(range(10, 10 + prompt))
-    items = [Item(0, tuple(Row(ids, (60 + n, 70)) for n in range(5)), 0, (1,) * 5)]
-    assert _shares_prompts(base.model, Encoder.of(base, 64), items) == once
+    items = [
+        TokenizedExample(
+            0, tuple(TokenizedAnswer(ids, (60 + n, 70)) for n in range(5)), 0, (1,) * 5
+        )
+    ]
+    assert _shares_prompts(base.model, Collator.of(base, 64), items) == once
 
 
 def test_a_method_that_counts_positions_reads_whole_rows(base):
@@ -210,8 +226,8 @@ def test_a_method_that_counts_positions_reads_whole_rows(base):
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn(parameter.shape), alpha=0.3)
-    item = Item(0, (ROWS[0], Row(ROWS[0].prompt, (40, 41))), 0, (1, 1))
-    found = choose(model, Encoder.of(base, 64), [item])
+    item = TokenizedExample(0, (ROWS[0], TokenizedAnswer(ROWS[0].prompt, (40, 41))), 0, (1, 1))
+    found = choose(model, Collator.of(base, 64), [item])
     with torch.inference_mode():
         expected = reference_log_probability(model, ROWS[0])
     assert found.loss.item() == pytest.approx(-expected / 2, abs=1e-5)

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 import peftlens
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.probes import parameter_count
 from peftlens.results.table import Column, read
@@ -16,8 +16,8 @@ def runs(bases, words, tmp_path_factory):
     def train(method, **changes):
         return peftlens.train(
             RunConfig(
-                method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-                dtype="float32", training={"steps": 2, "batch_size": 4, **changes},
+                method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+                dtype="float32", training={"max_steps": 2, "batch_size": 4, **changes},
             ),
             out,
         )  # fmt: skip
@@ -25,7 +25,7 @@ def runs(bases, words, tmp_path_factory):
     return {
         "lora": train("lora"),
         "frozen": train("frozen"),
-        "diverged": train("full", learning_rate=1e30, warmup=0, schedule="constant"),
+        "diverged": train("full", learning_rate=1e30, warmup_ratio=0, lr_scheduler_type="constant"),
     }
 
 
@@ -59,9 +59,9 @@ def test_other_options_measure_again(runs):
 
 
 def test_options_that_a_probe_does_not_have(runs):
-    with pytest.raises(BadInput, match="forgetting has no option 'item'; it has suites, items"):
+    with pytest.raises(InputError, match="forgetting has no option 'item'; it has suites, items"):
         probe_runner.run_probe(runs["lora"], "forgetting", {"forgetting": {"item": 5}})
-    with pytest.raises(BadInput, match="probe learning has no options, but items was given"):
+    with pytest.raises(InputError, match="probe learning has no options, but items was given"):
         probe_runner.run_probe(runs["lora"], "learning", {"learning": {"items": 5}})
 
 

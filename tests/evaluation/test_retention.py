@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from peftlens.adapters.checkpoint import attach
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.evaluation import retention
 from peftlens.evaluation.retention import Reference, reference, scores, suite
-from peftlens.models.snapshot import lent, state_of
+from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.registry import configure
 
 
@@ -27,7 +27,7 @@ def data(tmp_path):
     return f"file:{file}"
 
 
-TEXTS = {"kind": "language_modelling", "template": "{text}"}
+TEXTS = {"kind": "language_modeling", "template": "{text}"}
 
 
 def test_the_base_is_scored_once(llama, data, monkeypatch):
@@ -41,14 +41,14 @@ def test_the_base_is_scored_once(llama, data, monkeypatch):
 
 @pytest.mark.parametrize("change", ["base", "items", "dtype", "data"])
 def test_whatever_matters_is_in_the_key(llama, data, bases, tmp_path, change):
-    from peftlens.models.base_model import open_base
+    from peftlens.models.base_model import load_base_model
 
     asked, base = suite(llama, data, TEXTS, None), llama
     before = retention._key(base, asked)
     if change == "base":
-        base = open_base(str(bases["gpt2"]), device="cpu", dtype="float32")
+        base = load_base_model(str(bases["gpt2"]), device="cpu", dtype="float32")
     elif change == "dtype":
-        base = open_base(str(bases["llama"]), device="cpu", dtype="bfloat16")
+        base = load_base_model(str(bases["llama"]), device="cpu", dtype="bfloat16")
     elif change == "items":
         asked = suite(llama, data, TEXTS, 3)
     else:
@@ -59,10 +59,10 @@ def test_whatever_matters_is_in_the_key(llama, data, bases, tmp_path, change):
 
 
 def test_scoring_leaves_the_base_alone(llama, data):
-    before = state_of(llama.model)
+    before = fingerprint(llama.model)
     asked = suite(llama, data, TEXTS, None)
     scores(llama.model, llama, asked, reference(llama, asked))
-    assert state_of(llama.model) == before
+    assert fingerprint(llama.model) == before
 
 
 def test_texts_have_tokens_and_no_answers(llama, data):
@@ -86,13 +86,13 @@ def test_padding_would_be_caught_if_it_were_counted(llama, data, monkeypatch):
         for item in asked.items
     ]  # fmt: skip
     assert right == pytest.approx(alone, abs=1e-4)
-    real = retention.Encoder.pad
+    real = retention.Collator.pad
 
     def read_padding(self, rows):
         ids, there = real(self, rows)
         return ids.flip(1), there
 
-    monkeypatch.setattr(retention.Encoder, "pad", read_padding)
+    monkeypatch.setattr(retention.Collator, "pad", read_padding)
     wrong = scores(llama.model, llama, asked, Reference(None, zeros)).loss
     assert np.abs(wrong - right).max() > 1
 
@@ -101,7 +101,7 @@ def test_virtual_tokens_would_be_caught_if_they_were_counted(llama, data):
     """Scored positions count from the end; from the start they would lie on the prompt."""
     asked = suite(llama, data, TEXTS, 6)
     known = reference(llama, asked)
-    with lent(llama.model):
+    with restored_after(llama.model):
         model = attach(
             llama.model,
             "prompt_tuning",
@@ -137,5 +137,5 @@ def test_a_head_that_is_more_than_a_product_has_no_divergence(llama, data, monke
 def test_a_suite_without_items(llama, tmp_path):
     file = tmp_path / "short.csv"
     file.write_text("text\na\nb\nc\n")
-    with pytest.raises(BadInput, match="has no item that can be scored: .*fewer than two tokens"):
+    with pytest.raises(InputError, match="has no item that can be scored: .*fewer than two tokens"):
         suite(llama, f"file:{file}", TEXTS, None)

@@ -3,7 +3,7 @@ import pytest
 
 import peftlens
 from peftlens.adapters.checkpoint import base_of
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.explorer import build
 from peftlens.explorer.data import KINDS
@@ -13,10 +13,10 @@ from peftlens.tasks import task_of
 
 @pytest.fixture
 def atlas(planted_run):
-    return build.atlas([planted_run], {planted_run.id: "prompt"}, "pca")
+    return build.build_explorer([planted_run], {planted_run.id: "prompt"}, "pca")
 
 
-def test_neighbours_are_those_of_the_probe(atlas, planted_run):
+def test_neighbors_are_those_of_the_probe(atlas, planted_run):
     rows = probe_runner.run_probe(planted_run, "soft_prompt_neighbors").frame
     (trail,) = atlas.trails
     assert trail.steps == planted_run.steps
@@ -41,12 +41,12 @@ def test_vectors_move_on_the_map_from_their_start(atlas):
 
 
 def test_the_plane_of_two_vectors(planted_run):
-    one = build.atlas([planted_run], {planted_run.id: "p"}, between=(0, 3))
+    one = build.build_explorer([planted_run], {planted_run.id: "p"}, between=(0, 3))
     (trail,) = one.trails
     assert trail.xy[-1, 0, 1] == pytest.approx(0, abs=1e-6)  # the first axis is the first vector's
     assert one.projection == "a plane in the space"
-    with pytest.raises(BadInput, match="vector 99 is not there"):
-        build.atlas([planted_run], {planted_run.id: "p"}, between=(0, 99))
+    with pytest.raises(InputError, match="vector 99 is not there"):
+        build.build_explorer([planted_run], {planted_run.id: "p"}, between=(0, 99))
 
 
 def test_nearness_to_labels(atlas, planted_run):
@@ -60,9 +60,11 @@ def test_nearness_to_labels(atlas, planted_run):
 
 
 def test_verdicts_are_shown_once_they_were_tested(planted_run):
-    assert build.atlas([planted_run], {planted_run.id: "p"}, "pca").trails[0].verdicts == []
+    assert (
+        build.build_explorer([planted_run], {planted_run.id: "p"}, "pca").trails[0].verdicts == []
+    )
     probe_runner.run_probe(planted_run, "soft_prompt_null")
-    (trail,) = build.atlas([planted_run], {planted_run.id: "p"}, "pca").trails
+    (trail,) = build.build_explorer([planted_run], {planted_run.id: "p"}, "pca").trails
     assert np.shape(trail.verdicts) == np.shape(trail.q) == (2, 6)
     assert trail.verdict
 
@@ -80,16 +82,16 @@ def test_nothing_to_draw(planted_base, planted_words, tmp_path):
     config = RunConfig(
         method="lora",
         task=f"file:{planted_words}",
-        base=str(planted_base),
+        base_model=str(planted_base),
         device="cpu",
         dtype="float32",
-        training={"steps": 1, "batch_size": 4},
+        training={"max_steps": 1, "batch_size": 4},
     )
     run = peftlens.train(config, tmp_path / "runs")
-    with pytest.raises(BadInput, match="lora: nothing here trains vectors"):
-        build.atlas([run], {run.id: "x"}, "pca")
-    (shift,) = build.atlas([run], {run.id: "x"}, "pca", logits=True).shifts
+    with pytest.raises(InputError, match="lora: nothing here trains vectors"):
+        build.build_explorer([run], {run.id: "x"}, "pca")
+    (shift,) = build.build_explorer([run], {run.id: "x"}, "pca", logits=True).shifts
     rows = probe_runner.run_probe(run, "logit_shift").frame
     raised = rows[rows["direction"] == "raised"]
     assert [token for token, _ in shift.raised] == raised["token_id"].tolist()
-    assert build.atlas([run], {run.id: "x"}, "pca").shifts == (shift,)  # it is known now
+    assert build.build_explorer([run], {run.id: "x"}, "pca").shifts == (shift,)  # it is known now

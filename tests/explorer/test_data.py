@@ -15,5 +15,5 @@ def test_a_map_of_one_place_has_one():
     assert np.isfinite(one.scaled(one.points)).all()
 
 
-def test_kinds_fit_into_the_colours():
+def test_kinds_fit_into_the_colors():
     assert len(KINDS) == 7

@@ -112,7 +112,7 @@ def test_a_token_says_what_it_is(opened, atlas):
     expect(shown.locator("#map-run .chosen")).to_have_count(1)
 
 
-def test_a_vectors_neighbours_are_the_atlas_own(opened, atlas):
+def test_a_vectors_neighbors_are_the_atlas_own(opened, atlas):
     shown = opened()
     shown.locator("#vectors button", has_text="2").click()
     rows = shown.locator("#chosen tbody tr").all()
@@ -144,9 +144,9 @@ def test_the_slider_goes_back_to_the_start(opened, atlas):
     expect(shown.locator("#vectors tbody tr").first.locator(".token").first).to_have_text(first)
 
 
-@pytest.mark.parametrize("colour", ["cluster", "kind", "norm", "task"])
-def test_colours(opened, colour):
-    shown = opened(link=f"#colour={colour}")
+@pytest.mark.parametrize("color", ["cluster", "kind", "norm", "task"])
+def test_colors(opened, color):
+    shown = opened(link=f"#color={color}")
     marker = shown.evaluate("document.querySelector('#map-run .points').data[0].marker.color")
     assert len(set(marker.values() if isinstance(marker, dict) else marker)) > 5
     assert shown.said == []

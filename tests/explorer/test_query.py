@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.explorer import query
-from peftlens.explorer.query import Given, neighbours, vector
+from peftlens.explorer.query import QueryVectors, neighbors, vector
 from peftlens.vocab.nearest_neighbors import nearest
 from peftlens.vocab.vocabulary import vocabulary
 
@@ -14,7 +14,7 @@ def known(llama):
 
 
 def test_a_token_by_its_id_is_nearest_to_itself(llama, known):
-    first, *_ = neighbours(llama, "#65", k=3)
+    first, *_ = neighbors(llama, "#65", k=3)
     assert first.similarity == pytest.approx(1)
     assert torch.equal(known.table[first.token_id], known.table[65])
 
@@ -29,24 +29,24 @@ def test_a_text_is_the_mean_of_its_tokens(llama, known):
 def test_sums_and_differences(llama, known):
     expected = known.table[65] - known.table[66] + known.table[67]
     assert torch.allclose(vector(llama, "#65 - #66 + #67"), expected)
-    found = neighbours(llama, "#65 - #66 + #67", "dot", 5)
+    found = neighbors(llama, "#65 - #66 + #67", "dot", 5)
     plain = nearest(expected[None], known.table, 5, "dot")
     assert [one.token_id for one in found] == plain.ids[0].tolist()
 
 
 def test_vectors_of_a_run(llama):
     trained = torch.randn(2, vocabulary(llama).table.shape[1])
-    given = Given(trained, (3, 7))
+    given = QueryVectors(trained, (3, 7))
     assert torch.equal(vector(llama, "[7]", given), trained[1])
-    with pytest.raises(BadInput, match=r"\[5\]: no such vector; there are \[3\], \[7\]"):
+    with pytest.raises(InputError, match=r"\[5\]: no such vector; there are \[3\], \[7\]"):
         vector(llama, "[5]", given)
-    with pytest.raises(BadInput, match="choose a run"):
+    with pytest.raises(InputError, match="choose a run"):
         vector(llama, "[5]")
 
 
 @pytest.mark.parametrize("metric", query.METRICS)
 def test_every_metric(llama, metric):
-    assert len(neighbours(llama, "good", metric, 4)) == 4
+    assert len(neighbors(llama, "good", metric, 4)) == 4
 
 
 @pytest.mark.parametrize(
@@ -61,5 +61,5 @@ def test_every_metric(llama, metric):
     ],
 )
 def test_mistakes(llama, asked, message):
-    with pytest.raises(BadInput, match=message):
-        neighbours(llama, **asked)
+    with pytest.raises(InputError, match=message):
+        neighbors(llama, **asked)

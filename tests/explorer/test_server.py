@@ -12,12 +12,12 @@ from playwright.sync_api import expect, sync_playwright
 
 import peftlens
 from peftlens.adapters.checkpoint import base_of
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.explorer.auth import COOKIE, UPDATE, Guard
-from peftlens.explorer.query import Given, neighbours
+from peftlens.explorer.query import QueryVectors, neighbors
 from peftlens.explorer.server import application
 from peftlens.runs.config import RunConfig
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.trained_vectors import trained_vectors
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ def test_what_is_not_its_own_page_gets_4xx_and_the_server_lives(served):
 
 def test_runs_of_two_bases_are_refused(planted_run, tmp_path, bases, words):
     other = peftlens.train(
-        RunConfig(method="prompt_tuning", task=f"file:{words}", base=str(bases["llama"]),
-                  device="cpu", dtype="float32", training={"steps": 0, "max_length": 32}),
+        RunConfig(method="prompt_tuning", task=f"file:{words}", base_model=str(bases["llama"]),
+                  device="cpu", dtype="float32", training={"max_steps": 0, "max_length": 32}),
         tmp_path,
     )  # fmt: skip
     names = {run.id: run.id for run in (planted_run, other)}
-    with pytest.raises(BadInput, match="different bases"):
+    with pytest.raises(InputError, match="different bases"):
         application([planted_run, other], names, Guard(frozenset()))
 
 
@@ -75,9 +75,9 @@ def test_a_text_is_answered(served, planted_run):
     port, token = served
     executable = shutil.which("chromium")
     assert executable, "these tests need Chromium: apt-get install chromium"
-    known = vectors(planted_run, planted_run.steps[-1])
-    given = Given(known.now, known.positions)
-    first = neighbours(base_of(planted_run), "#40 + [2]", given=given)[0]
+    known = trained_vectors(planted_run, planted_run.steps[-1])
+    given = QueryVectors(known.now, known.positions)
+    first = neighbors(base_of(planted_run), "#40 + [2]", given=given)[0]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         page = browser.new_page()

@@ -3,8 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from peftlens.errors import BadInput
-from peftlens.export.benchmark_table import COLUMNS, benchmark, separated
+from peftlens.errors import InputError
+from peftlens.export.benchmark_table import COLUMNS, benchmark_table, separated
 from peftlens.results import study_results, table
 from peftlens.results.table import Table, measured
 
@@ -18,7 +18,7 @@ def one(tmp_path_factory):
 
 
 def test_a_row_for_each_configuration_at_its_best_rate_and_each_metric(one):
-    found = benchmark(one)
+    found = benchmark_table(one)
     assert tuple(found.columns) == COLUMNS
     assert list(dict.fromkeys(found["configuration"])) == [
         "lora rank=1", "lora rank=8", "prompt_tuning num_virtual_tokens=3",
@@ -34,7 +34,7 @@ def test_accuracy_is_that_of_the_runs_at_the_best_rate(one):
     rate = own.groupby("learning_rate")["validation_accuracy"].mean().idxmax()
     runs = own[own["learning_rate"] == rate]["run"]
     right = items[items["run"].isin(runs)]
-    row = benchmark(one, ("accuracy",)).set_index("configuration").loc["lora rank=8"]
+    row = benchmark_table(one, ("accuracy",)).set_index("configuration").loc["lora rank=8"]
     assert row["mean"] == pytest.approx((right["chosen"] == right["correct"]).mean())
     assert row["ci_low"] < row["mean"] < row["ci_high"]
     assert (row["n_seeds"], row["n_items"], row["seeds"]) == (2, 40, "0 1")
@@ -42,7 +42,7 @@ def test_accuracy_is_that_of_the_runs_at_the_best_rate(one):
 
 
 def test_exact_numbers_have_no_interval_and_one_seed_has_that_of_items(one):
-    found = benchmark(one).set_index(["configuration", "metric"])
+    found = benchmark_table(one).set_index(["configuration", "metric"])
     exact = found.loc[("lora rank=8", "trainable parameters")]
     assert (exact["mean"], exact["ci_method"]) == (460_800, "exact")
     assert pd.isna(exact["ci_low"])
@@ -53,11 +53,11 @@ def test_exact_numbers_have_no_interval_and_one_seed_has_that_of_items(one):
 
 
 def test_a_metric_is_asked_for_by_its_beginning(one):
-    assert set(benchmark(one, ("forgetting",))["metric"]) == {
+    assert set(benchmark_table(one, ("forgetting",))["metric"]) == {
         "forgetting on wiki", "forgetting on news",
     }  # fmt: skip
-    with pytest.raises(BadInput, match="no metric begins with 'bleu'; this study has accuracy"):
-        benchmark(one, ("bleu",))
+    with pytest.raises(InputError, match="no metric begins with 'bleu'; this study has accuracy"):
+        benchmark_table(one, ("bleu",))
 
 
 def answers(share, seeds=(0, 1), n=200):
@@ -76,13 +76,13 @@ def test_the_best_stands_out_only_from_what_is_clearly_worse():
 
 def test_a_sequence_has_its_measures(tmp_path):
     folder = finished.study(tmp_path, [finished.lora(1, 0)], probes=("cost",))
-    rows = [{"name": "lora (swapped)", "setting": "lora", "regime": "swapped", "measure": measure,
-             "value": 0.5, "low": 0.4, "high": 0.6, "n_seeds": 3, "n_items": 50}
+    rows = [{"name": "lora (swapped)", "configuration": "lora", "regime": "swapped", "measure": measure,
+             "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n_seeds": 3, "n_items": 50}
             for measure in ("ACC", "F")]  # fmt: skip
     data = Table("continual", 1, (), (), pd.DataFrame(rows))
     columns = tuple(table.Column(name, name) for name in data.frame)
     table.write(Table("continual", 1, columns, (), data.frame), folder / "tables/continual.parquet")
-    found = benchmark(study_results.read(folder), ("ACC", "F")).set_index("metric")
+    found = benchmark_table(study_results.read(folder), ("ACC", "F")).set_index("metric")
     assert found.loc["ACC", "better"] == "higher"
     assert found.loc["F", "better"] == "lower"
     assert found.loc["F", "mean"] == 0.5
@@ -90,5 +90,5 @@ def test_a_sequence_has_its_measures(tmp_path):
 
 def test_nothing_to_give(tmp_path):
     folder = finished.study(tmp_path, [], probes=())
-    with pytest.raises(BadInput, match="has no benchmark table to give"):
-        benchmark(study_results.read(folder))
+    with pytest.raises(InputError, match="has no benchmark table to give"):
+        benchmark_table(study_results.read(folder))

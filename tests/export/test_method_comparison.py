@@ -6,7 +6,7 @@ import finished
 import pandas as pd
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.export import method_comparison
 from peftlens.results import study_results
 
@@ -44,5 +44,5 @@ def test_fields_that_the_comparison_reads(folder, tmp_path):
 
 def test_answers_are_needed(tmp_path):
     folder = finished.study(tmp_path, [finished.lora(1, 0)], probes=("cost",))
-    with pytest.raises(BadInput, match="was not measured by task_items"):
+    with pytest.raises(InputError, match="was not measured by task_items"):
         method_comparison.export(study_results.read(folder), tmp_path / "out")

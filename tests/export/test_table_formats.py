@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from peftlens.export import table_formats
-from peftlens.export.benchmark_table import benchmark
+from peftlens.export.benchmark_table import benchmark_table
 from peftlens.io import escaping
 from peftlens.results import study_results
 
@@ -22,7 +22,7 @@ def one(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(one):
-    return benchmark(one, ("accuracy", "trainable"))
+    return benchmark_table(one, ("accuracy", "trainable"))
 
 
 def test_csv_comes_back(one, found):

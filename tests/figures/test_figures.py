@@ -8,11 +8,11 @@ from peftlens.results.table import Chart, Column, Table
 FRAME = pd.DataFrame(
     {
         "run": ["a", "a", "b"], "configuration": ["x", "x", "y"], "step": [0, 5, 5],
-        "score": [0.1, 0.5, None], "low": [0.0, 0.4, None], "high": [0.2, 0.7, None],
+        "score": [0.1, 0.5, None], "ci_low": [0.0, 0.4, None], "ci_high": [0.2, 0.7, None],
         "suite": ["one", "one", "two"], "status": ["measured", "measured", "not_applicable"],
     }
 )  # fmt: skip
-POINTS = Chart("points", x="configuration", y="score", title="t", low="low", high="high")
+POINTS = Chart("points", x="configuration", y="score", title="t", low="ci_low", high="ci_high")
 
 
 def table(frame=FRAME):

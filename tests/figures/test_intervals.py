@@ -21,9 +21,9 @@ def plot(frame, better=None, **options):
     ],
 )
 def test_the_finding_names_both_ends(better, finding):
-    frame = pd.DataFrame({"configuration": ["a", "b"], "y": [0.5, 0.8], "low": [0.45, 0.75],
-                          "high": [0.55, 0.85]})  # fmt: skip
-    assert plot(frame, better, low="low", high="high").finding == finding
+    frame = pd.DataFrame({"configuration": ["a", "b"], "y": [0.5, 0.8], "ci_low": [0.45, 0.75],
+                          "ci_high": [0.55, 0.85]})  # fmt: skip
+    assert plot(frame, better, low="ci_low", high="ci_high").finding == finding
 
 
 def test_many_rows_of_a_name_are_a_median_and_the_middle_of_them():

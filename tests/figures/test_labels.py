@@ -15,9 +15,9 @@ def test_titles_of_axes():
 
 def test_a_row_belongs_to_its_configuration_or_to_what_is_nearest_to_one():
     chart = Chart("line", x="x", y="y", title="t", by="by")
-    frame = pd.DataFrame({"setting": ["s"], "by": ["b"], "x": [1]})
+    frame = pd.DataFrame({"configuration": ["s"], "by": ["b"], "x": [1]})
     assert labels.key(frame, chart).tolist() == ["s"]
-    assert labels.key(frame.drop(columns="setting"), chart).tolist() == ["b"]
+    assert labels.key(frame.drop(columns="configuration"), chart).tolist() == ["b"]
 
 
 def test_styles_are_the_tables_own_where_it_has_few():

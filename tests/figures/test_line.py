@@ -18,8 +18,10 @@ def test_seeds_are_averaged_and_their_range_is_the_band():
 
 
 def test_single_rows_have_their_own_interval():
-    frame = pd.DataFrame({"x": [1, 0], "y": [2.0, 1.0], "low": [1.5, 0.5], "high": [2.5, 1.5]})
-    found = plot(frame, low="low", high="high")
+    frame = pd.DataFrame(
+        {"x": [1, 0], "y": [2.0, 1.0], "ci_low": [1.5, 0.5], "ci_high": [2.5, 1.5]}
+    )
+    found = plot(frame, low="ci_low", high="ci_high")
     (series,) = found.series
     assert (series.x, series.low, series.high) == ((0.0, 1.0), (0.5, 1.5), (1.5, 2.5))
     assert found.finding == "From 1.0 (0.5 to 1.5) to 2.0 (1.5 to 2.5), as x goes from 0 to 1."

@@ -5,11 +5,11 @@ from peftlens.results.table import Chart, Table
 
 FRAME = pd.DataFrame(
     {
-        "setting": ["frozen", "a", "b", "c", "d", "e"], "method": ["f", "m", "m", "n", "n", "n"],
+        "configuration": ["frozen", "a", "b", "c", "d", "e"], "method": ["f", "m", "m", "n", "n", "n"],
         "cost": [0, 1, 2, 2, 4, 8], "gain": [0.9, 0.5, 0.4, 0.6, 0.6, 0.7],
     }
 )  # fmt: skip
-CHART = Chart("front", x="cost", y="gain", title="t", log_x=True, by="method")
+CHART = Chart("pareto", x="cost", y="gain", title="t", log_x=True, by="method")
 
 
 def test_by_hand():
@@ -31,7 +31,7 @@ def test_a_method_looks_the_same_in_every_figure():
 
 def test_how_sure_a_place_on_the_front_is():
     frame = FRAME.assign(p=[0.0, 0.9, 0.1, 0.75, 0.2, None])
-    chart = Chart("front", x="cost", y="gain", title="t", log_x=True, by="method", text="p")
+    chart = Chart("pareto", x="cost", y="gain", title="t", log_x=True, by="method", text="p")
     found = pareto.plot(Table("p", 1, (), (), frame), chart, frame)
     assert found.finding.endswith("a (90% of resamples), c (75% of resamples), e.")
 

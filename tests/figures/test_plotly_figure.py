@@ -42,7 +42,7 @@ def test_cells():
     assert found.data[0].z[0][0] == 0.5
 
 
-def test_the_page_decides_colours_of_paper_and_text():
+def test_the_page_decides_colors_of_paper_and_text():
     layout = figure(plot(Series("", (1.0,), (1.0,)))).layout
     assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
     assert layout.font.color is None

@@ -1,11 +1,11 @@
-from peftlens.figures.spec import COLOURS, PLAIN, SYMBOLS, Axis, Plot, Series
+from peftlens.figures.spec import PLAIN, SYMBOLS, Axis, ColorS, Plot, Series
 
 
-def test_colour_is_never_the_only_difference():
-    looks = [Series("", (), (), style=n) for n in range(4 * len(COLOURS))]
-    assert len({(one.colour, one.symbol, one.dash) for one in looks}) == len(looks)
-    assert len(set(SYMBOLS)) == len(COLOURS)
-    marks = {(one.colour, one.symbol) for one in looks}  # where there is no line
+def test_color_is_never_the_only_difference():
+    looks = [Series("", (), (), style=n) for n in range(4 * len(ColorS))]
+    assert len({(one.color, one.symbol, one.dash) for one in looks}) == len(looks)
+    assert len(set(SYMBOLS)) == len(ColorS)
+    marks = {(one.color, one.symbol) for one in looks}  # where there is no line
     assert len(marks) == len(looks)
     assert Series("", (), (), style=PLAIN).dash == "dot"
 

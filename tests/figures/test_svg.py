@@ -19,7 +19,7 @@ def test_names_stand_beside_marks_and_intervals():
     plot = Plot("title <b>", "f", Axis("accuracy"), Axis("", "names"), (one,))
     shown = texts(plot)
     assert {"lora", "rank=1", "full", "accuracy"} <= set(shown)
-    strokes = [node for node in parsed(plot).iter("path") if node.get("stroke") == one.colour]
+    strokes = [node for node in parsed(plot).iter("path") if node.get("stroke") == one.color]
     assert len(strokes) == 1  # one of the two has an interval
     assert parsed(plot).get("aria-label") == "title <b>"
 

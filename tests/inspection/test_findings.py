@@ -10,7 +10,7 @@ def weights(**columns):
     """Four weights of two kinds, as the probe `adapter_weights` has them."""
     usual = {
         "module": ["l.0.q", "l.1.q", "l.0.v", "l.1.v"], "role": ["q", "q", "v", "v"],
-        "tensors": 2, "numbers": 10, "zero": 0, "not_finite": 0, "rank": 8, "norm": 1.0, "k95": 7,
+        "tensors": 2, "n_values": 10, "zero": 0, "not_finite": 0, "rank": 8, "norm": 1.0, "k95": 7,
     }  # fmt: skip
     return {"adapter_weights": pd.DataFrame(usual | columns)}
 
@@ -31,8 +31,8 @@ def spectrum(*relative):
 
 
 def lost(**row):
-    missing = dict.fromkeys(("forgetting", "low", "high"))
-    missing |= dict.fromkeys(("accuracy_change", "accuracy_low", "accuracy_high"))
+    missing = dict.fromkeys(("forgetting", "ci_low", "ci_high"))
+    missing |= dict.fromkeys(("accuracy_change", "accuracy_ci_low", "accuracy_ci_high"))
     return {"forgetting": pd.DataFrame([missing | {"suite": "s"} | row])}
 
 
@@ -42,26 +42,30 @@ def lost(**row):
         (weights(not_finite=[0, 1, 0, 2]), "broken", "3 tensors hold NaN .*: l.1.q, l.1.v"),
         (weights(norm=0.0), "broken", "has not been trained"),
         (weights(norm=None, zero=2), "broken", "Every number is zero"),
-        (weights(norm=[1, 0, 1, 1]), "look", "1 of 4 weights have an update of zero: l.1.q"),
+        (weights(norm=[1, 0, 1, 1]), "warning", "1 of 4 weights have an update of zero: l.1.q"),
         (
             weights(role="q", norm=[1, 1, 40, 1]),
-            "look",
+            "warning",
             "1 weights have an update more than 10 .*: l.0.v",
         ),
-        (weights(rank=64, k95=[2, 3, 2, 3]), "look", "Of 64 directions 2 hold .*--rank 3"),
+        (weights(rank=64, k95=[2, 3, 2, 3]), "warning", "Of 64 directions 2 hold .*--rank 3"),
         (weights(), "ok", "Of 8 directions 7 hold 95 %"),
         (weights(), "ok", "All 4 adapted weights have an update"),
         (vectors(norm=0.0), "broken", "3 of 3 vectors are zero"),
-        (vectors(norm=[1, 0, 1]), "look", "1 of 3 vectors are zero"),
-        (vectors(cosine=[1.0, 1.0, 0.1]), "look", "2 of 3 vectors point the same way .*: 0, 1"),
-        (vectors(mean_cosine=0.97, directions=1.1), "look", "collapsed: .* 0.97, .* 1.1 direc"),
-        (vectors(norm=[1, 30, 1]), "look", "1 vectors are more than 10 times as long .*: 1"),
+        (vectors(norm=[1, 0, 1]), "warning", "1 of 3 vectors are zero"),
+        (vectors(cosine=[1.0, 1.0, 0.1]), "warning", "2 of 3 vectors point the same way .*: 0, 1"),
+        (vectors(mean_cosine=0.97, directions=1.1), "warning", "collapsed: .* 0.97, .* 1.1 direc"),
+        (vectors(norm=[1, 30, 1]), "warning", "1 vectors are more than 10 times as long .*: 1"),
         (vectors(), "ok", "3 vectors, lengths 0.9 to 1.1, with 2.9 directions"),
-        (spectrum(0.1, 2.0), "look", "1 of 2 updates are larger .* 2.0 times: a"),
+        (spectrum(0.1, 2.0), "warning", "1 of 2 updates are larger .* 2.0 times: a"),
         (spectrum(0.1, 0.2), "ok", "0.15 of its weight in the median, at most 0.2"),
-        (lost(forgetting=0.2, low=0.1, high=0.3), "look", r"Forgot on s: .* \+0.200 nats"),
-        (lost(forgetting=0.2, low=-0.1, high=0.3), "ok", "Nothing forgotten on s"),
-        (lost(accuracy_change=-0.1, accuracy_low=-0.2, accuracy_high=-0.05), "look", r"-10.0 poi"),
+        (lost(forgetting=0.2, ci_low=0.1, ci_high=0.3), "warning", r"Forgot on s: .* \+0.200 nats"),
+        (lost(forgetting=0.2, ci_low=-0.1, ci_high=0.3), "ok", "Nothing forgotten on s"),
+        (
+            lost(accuracy_change=-0.1, accuracy_low=-0.2, accuracy_high=-0.05),
+            "warning",
+            r"-10.0 poi",
+        ),
         (lost(accuracy_change=-0.1, accuracy_low=-0.2, accuracy_high=0.05), "ok", r"-10.0 poi"),
     ],
 )
@@ -86,7 +90,7 @@ def test_numbers_that_are_not_finite_are_all_that_is_said():
 
 def test_the_worst_comes_first():
     found = findings.judge(weights(norm=[1, 0, 1, 1]) | vectors(norm=0.0))
-    assert [one.severity for one in found][:2] == ["broken", "look"]
+    assert [one.severity for one in found][:2] == ["broken", "warning"]
 
 
 def test_what_was_not_measured_is_not_spoken_of():

@@ -21,13 +21,13 @@ def said(found, severity):
 
 
 @pytest.mark.parametrize("kind", theirs.BUILDABLE)
-def test_every_type_is_recognised(kind, saved):
+def test_every_type_is_recognized(kind, saved):
     """Its numbers are read; its spectra too, or there is a reason why not."""
     found = inspect(saved(kind))
     assert dict(found.about)["type"] == kind
     assert not found.broken
     rows = found.tables["adapter_weights"].frame
-    assert (rows["norm"].notna() | rows["no_spectrum"].notna()).all()
+    assert (rows["norm"].notna() | rows["spectrum_unavailable"].notna()).all()
     assert rows["largest"].notna().all()
     if kind in ("LORA", "ADALORA", "LOHA", "LOKR"):
         assert list(rows["role"]) == ["q_proj", "v_proj"] * 3
@@ -45,7 +45,7 @@ def test_xlora_is_recognised_by_its_configuration(saved):
     found = inspect(folder)
     assert dict(found.about)["type"] == "XLORA"
     frame = found.tables["adapter_weights"].frame
-    assert frame["no_spectrum"].str.contains("XLORA: its file alone").all()
+    assert frame["spectrum_unavailable"].str.contains("XLORA: its file alone").all()
 
 
 def test_no_training_is_told(saved):
@@ -76,7 +76,7 @@ def test_a_prompt_with_its_base_is_read(saved, bases):
 
 def test_what_is_unusual_is_told(saved):
     found = inspect(saved(lora_alpha=1000, modules_to_save=["lm_head"]))
-    told = " ".join(said(found, "look"))
+    told = " ".join(said(found, "warning"))
     assert "is multiplied by 125" in told
     assert "whole copies of the base's layers" in told
     assert "names a folder of some machine as its base" in told

@@ -1,13 +1,13 @@
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io import html
 
 
 def test_a_page_goes_where_there_is_a_folder(tmp_path):
     file = html.write("text", tmp_path / "page.html")
     assert file.read_text() == "text"
-    with pytest.raises(BadInput, match="no is no folder; create it, or give another --out"):
+    with pytest.raises(InputError, match="no is no folder; create it, or give another --out"):
         html.write("text", tmp_path / "no" / "page.html")
 
 

@@ -1,7 +1,7 @@
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.hub import snapshot
 
 
@@ -25,11 +25,11 @@ def test_no_network_is_one_line_with_a_remedy(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     with pytest.raises(
-        BadInput, match=r"thing 'org/name' is neither .* \(offline\); give a folder"
+        InputError, match=r"thing 'org/name' is neither .* \(offline\); give a folder"
     ):
         snapshot("org/name", (), "thing", "give a folder")
 
 
 def test_what_is_no_name_is_told():
-    with pytest.raises(BadInput, match="no thing named 'a//b'; give a folder"):
+    with pytest.raises(InputError, match="no thing named 'a//b'; give a folder"):
         snapshot("a//b", (), "thing", "give a folder")

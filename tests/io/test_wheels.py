@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io import wheels
 
 
@@ -57,7 +57,7 @@ def test_nothing_is_left_beside_the_wheel(wheel):
 
 def test_wrong_bytes_are_refused_and_not_kept(wheel, tmp_path):
     other = wheels.Wheel(wheel.package, "1.0", wheel.filename, "0" * 64, 0.1)
-    with pytest.raises(BadInput, match="has SHA-256"):
+    with pytest.raises(InputError, match="has SHA-256"):
         wheels.fetch(other)
     assert not list((tmp_path / "cache").rglob("*.whl"))
 

@@ -8,7 +8,14 @@ from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from peftlens.layers.batched_adapters import Added, Gain, Led, LowRankUpdate, Rescaled, Stack
+from peftlens.layers.batched_adapters import (
+    AdapterBatch,
+    LowRankUpdate,
+    NormScale,
+    ParallelBottleneck,
+    PrependedVectors,
+    RescaledActivations,
+)
 from peftlens.layers.bottleneck import Bottleneck
 
 
@@ -27,7 +34,7 @@ X = torch.tensor([[[1.0, 1.0]], [[1.0, 2.0]], [[3.0, 1.0]], [[0.0, 1.0]]])  # tw
 
 def called(module, parts, x=X):
     model = nn.Sequential(module)
-    stack = Stack(model, [{"0": part} for part in parts])
+    stack = AdapterBatch(model, [{"0": part} for part in parts])
     return stack, model, model(x)
 
 
@@ -60,14 +67,16 @@ def bottleneck(down, bias, up):
 def test_bottlenecks_of_unequal_size():
     one = bottleneck([[1.0, 0.0]], [0.5], [[1.0], [0.0]])
     two = bottleneck([[1.0, 0.0], [0.0, -1.0]], [0.0, 4.0], [[1.0, 0.0], [0.0, 1.0]])
-    _, _, found = called(doubling(), [Added(one), Added(two)])
+    _, _, found = called(doubling(), [ParallelBottleneck(one), ParallelBottleneck(two)])
     expected = [own(2 * x) + 2 * x for own, x in zip((one, one, two, two), X, strict=True)]
     torch.testing.assert_close(found, torch.stack(expected))
 
 
 @pytest.mark.parametrize("inner", [False, True])
 def test_rescaling_before_and_behind(inner):
-    parts = [Rescaled(nn.Parameter(torch.tensor(v)), inner) for v in ([1.0, 2.0], [0.0, -1.0])]
+    parts = [
+        RescaledActivations(nn.Parameter(torch.tensor(v)), inner) for v in ([1.0, 2.0], [0.0, -1.0])
+    ]
     layer = nn.Linear(2, 2, bias=False)
     layer.weight.data = torch.tensor([[0.0, 1.0], [1.0, 0.0]])  # swaps
     _, _, found = called(layer, parts)
@@ -80,14 +89,14 @@ def test_rescaling_before_and_behind(inner):
 @pytest.mark.parametrize("kind", [LlamaRMSNorm, GemmaRMSNorm, nn.LayerNorm, nn.RMSNorm,
                                   partial(nn.LayerNorm, bias=False)])  # fmt: skip
 @pytest.mark.parametrize("shape", [(4, 3, 2), (4, 3, 5, 2)])
-def test_gains_of_any_normalisation(kind, shape):
+def test_gains_of_any_normalization(kind, shape):
     """Gemma's counts from one; Qwen's of heads reads four dimensions; LayerNorm has a bias too."""
     torch.manual_seed(0)
     x, copies = torch.randn(shape), [kind(2), kind(2)]
     for copy in copies:
         for p in copy.parameters():
             nn.init.normal_(p)
-    stack, model, found = called(kind(2), [Gain(copy) for copy in copies], x)
+    stack, model, found = called(kind(2), [NormScale(copy) for copy in copies], x)
     expected = torch.cat([copies[0](x[:2]), copies[1](x[2:])])
     torch.testing.assert_close(found, expected)
     found.square().sum().backward()
@@ -109,7 +118,9 @@ class Reader(nn.Module):
 
 def test_each_run_s_vectors_lead_its_rows():
     model = Reader()
-    stack = Stack(model, [{"": Led(parameter([1.0]))}, {"": Led(parameter([2.0]))}])
+    stack = AdapterBatch(
+        model, [{"": PrependedVectors(parameter([1.0]))}, {"": PrependedVectors(parameter([2.0]))}]
+    )
     given = {"input_ids": torch.tensor([[0], [1]]), "attention_mask": torch.ones(2, 1)}
     vectors, mask = model(**given)
     assert vectors.tolist() == [[[1.0], [7.0]], [[2.0], [8.0]]]

@@ -1,7 +1,7 @@
 import pytest
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.layers.low_rank import LowRank, adapted, attach_lora, low_rank_parameters
 from peftlens.models.architecture import shapes
 
@@ -30,12 +30,14 @@ def test_options_reach_peft():
 @pytest.mark.parametrize("rank", [0, 17])
 def test_rank_fits_the_smallest_matrix(rank):
     of_llama = shapes(build("llama"))
-    with pytest.raises(BadInput, match=f"rank={rank} must lie between 1 and 16, the smaller side"):
+    with pytest.raises(
+        InputError, match=f"rank={rank} must lie between 1 and 16, the smaller side"
+    ):
         adapted(rank, ("q_proj", "v_proj"), of_llama)
     assert adapted(16, ("q_proj", "v_proj"), of_llama)
 
 
 @pytest.mark.parametrize("alpha", [0, -1, float("inf"), float("nan")])
 def test_alpha_that_can_not_work(alpha):
-    with pytest.raises(BadInput, match="alpha="):
+    with pytest.raises(InputError, match="alpha="):
         low_rank_parameters(LowRank(alpha=alpha), shapes(build("llama")))

@@ -5,7 +5,7 @@ from tiny import build
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.layers.peft_wrapper import add_task_ids, straighten, wrap, wrap_prompt, wrap_whole
 
 
@@ -69,7 +69,7 @@ def test_what_is_trained_is_in_float32():
 
 
 def test_target_that_matches_nothing():
-    with pytest.raises(BadInput, match="'query' matches no layer"):
+    with pytest.raises(InputError, match="'query' matches no layer"):
         wrap(build("llama"), peft.LoraConfig, ("query",), r=2)
 
 

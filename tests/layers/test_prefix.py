@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.layers.prefix import Prefix, geometry, prefix_parameters
 from peftlens.models.architecture import shapes
 
@@ -77,5 +77,5 @@ def test_parameters_are_those_of_the_states(kind):
 
 
 def test_length_of_zero():
-    with pytest.raises(BadInput, match="num_virtual_tokens=0 must be .* at least 1"):
+    with pytest.raises(InputError, match="num_virtual_tokens=0 must be .* at least 1"):
         prefix_parameters(shapes(build("llama")), 0)

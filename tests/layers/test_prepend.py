@@ -1,7 +1,7 @@
 import torch
 from tiny import build
 
-from peftlens.layers.prepend import lead, lead_with
+from peftlens.layers.prepend import prepend_tokens, prepend_vectors
 
 BOS = 2
 
@@ -13,14 +13,14 @@ def logits(model, *rows, **inputs):
 def test_tokens_stand_in_front():
     model = build("llama")
     expected = logits(model, [8, 9, 5, 6])
-    lead(model, (8, 9))
+    prepend_tokens(model, (8, 9))
     torch.testing.assert_close(logits(model, [5, 6]), expected)
 
 
 def test_tokens_stand_behind_the_bos_token_where_there_is_one():
     model = build("llama")
     expected = logits(model, [BOS, 8, 9, 5, 6], [BOS, 8, 9, 7, 6])
-    lead(model, (8, 9))
+    prepend_tokens(model, (8, 9))
     torch.testing.assert_close(logits(model, [BOS, 5, 6], [BOS, 7, 6]), expected)
 
 
@@ -28,14 +28,14 @@ def test_a_model_without_a_bos_token():
     model = build("llama")
     model.config.bos_token_id = None
     expected = logits(model, [8, BOS, 5])
-    lead(model, (8,))
+    prepend_tokens(model, (8,))
     torch.testing.assert_close(logits(model, [BOS, 5]), expected)
 
 
 def test_padding_stays_unseen():
     model = build("llama")
     expected = logits(model, [8, 9, 5, 6])
-    lead(model, (8, 9))
+    prepend_tokens(model, (8, 9))
     found = logits(model, [5, 6, 0], attention_mask=torch.tensor([[1, 1, 0]]))
     torch.testing.assert_close(found[:, :4], expected)
 
@@ -44,14 +44,14 @@ def test_an_encoder_reads_them():
     model = build("t5")
     decoder = torch.tensor([[0, 7]])
     expected = logits(model, [8, 9, 5, 6], decoder_input_ids=decoder)
-    lead(model, (8, 9))
+    prepend_tokens(model, (8, 9))
     torch.testing.assert_close(logits(model, [5, 6], decoder_input_ids=decoder), expected)
 
 
 def test_vectors_stand_before_everything_even_a_bos_token():
     model = build("llama")
     expected = logits(model, [8, 9, BOS, 6])
-    lead_with(model, model.get_input_embeddings().weight[[8, 9]].detach())
+    prepend_vectors(model, model.get_input_embeddings().weight[[8, 9]].detach())
     found = logits(model, [BOS, 6], attention_mask=torch.ones(1, 2))
     torch.testing.assert_close(found, expected)
 
@@ -60,6 +60,6 @@ def test_an_encoder_reads_vectors():
     model = build("t5")
     decoder = torch.tensor([[0, 7]])
     expected = logits(model, [8, 9, 5, 6], decoder_input_ids=decoder)
-    lead_with(model, model.get_input_embeddings().weight[[8, 9]].detach())
+    prepend_vectors(model, model.get_input_embeddings().weight[[8, 9]].detach())
     given = {"decoder_input_ids": decoder, "attention_mask": torch.ones(1, 2)}
     torch.testing.assert_close(logits(model, [5, 6], **given), expected)

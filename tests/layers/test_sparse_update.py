@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.layers.sparse_update import add_sparse_update, kept, weights_of
 from peftlens.models.architecture import shapes
 
@@ -55,5 +55,5 @@ def test_share_of_all_adapted_entries(density, expected):
 
 @pytest.mark.parametrize("density", [0, -1, 1 / 1537, 1.001, float("nan")])
 def test_share_that_can_not_work(density):
-    with pytest.raises(BadInput, match="density=.* must lie between 0.000651042 and 1"):
+    with pytest.raises(InputError, match="density=.* must lie between 0.000651042 and 1"):
         kept(shapes(build("llama")), ("v_proj",), density)

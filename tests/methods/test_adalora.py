@@ -2,13 +2,13 @@ import pytest
 import torch
 from tiny import build, setting
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.adalora import (
     Config,
     after_step,
     attach,
-    penalty,
-    resolve,
+    regularization_loss,
+    resolve_config,
     trainable_parameters,
 )
 from peftlens.models.architecture import shapes
@@ -38,7 +38,7 @@ def train(steps):
 
 
 def test_steps_are_those_of_the_run():
-    assert resolve(Config(), setting(steps=70)).steps == 70
+    assert resolve_config(Config(), setting(steps=70)).steps == 70
 
 
 def test_update_by_hand():
@@ -56,16 +56,16 @@ def test_update_by_hand():
 
 
 def test_penalty_by_hand():
-    config = Config(**SMALL, orthogonality=3.0, target_modules=("q_proj",))
+    config = Config(**SMALL, orth_reg_weight=3.0, target_modules=("q_proj",))
     model = attach(build("llama"), config)
     with torch.no_grad():
         for factor in [*factors(model, "lora_A"), *factors(model, "lora_B")]:
             factor.copy_(torch.eye(*factor.shape))
-        assert penalty(model, config).item() == 0
+        assert regularization_loss(model, config).item() == 0
         factors(model, "lora_A")[0].mul_(2.0)
         factors(model, "lora_B")[1][0, 1] = 1.0
     # Q Qᵀ - I = 3 I of size 4, norm 6; Pᵀ P - I: 1 twice off the diagonal and once on it, norm √3
-    assert penalty(model, config).item() == pytest.approx(3 * (6 + 3**0.5) / 6)
+    assert regularization_loss(model, config).item() == pytest.approx(3 * (6 + 3**0.5) / 6)
 
 
 def test_the_budget_is_met_at_seven_tenths_and_kept():
@@ -82,8 +82,8 @@ def test_few_steps(steps):
 
 
 def test_one_step_is_too_few():
-    with pytest.raises(BadInput, match="steps=1 is too few"):
-        resolve(Config(), setting(steps=1))
+    with pytest.raises(InputError, match="steps=1 is too few"):
+        resolve_config(Config(), setting(steps=1))
 
 
 def test_count_by_hand():
@@ -99,9 +99,9 @@ def test_count_by_hand():
         (Config(initial_rank=17), "rank=17 must lie between 1 and 16"),
         (Config(rank=0), "rank=0"),
         (Config(alpha=0), "alpha=0"),
-        (Config(orthogonality=-1), "orthogonality=-1"),
+        (Config(orth_reg_weight=-1), "orth_reg_weight=-1"),
     ],
 )
 def test_values_that_can_not_work(config, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(config, shapes(build("llama")))

@@ -2,15 +2,15 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.bitfit import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
 
 
 def test_model_without_biases():
-    with pytest.raises(BadInput, match="no biases to train; add_biases=true gives"):
+    with pytest.raises(InputError, match="no biases to train; add_biases=true gives"):
         trainable_parameters(Config(), shapes(build("llama")))
-    with pytest.raises(BadInput, match="no biases to train"):
+    with pytest.raises(InputError, match="no biases to train"):
         attach(build("llama"), Config())
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.bottleneck import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -51,5 +51,5 @@ def test_count_by_hand(placement, places):
 
 
 def test_size_of_zero():
-    with pytest.raises(BadInput, match="bottleneck_size=0 must be .* at least 1"):
+    with pytest.raises(InputError, match="bottleneck_size=0 must be .* at least 1"):
         trainable_parameters(Config(bottleneck_size=0), shapes(build("llama")))

@@ -3,7 +3,7 @@ import torch
 from tiny import build
 from torch import nn
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.compacter import (
     CompactAdapter,
     Config,
@@ -77,5 +77,5 @@ def test_count_by_hand():
     ],
 )
 def test_values_that_can_not_work(config, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(config, shapes(build("llama")))

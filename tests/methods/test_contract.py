@@ -11,18 +11,18 @@ from transformers.pytorch_utils import Conv1D
 
 from peftlens import registry
 from peftlens.adapters import checkpoint
-from peftlens.adapters.merging import plain
-from peftlens.data.collate import Encoder, Item, Row
-from peftlens.errors import BadInput
+from peftlens.adapters.merging import merge_into_base
+from peftlens.data.collate import Collator, TokenizedAnswer, TokenizedExample
+from peftlens.errors import InputError
 from peftlens.evaluation import log_likelihood
 from peftlens.evaluation.log_likelihood import _behind_prompts, _shares_prompts, log_probabilities
 from peftlens.layers.peft_wrapper import add_task_ids
 from peftlens.models.architecture import shapes
 from peftlens.models.origin import Origin
-from peftlens.models.snapshot import lent, state_of
+from peftlens.models.snapshot import fingerprint, restored_after
 
 KINDS = ("llama", "gpt2", "t5")
-# What the tiny models, 32 wide, need to be told; and what `resolve` would have filled in.
+# What the tiny models, 32 wide, need to be told; and what `resolve_config` would have filled in.
 OPTIONS = {
     "bitfit": {"add_biases": True},
     "c3a": {"block_size": 8},
@@ -55,7 +55,7 @@ OTHER_START = {
     *("prefix_tuning", "prompt_tuning", "qlora", "unipelt", "vblora", "peft:CARTRIDGE"),
     "peft:UNILORA",
 }
-# Methods that take weights apart, or normalise them, and put them together again: equal up to
+# Methods that take weights apart, or normalize them, and put them together again: equal up to
 # rounding, by dtype relative to the largest logit.
 ROUNDED = {
     *("dora", "hra", "olora", "osf", "pissa", "peft:DEFT", "peft:FROD"),
@@ -105,7 +105,7 @@ def shake(model):
 def test_starts_as_the_identity_where_the_paper_says_so(case, model):
     before = logits(model)
     start = logits(attached(*case, model)[0])
-    if case[0] in OTHER_START and case != ("qlora", "t5"):  # 32 wide: too narrow to quantise
+    if case[0] in OTHER_START and case != ("qlora", "t5"):  # 32 wide: too narrow to quantize
         assert not torch.equal(start, before)
     elif case[0] in ROUNDED:
         error = (start - before).abs().max() / before.abs().max()
@@ -160,7 +160,7 @@ def test_saved_and_loaded_gives_equal_logits(case, model, tmp_path):
 @pytest.mark.parametrize("method", [name for name in NAMES if name != "qlora"])
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of missing second names, biases, norms
 def test_plain_peft_loads_what_is_peft_s(method, tmp_path):
-    """On Llama; on GPT-2 peft refuses many; QLoRA's would need a base that is quantised first."""
+    """On Llama; on GPT-2 peft refuses many; QLoRA's would need a base that is quantized first."""
     wrapped, config = attached(method, "llama", build("llama"))
     if not isinstance(wrapped, peft.PeftModel):
         assert "Layers: peft" not in str(registry.load("methods", method).__doc__)
@@ -176,12 +176,12 @@ def test_plain_peft_loads_what_is_peft_s(method, tmp_path):
 
 
 def test_the_base_is_untouched_after_detaching(case, model):
-    before, at_first = state_of(model), logits(model)
-    with lent(model):
+    before, at_first = fingerprint(model), logits(model)
+    with restored_after(model):
         wrapped, _ = attached(*case, model)
         wrapped.train()
         shake(wrapped)
-    assert state_of(model) == before
+    assert fingerprint(model) == before
     assert torch.equal(logits(model), at_first)
     assert all(parameter.requires_grad for parameter in model.parameters())
 
@@ -192,8 +192,8 @@ def test_other_architectures(method, kind):
     if (method, kind) in REFUSED:
         return
     model = build(kind)
-    before, of_base = state_of(model), shapes(model)
-    with lent(model):
+    before, of_base = fingerprint(model), shapes(model)
+    with restored_after(model):
         wrapped, config = attached(method, kind, model)
         counted = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
         formula = registry.load("methods", method).trainable_parameters(config, of_base)
@@ -201,11 +201,18 @@ def test_other_architectures(method, kind):
         start = logits(wrapped)
         shake(wrapped)
         assert torch.equal(logits(wrapped), start) == (counted == 0)
-    assert state_of(model) == before
+    assert fingerprint(model) == before
 
 
-ITEM = Item(
-    0, (Row((4, 5, 6), (7, 8, 9)), Row((4, 5, 6), (9,)), Row((4, 5, 6), (8, 7))), 0, (1,) * 3
+ITEM = TokenizedExample(
+    0,
+    (
+        TokenizedAnswer((4, 5, 6), (7, 8, 9)),
+        TokenizedAnswer((4, 5, 6), (9,)),
+        TokenizedAnswer((4, 5, 6), (8, 7)),
+    ),
+    0,
+    (1,) * 3,
 )
 
 
@@ -217,7 +224,7 @@ def test_answers_behind_one_reading_of_their_prompt(method, kind, monkeypatch):
         return
     wrapped, _ = attached(method, kind, build(kind))
     shake(wrapped)
-    encoder = Encoder(byte_tokenizer(), False, None, 64, "cpu")
+    encoder = Collator(byte_tokenizer(), False, None, 64, "cpu")
     items = [ITEM, replace(ITEM, rows=ITEM.rows[:2])]
     rows = [row for item in items for row in item.rows]
     monkeypatch.setattr(log_likelihood, "SAVED", 1)
@@ -231,7 +238,7 @@ def test_answers_behind_one_reading_of_their_prompt(method, kind, monkeypatch):
 @pytest.mark.parametrize(("method", "kind"), [*REFUSED])
 def test_bases_that_a_method_can_not_have(method, kind):
     config = registry.configure("methods", method, OPTIONS.get(method, {}))
-    with pytest.raises(BadInput, match=REFUSED[method, kind]):
+    with pytest.raises(InputError, match=REFUSED[method, kind]):
         registry.load("methods", method).trainable_parameters(config, shapes(build(kind)))
 
 
@@ -246,10 +253,10 @@ def test_merged_is_as_attached(case):
     shake(wrapped)
     expected = logits(wrapped)
     if case in BIASED and case[0] == "beft":
-        with pytest.raises(BadInput, match="no bias"):
-            plain(wrapped, case[0])
+        with pytest.raises(InputError, match="no bias"):
+            merge_into_base(wrapped, case[0])
         return
-    merged = plain(wrapped, case[0])
+    merged = merge_into_base(wrapped, case[0])
     torch.testing.assert_close(logits(merged), expected, rtol=1e-3, atol=1e-3)
     extra = {name for name, _ in merged.named_parameters()} - set(shapes(build(case[1])))
     extra -= {"sparse_update.values", "intrinsic", "lm_head.weight"}

@@ -3,8 +3,8 @@ import torch
 from tiny import ANSWERS, build, byte_tokenizer, setting
 
 from peftlens.data.task import Example
-from peftlens.errors import BadInput
-from peftlens.methods.cpt import Config, attach, resolve, trainable_parameters
+from peftlens.errors import InputError
+from peftlens.methods.cpt import Config, attach, resolve_config, trainable_parameters
 from peftlens.models.architecture import shapes
 
 ids = byte_tokenizer().encode
@@ -13,7 +13,7 @@ PROMPT = Config(token_ids=(8, 9, 10, 11), token_types=(2, 2, 4, 2), epsilon=0.5)
 
 
 def test_ids_and_types_of_an_example():
-    found = resolve(Config(shots=1, separator="\n"), setting((Example("ab", ANSWERS, 0),)))
+    found = resolve_config(Config(shots=1, separator="\n"), setting((Example("ab", ANSWERS, 0),)))
     assert found.token_ids == tuple(ids("ab up\n"))
     # "ab", then " up", then the separator
     assert found.token_types == (2, 2, 4, 4, 4, 2)
@@ -21,7 +21,7 @@ def test_ids_and_types_of_an_example():
 
 def test_types_count_the_examples():
     train = (Example("a", (" x", " y"), 0), Example("b", (" x", " y"), 1))
-    found = resolve(Config(shots=2, separator="\n"), setting(train))
+    found = resolve_config(Config(shots=2, separator="\n"), setting(train))
     assert found.token_types == (2, 4, 4, 2, 6, 8, 8, 6)
     assert found.token_ids in (tuple(ids("a x\nb y\n")), tuple(ids("b y\na x\n")))
 
@@ -67,10 +67,10 @@ def test_count_by_hand():
     ],
 )
 def test_values_that_can_not_work(config, kind, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(config, shapes(build(kind)))
 
 
 def test_task_without_questions():
-    with pytest.raises(BadInput, match="needs questions with answers"):
-        resolve(Config(), setting(kind="language_modelling"))
+    with pytest.raises(InputError, match="needs questions with answers"):
+        resolve_config(Config(), setting(kind="language_modeling"))

@@ -4,14 +4,14 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.diff_pruning import (
     Config,
     GatedUpdate,
     after_step,
     attach,
     optimizer,
-    penalty,
+    regularization_loss,
     trainable_parameters,
 )
 from peftlens.models.architecture import shapes
@@ -65,13 +65,13 @@ def test_penalty_by_hand():
         second.gate.zero_()
         second.matrix_gate.zero_()
     # entries open with 1/2, 3/4, 1/4, 1/2 behind 3/4; and with 1/2, 1/2 behind 1/2
-    found = penalty(model, Config(penalty=10.0))
+    found = regularization_loss(model, Config(penalty=10.0))
     assert found.item() == pytest.approx(10 * (2 * 0.75 + 0.5))
 
 
 def test_gates_travel_faster_than_updates():
     model, parts = stack()
-    groups = optimizer(model, Config(gate_rate=0.2), 1e-3, 0.1).param_groups
+    groups = optimizer(model, Config(gate_learning_rate=0.2), 1e-3, 0.1).param_groups
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(1e-3, 0.1), (0.2, 0.0)]
     assert groups[0]["params"] == [part.update for part in parts]
     assert len(groups[1]["params"]) == 2 * len(parts)
@@ -83,7 +83,7 @@ def test_a_penalty_alone_closes_the_gates():
     steps = optimizer(model, config, 0.0, 0.0)
     for _ in range(60):
         steps.zero_grad()
-        penalty(model, config).backward()
+        regularization_loss(model, config).backward()
         steps.step()
     assert not any(part.eval().change().any() for part in parts)
 
@@ -141,9 +141,9 @@ def test_count_by_hand():
         (Config(density=0), "density=0 must lie between"),
         (Config(density=1.5), "density=1.5 must lie between"),
         (Config(penalty=-1), "penalty=-1"),
-        (Config(gate_rate=-1), "gate_rate=-1"),
+        (Config(gate_learning_rate=-1), "gate_learning_rate=-1"),
     ],
 )
 def test_values_that_can_not_work(config, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(config, shapes(build("llama")))

@@ -3,8 +3,8 @@ import torch
 from tiny import ANSWERS, build, byte_tokenizer, setting
 
 from peftlens.data.task import Example
-from peftlens.errors import BadInput
-from peftlens.methods.few_shot import Config, attach, resolve, trainable_parameters
+from peftlens.errors import InputError
+from peftlens.methods.few_shot import Config, attach, resolve_config, trainable_parameters
 from peftlens.models.architecture import shapes
 
 TRAIN = tuple(Example(f"{number}:", ANSWERS, number % 2) for number in range(6))
@@ -13,13 +13,13 @@ ids = byte_tokenizer().encode
 
 def test_examples_stand_with_their_right_answers():
     one = (Example("hot is", ANSWERS, 1),)
-    found = resolve(Config(shots=1, separator="; "), setting(one)).token_ids
+    found = resolve_config(Config(shots=1, separator="; "), setting(one)).token_ids
     assert found == tuple(ids("hot is down; "))
 
 
 def test_the_run_seed_draws_different_examples():
     config = Config(shots=3, separator="\n")
-    drawn = (resolve(config, setting(TRAIN, seed=seed)).token_ids for seed in range(8))
+    drawn = (resolve_config(config, setting(TRAIN, seed=seed)).token_ids for seed in range(8))
     texts = {byte_tokenizer().decode(ids) for ids in drawn}
     assert len(texts) > 1
     lines = {f"{number}:{ANSWERS[number % 2]}" for number in range(6)}
@@ -47,9 +47,9 @@ def test_nothing_is_trained():
     [
         (0, "classification", "shots=0 must lie between 1 and 6, the number of training examples"),
         (7, "classification", "shots=7 must lie between 1 and 6"),
-        (1, "language_modelling", "needs questions with answers; 'by hand' is plain text"),
+        (1, "language_modeling", "needs questions with answers; 'by hand' is plain text"),
     ],
 )
 def test_examples_that_can_not_be_drawn(shots, kind, message):
-    with pytest.raises(BadInput, match=message):
-        resolve(Config(shots=shots), setting(TRAIN, kind=kind))
+    with pytest.raises(InputError, match=message):
+        resolve_config(Config(shots=shots), setting(TRAIN, kind=kind))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.fish_mask import Config, attach, calibrate, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -63,5 +63,5 @@ def test_count_by_hand():
 
 
 def test_no_example():
-    with pytest.raises(BadInput, match="examples=0 must be .* at least 1"):
+    with pytest.raises(InputError, match="examples=0 must be .* at least 1"):
         trainable_parameters(Config(examples=0), shapes(build("llama")))

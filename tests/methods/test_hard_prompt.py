@@ -2,13 +2,13 @@ import pytest
 import torch
 from tiny import build, byte_tokenizer, setting
 
-from peftlens.errors import BadInput
-from peftlens.methods.hard_prompt import Config, attach, resolve, trainable_parameters
+from peftlens.errors import InputError
+from peftlens.methods.hard_prompt import Config, attach, resolve_config, trainable_parameters
 from peftlens.models.architecture import shapes
 
 
 def test_text_becomes_token_ids():
-    found = resolve(Config(text="Sort: "), setting())
+    found = resolve_config(Config(text="Sort: "), setting())
     assert found.token_ids == tuple(byte_tokenizer().encode("Sort: "))
     assert len(found.token_ids) == 6
 
@@ -38,5 +38,5 @@ def test_nothing_is_trained():
 
 
 def test_no_text():
-    with pytest.raises(BadInput, match="hard_prompt needs a text, and text='' has no tokens"):
-        resolve(Config(), setting())
+    with pytest.raises(InputError, match="hard_prompt needs a text, and text='' has no tokens"):
+        resolve_config(Config(), setting())

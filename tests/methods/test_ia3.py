@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.ia3 import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -45,5 +45,5 @@ def test_kinds_of_model_agree_with_the_formula(kind, expected):
 
 
 def test_target_that_matches_nothing():
-    with pytest.raises(BadInput, match="'query' matches no layer"):
+    with pytest.raises(InputError, match="'query' matches no layer"):
         trainable_parameters(Config(target_modules=("query",)), shapes(build("llama")))

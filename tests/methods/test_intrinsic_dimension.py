@@ -3,7 +3,7 @@ import torch
 from tiny import Stack, build
 from torch import nn
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.intrinsic_dimension import (
     Config,
     Fastfood,
@@ -104,7 +104,7 @@ def test_count_by_hand():
 
 
 def test_dimension_that_leaves_no_theta():
-    with pytest.raises(BadInput, match="dimension=6 must be .* at least 7"):
+    with pytest.raises(InputError, match="dimension=6 must be .* at least 7"):
         trainable_parameters(Config(dimension=6), shapes(build("llama")))
-    with pytest.raises(BadInput, match="dimension=0 must be .* at least 1"):
+    with pytest.raises(InputError, match="dimension=0 must be .* at least 1"):
         trainable_parameters(Config(dimension=0, structure_aware=False), shapes(build("llama")))

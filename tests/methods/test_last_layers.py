@@ -1,7 +1,7 @@
 import pytest
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods import last_layers
 
 
@@ -13,5 +13,5 @@ def test_only_the_top_blocks_are_trained():
 
 
 def test_more_blocks_than_there_are():
-    with pytest.raises(BadInput, match="blocks=4 must lie between 1 and 3"):
+    with pytest.raises(InputError, match="blocks=4 must lie between 1 and 3"):
         last_layers.attach(build("llama"), last_layers.Config(blocks=4))

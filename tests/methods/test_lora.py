@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods import lora
 from peftlens.models.architecture import shapes
 
@@ -44,5 +44,5 @@ def test_count_by_hand():
     ],
 )
 def test_values_that_can_not_work(config, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         lora.trainable_parameters(config, shapes(build("llama")))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.lora_fa import Config, attach, optimizer, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -30,5 +30,5 @@ def test_count_by_hand():
     [(Config(rank=17), "rank=17 must lie between 1 and 16"), (Config(alpha=0), "alpha=0")],
 )
 def test_values_that_can_not_work(config, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(config, shapes(build("llama")))

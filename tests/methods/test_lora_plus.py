@@ -1,7 +1,7 @@
 import pytest
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.lora_plus import Config, attach, optimizer, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -28,5 +28,5 @@ def test_count_by_hand():
     [(Config(rate_ratio=0.5), "rate_ratio=0.5 must be .* at least 1"), (Config(rank=0), "rank=0")],
 )
 def test_values_that_can_not_work(config, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(config, shapes(build("llama")))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.magnitude_mask import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -33,5 +33,5 @@ def test_count_by_hand():
 
 
 def test_share_that_leaves_nothing():
-    with pytest.raises(BadInput, match="density=0 must lie between"):
+    with pytest.raises(InputError, match="density=0 must lie between"):
         trainable_parameters(Config(density=0), shapes(build("llama")))

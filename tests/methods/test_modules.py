@@ -1,7 +1,7 @@
 import pytest
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.modules import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -33,5 +33,5 @@ def test_count_by_hand():
     ("targets", "message"), [(("query",), "'query' matches no layer"), ((), "names no layer")]
 )
 def test_targets_that_mean_nothing(targets, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(Config(target_modules=targets), shapes(build("llama")))

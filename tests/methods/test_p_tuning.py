@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.p_tuning import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -38,5 +38,5 @@ def test_count_by_hand():
     ],
 )
 def test_values_that_can_not_work(config, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(config, shapes(build("llama")))

@@ -4,7 +4,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from tiny import build
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods import peft as generic
 from peftlens.methods.peft import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
@@ -71,13 +71,13 @@ def test_methods_for_many_tasks_are_told_of_one():
     ],
 )
 def test_values_that_can_not_work(peft_type, options, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(Config(peft_type=peft_type, options=options), shapes(build("llama")))
 
 
 def test_what_peft_refuses_is_the_users_mistake():
     config = Config(peft_type="LORA", options={"r": 0})
-    with pytest.raises(BadInput, match="peft:LORA: `r` should be a positive integer"):
+    with pytest.raises(InputError, match="peft:LORA: `r` should be a positive integer"):
         attach(build("llama"), config)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.prefix_tuning import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -45,5 +45,5 @@ def test_count_by_hand(kind, expected):
 
 
 def test_length_of_zero():
-    with pytest.raises(BadInput, match="num_virtual_tokens=0 must be .* at least 1"):
+    with pytest.raises(InputError, match="num_virtual_tokens=0 must be .* at least 1"):
         trainable_parameters(Config(num_virtual_tokens=0), shapes(build("llama")))

@@ -2,8 +2,14 @@ import pytest
 import torch
 from tiny import build, byte_tokenizer, setting
 
-from peftlens.errors import BadInput
-from peftlens.methods.prompt_tuning import Config, attach, penalty, resolve, trainable_parameters
+from peftlens.errors import InputError
+from peftlens.methods.prompt_tuning import (
+    Config,
+    attach,
+    regularization_loss,
+    resolve_config,
+    trainable_parameters,
+)
 from peftlens.models.architecture import shapes
 
 
@@ -27,7 +33,7 @@ def test_random_start_is_uniform():
 
 
 def test_text_start_repeats_the_text():
-    config = resolve(Config(num_virtual_tokens=5, init="text", init_text="ab"), setting())
+    config = resolve_config(Config(num_virtual_tokens=5, init="text", init_text="ab"), setting())
     a, b = byte_tokenizer().encode("ab")
     assert config.init_ids == ((a,), (b,), (a,), (b,), (a,))
     prompt, table = start(config)
@@ -35,7 +41,9 @@ def test_text_start_repeats_the_text():
 
 
 def test_label_start_is_the_mean_over_a_labels_tokens():
-    config = resolve(Config(num_virtual_tokens=3, init="labels"), setting(labels=("ab", "c")))
+    config = resolve_config(
+        Config(num_virtual_tokens=3, init="labels"), setting(labels=("ab", "c"))
+    )
     assert [len(ids) for ids in config.init_ids] == [2, 1]
     prompt, table = start(config)
     torch.testing.assert_close(prompt[0], table[list(config.init_ids[0])].mean(dim=0))
@@ -54,40 +62,40 @@ def test_the_prompt_stands_before_the_input():
 
 
 def test_pull_is_gamma_times_the_mean_squared_distance_to_the_text():
-    given = Config(num_virtual_tokens=3, init="random", pull=0.5, pull_text="ab")
-    config = resolve(given, setting())
+    given = Config(num_virtual_tokens=3, init="random", anchor_weight=0.5, anchor_text="ab")
+    config = resolve_config(given, setting())
     model = attach(build("llama"), config)
     vectors = model.prompt_encoder["default"].embedding.weight
     targets = model.word_embeddings.weight[byte_tokenizer().encode("aba")]
     expected = 0.5 * sum((v - t).pow(2).sum() for v, t in zip(vectors, targets, strict=True)) / 3
-    torch.testing.assert_close(penalty(model, config), expected)
-    penalty(model, config).backward()
+    torch.testing.assert_close(regularization_loss(model, config), expected)
+    regularization_loss(model, config).backward()
     torch.testing.assert_close(vectors.grad, (vectors - targets).detach() / 3)
 
 
 def test_without_a_text_nothing_pulls():
     config = Config(num_virtual_tokens=3)
     model = attach(build("llama"), config)
-    penalty(model, config).backward()
+    regularization_loss(model, config).backward()
     assert not model.prompt_encoder["default"].embedding.weight.grad.any()
 
 
 def test_negative_pull_is_refused():
-    with pytest.raises(BadInput, match="pull=-1 must be finite and at least 0"):
-        trainable_parameters(Config(pull=-1.0), shapes(build("llama")))
+    with pytest.raises(InputError, match="anchor_weight=-1 must be finite and at least 0"):
+        trainable_parameters(Config(anchor_weight=-1.0), shapes(build("llama")))
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (Config(init="text"), "init_text='' has no tokens"),
-        (Config(pull=1.0), "pull_text='' has no tokens"),
+        (Config(anchor_weight=1.0), "anchor_text='' has no tokens"),
         (Config(init="labels"), "needs a task with labels"),
     ],
 )
 def test_start_that_can_not_be_made(config, message):
-    with pytest.raises(BadInput, match=message):
-        resolve(config, setting(labels=()))
+    with pytest.raises(InputError, match=message):
+        resolve_config(config, setting(labels=()))
 
 
 @pytest.mark.parametrize(
@@ -96,16 +104,16 @@ def test_start_that_can_not_be_made(config, message):
         Config(num_virtual_tokens=2, init_ids=((1,), (2,), (3,))),
         Config(init_ids=((),)),
         Config(init_ids=((259,),)),
-        Config(num_virtual_tokens=2, pull=1.0, pull_ids=(1,)),
-        Config(num_virtual_tokens=1, pull=1.0, pull_ids=(-1,)),
+        Config(num_virtual_tokens=2, anchor_weight=1.0, anchor_ids=(1,)),
+        Config(num_virtual_tokens=1, anchor_weight=1.0, anchor_ids=(-1,)),
     ],
 )
 def test_ids_that_do_not_fit_are_refused(config):
-    with pytest.raises(BadInput, match=r"(init|pull)_ids must hold"):
+    with pytest.raises(InputError, match=r"(init|anchor)_ids must hold"):
         trainable_parameters(config, shapes(build("llama")))
 
 
 @pytest.mark.parametrize("n", [0, 10_000_000])
 def test_length_out_of_range_is_refused_before_anything_is_allocated(n):
-    with pytest.raises(BadInput, match="must lie between 1 and 259"):
+    with pytest.raises(InputError, match="must lie between 1 and 259"):
         trainable_parameters(Config(num_virtual_tokens=n), shapes(build("llama")))

@@ -9,15 +9,15 @@ from bitsandbytes.nn import Linear4bit
 from tiny import build
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from peftlens.errors import BadInput
-from peftlens.methods.qlora import Config, attach, merged, trainable_parameters
+from peftlens.errors import InputError
+from peftlens.methods.qlora import Config, attach, merge, trainable_parameters
 from peftlens.models.architecture import shapes
-from peftlens.models.base_model import open_base
-from peftlens.models.snapshot import lent
+from peftlens.models.base_model import load_base_model
+from peftlens.models.snapshot import restored_after
 
 
 def bytes_of(model: torch.nn.Module) -> int:
-    """Storage of all weights that are not trained, and of what their quantisation needs."""
+    """Storage of all weights that are not trained, and of what their quantization needs."""
     tensors = {p.data_ptr(): p for p in model.parameters() if not p.requires_grad}
     for module in model.modules():
         if isinstance(module, Linear4bit):
@@ -87,7 +87,7 @@ def test_merged_holds_the_sum(wide):
     with torch.no_grad():
         layer.lora_B["default"].weight.normal_()
     expected = unpacked(layer.base_layer) + layer.get_delta_weight("default")
-    plain = merged(wrapped)
+    plain = merge(wrapped)
     torch.testing.assert_close(plain.model.layers[1].self_attn.v_proj.weight, expected)
     assert not any(isinstance(module, Linear4bit) for module in plain.modules())
 
@@ -98,17 +98,17 @@ def test_count_is_loras():
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(BadInput, match=r'python -m pip install "peftlens\[quant\]"'):
+    with pytest.raises(InputError, match=r'python -m pip install "peftlens\[quant\]"'):
         trainable_parameters(Config(), shapes(build("llama")))
 
 
 @pytest.mark.slow
 def test_memory_of_the_real_base():
-    """Under 40 % of float32, in either dtype of what is not quantised; scales are counted."""
+    """Under 40 % of float32, in either dtype of what is not quantized; scales are counted."""
     share = {}
     for dtype in ("float32", "bfloat16"):
-        model = open_base("smollm2-135m", device="cpu", dtype=dtype).model
-        with lent(model):
+        model = load_base_model("smollm2-135m", device="cpu", dtype=dtype).model
+        with restored_after(model):
             share[dtype] = bytes_of(attach(model, Config())) / (4 * 134_515_008)
     assert share["float32"] == pytest.approx(0.313, abs=0.005)
     assert share["bfloat16"] == pytest.approx(0.208, abs=0.005)

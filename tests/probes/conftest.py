@@ -14,9 +14,9 @@ def trained(bases, words, tmp_path_factory):
     def train(method, seed=0, dtype="float32", **options):
         return peftlens.train(
             RunConfig(
-                method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+                method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
                 dtype=dtype, method_config=options, seed=seed,
-                training={"steps": 4, "batch_size": 4, "checkpoint_steps": [0]},
+                training={"max_steps": 4, "batch_size": 4, "checkpoint_steps": [0]},
             ),
             out,
         )  # fmt: skip

@@ -3,7 +3,7 @@ import theirs
 import torch
 from safetensors.torch import save_file
 
-from peftlens.adapters.external import Adapter
+from peftlens.adapters.external import ExternalAdapter
 from peftlens.evaluation.probe_runner import run_probe
 
 
@@ -15,7 +15,7 @@ def prompt(tmp_path):
         model = theirs.wrapped("PROMPT_TUNING", num_virtual_tokens=len(vectors))
         folder = theirs.save(model, tmp_path / "p", "base")
         save_file({"prompt_embeddings": rows}, folder / "adapter_model.safetensors")
-        return run_probe(Adapter(folder), "adapter_vectors").frame
+        return run_probe(ExternalAdapter(folder), "adapter_vectors").frame
 
     return make
 
@@ -43,5 +43,5 @@ def test_zero_vectors_have_no_directions(prompt):
 
 def test_an_update_of_weights_has_none(tmp_path):
     folder = theirs.save(theirs.wrapped("LORA"), tmp_path / "a", "base")
-    (row,) = run_probe(Adapter(folder), "adapter_vectors").frame.to_dict("records")
+    (row,) = run_probe(ExternalAdapter(folder), "adapter_vectors").frame.to_dict("records")
     assert row["reason"] == "LORA trains no vectors before the input"

@@ -3,7 +3,7 @@ import pytest
 import theirs
 from safetensors.torch import load_file, save_file
 
-from peftlens.adapters.external import Adapter
+from peftlens.adapters.external import ExternalAdapter
 from peftlens.evaluation.probe_runner import run_probe
 from peftlens.probes.adapter_weights import _module, _natural
 
@@ -21,7 +21,7 @@ def adapter(tmp_path):
                 index = (k, k)
                 tensor[index] = value if "lora_B" in name else 1.0
     save_file(tensors, file)
-    return Adapter(folder)
+    return ExternalAdapter(folder)
 
 
 def test_spectra_are_those_of_the_scaled_product(adapter):
@@ -31,7 +31,7 @@ def test_spectra_are_those_of_the_scaled_product(adapter):
     assert row["norm"] == pytest.approx(np.sqrt(40))
     assert row["stable_rank"] == pytest.approx(40 / 36)
     assert (row["k90"], row["k95"], row["k99"], row["rank"]) == (1, 2, 2, 2)
-    assert (row["layer"], row["role"], row["tensors"], row["numbers"]) == (1, "q_proj", 2, 128)
+    assert (row["layer"], row["role"], row["tensors"], row["n_values"]) == (1, "q_proj", 2, 128)
     assert (row["dtype"], row["bytes"], row["zero"], row["not_finite"]) == ("F32", 512, 0, 0)
     empty = frame.loc["model.layers.0.self_attn.q_proj"]
     assert (empty["norm"], empty["zero"]) == (0, 2)
@@ -41,9 +41,9 @@ def test_spectra_are_those_of_the_scaled_product(adapter):
 def test_numbers_that_are_none_have_no_spectrum(adapter):
     file = adapter.path / "adapter_model.safetensors"
     save_file({n: t / 0 if "layers.0" in n else t for n, t in load_file(file).items()}, file)
-    frame = run_probe(Adapter(adapter.path), "adapter_weights").frame
+    frame = run_probe(ExternalAdapter(adapter.path), "adapter_weights").frame
     assert frame["norm"].isna().all()
-    assert set(frame["no_spectrum"]) == {"it holds NaN or infinite values"}
+    assert set(frame["spectrum_unavailable"]) == {"it holds NaN or infinite values"}
     assert list(frame["not_finite"]) == [2, 2, 0, 0, 0, 0]
 
 
@@ -62,5 +62,5 @@ def test_layers_come_in_their_order():
     ],
 )
 def test_a_tensors_module(kind, name, module, tmp_path):
-    file = Adapter(theirs.save(theirs.wrapped(kind), tmp_path / "a", "base")).file
+    file = ExternalAdapter(theirs.save(theirs.wrapped(kind), tmp_path / "a", "base")).file
     assert _module(name, file) == module

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from peftlens.adapters.delta_weights import Update
+from peftlens.adapters.delta_weights import DeltaWeight
 from peftlens.probes.amplification import Config, _row, measure
 
 
@@ -12,7 +12,9 @@ def weight():
 
 def test_an_update_along_the_weights_own_direction_amplifies_little(weight):
     u, s, vt = np.linalg.svd(weight)
-    row = _row(Update(name="w", before=weight, change=0.5 * s[0] * np.outer(u[:, 0], vt[0])), 1)
+    row = _row(
+        DeltaWeight(name="w", before=weight, change=0.5 * s[0] * np.outer(u[:, 0], vt[0])), 1
+    )
     assert row["in_update"] == pytest.approx(s[0], rel=1e-5)
     assert row["in_weight"] == pytest.approx(s[0], rel=1e-5)
     assert row["amplification"] == pytest.approx(0.5, rel=1e-5)
@@ -20,7 +22,9 @@ def test_an_update_along_the_weights_own_direction_amplifies_little(weight):
 
 def test_an_update_along_what_the_weight_lacks_amplifies_much(weight):
     u, s, vt = np.linalg.svd(weight)
-    row = _row(Update(name="w", before=weight, change=0.5 * s[0] * np.outer(u[:, 19], vt[19])), 1)
+    row = _row(
+        DeltaWeight(name="w", before=weight, change=0.5 * s[0] * np.outer(u[:, 19], vt[19])), 1
+    )
     assert row["amplification"] == pytest.approx(0.5 * s[0] / s[19], rel=1e-4)
 
 
@@ -28,26 +32,27 @@ def test_an_update_along_what_the_weight_lacks_amplifies_much(weight):
 def test_the_factor_is_that_of_hu_et_al(size, own, factor):
     """Table 7, r = 4 and 64; their numbers are rounded."""
     along = np.outer(np.eye(30)[0], np.eye(20)[0]).astype(np.float32)
-    row = _row(Update(name="w", before=own * along, change=size * along), 1)
+    row = _row(DeltaWeight(name="w", before=own * along, change=size * along), 1)
     assert row["amplification"] == pytest.approx(factor, rel=0.02)
 
 
 def test_directions_are_the_rank_or_what_holds_the_energy(weight):
     rng = np.random.default_rng(1)
     factors = rng.normal(size=(30, 3)), rng.normal(size=(3, 20))
-    assert _row(Update(name="w", before=weight, factors=factors, rank=3), 0)["directions"] == 3
+    assert _row(DeltaWeight(name="w", before=weight, factors=factors, rank=3), 0)["directions"] == 3
     dense = (factors[0] * [10, 1, 1]) @ factors[1]
     assert (
-        _row(Update(name="w", before=weight, change=dense.astype(np.float32)), 0)["directions"] == 1
+        _row(DeltaWeight(name="w", before=weight, change=dense.astype(np.float32)), 0)["directions"]
+        == 1
     )
-    assert _row(Update(name="w", before=weight, factors=factors, rank=3), 2)["directions"] == 2
+    assert _row(DeltaWeight(name="w", before=weight, factors=factors, rank=3), 2)["directions"] == 2
 
 
 def test_a_random_update_does_as_a_random_one_should(weight):
     rng = np.random.default_rng(2)
     rows = [
         _row(
-            Update(
+            DeltaWeight(
                 name="w",
                 before=weight,
                 factors=(rng.normal(size=(30, 3)), rng.normal(size=(3, 20))),

@@ -1,7 +1,7 @@
 import pytest
 
 from peftlens.models.architecture import part_of
-from peftlens.models.base_model import open_base
+from peftlens.models.base_model import load_base_model
 from peftlens.probes.base_parameters import measure
 
 
@@ -16,7 +16,7 @@ def test_every_parameter_counts_once(lora):
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
 def test_every_architecture_has_all_parts(bases, kind):
-    shapes = open_base(str(bases[kind]), device="cpu", dtype="float32").shapes
+    shapes = load_base_model(str(bases[kind]), device="cpu", dtype="float32").shapes
     assert {part_of(name) for name in shapes} == {
         "attention", "feed_forward", "embeddings", "other"
     }  # fmt: skip

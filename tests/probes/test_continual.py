@@ -13,8 +13,8 @@ def rows(*finals):
             ("y", "b", "x", (final, 0.8)),
         ):
             found += [
-                {"run": f"{run}{seed}", "setting": "lora", "seed": seed, "trained_on": trained,
-                 "after": after and f"{after}{seed}", "task": task, "accuracy": accuracy,
+                {"run": f"{run}{seed}", "shared_configuration": "lora", "seed": seed, "trained_on": trained,
+                 "continue_from": after and f"{after}{seed}", "task": task, "accuracy": accuracy,
                  "base_accuracy": 0.5, "n_items": 10}
                 for task, accuracy in zip("ab", both, strict=True)
             ]  # fmt: skip
@@ -27,8 +27,8 @@ def test_measures_with_their_intervals_over_seeds():
         {"ACC": 0.7, "BWT": -0.3, "FWT": -0.1, "F": 0.3}
     )
     half = 4.302653 * 0.1 / 3**0.5  # t of two degrees of freedom
-    assert found.loc["BWT", "low"] == pytest.approx(-0.3 - half)
-    assert found.loc["BWT", "high"] == pytest.approx(-0.3 + half)
+    assert found.loc["BWT", "ci_low"] == pytest.approx(-0.3 - half)
+    assert found.loc["BWT", "ci_high"] == pytest.approx(-0.3 + half)
     assert set(found["n_seeds"]) == {3}
     assert set(found["orders"]) == {"a → b"}
     assert set(found["name"]) == {"lora (one adapter)"}  # b was never trained alone
@@ -36,4 +36,4 @@ def test_measures_with_their_intervals_over_seeds():
 
 def test_no_sequence_no_row():
     table = rows(0.5)["sequence_scores"]
-    assert combine({"sequence_scores": table[table["after"].isna()]}).empty
+    assert combine({"sequence_scores": table[table["continue_from"].isna()]}).empty

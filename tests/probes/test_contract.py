@@ -7,7 +7,7 @@ import peftlens
 from peftlens import registry
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import resident
-from peftlens.models.snapshot import state_of
+from peftlens.models.snapshot import fingerprint
 from peftlens.results.table import IDENTITY, STATUS
 from peftlens.runs.config import RunConfig
 
@@ -26,9 +26,9 @@ def runs(bases, words, tmp_path_factory):
     return [
         peftlens.train(
             RunConfig(
-                method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+                method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
                 dtype="float32", method_config=options,
-                training={"steps": 3, "batch_size": 4, "checkpoint_steps": [0]},
+                training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0]},
             ),
             out,
         )
@@ -68,7 +68,7 @@ def tables(probe, runs):
     if hasattr(probe, "compare"):
         able = {run: run.record.configuration for run in runs if measurable(probe, run)}
         return [probe.compare(able, *config)]
-    sources = {name: probe_runner.collect(runs, name, None, OPTIONS).frame for name in probe.FROM}
+    sources = {name: probe_runner.collect(runs, name, None, OPTIONS).frame for name in probe.INPUTS}
     return [probe.combine(sources, *config)]
 
 
@@ -95,13 +95,13 @@ def test_columns_are_as_declared(probe, measured):
 def test_the_same_run_gives_the_same_table_and_the_model_is_unchanged(probe, runs, measured):
     first = measured(probe)
     base = resident(runs[0].config.base, device="cpu", dtype="float32")
-    before = state_of(base.model)
+    before = fingerprint(base.model)
     for one, again in zip(first, tables(probe, runs), strict=True):
-        timed = list({"seconds", "ratio", "low", "high", "swap_seconds"} & set(one))
+        timed = list({"seconds", "ratio", "ci_low", "ci_high", "swap_seconds"} & set(one))
         drop = timed if name_of(probe) == "latency" else []  # its numbers are the machine's
         pd.testing.assert_frame_equal(one.drop(columns=drop), again.drop(columns=drop))
     assert resident(runs[0].config.base, device="cpu", dtype="float32") is base
-    assert state_of(base.model) == before
+    assert fingerprint(base.model) == before
 
 
 PROMPT_PROBES = [
@@ -115,8 +115,8 @@ PROMPT_PROBES = [
 def test_a_prompt_of_one_vector(name, bases, words, tmp_path):
     run = peftlens.train(
         RunConfig(
-            method="prompt_tuning", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-            dtype="float32", training={"steps": 2, "batch_size": 4},
+            method="prompt_tuning", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+            dtype="float32", training={"max_steps": 2, "batch_size": 4},
             method_config={"num_virtual_tokens": 1, "init": "text", "init_text": "a"},
         ),
         tmp_path,

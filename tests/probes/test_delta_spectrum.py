@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from peftlens.adapters.delta_weights import Update
+from peftlens.adapters.delta_weights import DeltaWeight
 from peftlens.probes.delta_spectrum import _row, measure
 
 
@@ -9,7 +9,7 @@ def test_a_row_says_what_the_singular_values_do():
     rng = np.random.default_rng(0)
     left, right = (np.linalg.qr(rng.normal(size=(20, 4)))[0] for _ in range(2))
     before = rng.normal(size=(20, 20)).astype(np.float32)
-    row = _row(Update(name="w", before=before, factors=(left * [4, 4, 2, 0], right.T), rank=4))
+    row = _row(DeltaWeight(name="w", before=before, factors=(left * [4, 4, 2, 0], right.T), rank=4))
     assert row["stable_rank"] == pytest.approx(36 / 16)
     assert row["stable_rank_used"] == pytest.approx(36 / 16 / 4)
     p = np.array([0.4, 0.4, 0.2])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from peftlens.adapters.delta_weights import Update
+from peftlens.adapters.delta_weights import DeltaWeight
 from peftlens.probes.dora_decomposition import _row, measure
 
 
@@ -11,7 +11,7 @@ def weight():
 
 
 def test_longer_rows_keep_their_direction(weight):
-    row = _row(Update(name="w", before=weight, change=0.1 * weight))
+    row = _row(DeltaWeight(name="w", before=weight, change=0.1 * weight))
     assert row["magnitude"] == pytest.approx(0.1 * np.linalg.norm(weight, axis=1).mean(), rel=1e-5)
     assert row["relative_magnitude"] == pytest.approx(0.1, rel=1e-5)
     assert row["direction"] == pytest.approx(0, abs=1e-6)
@@ -19,7 +19,7 @@ def test_longer_rows_keep_their_direction(weight):
 
 def test_turned_rows_keep_their_length(weight):
     turned = -weight[:, ::-1]
-    row = _row(Update(name="w", before=weight, change=turned - weight))
+    row = _row(DeltaWeight(name="w", before=weight, change=turned - weight))
     assert row["magnitude"] == pytest.approx(0, abs=1e-5)
     cosines = (weight * turned).sum(axis=1) / np.square(weight).sum(axis=1)
     assert row["direction"] == pytest.approx(1 - cosines.mean(), rel=1e-5)
@@ -27,7 +27,9 @@ def test_turned_rows_keep_their_length(weight):
 
 def test_a_row_of_zeros_counts_as_turned_away(weight):
     weight[0] = 0
-    assert np.isfinite(_row(Update(name="w", before=weight, change=weight * 0 + 1))["direction"])
+    assert np.isfinite(
+        _row(DeltaWeight(name="w", before=weight, change=weight * 0 + 1))["direction"]
+    )
 
 
 def test_correlation_is_over_the_weights_of_a_role(lora, trained):

@@ -14,8 +14,8 @@ BOTH = Config(suites=("wiki", "openbookqa"), items=40)
 
 def train(bases, words, out, method, **training):
     return peftlens.train(
-        RunConfig(method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-                  dtype="float32", training={"steps": 4, "checkpoint_steps": [0], **training}),
+        RunConfig(method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+                  dtype="float32", training={"max_steps": 4, "checkpoint_steps": [0], **training}),
         out,
     )  # fmt: skip
 
@@ -24,9 +24,9 @@ def train(bases, words, out, method, **training):
 def test_nothing_is_forgotten_before_the_first_step(bases, words, tmp_path, method):
     frame = measure(train(bases, words, tmp_path, method), BOTH)
     text, questions = frame[frame["step"] == 0].to_dict("records")
-    for name in ("forgetting", "low", "high", "kl", "kl_low", "kl_high"):
+    for name in ("forgetting", "ci_low", "ci_high", "kl", "kl_ci_low", "kl_ci_high"):
         assert text[name] == 0
-    for name in ("accuracy_change", "accuracy_low", "accuracy_high"):
+    for name in ("accuracy_change", "accuracy_ci_low", "accuracy_ci_high"):
         assert questions[name] == 0
     assert questions["loss"] == questions["base_loss"]
     end, _ = frame[frame["step"] == 4].to_dict("records")
@@ -49,13 +49,13 @@ def test_a_model_of_noise_has_forgotten(bases, words, tmp_path, monkeypatch):
 
     monkeypatch.setattr(forgetting, "scores", spoiled)
     end = measure(run, WIKI).iloc[-1]
-    assert 0 < end["low"] < end["forgetting"] < end["high"]
-    assert 0 < end["kl_low"] < end["kl"] < end["kl_high"]
+    assert 0 < end["ci_low"] < end["forgetting"] < end["ci_high"]
+    assert 0 < end["kl_ci_low"] < end["kl"] < end["kl_ci_high"]
 
 
 def test_the_base_has_not(bases, words, tmp_path):
     (only,) = measure(train(bases, words, tmp_path, "frozen"), WIKI).to_dict("records")
-    assert only["low"] == only["forgetting"] == only["high"] == 0
+    assert only["ci_low"] == only["forgetting"] == only["ci_high"] == 0
 
 
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
@@ -63,7 +63,7 @@ def test_loss_and_divergence_equal_a_plain_reference(bases, words, tmp_path, met
     """One line at a time, unpadded, shifted by one, virtual tokens cut off."""
     run = train(bases, words, tmp_path, method)
     model = peftlens.load(run.path)
-    base = peftlens.open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     total, divergence, tokens = 0.0, 0.0, 0
     for example in load_task("wiki", {}).splits["test"]:
         ids = base.tokenizer(example.answers[0], return_tensors="pt")["input_ids"][:, :64]

@@ -35,11 +35,11 @@ def test_forgetting_is_read_where_the_level_is_crossed():
     # full: 1 x 0.3 / 0.4 and 3 x 0.3 / 0.6; lora: 0.3 x 1 and 0.6 x 0.5
     assert found.loc["full", "forgetting"] == pytest.approx((0.75 + 1.5) / 2)
     assert found.loc["lora", "forgetting"] == pytest.approx(0.3)
-    assert found.loc["lora", "against_full"] == pytest.approx(((0.3 - 0.75) + (0.3 - 1.5)) / 2)
+    assert found.loc["lora", "diff_vs_full"] == pytest.approx(((0.3 - 0.75) + (0.3 - 1.5)) / 2)
     half = 12.7062 * np.std([-0.45, -1.2], ddof=1) / 2**0.5  # t of one degree of freedom
-    assert found.loc["lora", "against_full_low"] == pytest.approx(-0.825 - half, rel=1e-4)
+    assert found.loc["lora", "diff_vs_full_ci_low"] == pytest.approx(-0.825 - half, rel=1e-4)
     assert found["n_seeds"].tolist() == [2, 2]
-    assert np.isnan(found.loc["full", "against_full"])
+    assert np.isnan(found.loc["full", "diff_vs_full"])
 
 
 def test_the_rate_that_forgets_least_counts_if_all_its_seeds_arrive():
@@ -49,7 +49,7 @@ def test_the_rate_that_forgets_least_counts_if_all_its_seeds_arrive():
         ("full", 0.3, 0, [0.2, 0.8], [0.0, 0.1]), ("full", 0.3, 1, [0.2, 0.3], [0.0, 0.1]),
     )  # fmt: skip
     (row,) = combine(tables, Config(levels=(0.8,))).to_dict("records")
-    assert (row["setting"], row["learning_rate"], row["rates"]) == ("full", 0.2, 3)
+    assert (row["configuration"], row["learning_rate"], row["n_learning_rates"]) == ("full", 0.2, 3)
     assert row["forgetting"] == 1.0
 
 
@@ -60,7 +60,7 @@ def test_levels_end_at_what_all_methods_reach():
     found = combine(tables, Config())
     assert sorted(set(found["level"])) == pytest.approx([0.3, 0.4, 0.5, 0.6])
     assert found["forgetting"].notna().all()
-    assert found["low"].isna().all()
+    assert found["ci_low"].isna().all()
 
 
 def test_a_level_that_nobody_reaches_has_no_number():

@@ -12,8 +12,8 @@ from peftlens.tasks import load_task
 def run(bases, words, tmp_path):
     return peftlens.train(
         RunConfig(
-            method="full", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-            dtype="float32", training={"steps": 5, "learning_rate": 0.01},
+            method="full", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+            dtype="float32", training={"max_steps": 5, "learning_rate": 0.01},
         ),
         tmp_path / "runs",
     )  # fmt: skip
@@ -21,10 +21,10 @@ def run(bases, words, tmp_path):
 
 def test_tokens_are_those_of_a_plain_forward_pass(run, bases):
     frame = measure(run, Config(tokens=5))
-    assert frame["rise"].is_monotonic_decreasing
+    assert frame["loss_increase"].is_monotonic_decreasing
     assert frame["share"].is_monotonic_increasing
     assert frame["share"].between(0, 1).all()
-    base = peftlens.open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     tuned = peftlens.load(run.path)
     for row in frame.to_dict("records"):
         text = load_task("wiki", {}).splits["test"][row["line"]].answers[0]
@@ -44,5 +44,5 @@ def test_all_tokens_together_are_the_rise_of_the_loss(run):
         "records"
     )
     assert len(frame) == whole["n_tokens"]
-    assert frame["rise"].mean() == pytest.approx(whole["forgetting"])
+    assert frame["loss_increase"].mean() == pytest.approx(whole["forgetting"])
     assert frame["share"].iloc[-1] == pytest.approx(1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from peftlens.adapters.delta_weights import Update
+from peftlens.adapters.delta_weights import DeltaWeight
 from peftlens.probes.intruder_dimensions import Config, _row, measure
 
 
@@ -26,7 +26,7 @@ def planted(weight, count, strength):
 
 
 def test_the_weight_itself_has_no_intruder(before):
-    row = _row(Update(name="w", before=before, change=0.1 * before), Config())
+    row = _row(DeltaWeight(name="w", before=before, change=0.1 * before), Config())
     assert row["intruders"] == 0
     assert row["first_intruder"] is None
     assert row["lowest_cosine"] == pytest.approx(1, abs=1e-3)
@@ -34,20 +34,22 @@ def test_the_weight_itself_has_no_intruder(before):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_planted_intruders_are_found(before, count):
-    row = _row(Update(name="w", before=before, change=planted(before, count, 30.0)), Config())
+    row = _row(DeltaWeight(name="w", before=before, change=planted(before, count, 30.0)), Config())
     assert (row["intruders"], row["first_intruder"]) == (count, 0)
     assert row["lowest_cosine"] < 0.5
 
 
 def test_a_weak_one_is_not_among_the_strongest(before):
     assert (
-        _row(Update(name="w", before=before, change=planted(before, 1, 0.1)), Config())["intruders"]
+        _row(DeltaWeight(name="w", before=before, change=planted(before, 1, 0.1)), Config())[
+            "intruders"
+        ]
         == 0
     )
 
 
 def test_how_many_are_looked_at_is_an_option(before):
-    update = Update(name="w", before=before, change=planted(before, 3, 30.0))
+    update = DeltaWeight(name="w", before=before, change=planted(before, 3, 30.0))
     assert _row(update, Config(directions=2))["intruders"] == 2
     assert _row(update, Config(threshold=1e-9))["intruders"] == 0
 
@@ -56,7 +58,7 @@ def test_random_directions_come_as_near_as_the_table_says(before):
     own = np.linalg.svd(before, full_matrices=False)[0]
     drawn = np.linalg.qr(np.random.default_rng(3).normal(size=(200, 200)))[0]
     near = np.abs(drawn.T @ own).max(axis=1).mean()
-    assert _row(Update(name="w", before=before, change=before), Config())[
+    assert _row(DeltaWeight(name="w", before=before, change=before), Config())[
         "random"
     ] == pytest.approx(near, rel=0.2)
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from peftlens.adapters.checkpoint import base_of, opened
+from peftlens.adapters.checkpoint import base_of, open_run
 from peftlens.models.base_model import resident
 from peftlens.models.dummy_inputs import random_inputs
-from peftlens.models.snapshot import state_of
+from peftlens.models.snapshot import fingerprint
 from peftlens.probes import latency
 from peftlens.probes.latency import Config, _merged, measure
 
@@ -37,7 +37,7 @@ def test_every_state_is_timed_once_a_round(clock, llama):
 def test_an_adapter_that_can_be_merged_has_three_states(lora):
     rows = measure(lora, QUICK).set_index("state")
     assert list(rows.index) == ["base", "attached", "merged"]
-    assert rows.loc["base", ["ratio", "low", "high"]].tolist() == [1, 1, 1]
+    assert rows.loc["base", ["ratio", "ci_low", "ci_high"]].tolist() == [1, 1, 1]
     assert rows["seconds"].gt(0).all()
     assert rows["swap_seconds"].notna().tolist() == [False, True, False]
     assert set(rows["n_rounds"]) == {4}
@@ -49,13 +49,13 @@ def test_a_prompt_has_two(trained):
 
 def test_the_merged_model_is_the_attached_one(lora):
     merged = _merged(lora, base_of(lora))
-    with torch.inference_mode(), opened(lora) as (model, _):
+    with torch.inference_mode(), open_run(lora) as (model, _):
         inputs = random_inputs(model, 2, 8)
         torch.testing.assert_close(merged(**inputs).logits, model(**inputs).logits)
 
 
 def test_the_base_is_as_it_was(lora):
     base = resident(lora.config.base, device="cpu", dtype="float32")
-    before = state_of(base.model)
+    before = fingerprint(base.model)
     measure(lora, QUICK)
-    assert state_of(base.model) == before
+    assert fingerprint(base.model) == before

@@ -12,8 +12,12 @@ def run(bases, words, tmp_path):
             peftlens.RunConfig(
                 method=method,
                 task=f"file:{words}",
-                base=str(bases["llama"]),
-                training={"steps": steps, "learning_rate": 0.02, "checkpoint_steps": checkpoints},
+                base_model=str(bases["llama"]),
+                training={
+                    "max_steps": steps,
+                    "learning_rate": 0.02,
+                    "checkpoint_steps": checkpoints,
+                },
                 device="cpu",
                 dtype="float32",
             ),
@@ -27,13 +31,17 @@ def test_the_fall_is_paired_and_the_last_loss_is_the_runs_own(run):
     trained = run("full", 12, (0, 6))
     rows = learning.measure(trained)
     assert list(rows["step"]) == [0, 6, 12]
-    assert rows["fall"].isna().tolist() == [True, False, False]
-    assert rows["fall"][2] == pytest.approx(rows["loss"][0] - rows["loss"][2])
+    assert rows["loss_decrease"].isna().tolist() == [True, False, False]
+    assert rows["loss_decrease"][2] == pytest.approx(rows["loss"][0] - rows["loss"][2])
     assert rows["loss"][2] == pytest.approx(trained.record.results["validation_loss"])
     assert rows["accuracy"][2] == trained.record.results["validation_accuracy"]
     assert set(rows["learning_rate"]) == {0.02}
-    assert rows["fall_low"][2] > 0
-    assert rows["fall_low"][2] < rows["fall"][2] < rows["fall_high"][2]
+    assert rows["loss_decrease_ci_low"][2] > 0
+    assert (
+        rows["loss_decrease_ci_low"][2]
+        < rows["loss_decrease"][2]
+        < rows["loss_decrease_ci_high"][2]
+    )
 
 
 def test_nothing_learned_at_a_rate_of_almost_zero(run, tmp_path):
@@ -42,10 +50,10 @@ def test_nothing_learned_at_a_rate_of_almost_zero(run, tmp_path):
         update={"training": config.training.model_copy(update={"learning_rate": 1e-12})}
     )
     rows = learning.measure(peftlens.train(still, tmp_path))
-    assert abs(rows["fall"][1]) < 1e-6
+    assert abs(rows["loss_decrease"][1]) < 1e-6
 
 
 def test_a_run_without_checkpoints_has_no_fall(run):
     rows = learning.measure(run("lora", 2, ()))
     assert len(rows) == 1
-    assert pd.isna(rows["fall"][0])
+    assert pd.isna(rows["loss_decrease"][0])

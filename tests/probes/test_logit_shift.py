@@ -12,8 +12,8 @@ def trained(bases, words, tmp_path):
     def train(method, **training):
         return peftlens.train(
             RunConfig(
-                method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-                dtype="float32", training={"steps": 5, "learning_rate": 0.01} | training,
+                method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+                dtype="float32", training={"max_steps": 5, "learning_rate": 0.01} | training,
             ),
             tmp_path / "runs",
         )  # fmt: skip
@@ -25,7 +25,7 @@ def test_changes_are_those_of_a_plain_forward_pass(trained, bases):
     run = trained("full")
     frame = measure(run, Config(items=1, tokens=5))
     assert frame["direction"].tolist() == ["raised"] * 5 + ["lowered"] * 5
-    base = peftlens.open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     text = load_task("wiki", {}).splits["test"][0].answers[0]
     ids = base.tokenizer(text, return_tensors="pt")["input_ids"][:, :64]
     with torch.inference_mode():

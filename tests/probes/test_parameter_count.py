@@ -5,8 +5,8 @@ from peftlens.runs.config import RunConfig
 
 def test_by_hand(bases, words, tmp_path):
     run = peftlens.train(
-        RunConfig(method="lora", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-                  dtype="float32", method_config={"rank": 4}, training={"steps": 1}),
+        RunConfig(method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+                  dtype="float32", method_config={"rank": 4}, training={"max_steps": 1}),
         tmp_path,
     )  # fmt: skip
     (row,) = parameter_count.measure(run).to_dict("records")

@@ -8,42 +8,42 @@ from peftlens.probes.rank_chart import Config, _undominated, combine
 
 
 def chart(configurations, **options):
-    return combine(study(configurations), Config(**options)).set_index("setting")
+    return combine(study(configurations), Config(**options)).set_index("configuration")
 
 
 def test_accuracy_saturates_where_nothing_more_is_gained():
     found = chart({"lora rank=1": ("lora", 10, 0.5), "lora rank=2": ("lora", 20, 0.8),
                    "lora rank=4": ("lora", 40, 0.8), "lora rank=8": ("lora", 80, 0.8)},
                   margin=0.03)  # fmt: skip
-    assert found["enough"].tolist() == ["no", "yes", "yes", "yes"]
-    assert found["saturated"].tolist() == [False, True, False, False]
+    assert found["within_margin"].tolist() == ["no", "yes", "yes", "yes"]
+    assert found["is_saturation_point"].tolist() == [False, True, False, False]
     one = found.loc["lora rank=1"]
-    assert one["against_best_low"] < one["against_best"] < one["against_best_high"] < -0.2
+    assert one["diff_vs_best_ci_low"] < one["diff_vs_best"] < one["diff_vs_best_ci_high"] < -0.2
 
 
 def test_what_can_not_be_told_apart_is_undecided():
     found = chart({"lora rank=1": ("lora", 10, 0.795), "lora rank=2": ("lora", 20, 0.8)},
                   margin=0.001)  # fmt: skip
-    assert "undecided" in set(found["enough"])
+    assert "undecided" in set(found["within_margin"])
 
 
 def test_methods_saturate_by_themselves():
     found = chart({"lora rank=1": ("lora", 10, 0.9), "bottleneck bottleneck_size=1":
                    ("bottleneck", 10, 0.5)})  # fmt: skip
-    assert set(found["enough"]) == {"yes"}
-    assert found["saturated"].all()
+    assert set(found["within_margin"]) == {"yes"}
+    assert found["is_saturation_point"].all()
 
 
 def test_the_front_leaves_out_what_is_larger_and_worse():
     found = chart({"frozen": ("frozen", 0, 0.5), "lora rank=1": ("lora", 10, 0.8),
                    "lora rank=2": ("lora", 20, 0.7), "lora rank=4": ("lora", 40, 0.9)})  # fmt: skip
-    assert found["front"].tolist() == [True, True, False, True]
-    assert found["p_front"].tolist() == pytest.approx([1, 1, 0, 1], abs=0.01)
+    assert found["pareto_optimal"].tolist() == [True, True, False, True]
+    assert found["p_pareto_optimal"].tolist() == pytest.approx([1, 1, 0, 1], abs=0.01)
 
 
 def test_equal_configurations_share_the_front_by_chance():
     found = chart({f"lora rank={r}": ("lora", 10, 0.8) for r in (1, 2)})
-    assert found["p_front"].between(0.02, 0.98).all()
+    assert found["p_pareto_optimal"].between(0.02, 0.98).all()
 
 
 def test_of_equals_the_smaller_is_on_the_front():
@@ -55,10 +55,10 @@ def test_others_are_compared_with_the_lora_of_like_size():
     found = chart({"lora rank=1": ("lora", 10, 0.6), "lora rank=8": ("lora", 80, 0.9),
                    "bottleneck bottleneck_size=1": ("bottleneck", 70, 0.8)})  # fmt: skip
     row = found.loc["bottleneck bottleneck_size=1"]
-    assert row["like"] == "lora rank=8"
-    assert row["against_like"] == pytest.approx(-0.1, abs=0.03)
-    assert row["against_like_high"] < 0
-    assert pd.isna(found.loc["lora rank=1", "like"])
+    assert row["matched_lora"] == "lora rank=8"
+    assert row["diff_vs_matched_lora"] == pytest.approx(-0.1, abs=0.03)
+    assert row["diff_vs_matched_lora_ci_high"] < 0
+    assert pd.isna(found.loc["lora rank=1", "matched_lora"])
 
 
 def test_other_seeds_are_not_paired():
@@ -66,8 +66,8 @@ def test_other_seeds_are_not_paired():
     last = tables["task_items"]["run"] == "lora rank=2 2"
     tables["task_items"].loc[last, "seed"] = 7
     found = combine(tables, Config())
-    assert found["p_front"].isna().all()
-    assert found["enough"].tolist().count("undecided") == 1
+    assert found["p_pareto_optimal"].isna().all()
+    assert found["within_margin"].tolist().count("undecided") == 1
 
 
 def test_without_answers_to_choose_from_there_is_no_chart():
@@ -82,4 +82,4 @@ def test_runs_of_the_tiny_model(trained):
     assert found["rank"].tolist() == [1, 4]
     assert found["n_seeds"].tolist() == [2, 2]
     assert found["trainable_parameters"].is_monotonic_increasing
-    assert found["accuracy"].between(found["low"] - 1e-9, found["high"] + 1e-9).all()
+    assert found["accuracy"].between(found["ci_low"] - 1e-9, found["ci_high"] + 1e-9).all()

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 import peftlens
-from peftlens.data.collate import Encoder
-from peftlens.models.base_model import open_base
+from peftlens.data.collate import Collator
+from peftlens.models.base_model import load_base_model
 from peftlens.numerics.linalg import linear_cka
 from peftlens.probes.representation_shift import Config, _states, measure
 from peftlens.runs.config import RunConfig
@@ -21,14 +21,14 @@ def by_hand(base, text):
 
 
 def test_states_are_those_of_a_plain_reading(llama):
-    found = _states(llama.model, llama, Encoder.of(llama, 64), TEXTS, 1000)
+    found = _states(llama.model, llama, Collator.of(llama, 64), TEXTS, 1000)
     shortest_first = sorted(TEXTS, key=len)
     plain = [np.concatenate(layer) for layer in zip(*(by_hand(llama, t) for t in shortest_first),
                                                     strict=True)]  # fmt: skip
     assert len(found) == 3
     for ours, theirs in zip(found[:-1], plain[:-1], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    # the last of transformers' states is behind the final normalisation, ours before it
+    # the last of transformers' states is behind the final normalization, ours before it
     final = llama.model.model.norm(torch.from_numpy(found[-1])).detach().numpy()
     np.testing.assert_allclose(final, plain[-1], atol=1e-5)
 
@@ -53,10 +53,10 @@ def test_a_soft_prompt_moves_states_by_being_there(trained):
 
 def test_a_model_of_noise_is_seen_to_be_another(llama):
     texts = [f"{word} {n} and so on" for n in range(40) for word in ("good", "bad", "fine")]
-    encoder = Encoder.of(llama, 64)
+    encoder = Collator.of(llama, 64)
     before = _states(llama.model, llama, encoder, texts, 2000)
     torch.manual_seed(0)
-    other = open_base(llama.reference, device="cpu", dtype="float32")
+    other = load_base_model(llama.reference, device="cpu", dtype="float32")
     with torch.no_grad():
         for parameter in other.model.parameters():
             parameter.normal_(std=0.3)
@@ -73,8 +73,8 @@ def test_a_model_of_noise_is_seen_to_be_another(llama):
 def test_other_architectures(bases, words, tmp_path, kind, layers):
     run = peftlens.train(
         RunConfig(
-            method="prompt_tuning", task=f"file:{words}", base=str(bases[kind]), device="cpu",
-            dtype="float32", training={"steps": 1, "batch_size": 4},
+            method="prompt_tuning", task=f"file:{words}", base_model=str(bases[kind]), device="cpu",
+            dtype="float32", training={"max_steps": 1, "batch_size": 4},
             method_config={"num_virtual_tokens": 2},
         ),
         tmp_path,

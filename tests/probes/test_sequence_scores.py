@@ -11,8 +11,8 @@ from peftlens.runs.config import RunConfig
 def run(bases, words, tmp_path):
     return peftlens.train(
         RunConfig(
-            method="lora", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-            dtype="float32", training={"steps": 20, "batch_size": 4, "learning_rate": 0.03},
+            method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+            dtype="float32", training={"max_steps": 20, "batch_size": 4, "learning_rate": 0.03},
         ),
         tmp_path / "runs",
     )  # fmt: skip

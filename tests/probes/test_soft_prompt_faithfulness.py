@@ -2,22 +2,22 @@ import pytest
 import torch
 
 import peftlens
-from peftlens.data.collate import Encoder
+from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.models.base_model import resident
 from peftlens.probes import soft_prompt_faithfulness as probe
 from peftlens.results.table import NotApplicable
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.trained_vectors import trained_vectors
 
 
 @pytest.fixture(params=["llama", "t5"])
 def run(request, bases, words, tmp_path):
     return peftlens.train(
-        RunConfig(method="prompt_tuning", task=f"file:{words}", base=str(bases[request.param]),
+        RunConfig(method="prompt_tuning", task=f"file:{words}", base_model=str(bases[request.param]),
                   device="cpu", dtype="float32", method_config={"num_virtual_tokens": 3},
-                  training={"steps": 5, "learning_rate": 0.3}),
+                  training={"max_steps": 5, "learning_rate": 0.3}),
         tmp_path,
     )  # fmt: skip
 
@@ -25,7 +25,7 @@ def run(request, bases, words, tmp_path):
 def test_each_prompt_is_scored_as_a_model_that_has_it(run):
     frame = probe.measure(run).set_index("prompt")
     base = resident(run.config.base, device="cpu", dtype="float32")
-    encoder = Encoder.of(base, 256)
+    encoder = Collator.of(base, 256)
     items, _ = encoder.items(task_of(run).splits["test"])
     for name, model in {
         "trained": peftlens.load(run.path, device="cpu"),
@@ -39,14 +39,14 @@ def test_each_prompt_is_scored_as_a_model_that_has_it(run):
     assert frame.loc["trained", "gap"] == 0
     gap = frame.loc["none", "loss"] - frame.loc["trained", "loss"]
     assert frame.loc["none", "gap"] == pytest.approx(gap)
-    assert frame.loc["none", "gap_low"] <= gap <= frame.loc["none", "gap_high"]
+    assert frame.loc["none", "gap_ci_low"] <= gap <= frame.loc["none", "gap_ci_high"]
 
 
 def test_a_model_that_reads_a_second_prompt_is_refused(bases, words, tmp_path):
     run = peftlens.train(
-        RunConfig(method="multitask_prompt_tuning", task=f"file:{words}", base=str(bases["t5"]),
+        RunConfig(method="multitask_prompt_tuning", task=f"file:{words}", base_model=str(bases["t5"]),
                   device="cpu", dtype="float32", method_config={"num_virtual_tokens": 3},
-                  training={"steps": 5, "learning_rate": 0.3}),
+                  training={"max_steps": 5, "learning_rate": 0.3}),
         tmp_path,
     )  # fmt: skip
     with pytest.raises(NotApplicable, match="reads more than its prompt"):
@@ -56,16 +56,16 @@ def test_a_model_that_reads_a_second_prompt_is_refused(bases, words, tmp_path):
 def test_every_vector_is_left_out_once(run):
     frame = probe.measure(run)
     without = frame[frame["prompt"] == "without one"]
-    assert without["left_out"].tolist() == [0, 1, 2]
+    assert without["omitted_position"].tolist() == [0, 1, 2]
     assert without["gap"].abs().min() > 0
 
 
 def test_replaced_by_tokens_a_prompt_of_tokens_loses_nothing(run):
     base = resident(run.config.base, device="cpu", dtype="float32")
-    found = vectors(run, 5)
+    found = trained_vectors(run, 5)
     tokens = probe._tokens(found.start, found.table, "cosine")
     assert torch.equal(tokens, found.start)
-    encoder = Encoder.of(base, 256)
+    encoder = Collator.of(base, 256)
     items, _ = encoder.items(task_of(run).splits["test"])
     one, other = (probe._score(base, encoder, p, items, "") for p in (found.start, tokens))
     assert (one.loss == other.loss).all()

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import peftlens
-from peftlens.models.base_model import open_base
+from peftlens.models.base_model import load_base_model
 from peftlens.probes import soft_prompt_neighbors
 from peftlens.runs.config import RunConfig
 from peftlens.vocab.vocabulary import vocabulary
@@ -11,10 +11,10 @@ from peftlens.vocab.vocabulary import vocabulary
 
 def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(bases, words, tmp_path):
     run = peftlens.train(
-        RunConfig(method="prompt_tuning", task=f"file:{words}", base=str(bases["llama"]),
+        RunConfig(method="prompt_tuning", task=f"file:{words}", base_model=str(bases["llama"]),
                   device="cpu", dtype="float32",
                   method_config={"num_virtual_tokens": 3, "init": "text", "init_text": "cab"},
-                  training={"steps": 5, "checkpoint_steps": [0], "learning_rate": 0.3}),
+                  training={"max_steps": 5, "checkpoint_steps": [0], "learning_rate": 0.3}),
         tmp_path,
     )  # fmt: skip
     frame = soft_prompt_neighbors.measure(run)
@@ -22,32 +22,32 @@ def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(bases, wor
     start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
     assert [tokens.split()[0] for tokens in start["tokens"]] == ["c", "a", "b"]
     assert start["start_token"].tolist() == ["c", "a", "b"]
-    assert start["kept"].all()
+    assert start["nearest_unchanged"].all()
     assert start["similarity"].min() > 0.9999
-    assert (start["moved"] == 0).all()
+    assert (start["relative_displacement"] == 0).all()
     assert (start["off_vocabulary"] == 0).all()  # no token is as near to another
     end = frame[(frame["step"] == 5) & (frame["metric"] == "cosine")]
-    assert (end["moved"] > 0).all()
+    assert (end["relative_displacement"] > 0).all()
     assert (end["start_token"] == start["start_token"].to_numpy()).all()
 
 
 def test_movement_and_places_by_hand(planted_run, planted_base):
-    known = vocabulary(open_base(str(planted_base), device="cpu", dtype="float32"))
+    known = vocabulary(load_base_model(str(planted_base), device="cpu", dtype="float32"))
     rows = known.table[[50, 60, 70, 80, 90, 2]]
     planted.put(planted_run, 3 * rows)
     frame = soft_prompt_neighbors.measure(planted_run)
     last = frame[(frame["step"] == 2) & (frame["metric"] == "cosine")].reset_index()
     assert [ids.split()[0] for ids in last["token_ids"]] == ["50", "60", "70", "80", "90", "2"]
     assert (last["norm_percentile"] == 1).all()  # three times as long as a token
-    assert last["oddities"][5].startswith("<unk>: special")
+    assert last["flags"][5].startswith("<unk>: special")
     start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
     first = known.table[[int(ids.split()[0]) for ids in start["token_ids"]]]
     expected = (3 * rows - first).norm(dim=1) / first.norm(dim=1)
-    assert last["moved"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+    assert last["relative_displacement"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
 
-def test_fewer_families_than_neighbours_are_counted(planted_run, planted_base):
-    base = open_base(str(planted_base), device="cpu", dtype="float32")
+def test_fewer_families_than_neighbors_are_counted(planted_run, planted_base):
+    base = load_base_model(str(planted_base), device="cpu", dtype="float32")
     planted.put(planted_run, planted.around(0, 6, spread=0.01))
     frame = soft_prompt_neighbors.measure(planted_run)
     last = frame[frame["step"] == 2]

@@ -16,7 +16,7 @@ def test_a_planted_cluster_is_readable_with_its_numbers(planted_run):
     assert tokens["verdict"].tolist() == ["readable"] * 6
     assert prompt["verdict"] == "readable"
     assert prompt["readable"] == 1
-    assert prompt["kept"] == 0
+    assert prompt["nearest_unchanged"] == 0
     assert (tokens["q"] <= 0.05).all()
     assert (tokens["tightness"] > tokens["mean_random_directions"]).all()
     assert (tokens["draws"] == 1000).all()
@@ -27,6 +27,6 @@ def test_noise_is_noise_and_the_start_is_the_start(planted_run):
     tokens, prompt = last(planted_run)
     assert "readable" not in [*tokens["verdict"], prompt["verdict"]]
     frame = soft_prompt_null.measure(planted_run)
-    assert {*frame[frame["step"] == 0]["verdict"]} == {"same as its initialisation"}
+    assert {*frame[frame["step"] == 0]["verdict"]} == {"unchanged from initialization"}
     # draws are as tight as the start itself where the step has no length
     assert (frame[frame["step"] == 0]["p_steps"] == 1).all()

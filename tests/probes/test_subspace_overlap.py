@@ -3,7 +3,7 @@ import pytest
 
 import peftlens
 from peftlens.evaluation import probe_runner
-from peftlens.models.base_model import open_base
+from peftlens.models.base_model import load_base_model
 from peftlens.probes.subspace_overlap import Config, _measured, compare
 
 
@@ -47,9 +47,9 @@ def test_pairs_differ_in_one_thing(trained):
 def test_a_run_is_compared_with_its_own_past(bases, words, tmp_path):
     run = peftlens.train(
         peftlens.RunConfig(
-            method="lora", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+            method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
             dtype="float32", method_config={"rank": 2},
-            training={"steps": 6, "batch_size": 4, "checkpoint_steps": [0, 5]},
+            training={"max_steps": 6, "batch_size": 4, "checkpoint_steps": [0, 5]},
         ),
         tmp_path,
     )  # fmt: skip
@@ -57,7 +57,9 @@ def test_a_run_is_compared_with_its_own_past(bases, words, tmp_path):
     assert set(found["step"]) == {5}  # at step 0 nothing has changed
     assert found["similarity"].min() > 0.8
     read = found[found["side"] == "inputs"]
-    assert set(read["random"]) == {1 / open_base(str(bases["llama"])).model.config.hidden_size}
+    assert set(read["random"]) == {
+        1 / load_base_model(str(bases["llama"])).model.config.hidden_size
+    }
 
 
 def test_runs_of_other_methods_are_left_out(trained):

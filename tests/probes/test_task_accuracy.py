@@ -22,13 +22,13 @@ def test_by_hand():
     assert row["accuracy_per_byte"] == 0
     assert (row["n_items"], row["n_seeds"]) == (4, 2)
     # two seeds at 0.5 and 0.75: 0.625 ± 12.7 x 0.125 by Student's t, cut where a share ends
-    assert (row["seeds_low"], row["seeds_high"]) == (0.0, 1.0)
+    assert (row["seeds_ci_low"], row["seeds_ci_high"]) == (0.0, 1.0)
 
 
 def test_one_seed_has_no_interval_over_seeds():
     (row,) = task_accuracy.combine({"task_items": items("r", "a", [1, 0])}).to_dict("records")
-    assert row["seeds_low"] is None
-    assert row["seeds_high"] is None
+    assert row["seeds_ci_low"] is None
+    assert row["seeds_ci_high"] is None
 
 
 def test_the_two_sources_of_noise_are_told_apart():
@@ -39,9 +39,9 @@ def test_the_two_sources_of_noise_are_told_apart():
     )
     (first,) = task_accuracy.combine({"task_items": items_differ}).to_dict("records")
     (second,) = task_accuracy.combine({"task_items": seeds_differ}).to_dict("records")
-    assert first["seeds_high"] == first["seeds_low"] == 0.5
-    assert first["items_high"] - first["items_low"] > 0.15
-    assert second["seeds_high"] - second["seeds_low"] > 0.4
+    assert first["seeds_ci_high"] == first["seeds_ci_low"] == 0.5
+    assert first["items_ci_high"] - first["items_ci_low"] > 0.15
+    assert second["seeds_ci_high"] - second["seeds_ci_low"] > 0.4
 
 
 def test_configurations_keep_their_order():

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 import peftlens
-from peftlens.adapters.checkpoint import opened
+from peftlens.adapters.checkpoint import open_run
 from peftlens.evaluation import probe_runner
-from peftlens.models.base_model import open_base, resident
-from peftlens.models.snapshot import state_of
+from peftlens.models.base_model import load_base_model, resident
+from peftlens.models.snapshot import fingerprint
 from peftlens.probes import forgetting, task_items
 from peftlens.probes.weight_interpolation import Config, _between, measure
 from peftlens.runs.config import RunConfig
@@ -16,9 +16,9 @@ def run(bases, words, tmp_path):
     def train(method, base="llama", dtype="float32", **options):
         return peftlens.train(
             RunConfig(
-                method=method, task=f"file:{words}", base=str(bases[base]), device="cpu",
+                method=method, task=f"file:{words}", base_model=str(bases[base]), device="cpu",
                 dtype=dtype, method_config=options,
-                training={"steps": 8, "batch_size": 4, "learning_rate": 0.05},
+                training={"max_steps": 8, "batch_size": 4, "learning_rate": 0.05},
             ),
             tmp_path / "runs",
         )  # fmt: skip
@@ -33,19 +33,19 @@ def run(bases, words, tmp_path):
 )  # fmt: skip
 def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(run, method, base):
     trained = run(method, base)
-    before = state_of(resident(trained.config.base, device="cpu", dtype="float32").model)
+    before = fingerprint(resident(trained.config.base, device="cpu", dtype="float32").model)
     none, whole = measure(trained, Config(scales=(0.0, 1.0))).to_dict("records")
-    assert none["forgetting"] == none["low"] == none["high"] == none["kl"] == 0
+    assert none["forgetting"] == none["ci_low"] == none["ci_high"] == none["kl"] == 0
     end = forgetting.measure(trained, forgetting.Config(suites=("wiki",), items=0)).iloc[-1]
     assert whole["forgetting"] == pytest.approx(end["forgetting"], abs=1e-4)
     items = task_items.measure(trained)
     assert whole["accuracy"] == pytest.approx((items["chosen"] == items["correct"]).mean())
     assert whole["loss"] == pytest.approx(items["loss"].mean(), abs=1e-4)
-    assert state_of(resident(trained.config.base, device="cpu", dtype="float32").model) == before
+    assert fingerprint(resident(trained.config.base, device="cpu", dtype="float32").model) == before
 
 
 def test_half_of_an_update_is_half_of_every_weight(bases):
-    base = open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    base = load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     own = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     tuned = {name: tensor + 2 for name, tensor in own.items()}
     with _between(base.model, tuned, 0.5) as model:
@@ -56,7 +56,7 @@ def test_half_of_an_update_is_half_of_every_weight(bases):
 
 def test_a_run_in_bfloat16_is_scaled_in_float32(run):
     trained = run("lora", dtype="bfloat16")
-    with opened(trained):
+    with open_run(trained):
         pass
     (row,) = measure(trained, Config(scales=(0.5,))).to_dict("records")
     assert row["forgetting"] != 0

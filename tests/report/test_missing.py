@@ -3,13 +3,13 @@ import json
 import finished
 import homes
 
-from peftlens.report.missing import absences
+from peftlens.report.missing import missing_results
 from peftlens.results import study_results
 
 
 def test_nothing_is_absent(tmp_path):
     folder = finished.study(tmp_path, [finished.lora(1, 0)])
-    assert list(absences(study_results.read(folder))) == []
+    assert list(missing_results(study_results.read(folder))) == []
 
 
 def test_each_kind_with_its_remedy(tmp_path):
@@ -26,7 +26,7 @@ def test_each_kind_with_its_remedy(tmp_path):
     about = {"what": "full seed=0"} | told
     (folder / "failed" / f"{'f' * 12}.json").write_text(json.dumps(about))
     (folder / "tables" / "cost.parquet").write_bytes(b"")
-    found = {one.title: one for one in absences(study_results.read(folder))}
+    found = {one.title: one for one in missing_results(study_results.read(folder))}
     assert found["Failed"].lines == [("full seed=0: no room in ~/x", "File ~/x")]
     assert found["Failed"].remedy.endswith("--retry-failed tries again.")
     assert found["Damaged, and left out"].lines[0][0].startswith("lora rank=1")

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from peftlens.claims import judge
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io import escaping
 from peftlens.report import page as report
 from peftlens.results import table
@@ -32,13 +32,13 @@ def trained(bases, words, tmp_path_factory):
     file.write_text(
         f"""
 name = {json.dumps(HOSTILE)}
-base = "{bases["llama"]}"
+base_model = "{bases["llama"]}"
 device = "cpu"
 dtype = "float32"
 [task]
 name = "file:{words}"
 [training]
-steps = 3
+max_steps = 3
 checkpoint_steps = [0]
 [[runs]]
 method = "frozen"
@@ -53,7 +53,7 @@ suites = ["wiki", "openbookqa"]
 items = 20
 """
     )
-    assert runner.carry_out(file, folder / "out", runner.How(workers=0)).failed == ()
+    assert runner.run_study(file, folder / "out", runner.StudyOptions(workers=0)).failed == ()
     return folder / "out"
 
 
@@ -275,7 +275,7 @@ def test_several_studies_on_one_page(trained, large, tmp_path, opened):
         assert shown.locator(str(link.get_attribute("href"))).count() == 1
     assert shown.locator("#s1-verdicts").count() == shown.locator("#s2-verdicts").count() == 1
     assert shown.said == []
-    with pytest.raises(BadInput, match="several studies needs --out"):
+    with pytest.raises(InputError, match="several studies needs --out"):
         report.write([trained, large])
 
 
@@ -313,12 +313,12 @@ def test_a_study_without_runs_or_tables(tmp_path):
 
 
 def test_folder_that_is_no_study(tmp_path):
-    with pytest.raises(BadInput, match="holds no finished run and no study"):
+    with pytest.raises(InputError, match="holds no finished run and no study"):
         report.render([tmp_path])
 
 
 def test_a_page_needs_a_folder(trained, tmp_path):
-    with pytest.raises(BadInput, match="is no folder"):
+    with pytest.raises(InputError, match="is no folder"):
         report.write(trained, tmp_path / "no" / "page.html")
 
 

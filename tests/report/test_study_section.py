@@ -3,14 +3,14 @@ from typing import get_args
 
 from peftlens.claims import Outcome, Verdict
 from peftlens.inspection.findings import Severity
-from peftlens.report.study_section import Chapter
+from peftlens.report.study_section import StudySection
 
 
 def test_verdicts_are_told_apart_and_tables_found():
     verdicts = (Verdict("a", "A.", "s", ("t",), "supported", "1."),
                 Verdict("b", "B.", "s", ("u",), "not measured", "2."))  # fmt: skip
     section = SimpleNamespace(name="t")
-    one = Chapter("", "n", (), verdicts, (section,), (), (), (), (), "")  # pyright: ignore
+    one = StudySection("", "n", (), verdicts, (section,), (), (), (), (), "")  # pyright: ignore
     assert [v.claim for v in one.judged] == ["a"]
     assert [v.claim for v in one.unjudged] == ["b"]
     assert one.shows("t")

@@ -10,13 +10,13 @@ def table(name, rows):
 
 def accuracy(configuration, value, low, high):
     return {"configuration": configuration, "method": configuration.split()[0],
-            "accuracy": value, "items_low": low,
-            "items_high": high, "n_items": 50}  # fmt: skip
+            "accuracy": value, "items_ci_low": low,
+            "items_ci_high": high, "n_items": 50}  # fmt: skip
 
 
 def forgetting(method, step, value, low, high):
     return {"run": method, "configuration": method, "method": method, "step": step,
-            "forgetting": value, "low": low, "high": high}  # fmt: skip
+            "forgetting": value, "ci_low": low, "ci_high": high}  # fmt: skip
 
 
 def test_accuracy_by_hand():
@@ -65,8 +65,8 @@ def test_nothing_is_said_of_what_was_not_measured():
 
 def test_a_sequence_says_who_lost_least_and_most():
     rows = [
-        {"setting": name, "regime": regime, "measure": measure, "value": value, "low": value - 0.1,
-         "high": value + 0.1}
+        {"configuration": name, "regime": regime, "measure": measure, "value": value, "ci_low": value - 0.1,
+         "ci_high": value + 0.1}
         for name, value in (("full", 0.01), ("lora", 0.2)) for measure in ("ACC", "F")
         for regime in ("one adapter", "swapped")
     ]  # fmt: skip
@@ -79,10 +79,10 @@ def test_a_sequence_says_who_lost_least_and_most():
 
 def test_a_chart_says_where_each_method_saturates():
     rows = [
-        {"setting": f"lora rank={rank}", "method": "lora", "trainable_parameters": 100 * rank,
-         "accuracy": 0.8, "saturated": rank == 4} for rank in (1, 4, 16)
+        {"configuration": f"lora rank={rank}", "method": "lora", "trainable_parameters": 100 * rank,
+         "accuracy": 0.8, "is_saturation_point": rank == 4} for rank in (1, 4, 16)
     ]  # fmt: skip
-    rows.append(rows[1] | {"setting": "full", "method": "full"})
+    rows.append(rows[1] | {"configuration": "full", "method": "full"})
     (sentence,) = sentences({"rank_chart": table("rank_chart", rows)})
     assert sentence.startswith("Of 3 configurations of lora")
     assert "is lora rank=4 (80%, 400 parameters)" in sentence
@@ -97,7 +97,7 @@ def test_runs_are_counted_once_whatever_was_asked_of_them():
 
 
 def test_one_sequence_is_told_alone():
-    row = {"setting": "lora", "regime": "one adapter", "measure": "F", "value": 0.2, "low": None,
-           "high": None}  # fmt: skip
+    row = {"configuration": "lora", "regime": "one adapter", "measure": "F", "value": 0.2, "ci_low": None,
+           "ci_high": None}  # fmt: skip
     (sentence,) = sentences({"continual": table("continual", [row])})
     assert sentence == "Trained on task after task, lora lost 20 points of the earlier ones."

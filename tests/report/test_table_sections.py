@@ -31,8 +31,10 @@ def test_cells_are_text_and_the_csv_is_exact():
 
 
 def test_numbers_are_rounded_by_their_interval():
-    frame = pd.DataFrame({"name": ["a"], "score": [0.8126], "low": [0.7634], "high": [0.8531]})
-    chart = Chart("points", x="name", y="score", title="t", low="low", high="high")
+    frame = pd.DataFrame(
+        {"name": ["a"], "score": [0.8126], "ci_low": [0.7634], "ci_high": [0.8531]}
+    )
+    chart = Chart("points", x="name", y="score", title="t", low="ci_low", high="ci_high")
     assert section(table(frame, chart)).rows == [["a", "0.81", "0.76", "0.85"]]
 
 

@@ -5,7 +5,7 @@ import json
 import finished
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.results import study_results
 from peftlens.results.method_comparison import import_results, questions
 
@@ -66,8 +66,8 @@ def test_accuracies_have_their_exact_interval(folder):
     one = frame.loc["lora--r32"]
     assert one["accuracy"] == 636 / 1319
     # Clopper and Pearson's for 636 of 1,319, by the quantiles of the beta distribution
-    assert one["low"] == pytest.approx(0.45490, abs=1e-4)
-    assert one["high"] == pytest.approx(0.50955, abs=1e-4)
+    assert one["ci_low"] == pytest.approx(0.45490, abs=1e-4)
+    assert one["ci_high"] == pytest.approx(0.50955, abs=1e-4)
 
 
 def test_ties_are_those_that_no_test_tells_from_the_best(folder):
@@ -78,16 +78,20 @@ def test_ties_are_those_that_no_test_tells_from_the_best(folder):
 
 def test_the_front_has_no_smaller_one_that_is_as_accurate(folder):
     frame = rows(folder)
-    assert set(frame.index[frame["front"]]) == {"ia3", "lora--r32", "lora--r64"}
+    assert set(frame.index[frame["pareto_optimal"]]) == {"ia3", "lora--r32", "lora--r64"}
 
 
 def test_unknown_fields_are_kept_and_missing_ones_are_missing(folder):
-    broken = experiment("oft", 0, 1, status="cancelled", metrics=[], file_size=None)
+    broken = experiment("oft", 0, 1, status="canceled", metrics=[], file_size=None)
     del broken["train_info"]["num_trainable_params"]
     write(folder, "oft", broken)
     first, rest = import_results(folder, folder.parent / "study")
-    row = first.frame.set_index("outcome").loc["cancelled"]
-    assert row[["accuracy", "low", "tied", "front", "adapter_bytes", "n_items"]].isna().all()
+    row = first.frame.set_index("outcome").loc["canceled"]
+    assert (
+        row[["accuracy", "ci_low", "tied", "pareto_optimal", "adapter_bytes", "n_items"]]
+        .isna()
+        .all()
+    )
     found = rest.frame[rest.frame["run"] == row["run"]].set_index("field")["value"]
     assert json.loads(found["run_info.a new field.of.1"]) == "later version"
     assert json.loads(found["run_info.peft_config.r"]) == 32
@@ -119,7 +123,7 @@ def test_questions_are_counted_from_fractions(right, expected):
 
 @pytest.mark.parametrize("right", [[0.5], [0.5, 0.25], [0.123456789012]])
 def test_questions_that_can_not_be_counted_are_asked_for(right):
-    with pytest.raises(BadInput, match="give --items, such as 1319"):
+    with pytest.raises(InputError, match="give --items, such as 1319"):
         questions(right)
 
 
@@ -169,19 +173,21 @@ def test_what_is_exported_comes_back(run, tmp_path, finished_study):
 )
 def test_a_file_that_is_none_is_named(content, message, folder):
     (folder / "other.json").write_text(content)
-    with pytest.raises(BadInput, match=rf"other\.json is {message}|other\.json is no .*{message}"):
+    with pytest.raises(
+        InputError, match=rf"other\.json is {message}|other\.json is no .*{message}"
+    ):
         import_results(folder, folder.parent / "study")
 
 
 def test_an_empty_folder_and_a_study_of_runs_are_refused(folder, tmp_path, finished_study):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match=r"holds no \.json files"):
+    with pytest.raises(InputError, match=r"holds no \.json files"):
         import_results(tmp_path / "empty", tmp_path / "study")
-    with pytest.raises(BadInput, match="holds a study with runs"):
+    with pytest.raises(InputError, match="holds a study with runs"):
         import_results(folder, finished_study)
 
 
 def test_equals_are_both_on_the_front(folder):
     write(folder, "twin", experiment("twin", 500, 200_000))
     frame = rows(folder)
-    assert frame.loc[["ia3", "twin"], "front"].all()
+    assert frame.loc[["ia3", "twin"], "pareto_optimal"].all()

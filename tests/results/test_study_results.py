@@ -4,7 +4,7 @@ import shutil
 import finished
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.results import study_results
 
 
@@ -46,9 +46,9 @@ def test_the_hash_is_that_of_the_rows(folder, tmp_path_factory):
 
 
 def test_no_study(tmp_path):
-    with pytest.raises(BadInput, match="holds no finished run and no study"):
+    with pytest.raises(InputError, match="holds no finished run and no study"):
         study_results.read(tmp_path)
     assert study_results.index_or_none(tmp_path) == {}
     (tmp_path / "study.json").write_text('{"schema_version": 99}')
-    with pytest.raises(BadInput, match="written by a later version"):
+    with pytest.raises(InputError, match="written by a later version"):
         study_results.read_index(tmp_path)

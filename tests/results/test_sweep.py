@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sweep import study
 
-from peftlens.results.sweep import settings
+from peftlens.results.sweep import best_configurations
 
 
 def test_the_best_rate_is_chosen_on_validation_examples():
@@ -10,25 +10,27 @@ def test_the_best_rate_is_chosen_on_validation_examples():
                     "lora rank=1 learning_rate=0.01": ("lora", 10, 0.8)})  # fmt: skip
     # on the test examples the other one is better, which must not matter
     tables["cost"]["validation_accuracy"] = [0.9] * 3 + [0.7] * 3
-    (one,) = settings(tables)
-    assert (one.row["learning_rate"], one.row["rates"]) == (0.1, 2)
+    (one,) = best_configurations(tables)
+    assert (one.row["learning_rate"], one.row["n_learning_rates"]) == (0.1, 2)
     assert one.row["accuracy"] == pytest.approx(0.6, abs=0.03)
     assert one.row["validation_accuracy"] == 0.9
 
 
 def test_a_methods_configurations_come_by_size():
-    found = settings(study({"full": ("full", 99, 0.8), "lora rank=8": ("lora", 80, 0.8),
+    found = best_configurations(study({"full": ("full", 99, 0.8), "lora rank=8": ("lora", 80, 0.8),
                             "lora rank=1": ("lora", 10, 0.6)}))  # fmt: skip
     assert [one.name for one in found] == ["full", "lora rank=1", "lora rank=8"]
     assert [one.size for one in found] == [99, 10, 80]
 
 
 def test_answers_are_seeds_by_items_and_differences_are_paired():
-    one, other = settings(study({"lora rank=1": ("lora", 10, 0.6), "full": ("full", 99, 0.8)}))
+    one, other = best_configurations(
+        study({"lora rank=1": ("lora", 10, 0.6), "full": ("full", 99, 0.8)})
+    )
     assert one.right.shape == (3, 400)
     assert one.row["accuracy"] == one.right.to_numpy().mean()
     told = one.minus(other, "gap")
     assert told["gap"] == pytest.approx(one.row["accuracy"] - other.row["accuracy"])
     # what is hard for one is hard for the other: paired, the interval is narrow
-    assert told["gap_high"] - told["gap_low"] < one.row["high"] - one.row["low"]
-    assert np.isfinite(one.row["seeds_low"])
+    assert told["gap_ci_high"] - told["gap_ci_low"] < one.row["ci_high"] - one.row["ci_low"]
+    assert np.isfinite(one.row["seeds_ci_low"])

@@ -2,7 +2,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.results import table
 from peftlens.results.table import Chart, Column, Table
 
@@ -32,13 +32,13 @@ def test_undeclared_columns_are_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PAR1 but not really"])
 def test_damaged_file(tmp_path, content):
     (tmp_path / "t.parquet").write_bytes(content)
-    with pytest.raises(BadInput, match="is damaged; delete it"):
+    with pytest.raises(InputError, match="is damaged; delete it"):
         table.read(tmp_path / "t.parquet")
 
 
 def test_somebody_elses_parquet(tmp_path):
     FRAME.to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(BadInput, match="is no table of peftlens"):
+    with pytest.raises(InputError, match="is no table of peftlens"):
         table.read(tmp_path / "t.parquet")
 
 

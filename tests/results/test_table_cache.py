@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from peftlens.results import table
-from peftlens.results.table_cache import Tables
+from peftlens.results.table_cache import TableCache
 
 LABELS = {"a": "lora rank=1", "b": "lora rank=2"}
 EACH = {"name": "each", "each_run": True, "version": 1, "config": {}}
@@ -22,7 +22,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def tables(tmp_path):
-    return Tables(tmp_path, [OVER, EACH])
+    return TableCache(tmp_path, [OVER, EACH])
 
 
 def stale(tables, labels=LABELS):

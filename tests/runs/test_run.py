@@ -5,7 +5,7 @@ import finished
 import pytest
 from pydantic import ValidationError
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import SCHEMA, Run, configurations, environment, run_id, runs_in
 
@@ -45,12 +45,12 @@ def test_steps_end_with_the_adapter(folder):
 )
 def test_run_json_that_can_not_be_read(folder, content, message):
     (folder / "run.json").write_text(content)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         _ = Run(folder).record
 
 
 def test_folder_that_is_no_run(tmp_path):
-    with pytest.raises(BadInput, match="is no run: it has no run.json"):
+    with pytest.raises(InputError, match="is no run: it has no run.json"):
         _ = Run(tmp_path).id
 
 
@@ -78,7 +78,13 @@ def test_run_id_covers_everything_that_decides_the_result():
 
 @pytest.mark.parametrize(
     "training",
-    [{"steps": -1}, {"batch_size": 0}, {"learning_rate": float("nan")}, {"warmup": 2}, {"step": 1}],
+    [
+        {"max_steps": -1},
+        {"batch_size": 0},
+        {"learning_rate": float("nan")},
+        {"warmup_ratio": 2},
+        {"step": 1},
+    ],
 )
 def test_values_that_can_not_be(training):
     with pytest.raises(ValidationError):
@@ -103,15 +109,15 @@ def test_configurations_are_told_apart_by_what_differs():
     runs = [
         one("a", "lora rank=8", seed=0),
         one("b", "lora rank=8", seed=1),
-        one("c", "lora rank=4", training={"steps": 5}),
-        one("d", "lora rank=4", training={"steps": 9}, task="boolq"),
+        one("c", "lora rank=4", training={"max_steps": 5}),
+        one("d", "lora rank=4", training={"max_steps": 9}, task="boolq"),
         one("e", "full"),
         one("f", "full", depends_on={"data": "y"}),
     ]
     names = configurations(runs)
     assert names["a"] == names["b"] == "lora rank=8"
-    assert names["c"] == "lora rank=4 task=bbc_topic steps=5"
-    assert names["d"] == "lora rank=4 task=boolq steps=9"
+    assert names["c"] == "lora rank=4 task=bbc_topic max_steps=5"
+    assert names["d"] == "lora rank=4 task=boolq max_steps=9"
     assert names["e"].startswith("full data=")
     assert names["e"] != names["f"]
 

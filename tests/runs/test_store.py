@@ -10,7 +10,7 @@ import pytest
 
 from peftlens.runs import store
 from peftlens.runs.run import Run
-from peftlens.runs.store import Claimed, build, claim
+from peftlens.runs.store import RunLockedError, build, lock_run
 
 HOLD = """
 import sys, time
@@ -37,11 +37,14 @@ def other(tmp_path):
 
 
 def test_a_run_is_built_by_one_process_at_a_time(other, tmp_path):
-    with pytest.raises(Claimed, match="abc is being built by another"), claim(tmp_path, "abc"):
+    with (
+        pytest.raises(RunLockedError, match="abc is being built by another"),
+        lock_run(tmp_path, "abc"),
+    ):
         pass
-    with claim(tmp_path, "another"):
+    with lock_run(tmp_path, "another"):
         pass
-    (holder,) = store.holders(tmp_path).values()
+    (holder,) = store.lock_owners(tmp_path).values()
     assert (holder.pid, holder.host) == (other.pid, socket.gethostname())
     assert time.time() - holder.since < 60
     assert store.sweep(tmp_path) == 0  # what somebody is at is not swept
@@ -51,7 +54,7 @@ def test_what_a_dead_process_held_is_free_and_what_it_left_is_swept(other, tmp_p
     other.kill()
     other.wait()
     assert (tmp_path / ".claim-abc").exists()  # and nobody is hindered by it
-    assert store.holders(tmp_path) == {}
+    assert store.lock_owners(tmp_path) == {}
     assert store.sweep(tmp_path) == 1
     assert list(tmp_path.iterdir()) == []
     build(tmp_path, "abc", lambda folder: (folder / "whole").touch())
@@ -81,16 +84,16 @@ def test_a_claim_is_given_back_whatever_happens(tmp_path):
 def test_what_is_there_is_not_built_again(tmp_path):
     for _ in range(2):
         assert build(tmp_path, "abc", lambda folder: (folder / "once").mkdir()) == tmp_path / "abc"
-    with claim(tmp_path, "abc"):  # nor does anybody wait for who looks at it
+    with lock_run(tmp_path, "abc"):  # nor does anybody wait for who looks at it
         build(tmp_path, "abc", lambda _: pytest.fail("built again"))
 
 
 def test_holders_of_another_machine_count_as_alive(tmp_path):
     file = tmp_path / ".claim-abc"
     file.write_text(json.dumps({"pid": 2**22, "host": "elsewhere", "since": 1.0}))
-    assert store.holders(tmp_path)["abc"].host == "elsewhere"
+    assert store.lock_owners(tmp_path)["abc"].host == "elsewhere"
     file.write_text('{"pid"')  # just being written
-    assert store.holders(tmp_path) == {}
+    assert store.lock_owners(tmp_path) == {}
 
 
 def test_old_temporary_files_are_swept_and_new_ones_are_not(tmp_path):
@@ -157,5 +160,5 @@ def test_quarantine_keeps_all_and_takes_nothing_that_is_whole(sealed):
     shutil.rmtree(first)
     (runs / "abc").mkdir()
     assert store.quarantine(runs, "abc").name == "abc-0"  # abc-1 is still there
-    with claim(runs, "abc"), pytest.raises(Claimed):
+    with lock_run(runs, "abc"), pytest.raises(RunLockedError):
         store.quarantine(runs, "abc")

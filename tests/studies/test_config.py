@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.studies.config import expand, parse
 
 ANALYSES = Path(__file__).parent.parent / "analyses"
@@ -56,7 +56,7 @@ def test_seeds_draw_the_order_of_the_tasks():
 def test_a_study_has_one_task_or_a_sequence(old, new):
     text = SEQUENCE.replace(old, new)
     told = r"give \[task\] for a study of one task|no: Extra inputs|a.jsonl is named twice"
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(InputError, match=told):
         parse(text, "x.toml")
 
 
@@ -80,18 +80,18 @@ seeds = [0]
 [task]
 name = "bbc_topic"
 [training]
-steps = 10
+max_steps = 10
 batch_size = 4
 [[runs]]
 method = "lora"
-[full]
+[full_scale]
 seeds = [0, 1, 2]
-[full.training]
-steps = 1000
-[[full.runs]]
+[full_scale.training]
+max_steps = 1000
+[[full_scale.runs]]
 method = "lora"
 grid = { rank = [1, 2] }
-[[full.runs]]
+[[full_scale.runs]]
 method = "ia3"
 """
 
@@ -108,30 +108,30 @@ def test_a_file_of_two_sizes():
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("steps = 1000", "stepz = 1000", 14),
-        ("steps = 10\n", "stepz = 10\n", 7),
+        ("max_steps = 1000", "stepz = 1000", 14),
+        ("max_steps = 10\n", "stepz = 10\n", 7),
         ('method = "ia3"', 'mehtod = "ia3"', 19),
-        ("steps = 1000", "steps = -1000", 14),
+        ("max_steps = 1000", "steps = -1000", 14),
     ],
 )
 def test_mistakes_in_either_are_found_whichever_is_asked_for(old, new, line, full):
-    with pytest.raises(BadInput, match=f"line {line}: .*{new.split()[0]}"):
+    with pytest.raises(InputError, match=f"line {line}: .*{new.split()[0]}"):
         parse(LARGER.replace(old, new), "x.toml", full=full)
 
 
 def test_a_larger_study_has_to_be_there():
-    with pytest.raises(BadInput, match=r"has no table \[full\]; leave --full"):
-        parse(LARGER.partition("[full]")[0], "x.toml", full=True)
+    with pytest.raises(InputError, match=r"has no table \[full\]; leave --full-scale"):
+        parse(LARGER.partition("[full_scale]")[0], "x.toml", full=True)
 
 
 def test_a_table_where_a_list_belongs_is_named():
-    text = LARGER.partition("[[full.runs]]")[0] + '[full.runs]\nmethod = "ia3"\n'
-    with pytest.raises(BadInput, match="runs: Input should be a valid"):
+    text = LARGER.partition("[[full_scale.runs]]")[0] + '[full_scale.runs]\nmethod = "ia3"\n'
+    with pytest.raises(InputError, match="runs: Input should be a valid"):
         parse(text, "x.toml")
 
 
 def test_a_seed_below_zero_is_named_before_it_draws_an_order():
     text = SEQUENCE.replace("seeds = [0, 1, 2]", "seeds = [-1]")
     study = parse(text, "x.toml")
-    with pytest.raises(BadInput, match="seed"):
+    with pytest.raises(InputError, match="seed"):
         list(expand(study, study.runs[0]))

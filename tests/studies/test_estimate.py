@@ -6,18 +6,18 @@ import pytest
 from typer.testing import CliRunner
 
 from peftlens import cli
-from peftlens.errors import BadInput
-from peftlens.models.snapshot import state_of
+from peftlens.errors import InputError
+from peftlens.models.snapshot import fingerprint
 from peftlens.runs.run import without_rate
 from peftlens.studies import estimate
 from peftlens.studies.estimate import in_words, step_flops
-from peftlens.studies.grid import planned
-from peftlens.studies.runner import How, carry_out
-from peftlens.training.trainer import rehearse
+from peftlens.studies.grid import plan_study
+from peftlens.studies.runner import StudyOptions, run_study
+from peftlens.training.trainer import dry_run
 
 STUDY = """
 name = "small"
-base = "{base}"
+base_model = "{base}"
 device = "cpu"
 dtype = "float32"
 seeds = [0, 1]
@@ -27,7 +27,7 @@ probes = ["parameter_count"]
 name = "file:{words}"
 
 [training]
-steps = 5
+max_steps = 5
 batch_size = 4
 checkpoint_steps = [0, 2]
 
@@ -55,7 +55,7 @@ def file(bases, words, tmp_path):
 
 
 def test_every_configuration_with_all_its_runs(file):
-    rows = estimate.forecast(file).set_index("configuration")
+    rows = estimate.estimate(file).set_index("configuration")
     assert rows["runs"].to_dict() == {"lora rank=2": 4, "lora rank=4": 4, "full": 2, "frozen": 2,
                                       "fish_mask density=0.005": 2}  # fmt: skip
     trained = rows["trainable_parameters"]
@@ -67,8 +67,8 @@ def test_every_configuration_with_all_its_runs(file):
 
 
 def test_what_is_saved_is_what_was_foretold(file, tmp_path):
-    rows = estimate.forecast(file).set_index("configuration")
-    outcome = carry_out(file, tmp_path / "out", How(workers=0))
+    rows = estimate.estimate(file).set_index("configuration")
+    outcome = run_study(file, tmp_path / "out", StudyOptions(workers=0))
     found = {}
     for run in outcome.runs:
         size = sum(f.stat().st_size for f in run.path.rglob("adapter_*") if f.is_file())
@@ -80,21 +80,23 @@ def test_what_is_saved_is_what_was_foretold(file, tmp_path):
 
 def test_flops_of_full_fine_tuning_are_six_for_each_parameter(file):
     full = next(
-        plan for plan in planned(file.read_text(), str(file)).plans if plan.config.method == "full"
+        plan
+        for plan in plan_study(file.read_text(), str(file)).plans
+        if plan.config.method == "full"
     )
-    tried = rehearse(full)
+    tried = dry_run(full)
     embedding = 32 * full.base.model.config.vocab_size
-    around = embedding + 32  # and the last normalisation
+    around = embedding + 32  # and the last normalization
     inside = tried.trainable_parameters - around
     tokens = tried.tokens
     assert step_flops(full, tried) == tokens * (6 * inside + 2 * around)
 
 
 def test_nothing_is_kept_and_the_base_is_as_it_was(file):
-    plans = planned(file.read_text(), str(file)).plans
-    before = state_of(plans[0].base.model)
-    estimate.forecast(file)
-    assert state_of(plans[0].base.model) == before
+    plans = plan_study(file.read_text(), str(file)).plans
+    before = fingerprint(plans[0].base.model)
+    estimate.estimate(file)
+    assert fingerprint(plans[0].base.model) == before
     assert [path.name for path in file.parent.iterdir()] == ["small.toml"]
 
 
@@ -120,5 +122,5 @@ def test_the_command_prints_it(file):
 
 def test_a_study_that_can_not_be_is_refused(file):
     file.write_text(file.read_text().replace("rank = [2, 4]", "rank = [2, 4000]"))
-    with pytest.raises(BadInput, match="rank"):
-        estimate.forecast(file)
+    with pytest.raises(InputError, match="rank"):
+        estimate.estimate(file)

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.models.base_model import resident
 from peftlens.runs.config import RunConfig
 from peftlens.studies import grid
-from peftlens.training.run_plan import plan
+from peftlens.training.run_plan import plan_run
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def text(tiny_study):
             'method = "lora"\ngrid = { rank = [1, 2] }',
             'method = "lora"\nconfig = { rank = 2 }',
             settings=settings,
-            training="steps = 3\ncheckpoint_steps = [0]",
+            training="max_steps = 3\ncheckpoint_steps = [0]",
         )
 
     return fill
 
 
 def test_each_run_once(text):
-    found = grid.planned(text(), "grid.toml")
+    found = grid.plan_study(text(), "grid.toml")
     assert list(found.labels.values()) == ["frozen", "lora rank=1", "lora rank=2"]
     assert len({one.id for one in found.plans}) == 3
 
@@ -32,7 +32,7 @@ def test_each_run_once(text):
 def test_the_inventory_is_enough_to_plan_each_run_again(text):
     inventory = json.loads(json.dumps(grid.inventory(text('dtype = "auto"'), "grid.toml")))
     for run in inventory["runs"]:
-        assert plan(RunConfig.model_validate(run["config"])).id == run["id"]
+        assert plan_run(RunConfig.model_validate(run["config"])).id == run["id"]
     assert inventory["dtype"] in ("float32", "bfloat16")
     assert inventory["gpu_bytes"] == []
     by_name = {probe["name"]: probe for probe in inventory["probes"]}
@@ -49,17 +49,19 @@ def test_a_resumed_study_keeps_the_dtype_that_it_began_with(text):
 
 
 def test_memory_and_disk_of_its_runs(text):
-    found = grid.planned(text(), "grid.toml")
+    found = grid.plan_study(text(), "grid.toml")
     trained = [
         one.method.trainable_parameters(one.method_config, one.shapes) for one in found.plans
     ]
     assert trained[0] == 0
     # the adapter and the checkpoint before the first step, 4 bytes a number
     assert found.bytes_on_disk == 2 * 4 * (trained[1] + trained[2])
-    base = resident(found.study.base, device="cpu", dtype="float32").model.get_memory_footprint()
-    assert found.bytes_a_run == base + 16 * trained[2] + 1_500_000_000
+    base = resident(
+        found.study.base_model, device="cpu", dtype="float32"
+    ).model.get_memory_footprint()
+    assert found.bytes_per_run == base + 16 * trained[2] + 1_500_000_000
 
 
 def test_mistakes_name_the_file(text):
-    with pytest.raises(BadInput, match=r"grid.toml, \[\[runs\]\] at line"):
-        grid.planned(text().replace("rank = [1, 2]", "rank = [0]"), "grid.toml")
+    with pytest.raises(InputError, match=r"grid.toml, \[\[runs\]\] at line"):
+        grid.plan_study(text().replace("rank = [1, 2]", "rank = [0]"), "grid.toml")

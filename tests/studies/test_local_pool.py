@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from peftlens.studies.local_pool import Here, Local
-from peftlens.studies.scheduler import Job, Signals, supervise
+from peftlens.studies.local_pool import InProcessPool, LocalPool
+from peftlens.studies.scheduler import Job, Signals, run_jobs
 
 
 def run(jobs, engine):
-    return list(supervise(deque(jobs), engine, Signals()))
+    return list(run_jobs(deque(jobs), engine, Signals()))
 
 
 def see(name, number=0):
@@ -20,12 +20,14 @@ def see(name, number=0):
 
 def test_this_process_as_a_worker(fast):  # noqa: ARG001
     plan = {"text": '{"runs": 2}', "source": "", "dtypes": None, "trust": False, "full": False}
-    (ended,) = run([Job(("plan", ""), "", lambda: {"do": "plan", "with": plan})], Here("fast"))
+    (ended,) = run(
+        [Job(("plan", ""), "", lambda: {"do": "plan", "with": plan})], InProcessPool("fast")
+    )
     assert len(ended.outcome["done"]["runs"]) == 2
 
 
 def test_workers_are_started_once_and_see_their_variables(fast, tmp_path):  # noqa: ARG001
-    engine = Local([{"FAST": "1"}, {"FAST": "2"}], module="fast")
+    engine = LocalPool([{"FAST": "1"}, {"FAST": "2"}], module="fast")
     asked = [see("FAST", number) for number in range(6)]
     seen = [tuple(ended.outcome["done"]) for ended in run(asked, engine)]
     assert {value for _, value in seen} <= {"1", "2"}
@@ -47,4 +49,4 @@ def test_how_a_worker_died(code, told, tmp_path):
     with (tmp_path / "log").open("w+b") as log:
         process = SimpleNamespace(returncode=code)
         worker = SimpleNamespace(process=process, heard=time.monotonic(), log=log, begun=0, at="")
-        assert told in Local([{}])._death(worker)["died"]
+        assert told in LocalPool([{}])._death(worker)["died"]

@@ -9,10 +9,10 @@ import ray
 from fast_study import carried_out, contents
 from ray.cluster_utils import Cluster
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.runs.run import runs_in
 from peftlens.studies import ray_pool, runner
-from peftlens.studies.runner import How
+from peftlens.studies.runner import StudyOptions
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,13 @@ def test_a_sequence_carries_the_run_before_along(fast, tmp_path):
 def test_real_training_gives_the_same_run(tiny_study, tmp_path):
     file = tmp_path / "tiny.toml"
     settings = 'dtype = "float32"\nprobes = ["parameter_count", "task_items", "task_accuracy"]'
-    training = "steps = 3\nbatch_size = 4\ncheckpoint_steps = [0]"
+    training = "max_steps = 3\nbatch_size = 4\ncheckpoint_steps = [0]"
     runs = 'method = "lora"\ngrid = { rank = [1, 2] }'
     file.write_text(tiny_study(runs, settings=settings, training=training))
     found = {}
     for engine in ("local", "ray"):
         out = tmp_path / engine
-        outcome = runner.carry_out(file, out, How(engine=engine, workers=1, threads=1))
+        outcome = runner.run_study(file, out, StudyOptions(engine=engine, workers=1, threads=1))
         assert outcome.failed == ()
         times = ("timing.jsonl", "digests.json")  # which holds the former's
         found[engine] = {
@@ -92,7 +92,7 @@ def test_real_training_gives_the_same_run(tiny_study, tmp_path):
 
 @pytest.mark.usefixtures("two")
 def test_a_worker_that_fits_no_node(fast, tmp_path):
-    with pytest.raises(BadInput, match="no node of the Ray cluster has room for a worker"):
+    with pytest.raises(InputError, match="no node of the Ray cluster has room for a worker"):
         carried_out(fast(), tmp_path / "out", engine="ray", threads=2, workers=None)
 
 

@@ -4,8 +4,8 @@ from collections import deque
 
 import pytest
 
-from peftlens.studies.run_batches import TOGETHER, Trainings
-from peftlens.studies.scheduler import Ended
+from peftlens.studies.run_batches import TOGETHER, RunBatches
+from peftlens.studies.scheduler import JobResult
 
 
 def planned(run, together=None, after=None):
@@ -15,7 +15,7 @@ def planned(run, together=None, after=None):
 
 
 def trainings(folder, **options):
-    return Trainings(folder, trust=False, devices=options.pop("devices", 0), **options)
+    return RunBatches(folder, trust=False, devices=options.pop("devices", 0), **options)
 
 
 def test_each_alone(tmp_path, capsys):
@@ -48,7 +48,7 @@ def test_what_became_of_a_pass(tmp_path, capsys):
     (job,) = under_way.jobs([planned(run, "a") for run in "123"])
     assert (job.key, job.what) == (("train_together", "1"), "lora rank=1 seed=0 and 2 more")
     left = deque()
-    ended = list(under_way.each(Ended(job, {"done": {"1": "good", "3": "better"}}), left))
+    ended = list(under_way.each(JobResult(job, {"done": {"1": "good", "3": "better"}}), left))
     assert [one.job.key for one in ended] == [("train", "1"), ("train", "3")]
     assert [one.outcome for one in ended] == [{"done": "good"}, {"done": "better"}]
     assert [one.key for one in left] == [("train", "2")]
@@ -59,6 +59,6 @@ def test_a_pass_that_failed(tmp_path, capsys):
     under_way = trainings(tmp_path, most=2)
     (job,) = under_way.jobs([planned(run, "a") for run in "12"])
     left = deque()
-    assert list(under_way.each(Ended(job, {"died": "killed by SIGKILL"}), left)) == []
+    assert list(under_way.each(JobResult(job, {"died": "killed by SIGKILL"}), left)) == []
     assert [one.key for one in left] == [("train", "1"), ("train", "2")]
     assert "lora rank=1 seed=0 and 1 more" in capsys.readouterr().err

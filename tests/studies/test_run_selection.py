@@ -1,7 +1,7 @@
 import pytest
 
-from peftlens.errors import BadInput
-from peftlens.studies.run_selection import name, selected, together
+from peftlens.errors import InputError
+from peftlens.studies.run_selection import group_runs, run_name, select_runs
 
 
 def planned(run, after=None, seed=0, together=None):
@@ -13,7 +13,7 @@ RUNS = [planned("1"), planned("2"), planned("3", after="2"), planned("4"), plann
 
 
 def ids(shard=None, only=()):
-    return "".join(run["id"] for run in selected(RUNS, shard, only))
+    return "".join(run["id"] for run in select_runs(RUNS, shard, only))
 
 
 def test_without_a_word_all():
@@ -41,12 +41,12 @@ def test_only_some(only, expected):
 
 def test_a_shard_that_has_none_of_those_is_no_mistake():
     assert ids((2, 2), ("1",)) == ""
-    with pytest.raises(BadInput, match="--only full: no run fits; there are lora rank=1, lora"):
+    with pytest.raises(InputError, match="--filter full: no run fits; there are lora rank=1, lora"):
         ids((2, 2), ("full",))
 
 
 def test_name():
-    assert name(planned("8", seed=3)) == "lora rank=8 seed=3"
+    assert run_name(planned("8", seed=3)) == "lora rank=8 seed=3"
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_groups_of_what_is_alike(most, devices, expected):
     keys = [None, "a", "b", "a", "b", "a", "b"]
     runs = [planned(str(n), together=key) for n, key in enumerate(keys, 1)]
     runs.append(planned("8", after="6"))
-    groups = ["".join(run["id"] for run in group) for group in together(runs, most, devices)]
+    groups = ["".join(run["id"] for run in group) for group in group_runs(runs, most, devices)]
     assert groups == [*expected.split(), "8"]

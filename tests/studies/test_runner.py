@@ -4,20 +4,20 @@ import shutil
 import pytest
 
 from peftlens import registry
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.results import table
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import runs_in
 from peftlens.studies import runner
-from peftlens.studies.runner import How
+from peftlens.studies.runner import StudyOptions
 from peftlens.training import trainer
 
-HERE = How(workers=0)
-RETRY = How(workers=0, retry_failed=True)
+HERE = StudyOptions(workers=0)
+RETRY = StudyOptions(workers=0, retry_failed=True)
 
 STUDY = """
 name = "tiny"
-base = "{base}"
+base_model = "{base}"
 device = "cpu"
 dtype = "float32"
 seeds = [0, 1]
@@ -26,7 +26,7 @@ seeds = [0, 1]
 name = "file:{data}"
 
 [training]
-steps = 3
+max_steps = 3
 batch_size = 4
 checkpoint_steps = [0]
 
@@ -71,7 +71,7 @@ def contents(folder):
 
 
 def test_every_run_and_table_of_the_grid(file, tmp_path):
-    outcome = runner.carry_out(file, tmp_path / "out", HERE)
+    outcome = runner.run_study(file, tmp_path / "out", HERE)
     assert outcome.failed == ()
     assert len(outcome.runs) == 2 + 4 + 2
     index = json.loads((tmp_path / "out" / "study.json").read_text())
@@ -90,15 +90,15 @@ def test_every_run_and_table_of_the_grid(file, tmp_path):
     assert at_start.set_index("suite").loc["wiki", "forgetting"].tolist() == [0] * 6
     assert at_start.set_index("suite").loc["openbookqa", "accuracy_change"].tolist() == [0] * 6
     assert set(forgetting["n_items"]) == {10}
-    neighbours = table.read(tmp_path / "out" / "tables" / "soft_prompt_neighbors.parquet").frame
-    assert set(neighbours["status"]) == {"measured", "not_applicable"}
+    neighbors = table.read(tmp_path / "out" / "tables" / "soft_prompt_neighbors.parquet").frame
+    assert set(neighbors["status"]) == {"measured", "not_applicable"}
 
 
 def test_a_second_time_nothing_is_trained_or_changed(few, tmp_path, monkeypatch):
-    runner.carry_out(few, tmp_path / "out", HERE)
+    runner.run_study(few, tmp_path / "out", HERE)
     before = contents(tmp_path / "out")
     monkeypatch.setattr(trainer, "_train", lambda *_: pytest.fail("trained twice"))
-    assert runner.carry_out(few, tmp_path / "out", HERE).failed == ()
+    assert runner.run_study(few, tmp_path / "out", HERE).failed == ()
     assert contents(tmp_path / "out") == before
 
 
@@ -118,8 +118,8 @@ def sweep(tiny_study, tmp_path):
 
 
 def test_runs_in_one_pass(sweep, tmp_path, capsys):
-    together = How(workers=0, together=4)
-    outcome = runner.carry_out(sweep, tmp_path / "out", together)
+    together = StudyOptions(workers=0, runs_per_pass=4)
+    outcome = runner.run_study(sweep, tmp_path / "out", together)
     assert outcome.failed == ()
     said = capsys.readouterr().err
     assert "6 runs are trained in 2 groups, each in one pass over the base" in said
@@ -129,16 +129,16 @@ def test_runs_in_one_pass(sweep, tmp_path, capsys):
     cost = table.read(tmp_path / "out" / "tables" / "cost.parquet").frame
     assert cost["run"].nunique() == 8
     before = contents(tmp_path / "out" / "runs")
-    runner.carry_out(sweep, tmp_path / "out", together)
+    runner.run_study(sweep, tmp_path / "out", together)
     assert contents(tmp_path / "out" / "runs") == before
-    alone = runner.carry_out(sweep, tmp_path / "alone", HERE)
+    alone = runner.run_study(sweep, tmp_path / "alone", HERE)
     assert "groups" not in capsys.readouterr().err
     assert [run.id for run in outcome.runs] == [run.id for run in alone.runs]
 
 
 def test_a_cluster_trains_each_run_alone(file, tmp_path):
-    with pytest.raises(BadInput, match="on this machine only; leave --together"):
-        runner.carry_out(file, tmp_path / "out", How(engine="ray", together=2))
+    with pytest.raises(InputError, match="on this machine only; leave --runs-per-pass"):
+        runner.run_study(file, tmp_path / "out", StudyOptions(engine="ray", runs_per_pass=2))
 
 
 def test_a_gpu_has_groups_without_being_asked(sweep, tmp_path, monkeypatch, capsys):
@@ -149,7 +149,7 @@ def test_a_gpu_has_groups_without_being_asked(sweep, tmp_path, monkeypatch, caps
         return real(*args) | {"gpu_bytes": [10**12]}
 
     monkeypatch.setattr(runner, "_plan", with_gpu)
-    runner.carry_out(sweep, tmp_path / "out", HERE)
+    runner.run_study(sweep, tmp_path / "out", HERE)
     assert "6 runs are trained in 2 groups" in capsys.readouterr().err
 
 
@@ -162,7 +162,7 @@ def test_a_run_that_raises_costs_only_itself(few, tmp_path, monkeypatch):
         return real(model, *rest)
 
     monkeypatch.setattr(trainer, "_validate", fail_for_lora)
-    outcome = runner.carry_out(few, tmp_path / "out", HERE)
+    outcome = runner.run_study(few, tmp_path / "out", HERE)
     assert len(outcome.failed) == 4
     assert len(outcome.runs) == 4
     record = json.loads(next((tmp_path / "out" / "failed").iterdir()).read_text())
@@ -170,12 +170,12 @@ def test_a_run_that_raises_costs_only_itself(few, tmp_path, monkeypatch):
     assert "fail_for_lora" in record["traceback"]
     finished = contents(tmp_path / "out" / "runs")
     monkeypatch.undo()
-    again = runner.carry_out(few, tmp_path / "out", HERE)
+    again = runner.run_study(few, tmp_path / "out", HERE)
     assert again.failed[0] == (
         "lora rank=1 learning_rate=0.001 seed=0: failed: out of luck (before; not tried again)"
     )
     assert len(again.failed) == 4
-    assert runner.carry_out(few, tmp_path / "out", RETRY).failed == ()
+    assert runner.run_study(few, tmp_path / "out", RETRY).failed == ()
     assert not list((tmp_path / "out" / "failed").iterdir())
     after = contents(tmp_path / "out" / "runs")
     assert finished.items() <= after.items()
@@ -192,12 +192,12 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(few, tmp_path, monkeypatc
 
     monkeypatch.setattr(trainer.adapters, "save", fill_up)
     with pytest.raises(OSError, match="No space left"):
-        runner.carry_out(few, tmp_path / "out", HERE)
+        runner.run_study(few, tmp_path / "out", HERE)
     runs = runs_in(tmp_path / "out" / "runs")
     assert runs and all(run.record.status == "finished" for run in runs)
     finished = contents(tmp_path / "out" / "runs")
     monkeypatch.undo()
-    assert len(runner.carry_out(few, tmp_path / "out", HERE).runs) == 8
+    assert len(runner.run_study(few, tmp_path / "out", HERE).runs) == 8
     assert finished.items() <= contents(tmp_path / "out" / "runs").items()
 
 
@@ -211,7 +211,7 @@ def test_a_method_that_leaves_traces_is_found_out(few, tmp_path, monkeypatch):
         return real(model, config)
 
     monkeypatch.setattr(lora, "attach", careless)
-    outcome = runner.carry_out(few, tmp_path / "out", HERE)
+    outcome = runner.run_study(few, tmp_path / "out", HERE)
     assert len(outcome.failed) == len(outcome.runs) == 4
     assert "the base model was left changed; this is a defect of lora" in outcome.failed[0]
 
@@ -220,14 +220,14 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     from peftlens.probes import forgetting
 
     monkeypatch.setattr(forgetting, "measure", lambda *_: 1 / 0)
-    outcome = runner.carry_out(file, tmp_path / "out", HERE)
+    outcome = runner.run_study(file, tmp_path / "out", HERE)
     assert outcome.failed == (
         "probe forgetting: failed: division by zero",
         "probe forgetting_at_matched_fit: failed: division by zero",
     )
     left = {path.stem for path in (tmp_path / "out" / "tables").iterdir()}
     probes = {name: registry.load("probes", name) for name in registry.names("probes")}
-    on_request = {name for name, one in probes.items() if getattr(one, "ON_REQUEST", False)}
+    on_request = {name for name, one in probes.items() if getattr(one, "OPTIONAL", False)}
     assert on_request
     failed = {"forgetting", "forgetting_at_matched_fit"}  # which reads the former
     assert left == {*probes} - failed - on_request
@@ -235,12 +235,12 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
 
 def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "_validate", lambda *_: 1 / 0)
-    runner.carry_out(file, tmp_path / "out", HERE)
+    runner.run_study(file, tmp_path / "out", HERE)
     monkeypatch.undo()
     assert len(list((tmp_path / "out" / "failed").iterdir())) == 8
     text = file.read_text().replace("seeds = [0, 1]", 'seeds = [2]\nprobes = ["parameter_count"]')
     file.write_text(text)
-    runner.carry_out(file, tmp_path / "out", HERE)
+    runner.run_study(file, tmp_path / "out", HERE)
     assert not list((tmp_path / "out" / "failed").iterdir())
     assert [path.stem for path in (tmp_path / "out" / "tables").iterdir()] == ["parameter_count"]
 
@@ -250,7 +250,7 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
     for steps in (2, 3):
         text += f'\n[[runs]]\nmethod = "ln_tuning"\ntraining = {{ steps = {steps} }}\n'
     file.write_text(text)
-    runner.carry_out(file, tmp_path / "out", HERE)
+    runner.run_study(file, tmp_path / "out", HERE)
     index = json.loads((tmp_path / "out" / "study.json").read_text())
     assert list(index["configurations"].values()) == ["ln_tuning steps=2", "ln_tuning steps=3"]
 
@@ -258,11 +258,11 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("steps = 3", "stepz = 3", "line 12: training.stepz: Extra inputs are not permitted"),
+        ("max_steps = 3", "stepz = 3", "line 12: training.stepz: Extra inputs are not permitted"),
         ('name = "tiny"', 'nam = "tiny"', "line 2: nam: Extra inputs"),
         ("config = {", "confg = {", "line 25: runs.2.confg: Extra inputs"),
-        ("steps = 3", "steps = -3", "line 12: training.steps: .*greater than or equal to 0"),
-        ("steps = 3", "steps = ", "tiny.toml: Invalid value"),
+        ("max_steps = 3", "steps = -3", "line 12: training.steps: .*greater than or equal to 0"),
+        ("max_steps = 3", "steps = ", "tiny.toml: Invalid value"),
         ("rank = [1, 2]", "rank = []", "line 21: runs.1.grid.rank: .*at least 1 item"),
         ("rank = [1, 2]", "rnk = [1, 2]", r"\[\[runs\]\] at line 19: lora has no option 'rnk'"),
         ("rank = [1, 2]", "rank = [1, 99]", r"\[\[runs\]\] at line 19: rank=99 must lie between"),
@@ -274,19 +274,19 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
 def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old, new, message):
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
-    with pytest.raises(BadInput, match=message):
-        runner.carry_out(file, tmp_path / "out", HERE)
+    with pytest.raises(InputError, match=message):
+        runner.run_study(file, tmp_path / "out", HERE)
     assert not (tmp_path / "out").exists()
 
 
 def test_file_that_is_not_there(tmp_path):
-    with pytest.raises(BadInput, match="no study file"):
-        runner.carry_out(tmp_path / "nowhere.toml", tmp_path / "out")
+    with pytest.raises(InputError, match="no study file"):
+        runner.run_study(tmp_path / "nowhere.toml", tmp_path / "out")
 
 
 SEQUENCE = """
 name = "sequence"
-base = "{base}"
+base_model = "{base}"
 device = "cpu"
 dtype = "float32"
 seeds = [0, 1]
@@ -302,7 +302,7 @@ tasks = [
 ]
 
 [training]
-steps = 2
+max_steps = 2
 batch_size = 4
 max_length = 64
 
@@ -319,7 +319,7 @@ def test_a_sequence_of_tasks(bases, words, tmp_path):
         shutil.copy(words, tmp_path / f"copy{number}.jsonl")
     file = tmp_path / "sequence.toml"
     file.write_text(SEQUENCE.format(base=bases["llama"], data=words, copy=tmp_path / "copy"))
-    outcome = runner.carry_out(file, tmp_path / "out", HERE)
+    outcome = runner.run_study(file, tmp_path / "out", HERE)
     assert outcome.failed == ()
     found = table.read(tmp_path / "out" / "tables" / "continual.parquet").frame
     assert found["n_seeds"].tolist() == [2] * 2 * 2 * 4
@@ -332,8 +332,8 @@ def test_a_sequence_of_tasks(bases, words, tmp_path):
     # each task alone, and the second and third after the one before
     assert len(by_id) == 2 * 2 * (3 + 2)
     for run in by_id.values():
-        if run.config.after:
-            before = by_id[run.config.after]
+        if run.config.continue_from:
+            before = by_id[run.config.continue_from]
             assert before.config.task != run.config.task
             assert before.config.seed == run.config.seed
 
@@ -341,25 +341,25 @@ def test_a_sequence_of_tasks(bases, words, tmp_path):
 def test_training_goes_on_from_what_the_run_before_has_trained(bases, words, tmp_path):
     def adapter(**changes):
         config = RunConfig(
-            method="lora", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-            dtype="float32", training={"steps": 3, "checkpoint_steps": [0]}, **changes,
+            method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+            dtype="float32", training={"max_steps": 3, "checkpoint_steps": [0]}, **changes,
         )  # fmt: skip
         return trainer.train(config, tmp_path)
 
     first = adapter()
-    second = adapter(after=first.id, seed=1)
+    second = adapter(continue_from=first.id, seed=1)
     start = (second.adapter(0) / "adapter_model.safetensors").read_bytes()
     assert start == (first.adapter() / "adapter_model.safetensors").read_bytes()
     assert (second.adapter() / "adapter_model.safetensors").read_bytes() != start
-    with pytest.raises(BadInput, match="is no run"):
-        adapter(after="missing")
+    with pytest.raises(InputError, match="is no run"):
+        adapter(continue_from="missing")
 
 
 def test_p_tuning_keeps_too_little_to_be_trained_on(bases, words, tmp_path):
     config = RunConfig(
-        method="p_tuning", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-        dtype="float32", training={"steps": 1}, method_config={"hidden_size": 16},
+        method="p_tuning", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+        dtype="float32", training={"max_steps": 1}, method_config={"hidden_size": 16},
     )  # fmt: skip
     first = trainer.train(config, tmp_path)
-    with pytest.raises(BadInput, match="p_tuning keeps its network's output only"):
-        trainer.train(config.model_copy(update={"after": first.id}), tmp_path)
+    with pytest.raises(InputError, match="p_tuning keeps its network's output only"):
+        trainer.train(config.model_copy(update={"continue_from": first.id}), tmp_path)

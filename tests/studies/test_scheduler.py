@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from peftlens.studies.scheduler import Job, Signals, Stopped, supervise
+from peftlens.studies.scheduler import Job, Signals, Stopped, run_jobs
 
 
 class Script:
@@ -44,7 +44,7 @@ def job(key, needs=None):
 
 
 def run(jobs, engine):
-    return list(supervise(deque(jobs), engine, Signals()))
+    return list(run_jobs(deque(jobs), engine, Signals()))
 
 
 def test_every_job_ends_once():
@@ -86,7 +86,7 @@ def test_a_task_is_what_it_is_when_it_begins():
     jobs = deque([job("a"), Job(("do", "b"), "", lambda: f"after {len(seen)}")])
     seen = []
     engine = Script(1)
-    for ended in supervise(jobs, engine, Signals()):
+    for ended in run_jobs(jobs, engine, Signals()):
         seen.append(ended)
     assert engine.given == ["a", "after 1"]
 
@@ -94,7 +94,7 @@ def test_a_task_is_what_it_is_when_it_begins():
 def test_the_caller_may_add_jobs():
     jobs = deque([job("a")])
     seen = []
-    for ended in supervise(jobs, Script(1), Signals()):
+    for ended in run_jobs(jobs, Script(1), Signals()):
         seen.append(ended.job.key[1])
         if len(seen) < 3:
             jobs.append(job(f"after {ended.job.key[1]}"))
@@ -103,7 +103,7 @@ def test_the_caller_may_add_jobs():
 
 def test_after_ctrl_c_nothing_new_is_begun():
     with Signals() as signals, pytest.raises(Stopped) as stopped:
-        for ended in supervise(deque([job("a"), job("b")]), Script(1), signals):
+        for ended in run_jobs(deque([job("a"), job("b")]), Script(1), signals):
             assert (ended.job.key, ended.outcome) == (("do", "a"), {"done": None})
             os.kill(os.getpid(), signal.SIGINT)
     assert stopped.value.code == 130

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.io.progress import bar, begin
-from peftlens.runs.run import Damaged
-from peftlens.runs.store import Claimed
+from peftlens.runs.run import CorruptedRunError
+from peftlens.runs.store import RunLockedError
 from peftlens.studies import worker_protocol
 
 
@@ -22,12 +22,12 @@ def raiser(error):
 @pytest.mark.parametrize(
     ("error", "kind", "told"),
     [
-        (Claimed("taken"), "claimed", "taken"),
-        (Damaged("flipped"), "damaged", "flipped"),
+        (RunLockedError("taken"), "claimed", "taken"),
+        (CorruptedRunError("flipped"), "damaged", "flipped"),
         (OSError(errno.ENOSPC, "No space", "out"), "disk", "No space: out"),
         (OSError(errno.EROFS, "Read-only"), "disk", "Read-only"),
         (FileNotFoundError(errno.ENOENT, "Gone", "x"), "failed", "[Errno 2] Gone: 'x'"),
-        (BadInput("rank=0"), "failed", "rank=0"),
+        (InputError("rank=0"), "failed", "rank=0"),
         (RuntimeError("two\nlines"), "failed", "two lines"),
         (MemoryError(), "failed", "MemoryError"),
     ],
@@ -36,7 +36,7 @@ def test_whatever_is_raised_is_told(error, kind, told):
     outcome = worker_protocol.perform({"do": "it", "with": {}}, {"it": raiser(error)})
     assert outcome[kind] == told
     if kind == "failed":
-        assert outcome["mendable"] is isinstance(error, BadInput)
+        assert outcome["mendable"] is isinstance(error, InputError)
         assert "test_serving.py" in outcome["traceback"]
 
 

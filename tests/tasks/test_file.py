@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.tasks import load_task
 
 ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]
@@ -60,13 +60,13 @@ def test_empty_cells_are_left_out_and_counted(tmp_path):
 )
 def test_files_that_can_not_be_used(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         load_task(f"file:{tmp_path / name}", {})
 
 
 def test_cells_that_are_too_many_name_the_line(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\nfine,a\nHello, world,b\n")
-    with pytest.raises(BadInput, match="line 3 has more cells than the header; quote them"):
+    with pytest.raises(InputError, match="line 3 has more cells than the header; quote them"):
         load_task(f"file:{tmp_path / 'a.csv'}", {})
 
 
@@ -110,7 +110,7 @@ def test_line_separators_inside_a_text_do_not_end_its_line(tmp_path):
 )
 def test_bad_json_names_the_line(tmp_path, text, message):
     (tmp_path / "a.jsonl").write_text(text)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         load_task(f"file:{tmp_path / 'a.jsonl'}", {})
 
 
@@ -122,5 +122,5 @@ def test_a_file_that_changed_is_read_again(tmp_path):
 
 
 def test_file_that_is_not_there():
-    with pytest.raises(BadInput, match="no file 'nowhere.csv'; give a path"):
+    with pytest.raises(InputError, match="no file 'nowhere.csv'; give a path"):
         load_task("file:nowhere.csv", {})

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.tasks import load_task
 
 
@@ -29,16 +29,16 @@ def test_reads_one_published_split_and_divides_it(folder):
 
 
 def test_split_that_is_not_there(folder):
-    with pytest.raises(BadInput, match="can't be opened: Unknown split"):
+    with pytest.raises(InputError, match="can't be opened: Unknown split"):
         load_task(f"hub:{folder}", {"published_split": "dev"})
 
 
 def test_data_set_that_is_not_there(tmp_path):
-    with pytest.raises(BadInput, match="can't be opened"):
+    with pytest.raises(InputError, match="can't be opened"):
         load_task(f"hub:{tmp_path / 'nowhere'}", {})
 
 
 def test_without_the_extra(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(BadInput, match=r"pip install 'peftlens\[hub\]'"):
+    with pytest.raises(InputError, match=r"pip install 'peftlens\[hub\]'"):
         load_task(f"hub:{folder}", {"label": "label", "template": "Q {text}"})

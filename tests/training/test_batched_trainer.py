@@ -8,25 +8,25 @@ import torch
 from safetensors.torch import load_file
 
 from peftlens.models.base_model import resident
-from peftlens.models.snapshot import state_of
+from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
-from peftlens.runs.store import claim
+from peftlens.runs.store import lock_run
 from peftlens.training import batched_trainer, trainer
-from peftlens.training.run_plan import plan
+from peftlens.training.run_plan import plan_run
 
-FAST = {"steps": 7, "batch_size": 5, "max_length": 32, "log_every": 1}
-WILD = {"learning_rate": 1e37, "schedule": "constant"}
+FAST = {"max_steps": 7, "batch_size": 5, "max_length": 32, "logging_steps": 1}
+WILD = {"learning_rate": 1e37, "lr_scheduler_type": "constant"}
 SWEEP = [(0, 0.01), (1, 0.003), (2, 0.03)]  # seeds and rates
 
 
 @pytest.fixture
 def planned(bases, words):
     def make(method, base="llama", training=None, dtype="float32", **changes):
-        return plan(
+        return plan_run(
             RunConfig(
-                method=method, task=f"file:{words}", base=str(bases[base]), device="cpu",
-                dtype=dtype, training=FAST | {"accumulation": 2} | (training or {}), **changes,
+                method=method, task=f"file:{words}", base_model=str(bases[base]), device="cpu",
+                dtype=dtype, training=FAST | {"gradient_accumulation_steps": 2} | (training or {}), **changes,
             )
         )  # fmt: skip
 
@@ -79,12 +79,12 @@ def test_each_run_is_as_if_trained_alone(planned, tmp_path, base, method, option
     """Unequal sizes, seeds and rates; the last batch of an epoch is smaller, and comes when its
     seed says. Losses and weights agree to 2e-4, after 7 steps of AdamW of two passes each."""
     plans = sweep(planned, method, options, base=base, training={"checkpoint_steps": [0, 3]})
-    assert len({batched_trainer.key(one) for one in plans}) == 1
-    before = state_of(plans[0].base.model)
-    runs = batched_trainer.carry_out(plans, tmp_path / "together")
-    assert state_of(plans[0].base.model) == before
+    assert len({batched_trainer.batch_key(one) for one in plans}) == 1
+    before = fingerprint(plans[0].base.model)
+    runs = batched_trainer.train_runs(plans, tmp_path / "together")
+    assert fingerprint(plans[0].base.model) == before
     for run, one in zip(runs, plans, strict=True):
-        alone = trainer.carry_out(one, tmp_path / "alone")
+        alone = trainer.train_run(one, tmp_path / "alone")
         assert run.id == alone.id
         assert_same(run, alone, rel=2e-4)
         assert_same(run, alone, rel=2e-4, step=3)
@@ -109,8 +109,8 @@ def test_each_run_is_as_if_trained_alone(planned, tmp_path, base, method, option
 def test_in_bfloat16_as_near_as_rounding_lets(planned, tmp_path, method):
     """Losses: AdamW makes whole steps of what rounding leaves of a gradient near zero."""
     plans = sweep(planned, method, dtype="bfloat16")
-    for run, one in zip(batched_trainer.carry_out(plans, tmp_path / "t"), plans, strict=True):
-        alone = trainer.carry_out(one, tmp_path / "alone")
+    for run, one in zip(batched_trainer.train_runs(plans, tmp_path / "t"), plans, strict=True):
+        alone = trainer.train_run(one, tmp_path / "alone")
         assert losses(run) == pytest.approx(losses(alone), rel=0.01)
         assert run.metrics()[0]["grad_norm"] == pytest.approx(
             alone.metrics()[0]["grad_norm"], rel=0.01
@@ -119,10 +119,10 @@ def test_in_bfloat16_as_near_as_rounding_lets(planned, tmp_path, method):
 
 def test_gradients_of_one_pass_are_those_of_each_run(planned, tmp_path, monkeypatch):
     """The norms of the first step, before any optimizer has its say."""
-    monkeypatch.setitem(FAST, "steps", 1)
+    monkeypatch.setitem(FAST, "max_steps", 1)
     plans = sweep(planned, "lora", ({"rank": 2}, {"rank": 3}))
-    for run, one in zip(batched_trainer.carry_out(plans, tmp_path / "t"), plans, strict=True):
-        alone = trainer.carry_out(one, tmp_path / "alone")
+    for run, one in zip(batched_trainer.train_runs(plans, tmp_path / "t"), plans, strict=True):
+        alone = trainer.train_run(one, tmp_path / "alone")
         assert run.metrics()[0]["grad_norm"] == pytest.approx(
             alone.metrics()[0]["grad_norm"], rel=1e-5
         )
@@ -131,43 +131,43 @@ def test_gradients_of_one_pass_are_those_of_each_run(planned, tmp_path, monkeypa
 
 @pytest.mark.parametrize("method", ["lora", "bottleneck", "ln_tuning"])
 def test_one_that_diverges_leaves_the_others_alone(planned, tmp_path, method):
-    plans = sweep(planned, method, training={"schedule": "constant"})
+    plans = sweep(planned, method, training={"lr_scheduler_type": "constant"})
     wild = planned(method, training=WILD)
-    with_it = batched_trainer.carry_out([plans[0], wild, plans[1]], tmp_path / "with")
+    with_it = batched_trainer.train_runs([plans[0], wild, plans[1]], tmp_path / "with")
     assert [run.record.status for run in with_it] == ["finished", "diverged", "finished"]
-    alone = trainer.carry_out(wild, tmp_path / "alone")
+    alone = trainer.train_run(wild, tmp_path / "alone")
     assert with_it[1].metrics()[-1] == alone.metrics()[-1]
     assert with_it[1].record.results == alone.record.results
-    without = batched_trainer.carry_out(plans[:2], tmp_path / "without")
+    without = batched_trainer.train_runs(plans[:2], tmp_path / "without")
     for run, other in zip(with_it[::2], without, strict=True):
         assert_same(run, other, rel=2e-4)
 
 
 def test_all_diverge(planned, tmp_path):
     plans = [planned("ln_tuning", seed=seed, training=WILD) for seed in (0, 1)]
-    assert {r.record.status for r in batched_trainer.carry_out(plans, tmp_path)} == {"diverged"}
+    assert {r.record.status for r in batched_trainer.train_runs(plans, tmp_path)} == {"diverged"}
 
 
 def test_what_is_there_or_elsewhere_is_left(planned, tmp_path):
     plans = sweep(planned, "lora")
-    there = trainer.carry_out(plans[0], tmp_path)
+    there = trainer.train_run(plans[0], tmp_path)
     before = (there.path / "digests.json").stat().st_mtime_ns
-    with claim(tmp_path, plans[1].id):
-        runs = batched_trainer.carry_out(plans, tmp_path)
+    with lock_run(tmp_path, plans[1].id):
+        runs = batched_trainer.train_runs(plans, tmp_path)
     assert [run.id for run in runs] == [plans[0].id, plans[2].id]
     assert (there.path / "digests.json").stat().st_mtime_ns == before
     assert runs[1].record.environment["trained_together"] == 1
 
 
 def test_a_run_that_raises_leaves_nothing_of_any(planned, tmp_path, monkeypatch):
-    monkeypatch.setattr(batched_trainer, "conclude", lambda *_: 1 / 0)
+    monkeypatch.setattr(batched_trainer, "validate_and_record", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        batched_trainer.carry_out(sweep(planned, "lora"), tmp_path)
+        batched_trainer.train_runs(sweep(planned, "lora"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_reads_like_any_other(planned, tmp_path):
-    (run, *_) = batched_trainer.carry_out(sweep(planned, "lora"), tmp_path)
+    (run, *_) = batched_trainer.train_runs(sweep(planned, "lora"), tmp_path)
     last = run.timing()[-1]
     assert last["peak_memory_bytes"] is None
     assert last["seconds"] > 0
@@ -177,7 +177,7 @@ def test_a_folder_reads_like_any_other(planned, tmp_path):
 
 
 def test_who_goes_together(planned):
-    key = batched_trainer.key
+    key = batched_trainer.batch_key
     lora = partial(planned, "lora")
     same = {
         key(lora(seed=seed, method_config={"rank": rank}, training={"learning_rate": rate}))
@@ -192,8 +192,13 @@ def test_who_goes_together(planned):
     assert key(prompt(method_config={"num_virtual_tokens": 4})) != key(
         prompt(method_config={"num_virtual_tokens": 5})
     )
-    assert key(prompt(method_config={"pull": 1.0, "pull_text": "up"})) is None
-    for alone in (planned("full"), planned("dora"), planned("frozen"), lora(training={"steps": 0})):
+    assert key(prompt(method_config={"anchor_weight": 1.0, "anchor_text": "up"})) is None
+    for alone in (
+        planned("full"),
+        planned("dora"),
+        planned("frozen"),
+        lora(training={"max_steps": 0}),
+    ):
         assert key(alone) is None
 
 
@@ -201,7 +206,7 @@ def test_rows_that_are_routed_or_dropped_by_chance_are_trained_alone(planned, ba
     one = planned("lora")
     config = resident(str(bases["llama"]), device="cpu", dtype="float32").model.config
     monkeypatch.setattr(config, "num_local_experts", 4, raising=False)
-    assert batched_trainer.key(one) is None
+    assert batched_trainer.batch_key(one) is None
     monkeypatch.undo()
     monkeypatch.setattr(one.base.model.model, "dropout", 0.1, raising=False)
-    assert batched_trainer.key(one) is None
+    assert batched_trainer.batch_key(one) is None

@@ -1,13 +1,18 @@
 from itertools import islice
 
-from peftlens.data.collate import Encoder, Item, Row
+from peftlens.data.collate import Collator, TokenizedAnswer, TokenizedExample
 from peftlens.runs.config import TrainingConfig
-from peftlens.training.data_loader import Feed
+from peftlens.training.data_loader import TrainingLoader
 
 
 def feed(llama, **training):
-    items = [Item(n, (Row((5, n), (7,)), Row((5, n), (8,))), 1, (1, 1)) for n in range(10)]
-    return Feed.of(Encoder.of(llama, 32), items, TrainingConfig(**training))
+    items = [
+        TokenizedExample(
+            n, (TokenizedAnswer((5, n), (7,)), TokenizedAnswer((5, n), (8,))), 1, (1, 1)
+        )
+        for n in range(10)
+    ]
+    return TrainingLoader.of(Collator.of(llama, 32), items, TrainingConfig(**training))
 
 
 def test_the_right_answers_are_read_each_once_an_epoch(llama):

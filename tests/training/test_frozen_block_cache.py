@@ -7,13 +7,13 @@ import torch
 import peftlens
 from peftlens import registry
 from peftlens.adapters import checkpoint
-from peftlens.data.collate import Encoder, Row
+from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_loss
-from peftlens.models.base_model import Base, resident
-from peftlens.models.snapshot import lent
+from peftlens.models.base_model import BaseModel, resident
+from peftlens.models.snapshot import restored_after
 from peftlens.tasks import load_task
 from peftlens.training import frozen_block_cache, trainer
-from peftlens.training.frozen_block_cache import Held, Lower, Shape
+from peftlens.training.frozen_block_cache import BlockFingerprint, FrozenBlockCache, StateStore
 
 TOP = {"target_modules": ("layers.2.self_attn.q_proj", "layers.2.mlp.down_proj")}
 CASES = [
@@ -42,20 +42,24 @@ def nothing_held():
     frozen_block_cache.forget()
 
 
-ROWS = [Row((5, 6), (7, 4)), Row((8, 9, 10, 11), (12, 4)), Row((8, 9), (7, 4))]
+ROWS = [
+    TokenizedAnswer((5, 6), (7, 4)),
+    TokenizedAnswer((8, 9, 10, 11), (12, 4)),
+    TokenizedAnswer((8, 9), (7, 4)),
+]
 
 
-def attached(base: Base, method: str, options: dict, rows=ROWS):
+def attached(base: BaseModel, method: str, options: dict, rows=ROWS):
     """A method's model on the base, and the blocks below it."""
-    before = Shape.of(base)
+    before = BlockFingerprint.of(base)
     model = checkpoint.attach(base.model, method, registry.configure("methods", method, options))
-    return model, Lower.of(base, model, before, Encoder.of(base, 32), rows)
+    return model, FrozenBlockCache.of(base, model, before, Collator.of(base, 32), rows)
 
 
 @pytest.mark.parametrize(("kind", "method", "options", "depth"), CASES)
 def test_blocks_below_all_that_is_trained(kind, method, options, depth, bases):
     base = resident(str(bases[kind]), device="cpu", dtype="float32")
-    with lent(base.model):
+    with restored_after(base.model):
         _, found = attached(base, method, options)
         assert len(found.names) == depth
     assert not base.changed()
@@ -67,11 +71,11 @@ def test_what_forgets_at_random_is_computed_anew(llama):
 
 
 def test_a_change_below_that_is_not_trained_counts(llama):
-    before = Shape.of(llama)
+    before = BlockFingerprint.of(llama)
     llama.model.model.layers[1].mlp.register_forward_hook(lambda *_: None)
     config = registry.configure("methods", "last_layers", {"blocks": 1})
     model = checkpoint.attach(llama.model, "last_layers", config)
-    assert len(Lower.of(llama, model, before, Encoder.of(llama, 32), ROWS).names) == 1
+    assert len(FrozenBlockCache.of(llama, model, before, Collator.of(llama, 32), ROWS).names) == 1
 
 
 @pytest.mark.parametrize(
@@ -80,15 +84,15 @@ def test_a_change_below_that_is_not_trained_counts(llama):
 )
 def test_losses_and_gradients_are_the_same(kind, method, options, bases, words):
     base = resident(str(bases[kind]), device="cpu", dtype="float32")
-    encoder = Encoder.of(base, 32)
+    encoder = Collator.of(base, 32)
     items, _ = encoder.items(load_task(f"file:{words}", {}).splits["train"][:6])
     rows = [item.rows[item.correct] for item in items]
-    with lent(base.model):
+    with restored_after(base.model):
         model, found = attached(base, method, options, rows)
         trained = [p for p in model.parameters() if p.requires_grad]
         plain = answer_loss(model, encoder.batch(rows))
         expected = torch.autograd.grad(plain, trained)
-        with found.given(rows):
+        with found.skipping(rows):
             loss = answer_loss(model, encoder.batch(rows))
         again = torch.autograd.grad(loss, trained)
         torch.testing.assert_close(loss, plain, rtol=1e-6, atol=1e-6)
@@ -103,7 +107,7 @@ def test_states_do_not_depend_on_the_order_of_training(llama):
         frozen_block_cache.forget()
         _, one = attached(llama, "last_layers", {"blocks": 1})
         for row in order:
-            with one.given([row]):
+            with one.skipping([row]):
                 pass
         found.append([one.held[row].clone() for row in ROWS])
     for states, again in zip(*found, strict=True):
@@ -116,14 +120,14 @@ def test_lower_blocks_are_read_once(llama):
     calls = []
     llama.model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
     for _ in range(3):
-        with found.given(ROWS):
-            model(**Encoder.of(llama, 32).batch(ROWS).inputs)
+        with found.skipping(ROWS):
+            model(**Collator.of(llama, 32).batch(ROWS).inputs)
     assert len(calls) == 1  # the three rows make one group
 
 
 def test_what_does_not_fit_in_memory_is_on_disk():
-    held = Held(most=100)
-    rows = [Row((value,), (1,)) for value in range(6)]
+    held = StateStore(most=100)
+    rows = [TokenizedAnswer((value,), (1,)) for value in range(6)]
     for value, row in enumerate(rows):
         assert row not in held
         held[row] = torch.full((2, 8), value, dtype=torch.bfloat16)  # 32 bytes
@@ -137,9 +141,9 @@ def test_what_does_not_fit_in_memory_is_on_disk():
 
 def trained(words, bases, tmp_path, method="last_layers", **options):
     config = peftlens.RunConfig(
-        method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+        method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
         dtype="float32", method_config=options,
-        training={"steps": 20, "batch_size": 16, "log_every": 1, "max_length": 32},
+        training={"max_steps": 20, "batch_size": 16, "logging_steps": 1, "max_length": 32},
     )  # fmt: skip
     return peftlens.train(config, tmp_path)
 
@@ -163,15 +167,15 @@ def test_other_runs_find_the_states_there(words, bases, tmp_path, monkeypatch):
     trained(words, bases, tmp_path, blocks=1)
     (held,) = frozen_block_cache._HELD.values()
     count = len(held._near)
-    monkeypatch.setattr(Lower, "_read", lambda *_: pytest.fail("they are there"))
+    monkeypatch.setattr(FrozenBlockCache, "_read", lambda *_: pytest.fail("they are there"))
     trained(words, bases, tmp_path, "lora", target_modules=["layers.2.self_attn.v_proj"])
     assert len(held._near) == count
 
 
 def test_few_epochs_hold_nothing(words, bases, tmp_path):
     config = peftlens.RunConfig(
-        method="last_layers", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
-        dtype="float32", method_config={"blocks": 1}, training={"steps": 2, "batch_size": 4},
+        method="last_layers", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+        dtype="float32", method_config={"blocks": 1}, training={"max_steps": 2, "batch_size": 4},
     )  # fmt: skip
     peftlens.train(config, tmp_path)
     assert not frozen_block_cache._HELD

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from peftlens.training.master_weights import Masters
+from peftlens.training.master_weights import MasterWeights
 
 
 def model(dtype):
@@ -12,14 +12,14 @@ def model(dtype):
 
 def test_float32_is_its_own_copy():
     linear = model(torch.float32)
-    masters = Masters(linear.parameters())
+    masters = MasterWeights(linear.parameters())
     assert masters.trained[0] is linear.weight
     assert masters.bytes == 0
 
 
 def test_small_steps_are_not_lost_to_rounding():
     linear = model(torch.bfloat16)
-    masters = Masters(linear.parameters())
+    masters = MasterWeights(linear.parameters())
     assert masters.bytes == 2 * 4
     (master,) = masters.trained
     step = 2.0**-10  # bfloat16's spacing at 1 is 2**-7: a single step rounds away
@@ -33,7 +33,7 @@ def test_small_steps_are_not_lost_to_rounding():
 
 def test_gradients_are_summed_in_float32_and_freed():
     linear = model(torch.bfloat16)
-    (master,) = Masters(linear.parameters()).trained
+    (master,) = MasterWeights(linear.parameters()).trained
     for _ in range(2):
         linear(torch.ones(1, 2, dtype=torch.bfloat16)).sum().backward()
     assert linear.weight.grad is None
@@ -44,4 +44,4 @@ def test_gradients_are_summed_in_float32_and_freed():
 def test_what_is_frozen_has_none():
     linear = model(torch.bfloat16)
     linear.weight.requires_grad_(False)
-    assert Masters(linear.parameters()).trained == []
+    assert MasterWeights(linear.parameters()).trained == []

@@ -3,10 +3,14 @@ import torch
 from torch import nn
 
 from peftlens.runs.config import TrainingConfig
-from peftlens.training.optimizer import Diverged, Stepper
+from peftlens.training.optimizer import DivergenceError, OptimizerStep
 
 CONFIG = TrainingConfig(
-    steps=4, learning_rate=0.5, warmup=0.5, schedule="constant", max_grad_norm=1.0
+    max_steps=4,
+    learning_rate=0.5,
+    warmup_ratio=0.5,
+    lr_scheduler_type="constant",
+    max_grad_norm=1.0,
 )
 
 
@@ -17,12 +21,12 @@ def weight(*values, dtype=torch.float32):
 def test_steps_by_hand():
     """AdamW's first step is the rate, whatever the gradient; here after a warm-up from zero."""
     one, frozen = weight(1.0), weight(1.0).requires_grad_(False)
-    stepper = Stepper([one, frozen], CONFIG)
+    stepper = OptimizerStep([one, frozen], CONFIG)
     found = []
     for step in (1, 2, 3):
         one.grad = torch.tensor([4.0])
-        found.append(stepper.take(step, 2.0))
-        stepper.clear()
+        found.append(stepper.step(step, 2.0))
+        stepper.zero_grad()
     assert [line["learning_rate"] for line in found] == [0.0, 0.25, 0.5]
     assert found[0] == {"step": 1, "loss": 2.0, "learning_rate": 0.0, "grad_norm": 4.0}
     assert one.item() == pytest.approx(1.0 - 0.25 - 0.5)
@@ -32,37 +36,37 @@ def test_steps_by_hand():
 
 def test_the_norm_is_of_all_and_is_clipped():
     one, other = weight(0.0), weight(0.0)
-    stepper = Stepper([one, other], CONFIG)
+    stepper = OptimizerStep([one, other], CONFIG)
     one.grad, other.grad = torch.tensor([3.0]), torch.tensor([4.0])
-    assert stepper.take(1, 1.0)["grad_norm"] == pytest.approx(5.0)
+    assert stepper.step(1, 1.0)["grad_norm"] == pytest.approx(5.0)
     assert [one.grad.item(), other.grad.item()] == pytest.approx([0.6, 0.8])
 
 
 @pytest.mark.parametrize(("loss", "gradient"), [(float("nan"), 1.0), (1.0, float("inf"))])
 def test_what_is_not_finite_is_no_step(loss, gradient):
     one = weight(1.0)
-    stepper = Stepper([one], CONFIG)
+    stepper = OptimizerStep([one], CONFIG)
     one.grad = torch.tensor([gradient])
-    with pytest.raises(Diverged) as diverged:
-        stepper.take(3, loss)
+    with pytest.raises(DivergenceError) as diverged:
+        stepper.step(3, loss)
     assert diverged.value.steps == 2
     assert one.item() == 1.0
-    assert stepper.bytes == 0
+    assert stepper.state_bytes == 0
 
 
 def test_bytes_are_of_copies_and_of_both_moments():
     one, low = weight(1.0), weight(1.0, 2.0, dtype=torch.bfloat16)
-    stepper = Stepper([one, low], CONFIG)
+    stepper = OptimizerStep([one, low], CONFIG)
     (one.sum() + low.sum()).backward()
-    stepper.take(1, 1.0)
+    stepper.step(1, 1.0)
     counters = 2 * 4  # AdamW counts its steps, a float32 for each tensor
-    assert stepper.bytes == 2 * 4 + 2 * 3 * 4 + counters
+    assert stepper.state_bytes == 2 * 4 + 2 * 3 * 4 + counters
 
 
 def test_an_optimizer_of_the_method_s_own():
     one = weight(1.0)
-    stepper = Stepper([one], CONFIG, lambda rate, _: torch.optim.SGD([one], lr=rate))
+    stepper = OptimizerStep([one], CONFIG, lambda rate, _: torch.optim.SGD([one], lr=rate))
     for step in (1, 2):
         one.grad = torch.tensor([1.0])
-        stepper.take(step, 1.0)
+        stepper.step(step, 1.0)
     assert one.item() == pytest.approx(1.0 - 0.25)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from peftlens.training import peak_memory
-from peftlens.training.peak_memory import Peak
+from peftlens.training.peak_memory import PeakMemory
 
 MIB = 2**20
 linux = pytest.mark.skipif(not peak_memory._RESET.exists(), reason="only Linux keeps such marks")
@@ -10,7 +10,7 @@ linux = pytest.mark.skipif(not peak_memory._RESET.exists(), reason="only Linux k
 
 @linux
 def test_what_was_held_for_a_moment_counts():
-    peak = Peak.start("cpu")
+    peak = PeakMemory.start("cpu")
     np.ones(64 * MIB, np.uint8)
     assert 60 * MIB < peak.bytes() < 80 * MIB
 
@@ -19,11 +19,11 @@ def test_what_was_held_for_a_moment_counts():
 def test_what_came_before_does_not():
     held = np.ones(64 * MIB, np.uint8)
     np.ones(128 * MIB, np.uint8)
-    peak = Peak.start("cpu")
+    peak = PeakMemory.start("cpu")
     assert peak.bytes() < 8 * MIB
     assert held.any()
 
 
 def test_nobody_knows_where_the_system_does_not_say(monkeypatch, tmp_path):
     monkeypatch.setattr(peak_memory, "_RESET", tmp_path / "none" / "clear_refs")
-    assert Peak.start("cpu").bytes() is None
+    assert PeakMemory.start("cpu").bytes() is None

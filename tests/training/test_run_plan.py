@@ -1,34 +1,34 @@
 import pytest
 
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.runs.config import RunConfig
-from peftlens.training.run_plan import plan
+from peftlens.training.run_plan import plan_run
 
 
 @pytest.fixture
 def config(bases, words):
     def make(method="lora", **changes):
         return RunConfig(
-            method=method, task=f"file:{words}", base=str(bases["llama"]), device="cpu", **changes
+            method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu", **changes
         )  # fmt: skip
 
     return make
 
 
 def test_every_default_is_written_out(config):
-    planned = plan(config(dtype="float32"))
+    planned = plan_run(config(dtype="float32"))
     assert planned.config.method_config["rank"] == 8
     assert planned.config.training.learning_rate == 2e-3
     assert planned.config.device == "cpu"
 
 
 def test_what_is_said_and_what_is_default_are_the_same_run(config):
-    assert plan(config()).id == plan(config(method_config={"rank": 8})).id
+    assert plan_run(config()).id == plan_run(config(method_config={"rank": 8})).id
 
 
 def test_text_is_resolved_to_token_ids(config):
     options = {"init": "labels", "num_virtual_tokens": 2}
-    planned = plan(config("prompt_tuning", method_config=options))
+    planned = plan_run(config("prompt_tuning", method_config=options))
     assert len(planned.config.method_config["init_ids"]) == 2
 
 
@@ -42,25 +42,25 @@ def test_text_is_resolved_to_token_ids(config):
     ],
 )
 def test_configuration_in_words(config, changes, expected):
-    assert plan(config(**changes)).configuration == expected
+    assert plan_run(config(**changes)).configuration == expected
 
 
 def test_run_id_follows_the_data(config, words, tmp_path):
     other = tmp_path / "words.jsonl"
     other.write_text(words.read_text().replace("good", "nice"))
-    first = plan(config())
-    second = plan(config().model_copy(update={"task": f"file:{other}"}))
+    first = plan_run(config())
+    second = plan_run(config().model_copy(update={"task": f"file:{other}"}))
     assert first.depends_on["data"] != second.depends_on["data"]
     assert first.id != second.id
 
 
 def test_what_trains_nothing_takes_no_steps(config):
-    planned = plan(config("frozen", training={"steps": 9, "checkpoint_steps": [0, 5]}))
+    planned = plan_run(config("frozen", training={"max_steps": 9, "checkpoint_steps": [0, 5]}))
     assert planned.config.training.steps == 0
     assert planned.config.training.checkpoint_steps == ()
-    assert planned.id == plan(config("frozen", training={"steps": 3})).id
+    assert planned.id == plan_run(config("frozen", training={"max_steps": 3})).id
 
 
 def test_checkpoint_after_the_end(config):
-    with pytest.raises(BadInput, match="checkpoint_steps: 5 lies after the last step, 3"):
-        plan(config(training={"steps": 3, "checkpoint_steps": [5]}))
+    with pytest.raises(InputError, match="checkpoint_steps: 5 lies after the last step, 3"):
+        plan_run(config(training={"max_steps": 3, "checkpoint_steps": [5]}))

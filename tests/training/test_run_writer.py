@@ -3,25 +3,25 @@ import json
 import pytest
 
 from peftlens.adapters import checkpoint
-from peftlens.models.snapshot import lent
+from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
-from peftlens.training.data_loader import Read
-from peftlens.training.run_plan import plan
-from peftlens.training.run_writer import Filling
+from peftlens.training.data_loader import TokenizedTask
+from peftlens.training.run_plan import plan_run
+from peftlens.training.run_writer import RunWriter
 
-TRAINING = {"steps": 5, "log_every": 2, "checkpoint_steps": [3], "max_length": 32}
+TRAINING = {"max_steps": 5, "logging_steps": 2, "checkpoint_steps": [3], "max_length": 32}
 
 
 @pytest.fixture
 def filling(bases, words, tmp_path):
-    planned = plan(
-        RunConfig(method="lora", task=f"file:{words}", base=str(bases["llama"]), device="cpu",
+    planned = plan_run(
+        RunConfig(method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
                   dtype="float32", training=TRAINING)
     )  # fmt: skip
-    with lent(planned.base.model) as base:
+    with restored_after(planned.base.model) as base:
         model = checkpoint.attach(base, "lora", planned.method_config)
-        yield Filling(tmp_path, planned), model, planned, tmp_path
+        yield RunWriter(tmp_path, planned), model, planned, tmp_path
 
 
 def test_lines_are_kept_at_the_first_step_the_last_and_in_between(filling):
@@ -47,7 +47,7 @@ def test_a_checkpoint_is_saved_where_it_is_asked_for(filling):
 
 def test_a_finished_folder_is_a_run(filling):
     folder, model, planned, path = filling
-    read = Read.of(planned.base, planned.task, 32)
+    read = TokenizedTask.of(planned.base, planned.task, 32)
     facts = folder.facts(7, read)
     assert facts["trainable_parameters"] == 7
     assert facts["examples"] == {"test": 24, "validation": 12, "train": 84}

@@ -11,13 +11,13 @@ from tiny import build, byte_tokenizer
 from transformers import Trainer, TrainingArguments
 
 import peftlens
-from peftlens.adapters.checkpoint import opened
+from peftlens.adapters.checkpoint import open_run
 from peftlens.evaluation import probe_runner
 from peftlens.results import study_results
 from peftlens.runs import store
 from peftlens.runs.run import Run
 from peftlens.training import tracker
-from peftlens.vocab.trained_vectors import vectors
+from peftlens.vocab.trained_vectors import trained_vectors
 
 IDS = torch.arange(3, 19).reshape(2, 8)
 
@@ -25,7 +25,7 @@ IDS = torch.arange(3, 19).reshape(2, 8)
 @pytest.fixture
 def prompt(bases):
     """A prompt that is about to be trained, on the tiny Llama."""
-    base = peftlens.open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     return peft.get_peft_model(base.model, theirs.config("PROMPT_TUNING"))
 
 
@@ -40,13 +40,13 @@ def steps(model, watch=None, count=6):
         optimizer.zero_grad()
         losses.append(loss.item())
         if watch:
-            watch.step(loss=loss)
+            tracker.step(loss=loss)
     return losses
 
 
 def train(bases, tmp_path, *callbacks, kind="LORA", count=6):
     """Transformers' Trainer on a tiny peft model; gives the model."""
-    base = peftlens.open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     torch.manual_seed(0)
     model = peft.get_peft_model(base.model, theirs.config(kind))
     rows = [{"input_ids": row, "labels": row} for row in IDS.tolist() * 4]
@@ -63,8 +63,8 @@ def train(bases, tmp_path, *callbacks, kind="LORA", count=6):
 
 def test_a_loop_becomes_a_run(prompt, tmp_path):
     told = {"training": {"learning_rate": 0.5, "batch_size": 2}, "tokenizer": byte_tokenizer()}
-    with peftlens.watch(prompt, tmp_path, every=2, seed=7, **told) as watch:
-        losses = steps(prompt, watch)
+    with peftlens.track(prompt, tmp_path, every=2, seed=7, **told) as tracker:
+        losses = steps(prompt, tracker)
     (folder,) = tmp_path.iterdir()
     run = Run(folder)
     assert run.steps == (0, 2, 4, 6)
@@ -76,7 +76,7 @@ def test_a_loop_becomes_a_run(prompt, tmp_path):
     assert run.record.results["base_parameters"] == sum(
         p.numel() for p in build("llama").parameters()
     )
-    with opened(run, 6) as (model, _), torch.no_grad():
+    with open_run(run, 6) as (model, _), torch.no_grad():
         again = model(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits
     expected = prompt(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits
     assert torch.equal(again, expected)
@@ -84,14 +84,14 @@ def test_a_loop_becomes_a_run(prompt, tmp_path):
 
 def test_its_probes_see_where_it_started(prompt, tmp_path):
     start = prompt.get_prompt(1)[0].detach().clone()
-    with peftlens.watch(prompt, tmp_path, every=3) as watch:
-        steps(prompt, watch)
+    with peftlens.track(prompt, tmp_path, every=3) as tracker:
+        steps(prompt, tracker)
     run = Run(next(tmp_path.iterdir()))
-    found = vectors(run, 6)
+    found = trained_vectors(run, 6)
     assert torch.equal(found.start, start)
     rows = probe_runner.run_probe(run, "soft_prompt_neighbors").frame
     assert set(rows["step"]) == {0, 3, 6}
-    assert (rows[rows["step"] == 6]["moved"] > 0).all()
+    assert (rows[rows["step"] == 6]["relative_displacement"] > 0).all()
     (row,) = probe_runner.run_probe(run, "task_items").frame.to_dict("records")
     assert row["status"] == "not_applicable"
 
@@ -111,7 +111,7 @@ def test_the_trainers_run_is_read_like_any_other(bases, tmp_path, run):
     kept = callback.run
     assert kept.steps == (0, 4, 6)
     training = kept.config.training
-    assert (training.batch_size, training.learning_rate, training.warmup) == (2, 1e-2, 0.5)
+    assert (training.batch_size, training.learning_rate, training.warmup_ratio) == (2, 1e-2, 0.5)
     saved = load_file(kept.adapter() / "adapter_model.safetensors")
     assert all(
         torch.equal(saved[name], value)
@@ -137,21 +137,21 @@ def test_the_trainers_run_is_read_like_any_other(bases, tmp_path, run):
 
 
 def test_a_whole_model_is_full_fine_tuning(bases, tmp_path):
-    base = peftlens.open_base(str(bases["llama"]), device="cpu", dtype="float32")
-    with peftlens.watch(base.model, tmp_path) as watch:
-        steps(base.model, watch, 2)
+    base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
+    with peftlens.track(base.model, tmp_path) as tracker:
+        steps(base.model, tracker, 2)
     kept = Run(next(tmp_path.iterdir()))
     assert kept.config.method == "full"
-    with opened(kept) as (model, _), torch.no_grad():
+    with open_run(kept) as (model, _), torch.no_grad():
         assert torch.equal(model(input_ids=IDS).logits, base.model(input_ids=IDS).logits)
 
 
 def test_what_can_not_be_kept_is_told_once(bases, tmp_path, caplog):
     """A model of which a part is trained without peft: nothing could load that again."""
-    base = peftlens.open_base(str(bases["llama"]), device="cpu", dtype="float32")
+    base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     base.model.model.embed_tokens.weight.requires_grad = False
-    with peftlens.watch(base.model, tmp_path) as watch:
-        assert steps(base.model, watch, 2)
+    with peftlens.track(base.model, tmp_path) as tracker:
+        assert steps(base.model, tracker, 2)
     assert [one.message for one in caplog.records if one.levelno == logging.WARNING] == [
         "peftlens stopped watching, the training goes on: the model is no peft.PeftModel, "
         "and some of its weights are frozen"
@@ -178,51 +178,51 @@ def test_no_failure_reaches_the_training(place, bases, tmp_path, monkeypatch, ca
 
 
 def test_a_probe_that_fails_costs_only_itself(prompt, tmp_path, caplog):
-    with peftlens.watch(prompt, tmp_path, probes=("no_such_probe", "training_log")) as watch:
-        watch.step(loss=1.0)
+    with peftlens.track(prompt, tmp_path, probes=("no_such_probe", "training_log")) as tracker:
+        tracker.step(loss=1.0)
     assert "no probe named 'no_such_probe'" in caplog.text
-    assert watch.run == Run(*tmp_path.iterdir())
-    assert (watch.run.path / "probes" / "training_log.parquet").exists()
+    assert tracker.run == Run(*tmp_path.iterdir())
+    assert (tracker.run.path / "probes" / "training_log.parquet").exists()
 
 
 def test_a_place_that_is_no_folder_is_told(prompt, tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    with peftlens.watch(prompt, tmp_path / "file") as watch:
-        steps(prompt, watch, 1)
+    with peftlens.track(prompt, tmp_path / "file") as tracker:
+        steps(prompt, tracker, 1)
     assert "peftlens stopped watching" in caplog.text
 
 
 def test_a_training_that_fails_leaves_nothing(prompt, tmp_path):
-    with pytest.raises(KeyError), peftlens.watch(prompt, tmp_path):
+    with pytest.raises(KeyError), peftlens.track(prompt, tmp_path):
         raise KeyError
     assert not list(tmp_path.iterdir())
 
 
 def test_nobody_sweeps_a_training_away(prompt, tmp_path):
-    with peftlens.watch(prompt, tmp_path, every=1) as watch:
+    with peftlens.track(prompt, tmp_path, every=1) as tracker:
         assert store.sweep(tmp_path) == 0
-        steps(prompt, watch, 2)
+        steps(prompt, tracker, 2)
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_numbers_that_are_none_are_left_out(prompt, tmp_path):
-    with peftlens.watch(prompt, tmp_path, every=1) as watch:
-        watch.step(loss=float("nan"), note="text", accuracy=0.5)
+    with peftlens.track(prompt, tmp_path, every=1) as tracker:
+        tracker.step(loss=float("nan"), note="text", accuracy=0.5)
     kept = Run(next(tmp_path.iterdir()))
     assert kept.metrics() == [{"step": 1, "accuracy": 0.5}]
     assert kept.record.status == "finished"
 
 
 def test_weights_that_are_none_are_a_diverged_run(prompt, tmp_path):
-    with peftlens.watch(prompt, tmp_path, probes=()) as watch:
+    with peftlens.track(prompt, tmp_path, probes=()) as tracker:
         with torch.no_grad():
             next(p for p in prompt.parameters() if p.requires_grad).fill_(float("nan"))
-        watch.step(loss=1.0)
+        tracker.step(loss=1.0)
     assert Run(next(tmp_path.iterdir())).record.status == "diverged"
 
 
 def test_the_same_training_is_the_same_run(prompt, tmp_path):
     for _ in range(2):
-        with peftlens.watch(prompt, tmp_path) as watch:
-            watch.step(loss=1.0)
+        with peftlens.track(prompt, tmp_path) as tracker:
+            tracker.step(loss=1.0)
     assert len(list(tmp_path.iterdir())) == 1

@@ -10,23 +10,23 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import peftlens
 from peftlens.adapters.checkpoint import attach
 from peftlens.data.collate import length
-from peftlens.errors import BadInput
+from peftlens.errors import InputError
 from peftlens.models.base_model import resident
-from peftlens.models.snapshot import lent, state_of
+from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
 from peftlens.training import trainer
-from peftlens.training.data_loader import Feed, Read
-from peftlens.training.run_plan import plan
+from peftlens.training.data_loader import TokenizedTask, TrainingLoader
+from peftlens.training.run_plan import plan_run
 
-FAST = {"steps": 6, "batch_size": 4, "max_length": 32, "log_every": 2}
+FAST = {"max_steps": 6, "batch_size": 4, "max_length": 32, "logging_steps": 2}
 
 
 @pytest.fixture
 def config(bases, words):
     def make(method="lora", base="llama", train=None, **changes):
         return RunConfig(
-            method=method, task=f"file:{words}", base=str(bases[base]), device="cpu",
+            method=method, task=f"file:{words}", base_model=str(bases[base]), device="cpu",
             **{"dtype": "float32", "training": FAST | (train or {})} | changes,
         )  # fmt: skip
 
@@ -67,7 +67,7 @@ def test_a_run_folder_holds_what_the_design_says(config, tmp_path):
 
 @pytest.mark.parametrize("base", ["llama", "gpt2", "t5"])
 def test_it_learns(config, tmp_path, base):
-    train = {"steps": 80, "learning_rate": 0.01, "batch_size": 16}
+    train = {"max_steps": 80, "learning_rate": 0.01, "batch_size": 16}
     run = peftlens.train(config("full", base=base, train=train), tmp_path)
     losses = [line["loss"] for line in run.metrics() if "loss" in line]
     assert losses[-1] < 0.2 * losses[0]
@@ -82,9 +82,16 @@ def test_a_finished_run_is_not_trained_again(config, tmp_path, monkeypatch):
 
 def test_accumulation_gives_the_gradient_of_the_whole_batch(config, tmp_path):
     """Two passes of 4 equal one of 8 in loss: tokens are counted over both."""
-    rows = {"steps": 1, "schedule": "constant", "warmup": 0, "max_grad_norm": 1e9}
+    rows = {
+        "max_steps": 1,
+        "lr_scheduler_type": "constant",
+        "warmup_ratio": 0,
+        "max_grad_norm": 1e9,
+    }
     whole = peftlens.train(config(train=rows | {"batch_size": 96}), tmp_path)
-    parts = peftlens.train(config(train=rows | {"batch_size": 48, "accumulation": 2}), tmp_path)
+    parts = peftlens.train(
+        config(train=rows | {"batch_size": 48, "gradient_accumulation_steps": 2}), tmp_path
+    )
     assert whole.metrics()[0]["loss"] == pytest.approx(parts.metrics()[0]["loss"], rel=1e-5)
     assert whole.metrics()[0]["grad_norm"] == pytest.approx(
         parts.metrics()[0]["grad_norm"], rel=1e-4
@@ -92,7 +99,7 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(config, tmp_path):
 
 
 def test_warm_up_and_decay(config, tmp_path):
-    train = {"steps": 10, "warmup": 0.2, "learning_rate": 1.0, "log_every": 1}
+    train = {"max_steps": 10, "warmup_ratio": 0.2, "learning_rate": 1.0, "logging_steps": 1}
     run = peftlens.train(config(method="ln_tuning", train=train), tmp_path)
     rates = [line["learning_rate"] for line in run.metrics() if "learning_rate" in line]
     assert rates[:3] == [0.0, 0.5, 1.0]
@@ -101,7 +108,7 @@ def test_warm_up_and_decay(config, tmp_path):
 
 def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
     """A rate whose single steps round away in bfloat16 still moves the weights over many."""
-    train = {"steps": 40, "learning_rate": 3e-5, "schedule": "constant", "warmup": 0,
+    train = {"max_steps": 40, "learning_rate": 3e-5, "lr_scheduler_type": "constant", "warmup_ratio": 0,
              "checkpoint_steps": [0]}  # fmt: skip
     run = peftlens.train(config("full", dtype="bfloat16", train=train), tmp_path)
     start, end = (dict(peftlens.load(run.path, step=s).named_parameters()) for s in (0, 40))
@@ -112,14 +119,14 @@ def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
 
 @pytest.mark.parametrize("method", ["full", "lora", "prompt_tuning"])
 def test_the_base_is_as_it_was(config, tmp_path, method):
-    planned = plan(config(method))
-    before = state_of(planned.base.model)
-    trainer.carry_out(planned, tmp_path)
-    assert state_of(planned.base.model) == before
+    planned = plan_run(config(method))
+    before = fingerprint(planned.base.model)
+    trainer.train_run(planned, tmp_path)
+    assert fingerprint(planned.base.model) == before
 
 
 def test_divergence_is_a_result(config, tmp_path):
-    train = {"learning_rate": 1e30, "warmup": 0, "schedule": "constant"}
+    train = {"learning_rate": 1e30, "warmup_ratio": 0, "lr_scheduler_type": "constant"}
     run = peftlens.train(config("full", train=train), tmp_path)
     assert run.record.status == "diverged"
     assert run.metrics()[-1] == {"step": run.steps[-1], "diverged": True}
@@ -147,7 +154,7 @@ def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
         ({"method": "loraa"}, "did you mean lora"),
         ({"task": "bbc"}, "no task named 'bbc'; did you mean bbc_topic"),
         ({"method_config": {"rank": 99}}, "rank=99 must lie between 1 and 16"),
-        ({"training": {"steps": 3, "checkpoint_steps": [5]}}, "5 lies after the last step, 3"),
+        ({"training": {"max_steps": 3, "checkpoint_steps": [5]}}, "5 lies after the last step, 3"),
         ({"training": {"max_length": 8}}, "leaves no room"),
         ({"base": "nothing here"}, "no base model named"),
     ],
@@ -155,7 +162,7 @@ def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
 def test_what_can_not_work_is_said_before_anything_is_written(config, tmp_path, changes, message):
     if "leaves no room" in message:
         changes = changes | {"task_config": {"labels": {"up": "upwards and up", "down": "down"}}}
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InputError, match=message):
         peftlens.train(config().model_copy(update=_parsed(changes)), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -206,7 +213,9 @@ def test_lora_plus_moves_b_more_than_lora_does(config, tmp_path):
 
 def test_adalora_ends_with_the_mean_rank_that_was_asked_for(config, tmp_path):
     options = {"rank": 2, "initial_rank": 4}
-    run = peftlens.train(config("adalora", method_config=options, train={"steps": 12}), tmp_path)
+    run = peftlens.train(
+        config("adalora", method_config=options, train={"max_steps": 12}), tmp_path
+    )
     tensors = load_file(run.adapter() / "adapter_model.safetensors")
     lambdas = [t for name, t in tensors.items() if "lora_E" in name]
     assert [len(t) for t in lambdas] == [4] * 6
@@ -242,14 +251,14 @@ def test_few_shot_examples_come_from_the_training_split_by_the_seed(config, tmp_
 def test_more_examples_than_the_model_can_read(config, tmp_path):
     many = config("few_shot", method_config={"shots": 8})
     with pytest.raises(
-        BadInput, match="tokens before the input are too many: this model reads 128"
+        InputError, match="tokens before the input are too many: this model reads 128"
     ):
         peftlens.train(many, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch):
-    options = {"train": {"log_every": 1}, "dtype": "float32"}
+    options = {"train": {"logging_steps": 1}, "dtype": "float32"}
     plain = peftlens.train(config("lora", **options), tmp_path / "a")
     monkeypatch.setattr(trainer, "SHORT", 0)
     fused = peftlens.train(config("lora", **options), tmp_path / "b")
@@ -262,13 +271,13 @@ def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch)
 def test_a_step_has_the_gradients_of_transformers_own_loss(config, method):
     """Padded rows, the head where the loss is, attention by plain products and no cache, beside one
     row at a time by `labels` with all logits: gradients agree to 1e-4 of the largest."""
-    planned = plan(config(method, train={"accumulation": 2}))
-    read = Read.of(planned.base, planned.task, 32)
-    feed = Feed.of(read.encoder, read.train, planned.config.training)
+    planned = plan_run(config(method, train={"gradient_accumulation_steps": 2}))
+    read = TokenizedTask.of(planned.base, planned.task, 32)
+    feed = TrainingLoader.of(read.encoder, read.train, planned.config.training)
     parts = next(feed.steps(0))
     rows = [row for part in parts for row in part]
     assert len({length(row) for row in rows}) > 1
-    with lent(planned.base.model) as base:
+    with restored_after(planned.base.model) as base:
         model = attach(base, method, planned.method_config).train()
         trained = [p for p in model.parameters() if p.requires_grad]
         loss = trainer._gradients(model, feed, parts, Accelerator(cpu=True))

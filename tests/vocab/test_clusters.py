@@ -2,14 +2,14 @@ import numpy as np
 import planted
 import pytest
 
-from peftlens.models.base_model import open_base
+from peftlens.models.base_model import load_base_model
 from peftlens.vocab.clusters import clusters, coherence, silhouette
 from peftlens.vocab.vocabulary import vocabulary
 
 
 @pytest.fixture
 def base(planted_base):
-    return open_base(str(planted_base), device="cpu", dtype="float32")
+    return load_base_model(str(planted_base), device="cpu", dtype="float32")
 
 
 def test_planted_clusters_are_found_and_named_by_their_words(base):

@@ -12,7 +12,7 @@ def tensor(rows):
 def reference(queries, table, metric, density):
     """Similarity of all pairs in float64, straight from the definitions."""
     q, t = queries.double().numpy(), table.double().numpy()
-    if metric == "centred":
+    if metric == "centered":
         mean = t.mean(axis=0)
         q, t = q - mean, t - mean
     if metric == "dot":
@@ -96,7 +96,7 @@ def test_a_query_without_direction_is_refused(query, metric):
         ([[1, 0, 0]], [[1, 0]], 1, "dot", "queries have width 3, the table 2"),
         ([[1, 0]], [[1, 0], [float("nan"), 0]], 1, "dot", "row 1 of the table is not finite"),
         ([[1, 0]], [[1, 0]], 1, "csls", "needs the density"),
-        ([[1, 1]], [[1, 0], [1, 2]], 1, "centred", "mean of the table"),
+        ([[1, 1]], [[1, 0], [1, 2]], 1, "centered", "mean of the table"),
     ],
 )
 def test_what_has_no_answer_is_refused(queries, table, k, metric, message):
@@ -104,12 +104,12 @@ def test_what_has_no_answer_is_refused(queries, table, k, metric, message):
         nearest(tensor(queries), tensor(table), k, metric)
 
 
-def test_neighbours_of_steps_are_those_of_the_sums():
-    centres, table, _ = some(200, queries=3)
+def test_neighbors_of_steps_are_those_of_the_sums():
+    centers, table, _ = some(200, queries=3)
     directions = torch.nn.functional.normalize(some(200, queries=7)[0] - 0.3)
     lengths = tensor([0.0, 1.0, 5.0])
-    found = nearest_to_steps(centres, lengths, directions, table, 4, chunk=3)
+    found = nearest_to_steps(centers, lengths, directions, table, 4, chunk=3)
     assert found.shape == (3, 7, 4)
     for index, length in enumerate(lengths):
-        expected = nearest(centres[index] + length * directions, table, 4).ids
+        expected = nearest(centers[index] + length * directions, table, 4).ids
         assert (found[index] == expected).all()

@@ -6,23 +6,30 @@ import planted
 import pytest
 import torch
 
-from peftlens.models.base_model import open_base
-from peftlens.vocab.null_tests import Space, draw, neighbourhoods, p_values, prompt_means, verdicts
-from peftlens.vocab.trained_vectors import Vectors
+from peftlens.models.base_model import load_base_model
+from peftlens.vocab.null_tests import (
+    NeighborhoodSpace,
+    neighborhoods,
+    p_values,
+    prompt_means,
+    sample_nulls,
+    verdicts,
+)
+from peftlens.vocab.trained_vectors import TrainedVectors
 from peftlens.vocab.vocabulary import states, vocabulary
 
 
-@pytest.fixture(scope="module", params=["cosine", "centred"])
+@pytest.fixture(scope="module", params=["cosine", "centered"])
 def space(request, planted_base):
-    base = open_base(str(planted_base), device="cpu", dtype="float32")
+    base = load_base_model(str(planted_base), device="cpu", dtype="float32")
     known = vocabulary(base)
-    return Space.of(known.table, known, states(base), request.param)
+    return NeighborhoodSpace.of(known.table, known, states(base), request.param)
 
 
 def read(space, now, start, seed=0, draws=300):
     """Verdicts of vectors, as `soft_prompt_null` gives them."""
-    found = Vectors(now, start, tuple(range(len(now))), space.table)
-    around = draw(found, space, draws, np.random.default_rng(seed))
+    found = TrainedVectors(now, start, tuple(range(len(now))), space.table)
+    around = sample_nulls(found, space, draws, np.random.default_rng(seed))
     observed = space.tightness(around.now)
     p = {name: p_values(observed, space.tightness(ids)) for name, ids in around.nulls.items()}
     kept = None
@@ -61,10 +68,10 @@ def test_random_directions_are_noise_at_the_stated_rate(space):
     assert found["not distinguishable from noise"] >= 0.9 * 5 * prompts
 
 
-def test_untouched_vectors_are_their_initialisation(space):
+def test_untouched_vectors_are_their_initialization(space):
     for start in (loners(8, 0), planted.around(3, 8), planted.directions(8, 0)):
         words, _ = read(space, start.clone(), start)
-        assert words == ["same as its initialisation"] * 8
+        assert words == ["unchanged from initialization"] * 8
 
 
 def test_a_small_step_from_a_tight_start_is_no_finding(space):
@@ -85,7 +92,7 @@ def test_without_a_start_a_cluster_can_not_be_credited_to_training(space):
 def small_space(family, usable=(0, 1, 2, 3)):
     rows = np.array([[1, 0], [1, 0], [0, 1], [-1, 0]], np.float32)
     origin = torch.zeros(2)
-    return Space(np.array(usable), np.array(family), rows, rows[::-1].copy(), origin,
+    return NeighborhoodSpace(np.array(usable), np.array(family), rows, rows[::-1].copy(), origin,
                  torch.from_numpy(rows))  # fmt: skip
 
 
@@ -100,7 +107,7 @@ def test_tightness_by_hand():
     np.testing.assert_allclose(tight[1], [0, -1, -1, np.nan], atol=1e-7)
 
 
-def test_a_vocabulary_smaller_than_a_neighbourhood(space):
+def test_a_vocabulary_smaller_than_a_neighborhood(space):
     few = dataclasses.replace(space, usable=space.usable[[0, 100, 200]])
     words, around = read(few, planted.around(0, 4), loners(4, 0))
     assert around.now.shape == (4, 3)
@@ -135,8 +142,8 @@ def test_verdicts_need_both_nulls_and_a_new_word():
     low, high = np.full(2, 0.001), np.full(2, 0.9)
     new, old = np.array([False, False]), np.array([True, True])
     assert verdicts(low, low, new)[0] == ["readable"] * 2
-    assert verdicts(low, low, old)[0] == ["same as its initialisation"] * 2
-    assert verdicts(low, high, new)[0] == ["same as its initialisation"] * 2
+    assert verdicts(low, low, old)[0] == ["unchanged from initialization"] * 2
+    assert verdicts(low, high, new)[0] == ["unchanged from initialization"] * 2
     assert verdicts(high, low, new)[0] == ["not distinguishable from noise"] * 2
 
 
@@ -148,9 +155,9 @@ def test_the_null_of_a_prompts_mean_mixes_draws():
 
 
 def test_the_same_seed_gives_the_same_draws(planted_run):
-    _, first = neighbourhoods.__wrapped__(planted_run, 2, "cosine", draws=50)
-    _, again = neighbourhoods.__wrapped__(planted_run, 2, "cosine", draws=50)
-    _, other = neighbourhoods.__wrapped__(planted_run, 2, "cosine", draws=50, seed=1)
+    _, first = neighborhoods.__wrapped__(planted_run, 2, "cosine", draws=50)
+    _, again = neighborhoods.__wrapped__(planted_run, 2, "cosine", draws=50)
+    _, other = neighborhoods.__wrapped__(planted_run, 2, "cosine", draws=50, seed=1)
     for name, ids in first.nulls.items():
         assert (ids == again.nulls[name]).all()
     assert (first.nulls["steps"] != other.nulls["steps"]).any()

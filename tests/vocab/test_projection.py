@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from peftlens.errors import BadInput
-from peftlens.models.base_model import open_base
+from peftlens.errors import InputError
+from peftlens.models.base_model import load_base_model
 from peftlens.vocab import projection as maps
 from peftlens.vocab import vocabulary
 
@@ -19,11 +19,11 @@ def test_recall_by_hand():
 def test_a_token_lies_near_itself_and_a_mean_between():
     table = torch.eye(3)
     points = np.array([[0.0, 0], [10, 0], [0, 10]], np.float32)
-    (place,) = maps.placed(torch.tensor([[1.0, 1.0, 0.0]]), table, points, k=2)
+    (place,) = maps.place_by_neighbors(torch.tensor([[1.0, 1.0, 0.0]]), table, points, k=2)
     assert place == pytest.approx([5, 0])
-    (own,) = maps.placed(torch.tensor([[2.0, 0.0, 0.0]]), table, points, k=3)
+    (own,) = maps.place_by_neighbors(torch.tensor([[2.0, 0.0, 0.0]]), table, points, k=3)
     assert own == pytest.approx([0, 0], abs=1e-6)
-    (near,) = maps.placed(torch.tensor([[1.0, 1.0, 0.5]]), table, points, k=3)
+    (near,) = maps.place_by_neighbors(torch.tensor([[1.0, 1.0, 0.5]]), table, points, k=3)
     assert near[1] < min(near[0], 2)
 
 
@@ -31,8 +31,8 @@ def test_a_place_does_not_depend_on_what_else_is_placed():
     rng = torch.Generator().manual_seed(0)
     table, vectors = torch.randn(50, 8, generator=rng), torch.randn(4, 8, generator=rng)
     points = torch.randn(50, 2, generator=rng).numpy()
-    together = maps.placed(vectors, table, points)
-    alone = np.concatenate([maps.placed(one[None], table, points) for one in vectors])
+    together = maps.place_by_neighbors(vectors, table, points)
+    alone = np.concatenate([maps.place_by_neighbors(one[None], table, points) for one in vectors])
     assert together == pytest.approx(alone, abs=1e-6)
 
 
@@ -40,11 +40,11 @@ def test_a_place_does_not_depend_on_what_else_is_placed():
 def base(planted_base, monkeypatch, tmp_path):
     monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path))
     monkeypatch.setattr(vocabulary, "_KEPT", {})
-    return open_base(str(planted_base), device="cpu", dtype="float32")
+    return load_base_model(str(planted_base), device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("projection", ["umap", "pca"])
-def test_a_map_keeps_more_neighbours_than_chance_and_is_the_same_again(base, projection):
+def test_a_map_keeps_more_neighbors_than_chance_and_is_the_same_again(base, projection):
     first = maps.vocabulary_map(base, projection)
     assert first.points.shape == (base.model.get_input_embeddings().weight.shape[0], 2)
     assert first.recall > 2 * first.chance
@@ -55,14 +55,14 @@ def test_a_map_keeps_more_neighbours_than_chance_and_is_the_same_again(base, pro
 
 def test_a_plane_holds_its_two_vectors(base):
     table = vocabulary.vocabulary(base).table
-    found = maps.plane(base, table[5], table[9])
+    found = maps.plane_map(base, table[5], table[9])
     lengths = [np.linalg.norm(found.points[token]) for token in (5, 9)]
     assert lengths == pytest.approx([table[5].norm().item(), table[9].norm().item()], rel=1e-5)
     assert found.points[5, 1] == pytest.approx(0, abs=1e-5)
-    with pytest.raises(BadInput, match="lie on one line"):
-        maps.plane(base, table[5], 2 * table[5])
+    with pytest.raises(InputError, match="lie on one line"):
+        maps.plane_map(base, table[5], 2 * table[5])
 
 
 def test_no_such_projection(base):
-    with pytest.raises(BadInput, match="'tsne' must be one of umap, pca"):
+    with pytest.raises(InputError, match="'tsne' must be one of umap, pca"):
         maps.vocabulary_map(base, "tsne")  # pyright: ignore

@@ -5,8 +5,8 @@ import torch
 from tiny import build, byte_tokenizer
 
 from peftlens.io.files import cache_dir
-from peftlens.models.base_model import open_base
-from peftlens.models.snapshot import state_of
+from peftlens.models.base_model import load_base_model
+from peftlens.models.snapshot import fingerprint
 from peftlens.vocab import vocabulary as module
 from peftlens.vocab.vocabulary import embeddings, graph, readable, states, vocabulary
 
@@ -21,19 +21,19 @@ def fresh(monkeypatch, tmp_path):
 
 @pytest.fixture
 def base(planted_base):
-    return open_base(str(planted_base), device="cpu", dtype="float32")
+    return load_base_model(str(planted_base), device="cpu", dtype="float32")
 
 
 def changed(folder, tmp_path, change, size=None):
     """A copy of a base with another embedding table."""
-    one = open_base(str(folder), device="cpu", dtype="float32")
+    one = load_base_model(str(folder), device="cpu", dtype="float32")
     if size:
         one.model.resize_token_embeddings(size, mean_resizing=False)
     with torch.no_grad():
         change(one.model.get_input_embeddings().weight)
     one.model.save_pretrained(tmp_path / "changed")
     one.tokenizer.save_pretrained(tmp_path / "changed")
-    return open_base(str(tmp_path / "changed"), device="cpu", dtype="float32")
+    return load_base_model(str(tmp_path / "changed"), device="cpu", dtype="float32")
 
 
 def test_embeddings_are_what_the_model_reads_in_float32():
@@ -93,7 +93,7 @@ def test_spellings_of_one_word_are_one_family():
 
 
 def test_ids_beyond_the_tokenizer_are_left_out(planted_base, tmp_path):
-    size = len(vocabulary(open_base(str(planted_base), device="cpu")).tokens)
+    size = len(vocabulary(load_base_model(str(planted_base), device="cpu")).tokens)
     known = vocabulary(changed(planted_base, tmp_path, lambda _: None, size + 2))
     assert known.tokens[-1] == f"<id {size + 1}>"
     assert known.nameless.sum() == 2
@@ -132,7 +132,7 @@ def test_the_graph_is_brute_force_without_the_token_itself(base):
     assert found.hubs.sum() > 0
 
 
-def test_equal_rows_are_each_others_neighbours(planted_base, tmp_path):
+def test_equal_rows_are_each_others_neighbors(planted_base, tmp_path):
     def same(table):
         table[100:130] = table[7]
 
@@ -143,7 +143,7 @@ def test_equal_rows_are_each_others_neighbours(planted_base, tmp_path):
 
 @pytest.mark.parametrize(("kind", "block"), [("llama", 2), ("gpt2", 1), ("t5", 1)])
 def test_states_are_the_middle_blocks_output_behind_the_context(bases, kind, block):
-    base = open_base(str(bases[kind]), device="cpu", dtype="float32")
+    base = load_base_model(str(bases[kind]), device="cpu", dtype="float32")
     found = states(base)
     ids = base.tokenizer(module.CONTEXT)["input_ids"]
     model = base.model.encoder if kind == "t5" else base.model
@@ -175,8 +175,8 @@ def test_the_second_time_comes_from_the_cache(base, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
 def test_looking_changes_nothing(bases, kind):
-    base = open_base(str(bases[kind]), device="cpu", dtype="float32")
-    before = state_of(base.model)
+    base = load_base_model(str(bases[kind]), device="cpu", dtype="float32")
+    before = fingerprint(base.model)
     assert states(base).shape == (259, 32)
     assert graph(base).ids.shape == (259, 15)
-    assert state_of(base.model) == before
+    assert fingerprint(base.model) == before

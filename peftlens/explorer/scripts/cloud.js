@@ -21,17 +21,17 @@ export class Cloud {
     this.view = { x: range(points.x), y: range(points.y) };
   }
 
-  /** Draw with a colour a token: numbers on a scale, or categories by their colours. */
-  async draw(colours) {
-    this.colours = colours;
+  /** Draw with a color a token: numbers on a scale, or categories by their colors. */
+  async draw(colors) {
+    this.colors = colors;
     await (this.webgl ? this.drawPlot() : this.drawCanvas());
     this.on.moved();
   }
 
   async drawPlot() {
     const { x, y } = this.points;
-    const marker = { size: x.length > 100000 ? 2 : 3, opacity: 0.6, color: this.colours.values,
-      colorscale: this.colours.scale, cmin: this.colours.low, cmax: this.colours.high };
+    const marker = { size: x.length > 100000 ? 2 : 3, opacity: 0.6, color: this.colors.values,
+      colorscale: this.colors.scale, cmin: this.colors.low, cmax: this.colors.high };
     const trace = { type: "scattergl", mode: "markers", x, y, marker, hoverinfo: "none" };
     const axis = { visible: false, zeroline: false };
     const layout = { margin: { l: MARGIN, r: MARGIN, t: MARGIN, b: MARGIN }, dragmode: "pan", hovermode: "closest",
@@ -69,7 +69,7 @@ export class Cloud {
     canvas.height = this.element.clientHeight;
     const paper = canvas.getContext("2d");
     paper.globalAlpha = 0.5;
-    const { values, scale, low, high } = this.colours;
+    const { values, scale, low, high } = this.colors;
     for (let id = 0; id < this.points.x.length; id += 1) {
       paper.fillStyle = shade(scale, (values[id] - low) / (high - low || 1));
       const [left, top] = this.place(this.points.x[id], this.points.y[id]);
@@ -95,9 +95,9 @@ function range(values) {
   return [low - room, high + room];
 }
 
-/** The colour of a share on a scale of [share, colour] pairs: the nearest one below. */
+/** The color of a share on a scale of [share, color] pairs: the nearest one below. */
 function shade(scale, share) {
   let found = scale[0][1];
-  for (const [place, colour] of scale) if (share >= place) found = colour;
+  for (const [place, color] of scale) if (share >= place) found = color;
   return found;
 }

@@ -20,8 +20,8 @@ export function table(header, rows) {
 
 export const number = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 
-/** Neighbours of one vector at one step by each metric, as the probe measured them. */
-export function neighbourTable(data, run, step, vector) {
+/** Neighbors of one vector at one step by each metric, as the probe measured them. */
+export function neighborTable(data, run, step, vector) {
   const rows = Object.entries(run.near).map(([metric, found]) => {
     const ids = found.ids[step][vector];
     const words = ids.map((id, n) => made("span", { class: "token", title: `id ${id}, ${number(found.similarity[step][vector][n], 4)}` }, data.tokens[id]));

@@ -5,14 +5,14 @@ import { readHash, writeHash } from "./state.js";
 import { find } from "./search.js";
 import { Cloud } from "./cloud.js";
 import { drawOverlay } from "./overlay.js";
-import { colouring } from "./colours.js";
-import { made, neighbourTable, number, table, tokensCsv } from "./lists.js";
+import { coloring } from "./colors.js";
+import { made, neighborTable, number, table, tokensCsv } from "./lists.js";
 
 const data = readData(document.getElementById("data"));
 const by = (id) => document.getElementById(id);
 const points = { x: data.x, y: data.y };
 const last = (run) => (data.runs[run] ? data.runs[run].steps.length - 1 : 0);
-const defaults = { run: "0", pair: "", step: "last", vector: "", metric: "cosine", query: "", colour: by("colour").value, token: "", shift: "" };
+const defaults = { run: "0", pair: "", step: "last", vector: "", metric: "cosine", query: "", color: by("color").value, token: "", shift: "" };
 const state = readHash(location.hash, defaults);
 let selected = [];
 let hovered = null;
@@ -122,7 +122,7 @@ function showChosen() {
       const run = runOf(side), vector = Number(state.vector);
       if (!run || run.positions[vector] === undefined) continue;
       const step = stepOf(side);
-      parts.push(made("h3", {}, `${run.name}, vector ${run.positions[vector]}, step ${run.steps[step]}`), neighbourTable(data, run, step, vector));
+      parts.push(made("h3", {}, `${run.name}, vector ${run.positions[vector]}, step ${run.steps[step]}`), neighborTable(data, run, step, vector));
     }
   }
   by("chosen").replaceChildren(...parts);
@@ -154,7 +154,7 @@ function change(changes) {
   if (location.protocol !== "about:") history.replaceState(null, "", `#${writeHash(state, defaults)}`);
   const differs = (...names) => names.some((name) => before[name] !== state[name]);
   if (differs("query")) showFound();
-  if (differs("run", "pair", "colour")) drawMaps();
+  if (differs("run", "pair", "color")) drawMaps();
   if (differs("run")) setSlider();
   if (differs("run", "pair", "step", "metric", "vector")) showVectors();
   if (differs("run", "pair", "step", "metric", "vector", "token")) showChosen();
@@ -177,13 +177,13 @@ async function drawMaps() {
   const two = sides().length === 2;
   maps.pair.element.hidden = !two;
   by("maps").classList.toggle("two", two);
-  const colours = colouring(data, state.colour);
-  for (const side of sides()) await cloudOf(side).draw(colours);
+  const colors = coloring(data, state.color);
+  for (const side of sides()) await cloudOf(side).draw(colors);
   document.body.dataset.drawn = sides().join(" ");
 }
 
 function wire() {
-  for (const [id, name] of [["query", "query"], ["colour", "colour"], ["metric", "metric"], ["run", "run"], ["pair", "pair"], ["shift", "shift"]]) {
+  for (const [id, name] of [["query", "query"], ["color", "color"], ["metric", "metric"], ["run", "run"], ["pair", "pair"], ["shift", "shift"]]) {
     const control = by(id);
     if (!control) continue;
     control.value = state[name];

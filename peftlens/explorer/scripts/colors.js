@@ -1,14 +1,14 @@
-// What the colour of a token says.
+// What the color of a token says.
 
 const BLUES = [[0, "#8a8f98"], [0.5, "#56b4e9"], [1, "#0072b2"]];
-const HUES = 24; // colours that clusters take in turn: more could not be told apart
+const HUES = 24; // colors that clusters take in turn: more could not be told apart
 
-/** A colour a token for one of the choices: cluster, norm, kind, task. */
-export function colouring(data, choice) {
+/** A color a token for one of the choices: cluster, norm, kind, task. */
+export function coloring(data, choice) {
   if (choice === "norm") return { values: data.norm, scale: BLUES, low: 0, high: 255 };
   if (choice === "task" && data.task) return { values: data.task, scale: BLUES, low: 0, high: 255 };
   if (choice === "cluster" && data.cluster) {
-    // neighbouring numbers get colours far apart
+    // neighboring numbers get colors far apart
     const values = Array.from(data.cluster, (one) => (one === 65535 ? -1 : (one * 7) % HUES));
     return { values, scale: steps(["#8a8f98", ...hues()]), low: -1, high: HUES - 1 };
   }
@@ -20,8 +20,8 @@ function hues() {
   return Array.from({ length: HUES }, (_, n) => `hsl(${(n * 360) / HUES}, 55%, 52%)`);
 }
 
-/** A scale on which each whole number has one colour. */
-function steps(colours) {
-  const last = colours.length - 1;
-  return colours.map((colour, n) => [n / last, colour]);
+/** A scale on which each whole number has one color. */
+function steps(colors) {
+  const last = colors.length - 1;
+  return colors.map((color, n) => [n / last, color]);
 }

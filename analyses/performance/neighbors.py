@@ -1,6 +1,6 @@
-"""Exact neighbours of 100 prompts in a vocabulary of 262,144 x 640: peftlens beside libraries.
+"""Exact neighbors of 100 prompts in a vocabulary of 262,144 x 640: peftlens beside libraries.
 
-python -m pip install faiss-cpu && python analyses/performance/neighbours.py
+python -m pip install faiss-cpu && python analyses/performance/neighbors.py
 
 Each in turn, five times, in one process; medians of seconds and their ratio. Without faiss its row
 is left out. What a library has to prepare is not counted.
@@ -22,7 +22,7 @@ QUERIES, ROWS, WIDTH, K, REPEATS = 100, 262_144, 640, 5, 5
 
 
 def main() -> None:
-    """Write reports/performance/neighbours.csv."""
+    """Write reports/performance/neighbors.csv."""
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(ROWS, WIDTH, generator=generator)
     queries = torch.randn(QUERIES, WIDTH, generator=generator)
@@ -48,7 +48,7 @@ def main() -> None:
         for way, own in took.items()
     ]  # fmt: skip
     rows.append(
-        {"search": "20 x 1,000 random steps, 64 neighbours", "rows": len(small), "width": 576,
+        {"search": "20 x 1,000 random steps, 64 neighbors", "rows": len(small), "width": 576,
          "queries": 20_000, "scikit_learn_ratio": "",
          "seconds": round(statistics.median(seconds(null) for _ in range(3)), 2)}
     )  # fmt: skip
