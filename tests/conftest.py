@@ -58,7 +58,7 @@ def tiny_study(bases, words):
     """Text of a study on the tiny Llama: a line for each of its [[runs]], settings before them."""
 
     def text(*runs, settings='dtype = "float32"', training="max_steps = 2\nbatch_size = 4"):
-        head = f'name = "tiny"\nbase = "{bases["llama"]}"\ndevice = "cpu"\n{settings}\n'
+        head = f'name = "tiny"\nbase_model = "{bases["llama"]}"\ndevice = "cpu"\n{settings}\n'
         task = f'[task]\nname = "file:{words}"\n[training]\n{training}\n'
         return head + task + "".join(f"[[runs]]\n{run}\n" for run in runs)
 

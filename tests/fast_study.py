@@ -16,7 +16,7 @@ from peftlens.studies import runner
 from peftlens.studies.scheduler import Stopped
 file, out, options = sys.argv[1:]
 try:
-    outcome = runner.carry_out(file, out, runner.How(module="fast", **eval(options)))
+    outcome = runner.run_study(file, out, runner.StudyOptions(module="fast", **eval(options)))
 except Stopped as stopped:
     sys.exit(stopped.code)
 except OSError as error:

@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_line(run, monkeypatch, study_file):
     def full(*_):
         raise OSError(28, "No space left on device", "out/runs")
 
-    monkeypatch.setattr(trainer.adapters, "save", full)
+    monkeypatch.setattr(trainer.checkpoint, "save", full)
     code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 2
     last = "Error: [Errno 28] No space left on device: out/runs; finished runs are kept"

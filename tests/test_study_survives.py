@@ -60,7 +60,7 @@ def test_a_hundred_runs_killed_at_random_moments(fast, tmp_path, victim):
 def test_a_pass_that_fails_costs_time_alone(fast, tmp_path, capsys, what):
     """Each of its runs is trained alone then, and only the odd one fails."""
     file = fast(runs=6, seconds=0.01, together="all", odd={"together": what, "4": "raise"})
-    outcome = carried_out(file, tmp_path, together=3)
+    outcome = carried_out(file, tmp_path, runs_per_pass=3)
     assert len(outcome.runs) == 5
     assert [line.split(": ")[0] for line in outcome.failed] == ["fast number=4 seed=0"]
     assert capsys.readouterr().err.count("now each alone") == 2
@@ -111,7 +111,7 @@ def test_two_supervisors_and_eight_readers(fast, tmp_path):
 )
 def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, told, times):
     file = fast(runs=4, odd={"1": odd})
-    outcome = carried_out(file, tmp_path / "out", limit=2)
+    outcome = carried_out(file, tmp_path / "out", stall_timeout=2)
     (line,) = outcome.failed
     assert line.startswith("fast number=1 seed=0: failed: ")
     assert told in line
@@ -135,7 +135,7 @@ def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, told, times):
 
 def test_a_worker_that_can_not_even_end_itself_is_killed(fast, tmp_path, monkeypatch):
     monkeypatch.setattr(local_pool, "_LATE", 1.0)
-    outcome = carried_out(fast(runs=3, odd={"1": "stop"}), tmp_path / "out", limit=1)
+    outcome = carried_out(fast(runs=3, odd={"1": "stop"}), tmp_path / "out", stall_timeout=1)
     assert len(outcome.runs) == 2
     assert "no sign of progress for" in outcome.failed[0]
 
@@ -210,7 +210,7 @@ def test_a_sequence_that_another_process_is_at_is_left_to_it(fast, tmp_path):
 
 
 def test_only_some_runs(fast, tmp_path):
-    outcome = carried_out(fast(runs=12), tmp_path / "out", only=("*number=1", "*number=3 *"))
+    outcome = carried_out(fast(runs=12), tmp_path / "out", filter=("*number=1", "*number=3 *"))
     assert (len(outcome.runs), outcome.left) == (2, 10)
     assert attempts(tmp_path / "out") == {1: 1, 3: 1}
 

@@ -39,7 +39,7 @@ probes = ["parameter_count"]
 [task]
 name = "bbc_topic"
 [training]
-steps = {STEPS}
+max_steps = {STEPS}
 batch_size = {BATCH}
 [[runs]]
 method = "lora"

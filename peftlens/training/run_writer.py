@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from peftlens.adapters import checkpoint as adapters
+from peftlens.adapters import checkpoint
 from peftlens.runs.run import SCHEMA, Record, environment
 from peftlens.runs.store import seal
 from peftlens.training.data_loader import TokenizedTask
@@ -97,7 +97,7 @@ class RunWriter:
     def save(self, model: nn.Module, name: str) -> Path:
         """Save what is trained in a folder of this name; returns the folder."""
         config = self._plan.config
-        adapters.save(
+        checkpoint.save(
             model,
             config.method,
             self._plan.method_config,

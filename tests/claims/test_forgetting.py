@@ -58,6 +58,6 @@ def test_one_seed_decides_nothing():
 
 
 def test_without_full_fine_tuning():
-    rows = table((1, 2))["forgetting_at_matched_fit"].assign(against_full=None)
+    rows = table((1, 2))["forgetting_at_matched_fit"].assign(diff_vs_full=None)
     found, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
     assert found == "not measured"

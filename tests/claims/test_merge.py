@@ -14,7 +14,7 @@ def table(low, high, method="lora"):
 
 
 @pytest.mark.parametrize(
-    ("ci_low", "ci_high", "outcome"),
+    ("low", "high", "outcome"),
     [
         (0.99, 1.02, "supported"),
         (0.99, 1.09, "insufficient evidence"),

@@ -12,7 +12,7 @@ def table(**enough):
 
 
 @pytest.mark.parametrize(
-    ("within_margin", "outcome"),
+    ("enough", "outcome"),
     [
         ({"n1": "no", "n20": "yes", "n100": "yes"}, "supported"),
         ({"n1": "no", "n20": "undecided", "n100": "yes"}, "insufficient evidence"),

@@ -39,7 +39,7 @@ def test_a_study_cites_tool_base_methods_and_data_once(tmp_path):
 
 def test_what_has_no_paper_is_named_with_its_hash(tmp_path):
     config = finished.lora(1, 0).model_copy(
-        update={"base": f"{homes.LINUX}/models/mine", "task": "hub:org/data@main"}
+        update={"base_model": f"{homes.LINUX}/models/mine", "task": "hub:org/data@main"}
     )
     one = study_results.read(finished.study(tmp_path, [config], probes=("cost",)))
     text = bibtex.bibtex([one])

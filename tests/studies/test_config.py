@@ -68,7 +68,7 @@ def test_every_analysis_is_a_study_of_two_sizes(file):
         for one in (small, large)
     )
     assert 1 < runs < more
-    assert large.training.steps > small.training.steps
+    assert large.training.max_steps > small.training.max_steps
     said = file.read_text().partition("name =")[0]
     for told in ("?", "two CPU cores", "cannot say"):  # what it asks, costs, and can't say
         assert told in said
@@ -98,8 +98,8 @@ method = "ia3"
 
 def test_a_file_of_two_sizes():
     small, large = parse(LARGER, "x.toml"), parse(LARGER, "x.toml", full=True)
-    assert (small.seeds, small.training.steps, len(small.runs)) == ((0,), 10, 1)
-    assert (large.seeds, large.training.steps, len(large.runs)) == ((0, 1, 2), 1000, 2)
+    assert (small.seeds, small.training.max_steps, len(small.runs)) == ((0,), 10, 1)
+    assert (large.seeds, large.training.max_steps, len(large.runs)) == ((0, 1, 2), 1000, 2)
     assert large.training.batch_size == 4  # as the smaller one has it
     assert large.task == small.task
 
@@ -111,7 +111,7 @@ def test_a_file_of_two_sizes():
         ("max_steps = 1000", "stepz = 1000", 14),
         ("max_steps = 10\n", "stepz = 10\n", 7),
         ('method = "ia3"', 'mehtod = "ia3"', 19),
-        ("max_steps = 1000", "steps = -1000", 14),
+        ("max_steps = 1000", "max_steps = -1000", 14),
     ],
 )
 def test_mistakes_in_either_are_found_whichever_is_asked_for(old, new, line, full):

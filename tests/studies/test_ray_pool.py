@@ -19,7 +19,7 @@ from peftlens.studies.runner import StudyOptions
 def two():
     """A cluster of a head node and another one, with a CPU each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers must find fast.py
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # workers must find fast.py
         one = {"num_cpus": 1, "include_dashboard": False}
         nodes = Cluster(initialize_head=True, head_node_args=one)
         nodes.add_node(num_cpus=1)
@@ -55,7 +55,7 @@ def test_the_same_bytes_as_here_and_a_node_that_is_lost_costs_its_run(fast, tmp_
 @pytest.mark.usefixtures("two")
 def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path):
     file = fast(runs=5, odd={"0": "raise", "1": "kill", "2": "hang"})
-    outcome = carried_out(file, tmp_path / "out", engine="ray", limit=2)
+    outcome = carried_out(file, tmp_path / "out", engine="ray", stall_timeout=2)
     assert len(outcome.runs) == 2
     failed = dict(zip((0, 1, 2), outcome.failed, strict=True))
     assert failed[0].endswith("failed: out of luck")

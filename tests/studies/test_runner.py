@@ -182,7 +182,7 @@ def test_a_run_that_raises_costs_only_itself(few, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_stops_the_study_and_loses_nothing(few, tmp_path, monkeypatch):
-    real, calls = trainer.adapters.save, []
+    real, calls = trainer.checkpoint.save, []
 
     def fill_up(*args):
         calls.append(args)
@@ -190,7 +190,7 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(few, tmp_path, monkeypatc
             raise OSError(28, "No space left on device")
         real(*args)
 
-    monkeypatch.setattr(trainer.adapters, "save", fill_up)
+    monkeypatch.setattr(trainer.checkpoint, "save", fill_up)
     with pytest.raises(OSError, match="No space left"):
         runner.run_study(few, tmp_path / "out", HERE)
     runs = runs_in(tmp_path / "out" / "runs")
@@ -261,8 +261,8 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
         ("max_steps = 3", "stepz = 3", "line 12: training.stepz: Extra inputs are not permitted"),
         ('name = "tiny"', 'nam = "tiny"', "line 2: nam: Extra inputs"),
         ("config = {", "confg = {", "line 25: runs.2.confg: Extra inputs"),
-        ("max_steps = 3", "steps = -3", "line 12: training.steps: .*greater than or equal to 0"),
-        ("max_steps = 3", "steps = ", "tiny.toml: Invalid value"),
+        ("max_steps = 3", "max_steps = -3", "line 12: training.max_steps: .*greater than or equal to 0"),
+        ("max_steps = 3", "max_steps = ", "tiny.toml: Invalid value"),
         ("rank = [1, 2]", "rank = []", "line 21: runs.1.grid.rank: .*at least 1 item"),
         ("rank = [1, 2]", "rnk = [1, 2]", r"\[\[runs\]\] at line 19: lora has no option 'rnk'"),
         ("rank = [1, 2]", "rank = [1, 99]", r"\[\[runs\]\] at line 19: rank=99 must lie between"),

@@ -18,10 +18,10 @@ class Script:
         self._messages = messages
         self._busy = {}
 
-    def takes(self, slot):
+    def accepts(self, slot):
         return slot not in self.closed
 
-    def give(self, slot, task):
+    def submit(self, slot, task):
         assert slot not in self._busy
         self.given.append(task)
         self._busy[slot] = task

@@ -24,7 +24,7 @@ def test_where_a_study_stands(fast, tmp_path):
 
 def test_the_estimate_is_made_of_what_runs_have_taken(fast, tmp_path):
     out = tmp_path / "out"
-    carried_out(fast(runs=4), out, only=("*number=0", "*number=1"))
+    carried_out(fast(runs=4), out, filter=("*number=0", "*number=1"))
     assert study_status(out).seconds_left == 0
     for run, seconds in zip(
         json.loads((out / "study.json").read_text())["runs"], (10, 30), strict=False

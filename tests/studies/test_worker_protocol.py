@@ -37,7 +37,7 @@ def test_whatever_is_raised_is_told(error, kind, told):
     assert outcome[kind] == told
     if kind == "failed":
         assert outcome["mendable"] is isinstance(error, InputError)
-        assert "test_serving.py" in outcome["traceback"]
+        assert "test_worker_protocol.py" in outcome["traceback"]
 
 
 def test_an_interruption_is_not_an_outcome():

@@ -56,7 +56,7 @@ def test_run_id_follows_the_data(config, words, tmp_path):
 
 def test_what_trains_nothing_takes_no_steps(config):
     planned = plan_run(config("frozen", training={"max_steps": 9, "checkpoint_steps": [0, 5]}))
-    assert planned.config.training.steps == 0
+    assert planned.config.training.max_steps == 0
     assert planned.config.training.checkpoint_steps == ()
     assert planned.id == plan_run(config("frozen", training={"max_steps": 3})).id
 

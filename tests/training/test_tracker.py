@@ -16,7 +16,7 @@ from peftlens.evaluation import probe_runner
 from peftlens.results import study_results
 from peftlens.runs import store
 from peftlens.runs.run import Run
-from peftlens.training import tracker
+from peftlens.training import tracker as tracker_module
 from peftlens.vocab.trained_vectors import trained_vectors
 
 IDS = torch.arange(3, 19).reshape(2, 8)
@@ -29,7 +29,7 @@ def prompt(bases):
     return peft.get_peft_model(base.model, theirs.config("PROMPT_TUNING"))
 
 
-def steps(model, watch=None, count=6):
+def steps(model, tracker=None, count=6):
     """A plain loop; gives its losses."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
     losses = []
@@ -39,7 +39,7 @@ def steps(model, watch=None, count=6):
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        if watch:
+        if tracker:
             tracker.step(loss=loss)
     return losses
 
@@ -164,7 +164,7 @@ def test_no_failure_reaches_the_training(place, bases, tmp_path, monkeypatch, ca
     def fails(*_, **__):
         raise OSError(28, "No space left on device")
 
-    target = tracker.adapters if place == "save" else tracker
+    target = tracker_module.checkpoint if place == "save" else tracker_module
     monkeypatch.setattr(target, place, fails)
     callback = peftlens.PeftLensCallback(tmp_path / "runs", every=2)
     watched = train(bases, tmp_path, callback)
