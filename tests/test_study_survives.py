@@ -80,10 +80,10 @@ def test_two_supervisors_and_eight_readers(fast, tmp_path):
     both = [start(file, out) for _ in range(2)]
     wait_for(lambda: (out / "study.json").exists())
     code = (
-        "import sys\nfrom pathlib import Path\nfrom peftlens.studies.status import standing\n"
+        "import sys\nfrom pathlib import Path\nfrom peftlens.studies.status import study_status\n"
         "from peftlens.runs.run import runs_in\n"
         "out, seen = Path(sys.argv[1]), 0\nwhile seen < 60:\n"
-        "    seen = standing(out).done\n"
+        "    seen = study_status(out).done\n"
         "    assert all(run.record.status == 'finished' for run in runs_in(out / 'runs'))"
     )
     readers = [

@@ -16,7 +16,7 @@ def feed(llama, **training):
 
 
 def test_the_right_answers_are_read_each_once_an_epoch(llama):
-    one = feed(llama, batch_size=2, accumulation=5, steps=3)
+    one = feed(llama, batch_size=2, gradient_accumulation_steps=5, max_steps=3)
     assert {row.answer for row in one.rows} == {(8,)}
     assert one.epochs == 3
     for parts in islice(one.steps(0), 3):

@@ -156,7 +156,7 @@ def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
         ({"method_config": {"rank": 99}}, "rank=99 must lie between 1 and 16"),
         ({"training": {"max_steps": 3, "checkpoint_steps": [5]}}, "5 lies after the last step, 3"),
         ({"training": {"max_length": 8}}, "leaves no room"),
-        ({"base": "nothing here"}, "no base model named"),
+        ({"base_model": "nothing here"}, "no base model named"),
     ],
 )
 def test_what_can_not_work_is_said_before_anything_is_written(config, tmp_path, changes, message):
