@@ -235,7 +235,7 @@ def test_damaged_runs_are_put_aside_and_trained_anew(fast, tmp_path):
 def test_a_study_of_a_later_version_is_not_written_over(fast, tmp_path):
     file, out = fast(runs=1), tmp_path / "out"
     carried_out(file, out)
-    text = (out / "study.json").read_text().replace('"schema_version": 1', '"schema_version": 2')
+    text = (out / "study.json").read_text().replace('"schema_version": 2', '"schema_version": 3')
     (out / "study.json").write_text(text)
     with pytest.raises(ValueError, match="was written by a later version"):
         carried_out(file, out)
