@@ -10,7 +10,7 @@ from peftlens.adapters.merging import TOLERANCE
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.models.base_model import load_base_model, locate, resident
-from peftlens.report import page as report
+from peftlens.reports import page as report
 from peftlens.results import table
 from peftlens.runs.config import RunConfig
 from peftlens.studies import runner
