@@ -101,7 +101,7 @@ def test_an_untrained_prompt_is_nearest_to_real_tokens(finished):
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning"])
 def test_plain_peft_gives_the_same_logits(finished, method):
     run = run_of(finished, method)
-    ours = peftlens.load(run.path)
+    ours = peftlens.Run(run.path).load()[0]
     plain = AutoModelForCausalLM.from_pretrained(locate("smollm2-135m"), dtype=ours.dtype)
     theirs = peft.PeftModel.from_pretrained(plain.to(ours.device), run.path / "adapter").eval()
     tokenizer = resident("smollm2-135m", device="auto", dtype="auto").tokenizer
