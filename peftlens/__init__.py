@@ -91,10 +91,12 @@ _MODULES = {
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'peftlens' has no attribute {name!r}")
-    return getattr(import_module(f"peftlens.{_MODULES[name]}"), name)
+if not TYPE_CHECKING:  # or a type checker would take every name for one of these
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'peftlens' has no attribute {name!r}")
+        return getattr(import_module(f"peftlens.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -57,6 +57,12 @@ class Table(table.Table):
         table.plot()           # shows the figures
         table.plot()[0].show() # the first one, interactive
         ```
+
+    Attributes:
+        name: name of the probe.
+        frame: every row, also those that say why nothing was measured.
+        columns: name, meaning and unit of each column.
+        config: options of the probe.
     """
 
     @classmethod
@@ -65,7 +71,7 @@ class Table(table.Table):
         return cls(**vars(one))
 
     def to_frame(self) -> pd.DataFrame:
-        """The measured rows; `frame` also has those that say why nothing was measured."""
+        """Copy the measured rows into a data frame."""
         return measured(self.frame).reset_index(drop=True)
 
     def plot(self) -> Figures:
