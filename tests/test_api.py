@@ -143,6 +143,10 @@ def test_what_a_notebook_shows(name):
     assert hasattr(getattr(pl, name), "_repr_html_")
 
 
+def test_type_checkers_are_told_of_the_types():
+    assert (Path(pl.__file__).parent / "py.typed").exists()
+
+
 def test_an_unknown_name_is_none_of_it():
     with pytest.raises(AttributeError, match="module 'peftlens' has no attribute 'load'"):
         _ = pl.load

@@ -141,7 +141,7 @@ def test_a_base_that_changed_since(trained, tmp_path):
     text = (run.path / "run.json").read_text()
     (run.path / "run.json").write_text(text.replace(run.record.depends_on["base"], "0" * 64))
     with pytest.raises(InputError, match="its files have changed since"):
-        run.load()
+        Run(run.path).load()
 
 
 def test_parse_config_refuses_unknown_keys_and_wrong_types():
