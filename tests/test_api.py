@@ -143,6 +143,15 @@ def test_what_a_notebook_shows(name):
     assert hasattr(getattr(pl, name), "_repr_html_")
 
 
+def test_what_editors_complete_is_what_is_loaded():
+    tree = ast.parse(Path(pl.__file__).read_text())
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    typed = {one.name: node.module for node in imports for one in node.names}
+    loaded = {name: f"peftlens.{module}" for name, module in pl._MODULES.items()}
+    assert typed.items() >= loaded.items()
+    assert sorted([*loaded, "__version__"]) == sorted(pl.__all__)
+
+
 def test_type_checkers_are_told_of_the_types():
     assert (Path(pl.__file__).parent / "py.typed").exists()
 
