@@ -30,7 +30,7 @@ from peftlens.claims import Verdict, judge
 from peftlens.export.benchmark_table import benchmark_table
 from peftlens.export.table_formats import FORMATS
 from peftlens.io import escaping
-from peftlens.report import page as report
+from peftlens.reports import page as report
 from peftlens.results import study_results
 
 REPORTS = Path(__file__).parent.parent / "reports"

@@ -25,6 +25,14 @@ RENAMED_KEYS = {
 class InputError(ValueError):
     """Something given to peftlens can't be used; the message names the value and the remedy.
 
+    Example:
+        ```python
+        try:
+            pl.train(pl.RunConfig(method="lora", task="bbc_topics"), "runs")
+        except pl.InputError as error:
+            print(error)  # no task named 'bbc_topics'; did you mean bbc_topic?
+        ```
+
     The command line prints it as one line and exits with 2. Anything else that is raised is a
     failed run or a defect of peftlens.
     """

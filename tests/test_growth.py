@@ -15,7 +15,7 @@ from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation import log_likelihood
 from peftlens.explorer import page as explorer_page
 from peftlens.models import base_model as bases_module
-from peftlens.report import page as report_page
+from peftlens.reports import page as report_page
 from peftlens.runs import store
 from peftlens.runs.run import Run
 from peftlens.studies import runner

@@ -66,6 +66,28 @@ def test_listing_imports_nothing_heavy(command):
         assert not imported & {"numpy", "pandas", "joblib", "plotly"}
 
 
+def test_the_api_is_named_without_importing_anything_heavy():
+    code = (
+        "import sys, peftlens as pl; dir(pl); pl.InputError; pl.RunConfig; pl.list_tasks\n"
+        "print(sorted(sys.modules)); pl.Run; pl.list_methods(); print(sorted(sys.modules))"
+    )
+    lines = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    named, listed = (set(re.findall(r"'(\w+)'", line)) for line in lines)
+    assert "peftlens" in named
+    assert not named & (HEAVY | {"plotly", "tqdm"})
+    assert "pandas" in listed
+    assert not listed & (HEAVY | {"plotly"})
+
+
+def test_importing_the_package_alone_imports_no_library():
+    code = "import sys; before = {*sys.modules}; import peftlens; print({*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in re.findall(r"'([\w.]+)'", done.stdout)}
+    assert imported <= {"peftlens", *sys.stdlib_module_names}
+
+
 def test_every_module_has_its_test():
     missing = [
         str(path.relative_to(ROOT))

@@ -10,7 +10,7 @@ from peftlens.adapters.merging import TOLERANCE
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.models.base_model import load_base_model, locate, resident
-from peftlens.report import page as report
+from peftlens.reports import page as report
 from peftlens.results import table
 from peftlens.runs.config import RunConfig
 from peftlens.studies import runner
@@ -101,7 +101,7 @@ def test_an_untrained_prompt_is_nearest_to_real_tokens(finished):
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning"])
 def test_plain_peft_gives_the_same_logits(finished, method):
     run = run_of(finished, method)
-    ours = peftlens.load(run.path)
+    ours = peftlens.Run(run.path).load()[0]
     plain = AutoModelForCausalLM.from_pretrained(locate("smollm2-135m"), dtype=ours.dtype)
     theirs = peft.PeftModel.from_pretrained(plain.to(ours.device), run.path / "adapter").eval()
     tokenizer = resident("smollm2-135m", device="auto", dtype="auto").tokenizer

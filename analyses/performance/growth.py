@@ -19,7 +19,7 @@ from writing import seconds, write
 from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation.log_likelihood import log_probabilities
 from peftlens.models.base_model import load_base_model
-from peftlens.report import page as report
+from peftlens.reports import page as report
 from peftlens.vocab.nearest_neighbors import nearest
 
 

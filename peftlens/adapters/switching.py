@@ -16,6 +16,14 @@ class AdapterSet:
 
     The base's weights are held once; each adapter holds what it trained. A method that trains the
     base's own weights (`full`) holds a copy of those.
+
+    Example:
+        ```python
+        adapters = pl.AdapterSet(pl.load_base_model("smollm2-135m"))
+        adapters.add("topics", run)
+        model = adapters.use("topics")
+        base = adapters.use(None)
+        ```
     """
 
     def __init__(self, base: BaseModel) -> None:

@@ -137,7 +137,7 @@ def study(
     file: Path, out: Path, how: Any = None, *, as_json: bool = False, trust: bool = False
 ) -> None:
     """Carry a study out and say what came of it."""
-    from peftlens.report import page as report
+    from peftlens.reports import page as report
     from peftlens.studies import runner as studies
 
     with resumable():

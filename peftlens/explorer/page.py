@@ -26,14 +26,22 @@ _IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Page:
-    """An explorer as text; a notebook shows it.
+class Explorer:
+    """The explorer's page; a notebook shows it.
 
     Attributes:
         text: the whole page.
     """
 
     text: str
+
+    def save(self, file: str | Path) -> Path:
+        """Write the page.
+
+        Raises:
+            InputError: its folder is not there.
+        """
+        return pages.write(self.text, Path(file))
 
     def _repr_html_(self) -> str:
         # a page of its own, so that neither its rules nor the notebook's reach the other's

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import PeftType
 
@@ -23,7 +24,7 @@ from peftlens.models.base_model import resident
 from peftlens.results import study_results
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
-from peftlens.results.table import Table, measured
+from peftlens.results.table import Table, html_of, measured
 
 OF_THE_FILE = ("adapter_weights", "adapter_vectors")
 WITH_A_BASE = (
@@ -62,6 +63,11 @@ class Inspection:
     def broken(self) -> bool:
         """Whether it can't work, or does nothing."""
         return any(one.severity == "broken" for one in self.findings)
+
+    def _repr_html_(self) -> str:
+        about = pd.DataFrame(self.about, columns=["property", "value"])
+        found = pd.DataFrame([vars(one) for one in self.findings])
+        return html_of(about) + html_of(found)
 
 
 def inspect(

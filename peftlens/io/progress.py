@@ -1,4 +1,4 @@
-"""Progress bars on standard error, shown only to a terminal, or told to whoever listens."""
+"""Progress bars: rich in a terminal, tqdm in a notebook, none elsewhere; and listeners."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,16 +32,15 @@ def begin(what: str) -> None:
 class Bar:
     """A bar that is moved by hand, with a note behind it such as the loss."""
 
-    def __init__(self, progress: Progress, description: str, total: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task(description, total=total, note="")
+    def __init__(self, draw: Callable[[str], None], description: str, total: int) -> None:
+        self._draw = draw
         self._about = description, total
         self._done = -1
         self._tell()
 
     def advance(self, note: str = "") -> None:
         """One step further; the note replaces the last one."""
-        self._progress.update(self._task, advance=1, note=note)
+        self._draw(note)
         self._tell()
 
     def _tell(self) -> None:
@@ -53,8 +52,29 @@ class Bar:
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Bar]:
     """Show a bar while the block runs; it vanishes afterwards."""
+    drawing = _notebook_bar if console.is_jupyter else _terminal_bar
+    with drawing(description, total) as draw:
+        yield Bar(draw, description, total)
+
+
+@contextmanager
+def _terminal_bar(description: str, total: int) -> Iterator[Callable[[str], None]]:
     with bars() as progress:
-        yield Bar(progress, description, total)
+        task = progress.add_task(description, total=total, note="")
+        yield lambda note: progress.update(task, advance=1, note=note)
+
+
+@contextmanager
+def _notebook_bar(description: str, total: int) -> Iterator[Callable[[str], None]]:
+    from tqdm.auto import tqdm  # warns on import where a notebook lacks ipywidgets
+
+    with tqdm(desc=description, total=total, leave=False) as shown:
+
+        def draw(note: str) -> None:
+            shown.set_postfix_str(note, refresh=False)
+            shown.update()
+
+        yield draw
 
 
 def bars() -> Progress:

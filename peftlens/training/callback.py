@@ -13,6 +13,11 @@ from peftlens.training.tracker import PROBES, Tracker, track
 class PeftLensCallback(TrainerCallback):
     """The same for transformers' Trainer, TRL's included: one line in somebody's script.
 
+    Example:
+        ```python
+        trainer = Trainer(model, callbacks=[pl.PeftLensCallback("runs")])
+        ```
+
     Attributes:
         run: the run's folder as a `Run`, when the training has ended and all went well.
     """

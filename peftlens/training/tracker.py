@@ -246,6 +246,15 @@ def track(  # noqa: PLR0913  # what a loop of one's own knows
 ) -> Tracker:
     """Keep a training loop of one's own as a run that probes, report and explorer read.
 
+    Example:
+        ```python
+        with pl.track(model, "runs", tokenizer=tokenizer) as tracker:
+            for batch in batches:
+                ...  # forward, backward, optimizer step
+                tracker.step(loss=loss)
+        pl.probe(tracker.run, "delta_spectrum")
+        ```
+
     Args:
         model: a peft model, or any model of transformers that is trained whole.
         out: folder of runs; the run's own is made below it when the training has ended.

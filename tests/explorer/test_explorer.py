@@ -290,7 +290,7 @@ def test_tokens_are_shown_literally(opened):
 
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own(atlas, opened, tmp_path):
     page = tmp_path / "notebook.html"
-    frame = explorer.Page(explorer.render(atlas, HOSTILE))._repr_html_()
+    frame = explorer.Explorer(explorer.render(atlas, HOSTILE))._repr_html_()
     page.write_text(f"<!doctype html><body data-drawn>{frame}</body>")
     shown = opened(page)
     inside = shown.frame_locator("iframe")

@@ -1,4 +1,4 @@
-"""Adapters of every type, sound and damaged, as `peftlens.inspect` tells of them."""
+"""Adapters of every type, sound and damaged, as `inspect_adapter` tells of them."""
 
 import pytest
 import theirs

@@ -62,7 +62,7 @@ def test_the_base_has_not(bases, words, tmp_path):
 def test_loss_and_divergence_equal_a_plain_reference(bases, words, tmp_path, method):
     """One line at a time, unpadded, shifted by one, virtual tokens cut off."""
     run = train(bases, words, tmp_path, method)
-    model = peftlens.load(run.path)
+    model = run.load()[0]
     base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     total, divergence, tokens = 0.0, 0.0, 0
     for example in load_task("wiki", {}).splits["test"]:
@@ -83,7 +83,7 @@ def test_loss_and_divergence_equal_a_plain_reference(bases, words, tmp_path, met
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
 def test_choices_equal_a_plain_reference(bases, words, tmp_path, method):
     run = train(bases, words, tmp_path, method, learning_rate=0.1)
-    model = peftlens.load(run.path)
+    model = run.load()[0]
     tokenizer = resident(str(bases["llama"]), device="cpu", dtype="float32").tokenizer
     right, losses = [], []
     for example in load_task("openbookqa", {}).splits["test"][:40]:

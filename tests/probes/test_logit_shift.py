@@ -29,7 +29,7 @@ def test_changes_are_those_of_a_plain_forward_pass(trained, bases):
     text = load_task("wiki", {}).splits["test"][0].answers[0]
     ids = base.tokenizer(text, return_tensors="pt")["input_ids"][:, :64]
     with torch.inference_mode():
-        logits = [model(ids).logits[0, :-1] for model in (base.model, peftlens.load(run.path))]
+        logits = [model(ids).logits[0, :-1] for model in (base.model, run.load()[0])]
     means = [(one - one.mean(dim=-1, keepdim=True)).mean(dim=0) for one in logits]
     change = means[1] - means[0]
     for row in frame.to_dict("records"):

@@ -111,7 +111,7 @@ def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
     train = {"max_steps": 40, "learning_rate": 3e-5, "lr_scheduler_type": "constant", "warmup_ratio": 0,
              "checkpoint_steps": [0]}  # fmt: skip
     run = peftlens.train(config("full", dtype="bfloat16", train=train), tmp_path)
-    start, end = (dict(peftlens.load(run.path, step=s).named_parameters()) for s in (0, 40))
+    start, end = (dict(run.load(step=s)[0].named_parameters()) for s in (0, 40))
     name = "model.layers.1.mlp.up_proj.weight"
     assert end[name].dtype == torch.bfloat16
     assert (start[name] != end[name]).float().mean() > 0.3
@@ -195,7 +195,7 @@ def test_methods_with_a_say_in_the_loop_load_as_they_were_saved(config, tmp_path
     run = peftlens.train(config(method, **options), tmp_path)
     ids = torch.arange(3, 11).reshape(2, 4)
     with torch.inference_mode():
-        first, again = (peftlens.load(run.path, device="cpu")(input_ids=ids) for _ in "ab")
+        first, again = (run.load(device="cpu")[0](input_ids=ids) for _ in "ab")
     assert torch.equal(first.logits, again.logits)
     losses = [line["loss"] for line in run.metrics() if "loss" in line]
     assert losses[-1] < losses[0]

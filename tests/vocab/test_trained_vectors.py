@@ -41,7 +41,7 @@ def train(bases, words, out, method, options, kind="llama"):
 def test_a_prompt_is_what_the_model_reads_before_the_input(bases, words, tmp_path, method, kind):
     run = train(bases, words, tmp_path, method, PROMPTS[method], kind)
     found = trained_vectors(run, 3)
-    model = peftlens.load(run.path, device="cpu")
+    model = run.load(device="cpu")[0]
     seen = {}
     inner = model.get_base_model()
     inner.register_forward_pre_hook(lambda _, __, kwargs: seen.update(kwargs), with_kwargs=True)

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from peftlens.report.summary import sentences
+from peftlens.reports.summary import sentences
 from peftlens.results.table import Table
 
 

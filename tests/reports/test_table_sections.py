@@ -4,8 +4,8 @@ import gzip
 import numpy as np
 import pandas as pd
 
-from peftlens.report import table_sections
-from peftlens.report.table_sections import ordered, section
+from peftlens.reports import table_sections
+from peftlens.reports.table_sections import ordered, section
 from peftlens.results.table import Chart, Column, Table
 
 COLUMNS = (Column("name", "what"), Column("score", "how good"), Column("empty", "never filled"))

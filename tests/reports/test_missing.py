@@ -3,7 +3,7 @@ import json
 import finished
 import homes
 
-from peftlens.report.missing import missing_results
+from peftlens.reports.missing import missing_results
 from peftlens.results import study_results
 
 

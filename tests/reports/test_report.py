@@ -16,7 +16,7 @@ from playwright.sync_api import expect, sync_playwright
 from peftlens.claims import judge
 from peftlens.errors import InputError
 from peftlens.io import escaping
-from peftlens.report import page as report
+from peftlens.reports import page as report
 from peftlens.results import table
 from peftlens.studies import runner
 
@@ -324,7 +324,7 @@ def test_a_page_needs_a_folder(trained, tmp_path):
 
 def test_reporting_imports_no_model_library(trained):
     code = (
-        "import sys; from peftlens.report import page\n"
+        "import sys; from peftlens.reports import page\n"
         f"page.write({str(trained)!r}, {str(trained / 'other.html')!r})\n"
         "print(sorted(set(sys.modules) & {'torch', 'transformers', 'peft', 'umap'}))"
     )

@@ -2,7 +2,7 @@ import json
 
 import finished
 
-from peftlens.report.provenance import RUN_HEADER, origins, run_rows
+from peftlens.reports.provenance import RUN_HEADER, origins, run_rows
 from peftlens.results import study_results
 
 

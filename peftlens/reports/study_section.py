@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from peftlens.claims import Verdict
 from peftlens.inspection.findings import Finding
-from peftlens.report.missing import MissingResult
-from peftlens.report.provenance import RUN_HEADER
-from peftlens.report.soft_prompts import Prompt
-from peftlens.report.table_sections import Section
+from peftlens.reports.missing import MissingResult
+from peftlens.reports.provenance import RUN_HEADER
+from peftlens.reports.soft_prompts import Prompt
+from peftlens.reports.table_sections import Section
 
 
 @dataclass(frozen=True)

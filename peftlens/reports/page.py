@@ -17,16 +17,16 @@ from peftlens.export.bibtex import bibtex
 from peftlens.inspection.findings import Finding
 from peftlens.io import html
 from peftlens.io.progress import say
-from peftlens.report.missing import missing_results
-from peftlens.report.provenance import origins, run_rows
-from peftlens.report.soft_prompts import prompts
-from peftlens.report.study_section import StudySection
-from peftlens.report.summary import sentences
-from peftlens.report.table_sections import ordered
+from peftlens.reports.missing import missing_results
+from peftlens.reports.provenance import origins, run_rows
+from peftlens.reports.soft_prompts import prompts
+from peftlens.reports.study_section import StudySection
+from peftlens.reports.summary import sentences
+from peftlens.reports.table_sections import ordered
 from peftlens.results import study_results
 from peftlens.results.study_results import StudyResults
 
-PACKAGE = "peftlens.report"  # where the template, style and script lie
+PACKAGE = "peftlens.reports"  # where the template, style and script lie
 LARGE = 15e6  # bytes of a page that mail and browsers begin to mind
 PLOTLY = f"plotly-{get_plotlyjs_version()}.min.js"
 

@@ -3,7 +3,7 @@ from typing import get_args
 
 from peftlens.claims import Outcome, Verdict
 from peftlens.inspection.findings import Severity
-from peftlens.report.study_section import StudySection
+from peftlens.reports.study_section import StudySection
 
 
 def test_verdicts_are_told_apart_and_tables_found():

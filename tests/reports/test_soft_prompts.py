@@ -1,6 +1,6 @@
 import pandas as pd
 
-from peftlens.report.soft_prompts import prompts
+from peftlens.reports.soft_prompts import prompts
 from peftlens.results.table import Table
 
 
