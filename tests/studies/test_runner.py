@@ -146,7 +146,7 @@ def test_a_gpu_has_groups_without_being_asked(sweep, tmp_path, monkeypatch, caps
     real = runner._plan
 
     def with_gpu(*args):
-        return real(*args) | {"gpu_bytes": [10**12]}
+        return real(*args).model_copy(update={"gpu_bytes": (10**12,)})
 
     monkeypatch.setattr(runner, "_plan", with_gpu)
     runner.run_study(sweep, tmp_path / "out", HERE)
