@@ -188,10 +188,10 @@ def _plan(pool: WorkerPool, request: PlanRequest, signals: Signals) -> StudyPlan
             return StudyPlan.model_validate(plan)
         case DiskError() as problem:
             raise _disk_error(problem)
-        case Failed(is_input_error=True, error_summary=summary):
-            raise InputError(summary)
-        case Problem(error_summary=summary):
-            raise RuntimeError(summary)
+        case Failed(is_input_error=True) as problem:
+            raise InputError(problem.error_summary)
+        case Problem() as problem:
+            raise RuntimeError(problem.error_summary)
 
 
 def _disk_error(problem: DiskError) -> OSError:

@@ -120,7 +120,7 @@ def test_mistakes_in_either_are_found_whichever_is_asked_for(old, new, line, ful
 
 
 def test_a_larger_study_has_to_be_there():
-    with pytest.raises(InputError, match=r"has no table \[full\]; leave --full-scale"):
+    with pytest.raises(InputError, match=r"has no table \[full_scale\]; leave --full-scale"):
         parse(LARGER.partition("[full_scale]")[0], "x.toml", full=True)
 
 
