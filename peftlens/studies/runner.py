@@ -2,7 +2,7 @@
 
 DIR/study.toml            the file as it was given
     study.json            its runs, by id, with the names of their configurations
-    calls/                when and how it was carried out, see calls.py
+    calls/                when and how it was carried out, see invocations.py
     runs/<run_id>/        see run.py, and store.py for what else may lie there
     failed/<key>.json     see failures.py
     tables/<probe>.parquet
