@@ -19,6 +19,7 @@ from peftlens.results.table import (
     read,
     write,
 )
+from peftlens.results.table_cache import ProbeSpec
 from peftlens.runs.run import Run, configurations
 
 Options = Mapping[str, Mapping[str, Any]]  # of probes, by their names
@@ -57,19 +58,19 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
     return table
 
 
-def describe(name: str, options: Options) -> dict[str, Any]:
+def describe(name: str, options: Options) -> ProbeSpec:
     """What decides a probe's numbers beside the runs, and whether it measures one run at a time.
 
     Raises:
         InputError: no such probe or option.
     """
     probe = registry.load("probes", name)
-    return {
-        "name": name,
-        "each_run": hasattr(probe, "measure"),
-        "version": probe.VERSION,
-        "config": _plain(configure(name, options.get(name, {}))),
-    }
+    return ProbeSpec(
+        name=name,
+        each_run=hasattr(probe, "measure"),
+        version=probe.VERSION,
+        config=_plain(configure(name, options.get(name, {}))),
+    )
 
 
 def configure(name: str, values: Mapping[str, Any]) -> Any:

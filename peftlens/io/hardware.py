@@ -1,6 +1,7 @@
 """What this machine has to share out among workers: cores, memory, GPUs."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def allocate(
     runs: int,
     bytes_a_run: int,
     *,
-    gpu_bytes: list[int] | None = None,
+    gpu_bytes: Sequence[int] | None = None,
     workers: int | None = None,
     threads: int | None = None,
 ) -> Allocation:
@@ -91,7 +92,7 @@ def allocate(
 
 
 def _of_gpus(
-    runs: int, bytes_a_run: int, gpu_bytes: list[int], workers: int | None, threads: int | None
+    runs: int, bytes_a_run: int, gpu_bytes: Sequence[int], workers: int | None, threads: int | None
 ) -> Allocation:
     """A worker for each GPU, or for as many GPUs as the base needs."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -107,6 +108,6 @@ def _of_gpus(
     return Allocation(wanted, threads or max(1, cores() // len(groups)), tuple(groups[:wanted]))
 
 
-def gpus_per_run(bytes_a_run: int, gpu_bytes: list[int]) -> int:
+def gpus_per_run(bytes_a_run: int, gpu_bytes: Sequence[int]) -> int:
     """How many GPUs hold a run: one, unless its base needs several."""
     return -(-bytes_a_run // min(gpu_bytes))

@@ -1,53 +1,77 @@
-"""What a worker does: plan a study, train a run, measure it, write a table. It holds the base.
+"""Actions of a worker: plan a study, train a run, measure it, write a table.
 
     python -m peftlens.studies.worker SECONDS
 
-Its tasks come from `supervising`; SECONDS without progress end it (0: never).
+The worker holds the base model. Its requests come from `scheduler`; it exits after SECONDS without
+progress (0: never).
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from peftlens.adapters.checkpoint import base_of
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.io.progress import begin
-from peftlens.results import table as tables
+from peftlens.results import table
+from peftlens.results.outcomes import Done, Failed, Outcome
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
 from peftlens.studies import worker_protocol
-from peftlens.studies.grid import inventory
+from peftlens.studies.grid import plan_study
+from peftlens.studies.plan import StudyPlan
+from peftlens.studies.worker_protocol import (
+    MeasureRequest,
+    PlanRequest,
+    TableRequest,
+    TrainBatchRequest,
+    TrainRequest,
+)
 from peftlens.training import batched_trainer, trainer
 from peftlens.training.run_plan import RunPlan, plan_run
 
 
-def train(config: Mapping[str, Any], run: str, runs: str, trust: bool) -> str:
-    """Train a run below the folder `runs`; returns what came out, in words.
+def plan(request: PlanRequest) -> StudyPlan:
+    """Plan a study.
 
     Raises:
-        InputError: planned here, it is another run than `run`.
+        InputError: the file, or anything it names, can't be used.
+    """
+    return plan_study(
+        request.text,
+        request.source,
+        full=request.full_scale,
+        dtypes=request.dtypes,
+        trust_remote_code=request.trust_remote_code,
+    ).to_plan()
+
+
+def train(request: TrainRequest) -> str:
+    """Train a run; returns its results in words.
+
+    Raises:
+        InputError: planned here, the run has another id.
         RunLockedError: another process is training it.
     """
-    return _in_words(trainer.train_run(_planned(config, run, trust), Path(runs)))
+    planned = _planned(request.config, request.run, request.trust_remote_code)
+    return _in_words(trainer.train_run(planned, request.folder))
 
 
-def train_together(
-    configs: Mapping[str, Mapping[str, Any]], runs: str, trust: bool
-) -> dict[str, str]:
-    """Train runs in one pass, each given by its id; returns what came out, in words.
+def train_batch(request: TrainBatchRequest) -> dict[str, str]:
+    """Train runs in one pass; returns the results of each in words, by id.
 
-    What another process is training is left out.
+    Runs that another process is training are left out.
 
     Raises:
         InputError: see `train`.
     """
-    plans = [_planned(config, run, trust) for run, config in configs.items()]
-    return {run.id: _in_words(run) for run in batched_trainer.train_runs(plans, Path(runs))}
+    plans = [
+        _planned(config, run, request.trust_remote_code) for run, config in request.configs.items()
+    ]
+    return {run.id: _in_words(run) for run in batched_trainer.train_runs(plans, request.folder)}
 
 
-def _planned(config: Mapping[str, Any], run: str, trust: bool) -> RunPlan:
-    planned = plan_run(RunConfig.model_validate(config), trust)
+def _planned(config: RunConfig, run: str, trust_remote_code: bool) -> RunPlan:
+    planned = plan_run(config, trust_remote_code)
     if planned.id != run:
         raise InputError(
             "base, data or packages are not those that the study was planned with: "
@@ -65,58 +89,46 @@ def _in_words(run: Run) -> str:
     return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
 
 
-def measure(
-    run: str, probes: Sequence[str], options: probe_runner.Options, trust: bool
-) -> dict[str, dict[str, Any]]:
-    """Measure probes on a finished run; returns the outcome of each that was not done.
+def measure(request: MeasureRequest) -> dict[str, Outcome]:
+    """Measure probes on a finished run; returns the outcome of each unfinished one, by name.
 
-    What is wrong with the run or the disk is wrong for all that follow: they are not tried.
+    A corrupted run or a full disk would fail all other probes too: they are not tried.
     """
-    _allow([Run(Path(run))], trust)
-    wrong: dict[str, dict[str, Any]] = {}
-    for name in probes:
+    _allow([Run(request.run)], request.trust_remote_code)
+    unfinished: dict[str, Outcome] = {}
+    for name in request.probes:
         begin(name)
-        task = {"do": "probe", "with": {"run": run, "name": name, "options": options}}
-        outcome = worker_protocol.perform(task, {"probe": _probe})
-        if "done" not in outcome:
-            wrong[name] = outcome
-            if "failed" not in outcome:
+        outcome = worker_protocol.perform(
+            probe_runner.run_probe, Run(request.run), name, request.probe_options
+        )
+        if not isinstance(outcome, Done):
+            unfinished[name] = outcome
+            if not isinstance(outcome, Failed):
                 break
-    return wrong
+    return unfinished
 
 
-def _probe(run: str, name: str, options: probe_runner.Options) -> None:
-    probe_runner.run_probe(Run(Path(run)), name, options)
-
-
-def _allow(runs: Sequence[Run], trust: bool) -> None:
+def _allow(runs: Sequence[Run], trust_remote_code: bool) -> None:
     """Hold a base that brings Python of its own: probes find it by what the run says of it."""
-    if trust:
+    if trust_remote_code:
         base_of(runs[0], trust_remote_code=True)
 
 
-def table(  # noqa: PLR0913  # what decides a table
-    name: str,
-    runs: Sequence[str],
-    labels: dict[str, str],
-    options: probe_runner.Options,
-    file: str,
-    trust: bool,
-) -> None:
-    """Write a probe's table over finished runs, given by their folders."""
-    found = [Run(Path(run)) for run in runs]
-    _allow(found, trust)
-    target = Path(file)
-    target.parent.mkdir(exist_ok=True)
-    tables.write(probe_runner.collect(found, name, labels, options), target)
+def write_table(request: TableRequest) -> None:
+    """Write a probe's table over finished runs."""
+    runs = [Run(folder) for folder in request.runs]
+    _allow(runs, request.trust_remote_code)
+    request.file.parent.mkdir(exist_ok=True)
+    joined = probe_runner.collect(runs, request.probe, request.labels, request.probe_options)
+    table.write(joined, request.file)
 
 
 ACTIONS: worker_protocol.Actions = {
-    "plan": inventory,
+    "plan": plan,
     "train": train,
-    "train_together": train_together,
+    "train_batch": train_batch,
     "measure": measure,
-    "table": table,
+    "table": write_table,
 }
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@ import pandas as pd
 import pytest
 
 from peftlens.results import table
-from peftlens.results.table_cache import TableCache
+from peftlens.results.table_cache import ProbeSpec, TableCache
 
 LABELS = {"a": "lora rank=1", "b": "lora rank=2"}
-EACH = {"name": "each", "each_run": True, "version": 1, "config": {}}
-OVER = {"name": "over", "each_run": False, "version": 1, "config": {}}
+EACH = ProbeSpec(name="each", each_run=True, version=1, config={})
+OVER = ProbeSpec(name="over", each_run=False, version=1, config={})
 
 
 @pytest.fixture

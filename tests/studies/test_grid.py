@@ -1,11 +1,9 @@
-import json
-
 import pytest
 
 from peftlens.errors import InputError
 from peftlens.models.base_model import resident
-from peftlens.runs.config import RunConfig
 from peftlens.studies import grid
+from peftlens.studies.plan import StudyPlan
 from peftlens.training.run_plan import plan_run
 
 
@@ -29,23 +27,27 @@ def test_each_run_once(text):
     assert len({one.id for one in found.plans}) == 3
 
 
-def test_the_inventory_is_enough_to_plan_each_run_again(text):
-    inventory = json.loads(json.dumps(grid.inventory(text('dtype = "auto"'), "grid.toml")))
-    for run in inventory["runs"]:
-        assert plan_run(RunConfig.model_validate(run["config"])).id == run["id"]
-    assert inventory["dtype"] in ("float32", "bfloat16")
-    assert inventory["gpu_bytes"] == []
-    by_name = {probe["name"]: probe for probe in inventory["probes"]}
-    assert by_name["task_items"]["each_run"]
-    assert not by_name["task_accuracy"]["each_run"]
+def test_the_plan_as_json_is_enough_to_plan_each_run_again(text):
+    found = grid.plan_study(text('dtype = "auto"'), "grid.toml")
+    plan = StudyPlan.model_validate_json(found.to_plan().model_dump_json())
+    assert plan == found.to_plan()
+    for run in plan.runs:
+        assert plan_run(run.config).id == run.id
+    assert [run.name for run in plan.runs] == [f"{label} seed=0" for label in found.labels.values()]
+    assert plan.dtype in ("float32", "bfloat16")
+    assert plan.bytes_per_run == found.bytes_per_run
+    assert plan.gpu_bytes == ()
+    by_name = {probe.name: probe for probe in plan.probes}
+    assert by_name["task_items"].each_run
+    assert not by_name["task_accuracy"].each_run
     assert "latency" not in by_name
 
 
 def test_a_resumed_study_keeps_the_dtype_that_it_began_with(text):
     for dtype in ("float32", "bfloat16"):
-        found = grid.inventory(text('dtype = "auto"'), "", dtypes={"cpu": dtype})
-        assert found["dtype"] == dtype
-    assert grid.inventory(text(), "", dtypes={"cpu": "bfloat16"})["dtype"] == "float32"
+        found = grid.plan_study(text('dtype = "auto"'), "", dtypes={"cpu": dtype})
+        assert found.to_plan().dtype == dtype
+    assert grid.plan_study(text(), "", dtypes={"cpu": "bfloat16"}).to_plan().dtype == "float32"
 
 
 def test_memory_and_disk_of_its_runs(text):
