@@ -155,7 +155,7 @@ def test_a_run_is_the_same_with_and_without(words, bases, tmp_path, monkeypatch)
     monkeypatch.setattr(frozen_block_cache, "MOST", 0)
     frozen_block_cache.forget()
     on_disk = trained(words, bases, tmp_path / "disk", blocks=1)
-    monkeypatch.setattr(trainer, "REUSED", np.inf)
+    monkeypatch.setattr(trainer, "MIN_CACHED_EPOCHS", np.inf)
     plain = trained(words, bases, tmp_path / "plain", blocks=1)
     losses = [[line.get("loss", 0) for line in run.metrics()] for run in (held, on_disk, plain)]
     assert losses[0] == losses[1]

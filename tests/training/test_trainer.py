@@ -1,8 +1,8 @@
 import json
+from functools import partial
 
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 from tiny import byte_tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -18,6 +18,7 @@ from peftlens.tasks import task_of
 from peftlens.training import trainer
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.run_plan import plan_run
+from peftlens.training.trainer import TrainState
 
 FAST = {"max_steps": 6, "batch_size": 4, "max_length": 32, "logging_steps": 2}
 
@@ -61,7 +62,7 @@ def test_a_run_folder_holds_what_the_design_says(config, tmp_path):
     assert run.record.results["steps"] == 6
     assert run.record.results["base_parameters"] == sum(
         p.numel()
-        for p in resident(run.config.base, device="cpu", dtype="float32").model.parameters()
+        for p in resident(run.config.base_model, device="cpu", dtype="float32").model.parameters()
     )
 
 
@@ -156,7 +157,7 @@ def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
         ({"method_config": {"rank": 99}}, "rank=99 must lie between 1 and 16"),
         ({"training": {"max_steps": 3, "checkpoint_steps": [5]}}, "5 lies after the last step, 3"),
         ({"training": {"max_length": 8}}, "leaves no room"),
-        ({"base": "nothing here"}, "no base model named"),
+        ({"base_model": "nothing here"}, "no base model named"),
     ],
 )
 def test_what_can_not_work_is_said_before_anything_is_written(config, tmp_path, changes, message):
@@ -260,7 +261,7 @@ def test_more_examples_than_the_model_can_read(config, tmp_path):
 def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch):
     options = {"train": {"logging_steps": 1}, "dtype": "float32"}
     plain = peftlens.train(config("lora", **options), tmp_path / "a")
-    monkeypatch.setattr(trainer, "SHORT", 0)
+    monkeypatch.setattr(trainer, "MAX_MATH_TOKENS", 0)
     fused = peftlens.train(config("lora", **options), tmp_path / "b")
     for one, other in zip(plain.metrics(), fused.metrics(), strict=True):
         for name in ("loss", "grad_norm"):
@@ -268,19 +269,22 @@ def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full"])
-def test_a_step_has_the_gradients_of_transformers_own_loss(config, method):
+def test_a_step_has_the_gradients_of_transformers_own_loss(config, method, tmp_path):
     """Padded rows, the head where the loss is, attention by plain products and no cache, beside one
     row at a time by `labels` with all logits: gradients agree to 1e-4 of the largest."""
     planned = plan_run(config(method, train={"gradient_accumulation_steps": 2}))
-    read = TokenizedTask.of(planned.base, planned.task, 32)
-    feed = TrainingLoader.of(read.encoder, read.train, planned.config.training)
-    parts = next(feed.steps(0))
-    rows = [row for part in parts for row in part]
+    task = TokenizedTask.of(planned.base, planned.task, 32)
+    loader = TrainingLoader.of(task.collator, task.train, planned.config.training)
+    passes = next(loader.steps(0))
+    rows = [row for part in passes for row in part]
     assert len({length(row) for row in rows}) > 1
     with restored_after(planned.base.model) as base:
         model = attach(base, method, planned.method_config).train()
-        trained = [p for p in model.parameters() if p.requires_grad]
-        loss = trainer._gradients(model, feed, parts, Accelerator(cpu=True))
+        writer = trainer.open_writer(planned, tmp_path)
+        state = TrainState.of_single_run(planned, writer, model, loader, {})
+        trained = state.parameters
+        forward = partial(trainer._single_run_loss, model, loader)
+        (loss,) = trainer.accumulate_gradients([state], [passes], forward)
         found = [p.grad.clone() for p in trained]
         for p in trained:
             p.grad = None
