@@ -3,6 +3,23 @@
 import sys
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+# Keys of study files, run folders and methods before 0.1.0, by their names since then.
+RENAMED_KEYS = {
+    "base": "base_model",
+    "after": "continue_from",
+    "full": "full_scale",
+    "steps": "max_steps",
+    "accumulation": "gradient_accumulation_steps",
+    "schedule": "lr_scheduler_type",
+    "warmup": "warmup_ratio",
+    "log_every": "logging_steps",
+    "pull": "anchor_weight",
+    "pull_text": "anchor_text",
+    "orthogonality": "orth_reg_weight",
+    "gate_rate": "gate_learning_rate",
+}
 
 
 class InputError(ValueError):
@@ -17,7 +34,15 @@ def validation_summary(error: ValidationError) -> str:
     """The first of a value's mistakes in one line: where, what was given, what is wrong with it."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "config"
-    return f"{where}={problem['input']!r}: {problem['msg']}"
+    return f"{where}={problem['input']!r}: {reason(problem)}"
+
+
+def reason(problem: ErrorDetails) -> str:
+    """The reason of one of pydantic's errors; for a key with an old name, its new name."""
+    key = problem["loc"][-1] if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden" and key in RENAMED_KEYS:
+        return f"this key is called {RENAMED_KEYS[str(key)]} now"
+    return problem["msg"]
 
 
 def require(name: str, value: float, low: float, high: float | None = None, why: str = "") -> None:

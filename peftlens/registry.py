@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from peftlens.errors import InputError, validation_summary
+from peftlens.errors import RENAMED_KEYS, InputError, validation_summary
 
 _SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
 Kind = Literal["methods", "tasks", "probes", "claims"]
@@ -153,8 +153,9 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
         values = values | {module.ARGUMENT: argument}
     if unknown := {key: value for key, value in values.items() if key not in known}:
         if "options" not in known:
-            listed = ", ".join(known) or "none"
-            raise InputError(f"{plugin} has no option {next(iter(unknown))!r}; it has {listed}")
+            name, listed = next(iter(unknown)), ", ".join(known) or "none"
+            renamed = f"it is called {RENAMED_KEYS[name]} now; " if name in RENAMED_KEYS else ""
+            raise InputError(f"{plugin} has no option {name!r}; {renamed}it has {listed}")
         plain = {key: value for key, value in values.items() if key in known}
         values = plain | {"options": plain.get("options", {}) | unknown}
     try:

@@ -37,7 +37,7 @@ def plan(text, source, dtypes, trust, full):  # noqa: ARG001
             {
                 "id": ids[number], "configuration": f"fast number={number}", "seed": 0,
                 "after": after[number], "together": asked.get("together"),
-                "config": asked | {"number": number, "after": after[number]},
+                "config": asked | {"number": number, "continue_from": after[number]},
             }
             for number in numbers
         ],
@@ -60,8 +60,8 @@ def train(config, run, runs, trust):  # noqa: ARG001
         for _ in track(range(10), "Training"):
             time.sleep(config["seconds"] / 10)
         _odd(config.get("odd", {}).get(str(config["number"])))
-        if config["after"]:
-            assert (folder / config["after"]).exists()
+        if config["continue_from"]:
+            assert (folder / config["continue_from"]).exists()
         _finish(made, run, config)
 
     store.build(folder, run, fill)

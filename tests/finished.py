@@ -11,7 +11,7 @@ from peftlens.results import table
 from peftlens.results.table import IDENTITY, STATUS, Table, measured, not_applicable
 from peftlens.runs import store
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import Record, Run, configurations, environment, versions
+from peftlens.runs.run import SCHEMA, Record, Run, configurations, environment, versions
 
 PROBES = ("task_accuracy", "task_items", "parameter_count", "cost", "rank_chart",
           "paired_accuracy", "forgetting", "learning", "soft_prompt_neighbors",
@@ -36,7 +36,7 @@ def study(folder: Path, configs, probes=PROBES, name="made up", items=40, **abou
     runs = [run(folder / "runs", config, number) for number, config in enumerate(configs)]
     labels = configurations(one.record for one in runs)
     index = {
-        "schema_version": 1,
+        "schema_version": SCHEMA,
         "name": name,
         "runs": [one.id for one in runs],
         "configurations": labels,
@@ -98,7 +98,7 @@ def run(runs: Path, config: RunConfig, number: int) -> Run:
     if config.method == "lora" and config.training.learning_rate:
         options += f" learning_rate={config.training.learning_rate}"
     record = Record(
-        schema_version=1,
+        schema_version=SCHEMA,
         id=folder.name,
         configuration=f"{config.method}{options}",
         config=config,

@@ -153,7 +153,7 @@ def _best_rate(group: pd.DataFrame, level: float, measured: list[str]) -> dict[s
         if values[name].notna().all():
             interval = few_interval(values[name])
             about |= {name: values[name].mean()}
-            about |= {f"{prefix}low": interval.low, f"{prefix}high": interval.high}
+            about |= {f"{prefix}ci_low": interval.low, f"{prefix}ci_high": interval.high}
     return about
 
 

@@ -13,7 +13,7 @@ from peftlens.results import failures, invocations, table
 from peftlens.results.stack import joined
 from peftlens.results.table import Table
 from peftlens.runs import store
-from peftlens.runs.run import SCHEMA, Run, configurations, runs_in
+from peftlens.runs.run import Run, configurations, require_schema, runs_in
 
 
 def read_index(study: Path) -> dict[str, Any]:
@@ -32,15 +32,14 @@ def index_or_none(study: Path) -> dict[str, Any]:
     """The same, and empty where it is missing or damaged: it is made anew of the study's file.
 
     Raises:
-        InputError: a later version wrote it.
+        InputError: another version wrote it.
     """
     file = study / "study.json"
     try:
         found = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    if found.get("schema_version", 1) > SCHEMA:
-        raise InputError(f"{file} was written by a later version; upgrade peftlens, or give --out")
+    require_schema(found.get("schema_version", 1), file)
     return found
 
 

@@ -30,7 +30,7 @@ from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha
 from peftlens.numerics.rounding import number
 from peftlens.runs.config import RunConfig
 
-SCHEMA = 1
+SCHEMA = 2  # 1: before 0.1.0, with the old names of `errors.RENAMED_KEYS`
 # Versions that can change a result; another one makes another run.
 MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers", "accelerate", "numpy")
 UNKNOWN = "unknown"  # a task that only the program knows that trained on it
@@ -67,6 +67,27 @@ class Record(BaseModel):
         """Write run.json."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False)
         (folder / "run.json").write_text(text + "\n")
+
+
+class _SchemaVersion(BaseModel):
+    """The one field of run.json that every version can read."""
+
+    schema_version: int
+
+
+def require_schema(version: int, file: Path) -> None:
+    """Refuse a file of another version, whose keys could mean something else.
+
+    Raises:
+        InputError: with the remedy.
+    """
+    if version > SCHEMA:
+        raise InputError(f"{file} was written by a later version; upgrade peftlens to read it")
+    if version < SCHEMA:
+        raise InputError(
+            f"{file} was written before peftlens 0.1.0 with other keys (base is called base_model "
+            "now, steps max_steps, after continue_from); run it again in a new folder"
+        )
 
 
 class CorruptedRunError(InputError):
@@ -112,19 +133,18 @@ class Run:
         """What run.json says.
 
         Raises:
-            InputError: there is none, it is damaged, or a later version wrote it.
+            InputError: there is none, it is damaged, or another version wrote it.
         """
         file = self.path / "run.json"
         if not file.is_file():
             raise InputError(f"{self.path} is no run: it has no run.json")
         self.verify(["run.json"])
         try:
-            record = Record.model_validate_json(file.read_bytes())
+            version = _SchemaVersion.model_validate_json(file.read_bytes()).schema_version
+            require_schema(version, file)
+            return Record.model_validate_json(file.read_bytes())
         except ValidationError as error:
             raise self._damaged(file, validation_summary(error)) from error
-        if record.schema_version > SCHEMA:
-            raise InputError(f"{file} was written by a later version; upgrade peftlens to read it")
-        return record
 
     def _damaged(self, file: Path, reason: str) -> CorruptedRunError:
         return CorruptedRunError(

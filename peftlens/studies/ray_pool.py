@@ -185,7 +185,7 @@ def _read_by(task: Task) -> str | None:
     """The run whose files a task reads."""
     if task["do"] == "measure":
         return Path(task["with"]["run"]).name
-    return task["with"]["config"]["after"] if task["do"] == "train" else None
+    return task["with"]["config"]["continue_from"] if task["do"] == "train" else None
 
 
 def _started() -> Any:

@@ -123,8 +123,8 @@ def trained(bases, words, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
 
     def train(method):
-        training = TrainingConfig(steps=1, batch_size=4, max_length=32)
-        names = {"task": f"file:{words}", "base": str(bases["llama"])}
+        training = TrainingConfig(max_steps=1, batch_size=4, max_length=32)
+        names = {"task": f"file:{words}", "base_model": str(bases["llama"])}
         return peftlens.train(RunConfig(method=method, **names, training=training), out)
 
     return train

@@ -62,11 +62,15 @@ def lost(**row):
         (lost(forgetting=0.2, ci_low=0.1, ci_high=0.3), "warning", r"Forgot on s: .* \+0.200 nats"),
         (lost(forgetting=0.2, ci_low=-0.1, ci_high=0.3), "ok", "Nothing forgotten on s"),
         (
-            lost(accuracy_change=-0.1, accuracy_low=-0.2, accuracy_high=-0.05),
+            lost(accuracy_change=-0.1, accuracy_ci_low=-0.2, accuracy_ci_high=-0.05),
             "warning",
             r"-10.0 poi",
         ),
-        (lost(accuracy_change=-0.1, accuracy_low=-0.2, accuracy_high=0.05), "ok", r"-10.0 poi"),
+        (
+            lost(accuracy_change=-0.1, accuracy_ci_low=-0.2, accuracy_ci_high=0.05),
+            "ok",
+            r"-10.0 poi",
+        ),
     ],
 )
 def test_what_is_said(tables, severity, text):

@@ -40,7 +40,7 @@ def test_changes_are_those_of_a_plain_forward_pass(trained, bases):
 
 
 def test_what_starts_as_the_base_shifts_nothing(trained):
-    frame = measure(trained("lora", steps=0), Config(items=2))
+    frame = measure(trained("lora", max_steps=0), Config(items=2))
     assert frame["change"].abs().max() == 0
 
 

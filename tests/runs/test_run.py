@@ -41,6 +41,7 @@ def test_steps_end_with_the_adapter(folder):
         ("{", "run.json is damaged"),
         (json.dumps(record(status="odd")), "is damaged .status"),
         (json.dumps(record(schema_version=SCHEMA + 1)), "was written by a later version"),
+        ('{"schema_version": 1, "config": {"base": "x"}}', "base is called base_model now"),
     ],
 )
 def test_run_json_that_can_not_be_read(folder, content, message):

@@ -248,11 +248,14 @@ def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
 def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
     text = file.read_text().partition("[[runs]]")[0].replace("[0, 1]", "[0]")
     for steps in (2, 3):
-        text += f'\n[[runs]]\nmethod = "ln_tuning"\ntraining = {{ steps = {steps} }}\n'
+        text += f'\n[[runs]]\nmethod = "ln_tuning"\ntraining = {{ max_steps = {steps} }}\n'
     file.write_text(text)
     runner.run_study(file, tmp_path / "out", HERE)
     index = json.loads((tmp_path / "out" / "study.json").read_text())
-    assert list(index["configurations"].values()) == ["ln_tuning steps=2", "ln_tuning steps=3"]
+    assert list(index["configurations"].values()) == [
+        "ln_tuning max_steps=2",
+        "ln_tuning max_steps=3",
+    ]
 
 
 @pytest.mark.parametrize(
