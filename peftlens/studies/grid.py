@@ -131,7 +131,7 @@ def inventory(
                 "seed": one.config.seed,
                 "after": one.config.continue_from,
                 "together": batched_trainer.batch_key(one),
-                "config": one.asked.model_dump(mode="json"),
+                "config": one.requested_config.model_dump(mode="json"),
             }
             for one in grid.plans
         ],

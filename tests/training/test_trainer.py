@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import peftlens
 from peftlens.adapters.checkpoint import attach
-from peftlens.data.collate import length
+from peftlens.data.collate import TokenizedAnswer, length
 from peftlens.errors import InputError
 from peftlens.models.base_model import resident
 from peftlens.models.snapshot import fingerprint, restored_after
@@ -18,7 +18,7 @@ from peftlens.tasks import task_of
 from peftlens.training import trainer
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.run_plan import plan_run
-from peftlens.training.trainer import TrainState
+from peftlens.training.trainer import MethodHooks, TrainState
 
 FAST = {"max_steps": 6, "batch_size": 4, "max_length": 32, "logging_steps": 2}
 
@@ -302,3 +302,28 @@ def test_a_step_has_the_gradients_of_transformers_own_loss(config, method, tmp_p
         torch.testing.assert_close(
             gradient, p.grad, rtol=1e-3, atol=1e-4 * p.grad.abs().max().item()
         )
+
+
+def test_each_run_s_loss_is_a_mean_over_its_own_tokens():
+    """Two passes; the first run has 4 scored tokens in all, the second 2."""
+    a, b = (torch.nn.Parameter(torch.tensor(value)) for value in (3.0, 5.0))
+    hooks = MethodHooks(regularization_loss=lambda: 10 * a)
+    nothing = dict.fromkeys(("planned", "writer", "batches", "open_model"))
+    states = [
+        TrainState(parameters=[a], results={}, hooks=hooks, **nothing),
+        TrainState(parameters=[b], results={}, **nothing),
+    ]
+    two, one = TokenizedAnswer((5,), (6, 7)), TokenizedAnswer((5,), (6,))
+    losses = trainer.accumulate_gradients(
+        states, [[[two], [two]], [[one], [one]]], lambda _, rows: [4 * a, 6 * b]
+    )
+    assert losses == [2 * 4 * 3 / 4, 2 * 6 * 5 / 2]
+    assert a.grad.item() == 2 * 4 / 4 + 10  # the regularization counts in the gradient alone
+    assert b.grad.item() == 2 * 6 / 2
+
+
+def test_a_method_s_hooks_are_bound_to_its_model(config):
+    model = torch.nn.Linear(1, 1)
+    assert MethodHooks.of(plan_run(config("lora")), model) == MethodHooks()
+    hooks = MethodHooks.of(plan_run(config("diff_pruning")), model)
+    assert hooks.regularization_loss.args[0] is model
