@@ -98,13 +98,13 @@ def test_the_base_is_loaded_and_the_task_tokenized_once_however_many_runs(swept,
 def test_a_run_trained_with_others_has_no_larger_batch_of_its_own(swept, monkeypatch):
     """One pass for all runs: as many passes as one run takes alone."""
     passes = Counter()
-    real = trainer.attention
+    real = trainer.attention_backend
 
     def counted(batch):
         passes[len(batch.inputs["input_ids"])] += 1
         return real(batch)
 
-    monkeypatch.setattr("peftlens.training.batched_trainer.attention", counted)
+    monkeypatch.setattr("peftlens.training.batched_trainer.attention_backend", counted)
     swept(4, runs_per_pass=4)
     assert passes == {4 * 4: 2}  # runs times rows, steps
 

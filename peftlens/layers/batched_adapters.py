@@ -214,27 +214,29 @@ class PrependedVectors(BatchedPart):
 
 
 class AdapterBatch:
-    """A base on which the parts of several runs are.
+    """Base model to whose modules the parts of several runs can be applied.
 
     Args:
-        model: the base; it gets hooks.
-        runs: each run's parts, by the dotted names of the modules that they belong to.
+        model: the base; it gets hooks, which do nothing outside of `applied`.
+        parts: the parts of any of the runs, by the dotted names of their modules.
     """
 
-    def __init__(self, model: nn.Module, runs: Sequence[Mapping[str, BatchedPart]]) -> None:
-        self.runs = runs
-        for name, part in runs[0].items():
-            part.join(model.get_submodule(name), partial(self._now, name))
+    def __init__(self, model: nn.Module, parts: Mapping[str, BatchedPart]) -> None:
+        self._runs: Sequence[Mapping[str, BatchedPart]] = ()
+        for name, part in parts.items():
+            part.join(model.get_submodule(name), partial(self._applied_to, name))
 
-    def _now(self, name: str) -> list[Any]:
-        return [parts[name] for parts in self.runs]
+    def _applied_to(self, name: str) -> list[Any]:
+        return [parts[name] for parts in self._runs]
 
     @contextmanager
-    def off(self) -> Iterator[None]:
-        """While the block lasts, the base is as it was."""
-        runs, self.runs = self.runs, ()
-        yield
-        self.runs = runs
+    def applied(self, runs: Sequence[Mapping[str, BatchedPart]]) -> Iterator[None]:
+        """Within the block, apply each run's parts to its rows of a batch."""
+        self._runs = runs
+        try:
+            yield
+        finally:
+            self._runs = ()
 
 
 def _by_run(states: torch.Tensor, parts: Sequence[BatchedPart]) -> torch.Tensor:

@@ -86,7 +86,7 @@ class StudyGrid:
                     id=one.id,
                     configuration=self.labels[one.id],
                     batch_key=batched_trainer.batch_key(one),
-                    config=one.asked,
+                    config=one.requested_config,
                 )
                 for one in self.plans
             ),

@@ -1,4 +1,4 @@
-"""A run before it is trained: checked against its base, data and method, with nothing left open."""
+"""Plan of a run: its configuration, checked against base, data and method, with every default."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -18,19 +18,22 @@ from peftlens.tasks import load_task
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run will do.
+    """A run before training.
 
     Attributes:
-        asked: as it was given, with device and dtype of this machine; planned again, it is the same
-            run.
-        config: as the run will record it, every default filled in.
+        requested_config: the configuration as requested, with device and dtype of this machine;
+            planning it again gives the same run.
+        config: the configuration with every default filled in.
         configuration: method and hyperparameters without the seed, in a few words.
+        base: the base model.
+        task: the task.
+        method: module of the method.
         method_config: the method's own Config.
-        shapes: of the base's parameters, before anything is attached.
+        shapes: shapes of the base's parameters, before the method is attached.
         depends_on: see `run.Record`.
     """
 
-    asked: RunConfig
+    requested_config: RunConfig
     config: RunConfig
     configuration: str
     base: BaseModel
@@ -50,7 +53,7 @@ def plan_run(config: RunConfig, trust_remote_code: bool = False) -> RunPlan:
     """Check a configuration before anything is trained.
 
     Raises:
-        InputError: a name, an option or a value that can't work; the message says which.
+        InputError: a name, an option or a value is invalid; the message says which.
     """
     method = registry.load("methods", config.method)
     task = load_task(config.task, config.task_config)
@@ -63,10 +66,10 @@ def plan_run(config: RunConfig, trust_remote_code: bool = False) -> RunPlan:
     )
     training = config.training
     if hasattr(method, "resolve_config"):
-        setting = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
-        method_config = method.resolve_config(method_config, setting)
+        context = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
+        method_config = method.resolve_config(method_config, context)
     shapes = base.shapes
-    # the formula refuses what does not fit the base; None: not known before it is attached
+    # the formula refuses values that do not fit the base; None: unknown before attaching
     if method.trainable_parameters(method_config, shapes) == 0:
         training = training.model_copy(update={"max_steps": 0, "checkpoint_steps": ()})
     if late := [step for step in training.checkpoint_steps if step > training.max_steps]:
@@ -75,14 +78,14 @@ def plan_run(config: RunConfig, trust_remote_code: bool = False) -> RunPlan:
         )
     if training.learning_rate is None:
         training = training.model_copy(update={"learning_rate": method.LEARNING_RATE})
-    where = {"device": base.device, "dtype": base.dtype}
+    placement = {"device": base.device, "dtype": base.dtype}
     resolved = {
         "method_config": json.loads(json.dumps(asdict(method_config))),
         "training": training,
     }
     return RunPlan(
-        asked=config.model_copy(update=where),
-        config=config.model_copy(update=where | resolved),
+        requested_config=config.model_copy(update=placement),
+        config=config.model_copy(update=placement | resolved),
         configuration=_in_words(config, method_config),
         base=base,
         task=task,
@@ -98,9 +101,9 @@ def plan_run(config: RunConfig, trust_remote_code: bool = False) -> RunPlan:
 
 
 def _in_words(config: RunConfig, method_config: Any) -> str:
-    """Such as `lora rank=8`: the method's main hyperparameter, and whatever else the user set."""
+    """Such as `lora rank=8`: the method's main hyperparameter, and all others that the user set."""
     first = {field.name: getattr(method_config, field.name) for field in fields(method_config)[:1]}
-    shown = first if ":" not in config.method else {}  # what is behind the colon is said already
+    shown = first if ":" not in config.method else {}  # the method's name already has it
     shown |= config.method_config
     if config.training.learning_rate is not None:
         shown["learning_rate"] = config.training.learning_rate

@@ -135,7 +135,7 @@ def test_what_does_not_fit_in_memory_is_on_disk():
         assert row in held
         assert held[row].dtype == torch.bfloat16
         assert held[row].tolist() == [[value] * 8] * 2
-    assert (len(held._near), len(held._far)) == (3, 3)
+    assert (len(held._in_memory), len(held._on_disk)) == (3, 3)
     held.close()
 
 
@@ -155,7 +155,7 @@ def test_a_run_is_the_same_with_and_without(words, bases, tmp_path, monkeypatch)
     monkeypatch.setattr(frozen_block_cache, "MOST", 0)
     frozen_block_cache.forget()
     on_disk = trained(words, bases, tmp_path / "disk", blocks=1)
-    monkeypatch.setattr(trainer, "REUSED", np.inf)
+    monkeypatch.setattr(trainer, "MIN_CACHED_EPOCHS", np.inf)
     plain = trained(words, bases, tmp_path / "plain", blocks=1)
     losses = [[line.get("loss", 0) for line in run.metrics()] for run in (held, on_disk, plain)]
     assert losses[0] == losses[1]
@@ -166,10 +166,10 @@ def test_a_run_is_the_same_with_and_without(words, bases, tmp_path, monkeypatch)
 def test_other_runs_find_the_states_there(words, bases, tmp_path, monkeypatch):
     trained(words, bases, tmp_path, blocks=1)
     (held,) = frozen_block_cache._HELD.values()
-    count = len(held._near)
+    count = len(held._in_memory)
     monkeypatch.setattr(FrozenBlockCache, "_read", lambda *_: pytest.fail("they are there"))
     trained(words, bases, tmp_path, "lora", target_modules=["layers.2.self_attn.v_proj"])
-    assert len(held._near) == count
+    assert len(held._in_memory) == count
 
 
 def test_few_epochs_hold_nothing(words, bases, tmp_path):

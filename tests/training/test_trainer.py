@@ -1,15 +1,15 @@
 import json
+from functools import partial
 
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 from tiny import byte_tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import peftlens
 from peftlens.adapters.checkpoint import attach
-from peftlens.data.collate import length
+from peftlens.data.collate import TokenizedAnswer, length
 from peftlens.errors import InputError
 from peftlens.models.base_model import resident
 from peftlens.models.snapshot import fingerprint, restored_after
@@ -18,6 +18,7 @@ from peftlens.tasks import task_of
 from peftlens.training import trainer
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.run_plan import plan_run
+from peftlens.training.trainer import MethodHooks, TrainState
 
 FAST = {"max_steps": 6, "batch_size": 4, "max_length": 32, "logging_steps": 2}
 
@@ -260,7 +261,7 @@ def test_more_examples_than_the_model_can_read(config, tmp_path):
 def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch):
     options = {"train": {"logging_steps": 1}, "dtype": "float32"}
     plain = peftlens.train(config("lora", **options), tmp_path / "a")
-    monkeypatch.setattr(trainer, "SHORT", 0)
+    monkeypatch.setattr(trainer, "MAX_MATH_TOKENS", 0)
     fused = peftlens.train(config("lora", **options), tmp_path / "b")
     for one, other in zip(plain.metrics(), fused.metrics(), strict=True):
         for name in ("loss", "grad_norm"):
@@ -268,19 +269,22 @@ def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full"])
-def test_a_step_has_the_gradients_of_transformers_own_loss(config, method):
+def test_a_step_has_the_gradients_of_transformers_own_loss(config, method, tmp_path):
     """Padded rows, the head where the loss is, attention by plain products and no cache, beside one
     row at a time by `labels` with all logits: gradients agree to 1e-4 of the largest."""
     planned = plan_run(config(method, train={"gradient_accumulation_steps": 2}))
-    read = TokenizedTask.of(planned.base, planned.task, 32)
-    feed = TrainingLoader.of(read.encoder, read.train, planned.config.training)
-    parts = next(feed.steps(0))
-    rows = [row for part in parts for row in part]
+    task = TokenizedTask.of(planned.base, planned.task, 32)
+    loader = TrainingLoader.of(task.collator, task.train, planned.config.training)
+    passes = next(loader.steps(0))
+    rows = [row for part in passes for row in part]
     assert len({length(row) for row in rows}) > 1
     with restored_after(planned.base.model) as base:
         model = attach(base, method, planned.method_config).train()
-        trained = [p for p in model.parameters() if p.requires_grad]
-        loss = trainer._gradients(model, feed, parts, Accelerator(cpu=True))
+        writer = trainer.open_writer(planned, tmp_path)
+        state = TrainState.of_single_run(planned, writer, model, loader, {})
+        trained = state.parameters
+        forward = partial(trainer._single_run_loss, model, loader)
+        (loss,) = trainer.accumulate_gradients([state], [passes], forward)
         found = [p.grad.clone() for p in trained]
         for p in trained:
             p.grad = None
@@ -298,3 +302,28 @@ def test_a_step_has_the_gradients_of_transformers_own_loss(config, method):
         torch.testing.assert_close(
             gradient, p.grad, rtol=1e-3, atol=1e-4 * p.grad.abs().max().item()
         )
+
+
+def test_each_run_s_loss_is_a_mean_over_its_own_tokens():
+    """Two passes; the first run has 4 scored tokens in all, the second 2."""
+    a, b = (torch.nn.Parameter(torch.tensor(value)) for value in (3.0, 5.0))
+    hooks = MethodHooks(regularization_loss=lambda: 10 * a)
+    nothing = dict.fromkeys(("planned", "writer", "batches", "open_model"))
+    states = [
+        TrainState(parameters=[a], results={}, hooks=hooks, **nothing),
+        TrainState(parameters=[b], results={}, **nothing),
+    ]
+    two, one = TokenizedAnswer((5,), (6, 7)), TokenizedAnswer((5,), (6,))
+    losses = trainer.accumulate_gradients(
+        states, [[[two], [two]], [[one], [one]]], lambda _, rows: [4 * a, 6 * b]
+    )
+    assert losses == [2 * 4 * 3 / 4, 2 * 6 * 5 / 2]
+    assert a.grad.item() == 2 * 4 / 4 + 10  # the regularization counts in the gradient alone
+    assert b.grad.item() == 2 * 6 / 2
+
+
+def test_a_method_s_hooks_are_bound_to_its_model(config):
+    model = torch.nn.Linear(1, 1)
+    assert MethodHooks.of(plan_run(config("lora")), model) == MethodHooks()
+    hooks = MethodHooks.of(plan_run(config("diff_pruning")), model)
+    assert hooks.regularization_loss.args[0] is model
