@@ -4,7 +4,7 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,8 @@ def print_frame(frame: Any) -> None:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return " ".join(map(_cell, value))
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"  # NaN alone differs from itself
     return "" if str(value) == "<NA>" or value is None else str(value)

@@ -1,6 +1,7 @@
 import re
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -27,6 +28,12 @@ def test_columns_without_a_value_are_left_out(capsys):
     assert "b" not in out
 
 
+def test_lists_in_cells_are_joined(capsys):
+    print_frame(pd.DataFrame({"ids": [[1200, 3]], "near": [np.array([0.123456, 1.0])]}))
+    row = capsys.readouterr().out.splitlines()[3]
+    assert row.split() == ["1200", "3", "0.1235", "1"]
+
+
 def test_marks_in_cells_stay_text(capsys):
     print_table(["word"], [["[red]x[/red]"]])
     assert "[red]x[/red]" in capsys.readouterr().out
@@ -46,8 +53,8 @@ def test_groups_are_aligned_and_wrap_only_their_last_column(terminal):
         "Second",
         "a_name_of_twenty_two__  a sentence that",
         "                        does not fit",
-        "                        into the rest",
-        "                        of the line",
+        "                        into the rest of",
+        "                        the line",
         "",
     ]
 
