@@ -105,7 +105,7 @@ def test_a_run_trained_with_others_has_no_larger_batch_of_its_own(swept, monkeyp
         return real(batch)
 
     monkeypatch.setattr("peftlens.training.batched_trainer.attention", counted)
-    swept(4, together=4)
+    swept(4, runs_per_pass=4)
     assert passes == {4 * 4: 2}  # runs times rows, steps
 
 

@@ -124,7 +124,7 @@ def trained(bases, words, tmp_path_factory):
 
     def train(method):
         training = TrainingConfig(max_steps=1, batch_size=4, max_length=32)
-        names = {"task": f"file:{words}", "base": str(bases["llama"])}
+        names = {"task": f"file:{words}", "base_model": str(bases["llama"])}
         return peftlens.train(RunConfig(method=method, **names, training=training), out)
 
     return train

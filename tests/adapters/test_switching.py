@@ -16,7 +16,7 @@ def logits(model):
 
 @pytest.fixture
 def runs(bases, words, tmp_path):
-    common = {"task": f"file:{words}", "base": str(bases["llama"]), "device": "cpu"}
+    common = {"task": f"file:{words}", "base_model": str(bases["llama"]), "device": "cpu"}
     training = {"max_steps": 3, "learning_rate": 0.01, "checkpoint_steps": (1,)}
     return {
         method: peftlens.train(

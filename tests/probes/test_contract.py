@@ -94,13 +94,13 @@ def test_columns_are_as_declared(probe, measured):
 
 def test_the_same_run_gives_the_same_table_and_the_model_is_unchanged(probe, runs, measured):
     first = measured(probe)
-    base = resident(runs[0].config.base, device="cpu", dtype="float32")
+    base = resident(runs[0].config.base_model, device="cpu", dtype="float32")
     before = fingerprint(base.model)
     for one, again in zip(first, tables(probe, runs), strict=True):
         timed = list({"seconds", "ratio", "ci_low", "ci_high", "swap_seconds"} & set(one))
         drop = timed if name_of(probe) == "latency" else []  # its numbers are the machine's
         pd.testing.assert_frame_equal(one.drop(columns=drop), again.drop(columns=drop))
-    assert resident(runs[0].config.base, device="cpu", dtype="float32") is base
+    assert resident(runs[0].config.base_model, device="cpu", dtype="float32") is base
     assert fingerprint(base.model) == before
 
 

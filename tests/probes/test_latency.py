@@ -55,7 +55,7 @@ def test_the_merged_model_is_the_attached_one(lora):
 
 
 def test_the_base_is_as_it_was(lora):
-    base = resident(lora.config.base, device="cpu", dtype="float32")
+    base = resident(lora.config.base_model, device="cpu", dtype="float32")
     before = fingerprint(base.model)
     measure(lora, QUICK)
     assert fingerprint(base.model) == before

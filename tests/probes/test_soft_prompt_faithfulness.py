@@ -24,7 +24,7 @@ def run(request, bases, words, tmp_path):
 
 def test_each_prompt_is_scored_as_a_model_that_has_it(run):
     frame = probe.measure(run).set_index("prompt")
-    base = resident(run.config.base, device="cpu", dtype="float32")
+    base = resident(run.config.base_model, device="cpu", dtype="float32")
     encoder = Collator.of(base, 256)
     items, _ = encoder.items(task_of(run).splits["test"])
     for name, model in {
@@ -61,7 +61,7 @@ def test_every_vector_is_left_out_once(run):
 
 
 def test_replaced_by_tokens_a_prompt_of_tokens_loses_nothing(run):
-    base = resident(run.config.base, device="cpu", dtype="float32")
+    base = resident(run.config.base_model, device="cpu", dtype="float32")
     found = trained_vectors(run, 5)
     tokens = probe._tokens(found.start, found.table, "cosine")
     assert torch.equal(tokens, found.start)

@@ -33,7 +33,7 @@ def run(bases, words, tmp_path):
 )  # fmt: skip
 def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(run, method, base):
     trained = run(method, base)
-    before = fingerprint(resident(trained.config.base, device="cpu", dtype="float32").model)
+    before = fingerprint(resident(trained.config.base_model, device="cpu", dtype="float32").model)
     none, whole = measure(trained, Config(scales=(0.0, 1.0))).to_dict("records")
     assert none["forgetting"] == none["ci_low"] == none["ci_high"] == none["kl"] == 0
     end = forgetting.measure(trained, forgetting.Config(suites=("wiki",), items=0)).iloc[-1]
@@ -41,7 +41,10 @@ def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(run, met
     items = task_items.measure(trained)
     assert whole["accuracy"] == pytest.approx((items["chosen"] == items["correct"]).mean())
     assert whole["loss"] == pytest.approx(items["loss"].mean(), abs=1e-4)
-    assert fingerprint(resident(trained.config.base, device="cpu", dtype="float32").model) == before
+    assert (
+        fingerprint(resident(trained.config.base_model, device="cpu", dtype="float32").model)
+        == before
+    )
 
 
 def test_half_of_an_update_is_half_of_every_weight(bases):

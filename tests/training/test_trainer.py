@@ -61,7 +61,7 @@ def test_a_run_folder_holds_what_the_design_says(config, tmp_path):
     assert run.record.results["steps"] == 6
     assert run.record.results["base_parameters"] == sum(
         p.numel()
-        for p in resident(run.config.base, device="cpu", dtype="float32").model.parameters()
+        for p in resident(run.config.base_model, device="cpu", dtype="float32").model.parameters()
     )
 
 
