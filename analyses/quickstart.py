@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 from measured import opened, read
 
+from peftlens.io import escaping
 from peftlens.results import study_results
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +56,7 @@ def main(study: Path) -> None:
     """All rows that were measured; the figures as Chromium draws them in light mode."""
     for name in TABLES:
         frame = read(study, name).drop(columns=["status", "reason"], errors="ignore")
-        frame.to_csv(OUT / f"{name}.csv", index=False)
+        (OUT / f"{name}.csv").write_text(escaping.to_csv(frame))
     took(study).to_csv(OUT / "took.csv", index=False)
     example().to_csv(OUT / "example.csv", index=False)
     with opened(study / "report.html", 1000, 1060) as page:

@@ -82,7 +82,7 @@ def waywardness(study: Path) -> pd.DataFrame:
     near = last_steps(read(study, "soft_prompt_neighbors").query("metric == 'cosine'")).copy()
     configs = {run: Run(study / "runs" / run).config for run in near["run"].unique()}
     targets = {run: config.method_config["anchor_ids"] for run, config in configs.items()}
-    nearest = near["token_ids"].str.split().str[0].astype(int)
+    nearest = near["token_ids"].str[0].astype(int)
     wanted = [targets[run][position] for run, position in zip(near["run"], near["position"],
                                                               strict=True)]  # fmt: skip
     near["reads_as_the_text"] = nearest == wanted

@@ -9,8 +9,9 @@ seconds, and a table of names should not.
 
 import ast
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, version
@@ -36,21 +37,37 @@ PARTS: dict[Kind, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
+class Option:
+    """A field of a dataclass of options.
+
+    Attributes:
+        type: the annotation, as written in the source.
+        default: likewise.
+        meaning: its text below `Attributes:` in the docstring of the class.
+    """
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Description:
-    """What a plug-in's source says of itself.
+    """Self-description of a plug-in, read from its source.
 
     Attributes:
         summary: first line of the docstring.
         constants: the module's upper-case literals, such as FAMILY or EXPOSES.
-        config: a row per field of Config: name, type and default, as written in the source.
-        package: who brings it.
+        options: the fields of Config.
+        package: the distribution that contains it.
     """
 
     name: str
     summary: str
     doc: str
     constants: dict[str, Any]
-    config: tuple[tuple[str, str, str], ...]
+    options: tuple[Option, ...]
     package: str
 
     @property
@@ -180,22 +197,138 @@ def describe(kind: Kind, name: str) -> Description:
     """
     check(kind, name)
     dotted, point = _modules(kind)[name]
-    tree = ast.parse(_source(dotted))
-    doc = ast.get_docstring(tree) or ""
-    constants = {
-        node.targets[0].id: value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        if (value := _literal(node.value)) is not None
-    }
+    module = _Module(dotted)
+    doc = ast.get_docstring(module.tree) or ""
     return Description(
         name=name,
         summary=doc.partition("\n")[0],
         doc=doc,
-        constants=constants,
-        config=tuple(_fields(tree, "Config")),
+        constants=module.constants(),
+        options=tuple(module.options("Config").values()),
         package=_distribution(point) if point else "peftlens",
     )
+
+
+class _Module:
+    """A module's syntax tree; names are followed to the modules that they are imported from."""
+
+    def __init__(self, dotted: str) -> None:
+        self.tree = ast.parse(_source(dotted))
+        followed = {"peftlens", dotted.partition(".")[0]}  # others are large and hold no constants
+        self.assigned: dict[str, ast.expr] = {}
+        self.imported: dict[str, tuple[str, str]] = {}
+        self.classes: dict[str, ast.ClassDef] = {}
+        for node in self.tree.body:
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
+                    self.assigned[name] = value
+                case ast.ImportFrom(module=str(origin)) if origin.partition(".")[0] in followed:
+                    self.imported |= {a.asname or a.name: (origin, a.name) for a in node.names}
+                case ast.ClassDef(name=name):
+                    self.classes[name] = node
+
+    def constants(self) -> dict[str, Any]:
+        """Upper-case constants whose values are literals, wherever these are written."""
+        found: dict[str, Any] = {}
+        for name, node in self.assigned.items():
+            if name.isupper():
+                with suppress(ValueError):  # computed
+                    found[name] = self._literal(node)
+        return found
+
+    def _literal(self, node: ast.expr) -> Any:
+        """Value of an expression without operators; a set as a sorted list.
+
+        Raises:
+            ValueError: the expression is computed.
+        """
+        value = ast.literal_eval(self.inlined(node))
+        return sorted(value) if isinstance(value, set) else value
+
+    def inlined(self, node: ast.expr) -> ast.expr:
+        """An expression with values in the place of constants' names."""
+        return _Inlined(self).visit(deepcopy(node))
+
+    def definition(self, name: str) -> ast.expr | None:
+        """The expression behind a constant's name, of this module or an imported one."""
+        if name in self.assigned:
+            return self.inlined(self.assigned[name])
+        if name in self.imported:
+            origin, original = self.imported[name]
+            return _Module(origin).definition(original)
+        return None
+
+    def options(self, class_name: str) -> dict[str, Option]:
+        """Fields of a dataclass by name: those of its parents first, nested ones as `field.key`."""
+        if class_name in self.imported:
+            origin, original = self.imported[class_name]
+            return _Module(origin).options(original)
+        if class_name not in self.classes:
+            return {}
+        node = self.classes[class_name]
+        found: dict[str, Option] = {}
+        for base in node.bases:
+            found |= self.options(ast.unparse(base))
+        meanings = _attributes(ast.get_docstring(node) or "")
+        for field in node.body:
+            if isinstance(field, ast.AnnAssign) and field.value is not None:
+                name = ast.unparse(field.target)
+                annotation, default = self.inlined(field.annotation), self.inlined(field.value)
+                found[name] = Option(
+                    name, ast.unparse(annotation), _default(default), meanings.get(name, "")
+                )
+                found |= self._nested(name, annotation, default)
+        return found
+
+    def _nested(self, name: str, annotation: ast.expr, default: ast.expr) -> dict[str, Option]:
+        """Options of a field that is a dataclass itself, with the defaults that it has there."""
+        given = {one.arg: one.value for one in getattr(default, "keywords", ())}
+        return {
+            f"{name}.{key}": replace(
+                option,
+                name=f"{name}.{key}",
+                default=ast.unparse(given[key]) if key in given else option.default,
+            )
+            for key, option in self.options(ast.unparse(annotation)).items()
+        }
+
+
+class _Inlined(ast.NodeTransformer):
+    """Replaces constants' names by their values, and `frozenset(...)` by a set."""
+
+    def __init__(self, module: _Module) -> None:
+        self._module = module
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._module.definition(node.id) or node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        match node:
+            case ast.Call(func=ast.Name(id="frozenset"), args=[]):
+                return ast.Call(ast.Name("set"), [], [])  # literal_eval's word for an empty set
+            case ast.Call(func=ast.Name(id="frozenset"), args=[members]):
+                members = self.visit(members)
+                return ast.Set(members.elts) if hasattr(members, "elts") else node
+        return node
+
+
+def _default(node: ast.expr) -> str:
+    """A field's default as source text; a factory as a call of it."""
+    match node:
+        case ast.Call(func=ast.Name(id="field"), keywords=[ast.keyword("default_factory", made)]):
+            return f"{ast.unparse(made)}()"
+    return ast.unparse(node)
+
+
+def _attributes(doc: str) -> dict[str, str]:
+    """Lines below `Attributes:` in a docstring, by name."""
+    _, _, section = doc.partition("Attributes:\n")
+    section = re.split(r"\n(?=\S)", section)[0]  # up to a line without indentation
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def _source(dotted: str) -> str:
@@ -211,29 +344,3 @@ def _source(dotted: str) -> str:
     if spec is None or spec.origin is None:
         raise InputError(f"there is no module {dotted}; install again what named it")
     return Path(spec.origin).read_text()
-
-
-def _literal(node: ast.expr) -> Any:
-    """A literal's value, `frozenset({...})` as a sorted list; None for anything computed."""
-    try:
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "frozenset":
-            return sorted(ast.literal_eval(node.args[0])) if node.args else []
-        return ast.literal_eval(node)
-    except ValueError:
-        return None
-
-
-def _fields(tree: ast.Module, class_name: str) -> Iterator[tuple[str, str, str]]:
-    """Fields of a dataclass as the source writes them, those of imported parents first."""
-    config = next(
-        (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name), None
-    )
-    if config is None:
-        return
-    for parent in (base.id for base in config.bases if isinstance(base, ast.Name)):
-        for node in tree.body:
-            if isinstance(node, ast.ImportFrom) and parent in {a.name for a in node.names}:
-                yield from _fields(ast.parse(_source(str(node.module))), parent)
-    for node in config.body:
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
-            yield ast.unparse(node.target), ast.unparse(node.annotation), ast.unparse(node.value)

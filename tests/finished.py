@@ -152,8 +152,8 @@ def _measurements(config: RunConfig, rng, items: int):
             for step in (0, 40)
         ],
         "soft_prompt_neighbors": [
-            {"step": step, "position": n, "metric": "cosine", "tokens": tokens, "token_ids": "1 2",
-             "similarities": "0.5 0.4", "similarity": 0.5, "start_token": "=cmd()", "nearest_unchanged": True,
+            {"step": step, "position": n, "metric": "cosine", "tokens": tokens.split(), "token_ids": [1, 2],
+             "similarities": [0.5, 0.4], "similarity": 0.5, "start_token": "=cmd()", "nearest_unchanged": True,
              "relative_displacement": 0.1, "off_vocabulary": 0.2, "space": "embedding"}
             for step in (0, 40) for n in range(3)
         ] if prompt else [],

@@ -41,14 +41,16 @@ def test_name_like_no_other_lists_what_there_is():
 def test_description_is_read_without_importing():
     lora = registry.describe("methods", "lora")
     assert lora.constants["EXPOSES"] == ["delta_weight"]
-    assert lora.config[0] == ("rank", "int", "8")
+    rank = lora.options[0]
+    assert (rank.name, rank.type, rank.default) == ("rank", "int", "8")
     assert lora.summary.startswith("LoRA: ")
 
 
 @pytest.mark.parametrize(
     "command",
-    [["--help"], ["study", "--help"], ["methods"], ["tasks"], ["probes"], ["methods", "lora"]],
-)
+    [["--help"], ["study", "--help"], ["methods"], ["tasks"], ["probes"], ["methods", "lora"],
+     ["tasks", "file"], ["probes", "forgetting"], ["tasks", "--format", "markdown"]],
+)  # fmt: skip
 def test_listing_imports_nothing_heavy(command):
     code = (
         "import sys; from peftlens import cli; sys.argv = ['peftlens', *sys.argv[1:]]\n"

@@ -33,12 +33,12 @@ class Split:
     """How a source is divided; fixed by its own seed, so that every run sees the same test items.
 
     Attributes:
-        seed: of the shuffle before dividing.
-        validation: share of the examples, between 0 and 1.
-        test: share of the examples, between 0 and 1.
-        max_train: at most so many examples, of those that the share gives.
-        max_validation: likewise.
-        max_test: likewise.
+        seed: seed of the shuffle before dividing.
+        validation: share of validation examples, between 0 and 1.
+        test: share of test examples, between 0 and 1.
+        max_train: largest number of training examples; None keeps all that the shares leave.
+        max_validation: largest number of validation examples; None keeps all of the share.
+        max_test: largest number of test examples; None keeps all of the share.
     """
 
     seed: int = 0

@@ -162,8 +162,8 @@ def _trail(run: Run, name: str, drawn: VocabularyMap) -> PromptTrajectory | None
         q=[[said[step, p][1] for p in positions] for step in steps] if said else [],
         near={
             metric: (
-                _lists(rows[rows["metric"] == metric], "token_ids", steps, np.int64),
-                _lists(rows[rows["metric"] == metric], "similarities", steps, np.float64),
+                _lists(rows[rows["metric"] == metric], "token_ids", steps),
+                _lists(rows[rows["metric"] == metric], "similarities", steps),
             )
             for metric in metrics
         },
@@ -189,11 +189,9 @@ def _grid(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
     return np.array([one.astype("Float64").to_numpy(float, na_value=np.nan) for one in values])
 
 
-def _lists(rows: pd.DataFrame, column: str, steps: Sequence[int], kind: Any) -> np.ndarray:
-    """A column of numbers in text, shape (steps, positions, k)."""
-    return np.array(
-        [[one.split() for one in rows[rows["step"] == step][column]] for step in steps]
-    ).astype(kind)
+def _lists(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
+    """A column of lists of k numbers, shape (steps, positions, k)."""
+    return np.stack([np.stack([*rows[rows["step"] == step][column]]) for step in steps])
 
 
 def _text(value: Any) -> str | None:

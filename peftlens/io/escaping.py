@@ -7,6 +7,7 @@ spreadsheet would obey some of their characters.
 import io
 import unicodedata
 
+import numpy as np
 import pandas as pd
 
 _SPOKEN = "=+-@\t\r"  # a spreadsheet takes text that begins so for a formula
@@ -34,7 +35,8 @@ def _hidden(character: str) -> bool:
 def to_csv(frame: pd.DataFrame) -> str:
     """CSV whose text no spreadsheet takes for a formula; `from_csv` gives the same frame back.
 
-    Text that begins with = + - @, a tab or an apostrophe has an apostrophe in front of it.
+    Lists are joined by spaces, and come back as text. Text that begins with = + - @, a tab or an
+    apostrophe has an apostrophe in front of it.
     """
     text = frame.select_dtypes(exclude=["number", "bool", "boolean"]).columns
     return frame.assign(**{name: frame[name].map(_guarded) for name in text}).to_csv(index=False)
@@ -50,6 +52,8 @@ def from_csv(text: str) -> pd.DataFrame:
 
 
 def _guarded(value: object) -> object:
+    if isinstance(value, list | np.ndarray):
+        value = " ".join(map(str, value))
     if isinstance(value, str) and value[:1] and value[0] in f"{_SPOKEN}'":
         return f"'{value}"
     return value

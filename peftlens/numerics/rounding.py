@@ -29,7 +29,12 @@ def decimals(half_width: float) -> int:
 
 
 def number(value: object, low: object = None, high: object = None) -> str:
-    """A number, rounded by its interval; to four significant digits where there is none."""
+    """A number, rounded by its interval; to four significant digits where there is none.
+
+    Of a list every value, joined by spaces; whole numbers in it are ids, without separators.
+    """
+    if isinstance(value, list | np.ndarray):
+        return " ".join(str(one) if isinstance(one, Integral) else number(one) for one in value)
     if pd.isna(value):  # pyright: ignore[reportArgumentType, reportCallIssue]
         return MISSING
     if isinstance(value, bool | np.bool_ | str):

@@ -90,7 +90,7 @@ def _token(row: dict[Any, Any], said: dict[Any, Any] | None) -> Token:
     return Token(
         position=row["position"],
         start="–" if pd.isna(row["start_token"]) else row["start_token"],
-        words=row["tokens"].split(),
+        words=list(row["tokens"]),
         cosine=f"{row['similarity']:.2f}",
         moved="–"
         if pd.isna(row["relative_displacement"])

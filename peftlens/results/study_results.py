@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlens.errors import InputError
+from peftlens.io import escaping
 from peftlens.io.files import canonical_json, sha256_text
 from peftlens.results import failures, invocations, table
 from peftlens.results.stack import joined
@@ -94,7 +95,7 @@ class StudyResults:
     @cached_property
     def sha256(self) -> str:
         """Of all tables: of their rows, whatever file format they are kept in."""
-        rows = {name: one.frame.to_csv(index=False) for name, one in sorted(self.tables.items())}
+        rows = {name: escaping.to_csv(one.frame) for name, one in sorted(self.tables.items())}
         return sha256_text(canonical_json(rows))
 
 
