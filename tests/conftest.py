@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
 # before torch is loaded: tests run side by side, and two threads on one core wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# what umap compiles, half a minute, is kept for the other process and the next time
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "peftlens-numba"))
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: nodes on loopback only
 
 import planted
@@ -104,6 +107,14 @@ def packages_read_once():
     """Which packages bring plug-ins is read once: no test installs one for its own process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "entry_points", cache(registry.entry_points))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_left_to_the_kernel():
+    """No test cuts the power, and a killed process loses nothing that it wrote."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
         yield
 
 

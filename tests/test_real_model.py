@@ -26,7 +26,7 @@ probes = [
 ]
 [probe_options.forgetting]
 suites = ["wiki", "openbookqa"]
-items = 24
+items = 8
 [task]
 name = "bbc_topic"
 split = { max_validation = 50, max_test = 120 }
