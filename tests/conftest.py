@@ -4,14 +4,11 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
 # before torch is loaded: tests run side by side, and two threads on one core wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# what umap compiles, half a minute, is kept for the other process and the next time
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "peftlens-numba"))
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: nodes on loopback only
 
 import planted
@@ -20,8 +17,12 @@ from tiny import build, byte_tokenizer
 
 import peftlens
 from peftlens import cli, registry
+from peftlens.io.files import cache_dir
 from peftlens.models.base_model import discard_resident, load_base_model
 from peftlens.runs.config import RunConfig
+
+# what umap compiles, half a minute, is kept for the other processes and the next time
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
 
 
 def pytest_collection_modifyitems(items):

@@ -10,7 +10,7 @@ from peftlens import registry
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import resident
 from peftlens.models.snapshot import fingerprint
-from peftlens.probes import soft_prompt_null
+from peftlens.probes import soft_prompt_null, soft_prompt_task_words, vocabulary_clusters
 from peftlens.results.table import IDENTITY, STATUS
 from peftlens.runs.config import RunConfig
 from peftlens.vocab.null_tests import neighborhoods
@@ -80,7 +80,8 @@ def tables(probe, runs):
 def few_draws():
     """What every probe must keep does not depend on how many draws a null has."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(soft_prompt_null, "neighborhoods", partial(neighborhoods, draws=100))
+        for module in (soft_prompt_null, soft_prompt_task_words, vocabulary_clusters):
+            patch.setattr(module, "neighborhoods", partial(neighborhoods, draws=100))
         yield
 
 

@@ -247,7 +247,11 @@ def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
 
 
 def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
-    text = file.read_text().partition("[[runs]]")[0].replace("[0, 1]", "[0]")
+    text = (
+        file.read_text()
+        .partition("[[runs]]")[0]
+        .replace("seeds = [0, 1]", 'seeds = [0]\nprobes = ["parameter_count"]')
+    )
     for steps in (2, 3):
         text += f'\n[[runs]]\nmethod = "ln_tuning"\ntraining = {{ max_steps = {steps} }}\n'
     file.write_text(text)
