@@ -1,5 +1,7 @@
 """What every probe must keep."""
 
+from functools import partial
+
 import pandas as pd
 import pytest
 
@@ -8,8 +10,10 @@ from peftlens import registry
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import resident
 from peftlens.models.snapshot import fingerprint
+from peftlens.probes import soft_prompt_null, soft_prompt_task_words, vocabulary_clusters
 from peftlens.results.table import IDENTITY, STATUS
 from peftlens.runs.config import RunConfig
+from peftlens.vocab.null_tests import neighborhoods
 
 METHODS = {
     "lora": {"rank": 2},
@@ -70,6 +74,15 @@ def tables(probe, runs):
         return [probe.compare(able, *config)]
     sources = {name: probe_runner.collect(runs, name, None, OPTIONS).frame for name in probe.INPUTS}
     return [probe.combine(sources, *config)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws():
+    """What every probe must keep does not depend on how many draws a null has."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (soft_prompt_null, soft_prompt_task_words, vocabulary_clusters):
+            patch.setattr(module, "neighborhoods", partial(neighborhoods, draws=100))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from peftlens.probes.forgetting import Config, measure
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import load_task
 
-WIKI = Config(suites=("wiki",), items=0)
+WIKI = Config(suites=("wiki",), items=30)
 BOTH = Config(suites=("wiki", "openbookqa"), items=40)
 
 
@@ -65,7 +65,7 @@ def test_loss_and_divergence_equal_a_plain_reference(bases, words, tmp_path, met
     model = run.load()[0]
     base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     total, divergence, tokens = 0.0, 0.0, 0
-    for example in load_task("wiki", {}).splits["test"]:
+    for example in load_task("wiki", {}).splits["test"][: WIKI.items]:
         ids = base.tokenizer(example.answers[0], return_tensors="pt")["input_ids"][:, :64]
         with torch.inference_mode():
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
