@@ -134,14 +134,16 @@ def see(name):
     return os.getpid(), os.environ.get(name)
 
 
-ACTIONS = {
-    "see": see,
-    "plan": plan,
-    "train": train,
-    "train_together": train_together,
-    "measure": measure,
-    "table": tabulate,
-}
+def actions():
+    return {
+        "see": see,
+        "plan": plan,
+        "train": train,
+        "train_together": train_together,
+        "measure": measure,
+        "table": tabulate,
+    }
+
 
 if __name__ == "__main__":
-    worker_protocol.main(ACTIONS)
+    worker_protocol.main(actions())

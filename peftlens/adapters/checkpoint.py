@@ -5,7 +5,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +30,7 @@ from peftlens.adapters.adapter_file import (
 )
 from peftlens.adapters.external import ExternalAdapter, attach_adapter
 from peftlens.errors import InputError
-from peftlens.models.base_model import BaseModel, NoSuchDevice, load_base_model, resident
+from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.origin import Origin
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import Device
@@ -188,37 +188,11 @@ def load(
     return attach_run(run, base, step)
 
 
-def base_of(run: Run, *, trust_remote_code: bool = False) -> BaseModel:
-    """The resident base of a run, on the run's device if this machine has one of its kind."""
-    config = run.config
-    how = {"dtype": config.dtype, "trust_remote_code": trust_remote_code}
-    try:
-        return resident(config.base_model, device=config.device, **how)
-    except NoSuchDevice:
-        return resident(config.base_model, device="auto", **how)
-
-
-def base_of_all(runs: Sequence[Run]) -> BaseModel:
-    """The resident base of runs that share one.
-
-    Raises:
-        InputError: they do not.
-    """
-    bases = {base_of(run).sha256: run.config.base_model for run in runs}
-    if len(bases) > 1:
-        raise InputError(
-            f"these runs have different bases ({', '.join(map(str, bases.values()))}), and their "
-            "vocabularies are not the same; give runs of one of them"
-        )
-    return base_of(runs[0])
-
-
 @contextmanager
-def open_run(run: Run, step: int | None = None) -> Iterator[tuple[nn.Module, BaseModel]]:
-    """A run's model on the resident base, for as long as the block lasts."""
-    base = base_of(run)
+def open_run(run: Run, base: BaseModel, step: int | None = None) -> Iterator[nn.Module]:
+    """Attach a run to its base model for as long as the block lasts."""
     with restored_after(base.model):
-        yield attach_run(run, base, step), base
+        yield attach_run(run, base, step)
 
 
 def attach_run(run: Run, base: BaseModel, step: int | None = None) -> nn.Module:

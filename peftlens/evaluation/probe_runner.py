@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from peftlens import registry
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.results.stack import join
 from peftlens.results.table import (
@@ -24,12 +25,13 @@ from peftlens.runs.run import Run, configurations
 Options = Mapping[str, Mapping[str, Any]]  # of probes, by their names
 
 
-def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
+def run_probe(context: RunContext, run: Run, name: str, options: Options | None = None) -> Table:
     """A probe's table of one run: read if this version measured it with these options, or measured.
 
     A run that does not offer what the probe needs, or that diverged, gets one row that says so.
 
     Args:
+        context: gives the run's base model.
         run: a finished run.
         name: a probe that measures runs.
         options: values for the probe's Config, by the probe's name; those of others are let be.
@@ -47,7 +49,7 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
             return known
     try:
         _check(run, probe.REQUIRES)
-        frame = _call(probe.measure, run, config).assign(status="measured", reason=None)
+        frame = _call(probe.measure, config, context, run).assign(status="measured", reason=None)
     except NotApplicable as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
     table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, plain)
@@ -85,8 +87,8 @@ def configure(name: str, values: Mapping[str, Any]) -> Any:
     return None
 
 
-def _call(probe: Callable[..., pd.DataFrame], what: Any, config: Any) -> pd.DataFrame:
-    return probe(what) if config is None else probe(what, config)
+def _call(probe: Callable[..., pd.DataFrame], config: Any, *arguments: Any) -> pd.DataFrame:
+    return probe(*arguments) if config is None else probe(*arguments, config)
 
 
 def _plain(config: Any) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def _check(run: Run, required: frozenset[str]) -> None:
 
 
 def collect(
+    context: RunContext,
     runs: Sequence[Run],
     name: str,
     labels: dict[str, str] | None = None,
@@ -110,6 +113,7 @@ def collect(
     """A probe's table over several runs.
 
     Args:
+        context: gives the runs' base models.
         runs: finished runs, in the order that the rows should have.
         name: a probe that measures runs, compares them, or combines what others measured.
         labels: name of each run's configuration by run id; made up from the runs by default.
@@ -121,14 +125,17 @@ def collect(
     probe = registry.load("probes", name)
     labels = configurations(run.record for run in runs) | (labels or {})
     if hasattr(probe, "measure"):
-        return join({run: run_probe(run, name, options) for run in runs}, labels)
+        return join({run: run_probe(context, run, name, options) for run in runs}, labels)
     config = configure(name, (options or {}).get(name, {}))
     if hasattr(probe, "compare"):
         able = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
-        frame = _call(probe.compare, able, config)
+        frame = _call(probe.compare, config, context, able)
     else:
-        tables = {one: measured(collect(runs, one, labels, options).frame) for one in probe.INPUTS}
-        frame = _call(probe.combine, tables, config)
+        tables = {
+            one: measured(collect(context, runs, one, labels, options).frame)
+            for one in probe.INPUTS
+        }
+        frame = _call(probe.combine, config, tables)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from peftlens.adapters.adapter_file import read
+from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import effective_rank
 from peftlens.results.table import Column, NotApplicable
 from peftlens.runs.run import Run
@@ -29,7 +30,7 @@ COLUMNS = (
 CHARTS = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(_: RunContext, run: Run) -> pd.DataFrame:
     """A row for each vector.
 
     Raises:

@@ -15,6 +15,7 @@ from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
 from peftlens.adapters.adapter_file import PREFIX, AdapterFile, read
 from peftlens.adapters.delta_factors import DeltaFactors, delta_factors
+from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import effective_rank, energy_rank, stable_rank
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
@@ -56,7 +57,7 @@ _COUNTS = ("layer", "rank", "k90", "k95", "k99")
 _NUMBERS = ("largest", "norm", "stable_rank", "effective_rank")
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(_: RunContext, run: Run) -> pd.DataFrame:
     """A row for each module that the file has anything of, in the model's order.
 
     Raises:

@@ -7,6 +7,7 @@ from statistics import median
 
 import pandas as pd
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
@@ -41,7 +42,7 @@ CHARTS = (
 )
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(_: RunContext, run: Run) -> pd.DataFrame:
     """One row.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
@@ -16,7 +17,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(_: RunContext, run: Run) -> pd.DataFrame:
     """One row.
 
     Raises:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.task import Example
 from peftlens.models.architecture import blocks
@@ -70,9 +70,9 @@ CHARTS = (
 )
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
     """A row for each saved step, kind of text and layer; without a task, of general text alone."""
-    base = base_of(run)
+    base = context.base_model(run)
     encoder = Collator.of(base, run.config.training.max_length)
     tasks = {} if run.foreign else {"task": task_of(run)}
     tasks["general"] = load_task(config.suite, {})
@@ -81,7 +81,7 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
         before = {k: _states(model, base, encoder, v, config.tokens) for k, v in texts.items()}
     rows = []
     for step in run.steps:
-        with open_run(run, step) as (model, _):
+        with context.open_run(run, step) as model:
             for kind, own in texts.items():
                 after = _states(model, base, encoder, own, config.tokens)
                 pairs = zip(before[kind], after, strict=True)

@@ -6,6 +6,7 @@ themselves, so it is noisy, and says nothing of other examples.
 
 import pandas as pd
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.run import Run
 
@@ -29,7 +30,7 @@ CHARTS = (
 )  # fmt: skip
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(_: RunContext, run: Run) -> pd.DataFrame:
     """A row for each step of which anything was kept.
 
     Raises:

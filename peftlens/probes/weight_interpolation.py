@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of
 from peftlens.adapters.merging import merged_weights
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.errors import InputError
 from peftlens.evaluation.log_likelihood import choose
@@ -72,9 +72,9 @@ CHARTS = (
 )
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
     """A row for each α, at the end of training."""
-    base = in_float32(base_of(run))
+    base = in_float32(context.base_model(run))
     with restored_after(base.model):
         try:
             tuned = merged_weights(run, base)

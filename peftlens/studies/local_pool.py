@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from typing import IO
 
 from peftlens.results.outcomes import Message
-from peftlens.studies.worker_protocol import Task, perform
+from peftlens.studies.worker_protocol import Actions, Task, perform
 
 _GRACE = 5.0  # seconds for a worker to clean up
 _LATE = 60.0  # seconds after which a worker, starting or not, should have ended itself
@@ -32,13 +33,17 @@ class InProcessPool:
         self._module = module
         self._outcome: Message | None = None
 
+    @cached_property
+    def _actions(self) -> Actions:
+        return import_module(self._module).actions()
+
     def accepts(self, slot: int) -> bool:  # noqa: ARG002
         """Always."""
         return True
 
     def submit(self, slot: int, task: Task) -> None:  # noqa: ARG002
         """Do it at once."""
-        self._outcome = perform(task, import_module(self._module).ACTIONS)
+        self._outcome = perform(task, self._actions)
 
     def poll(self, seconds: float) -> Iterable[tuple[int, Message]]:  # noqa: ARG002
         """The outcome."""

@@ -153,7 +153,7 @@ class _Actor:
     def __init__(self, module: str, limit: float, folder: str) -> None:
         if Path(folder).is_dir():  # names of files in a study are relative to it
             os.chdir(folder)
-        self._actions = import_module(module).ACTIONS
+        self._actions = import_module(module).actions()
         self._limit = limit
 
     def ready(self) -> None:

@@ -6,13 +6,15 @@ Its tasks come from `supervising`; SECONDS without progress end it (0: never).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peftlens.adapters.checkpoint import base_of
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.io.progress import begin
+from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.results import table as tables
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
@@ -22,18 +24,25 @@ from peftlens.training import batched_trainer, trainer
 from peftlens.training.run_plan import RunPlan, plan_run
 
 
-def train(config: Mapping[str, Any], run: str, runs: str, trust: bool) -> str:
+def train(
+    config: Mapping[str, Any], run: str, runs: str, trust: bool, *, base_models: BaseModelCache
+) -> str:
     """Train a run below the folder `runs`; returns what came out, in words.
 
     Raises:
         InputError: planned here, it is another run than `run`.
         RunLockedError: another process is training it.
     """
-    return _in_words(trainer.train_run(_planned(config, run, trust), Path(runs)))
+    context = RunContext(base_models=base_models, trust_remote_code=trust)
+    return _in_words(trainer.train_run(_planned(config, run, context), Path(runs)))
 
 
 def train_together(
-    configs: Mapping[str, Mapping[str, Any]], runs: str, trust: bool
+    configs: Mapping[str, Mapping[str, Any]],
+    runs: str,
+    trust: bool,
+    *,
+    base_models: BaseModelCache,
 ) -> dict[str, str]:
     """Train runs in one pass, each given by its id; returns what came out, in words.
 
@@ -42,12 +51,13 @@ def train_together(
     Raises:
         InputError: see `train`.
     """
-    plans = [_planned(config, run, trust) for run, config in configs.items()]
+    context = RunContext(base_models=base_models, trust_remote_code=trust)
+    plans = [_planned(config, run, context) for run, config in configs.items()]
     return {run.id: _in_words(run) for run in batched_trainer.train_runs(plans, Path(runs))}
 
 
-def _planned(config: Mapping[str, Any], run: str, trust: bool) -> RunPlan:
-    planned = plan_run(RunConfig.model_validate(config), trust)
+def _planned(config: Mapping[str, Any], run: str, context: RunContext) -> RunPlan:
+    planned = plan_run(RunConfig.model_validate(config), context)
     if planned.id != run:
         raise InputError(
             "base, data or packages are not those that the study was planned with: "
@@ -66,18 +76,23 @@ def _in_words(run: Run) -> str:
 
 
 def measure(
-    run: str, probes: Sequence[str], options: probe_runner.Options, trust: bool
+    run: str,
+    probes: Sequence[str],
+    options: probe_runner.Options,
+    trust: bool,
+    *,
+    base_models: BaseModelCache,
 ) -> dict[str, dict[str, Any]]:
     """Measure probes on a finished run; returns the outcome of each that was not done.
 
     What is wrong with the run or the disk is wrong for all that follow: they are not tried.
     """
-    _allow([Run(Path(run))], trust)
+    context = RunContext(base_models=base_models, trust_remote_code=trust)
     wrong: dict[str, dict[str, Any]] = {}
     for name in probes:
         begin(name)
         task = {"do": "probe", "with": {"run": run, "name": name, "options": options}}
-        outcome = worker_protocol.perform(task, {"probe": _probe})
+        outcome = worker_protocol.perform(task, {"probe": partial(_probe, context)})
         if "done" not in outcome:
             wrong[name] = outcome
             if "failed" not in outcome:
@@ -85,14 +100,8 @@ def measure(
     return wrong
 
 
-def _probe(run: str, name: str, options: probe_runner.Options) -> None:
-    probe_runner.run_probe(Run(Path(run)), name, options)
-
-
-def _allow(runs: Sequence[Run], trust: bool) -> None:
-    """Hold a base that brings Python of its own: probes find it by what the run says of it."""
-    if trust:
-        base_of(runs[0], trust_remote_code=True)
+def _probe(context: RunContext, run: str, name: str, options: probe_runner.Options) -> None:
+    probe_runner.run_probe(context, Run(Path(run)), name, options)
 
 
 def table(  # noqa: PLR0913  # what decides a table
@@ -102,22 +111,28 @@ def table(  # noqa: PLR0913  # what decides a table
     options: probe_runner.Options,
     file: str,
     trust: bool,
+    *,
+    base_models: BaseModelCache,
 ) -> None:
     """Write a probe's table over finished runs, given by their folders."""
     found = [Run(Path(run)) for run in runs]
-    _allow(found, trust)
+    context = RunContext(base_models=base_models, trust_remote_code=trust)
     target = Path(file)
     target.parent.mkdir(exist_ok=True)
-    tables.write(probe_runner.collect(found, name, labels, options), target)
+    tables.write(probe_runner.collect(context, found, name, labels, options), target)
 
 
-ACTIONS: worker_protocol.Actions = {
-    "plan": inventory,
-    "train": train,
-    "train_together": train_together,
-    "measure": measure,
-    "table": table,
-}
+def actions() -> worker_protocol.Actions:
+    """Return the actions of one worker, which share the base model that it holds."""
+    base_models = BaseModelCache()
+    return {
+        "plan": partial(inventory, base_models=base_models),
+        "train": partial(train, base_models=base_models),
+        "train_together": partial(train_together, base_models=base_models),
+        "measure": partial(measure, base_models=base_models),
+        "table": partial(table, base_models=base_models),
+    }
+
 
 if __name__ == "__main__":
-    worker_protocol.main(ACTIONS)
+    worker_protocol.main(actions())

@@ -38,20 +38,17 @@ class TokenizedTask:
         Raises:
             InputError: no text is left to train on; see also `Encoder.items`.
         """
-        key = (base.sha256, base.device, task.sha256, max_length)
-        if key not in _READ:
+
+        def tokenize() -> TokenizedTask:
             encoder = Collator.of(base, max_length)
             parts = {name: encoder.items(part) for name, part in task.splits.items()}
             changed = {name: counts for name, (_, counts) in parts.items()}
             train, validation = parts["train"][0], parts["validation"][0]
             if not train or not validation:
                 raise InputError(f"task {task.name!r}: no text is left to train on; {changed}")
-            _READ.clear()
-            _READ[key] = cls(encoder, train, validation, changed)
-        return _READ[key]
+            return cls(encoder, train, validation, changed)
 
-
-_READ: dict[tuple[str, str, str, int], TokenizedTask] = {}  # the last one
+        return base.derived("tokenized task", tokenize, key=(task.sha256, max_length))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ are rounded in another order.
 """
 
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,6 @@ from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.partial_forward import stopped_after
 
 MOST = 2**30  # bytes of states in memory; more go to a temporary file
-_HELD: dict[tuple[Any, ...], "StateStore"] = {}
 
 
 @dataclass
@@ -55,14 +55,10 @@ class StateStore:
         else:
             self._far[row] = self._write(states.cpu().contiguous())
 
-    def close(self) -> None:
-        """Give the disk's space back."""
-        if self._file is not None:
-            self._file.close()
-
     def _write(self, states: torch.Tensor) -> tuple[int, torch.Size, torch.dtype]:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as this does
+            weakref.finalize(self, self._file.close)
         at = self._file.seek(0, 2)
         self._file.write(states.view(torch.uint8).numpy().tobytes())
         return at, states.shape, states.dtype
@@ -71,13 +67,6 @@ class StateStore:
         self._file.seek(at)
         data = bytearray(self._file.read(shape.numel() * dtype.itemsize))
         return torch.frombuffer(data, dtype=dtype).reshape(shape)
-
-
-def forget() -> None:
-    """Hold nothing any more."""
-    for held in _HELD.values():
-        held.close()
-    _HELD.clear()
 
 
 @dataclass(frozen=True)
@@ -110,7 +99,7 @@ class FrozenBlockCache:
         """Find them.
 
         Args:
-            base: the resident one, with a method attached.
+            base: the base model, with a method attached.
             model: what the method's `attach` gave.
             before: `Shape.of(base)` from before it was attached.
             encoder: of the training.
@@ -120,12 +109,11 @@ class FrozenBlockCache:
         known = sorted({*rows}, key=lambda row: (row.prompt, row.answer)) if depth else []
         batches = scoring_batches(known, encoder.at_once)
         groups = [[known[index] for index in batch] for batch in batches]
-        key = (base.sha256, base.dtype, base.device, depth, tuple(known))
-        if key not in _HELD:
-            forget()  # one training's at a time, like the resident base
-            _HELD[key] = StateStore(MOST)
+        held = base.derived(
+            "states of frozen blocks", lambda: StateStore(MOST), key=(depth, tuple(known))
+        )
         by_row = {row: group for group in groups for row in group}
-        return cls(base, before.names[:depth], encoder, by_row, _HELD[key])
+        return cls(base, before.names[:depth], encoder, by_row, held)
 
     @contextmanager
     def skipping(self, rows: Sequence[TokenizedAnswer]) -> Iterator[None]:

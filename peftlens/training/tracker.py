@@ -27,6 +27,7 @@ from torch import nn
 from peftlens import registry
 from peftlens.adapters import checkpoint
 from peftlens.adapters.adapter_file import WEIGHTS, read
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError, require
 from peftlens.evaluation import probe_runner
 from peftlens.io.files import TEMPORARY_PREFIX, sha256_file
@@ -181,8 +182,9 @@ class Tracker:
         seal(self._folder)
         self.run = Run(build(self.out, name, self._into))
         self.close()
+        context = RunContext()
         for probe in self.probes:
-            _measure(self.run, probe)
+            _measure(context, self.run, probe)
         return self.run
 
     def close(self) -> None:
@@ -225,10 +227,10 @@ class Tracker:
         self.close()
 
 
-def _measure(run: Run, probe: str) -> None:
+def _measure(context: RunContext, run: Run, probe: str) -> None:
     """A probe that fails is told, and costs no other."""
     try:
-        probe_runner.run_probe(run, probe)
+        probe_runner.run_probe(context, run, probe)
     except Exception as error:  # noqa: BLE001  # the run is there, and the program goes on
         _LOG.warning("peftlens could not measure %s: %s", probe, error)
         _LOG.debug("where it failed", exc_info=True)

@@ -8,7 +8,6 @@ but the token.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from accelerate.utils import set_seed
 from transformers import DynamicCache, PreTrainedModel
 
 from peftlens import registry
-from peftlens.adapters.checkpoint import attach, attach_run, base_of
+from peftlens.adapters.checkpoint import attach, open_run
 from peftlens.layers.prefix import geometry
 from peftlens.models.architecture import blocks
 from peftlens.models.base_model import BaseModel
@@ -49,22 +48,21 @@ class TrainedVectors:
     space: str = "embedding"
 
 
-def trained_vectors(run: Run, step: int) -> TrainedVectors:
+def trained_vectors(run: Run, base: BaseModel, step: int) -> TrainedVectors:
     """A run's vectors at one of its steps, and before the first, which the seed makes again.
 
     Raises:
         NotApplicable: a prefix of an encoder-decoder, a table of which no row has changed, or a
             vector without a direction.
     """
-    found = _vectors(run, step)
+    found = _vectors(run, base, step)
     for which in (found.now, found.start):
         if which is not None and (bad := torch.nonzero(which.norm(dim=1) == 0).flatten().tolist()):
             raise NotApplicable(f"vector {found.positions[bad[0]]} is zero: it has no direction")
     return found
 
 
-def _vectors(run: Run, step: int) -> TrainedVectors:
-    base = base_of(run)
+def _vectors(run: Run, base: BaseModel, step: int) -> TrainedVectors:
     table = vocabulary(base).table
     offered = registry.exposed(run.config.method, run.config.method_config)
     if "soft_prompt" in offered:
@@ -88,8 +86,8 @@ def _read(
     run: Run, base: BaseModel, step: int, what: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor:
     """Something of a run's model at a step, as a float32 copy."""
-    with restored_after(base.model), torch.no_grad():
-        return what(attach_run(run, base, step)).float().clone()
+    with open_run(run, base, step) as model, torch.no_grad():
+        return what(model).float().clone()
 
 
 def _before(run: Run, base: BaseModel, what: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
@@ -110,8 +108,7 @@ def _start(
         return what(attach(base.model, run.config.method, config).eval()).float().clone()
 
 
-@lru_cache(maxsize=2)
-def other_starts(run: Run, count: int) -> torch.Tensor | None:
+def other_starts(run: Run, base: BaseModel, count: int) -> torch.Tensor | None:
     """Vectors that a soft prompt of the same configuration starts from, with other seeds: (B, d).
 
     At most so many, of at most a hundred seeds, or of one if they all start alike. None for
@@ -120,7 +117,13 @@ def other_starts(run: Run, count: int) -> torch.Tensor | None:
     offered = registry.exposed(run.config.method, run.config.method_config)
     if run.foreign or "soft_prompt" not in offered:
         return None
-    base, found = base_of(run), []
+    return base.derived(
+        "other starts", lambda: _other_starts(run, base, count), key=(run, count), most=2
+    )
+
+
+def _other_starts(run: Run, base: BaseModel, count: int) -> torch.Tensor:
+    found: list[torch.Tensor] = []
     last = None
     for seed in range(run.config.seed + 1, run.config.seed + 1 + _SEEDS):
         prompt = _start(run, base, seed, soft_prompt)
