@@ -16,7 +16,8 @@ from tiny import build, byte_tokenizer
 
 import peftlens
 from peftlens import cli
-from peftlens.models.base_model import discard_resident, load_base_model
+from peftlens.adapters.run_context import RunContext
+from peftlens.models.base_model import load_base_model
 from peftlens.runs.config import RunConfig
 
 
@@ -98,12 +99,10 @@ def llama(bases):
     return load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
 
 
-@pytest.fixture(autouse=True)
-def own_resident():
-    """No test sees the base that another one held."""
-    discard_resident()
-    yield
-    discard_resident()
+@pytest.fixture
+def context():
+    """Base models of this test's own."""
+    return RunContext()
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,13 @@
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import peftlens
 from peftlens.adapters.merging import TOLERANCE
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
-from peftlens.models.base_model import load_base_model, locate, resident
+from peftlens.models.base_model import load_base_model, locate
 from peftlens.report import page as report
 from peftlens.results import table
 from peftlens.runs.config import RunConfig
@@ -104,7 +104,7 @@ def test_plain_peft_gives_the_same_logits(finished, method):
     ours = peftlens.load(run.path)
     plain = AutoModelForCausalLM.from_pretrained(locate("smollm2-135m"), dtype=ours.dtype)
     theirs = peft.PeftModel.from_pretrained(plain.to(ours.device), run.path / "adapter").eval()
-    tokenizer = resident("smollm2-135m", device="auto", dtype="auto").tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(locate("smollm2-135m"))
     inputs = tokenizer("Headline: Rain stops play at Lord's\nTopic:", return_tensors="pt")
     inputs = inputs.to(ours.device)
     with torch.inference_mode():

@@ -14,10 +14,11 @@ TRAINING = {"max_steps": 5, "logging_steps": 2, "checkpoint_steps": [3], "max_le
 
 
 @pytest.fixture
-def filling(bases, words, tmp_path):
+def filling(context, bases, words, tmp_path):
     planned = plan_run(
         RunConfig(method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-                  dtype="float32", training=TRAINING)
+                  dtype="float32", training=TRAINING),
+        context,
     )  # fmt: skip
     with restored_after(planned.base.model) as base:
         model = checkpoint.attach(base, "lora", planned.method_config)
