@@ -28,13 +28,14 @@ from peftlens.adapters.adapter_file import (
     read,
     write_weights,
 )
-from peftlens.adapters.external import ExternalAdapter, attach_adapter
+from peftlens.adapters.external import attach_adapter
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.origin import Origin
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import Device
 from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 
 def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
@@ -189,36 +190,34 @@ def load(
 
 
 @contextmanager
-def open_run(run: Run, base: BaseModel, step: int | None = None) -> Iterator[nn.Module]:
+def open_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> Iterator[nn.Module]:
     """Attach a run to its base model for as long as the block lasts."""
     with restored_after(base.model):
         yield attach_run(run, base, step)
 
 
-def attach_run(run: Run, base: BaseModel, step: int | None = None) -> nn.Module:
+def attach_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> nn.Module:
     """A run's model on a base that is the caller's to change.
 
     Raises:
         InputError: the base is another one, or there is no such checkpoint.
     """
-    if isinstance(run, ExternalAdapter):
-        return _foreign(run.file, base)
     if base.sha256 != run.record.depends_on.get("base", base.sha256):
         raise InputError(
             f"run {run.id} was trained on another {base.reference!r}: its files have changed since"
         )
     if step is not None and step not in run.steps:
         raise InputError(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
-    if run.foreign:
-        return _foreign(read(run.adapter(step)), base)
+    if not run.is_reproducible:
+        return _attach_file(read(run.adapter(step), trust_remote_code=base.trusted), base)
     config = registry.configure("methods", run.config.method, run.config.method_config)
     model = attach(base.model, run.config.method, config)
     load_state(model, run.adapter(step))
     return model.eval()
 
 
-def _foreign(file: AdapterFile, base: BaseModel) -> nn.Module:
-    """What another program saved, or what only its folder is left of."""
+def _attach_file(file: AdapterFile, base: BaseModel) -> nn.Module:
+    """Attach an adapter by what its own folder says."""
     if file.is_peft_type:
         return attach_adapter(file, base)
     file.require_vocabulary(base.origin)

@@ -26,7 +26,7 @@ from peftlens.layers.peft_wrapper import peft_layers
 from peftlens.models.base_model import BaseModel, in_float32
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 _DOING = "Looking at changed weights"
 
@@ -54,7 +54,9 @@ class DeltaWeight(DeltaFactors):
         return (self.before + self.svd.u * self.svd.s @ self.svd.vt).astype(np.float32)
 
 
-def delta_weights(run: Run, base: BaseModel, step: int | None = None) -> Iterator[DeltaWeight]:
+def delta_weights(
+    run: TrainedModel, base: BaseModel, step: int | None = None
+) -> Iterator[DeltaWeight]:
     """Every weight matrix that has changed, in the base's order; none where nothing has.
 
     Args:

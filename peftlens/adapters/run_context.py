@@ -11,7 +11,7 @@ from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel, NoSuchDevice
 from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class RunContext:
             trust_remote_code=self.trust_remote_code,
         )
 
-    def base_model(self, run: Run) -> BaseModel:
+    def base_model(self, run: TrainedModel) -> BaseModel:
         """Return a run's base model, on the run's device if this machine has one of its kind.
 
         Raises:
@@ -50,7 +50,7 @@ class RunContext:
         except NoSuchDevice:
             return self.configured_base_model(run.config.model_copy(update={"device": "auto"}))
 
-    def shared_base_model(self, runs: Sequence[Run]) -> BaseModel:
+    def shared_base_model(self, runs: Sequence[TrainedModel]) -> BaseModel:
         """Return the base model that runs have in common.
 
         Raises:
@@ -65,7 +65,7 @@ class RunContext:
         return self.base_model(runs[0])
 
     @contextmanager
-    def open_run(self, run: Run, step: int | None = None) -> Iterator[nn.Module]:
+    def open_run(self, run: TrainedModel, step: int | None = None) -> Iterator[nn.Module]:
         """Attach a run to its base model for as long as the block lasts.
 
         Args:

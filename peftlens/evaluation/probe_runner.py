@@ -20,12 +20,15 @@ from peftlens.results.table import (
     read,
     write,
 )
-from peftlens.runs.run import Run, configurations
+from peftlens.runs.run import configurations
+from peftlens.runs.trained_model import TrainedModel
 
 Options = Mapping[str, Mapping[str, Any]]  # of probes, by their names
 
 
-def run_probe(context: RunContext, run: Run, name: str, options: Options | None = None) -> Table:
+def run_probe(
+    context: RunContext, run: TrainedModel, name: str, options: Options | None = None
+) -> Table:
     """A probe's table of one run: read if this version measured it with these options, or measured.
 
     A run that does not offer what the probe needs, or that diverged, gets one row that says so.
@@ -42,8 +45,8 @@ def run_probe(context: RunContext, run: Run, name: str, options: Options | None 
     probe = registry.load("probes", name)
     config = configure(name, (options or {}).get(name, {}))
     plain = _plain(config)
-    file = run.path / "probes" / f"{name}.parquet"
-    if not run.read_only and file.exists():
+    file = run.table_folder and run.table_folder / f"{name}.parquet"
+    if file and file.exists():
         known = read(file)
         if (known.version, known.config) == (probe.VERSION, plain):
             return known
@@ -53,7 +56,7 @@ def run_probe(context: RunContext, run: Run, name: str, options: Options | None 
     except NotApplicable as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
     table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, plain)
-    if not run.read_only:  # whose folder is somebody else's
+    if file:
         file.parent.mkdir(exist_ok=True)
         write(table, file)
     return table
@@ -96,7 +99,7 @@ def _plain(config: Any) -> dict[str, Any]:
     return {} if config is None else json.loads(json.dumps(asdict(config)))
 
 
-def _check(run: Run, required: frozenset[str]) -> None:
+def _check(run: TrainedModel, required: frozenset[str]) -> None:
     if run.record.status == "diverged":
         raise NotApplicable("the run diverged: its loss was not finite")
     if missing := required - registry.exposed(run.config.method, run.config.method_config):
@@ -105,7 +108,7 @@ def _check(run: Run, required: frozenset[str]) -> None:
 
 def collect(
     context: RunContext,
-    runs: Sequence[Run],
+    runs: Sequence[TrainedModel],
     name: str,
     labels: dict[str, str] | None = None,
     options: Options | None = None,
@@ -139,7 +142,7 @@ def collect(
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 
 
-def _applies(run: Run, required: frozenset[str]) -> bool:
+def _applies(run: TrainedModel, required: frozenset[str]) -> bool:
     try:
         _check(run, required)
     except NotApplicable:

@@ -15,7 +15,7 @@ from peftlens.explorer.data import KINDS, ExplorerData, LogitShift, PromptTrajec
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
 from peftlens.results.table import measured
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 from peftlens.vocab.clusters import clusters
 from peftlens.vocab.projection import (
@@ -33,7 +33,7 @@ NEEDED = "token_vectors"
 
 def build_explorer(  # noqa: PLR0913  # each changes what is shown
     context: RunContext,
-    runs: Sequence[Run],
+    runs: Sequence[TrainedModel],
     names: dict[str, str],
     projection: Projection = "umap",
     *,
@@ -88,7 +88,9 @@ def build_explorer(  # noqa: PLR0913  # each changes what is shown
     )
 
 
-def _between(able: Sequence[Run], base: BaseModel, between: tuple[int, int]) -> VocabularyMap:
+def _between(
+    able: Sequence[TrainedModel], base: BaseModel, between: tuple[int, int]
+) -> VocabularyMap:
     found = trained_vectors(able[0], base, able[0].steps[-1]) if able else None
     if found is None or found.space != "embedding":
         raise InputError("the plane of two vectors needs a run with vectors among the embeddings")
@@ -100,9 +102,9 @@ def _between(able: Sequence[Run], base: BaseModel, between: tuple[int, int]) -> 
     return plane_map(base, *rows)
 
 
-def _task(run: Run, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
+def _task(run: TrainedModel, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
     """Highest cosine of each token to a label of the run's task, between 0 and 1, shape (V,)."""
-    if run.foreign:
+    if run.task is None:
         return None
     labels = task_of(run).labels
     if not labels:
@@ -113,15 +115,16 @@ def _task(run: Run, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
     return cosines.max(dim=1).values.clamp(0, 1).cpu().double().numpy()
 
 
-def _offers(run: Run) -> bool:
+def _offers(run: TrainedModel) -> bool:
     return NEEDED in registry.exposed(run.config.method, run.config.method_config)
 
 
-def _known(run: Run, probe: str) -> bool:
-    return not run.read_only and (run.path / "probes" / f"{probe}.parquet").exists()
+def _known(run: TrainedModel, probe: str) -> bool:
+    folder = run.table_folder
+    return folder is not None and (folder / f"{probe}.parquet").exists()
 
 
-def _shift(context: RunContext, run: Run, name: str) -> LogitShift:
+def _shift(context: RunContext, run: TrainedModel, name: str) -> LogitShift:
     rows = measured(probe_runner.run_probe(context, run, "logit_shift").frame)
     ends = {
         direction: tuple(
@@ -134,7 +137,7 @@ def _shift(context: RunContext, run: Run, name: str) -> LogitShift:
 
 
 def _trail(
-    context: RunContext, run: Run, name: str, drawn: VocabularyMap
+    context: RunContext, run: TrainedModel, name: str, drawn: VocabularyMap
 ) -> PromptTrajectory | None:
     """None where the probe finds nothing to measure, such as a table that has not changed."""
     rows = measured(probe_runner.run_probe(context, run, "soft_prompt_neighbors").frame)
@@ -175,7 +178,7 @@ def _trail(
 
 
 def _verdicts(
-    context: RunContext, run: Run
+    context: RunContext, run: TrainedModel
 ) -> dict[tuple[int, int | None], tuple[str, float | None]]:
     """By step and position, None for the whole prompt; only what was tested already: it is slow."""
     if not _known(run, "soft_prompt_null"):

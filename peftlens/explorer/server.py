@@ -16,7 +16,7 @@ from peftlens.errors import InputError
 from peftlens.explorer.auth import Guard
 from peftlens.explorer.query import LONGEST, MOST, QueryVectors, neighbors
 from peftlens.results.table import NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import METRICS
 from peftlens.vocab.trained_vectors import trained_vectors
 
@@ -28,7 +28,7 @@ HELP = (
 
 
 def application(
-    context: RunContext, runs: Sequence[Run], names: dict[str, str], guard: Guard
+    context: RunContext, runs: Sequence[TrainedModel], names: dict[str, str], guard: Guard
 ) -> dash.Dash:
     """The app over the base of some runs; vectors are those of the run and step that are chosen."""
     app = dash.Dash(__name__, title="peftlens", update_title="", serve_locally=True)
@@ -66,7 +66,7 @@ def application(
 
 def serve(
     context: RunContext,
-    runs: Sequence[Run],
+    runs: Sequence[TrainedModel],
     names: dict[str, str],
     port: int,
     tell: Callable[[str], None],
@@ -97,7 +97,7 @@ def serve(
             waiting.serve_forever()
 
 
-def _layout(runs: Sequence[Run], names: dict[str, str]) -> html.Main:
+def _layout(runs: Sequence[TrainedModel], names: dict[str, str]) -> html.Main:
     named = [{"label": names[run.id], "value": run.id} for run in runs]
     style = {"maxWidth": "60rem", "margin": "0 auto", "padding": "1rem", "font": "16px system-ui"}
     return html.Main(

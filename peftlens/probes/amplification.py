@@ -15,7 +15,7 @@ from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
 from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import energy_rank, projected, random_projection
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
@@ -55,7 +55,7 @@ CHARTS = (
 )
 
 
-def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each changed weight matrix, at the end of training.
 
     Raises:

@@ -8,7 +8,7 @@ import pandas as pd
 from peftlens.adapters.run_context import RunContext
 from peftlens.models.architecture import part_of
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -20,7 +20,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row for each part; the same for every run of one base."""
     counts: Counter[str] = Counter()
     for name, shape in context.base_model(run).shapes.items():

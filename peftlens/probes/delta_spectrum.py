@@ -16,7 +16,7 @@ from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
 from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import effective_rank, energy_rank, stable_rank
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
@@ -47,7 +47,7 @@ CHARTS = tuple(
 )
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row for each changed weight matrix at every saved step.
 
     Raises:

@@ -14,7 +14,7 @@ import pandas as pd
 from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
 from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
@@ -38,7 +38,7 @@ CHARTS = (
 )
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row for each changed weight matrix at every saved step.
 
     Raises:

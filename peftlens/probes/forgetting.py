@@ -17,7 +17,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation.retention import SUITES, Scores, reference, scores, suite
 from peftlens.numerics.resampling import Interval, ratio_interval
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 3
@@ -92,7 +92,7 @@ CHARTS = (
 )
 
 
-def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each suite at every checkpoint and at the end."""
     base = context.base_model(run)
     asked = [suite(base, name, config.suite_options.get(name, {}), config.items or None)

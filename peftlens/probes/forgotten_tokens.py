@@ -12,7 +12,7 @@ import pandas as pd
 from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
@@ -46,7 +46,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each token, the largest rise first."""
     base = context.base_model(run)
     asked = suite(base, "wiki", {}, None)

@@ -25,7 +25,7 @@ from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 2
@@ -72,7 +72,7 @@ CHARTS = (
 )
 
 
-def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row each for base, attached and, where there is one, merged."""
     base = context.base_model(run)
     inputs = random_inputs(base.model, config.rows, config.tokens)
@@ -110,7 +110,7 @@ def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(floats, "Float64"))
 
 
-def _merged(run: Run, base: BaseModel) -> nn.Module | None:
+def _merged(run: TrainedModel, base: BaseModel) -> nn.Module | None:
     """A second model, with the update written into its weights in their own dtype."""
     exact = in_float32(base)
     model: Any = None

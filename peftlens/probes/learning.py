@@ -12,7 +12,7 @@ from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
@@ -39,7 +39,7 @@ CHARTS = tuple(
 )  # fmt: skip
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """One row per saved step."""
     examples = task_of(run).splits["validation"]
     encoder = Collator.of(context.base_model(run), run.config.training.max_length)

@@ -21,7 +21,7 @@ from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
@@ -56,7 +56,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each token, what was raised most first, then what was lowered most."""
     base = context.base_model(run)
     asked = suite(base, config.suite, {}, config.items or None)

@@ -21,7 +21,7 @@ from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 from peftlens.vocab.nearest_neighbors import Metric, nearest
 from peftlens.vocab.trained_vectors import trained_vectors
@@ -46,7 +46,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per prompt, and one for each vector that is left out."""
     base = context.base_model(run)
     found = trained_vectors(run, base, run.steps[-1])
@@ -80,7 +80,7 @@ def measure(context: RunContext, run: Run) -> pd.DataFrame:
 
 def _check(
     context: RunContext,
-    run: Run,
+    run: TrainedModel,
     encoder: Collator,
     items: list[TokenizedExample],
     whole: Choices,

@@ -15,7 +15,7 @@ import torch
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import METRICS, nearest
 from peftlens.vocab.null_tests import NeighborhoodSpace
 from peftlens.vocab.trained_vectors import TrainedVectors, trained_vectors
@@ -46,7 +46,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per step, vector and metric."""
     base = context.base_model(run)
     known, hidden = vocabulary(base), states(base)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from peftlens.adapters.run_context import RunContext
 from peftlens.models.base_model import BaseModel
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import Metric
 from peftlens.vocab.null_tests import neighborhoods, p_values, prompt_means, verdicts
 from peftlens.vocab.trained_vectors import trained_vectors
@@ -57,7 +57,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per step, metric and vector, and one for the whole prompt."""
     base = context.base_model(run)
     frames = [_measure(run, base, step, metric) for step in run.steps for metric in TESTED]
@@ -66,7 +66,7 @@ def measure(context: RunContext, run: Run) -> pd.DataFrame:
     return frame.astype({"position": "Int64"})
 
 
-def _measure(run: Run, base: BaseModel, step: int, metric: Metric) -> pd.DataFrame:
+def _measure(run: TrainedModel, base: BaseModel, step: int, metric: Metric) -> pd.DataFrame:
     space, found = neighborhoods(run, base, step, metric)
     observed = space.tightness(found.now)  # (2, n)
     nulls = {name: space.tightness(ids) for name, ids in found.nulls.items()}  # (2, n or 1, B)

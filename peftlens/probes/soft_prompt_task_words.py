@@ -21,7 +21,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import benjamini_hochberg, log_odds
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import load_task, task_of
 from peftlens.vocab.null_tests import (
     LEVEL,
@@ -59,7 +59,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per step, set of words and vector, and one for the whole prompt."""
     base = context.base_model(run)
     sets = {"labels": _labels(run, base), "typical": _typical(run, base)}
@@ -72,14 +72,14 @@ def measure(context: RunContext, run: Run) -> pd.DataFrame:
     return frame.astype({"position": "Int64"})
 
 
-def _labels(run: Run, base: BaseModel) -> list[tuple[int, ...]]:
+def _labels(run: TrainedModel, base: BaseModel) -> list[tuple[int, ...]]:
     """Token ids of each label, as the answer has them."""
     texts = [base.tokenizer(label, add_special_tokens=False)["input_ids"]
              for label in task_of(run).labels]  # fmt: skip
     return list(dict.fromkeys(map(tuple, texts)))
 
 
-def _typical(run: Run, base: BaseModel) -> list[tuple[int, ...]]:
+def _typical(run: TrainedModel, base: BaseModel) -> list[tuple[int, ...]]:
     """The task's most typical words that are one token; words of its template are left out."""
     prompts = [_words(example.prompt) for example in task_of(run).splits["train"]]
     everywhere = Counter(word for words in prompts for word in set(words))
@@ -112,7 +112,7 @@ def _encyclopedia() -> Counter[str]:
 
 
 def _measure(
-    run: Run, base: BaseModel, step: int, name: str, words: list[tuple[int, ...]]
+    run: TrainedModel, base: BaseModel, step: int, name: str, words: list[tuple[int, ...]]
 ) -> pd.DataFrame:
     space, found = neighborhoods(run, base, step, "cosine")
     close = _closeness(space, words)

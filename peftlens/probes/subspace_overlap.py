@@ -20,7 +20,8 @@ from peftlens.adapters.delta_weights import delta_weights
 from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run, flat
+from peftlens.runs.run import flat
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
@@ -81,7 +82,7 @@ class _State:
     weights: dict[str, Sides]
 
 
-def compare(context: RunContext, runs: Mapping[Run, str], config: Config) -> pd.DataFrame:
+def compare(context: RunContext, runs: Mapping[TrainedModel, str], config: Config) -> pd.DataFrame:
     """A row for each pair, role, side and number of directions; none where nothing pairs.
 
     Args:
@@ -101,7 +102,7 @@ def compare(context: RunContext, runs: Mapping[Run, str], config: Config) -> pd.
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
 
 
-def _difference(one: Run, other: Run) -> str | None:
+def _difference(one: TrainedModel, other: TrainedModel) -> str | None:
     """What two runs differ in, if it is the seed or the rank alone."""
     a, b = flat(one), flat(other)
     differing = {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
@@ -111,7 +112,9 @@ def _difference(one: Run, other: Run) -> str | None:
     return "ranks" if same_seed and "rank" in differing and differing <= {"rank", "alpha"} else None
 
 
-def _state(context: RunContext, run: Run, configuration: str, step: int, most: int) -> _State:
+def _state(
+    context: RunContext, run: TrainedModel, configuration: str, step: int, most: int
+) -> _State:
     weights = {}
     for update in delta_weights(run, context.base_model(run), step):
         u, vt = update.svd.u[:, :most], update.svd.vt[:most]

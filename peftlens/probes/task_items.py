@@ -12,7 +12,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
@@ -27,7 +27,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """One row per test example, in the split's order."""
     task = task_of(run)
     encoder = Collator.of(context.base_model(run), run.config.training.max_length)

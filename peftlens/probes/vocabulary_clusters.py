@@ -14,7 +14,7 @@ from scipy.stats import entropy
 from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.resampling import p_value
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.clusters import clusters
 from peftlens.vocab.null_tests import Ids, neighborhoods
 from peftlens.vocab.trained_vectors import trained_vectors
@@ -41,7 +41,7 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(context: RunContext, run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per step and vector, and one for the whole prompt."""
     base = context.base_model(run)
     known = clusters(base)

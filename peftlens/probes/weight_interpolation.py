@@ -25,7 +25,7 @@ from peftlens.models.base_model import in_float32
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval, ratio_interval
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"delta_weight"})
@@ -72,7 +72,7 @@ CHARTS = (
 )
 
 
-def measure(context: RunContext, run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each α, at the end of training."""
     base = in_float32(context.base_model(run))
     with restored_after(base.model):

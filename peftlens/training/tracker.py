@@ -33,8 +33,8 @@ from peftlens.evaluation import probe_runner
 from peftlens.io.files import TEMPORARY_PREFIX, sha256_file
 from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
 from peftlens.models.origin import Origin, vocabulary_sha256
-from peftlens.runs.config import RunConfig, TrainingConfig
-from peftlens.runs.run import SCHEMA, UNKNOWN, Record, Run, environment, run_id, versions
+from peftlens.runs.config import UNKNOWN_TASK, RunConfig, TrainingConfig
+from peftlens.runs.run import SCHEMA, Record, Run, environment, run_id, versions
 from peftlens.runs.store import build, lock_run, seal
 
 PROBES = ("cost", "training_log", "parameter_count")  # of those that need no model
@@ -152,7 +152,7 @@ class Tracker:
         file = read(self._folder / "adapter")
         config = RunConfig(
             method=self._method,
-            task=UNKNOWN,
+            task=UNKNOWN_TASK,
             base_model=self._base,
             method_config=file.options,
             training=self._training(),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import benjamini_hochberg, p_value
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import Metric, nearest, nearest_to_steps
 from peftlens.vocab.trained_vectors import TrainedVectors, other_starts, trained_vectors
 from peftlens.vocab.vocabulary import Vocabulary, states, vocabulary
@@ -184,7 +184,7 @@ class NeighborhoodSample:
 
 
 def neighborhoods(  # noqa: PLR0913  # what decides the draws
-    run: Run, base: BaseModel, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
+    run: TrainedModel, base: BaseModel, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
 ) -> tuple[NeighborhoodSpace, NeighborhoodSample]:
     """The neighborhoods of a run's vectors and of every null, B draws each.
 

@@ -22,7 +22,7 @@ from peftlens.models.base_model import BaseModel
 from peftlens.models.partial_forward import stopped_after
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import embeddings, vocabulary
 
 _SEEDS = 100  # starts that are made to see what untrained vectors look like
@@ -48,7 +48,7 @@ class TrainedVectors:
     space: str = "embedding"
 
 
-def trained_vectors(run: Run, base: BaseModel, step: int) -> TrainedVectors:
+def trained_vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
     """A run's vectors at one of its steps, and before the first, which the seed makes again.
 
     Raises:
@@ -62,7 +62,7 @@ def trained_vectors(run: Run, base: BaseModel, step: int) -> TrainedVectors:
     return found
 
 
-def _vectors(run: Run, base: BaseModel, step: int) -> TrainedVectors:
+def _vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
     table = vocabulary(base).table
     offered = registry.exposed(run.config.method, run.config.method_config)
     if "soft_prompt" in offered:
@@ -83,23 +83,24 @@ def _vectors(run: Run, base: BaseModel, step: int) -> TrainedVectors:
 
 
 def _read(
-    run: Run, base: BaseModel, step: int, what: Callable[[Any], torch.Tensor]
+    run: TrainedModel, base: BaseModel, step: int, what: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor:
     """Something of a run's model at a step, as a float32 copy."""
     with open_run(run, base, step) as model, torch.no_grad():
         return what(model).float().clone()
 
 
-def _before(run: Run, base: BaseModel, what: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
+def _before(
+    run: TrainedModel, base: BaseModel, what: Callable[[Any], torch.Tensor]
+) -> torch.Tensor | None:
     """The same before the first step: as the seed makes it, or as another program kept it."""
-    if not run.foreign:
+    if run.is_reproducible:
         return _start(run, base, run.config.seed, what)
-    kept = 0 in run.steps and not run.read_only
-    return _read(run, base, 0, what) if kept else None
+    return _read(run, base, 0, what) if 0 in run.steps[:-1] else None
 
 
 def _start(
-    run: Run, base: BaseModel, seed: int, what: Callable[[Any], torch.Tensor]
+    run: TrainedModel, base: BaseModel, seed: int, what: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor:
     """The same before the first step, as a seed makes it."""
     set_seed(seed)
@@ -108,21 +109,21 @@ def _start(
         return what(attach(base.model, run.config.method, config).eval()).float().clone()
 
 
-def other_starts(run: Run, base: BaseModel, count: int) -> torch.Tensor | None:
+def other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor | None:
     """Vectors that a soft prompt of the same configuration starts from, with other seeds: (B, d).
 
     At most so many, of at most a hundred seeds, or of one if they all start alike. None for
     prefixes, whose start is noise, and for retrained rows, which start as tokens.
     """
     offered = registry.exposed(run.config.method, run.config.method_config)
-    if run.foreign or "soft_prompt" not in offered:
+    if not run.is_reproducible or "soft_prompt" not in offered:
         return None
     return base.derived(
         "other starts", lambda: _other_starts(run, base, count), key=(run, count), most=2
     )
 
 
-def _other_starts(run: Run, base: BaseModel, count: int) -> torch.Tensor:
+def _other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor:
     found: list[torch.Tensor] = []
     last = None
     for seed in range(run.config.seed + 1, run.config.seed + 1 + _SEEDS):
@@ -140,7 +141,7 @@ def soft_prompt(model: Any) -> torch.Tensor:
     return model.get_prompt(1, tasks)[0, : model.active_peft_config.num_virtual_tokens]
 
 
-def _rows(run: Run, base: BaseModel, step: int, table: torch.Tensor) -> TrainedVectors:
+def _rows(run: TrainedModel, base: BaseModel, step: int, table: torch.Tensor) -> TrainedVectors:
     last = _read(run, base, run.steps[-1], embeddings)
     moved = (last - table).norm(dim=1) * (table.norm(dim=1) > 0)  # a padding row has no direction
     changed = int((moved > 0).sum())
