@@ -79,7 +79,7 @@ class ExternalAdapter(TrainedModel):
     def table_folder(self) -> None:
         """None: the folder is somebody else's."""
 
-    @property
+    @cached_property
     def digests(self) -> dict[str, str]:
         """None were written."""
         return {}

@@ -1,5 +1,6 @@
 """The interface that a run and an adapter from another program have in common."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ class TrainedModel(Protocol):
 
     path: Path
 
-    @property
+    @cached_property
     def record(self) -> "Record":
         """Its configuration and results, as far as they are recorded."""
         ...
@@ -37,7 +38,7 @@ class TrainedModel(Protocol):
         """Folder that keeps probes' tables; None where nothing may be written."""
         ...
 
-    @property
+    @cached_property
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file that training wrote, by its path in the folder."""
         ...
