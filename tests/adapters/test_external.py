@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import peftlens
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import load_base_model
@@ -234,10 +235,11 @@ def test_a_mapping_to_transformers_own_classes_is_no_code(saved):
     assert ExternalAdapter(folder).config.method == "peft:LORA"
 
 
-def test_code_is_allowed_by_hand_alone(context, saved):
+def test_code_is_allowed_by_hand_alone(saved):
     folder, _ = saved()
     theirs.edit(folder, auto_mapping={"base_model_class": "M", "parent_library": "theirs"})
-    with context.open_run(ExternalAdapter(folder, trust_remote_code=True)) as model:
+    trusting = RunContext(trust_remote_code=True)
+    with trusting.open_run(ExternalAdapter(folder, trust_remote_code=True)) as model:
         assert isinstance(model, peft.PeftModel)
 
 

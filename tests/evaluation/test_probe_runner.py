@@ -5,6 +5,7 @@ import peftlens
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.probes import parameter_count
+from peftlens.results.stack import joined
 from peftlens.results.table import Column, read
 from peftlens.runs.config import RunConfig
 
@@ -40,7 +41,9 @@ def test_another_version_of_a_probe_measures_again(context, runs, monkeypatch):
     probe_runner.run_probe(context, runs["lora"], "parameter_count")
     calls = []
     real = parameter_count.measure
-    monkeypatch.setattr(parameter_count, "measure", lambda *given: calls.append(given) or real(*given))
+    monkeypatch.setattr(
+        parameter_count, "measure", lambda *given: calls.append(given) or real(*given)
+    )
     monkeypatch.setattr(parameter_count, "VERSION", 99)
     probe_runner.run_probe(context, runs["lora"], "parameter_count")
     assert len(calls) == 1
@@ -96,9 +99,9 @@ def test_tables_of_an_older_version_are_left_out(context, runs, monkeypatch):
     monkeypatch.setattr(
         parameter_count, "COLUMNS", (*parameter_count.COLUMNS, Column("new", "a new one"))
     )
-    monkeypatch.setattr(parameter_count, "measure", lambda _: one)
+    monkeypatch.setattr(parameter_count, "measure", lambda *_: one)
     probe_runner.run_probe(context, runs["frozen"], "parameter_count")
     labels = {run.id: run.id for run in runs.values()}
-    found = probe_runner.joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
+    found = joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
     assert found.frame["run"].tolist() == [runs["frozen"].id]
     assert found.frame["new"].tolist() == [1.0]
