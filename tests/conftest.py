@@ -17,8 +17,9 @@ from tiny import build, byte_tokenizer
 
 import peftlens
 from peftlens import cli, registry
+from peftlens.adapters.run_context import RunContext
 from peftlens.io.files import cache_dir
-from peftlens.models.base_model import discard_resident, load_base_model
+from peftlens.models.base_model import load_base_model
 from peftlens.runs.config import RunConfig
 
 # what umap compiles, half a minute, is kept for the other processes and the next time
@@ -119,12 +120,10 @@ def files_left_to_the_kernel():
         yield
 
 
-@pytest.fixture(autouse=True)
-def own_resident():
-    """No test sees the base that another one held."""
-    discard_resident()
-    yield
-    discard_resident()
+@pytest.fixture
+def context():
+    """Base models of this test's own."""
+    return RunContext()
 
 
 @pytest.fixture(scope="session")

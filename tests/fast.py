@@ -149,13 +149,15 @@ def write_table(request):
     table.write(table.Table(request.probe, 1, COLUMNS, (), frame, {}), request.file)
 
 
-ACTIONS = {
-    "plan": plan,
-    "train": train,
-    "train_batch": train_batch,
-    "measure": measure,
-    "table": write_table,
-}
+def actions():
+    return {
+        "plan": plan,
+        "train": train,
+        "train_batch": train_batch,
+        "measure": measure,
+        "table": write_table,
+    }
+
 
 if __name__ == "__main__":
-    worker_protocol.main(ACTIONS)
+    worker_protocol.main(actions())

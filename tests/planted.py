@@ -5,8 +5,6 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from peftlens.vocab.null_tests import neighborhoods
-
 GROUPS, MEMBERS, LONERS, WIDTH = 30, 12, 1000, 64
 _ROOTS = "bcdfghjklmnprtvz"
 
@@ -74,8 +72,7 @@ def directions(count: int, seed: int) -> torch.Tensor:
 
 
 def put(run, vectors: torch.Tensor) -> None:
-    """Make these the prompt that a run has ended with, and forget what was read of it."""
-    neighborhoods.cache_clear()
+    """Make these the prompt that a run has ended with."""
     file = run.adapter() / "adapter_model.safetensors"
     (name,) = load_file(file)
     save_file({name: vectors.contiguous()}, file, metadata={"format": "pt"})

@@ -14,13 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation import log_likelihood
 from peftlens.explorer import page as explorer_page
-from peftlens.models import base_model as bases_module
+from peftlens.models import base_model_cache
 from peftlens.reports import page as report_page
 from peftlens.runs import store
 from peftlens.runs.run import Run
 from peftlens.studies import runner
 from peftlens.studies.runner import StudyOptions
-from peftlens.training import data_loader, trainer
+from peftlens.training import trainer
 from peftlens.vocab.nearest_neighbors import METRICS, nearest
 
 
@@ -86,9 +86,8 @@ def test_the_base_is_loaded_and_the_task_tokenized_once_however_many_runs(swept,
 
         return call
 
-    monkeypatch.setattr(data_loader, "_READ", {})
     monkeypatch.setattr(
-        bases_module, "load_base_model", counted("base", bases_module.load_base_model)
+        base_model_cache, "load_base_model", counted("base", base_model_cache.load_base_model)
     )
     monkeypatch.setattr(Collator, "items", counted("splits", Collator.items))
     swept(4)

@@ -3,7 +3,7 @@
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import peftlens
 from peftlens import registry
@@ -11,7 +11,7 @@ from peftlens.adapters.checkpoint import attach
 from peftlens.adapters.merging import TOLERANCE
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
-from peftlens.models.base_model import load_base_model, locate, resident
+from peftlens.models.base_model import load_base_model, locate
 from peftlens.models.snapshot import restored_after
 from peftlens.reports import page as report
 from peftlens.results import table
@@ -98,7 +98,7 @@ def test_counts_are_those_of_the_real_model(finished):
 )
 def test_the_start_is_the_real_model(method, count):
     """Attached to the base: what saving and loading keep, tests/methods/test_contract.py asks."""
-    base = resident("smollm2-135m", device="auto", dtype="auto")
+    base = load_base_model("smollm2-135m")
     inputs = base.tokenizer("The capital of France is", return_tensors="pt").to(base.model.device)
     with torch.inference_mode():
         expected = base.model(**inputs).logits
@@ -124,7 +124,7 @@ def test_plain_peft_gives_the_same_logits(finished, method):
     ours = peftlens.Run(run.path).load()[0]
     plain = AutoModelForCausalLM.from_pretrained(locate("smollm2-135m"), dtype=ours.dtype)
     theirs = peft.PeftModel.from_pretrained(plain.to(ours.device), run.path / "adapter").eval()
-    tokenizer = resident("smollm2-135m", device="auto", dtype="auto").tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(locate("smollm2-135m"))
     inputs = tokenizer("Headline: Rain stops play at Lord's\nTopic:", return_tensors="pt")
     inputs = inputs.to(ours.device)
     with torch.inference_mode():

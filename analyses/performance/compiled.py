@@ -17,6 +17,7 @@ import torch
 from writing import seconds, write
 
 from peftlens.adapters import checkpoint
+from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation.log_likelihood import answer_loss
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
@@ -30,7 +31,8 @@ STEPS, ROUNDS = 20, 3
 def main() -> None:
     """Write reports/performance/compiled.csv."""
     planned = plan_run(
-        RunConfig(method="lora", task="bbc_topic", device="cpu", training={"max_steps": STEPS})
+        RunConfig(method="lora", task="bbc_topic", device="cpu", training={"max_steps": STEPS}),
+        RunContext(),
     )
     task = TokenizedTask.of(planned.base, planned.task, 256)
     batches = TrainingLoader.of(task.collator, task.train, planned.config.training).steps(0)

@@ -21,10 +21,10 @@ import numpy as np
 import peft
 from writing import seconds, write
 
-from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
-from peftlens.models.base_model import load_base_model, locate, resident
+from peftlens.models.base_model import load_base_model, locate
 from peftlens.runs.run import Run, runs_in
 from peftlens.tasks import load_task
 
@@ -59,7 +59,8 @@ def peer(folder: Path, dtype: str, rank: int, rate: float, seed: int) -> float:
 
 def main() -> None:
     """Write reports/performance/rank_study.csv."""
-    base, task = resident(BASE, device="auto", dtype="auto"), load_task("bbc_topic", {})
+    context, task = RunContext(), load_task("bbc_topic", {})
+    base = context.base_models.get(BASE)
     encoder = Collator.of(base, 256)
     test, _ = encoder.items(task.splits["test"][:300])
     with tempfile.TemporaryDirectory() as temporary:
@@ -92,7 +93,7 @@ def main() -> None:
                 plain = load_base_model(BASE, dtype=base.dtype)
                 model = peft.PeftModel.from_pretrained(plain.model, folder / f"{dtype}-{rank}")
                 right[dtype].append(accuracy(model, encoder, test))
-            with open_run(_like(runs, rank, rate, seed)) as (model, _):
+            with context.open_run(_like(runs, rank, rate, seed)) as model:
                 right["peftlens"].append(accuracy(model, encoder, test))
     count = len(runs)
     assert count == len(RANKS) * len(RATES) * len(SEEDS)

@@ -35,7 +35,8 @@ from peftlens.data.collate import (
     training_batches,
 )
 from peftlens.evaluation.log_likelihood import choose
-from peftlens.models.base_model import load_base_model, resident
+from peftlens.models.base_model import BaseModel, load_base_model
+from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.runs.run import Run
 from peftlens.tasks import load_task
 
@@ -93,14 +94,13 @@ def ours(task: str, steps: int, dtype: str) -> tuple[float, Run]:
     return sum(line["seconds"] for line in run.timing() if "step" in line), run
 
 
-def floor(rows: list[list[TokenizedAnswer]], dtype: str) -> float:
+def floor(base: BaseModel, rows: list[list[TokenizedAnswer]]) -> float:
     """Seconds that the least work would take at this machine's measured rate."""
-    base = resident("smollm2-135m", device="cpu", dtype=dtype)  # pyright: ignore[reportArgumentType]
     head = base.model.get_output_embeddings().weight.numel()  # pyright: ignore[reportOptionalMemberAccess]
     below = sum(p.numel() for p in base.model.parameters()) - head
     tokens = sum(length(row) for batch in rows for row in batch)
     scored = sum(row.scored for batch in rows for row in batch)
-    return 4 * (below * tokens + head * scored) / rate(getattr(torch, dtype))
+    return 4 * (below * tokens + head * scored) / rate(getattr(torch, base.dtype))
 
 
 def rate(dtype: torch.dtype) -> float:
@@ -117,9 +117,9 @@ def rate(dtype: torch.dtype) -> float:
 def main() -> None:
     """Write reports/performance/steps.csv."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    found = []
+    base_models, found = BaseModelCache(), []
     for task, (steps, examples) in TASKS.items():
-        base = resident("smollm2-135m", device="cpu", dtype="auto")
+        base = base_models.get("smollm2-135m", device="cpu")
         encoder = Collator.of(base, LENGTH)
         splits = load_task(task, {}).splits
         items, _ = encoder.items(splits["train"])
@@ -150,14 +150,14 @@ def main() -> None:
             way: statistics.median(times)
             for way, times in in_turn(ways | {"peftlens": own}, rounds).items()
         }
-        least = floor(rows, base.dtype)
+        least = floor(base, rows)
         for way, own_time in took.items():
             found.append(
                 {"task": task, "way": way, "tokens_a_row": round(tokens / steps / BATCH),
                  "tokens_per_second": round(tokens / own_time),
                  "ratio": round(own_time / took["peftlens"], 2),
                  "share_of_floor": round(least / own_time, 3),
-                 "accuracy": round(accuracy(models[way], encoder, test), 3),
+                 "accuracy": round(accuracy(models[way], base, encoder, test), 3),
                  "rounds": rounds}
             )  # fmt: skip
             print(found[-1], flush=True)
@@ -165,11 +165,14 @@ def main() -> None:
 
 
 def accuracy(
-    trained: torch.nn.Module | Run, encoder: Collator, items: list[TokenizedExample]
+    trained: torch.nn.Module | Run,
+    base: BaseModel,
+    encoder: Collator,
+    items: list[TokenizedExample],
 ) -> float:
     """Share of items answered right."""
     if isinstance(trained, Run):
-        with open_run(trained) as (model, _):
+        with open_run(trained, base) as model:
             scored = choose(model, encoder, items)
     else:
         scored = choose(trained.eval(), encoder, items)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from writing import in_turn, write
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
 from peftlens.training import batched_trainer, trainer
@@ -29,10 +30,12 @@ def of_steps(runs: list[Run]) -> float:
 def main() -> None:
     """Write reports/performance/together.csv."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 4
+    context = RunContext()
     plans = [
         plan_run(
             RunConfig(method="lora", task="bbc_topic", method_config={"rank": 2**n}, seed=n,
-                      training={"max_steps": STEPS, "batch_size": 16, "logging_steps": 1})
+                      training={"max_steps": STEPS, "batch_size": 16, "logging_steps": 1}),
+            context,
         )
         for n in range(count)
     ]  # fmt: skip

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,12 +28,13 @@ from peftlens.adapters.adapter_file import (
     read,
     write_weights,
 )
-from peftlens.adapters.external import ExternalAdapter, attach_adapter
+from peftlens.adapters.external import attach_adapter
 from peftlens.errors import InputError
-from peftlens.models.base_model import BaseModel, NoSuchDevice, resident
+from peftlens.models.base_model import BaseModel
 from peftlens.models.origin import Origin
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 
 def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
@@ -154,63 +155,35 @@ def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, 
     return f"{name} has shape {found[name]}, the model needs {wanted[name]}"
 
 
-def base_of(run: Run, *, trust_remote_code: bool = False) -> BaseModel:
-    """The resident base of a run, on the run's device if this machine has one of its kind."""
-    config = run.config
-    how = {"dtype": config.dtype, "trust_remote_code": trust_remote_code}
-    try:
-        return resident(config.base_model, device=config.device, **how)
-    except NoSuchDevice:
-        return resident(config.base_model, device="auto", **how)
-
-
-def base_of_all(runs: Sequence[Run]) -> BaseModel:
-    """The resident base of runs that share one.
-
-    Raises:
-        InputError: they do not.
-    """
-    bases = {base_of(run).sha256: run.config.base_model for run in runs}
-    if len(bases) > 1:
-        raise InputError(
-            f"these runs have different bases ({', '.join(map(str, bases.values()))}), and their "
-            "vocabularies are not the same; give runs of one of them"
-        )
-    return base_of(runs[0])
-
-
 @contextmanager
-def open_run(run: Run, step: int | None = None) -> Iterator[tuple[nn.Module, BaseModel]]:
-    """A run's model on the resident base, for as long as the block lasts."""
-    base = base_of(run)
+def open_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> Iterator[nn.Module]:
+    """Attach a run to its base model for as long as the block lasts."""
     with restored_after(base.model):
-        yield attach_run(run, base, step), base
+        yield attach_run(run, base, step)
 
 
-def attach_run(run: Run, base: BaseModel, step: int | None = None) -> nn.Module:
+def attach_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> nn.Module:
     """A run's model on a base that is the caller's to change.
 
     Raises:
         InputError: the base is another one, or there is no such checkpoint.
     """
-    if isinstance(run, ExternalAdapter):
-        return _foreign(run.file, base)
     if base.sha256 != run.record.depends_on.get("base", base.sha256):
         raise InputError(
             f"run {run.id} was trained on another {base.reference!r}: its files have changed since"
         )
     if step is not None and step not in run.steps:
         raise InputError(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
-    if run.foreign:
-        return _foreign(read(run.adapter(step)), base)
+    if not run.is_reproducible:
+        return _attach_file(read(run.adapter(step), trust_remote_code=base.trusted), base)
     config = registry.configure("methods", run.config.method, run.config.method_config)
     model = attach(base.model, run.config.method, config)
     load_state(model, run.adapter(step))
     return model.eval()
 
 
-def _foreign(file: AdapterFile, base: BaseModel) -> nn.Module:
-    """What another program saved, or what only its folder is left of."""
+def _attach_file(file: AdapterFile, base: BaseModel) -> nn.Module:
+    """Attach an adapter by what its own folder says."""
     if file.is_peft_type:
         return attach_adapter(file, base)
     file.require_vocabulary(base.origin)

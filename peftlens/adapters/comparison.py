@@ -20,6 +20,7 @@ from peftlens.adapters.delta_weights import delta_weights
 from peftlens.adapters.external import ExternalAdapter
 from peftlens.errors import InputError
 from peftlens.io.progress import track
+from peftlens.models.base_model import BaseModel
 from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
 from peftlens.results.table import Column, NotApplicable, Table
 
@@ -54,21 +55,24 @@ class _Source:
 
 
 def compare(
-    adapters: Sequence[ExternalAdapter], directions: int = 8, *, with_base: bool = False
+    adapters: Sequence[ExternalAdapter],
+    directions: int = 8,
+    *,
+    base_model: BaseModel | None = None,
 ) -> Table:
     """A row for each weight of each pair of adapters.
 
     Args:
         adapters: two or more.
         directions: the strongest ones of each that are compared; fewer where a rank is lower.
-        with_base: take the updates off the base, which every type needs whose file does not say.
+        base_model: compute the updates from it; types need it whose files do not hold the update.
 
     Raises:
         InputError: fewer than two adapters, or one has nothing that could be compared.
     """
     if len(adapters) < 2:
         raise InputError("comparing needs two adapters or more")
-    sources = [_source(one, with_base) for one in _named(adapters)]
+    sources = [_source(one, base_model) for one in _named(adapters)]
     rows = []
     for one, other in combinations(sources, 2):
         names = list(dict.fromkeys((*one.weights, *other.weights)))
@@ -89,7 +93,7 @@ def _named(adapters: Sequence[ExternalAdapter]) -> list[tuple[str, ExternalAdapt
     raise InputError(f"{paths[0]} was given twice")
 
 
-def _source(named: tuple[str, ExternalAdapter], with_base: bool) -> _Source:
+def _source(named: tuple[str, ExternalAdapter], base_model: BaseModel | None) -> _Source:
     name, adapter = named
     file = adapter.file
     file.require_sound()
@@ -98,8 +102,8 @@ def _source(named: tuple[str, ExternalAdapter], with_base: bool) -> _Source:
             vectors = opened.get_tensor(PROMPT).float().numpy()
         return _Source(name, (PROMPT,), lambda _: DeltaFactors(name=PROMPT, change=vectors))
     try:
-        if with_base:
-            known = {one.name: one for one in delta_weights(adapter)}
+        if base_model is not None:
+            known = {one.name: one for one in delta_weights(adapter, base_model)}
             return _Source(name, tuple(known), known.__getitem__)
         return _Source(name, weights(file), lambda one: next(delta_factors(file, one)))
     except NotApplicable as reason:

@@ -17,16 +17,16 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of, open_run, state
+from peftlens.adapters.checkpoint import open_run, state
 from peftlens.adapters.delta_factors import DeltaFactors, Float
 from peftlens.adapters.merging import merged_weights, weight_layout
 from peftlens.errors import InputError
 from peftlens.io.progress import track
 from peftlens.layers.peft_wrapper import peft_layers
-from peftlens.models.base_model import in_float32
+from peftlens.models.base_model import BaseModel, in_float32
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 _DOING = "Looking at changed weights"
 
@@ -54,21 +54,23 @@ class DeltaWeight(DeltaFactors):
         return (self.before + self.svd.u * self.svd.s @ self.svd.vt).astype(np.float32)
 
 
-def delta_weights(run: Run, step: int | None = None) -> Iterator[DeltaWeight]:
+def delta_weights(
+    run: TrainedModel, base: BaseModel, step: int | None = None
+) -> Iterator[DeltaWeight]:
     """Every weight matrix that has changed, in the base's order; none where nothing has.
 
     Args:
         run: of a method that exposes `delta_weight`.
+        base: the run's base model.
         step: a checkpoint instead of the end of training.
 
     Raises:
         NotApplicable: it can't be merged into this base.
     """
-    base = base_of(run)
     turned = {f"{name}.weight" for name in weight_layout(base.model).transposed}
     parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
     own = {name: parameter.data for name, parameter in parameters}
-    with open_run(run, step) as (model, _):
+    with open_run(run, base, step) as model:
         factors = _factors(model, own)
     if factors is not None:
         changed = [name for name, (b, _) in factors.items() if b.any()]  # B starts at zero

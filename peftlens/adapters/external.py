@@ -1,10 +1,10 @@
-"""An adapter that was trained elsewhere, in the place of a run: its folder, and its base."""
+"""An adapter from another program: its folder, and its base model."""
 
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import peft
 import torch
@@ -16,23 +16,24 @@ from peftlens.io.files import sha256_file
 from peftlens.layers.prefix import geometry
 from peftlens.models.architecture import copy_weights
 from peftlens.models.base_model import BaseModel
-from peftlens.runs.config import RunConfig
-from peftlens.runs.run import SCHEMA, UNKNOWN, Record, Run
+from peftlens.runs.config import UNKNOWN_TASK, RunConfig
+from peftlens.runs.run import SCHEMA, Record
+from peftlens.runs.trained_model import TrainedModel
 
 
 @dataclass(frozen=True)
-class ExternalAdapter(Run):
+class ExternalAdapter(TrainedModel):
     """A folder with adapter_config.json and adapter_model.safetensors.
 
     Attributes:
         path: the folder; nothing is written there.
-        base: the base model's name; the one that the adapter names by default.
+        base_model: the base model's name; the one that the adapter names by default.
         trust_remote_code: let its configuration name code to import.
     """
 
+    path: Path
     base_model: str | None = None
     trust_remote_code: bool = False
-    read_only: ClassVar[bool] = True
 
     @cached_property
     def file(self) -> AdapterFile:
@@ -56,7 +57,7 @@ class ExternalAdapter(Run):
             config=RunConfig(
                 method=self.file.method,
                 method_config=self.file.options,
-                task=UNKNOWN,
+                task=UNKNOWN_TASK,
                 base_model=base,
             ),
             depends_on={},
@@ -73,6 +74,23 @@ class ExternalAdapter(Run):
     def adapter(self, step: int | None = None) -> Path:  # noqa: ARG002  # there is one state only
         """The folder itself."""
         return self.path
+
+    @property
+    def table_folder(self) -> None:
+        """None: the folder is somebody else's."""
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """None were written."""
+        return {}
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Nothing of its training is recorded."""
+        return []
+
+    def timing(self) -> list[dict[str, Any]]:
+        """Nothing of its training is recorded."""
+        return []
 
 
 def attach_adapter(file: AdapterFile, base: BaseModel) -> nn.Module:

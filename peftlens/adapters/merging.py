@@ -19,6 +19,7 @@ from peftlens.models.architecture import copy_weights
 from peftlens.models.base_model import BaseModel, load_base_model, quiet
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 # Largest relative error (Frobenius norm) of the merged model's logits, both computed in float32,
 # by the dtype that the merged weights are rounded to: bfloat16 keeps 8 bits of each.
@@ -76,7 +77,7 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
     return error
 
 
-def require_mergeable(run: Run) -> None:
+def require_mergeable(run: TrainedModel) -> None:
     """Refuse a run whose method has no update of the base's weights.
 
     Raises:
@@ -89,7 +90,9 @@ def require_mergeable(run: Run) -> None:
         raise InputError(f"{config.method} can't be merged: {reason}")
 
 
-def merged_weights(run: Run, base: BaseModel, step: int | None = None) -> dict[str, torch.Tensor]:
+def merged_weights(
+    run: TrainedModel, base: BaseModel, step: int | None = None
+) -> dict[str, torch.Tensor]:
     """Every weight of the base as the run has changed it, by the base's names.
 
     Args:

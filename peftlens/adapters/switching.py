@@ -9,6 +9,7 @@ from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import Snapshot
 from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 
 class AdapterSet:
@@ -31,13 +32,13 @@ class AdapterSet:
         self._plain = Snapshot.of(base.model)
         self._held: dict[str, tuple[Snapshot, nn.Module]] = {}
 
-    def add(self, name: str, folder: str | Path | Run, *, step: int | None = None) -> None:
+    def add(self, name: str, folder: str | Path | TrainedModel, *, step: int | None = None) -> None:
         """Load a run's adapter, or one of its checkpoints, under a name; the base is active then.
 
         Raises:
             InputError: no run, or it was trained on another base.
         """
-        run = folder if isinstance(folder, Run) else Run(Path(folder))
+        run = Run(Path(folder)) if isinstance(folder, (str, Path)) else folder
         self._plain.restore()
         try:
             model = attach_run(run, self._base, step)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from peftlens.adapters import comparison, merging, truncation
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.api.session import session_context
 from peftlens.api.table import Table
 from peftlens.inspection.inspect import Inspection, inspect, located
 from peftlens.runs.run import Run
@@ -86,8 +87,10 @@ def compare_adapters(
         InputError: fewer than two adapters, or one that can't be compared.
     """
     opened = [_opened(one, base_model, trust_remote_code) for one in adapters]
-    with_base = all(one.base_model for one in opened)
-    return Table.of(comparison.compare(opened, directions, with_base=with_base))
+    base = None
+    if all(one.base_model for one in opened):
+        base = session_context(trust_remote_code=trust_remote_code).shared_base_model(opened)
+    return Table.of(comparison.compare(opened, directions, base_model=base))
 
 
 def truncate_adapter(

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from peftlens.adapters.checkpoint import base_of
+from peftlens.api.session import session_context
 from peftlens.api.target import Target, open_target
 from peftlens.explorer.build import build_explorer
 from peftlens.explorer.page import Explorer, render
@@ -38,10 +38,13 @@ def explore(  # noqa: PLR0913  # an option each
         InputError: there is no run, the runs have different bases, or there is nothing to show.
     """
     found = open_target(target, base_model, trust_remote_code=trust_remote_code)
-    if trust_remote_code:
-        base_of(found.runs[0], trust_remote_code=True)
     wanted = len(found.runs) == 1 if logits is None else logits
     data = build_explorer(
-        found.runs, found.index["names"], projection, between=between, logits=wanted
+        session_context(trust_remote_code=trust_remote_code),
+        found.runs,
+        found.index["names"],
+        projection,
+        between=between,
+        logits=wanted,
     )
     return Explorer(render(data, found.name))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peftlens.adapters.checkpoint import base_of
+from peftlens.api.session import session_context
 from peftlens.api.table import Table
 from peftlens.api.target import Target, open_target
 from peftlens.evaluation import probe_runner
@@ -36,6 +36,7 @@ def probe(
         InputError: no such probe or option, or there is no run.
     """
     found = open_target(target, base_model, trust_remote_code=trust_remote_code)
-    if trust_remote_code:
-        base_of(found.runs[0], trust_remote_code=True)
-    return Table.of(probe_runner.collect(found.runs, name, found.configurations, {name: options}))
+    context = session_context(trust_remote_code=trust_remote_code)
+    return Table.of(
+        probe_runner.collect(context, found.runs, name, found.configurations, {name: options})
+    )

@@ -43,7 +43,7 @@ def _results(target: Target, base_model: str | None, trust_remote_code: bool) ->
         return target.results
     if isinstance(target, str | Path) and not (Path(target) / "adapter_config.json").exists():
         return study_results.read(target)
-    listed = [target] if isinstance(target, run.Run | str | Path) else target
+    listed = [target] if isinstance(target, run.Run | ExternalAdapter | str | Path) else target
     runs = [_run(one, base_model, trust_remote_code) for one in listed]
     if not runs:
         raise InputError("the list holds no run")
@@ -52,8 +52,8 @@ def _results(target: Target, base_model: str | None, trust_remote_code: bool) ->
     return study_results.of_runs(runs[0].path.parent, name, runs, labels, [])
 
 
-def _run(one: One, base_model: str | None, trust_remote_code: bool) -> run.Run:
-    if isinstance(one, run.Run):
+def _run(one: One, base_model: str | None, trust_remote_code: bool) -> TrainedModel:
+    if isinstance(one, run.Run | ExternalAdapter):
         return one
     if (Path(one) / "adapter_config.json").exists():
         return ExternalAdapter(Path(one), base_model, trust_remote_code)

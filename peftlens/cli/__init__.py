@@ -192,10 +192,12 @@ def probe(  # noqa: PLR0913  # a flag each
     if csv:
         require_place(csv)
     found = targets.open_target(target, base, trust_remote_code=trust_remote_code)
+    from peftlens.adapters.run_context import RunContext
     from peftlens.evaluation.probe_runner import collect
 
+    context = RunContext(trust_remote_code=trust_remote_code)
     options = {name: _pairs(option)}
-    frame = collect(found.runs, name, found.configurations, options).frame
+    frame = collect(context, found.runs, name, found.configurations, options).frame
     if csv:
         write(to_csv(frame), csv)
     if as_json:

@@ -99,13 +99,15 @@ def compare(  # noqa: PLR0913  # a flag each
     from peftlens.inspection.inspect import located
     from peftlens.io.escaping import to_csv
     from peftlens.io.html import write
+    from peftlens.models.base_model import load_base_model
 
     folders = [located(one) for one in adapters]
     given = [ExternalAdapter(one, base, trust_remote_code) for one in folders]
     named = dict.fromkeys(str(one.file.config.get("base_model_name_or_path")) for one in given)
     if len(named) > 1:
         print(f"By their own accounts of different bases: {', '.join(named)}", file=sys.stderr)
-    frame = side_by_side(given, directions, with_base=base is not None).frame
+    loaded = None if base is None else load_base_model(base, trust_remote_code=trust_remote_code)
+    frame = side_by_side(given, directions, base_model=loaded).frame
     if csv:
         write(to_csv(frame), csv)
     if as_json:

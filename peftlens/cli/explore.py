@@ -52,6 +52,7 @@ def explore(  # noqa: PLR0913  # a flag each
         _serve(target, base, port, trust_remote_code)
         return
     page = out or (target if (target / "study.json").exists() else Path()) / "explorer.html"
+    from peftlens.adapters.run_context import RunContext
     from peftlens.explorer import page as explorer
     from peftlens.explorer.build import build_explorer
     from peftlens.io.html import require_place
@@ -60,13 +61,16 @@ def explore(  # noqa: PLR0913  # a flag each
     found = targets.open_target(target, base, trust_remote_code=trust_remote_code)
     names = found.index["names"]
     wanted = len(found.runs) == 1 if logits is None else logits
-    drawn = build_explorer(found.runs, names, projection, between=between, logits=wanted)
+    context = RunContext(trust_remote_code=trust_remote_code)
+    drawn = build_explorer(context, found.runs, names, projection, between=between, logits=wanted)
     print(explorer.write(drawn, found.name, page))
     if show:
         open_in_browser(page)
 
 
 def _serve(target: Path, base: str | None, port: int, trust: bool) -> None:
+    from peftlens.adapters.run_context import RunContext
+
     try:
         from peftlens.explorer import server
     except ModuleNotFoundError as error:
@@ -75,6 +79,7 @@ def _serve(target: Path, base: str | None, port: int, trust: bool) -> None:
         raise InputError("--serve needs the extra `app`: pip install 'peftlens[app]'") from error
     found = targets.open_target(target, base, trust_remote_code=trust)
     server.serve(
+        RunContext(trust_remote_code=trust),
         found.runs,
         found.index["names"],
         port,

@@ -209,11 +209,13 @@ def validate(
 
     `peftlens plan FILE` also tries three steps of each configuration, to say how long it takes.
     """
+    from peftlens.adapters.run_context import RunContext
     from peftlens.studies.config import read_text
     from peftlens.studies.grid import plan_study
 
     text = read_text(file)
-    grid = plan_study(text, str(file), full=full, trust_remote_code=trust_remote_code)
+    context = RunContext(trust_remote_code=trust_remote_code)
+    grid = plan_study(text, str(file), context, full=full)
     free = shutil.disk_usage(Path.cwd()).free
     first = grid.plans[0].base
     found = {

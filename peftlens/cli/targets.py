@@ -31,7 +31,7 @@ def open_target(
     Args:
         target: the folder.
         base: of an adapter; the one that it names by default.
-        trust_remote_code: let a base bring Python, and an adapter name it.
+        trust_remote_code: let an adapter's configuration name code to import.
 
     Raises:
         InputError: there is nothing.
@@ -50,8 +50,4 @@ def open_target(
         print(f"Left out: {reason}", file=sys.stderr)
     if not found.runs:
         raise InputError(f"{target} holds no finished run; train one with `peftlens train`")
-    if trust_remote_code:
-        from peftlens.adapters.checkpoint import base_of
-
-        base_of(found.runs[0], trust_remote_code=True)
     return found

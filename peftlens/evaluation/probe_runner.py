@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from peftlens import registry
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.results.stack import join
 from peftlens.results.table import (
@@ -20,17 +21,21 @@ from peftlens.results.table import (
     write,
 )
 from peftlens.results.table_cache import ProbeSpec
-from peftlens.runs.run import Run, configurations
+from peftlens.runs.run import configurations
+from peftlens.runs.trained_model import TrainedModel
 
 Options = Mapping[str, Mapping[str, Any]]  # of probes, by their names
 
 
-def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
+def run_probe(
+    context: RunContext, run: TrainedModel, name: str, options: Options | None = None
+) -> Table:
     """A probe's table of one run: read if this version measured it with these options, or measured.
 
     A run that does not offer what the probe needs, or that diverged, gets one row that says so.
 
     Args:
+        context: gives the run's base model.
         run: a finished run.
         name: a probe that measures runs.
         options: values for the probe's Config, by the probe's name; those of others are let be.
@@ -41,18 +46,18 @@ def run_probe(run: Run, name: str, options: Options | None = None) -> Table:
     probe = registry.load("probes", name)
     config = configure(name, (options or {}).get(name, {}))
     plain = _plain(config)
-    file = run.path / "probes" / f"{name}.parquet"
-    if not run.read_only and file.exists():
+    file = run.table_folder and run.table_folder / f"{name}.parquet"
+    if file and file.exists():
         known = read(file)
         if (known.version, known.config) == (probe.VERSION, plain):
             return known
     try:
         _check(run, probe.REQUIRES)
-        frame = _call(probe.measure, run, config).assign(status="measured", reason=None)
+        frame = _call(probe.measure, config, context, run).assign(status="measured", reason=None)
     except NotApplicable as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
     table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, plain)
-    if not run.read_only:  # whose folder is somebody else's
+    if file:
         file.parent.mkdir(exist_ok=True)
         write(table, file)
     return table
@@ -86,8 +91,8 @@ def configure(name: str, values: Mapping[str, Any]) -> Any:
     return None
 
 
-def _call(probe: Callable[..., pd.DataFrame], what: Any, config: Any) -> pd.DataFrame:
-    return probe(what) if config is None else probe(what, config)
+def _call(probe: Callable[..., pd.DataFrame], config: Any, *arguments: Any) -> pd.DataFrame:
+    return probe(*arguments) if config is None else probe(*arguments, config)
 
 
 def _plain(config: Any) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def _plain(config: Any) -> dict[str, Any]:
     return {} if config is None else json.loads(json.dumps(asdict(config)))
 
 
-def _check(run: Run, required: frozenset[str]) -> None:
+def _check(run: TrainedModel, required: frozenset[str]) -> None:
     if run.record.status == "diverged":
         raise NotApplicable("the run diverged: its loss was not finite")
     if missing := required - registry.exposed(run.config.method, run.config.method_config):
@@ -103,7 +108,8 @@ def _check(run: Run, required: frozenset[str]) -> None:
 
 
 def collect(
-    runs: Sequence[Run],
+    context: RunContext,
+    runs: Sequence[TrainedModel],
     name: str,
     labels: dict[str, str] | None = None,
     options: Options | None = None,
@@ -111,6 +117,7 @@ def collect(
     """A probe's table over several runs.
 
     Args:
+        context: gives the runs' base models.
         runs: finished runs, in the order that the rows should have.
         name: a probe that measures runs, compares them, or combines what others measured.
         labels: name of each run's configuration by run id; made up from the runs by default.
@@ -122,18 +129,21 @@ def collect(
     probe = registry.load("probes", name)
     labels = configurations(run.record for run in runs) | (labels or {})
     if hasattr(probe, "measure"):
-        return join({run: run_probe(run, name, options) for run in runs}, labels)
+        return join({run: run_probe(context, run, name, options) for run in runs}, labels)
     config = configure(name, (options or {}).get(name, {}))
     if hasattr(probe, "compare"):
         able = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
-        frame = _call(probe.compare, able, config)
+        frame = _call(probe.compare, config, context, able)
     else:
-        tables = {one: measured(collect(runs, one, labels, options).frame) for one in probe.INPUTS}
-        frame = _call(probe.combine, tables, config)
+        tables = {
+            one: measured(collect(context, runs, one, labels, options).frame)
+            for one in probe.INPUTS
+        }
+        frame = _call(probe.combine, config, tables)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 
 
-def _applies(run: Run, required: frozenset[str]) -> bool:
+def _applies(run: TrainedModel, required: frozenset[str]) -> bool:
     try:
         _check(run, required)
     except NotApplicable:

@@ -8,14 +8,14 @@ import pandas as pd
 import torch
 
 from peftlens import registry
-from peftlens.adapters.checkpoint import base_of, base_of_all
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.explorer.data import KINDS, ExplorerData, LogitShift, PromptTrajectory
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
 from peftlens.results.table import measured
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 from peftlens.vocab.clusters import clusters
 from peftlens.vocab.projection import (
@@ -31,8 +31,9 @@ from peftlens.vocab.vocabulary import Vocabulary, vocabulary
 NEEDED = "token_vectors"
 
 
-def build_explorer(
-    runs: Sequence[Run],
+def build_explorer(  # noqa: PLR0913  # each changes what is shown
+    context: RunContext,
+    runs: Sequence[TrainedModel],
     names: dict[str, str],
     projection: Projection = "umap",
     *,
@@ -42,6 +43,7 @@ def build_explorer(
     """The vocabulary of the runs' base, with a trail for each run that trained vectors.
 
     Args:
+        context: gives the base model.
         runs: finished runs or adapters of one base.
         names: of each, by run id.
         projection: of the map.
@@ -52,7 +54,7 @@ def build_explorer(
     Raises:
         InputError: the runs have different bases, or there is nothing of them to show.
     """
-    base = base_of_all(runs)
+    base = context.shared_base_model(runs)
     finished = [run for run in runs if run.record.status == "finished"]
     able = [run for run in finished if _offers(run)]
     told = [run for run in finished if logits or _known(run, "logit_shift")]
@@ -63,10 +65,10 @@ def build_explorer(
             "and others do; --logits shows which tokens a run of any method raises and lowers"
         )
     known, groups = vocabulary(base), clusters(base)
-    drawn = _between(able, between) if between else vocabulary_map(base, projection)
+    drawn = _between(able, base, between) if between else vocabulary_map(base, projection)
     norms = known.table.norm(dim=1).cpu().numpy()
     order = np.argsort(np.argsort(norms, kind="stable"), kind="stable")
-    trails = [_trail(run, names[run.id], drawn) for run in track(able, "Reading vectors")]
+    trails = [_trail(context, run, names[run.id], drawn) for run in track(able, "Reading vectors")]
     return ExplorerData(
         base=base.reference,
         sha256=base.sha256,
@@ -82,12 +84,14 @@ def build_explorer(
         cluster_names=groups.names,
         task=_task(runs[0], base, known),
         trails=tuple(one for one in trails if one is not None),
-        shifts=tuple(_shift(run, names[run.id]) for run in told),
+        shifts=tuple(_shift(context, run, names[run.id]) for run in told),
     )
 
 
-def _between(able: Sequence[Run], between: tuple[int, int]) -> VocabularyMap:
-    found = trained_vectors(able[0], able[0].steps[-1]) if able else None
+def _between(
+    able: Sequence[TrainedModel], base: BaseModel, between: tuple[int, int]
+) -> VocabularyMap:
+    found = trained_vectors(able[0], base, able[0].steps[-1]) if able else None
     if found is None or found.space != "embedding":
         raise InputError("the plane of two vectors needs a run with vectors among the embeddings")
     for one in between:
@@ -95,12 +99,12 @@ def _between(able: Sequence[Run], between: tuple[int, int]) -> VocabularyMap:
             listed = ", ".join(map(str, found.positions))
             raise InputError(f"vector {one} is not there; the first run has {listed}")
     rows = [found.now[found.positions.index(one)] for one in between]
-    return plane_map(base_of(able[0]), *rows)
+    return plane_map(base, *rows)
 
 
-def _task(run: Run, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
+def _task(run: TrainedModel, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
     """Highest cosine of each token to a label of the run's task, between 0 and 1, shape (V,)."""
-    if run.foreign:
+    if run.task is None:
         return None
     labels = task_of(run).labels
     if not labels:
@@ -111,16 +115,17 @@ def _task(run: Run, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
     return cosines.max(dim=1).values.clamp(0, 1).cpu().double().numpy()
 
 
-def _offers(run: Run) -> bool:
+def _offers(run: TrainedModel) -> bool:
     return NEEDED in registry.exposed(run.config.method, run.config.method_config)
 
 
-def _known(run: Run, probe: str) -> bool:
-    return not run.read_only and (run.path / "probes" / f"{probe}.parquet").exists()
+def _known(run: TrainedModel, probe: str) -> bool:
+    folder = run.table_folder
+    return folder is not None and (folder / f"{probe}.parquet").exists()
 
 
-def _shift(run: Run, name: str) -> LogitShift:
-    rows = measured(probe_runner.run_probe(run, "logit_shift").frame)
+def _shift(context: RunContext, run: TrainedModel, name: str) -> LogitShift:
+    rows = measured(probe_runner.run_probe(context, run, "logit_shift").frame)
     ends = {
         direction: tuple(
             (int(i), float(c)) for i, c in zip(own["token_id"], own["change"], strict=True)
@@ -131,19 +136,21 @@ def _shift(run: Run, name: str) -> LogitShift:
     return LogitShift(name, text, ends["raised"], ends["lowered"])
 
 
-def _trail(run: Run, name: str, drawn: VocabularyMap) -> PromptTrajectory | None:
+def _trail(
+    context: RunContext, run: TrainedModel, name: str, drawn: VocabularyMap
+) -> PromptTrajectory | None:
     """None where the probe finds nothing to measure, such as a table that has not changed."""
-    rows = measured(probe_runner.run_probe(run, "soft_prompt_neighbors").frame)
+    rows = measured(probe_runner.run_probe(context, run, "soft_prompt_neighbors").frame)
     if rows.empty or (drawn.axes is not None and rows["space"].iloc[0] != "embedding"):
         return None
     steps = tuple(int(step) for step in rows["step"].unique())
     metrics = list(rows["metric"].unique())
     first = rows[rows["metric"] == metrics[0]]
     positions = tuple(int(one) for one in first[first["step"] == steps[-1]]["position"])
-    said = _verdicts(run)
+    said = _verdicts(context, run)
     places = []
     for step in steps:
-        found = trained_vectors(run, step)
+        found = trained_vectors(run, context.base_model(run), step)
         if drawn.axes is None:
             places.append(place_by_neighbors(found.now, found.table, drawn.points))
         else:
@@ -170,11 +177,13 @@ def _trail(run: Run, name: str, drawn: VocabularyMap) -> PromptTrajectory | None
     )
 
 
-def _verdicts(run: Run) -> dict[tuple[int, int | None], tuple[str, float | None]]:
+def _verdicts(
+    context: RunContext, run: TrainedModel
+) -> dict[tuple[int, int | None], tuple[str, float | None]]:
     """By step and position, None for the whole prompt; only what was tested already: it is slow."""
     if not _known(run, "soft_prompt_null"):
         return {}
-    rows = measured(probe_runner.run_probe(run, "soft_prompt_null").frame)
+    rows = measured(probe_runner.run_probe(context, run, "soft_prompt_null").frame)
     return {
         (int(row["step"]), None if pd.isna(row["position"]) else int(row["position"])): (
             row["verdict"],

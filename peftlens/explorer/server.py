@@ -11,12 +11,12 @@ import dash
 from dash import Input, Output, dcc, html
 from werkzeug.serving import make_server
 
-from peftlens.adapters.checkpoint import base_of_all
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.explorer.auth import Guard
 from peftlens.explorer.query import LONGEST, MOST, QueryVectors, neighbors
 from peftlens.results.table import NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import METRICS
 from peftlens.vocab.trained_vectors import trained_vectors
 
@@ -27,11 +27,13 @@ HELP = (
 )
 
 
-def application(runs: Sequence[Run], names: dict[str, str], guard: Guard) -> dash.Dash:
+def application(
+    context: RunContext, runs: Sequence[TrainedModel], names: dict[str, str], guard: Guard
+) -> dash.Dash:
     """The app over the base of some runs; vectors are those of the run and step that are chosen."""
     app = dash.Dash(__name__, title="peftlens", update_title="", serve_locally=True)
     guard.watch(app.server)
-    base, by_id = base_of_all(runs), {run.id: run for run in runs}
+    base, by_id = context.shared_base_model(runs), {run.id: run for run in runs}
     app.layout = _layout(runs, names)
 
     @app.callback(Output("step", "options"), Output("step", "value"), Input("run", "value"))
@@ -52,7 +54,7 @@ def application(runs: Sequence[Run], names: dict[str, str], guard: Guard) -> das
         try:
             given = None
             if run in by_id and step in by_id[run].steps:
-                known = trained_vectors(by_id[run], step)
+                known = trained_vectors(by_id[run], base, step)
                 given = QueryVectors(known.now, known.positions)
             found = neighbors(base, str(query), metric, int(count or 20), given)  # pyright: ignore
         except (InputError, NotApplicable) as error:
@@ -63,11 +65,16 @@ def application(runs: Sequence[Run], names: dict[str, str], guard: Guard) -> das
 
 
 def serve(
-    runs: Sequence[Run], names: dict[str, str], port: int, tell: Callable[[str], None]
+    context: RunContext,
+    runs: Sequence[TrainedModel],
+    names: dict[str, str],
+    port: int,
+    tell: Callable[[str], None],
 ) -> None:
     """Answer until Ctrl-C.
 
     Args:
+        context: gives the base model.
         runs: of one base.
         names: of each, by run id.
         port: 0 takes a free one.
@@ -83,14 +90,14 @@ def serve(
         own.listen()
         number = own.getsockname()[1]
         guard = Guard(frozenset({f"{HOST}:{number}", f"localhost:{number}"}))
-        server = application(runs, names, guard).server
+        server = application(context, runs, names, guard).server
         waiting = make_server(HOST, number, server, threaded=True, fd=own.fileno())
         tell(f"http://{HOST}:{number}/?token={guard.token}")
         with suppress(KeyboardInterrupt):
             waiting.serve_forever()
 
 
-def _layout(runs: Sequence[Run], names: dict[str, str]) -> html.Main:
+def _layout(runs: Sequence[TrainedModel], names: dict[str, str]) -> html.Main:
     named = [{"label": names[run.id], "value": run.id} for run in runs]
     style = {"maxWidth": "60rem", "margin": "0 auto", "padding": "1rem", "font": "16px system-ui"}
     return html.Main(

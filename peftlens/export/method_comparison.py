@@ -15,7 +15,7 @@ from peftlens.io.files import write_json
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
 from peftlens.results.table import last_steps, measured
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 
 def export(one: StudyResults, out: Path) -> list[Path]:
@@ -51,7 +51,7 @@ def _forgetting(one: StudyResults) -> dict[str, float]:
 
 
 def result(
-    one: StudyResults, run: Run, accuracy: float, forgetting: float | None
+    one: StudyResults, run: TrainedModel, accuracy: float, forgetting: float | None
 ) -> dict[str, Any]:
     """One run in that layout."""
     config, record = run.config, run.record
@@ -83,7 +83,7 @@ def result(
     }
 
 
-def _train_config(run: Run) -> dict[str, Any]:
+def _train_config(run: TrainedModel) -> dict[str, Any]:
     config, training = run.config, run.config.training
     return {
         "model_id": redacted(config.base_model),
@@ -99,7 +99,7 @@ def _train_config(run: Run) -> dict[str, Any]:
     }
 
 
-def _peft_config(run: Run) -> dict[str, Any] | None:
+def _peft_config(run: TrainedModel) -> dict[str, Any] | None:
     """What the adapter's folder says; None is full fine-tuning there."""
     if run.config.method == "full":
         return None
@@ -107,7 +107,7 @@ def _peft_config(run: Run) -> dict[str, Any] | None:
     return {"peft_type": run.config.method.upper()} | found
 
 
-def _metrics(run: Run, accuracy: float, forgetting: float | None) -> list[dict[str, Any]]:
+def _metrics(run: TrainedModel, accuracy: float, forgetting: float | None) -> list[dict[str, Any]]:
     config = run.config.training
     examples = config.batch_size * config.gradient_accumulation_steps
     found, last = [], {}
@@ -131,7 +131,7 @@ def _metrics(run: Run, accuracy: float, forgetting: float | None) -> list[dict[s
     return [*found, end if forgetting is None else end | {"forgetting": forgetting}]
 
 
-def _meta(run: Run) -> dict[str, Any]:
+def _meta(run: TrainedModel) -> dict[str, Any]:
     about, packages = run.record.environment, run.record.environment["packages"]
     names = ("transformers", "peft", "datasets", "bitsandbytes", "torch")
     return {

@@ -13,14 +13,13 @@ from peft.utils import PeftType
 
 from peftlens.adapters import delta_factors
 from peftlens.adapters.adapter_file import CONFIG, WEIGHTS, AdapterFile, InvalidAdapterError
-from peftlens.adapters.checkpoint import open_run
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.inspection import findings
 from peftlens.inspection.findings import Finding
 from peftlens.io.hub import snapshot
-from peftlens.models.base_model import resident
 from peftlens.results import study_results
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
@@ -87,6 +86,7 @@ def inspect(
     """
     folder = located(target)
     adapter = ExternalAdapter(folder, base or "not given", trust_remote_code)
+    context = RunContext(trust_remote_code=trust_remote_code)
     try:
         file = adapter.file
     except InvalidAdapterError as error:
@@ -96,11 +96,11 @@ def inspect(
     probes: tuple[str, ...] = OF_THE_FILE
     if base:
         said += _of_the_base(file, base)
-        fits = _fit(adapter, base, trust_remote_code)
+        fits = _fit(context, adapter, base)
         said += fits
         probes += WITH_A_BASE if fits[0].severity == "ok" else ()
     names = {adapter.id: f"{file.adapter_type} {named(folder)}"}
-    found = {name: probe_runner.collect([adapter], name, names) for name in probes}
+    found = {name: probe_runner.collect(context, [adapter], name, names) for name in probes}
     tables = {name: one for name, one in found.items() if len(measured(one.frame))}
     said += findings.judge({name: one.frame for name, one in tables.items()})
     return Inspection(
@@ -184,11 +184,11 @@ def _of_the_base(file: AdapterFile, base: str) -> list[Finding]:
     return [Finding("warning", f"By its own account it is of {redacted(named)}, not of {base}.")]
 
 
-def _fit(adapter: ExternalAdapter, base: str, trust_remote_code: bool) -> list[Finding]:
+def _fit(context: RunContext, adapter: ExternalAdapter, base: str) -> list[Finding]:
     """Whether it goes on; the base itself has to be there."""
-    resident(base, device="auto", dtype="auto", trust_remote_code=trust_remote_code)
+    context.base_model(adapter)
     try:
-        with open_run(adapter):
+        with context.open_run(adapter):
             return [Finding("ok", f"It fits {base}: every tensor has its place.")]
     except InputError as error:
         return [Finding("broken", f"{error}.")]

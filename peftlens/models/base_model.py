@@ -4,12 +4,14 @@ import io
 import json
 import timeit
 import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from filelock import FileLock
@@ -48,6 +50,7 @@ _HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.jso
            "added_tokens.json", "*.model", "vocab*", "merges.txt", "*.py")  # fmt: skip
 _SHARE_FOR_WEIGHTS = 0.7  # of a GPU's memory, where a base needs several
 _FETCHED = (*_HASHED, "*.json", "*.jinja")
+_T = TypeVar("_T")
 
 
 class NoSuchDevice(InputError):
@@ -62,7 +65,7 @@ class BaseModel:
         reference: how the user named it.
         sha256: of weights, configuration and tokenizer files.
         trusted: whether it may bring Python of its own.
-        state: of a resident model as it was opened; see `snapshot.folder_sha256`.
+        state: `snapshot.fingerprint` of a cached model as it was loaded.
     """
 
     model: PreTrainedModel
@@ -73,6 +76,9 @@ class BaseModel:
     dtype: str
     trusted: bool = False
     state: str | None = None
+    _derived: dict[str, OrderedDict[Hashable, Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -85,8 +91,27 @@ class BaseModel:
         return Origin(self.reference, vocabulary_sha256(self.tokenizer.get_vocab()))
 
     def changed(self) -> bool:
-        """Whether anything of a resident model is not as it was when it was opened."""
+        """Whether anything of a cached model is not as it was when it was loaded."""
         return fingerprint(self.model) != self.state
+
+    def derived(
+        self, name: str, compute: Callable[[], _T], *, key: Hashable = None, most: int = 1
+    ) -> _T:
+        """Return a value that follows from this model: computed once, kept as long as the model.
+
+        Args:
+            name: of the value.
+            compute: computes it; nothing may be attached to the model then.
+            key: what the value depends on besides the model.
+            most: number of keys whose values are kept; the least recently used goes first.
+        """
+        values = self._derived.setdefault(name, OrderedDict())
+        if key not in values:
+            values[key] = compute()
+        values.move_to_end(key)
+        while len(values) > most:
+            values.popitem(last=False)
+        return values[key]
 
 
 def load_base_model(
@@ -151,34 +176,6 @@ def _placement(device: str) -> dict[str, Any]:
         for index in range(torch.cuda.device_count())
     }
     return {"device_map": "sequential", "max_memory": room}
-
-
-_RESIDENT: dict[tuple[str, str, str], BaseModel] = {}
-
-
-def resident(
-    reference: str, *, device: Device, dtype: Dtype, trust_remote_code: bool = False
-) -> BaseModel:
-    """The base that this process holds on to; loading it for every run would cost more than some.
-
-    One at a time. Whoever changes it gives it back as it was: see `lending`.
-
-    Raises:
-        InputError: see `load_base_model`.
-    """
-    key = (reference, *resolve(device, dtype))
-    if key not in _RESIDENT:
-        _RESIDENT.clear()
-        base = load_base_model(
-            reference, device=device, dtype=dtype, trust_remote_code=trust_remote_code
-        )
-        _RESIDENT[key] = replace(base, state=fingerprint(base.model))
-    return _RESIDENT[key]
-
-
-def discard_resident() -> None:
-    """Forget the base, so that the next one to ask gets it fresh from disk."""
-    _RESIDENT.clear()
 
 
 def in_float32(base: BaseModel) -> BaseModel:

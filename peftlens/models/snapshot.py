@@ -1,4 +1,4 @@
-"""Lend the resident base out, undo whatever is done to it, and prove that it is as it was."""
+"""Restore the shared base model after whatever was done to it, and prove that it is unchanged."""
 
 import hashlib
 from collections.abc import Iterator

@@ -10,9 +10,10 @@ import torch
 from torch.nn.functional import normalize
 
 from peftlens.adapters.adapter_file import read
+from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import effective_rank
 from peftlens.results.table import Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -29,7 +30,7 @@ COLUMNS = (
 CHARTS = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row for each vector.
 
     Raises:
@@ -37,7 +38,7 @@ def measure(run: Run) -> pd.DataFrame:
     """
     if run.record.results.get("trainable_parameters") == 0:
         raise NotApplicable(f"{run.config.method} trains nothing")
-    file = read(run.adapter())
+    file = read(run.adapter(), trust_remote_code=context.trust_remote_code)
     if TENSOR not in file.header or len(file.header[TENSOR].shape) != 2:
         raise NotApplicable(f"{file.adapter_type} trains no vectors before the input")
     if file.non_finite_tensors:

@@ -15,9 +15,10 @@ from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
 from peftlens.adapters.adapter_file import PREFIX, AdapterFile, read
 from peftlens.adapters.delta_factors import DeltaFactors, delta_factors
+from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import effective_rank, energy_rank, stable_rank
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 2
@@ -56,7 +57,7 @@ _COUNTS = ("layer", "rank", "k90", "k95", "k99")
 _NUMBERS = ("largest", "norm", "stable_rank", "effective_rank")
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row for each module that the file has anything of, in the model's order.
 
     Raises:
@@ -64,7 +65,7 @@ def measure(run: Run) -> pd.DataFrame:
     """
     if run.record.results.get("trainable_parameters") == 0:
         raise NotApplicable(f"{run.config.method} trains nothing")
-    file = read(run.adapter())
+    file = read(run.adapter(), trust_remote_code=context.trust_remote_code)
     spectra, reason = _spectra(file)
     rows = [
         {"module": module, **_place(module), **sizes, "spectrum_unavailable": reason}

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
+from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import energy_rank, projected, random_projection
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
@@ -54,13 +55,15 @@ CHARTS = (
 )
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each changed weight matrix, at the end of training.
 
     Raises:
         NotApplicable: no matrix has changed.
     """
-    rows = [_row(update, config.directions) for update in delta_weights(run)]
+    rows = [
+        _row(update, config.directions) for update in delta_weights(run, context.base_model(run))
+    ]
     if not rows:
         raise NotApplicable(f"{run.config.method} has changed no weight matrix")
     return pd.DataFrame(rows)

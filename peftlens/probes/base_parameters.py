@@ -5,10 +5,10 @@ from collections import Counter
 
 import pandas as pd
 
-from peftlens.adapters.checkpoint import base_of
+from peftlens.adapters.run_context import RunContext
 from peftlens.models.architecture import part_of
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -20,10 +20,10 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row for each part; the same for every run of one base."""
     counts: Counter[str] = Counter()
-    for name, shape in base_of(run).shapes.items():
+    for name, shape in context.base_model(run).shapes.items():
         counts[part_of(name)] += math.prod(shape)
     whole = counts.total()
     rows = [{"part": p, "parameters": n, "share": n / whole} for p, n in counts.most_common()]

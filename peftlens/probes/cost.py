@@ -7,8 +7,9 @@ from statistics import median
 
 import pandas as pd
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 2
@@ -41,15 +42,15 @@ CHARTS = (
 )
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
     """One row.
 
     Raises:
         NotApplicable: it is an adapter from elsewhere, whose training nobody recorded.
     """
-    if run.read_only:
-        raise NotApplicable("its training kept no numbers")
     results, lines = run.record.results, run.timing()
+    if not lines:
+        raise NotApplicable("its training kept no numbers")
     steps = [line for line in lines if line.get("step", 1) > 1]
     speeds = [line["tokens_per_second"] for line in steps if "tokens_per_second" in line]
     row = {

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation.retention import SUITES, Scores, reference, scores, suite
 from peftlens.numerics.resampling import Interval, ratio_interval
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 3
@@ -92,15 +92,15 @@ CHARTS = (
 )
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each suite at every checkpoint and at the end."""
-    base = base_of(run)
+    base = context.base_model(run)
     asked = [suite(base, name, config.suite_options.get(name, {}), config.items or None)
              for name in config.suites]  # fmt: skip
     known = [reference(base, one) for one in asked]
     rows = []
     for step in run.steps:
-        with open_run(run, step) as (model, _):
+        with context.open_run(run, step) as model:
             found = [scores(model, base, *one) for one in zip(asked, known, strict=True)]
         rows += [
             {"step": step, "suite": one.name} | _row(before.scores, after)

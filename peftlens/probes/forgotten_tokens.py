@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
@@ -46,12 +46,12 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each token, the largest rise first."""
-    base = base_of(run)
+    base = context.base_model(run)
     asked = suite(base, "wiki", {}, None)
     known = reference(base, asked)
-    with open_run(run) as (model, _):
+    with context.open_run(run) as model:
         found = scores(model, base, asked, known)
     before, after = known.scores.token_loss, found.token_loss
     assert before is not None and after is not None  # texts have them

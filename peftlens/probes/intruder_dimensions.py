@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
+from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import nearest_cosines, random_cosine
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
@@ -55,16 +56,17 @@ CHARTS = (
 )
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each changed weight matrix at every saved step.
 
     Raises:
         NotApplicable: no matrix has changed.
     """
+    base = context.base_model(run)
     rows = [
         {"step": step} | _row(update, config)
         for step in run.steps
-        for update in delta_weights(run, step)
+        for update in delta_weights(run, base, step)
     ]
     if not rows:
         raise NotApplicable(f"{run.config.method} has changed no weight matrix")

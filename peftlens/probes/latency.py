@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of
 from peftlens.adapters.merging import merged_weights
+from peftlens.adapters.run_context import RunContext
 from peftlens.adapters.switching import AdapterSet
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel, in_float32, load_base_model
@@ -25,7 +25,7 @@ from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 2
@@ -72,9 +72,9 @@ CHARTS = (
 )
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row each for base, attached and, where there is one, merged."""
-    base = base_of(run)
+    base = context.base_model(run)
     inputs = random_inputs(base.model, config.rows, config.tokens)
     merged = _merged(run, base)
     with restored_after(base.model):
@@ -110,13 +110,18 @@ def measure(run: Run, config: Config) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(floats, "Float64"))
 
 
-def _merged(run: Run, base: BaseModel) -> nn.Module | None:
+def _merged(run: TrainedModel, base: BaseModel) -> nn.Module | None:
     """A second model, with the update written into its weights in their own dtype."""
     exact = in_float32(base)
     model: Any = None
     with suppress(InputError), restored_after(exact.model):
         state = merged_weights(run, exact)
-        model = load_base_model(base.reference, device=base.device, dtype=base.dtype).model  # pyright: ignore[reportArgumentType]
+        model = load_base_model(
+            base.reference,
+            device=base.device,  # pyright: ignore[reportArgumentType]
+            dtype=base.dtype,  # pyright: ignore[reportArgumentType]
+            trust_remote_code=base.trusted,
+        ).model
         model.load_state_dict(state)
     return model
 

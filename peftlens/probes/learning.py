@@ -7,12 +7,12 @@ that saved nothing before its end has no fall.
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
@@ -39,14 +39,14 @@ CHARTS = tuple(
 )  # fmt: skip
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """One row per saved step."""
     examples = task_of(run).splits["validation"]
+    encoder = Collator.of(context.base_model(run), run.config.training.max_length)
+    items, _ = encoder.items(examples)
     losses, right = [], []
     for step in run.steps:
-        with open_run(run, step) as (model, base):
-            encoder = Collator.of(base, run.config.training.max_length)
-            items, _ = encoder.items(examples)
+        with context.open_run(run, step) as model:
             found = choose(model, encoder, items, f"Validation at step {step}")
         losses.append(found.loss)
         right.append(found.by_sum == found.correct if len(items[0].rows) > 1 else None)

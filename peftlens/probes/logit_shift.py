@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator, scoring_batches
 from peftlens.evaluation.log_likelihood import answer_logits
 from peftlens.evaluation.retention import MAX_LENGTH, Suite, suite
@@ -21,7 +21,7 @@ from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
@@ -56,13 +56,13 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each token, what was raised most first, then what was lowered most."""
-    base = base_of(run)
+    base = context.base_model(run)
     asked = suite(base, config.suite, {}, config.items or None)
     with restored_after(base.model) as model:
         before, n = _mean_logits(model, base, asked)
-    with open_run(run) as (model, _):
+    with context.open_run(run) as model:
         after, _ = _mean_logits(model, base, asked)
     change = after - before
     order = np.argsort(-change, kind="stable")

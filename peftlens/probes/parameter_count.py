@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -16,15 +17,15 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
     """One row.
 
     Raises:
         NotApplicable: it is an adapter from elsewhere, whose training nobody recorded.
     """
-    if run.read_only:
-        raise NotApplicable("its training kept no numbers")
     results = run.record.results
+    if "trainable_parameters" not in results:
+        raise NotApplicable("its training kept no numbers")
     row = {
         "rank": run.rank,
         "trainable_parameters": results["trainable_parameters"],

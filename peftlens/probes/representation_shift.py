@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.task import Example
 from peftlens.models.architecture import blocks
@@ -27,7 +27,7 @@ from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.linalg import linear_cka
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import load_task, task_of
 
 REQUIRES = frozenset()
@@ -70,18 +70,18 @@ CHARTS = (
 )
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each saved step, kind of text and layer; without a task, of general text alone."""
-    base = base_of(run)
+    base = context.base_model(run)
     encoder = Collator.of(base, run.config.training.max_length)
-    tasks = {} if run.foreign else {"task": task_of(run)}
+    tasks = {} if run.task is None else {"task": task_of(run)}
     tasks["general"] = load_task(config.suite, {})
     texts = {kind: _texts(task.splits["test"][: config.items]) for kind, task in tasks.items()}
     with restored_after(base.model) as model:
         before = {k: _states(model, base, encoder, v, config.tokens) for k, v in texts.items()}
     rows = []
     for step in run.steps:
-        with open_run(run, step) as (model, _):
+        with context.open_run(run, step) as model:
             for kind, own in texts.items():
                 after = _states(model, base, encoder, own, config.tokens)
                 pairs = zip(before[kind], after, strict=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 2
@@ -46,19 +46,19 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each task.
 
     Raises:
         NotApplicable: a task has no answers to choose from.
     """
-    base = base_of(run)
+    base = context.base_model(run)
     tasks = config.tasks or ({"name": run.config.task, **run.config.task_config},)
     asked = [suite(base, one["name"], {k: v for k, v in one.items() if k != "name"},
                    config.items or None) for one in tasks]  # fmt: skip
     known = [reference(base, one) for one in asked]
     rows = []
-    with open_run(run) as (model, _):
+    with context.open_run(run) as model:
         for one, before in zip(asked, known, strict=True):
             if before.scores.right is None:
                 raise NotApplicable(f"{one.name} has no answers to choose from")

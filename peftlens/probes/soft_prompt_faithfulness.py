@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from peftlens.adapters.checkpoint import base_of, open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator, TokenizedExample
 from peftlens.evaluation.log_likelihood import Choices, choose
 from peftlens.layers.prepend import prepend_vectors
@@ -21,7 +21,7 @@ from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 from peftlens.vocab.nearest_neighbors import Metric, nearest
 from peftlens.vocab.trained_vectors import trained_vectors
@@ -46,10 +46,10 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per prompt, and one for each vector that is left out."""
-    base = base_of(run)
-    found = trained_vectors(run, run.steps[-1])
+    base = context.base_model(run)
+    found = trained_vectors(run, base, run.steps[-1])
     encoder = Collator.of(base, run.config.training.max_length)
     items, _ = encoder.items(task_of(run).splits["test"][:ITEMS])
     prompts = {
@@ -67,7 +67,7 @@ def measure(run: Run) -> pd.DataFrame:
     rows = [_row(name, scores["trained"], score) for name, score in scores.items()]
     few = items[:ITEMS_WITHOUT]
     whole = _score(base, encoder, found.now, few, "Scoring with prompt: whole")
-    _check(run, encoder, few, whole)
+    _check(context, run, encoder, few, whole)
     for index, score in _without(base, encoder, found.now, few):
         rows.append(
             _row("without one", whole, score) | {"omitted_position": found.positions[index]}
@@ -78,9 +78,15 @@ def measure(run: Run) -> pd.DataFrame:
     return frame.astype({"omitted_position": "Int64"})
 
 
-def _check(run: Run, encoder: Collator, items: list[TokenizedExample], whole: Choices) -> None:
+def _check(
+    context: RunContext,
+    run: TrainedModel,
+    encoder: Collator,
+    items: list[TokenizedExample],
+    whole: Choices,
+) -> None:
     """Refuse a run whose model reads more than the prompt, such as a second one in a decoder."""
-    with open_run(run) as (model, _):
+    with context.open_run(run) as model:
         own = choose(model, encoder, items, "Scoring as trained")
     if np.abs(own.loss - whole.loss).max() > _ROUNDING:
         raise NotApplicable("the model reads more than its prompt: that alone gives other losses")

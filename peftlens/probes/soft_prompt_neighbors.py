@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from peftlens.adapters.checkpoint import base_of
+from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import METRICS, nearest
 from peftlens.vocab.null_tests import NeighborhoodSpace
 from peftlens.vocab.trained_vectors import TrainedVectors, trained_vectors
@@ -49,13 +49,13 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per step, vector and metric."""
-    base = base_of(run)
+    base = context.base_model(run)
     known, hidden = vocabulary(base), states(base)
     rows = []
     for step in run.steps:
-        found = trained_vectors(run, step)
+        found = trained_vectors(run, base, step)
         near = graph(base) if found.space == "embedding" else None
         places = _places(found, near, known)
         density = None if near is None else torch.from_numpy(near.density).to(found.table.device)

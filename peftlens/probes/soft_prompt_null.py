@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from peftlens.adapters.run_context import RunContext
+from peftlens.models.base_model import BaseModel
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import Metric
 from peftlens.vocab.null_tests import neighborhoods, p_values, prompt_means, verdicts
 from peftlens.vocab.trained_vectors import trained_vectors
@@ -55,16 +57,17 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per step, metric and vector, and one for the whole prompt."""
-    frames = [_measure(run, step, metric) for step in run.steps for metric in TESTED]
+    base = context.base_model(run)
+    frames = [_measure(run, base, step, metric) for step in run.steps for metric in TESTED]
     frame = pd.concat(frames, ignore_index=True)
     frame = frame.reindex(columns=[column.name for column in COLUMNS])
     return frame.astype({"position": "Int64"})
 
 
-def _measure(run: Run, step: int, metric: Metric) -> pd.DataFrame:
-    space, found = neighborhoods(run, step, metric)
+def _measure(run: TrainedModel, base: BaseModel, step: int, metric: Metric) -> pd.DataFrame:
+    space, found = neighborhoods(run, base, step, metric)
     observed = space.tightness(found.now)  # (2, n)
     nulls = {name: space.tightness(ids) for name, ids in found.nulls.items()}  # (2, n or 1, B)
     p = {name: p_values(observed, null) for name, null in nulls.items()}
@@ -80,7 +83,7 @@ def _measure(run: Run, step: int, metric: Metric) -> pd.DataFrame:
     words, q = verdicts(p["random_directions"], p.get("steps"), kept)
     frame = pd.DataFrame(
         {
-            "position": trained_vectors(run, step).positions,
+            "position": trained_vectors(run, base, step).positions,
             "verdict": words,
             "q": q,
             "nearest_unchanged": None if kept is None else kept.astype(float),

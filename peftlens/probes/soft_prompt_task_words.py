@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from peftlens.adapters.checkpoint import base_of
+from peftlens.adapters.run_context import RunContext
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import benjamini_hochberg, log_odds
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import load_task, task_of
 from peftlens.vocab.null_tests import (
     LEVEL,
@@ -58,27 +58,27 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per step, set of words and vector, and one for the whole prompt."""
-    base = base_of(run)
+    base = context.base_model(run)
     sets = {"labels": _labels(run, base), "typical": _typical(run, base)}
     sets = {name: ids for name, ids in sets.items() if ids}
     if not sets:
         raise NotApplicable("the task has no labels, and no typical word of it is one token")
-    frames = [_measure(run, step, *one) for step in run.steps for one in sets.items()]
+    frames = [_measure(run, base, step, *one) for step in run.steps for one in sets.items()]
     frame = pd.concat(frames, ignore_index=True)
     frame = frame.reindex(columns=[column.name for column in COLUMNS])
     return frame.astype({"position": "Int64"})
 
 
-def _labels(run: Run, base: BaseModel) -> list[tuple[int, ...]]:
+def _labels(run: TrainedModel, base: BaseModel) -> list[tuple[int, ...]]:
     """Token ids of each label, as the answer has them."""
     texts = [base.tokenizer(label, add_special_tokens=False)["input_ids"]
              for label in task_of(run).labels]  # fmt: skip
     return list(dict.fromkeys(map(tuple, texts)))
 
 
-def _typical(run: Run, base: BaseModel) -> list[tuple[int, ...]]:
+def _typical(run: TrainedModel, base: BaseModel) -> list[tuple[int, ...]]:
     """The task's most typical words that are one token; words of its template are left out."""
     prompts = [_words(example.prompt) for example in task_of(run).splits["train"]]
     everywhere = Counter(word for words in prompts for word in set(words))
@@ -110,17 +110,19 @@ def _encyclopedia() -> Counter[str]:
     return Counter(word for text in texts for word in _words(text))
 
 
-def _measure(run: Run, step: int, name: str, words: list[tuple[int, ...]]) -> pd.DataFrame:
-    space, found = neighborhoods(run, step, "cosine")
+def _measure(
+    run: TrainedModel, base: BaseModel, step: int, name: str, words: list[tuple[int, ...]]
+) -> pd.DataFrame:
+    space, found = neighborhoods(run, base, step, "cosine")
     close = _closeness(space, words)
     observed = _mean(close, found.now)  # (2, n)
     nulls = {null: _mean(close, found.nulls[null]) for null in _NULLS if null in found.nulls}
     p = {null: p_values(observed, values) for null, values in nulls.items()}
     q = benjamini_hochberg(np.max([*p.values()], axis=0))
-    known = vocabulary(base_of(run))
+    known = vocabulary(base)
     frame = pd.DataFrame(
         {
-            "position": trained_vectors(run, step).positions,
+            "position": trained_vectors(run, base, step).positions,
             "q": q,
             "closeness": observed[0],
             "context_closeness": observed[1],

@@ -17,9 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peftlens.adapters.delta_weights import delta_weights
+from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run, flat
+from peftlens.runs.run import flat
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
@@ -80,26 +82,27 @@ class _State:
     weights: dict[str, Sides]
 
 
-def compare(runs: Mapping[Run, str], config: Config) -> pd.DataFrame:
+def compare(context: RunContext, runs: Mapping[TrainedModel, str], config: Config) -> pd.DataFrame:
     """A row for each pair, role, side and number of directions; none where nothing pairs.
 
     Args:
+        context: gives the runs' base models.
         runs: with the names of their configurations.
         config: how many directions.
     """
     most = max(config.directions)
-    ends = {run: _state(run, name, run.steps[-1], most) for run, name in runs.items()}
+    ends = {run: _state(context, run, name, run.steps[-1], most) for run, name in runs.items()}
     rows = []
     for one, other in combinations(runs, 2):
         if between := _difference(one, other):
             rows += _rows(between, ends[one], ends[other], config)
     for run, name in runs.items():
         for step in run.steps[:-1]:
-            rows += _rows("steps", _state(run, name, step, most), ends[run], config)
+            rows += _rows("steps", _state(context, run, name, step, most), ends[run], config)
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
 
 
-def _difference(one: Run, other: Run) -> str | None:
+def _difference(one: TrainedModel, other: TrainedModel) -> str | None:
     """What two runs differ in, if it is the seed or the rank alone."""
     a, b = flat(one), flat(other)
     differing = {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
@@ -109,9 +112,11 @@ def _difference(one: Run, other: Run) -> str | None:
     return "ranks" if same_seed and "rank" in differing and differing <= {"rank", "alpha"} else None
 
 
-def _state(run: Run, configuration: str, step: int, most: int) -> _State:
+def _state(
+    context: RunContext, run: TrainedModel, configuration: str, step: int, most: int
+) -> _State:
     weights = {}
-    for update in delta_weights(run, step):
+    for update in delta_weights(run, context.base_model(run), step):
         u, vt = update.svd.u[:, :most], update.svd.vt[:most]
         weights[update.name] = {"outputs": u.copy(), "inputs": vt.T.copy()}
     return _State(configuration, run.id, step, weights)

@@ -8,11 +8,11 @@ answers to choose from: only its loss is measured.
 
 import pandas as pd
 
-from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
@@ -27,12 +27,12 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """One row per test example, in the split's order."""
     task = task_of(run)
-    with open_run(run) as (model, base):
-        encoder = Collator.of(base, run.config.training.max_length)
-        items, _ = encoder.items(task.splits["test"])
+    encoder = Collator.of(context.base_model(run), run.config.training.max_length)
+    items, _ = encoder.items(task.splits["test"])
+    with context.open_run(run) as model:
         choices = choose(model, encoder, items, "Scoring the test split")
     frame = pd.DataFrame(
         {

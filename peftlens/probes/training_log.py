@@ -6,8 +6,9 @@ themselves, so it is noisy, and says nothing of other examples.
 
 import pandas as pd
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -29,15 +30,14 @@ CHARTS = (
 )  # fmt: skip
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row for each step of which anything was kept.
 
     Raises:
         NotApplicable: nothing was, as with an adapter from elsewhere.
     """
-    lines = [] if run.read_only else run.metrics()
     names = [column.name for column in COLUMNS]
-    rows = [line for line in lines if line.keys() & {*names[1:]}]
+    rows = [line for line in run.metrics() if line.keys() & {*names[1:]}]
     if not rows:
         raise NotApplicable("its training kept no numbers")
     frame = pd.DataFrame(rows).reindex(columns=names)

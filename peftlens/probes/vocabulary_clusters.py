@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import entropy
 
-from peftlens.adapters.checkpoint import base_of
+from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.resampling import p_value
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.clusters import clusters
 from peftlens.vocab.null_tests import Ids, neighborhoods
 from peftlens.vocab.trained_vectors import trained_vectors
@@ -41,15 +41,16 @@ COLUMNS = (
 CHARTS: tuple[Chart, ...] = ()
 
 
-def measure(run: Run) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """A row per step and vector, and one for the whole prompt."""
-    known = clusters(base_of(run))
+    base = context.base_model(run)
+    known = clusters(base)
     rows = []
     for step in run.steps:
-        _, found = neighborhoods(run, step, "cosine")
+        _, found = neighborhoods(run, base, step, "cosine")
         label = known.label[found.now[:, 0]]
         start = None if found.start is None else known.label[found.start[:, 0]]
-        for place, position in enumerate(trained_vectors(run, step).positions):
+        for place, position in enumerate(trained_vectors(run, base, step).positions):
             first = {} if start is None else {"start_cluster_name": known.names[start[place]]}
             now = {"cluster": label[place], "cluster_name": known.names[label[place]]}
             rows.append({"step": step, "position": position} | now | first)

@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from peftlens.adapters.checkpoint import base_of
 from peftlens.adapters.merging import merged_weights
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.errors import InputError
 from peftlens.evaluation.log_likelihood import choose
@@ -25,7 +25,7 @@ from peftlens.models.base_model import in_float32
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval, ratio_interval
 from peftlens.results.table import Chart, Column, NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"delta_weight"})
@@ -72,9 +72,9 @@ CHARTS = (
 )
 
 
-def measure(run: Run, config: Config) -> pd.DataFrame:
+def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """A row for each α, at the end of training."""
-    base = in_float32(base_of(run))
+    base = in_float32(context.base_model(run))
     with restored_after(base.model):
         try:
             tuned = merged_weights(run, base)

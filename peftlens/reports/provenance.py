@@ -5,7 +5,7 @@ from typing import Any
 
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 RUN_HEADER = ["run", "configuration", "seed", "status", "steps", "learning rate",
               "training seconds", "adapter's SHA-256"]  # fmt: skip
@@ -75,11 +75,11 @@ def _calls(calls: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 def run_rows(one: StudyResults) -> Iterator[list[str]]:
     """A row of text for each run, under RUN_HEADER."""
     for run in one.runs:
-        if not run.read_only:  # an adapter has nothing of what a row tells
+        if run.timing():  # an adapter has nothing of what a row tells
             yield _row(run, one.configurations[run.id])
 
 
-def _row(run: Run, configuration: str) -> list[str]:
+def _row(run: TrainedModel, configuration: str) -> list[str]:
     rate = run.config.training.learning_rate
     return [
         run.id,

@@ -8,6 +8,7 @@ import pandas as pd
 
 from peftlens.results.table import IDENTITY, Table, read
 from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 
 def joined(runs: Sequence[Run], name: str, labels: Mapping[str, str]) -> Table:
@@ -19,12 +20,14 @@ def joined(runs: Sequence[Run], name: str, labels: Mapping[str, str]) -> Table:
         InputError: a table is damaged.
     """
     files = {run: run.path / "probes" / f"{name}.parquet" for run in runs}
-    there = {run: read(file) for run, file in files.items() if file.exists()}
+    there: dict[TrainedModel, Table] = {
+        run: read(file) for run, file in files.items() if file.exists()
+    }
     newest = max(one.version for one in there.values())
     return join({run: one for run, one in there.items() if one.version == newest}, labels)
 
 
-def join(tables: Mapping[Run, Table], labels: Mapping[str, str]) -> Table:
+def join(tables: Mapping[TrainedModel, Table], labels: Mapping[str, str]) -> Table:
     """All rows below each other, each with what ties it to its run."""
     frames = []
     for run, table in tables.items():

@@ -15,6 +15,7 @@ from peftlens.results.stack import joined
 from peftlens.results.table import Table
 from peftlens.runs import store
 from peftlens.runs.run import Run, configurations, require_schema, runs_in
+from peftlens.runs.trained_model import TrainedModel
 
 
 def read_index(study: Path) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class StudyResults:
 
     folder: Path
     index: dict[str, Any]
-    runs: tuple[Run, ...]
+    runs: tuple[TrainedModel, ...]
     damaged: dict[str, str]
     failed: dict[str, dict[str, str]]
     tables: dict[str, Table]
@@ -100,7 +101,11 @@ class StudyResults:
 
 
 def of_runs(
-    folder: Path, name: str, runs: Sequence[Run], names: dict[str, str], tables: Sequence[Table]
+    folder: Path,
+    name: str,
+    runs: Sequence[TrainedModel],
+    names: dict[str, str],
+    tables: Sequence[Table],
 ) -> StudyResults:
     """Runs that no study holds together, with what was measured of them.
 

@@ -10,6 +10,8 @@ from peftlens.io.rows import save_rows
 if TYPE_CHECKING:
     from peftlens.io.rows import Rows
 
+UNKNOWN_TASK = "unknown"  # of what another program trained
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -29,11 +29,11 @@ from peftlens.io.escaping import visible
 from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha256_text
 from peftlens.numerics.rounding import number
 from peftlens.runs.config import RunConfig
+from peftlens.runs.trained_model import TrainedModel
 
 SCHEMA = 2  # 1: before 0.1.0, with the old names of `errors.RENAMED_KEYS`
 # Versions that can change a result; another one makes another run.
 MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers", "accelerate", "numpy")
-UNKNOWN = "unknown"  # a task that only the program knows that trained on it
 
 _DIGESTS = TypeAdapter(dict[str, str])
 
@@ -118,7 +118,7 @@ def environment() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(TrainedModel):
     """A finished run.
 
     Attributes:
@@ -126,7 +126,6 @@ class Run:
     """
 
     path: Path
-    read_only: ClassVar[bool] = False  # whether the folder is somebody else's
 
     @cached_property
     def record(self) -> Record:
@@ -195,20 +194,9 @@ class Run:
         return self.record.id
 
     @property
-    def config(self) -> RunConfig:
-        """Its configuration, with every default filled in."""
-        return self.record.config
-
-    @property
-    def rank(self) -> int | None:
-        """The nominal rank, by its name here or by peft's; None for methods without one."""
-        options = self.config.method_config
-        return options.get("rank", options.get("r"))
-
-    @property
-    def foreign(self) -> bool:
-        """Whether another program trained it: nobody knows its task, or how its seed starts."""
-        return self.config.task == UNKNOWN
+    def table_folder(self) -> Path:
+        """Folder of probes' tables."""
+        return self.path / "probes"
 
     @property
     def steps(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.io.progress import track
 from peftlens.models.architecture import blocks
 from peftlens.runs.run import without_rate
@@ -29,7 +30,8 @@ def estimate(
         InputError: the study can't be carried out.
     """
     text = read_text(Path(file))
-    grid = plan_study(text, str(file), full=full, trust_remote_code=trust_remote_code)
+    context = RunContext(trust_remote_code=trust_remote_code)
+    grid = plan_study(text, str(file), context, full=full)
     groups: dict[str, list[RunPlan]] = {}
     for one in grid.plans:
         groups.setdefault(without_rate(grid.labels[one.id]), []).append(one)

@@ -7,9 +7,10 @@ from functools import partial
 import torch
 
 from peftlens import registry
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
-from peftlens.models.base_model import resident, resolve
+from peftlens.models.base_model import resolve
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import configurations
 from peftlens.studies.config import StudyConfig, entry_line, expand, parse
@@ -109,20 +110,20 @@ def _trained(one: RunPlan) -> int:
 def plan_study(
     text: str,
     source: str,
+    context: RunContext,
     *,
     full: bool = False,
     dtypes: Mapping[str, str] | None = None,
-    trust_remote_code: bool = False,
 ) -> StudyGrid:
     """Plan every run of a study file.
 
     Args:
         text: what the file says.
         source: its name, for errors.
+        context: gives the base model.
         full: see `config.parse`.
         dtypes: what dtype="auto" was found to mean, by device; it is measured otherwise, and a busy
             machine could find another one when a study is resumed.
-        trust_remote_code: run Python that the base model's folder brings along.
 
     Raises:
         InputError: the file, or anything it names, can't be used.
@@ -131,12 +132,12 @@ def plan_study(
     on, _ = resolve(study.device, "float32")
     if study.dtype == "auto" and dtypes and on in dtypes:
         study = study.model_copy(update={"dtype": dtypes[on]})
-    _check_shared(study, source, trust_remote_code)
-    plans = _plans(study, partial(entry_line, text, full=full), source, trust_remote_code)
+    _check_shared(study, source, context)
+    plans = _plans(study, partial(entry_line, text, full=full), source, context)
     return StudyGrid(study, plans, configurations(plans))
 
 
-def _check_shared(study: StudyConfig, source: str, trust: bool) -> None:
+def _check_shared(study: StudyConfig, source: str, context: RunContext) -> None:
     """Open what all runs share, so that no [[runs]] entry is blamed for it."""
     for name, values in study.probe_options.items():
         try:
@@ -146,19 +147,24 @@ def _check_shared(study: StudyConfig, source: str, trust: bool) -> None:
     try:
         for task in study.tasks:
             load_task(task.name, task.model_extra or {})
-        resident(study.base_model, device=study.device, dtype=study.dtype, trust_remote_code=trust)
+        context.base_models.get(
+            study.base_model,
+            device=study.device,
+            dtype=study.dtype,
+            trust_remote_code=context.trust_remote_code,
+        )
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
 
 
 def _plans(
-    study: StudyConfig, line_of: Callable[[int], int], source: str, trust: bool
+    study: StudyConfig, line_of: Callable[[int], int], source: str, context: RunContext
 ) -> list[RunPlan]:
     plans: dict[str, RunPlan] = {}
     for index, entry in enumerate(study.runs):
         try:
             for configs in expand(study, entry):
-                for one in _chained(configs, trust):
+                for one in _chained(configs, context):
                     plans.setdefault(one.id, one)
         except InputError as error:
             where = f"{source}, [[runs]] at line {line_of(index)}"
@@ -166,14 +172,15 @@ def _plans(
     return list(plans.values())
 
 
-def _chained(configs: list[RunConfig], trust: bool) -> Iterator[RunPlan]:
+def _chained(configs: list[RunConfig], context: RunContext) -> Iterator[RunPlan]:
     """The runs of one configuration and seed: each task alone, and each after the one before it."""
     before: RunPlan | None = None
     for config in configs:
-        alone = plan_run(config, trust)
+        alone = plan_run(config, context)
         yield alone
         if before is None:
             before = alone
         else:
-            before = plan_run(config.model_copy(update={"continue_from": before.id}), trust)
+            continued = config.model_copy(update={"continue_from": before.id})
+            before = plan_run(continued, context)
             yield before

@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from typing import IO
 
 from peftlens.results.outcomes import Died, Outcome
 from peftlens.studies.worker_protocol import (
+    Actions,
     ProgressUpdate,
     Reply,
     Request,
@@ -38,13 +40,17 @@ class InProcessPool:
         self._module = module
         self._outcome: Outcome | None = None
 
+    @cached_property
+    def _actions(self) -> Actions:
+        return import_module(self._module).actions()
+
     def accepts(self, slot: int) -> bool:  # noqa: ARG002
         """Always."""
         return True
 
     def submit(self, slot: int, request: Request) -> None:  # noqa: ARG002
         """Perform it at once."""
-        self._outcome = perform(import_module(self._module).ACTIONS[request.kind], request)
+        self._outcome = perform(self._actions[request.kind], request)
 
     def poll(self, seconds: float) -> Iterable[tuple[int, Reply]]:  # noqa: ARG002
         """The outcome."""

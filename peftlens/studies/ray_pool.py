@@ -165,7 +165,7 @@ class _Actor:
     def __init__(self, module: str, stall_timeout: float, folder: str) -> None:
         if Path(folder).is_dir():  # names of files in a study are relative to it
             os.chdir(folder)
-        self._actions = import_module(module).ACTIONS
+        self._actions = import_module(module).actions()
         self._stall_timeout = stall_timeout
 
     def ready(self) -> None:

@@ -6,12 +6,15 @@ The worker holds the base model. Its requests come from `scheduler`; it exits af
 progress (0: never).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from peftlens.adapters.checkpoint import base_of
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.io.progress import begin
+from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.results import table
 from peftlens.results.outcomes import Done, Failed, Outcome
 from peftlens.runs.config import RunConfig
@@ -30,7 +33,7 @@ from peftlens.training import batched_trainer, trainer
 from peftlens.training.run_plan import RunPlan, plan_run
 
 
-def plan(request: PlanRequest) -> StudyPlan:
+def plan(context: RunContext, request: PlanRequest) -> StudyPlan:
     """Plan a study.
 
     Raises:
@@ -39,24 +42,24 @@ def plan(request: PlanRequest) -> StudyPlan:
     return plan_study(
         request.text,
         request.source,
+        context,
         full=request.full_scale,
         dtypes=request.dtypes,
-        trust_remote_code=request.trust_remote_code,
     ).to_plan()
 
 
-def train(request: TrainRequest) -> str:
+def train(context: RunContext, request: TrainRequest) -> str:
     """Train a run; returns its results in words.
 
     Raises:
         InputError: planned here, the run has another id.
         RunLockedError: another process is training it.
     """
-    planned = _planned(request.config, request.run, request.trust_remote_code)
+    planned = _planned(context, request.config, request.run)
     return _in_words(trainer.train_run(planned, request.folder))
 
 
-def train_batch(request: TrainBatchRequest) -> dict[str, str]:
+def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, str]:
     """Train runs in one pass; returns the results of each in words, by id.
 
     Runs that another process is training are left out.
@@ -64,14 +67,12 @@ def train_batch(request: TrainBatchRequest) -> dict[str, str]:
     Raises:
         InputError: see `train`.
     """
-    plans = [
-        _planned(config, run, request.trust_remote_code) for run, config in request.configs.items()
-    ]
+    plans = [_planned(context, config, run) for run, config in request.configs.items()]
     return {run.id: _in_words(run) for run in batched_trainer.train_runs(plans, request.folder)}
 
 
-def _planned(config: RunConfig, run: str, trust_remote_code: bool) -> RunPlan:
-    planned = plan_run(config, trust_remote_code)
+def _planned(context: RunContext, config: RunConfig, run: str) -> RunPlan:
+    planned = plan_run(config, context)
     if planned.id != run:
         raise InputError(
             "base, data or packages are not those that the study was planned with: "
@@ -89,17 +90,16 @@ def _in_words(run: Run) -> str:
     return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
 
 
-def measure(request: MeasureRequest) -> dict[str, Outcome]:
+def measure(context: RunContext, request: MeasureRequest) -> dict[str, Outcome]:
     """Measure probes on a finished run; returns the outcome of each unfinished one, by name.
 
     A corrupted run or a full disk would fail all other probes too: they are not tried.
     """
-    _allow([Run(request.run)], request.trust_remote_code)
     unfinished: dict[str, Outcome] = {}
     for name in request.probes:
         begin(name)
         outcome = worker_protocol.perform(
-            probe_runner.run_probe, Run(request.run), name, request.probe_options
+            probe_runner.run_probe, context, Run(request.run), name, request.probe_options
         )
         if not isinstance(outcome, Done):
             unfinished[name] = outcome
@@ -108,28 +108,30 @@ def measure(request: MeasureRequest) -> dict[str, Outcome]:
     return unfinished
 
 
-def _allow(runs: Sequence[Run], trust_remote_code: bool) -> None:
-    """Hold a base that brings Python of its own: probes find it by what the run says of it."""
-    if trust_remote_code:
-        base_of(runs[0], trust_remote_code=True)
-
-
-def write_table(request: TableRequest) -> None:
+def write_table(context: RunContext, request: TableRequest) -> None:
     """Write a probe's table over finished runs."""
     runs = [Run(folder) for folder in request.runs]
-    _allow(runs, request.trust_remote_code)
     request.file.parent.mkdir(exist_ok=True)
-    joined = probe_runner.collect(runs, request.probe, request.labels, request.probe_options)
+    joined = probe_runner.collect(
+        context, runs, request.probe, request.labels, request.probe_options
+    )
     table.write(joined, request.file)
 
 
-ACTIONS: worker_protocol.Actions = {
-    "plan": plan,
-    "train": train,
-    "train_batch": train_batch,
-    "measure": measure,
-    "table": write_table,
-}
+def actions() -> worker_protocol.Actions:
+    """Actions of one worker, which share the base model that it holds."""
+    base_models = BaseModelCache()
+    found = {"plan": plan, "train": train, "train_batch": train_batch, "measure": measure,
+             "table": write_table}  # fmt: skip
+    return {kind: partial(_in_context, action, base_models) for kind, action in found.items()}
+
+
+def _in_context(
+    action: Callable[[RunContext, Any], Any], base_models: BaseModelCache, request: Any
+) -> Any:
+    context = RunContext(base_models=base_models, trust_remote_code=request.trust_remote_code)
+    return action(context, request)
+
 
 if __name__ == "__main__":
-    worker_protocol.main(ACTIONS)
+    worker_protocol.main(actions())

@@ -13,7 +13,7 @@ from peftlens.data.task import Task
 from peftlens.errors import InputError
 from peftlens.io.files import canonical_json
 from peftlens.results.table import NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 
 
 def load_task(name: str, options: dict[str, Any]) -> Task:
@@ -27,16 +27,16 @@ def load_task(name: str, options: dict[str, Any]) -> Task:
     return _load(name, canonical_json(options), _stamp(name))
 
 
-def task_of(run: Run) -> Task:
+def task_of(run: TrainedModel) -> Task:
     """The task that a run was trained on.
 
     Raises:
         InputError: its data have changed since: another split could hold what the run has seen.
         NotApplicable: nobody knows the task.
     """
-    if run.foreign:
+    if run.task is None:
         raise NotApplicable("it was trained elsewhere, on a task that it does not name")
-    task = load_task(run.config.task, run.config.task_config)
+    task = load_task(run.task, run.config.task_config)
     if task.sha256 != run.record.depends_on["data"]:
         raise InputError(
             f"run {run.id} was trained on other data: {run.config.task!r} has changed since; "

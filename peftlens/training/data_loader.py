@@ -38,20 +38,17 @@ class TokenizedTask:
         Raises:
             InputError: no text is left to train on; see also `Collator.items`.
         """
-        key = (base.sha256, base.device, task.sha256, max_length)
-        if key not in _READ:
+
+        def tokenize() -> TokenizedTask:
             collator = Collator.of(base, max_length)
             splits = {name: collator.items(split) for name, split in task.splits.items()}
             truncated = {name: counts for name, (_, counts) in splits.items()}
             train, validation = splits["train"][0], splits["validation"][0]
             if not train or not validation:
                 raise InputError(f"task {task.name!r}: no text is left to train on; {truncated}")
-            _READ.clear()
-            _READ[key] = cls(collator, train, validation, truncated)
-        return _READ[key]
+            return cls(collator, train, validation, truncated)
 
-
-_READ: dict[tuple[str, str, str, int], TokenizedTask] = {}  # the last one
+        return base.derived("tokenized task", tokenize, key=(task.sha256, max_length))
 
 
 @dataclass(frozen=True)

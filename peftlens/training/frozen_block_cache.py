@@ -7,6 +7,7 @@ function is the same as without the cache; sums are rounded in another order.
 """
 
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,6 @@ from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.partial_forward import stopped_after
 
 MOST = 2**30  # bytes of states in memory; more go to a temporary file
-_HELD: dict[tuple[Any, ...], "StateStore"] = {}
 
 
 @dataclass
@@ -57,14 +57,10 @@ class StateStore:
         else:
             self._on_disk[row] = self._write(states.cpu().contiguous())
 
-    def close(self) -> None:
-        """Free the disk space."""
-        if self._file is not None:
-            self._file.close()
-
     def _write(self, states: torch.Tensor) -> tuple[int, torch.Size, torch.dtype]:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the store
+            weakref.finalize(self, self._file.close)
         offset = self._file.seek(0, 2)
         self._file.write(states.view(torch.uint8).numpy().tobytes())
         return offset, states.shape, states.dtype
@@ -73,13 +69,6 @@ class StateStore:
         self._file.seek(offset)
         data = bytearray(self._file.read(shape.numel() * dtype.itemsize))
         return torch.frombuffer(data, dtype=dtype).reshape(shape)
-
-
-def forget() -> None:
-    """Discard all states."""
-    for held in _HELD.values():
-        held.close()
-    _HELD.clear()
 
 
 @dataclass(frozen=True)
@@ -122,12 +111,11 @@ class FrozenBlockCache:
         ordered = sorted({*rows}, key=lambda row: (row.prompt, row.answer)) if depth else []
         batches = scoring_batches(ordered, collator.at_once)
         groups = [[ordered[index] for index in batch] for batch in batches]
-        key = (base.sha256, base.dtype, base.device, depth, tuple(ordered))
-        if key not in _HELD:
-            forget()  # one training's at a time, like the resident base
-            _HELD[key] = StateStore(MOST)
+        held = base.derived(
+            "states of frozen blocks", lambda: StateStore(MOST), key=(depth, tuple(ordered))
+        )
         by_row = {row: group for group in groups for row in group}
-        return cls(base, before.names[:depth], collator, by_row, _HELD[key])
+        return cls(base, before.names[:depth], collator, by_row, held)
 
     @contextmanager
     def skipping(self, rows: Sequence[TokenizedAnswer]) -> Iterator[None]:

@@ -6,11 +6,13 @@ from types import ModuleType
 from typing import Any
 
 from peftlens import registry
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.method_context import MethodContext
 from peftlens.data.task import Task
 from peftlens.errors import InputError
 from peftlens.models.architecture import Shapes
-from peftlens.models.base_model import BaseModel, resident
+from peftlens.models.base_model import BaseModel
+from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import run_id, versions
 from peftlens.tasks import load_task
@@ -26,6 +28,7 @@ class RunPlan:
         config: the configuration with every default filled in.
         configuration: method and hyperparameters without the seed, in a few words.
         base: the base model.
+        base_models: the cache that the base model comes from.
         task: the task.
         method: module of the method.
         method_config: the method's own Config.
@@ -37,6 +40,7 @@ class RunPlan:
     config: RunConfig
     configuration: str
     base: BaseModel
+    base_models: BaseModelCache
     task: Task
     method: ModuleType
     method_config: Any
@@ -49,8 +53,12 @@ class RunPlan:
         return run_id(self.config, self.depends_on)
 
 
-def plan_run(config: RunConfig, trust_remote_code: bool = False) -> RunPlan:
+def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     """Check a configuration before anything is trained.
+
+    Args:
+        config: what to train.
+        context: gives the base model.
 
     Raises:
         InputError: a name, an option or a value is invalid; the message says which.
@@ -58,16 +66,11 @@ def plan_run(config: RunConfig, trust_remote_code: bool = False) -> RunPlan:
     method = registry.load("methods", config.method)
     task = load_task(config.task, config.task_config)
     method_config = registry.configure("methods", config.method, config.method_config)
-    base = resident(
-        config.base_model,
-        device=config.device,
-        dtype=config.dtype,
-        trust_remote_code=trust_remote_code,
-    )
+    base = context.configured_base_model(config)
     training = config.training
     if hasattr(method, "resolve_config"):
-        context = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
-        method_config = method.resolve_config(method_config, context)
+        method_context = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
+        method_config = method.resolve_config(method_config, method_context)
     shapes = base.shapes
     # the formula refuses values that do not fit the base; None: unknown before attaching
     if method.trainable_parameters(method_config, shapes) == 0:
@@ -88,6 +91,7 @@ def plan_run(config: RunConfig, trust_remote_code: bool = False) -> RunPlan:
         config=config.model_copy(update=placement | resolved),
         configuration=_in_words(config, method_config),
         base=base,
+        base_models=context.base_models,
         task=task,
         method=method,
         method_config=method_config,

@@ -26,13 +26,14 @@ from torch import nn
 
 from peftlens import registry
 from peftlens.adapters.adapter_file import WEIGHTS, AdapterFile, read
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError, require
 from peftlens.evaluation import probe_runner
 from peftlens.io.files import TEMPORARY_PREFIX, sha256_file
 from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
 from peftlens.models.origin import Origin, vocabulary_sha256
-from peftlens.runs.config import RunConfig, TrainingConfig
-from peftlens.runs.run import UNKNOWN, Run, versions
+from peftlens.runs.config import UNKNOWN_TASK, RunConfig, TrainingConfig
+from peftlens.runs.run import Run, versions
 from peftlens.runs.store import build, lock_run
 from peftlens.training.run_writer import RunWriter
 
@@ -157,8 +158,9 @@ class Tracker:
         run = self._write_record(adapter)
         self.run = Run(build(self.out, run, self._move_into))
         self.close()
+        context = RunContext()
         for probe in self.probes:
-            _measure(self.run, probe)
+            _measure(context, self.run, probe)
         return self.run
 
     def close(self) -> None:
@@ -173,7 +175,7 @@ class Tracker:
         return self._writer.write_record(
             config=RunConfig(
                 method=method,
-                task=UNKNOWN,
+                task=UNKNOWN_TASK,
                 base_model=base,
                 method_config=adapter.options,
                 training=self._training_config(),
@@ -215,10 +217,10 @@ class Tracker:
         self.close()
 
 
-def _measure(run: Run, probe: str) -> None:
+def _measure(context: RunContext, run: Run, probe: str) -> None:
     """Run a probe; an error is logged, and the other probes still run."""
     try:
-        probe_runner.run_probe(run, probe)
+        probe_runner.run_probe(context, run, probe)
     except Exception as error:  # noqa: BLE001  # the run is complete, and the program continues
         _LOG.warning("peftlens could not measure %s: %s", probe, error)
         _LOG.debug("traceback of the error", exc_info=True)

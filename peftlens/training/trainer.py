@@ -24,10 +24,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from peftlens.adapters import checkpoint
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Batch, TokenizedAnswer, length
 from peftlens.evaluation.log_likelihood import answer_loss, choose
 from peftlens.io.progress import bar
-from peftlens.models.base_model import discard_resident
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
@@ -59,7 +59,8 @@ def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False
     Raises:
         InputError: see `plan_run`.
     """
-    return train_run(plan_run(config, trust_remote_code), Path(out))
+    context = RunContext(trust_remote_code=trust_remote_code)
+    return train_run(plan_run(config, context), Path(out))
 
 
 def train_run(planned: RunPlan, out: Path) -> Run:
@@ -87,7 +88,7 @@ def require_unchanged(planned: RunPlan) -> None:
         RuntimeError: the base has changed.
     """
     if planned.base.changed():
-        discard_resident()
+        planned.base_models.discard()
         raise RuntimeError(
             f"the base model was left changed; this is a defect of {planned.config.method}"
         )

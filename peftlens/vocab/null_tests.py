@@ -9,17 +9,15 @@ from the same start would have found.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from peftlens.adapters.checkpoint import base_of
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import benjamini_hochberg, p_value
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import Metric, nearest, nearest_to_steps
 from peftlens.vocab.trained_vectors import TrainedVectors, other_starts, trained_vectors
 from peftlens.vocab.vocabulary import Vocabulary, states, vocabulary
@@ -185,28 +183,38 @@ class NeighborhoodSample:
     nulls: dict[str, Ids]
 
 
-@lru_cache(maxsize=2)  # one a metric, shared by the steps of all runs that train embeddings
-def _space(table: torch.Tensor, base: BaseModel, metric: Metric) -> NeighborhoodSpace:
-    return NeighborhoodSpace.of(table, vocabulary(base), states(base), metric)
-
-
-@lru_cache(maxsize=8)  # what several probes ask of one run
-def neighborhoods(
-    run: Run, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
+def neighborhoods(  # noqa: PLR0913  # what decides the draws
+    run: TrainedModel, base: BaseModel, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
 ) -> tuple[NeighborhoodSpace, NeighborhoodSample]:
     """The neighborhoods of a run's vectors and of every null, B draws each.
 
     Args:
         run: one with `token_vectors`.
+        base: the run's base model.
         step: one of its saved steps.
         metric: cosine or centered.
         draws: B.
         seed: of the draws.
     """
-    found = trained_vectors(run, step)
-    space = _space(found.table, base_of(run), metric)
-    others = other_starts(run, draws)
-    return space, sample_nulls(found, space, draws, np.random.default_rng(seed), others)
+
+    def sample() -> tuple[NeighborhoodSpace, NeighborhoodSample]:
+        found = trained_vectors(run, base, step)
+        space = _space(found, base, metric)
+        others = other_starts(run, base, draws)
+        return space, sample_nulls(found, space, draws, np.random.default_rng(seed), others)
+
+    # several probes need those of one run
+    return base.derived("neighborhoods", sample, key=(run, step, metric, draws, seed), most=8)
+
+
+def _space(found: TrainedVectors, base: BaseModel, metric: Metric) -> NeighborhoodSpace:
+    """The space that vectors live in; shared by the steps of all runs that train embeddings."""
+    return base.derived(
+        "neighborhood space",
+        lambda: NeighborhoodSpace.of(found.table, vocabulary(base), states(base), metric),
+        key=(found.space, metric),
+        most=2,  # one for each metric
+    )
 
 
 def sample_nulls(

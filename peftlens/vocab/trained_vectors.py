@@ -8,7 +8,6 @@ but the token.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,14 +15,14 @@ from accelerate.utils import set_seed
 from transformers import DynamicCache, PreTrainedModel
 
 from peftlens import registry
-from peftlens.adapters.checkpoint import attach, attach_run, base_of
+from peftlens.adapters.checkpoint import attach, open_run
 from peftlens.layers.prefix import geometry
 from peftlens.models.architecture import blocks
 from peftlens.models.base_model import BaseModel
 from peftlens.models.partial_forward import stopped_after
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
-from peftlens.runs.run import Run
+from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import embeddings, vocabulary
 
 _SEEDS = 100  # starts that are made to see what untrained vectors look like
@@ -49,22 +48,21 @@ class TrainedVectors:
     space: str = "embedding"
 
 
-def trained_vectors(run: Run, step: int) -> TrainedVectors:
+def trained_vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
     """A run's vectors at one of its steps, and before the first, which the seed makes again.
 
     Raises:
         NotApplicable: a prefix of an encoder-decoder, a table of which no row has changed, or a
             vector without a direction.
     """
-    found = _vectors(run, step)
+    found = _vectors(run, base, step)
     for which in (found.now, found.start):
         if which is not None and (bad := torch.nonzero(which.norm(dim=1) == 0).flatten().tolist()):
             raise NotApplicable(f"vector {found.positions[bad[0]]} is zero: it has no direction")
     return found
 
 
-def _vectors(run: Run, step: int) -> TrainedVectors:
-    base = base_of(run)
+def _vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
     table = vocabulary(base).table
     offered = registry.exposed(run.config.method, run.config.method_config)
     if "soft_prompt" in offered:
@@ -85,23 +83,24 @@ def _vectors(run: Run, step: int) -> TrainedVectors:
 
 
 def _read(
-    run: Run, base: BaseModel, step: int, what: Callable[[Any], torch.Tensor]
+    run: TrainedModel, base: BaseModel, step: int, what: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor:
     """Something of a run's model at a step, as a float32 copy."""
-    with restored_after(base.model), torch.no_grad():
-        return what(attach_run(run, base, step)).float().clone()
+    with open_run(run, base, step) as model, torch.no_grad():
+        return what(model).float().clone()
 
 
-def _before(run: Run, base: BaseModel, what: Callable[[Any], torch.Tensor]) -> torch.Tensor | None:
+def _before(
+    run: TrainedModel, base: BaseModel, what: Callable[[Any], torch.Tensor]
+) -> torch.Tensor | None:
     """The same before the first step: as the seed makes it, or as another program kept it."""
-    if not run.foreign:
+    if run.is_reproducible:
         return _start(run, base, run.config.seed, what)
-    kept = 0 in run.steps and not run.read_only
-    return _read(run, base, 0, what) if kept else None
+    return _read(run, base, 0, what) if 0 in run.steps[:-1] else None
 
 
 def _start(
-    run: Run, base: BaseModel, seed: int, what: Callable[[Any], torch.Tensor]
+    run: TrainedModel, base: BaseModel, seed: int, what: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor:
     """The same before the first step, as a seed makes it."""
     set_seed(seed)
@@ -110,17 +109,22 @@ def _start(
         return what(attach(base.model, run.config.method, config).eval()).float().clone()
 
 
-@lru_cache(maxsize=2)
-def other_starts(run: Run, count: int) -> torch.Tensor | None:
+def other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor | None:
     """Vectors that a soft prompt of the same configuration starts from, with other seeds: (B, d).
 
     At most so many, of at most a hundred seeds, or of one if they all start alike. None for
     prefixes, whose start is noise, and for retrained rows, which start as tokens.
     """
     offered = registry.exposed(run.config.method, run.config.method_config)
-    if run.foreign or "soft_prompt" not in offered:
+    if not run.is_reproducible or "soft_prompt" not in offered:
         return None
-    base, found = base_of(run), []
+    return base.derived(
+        "other starts", lambda: _other_starts(run, base, count), key=(run, count), most=2
+    )
+
+
+def _other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor:
+    found: list[torch.Tensor] = []
     last = None
     for seed in range(run.config.seed + 1, run.config.seed + 1 + _SEEDS):
         prompt = _start(run, base, seed, soft_prompt)
@@ -137,7 +141,7 @@ def soft_prompt(model: Any) -> torch.Tensor:
     return model.get_prompt(1, tasks)[0, : model.active_peft_config.num_virtual_tokens]
 
 
-def _rows(run: Run, base: BaseModel, step: int, table: torch.Tensor) -> TrainedVectors:
+def _rows(run: TrainedModel, base: BaseModel, step: int, table: torch.Tensor) -> TrainedVectors:
     last = _read(run, base, run.steps[-1], embeddings)
     moved = (last - table).norm(dim=1) * (table.norm(dim=1) > 0)  # a padding row has no direction
     changed = int((moved > 0).sum())

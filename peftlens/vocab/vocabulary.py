@@ -70,16 +70,9 @@ class Vocabulary:
         return ", ".join(found)
 
 
-_VOCABULARIES: dict[tuple[str, str, str], Vocabulary] = {}
-
-
 def vocabulary(base: BaseModel) -> Vocabulary:
-    """The vocabulary of a base that nobody has changed, kept for the process; one at a time."""
-    key = (base.sha256, base.dtype, base.device)
-    if key not in _VOCABULARIES:
-        _VOCABULARIES.clear()
-        _VOCABULARIES[key] = _read(base)
-    return _VOCABULARIES[key]
+    """The vocabulary of a base model that nothing is attached to."""
+    return base.derived("vocabulary", lambda: _read(base))
 
 
 def _read(base: BaseModel) -> Vocabulary:
@@ -258,21 +251,18 @@ def _middle(base: BaseModel) -> str:
     return stack[(len(stack) - 1) // 2]
 
 
-_KEPT: dict[str, dict[str, NDArray]] = {}
-
-
 def kept(base: BaseModel, name: str, make: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
-    """Arrays of one base, from this process, from the cache folder, or made now."""
-    key = f"{base.sha256[:16]}-{base.dtype}-{name}-{_VERSION}"
-    if key not in _KEPT:
-        for stale in [known for known in _KEPT if not known.startswith(base.sha256[:16])]:
-            del _KEPT[stale]
+    """Arrays of one base, from memory, from the cache folder, or made now."""
+
+    def load() -> dict[str, NDArray]:
+        key = f"{base.sha256[:16]}-{base.dtype}-{name}-{_VERSION}"
         file = cache_dir("vocabulary") / f"{key}.safetensors"
         with FileLock(f"{file}.lock"):
             if not file.exists():
                 write_atomic(file, safetensors.numpy.save(make()))
-            _KEPT[key] = safetensors.numpy.load_file(file)
-    return _KEPT[key]
+            return safetensors.numpy.load_file(file)
+
+    return base.derived(f"vocabulary {name}", load)
 
 
 def readable(tokenizer: Any, token_id: int) -> str:

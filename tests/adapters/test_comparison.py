@@ -76,11 +76,11 @@ def test_prompts_are_compared_by_their_vectors(saved):
     assert frame.iloc[1][["cosine", "similarity", "conflicts"]].isna().all()
 
 
-def test_types_whose_files_do_not_say_need_the_base(saved):
+def test_types_whose_files_do_not_say_need_the_base(saved, llama):
     pair = [saved("a", "OFT"), saved("b", "OFT")]
     with pytest.raises(InputError, match="its file alone does not say .*; give --base"):
         compare(pair)
-    frame = compare(pair, with_base=True).frame
+    frame = compare(pair, base_model=llama).frame
     np.testing.assert_allclose(frame["cosine"], 1, atol=1e-5)
 
 

@@ -65,17 +65,17 @@ def test_an_embedding_is_its_rows(bases, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in theirs.BUILDABLE if kind not in OTHERWISE])
-def test_with_the_base_every_update_is_pefts(kind, bases, tmp_path):
+def test_with_the_base_every_update_is_pefts(context, kind, bases, tmp_path):
     place, model = folder(kind, bases, tmp_path)
     deltas = {} if kind in ("POLY", "BEFT") else theirs.deltas(model)
     run = ExternalAdapter(place)
     config = run.config.model_copy(update={"dtype": "float32", "device": "cpu"})
     run.__dict__["record"] = run.record.model_copy(update={"config": RunConfig(**vars(config))})
     if deltas:
-        same({one.name: one for one in delta_weights(run)}, deltas)
+        same({one.name: one for one in delta_weights(run, context.base_model(run))}, deltas)
         return
     try:
-        found = list(delta_weights(run))
+        found = list(delta_weights(run, context.base_model(run)))
     except NotApplicable as reason:
         assert f"peft:{kind}" in str(reason)
     else:
@@ -84,7 +84,7 @@ def test_with_the_base_every_update_is_pefts(kind, bases, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["HIRA", "HRA", "OFT"])
-def test_what_is_a_factor_of_the_weight_is_seen_as_an_update(kind, bases, tmp_path):
+def test_what_is_a_factor_of_the_weight_is_seen_as_an_update(context, kind, bases, tmp_path):
     """Merging is peft's; the difference is taken here in float64."""
     place, model = folder(kind, bases, tmp_path)
     before = {n: p.detach().double().clone() for n, p in theirs.build("llama").named_parameters()}
@@ -93,7 +93,7 @@ def test_what_is_a_factor_of_the_weight_is_seen_as_an_update(kind, bases, tmp_pa
     run.__dict__["record"] = run.record.model_copy(
         update={"config": run.config.model_copy(update={"dtype": "float32", "device": "cpu"})}
     )
-    found = {one.name: one for one in delta_weights(run)}
+    found = {one.name: one for one in delta_weights(run, context.base_model(run))}
     assert len(found) == 6
     same(found, {name: after[name].detach().double() - before[name] for name in found})
 

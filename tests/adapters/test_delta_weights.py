@@ -27,9 +27,13 @@ def trained(base, words, out, method, steps=2, **options):
     )  # fmt: skip
 
 
+def updates(context, run, step=None):
+    return list(delta_weights(run, context.base_model(run), step))
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 @pytest.mark.parametrize("method", [*RANKS, *OTHERS])
-def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
+def test_updates_are_what_merging_changes(context, bases, words, tmp_path, method, kind):
     run = trained(bases[kind], words, tmp_path, method)
     base = load_base_model(str(bases[kind]), device="cpu", dtype="float32")
     own = {name: p.detach().clone() for name, p in base.model.named_parameters()}
@@ -39,7 +43,7 @@ def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
         for name in own
         if own[name].ndim == 2 and not torch.equal(own[name], tuned[name])
     }
-    found = {update.name: update for update in delta_weights(run)}
+    found = {update.name: update for update in updates(context, run)}
     assert found.keys() == changed.keys()
     assert found
     turned = weight_layout(load_base_model(str(bases[kind]), device="cpu").model).transposed
@@ -56,37 +60,39 @@ def test_updates_are_what_merging_changes(bases, words, tmp_path, method, kind):
 
 
 @pytest.mark.parametrize("method", ["lora", "rslora", "lora_fa", "lora_plus"])
-def test_factors_are_kept_and_give_r_values(bases, words, tmp_path, method):
-    found = list(delta_weights(trained(bases["llama"], words, tmp_path, method)))
+def test_factors_are_kept_and_give_r_values(context, bases, words, tmp_path, method):
+    found = updates(context, trained(bases["llama"], words, tmp_path, method))
     assert all(update.factors is not None and len(update.values) == 3 for update in found)
 
 
 @pytest.mark.parametrize("method", ["pissa", "dora", "loha"])
-def test_factors_that_are_not_the_update_are_not_taken_for_it(bases, words, tmp_path, method):
-    found = list(delta_weights(trained(bases["llama"], words, tmp_path, method)))
+def test_factors_that_are_not_the_update_are_not_taken_for_it(
+    context, bases, words, tmp_path, method
+):
+    found = updates(context, trained(bases["llama"], words, tmp_path, method))
     assert all(update.factors is None for update in found)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_before_training_nothing_has_changed(bases, words, tmp_path, method):
-    assert not list(delta_weights(trained(bases["llama"], words, tmp_path, method), step=0))
+def test_before_training_nothing_has_changed(context, bases, words, tmp_path, method):
+    assert not updates(context, trained(bases["llama"], words, tmp_path, method), step=0)
 
 
-def test_linear_layers_come_as_outputs_by_inputs(bases, words, tmp_path):
+def test_linear_layers_come_as_outputs_by_inputs(context, bases, words, tmp_path):
     """GPT-2 keeps them the other way round."""
-    found = {u.name: u for u in delta_weights(trained(bases["gpt2"], words, tmp_path, "full"))}
+    found = {u.name: u for u in updates(context, trained(bases["gpt2"], words, tmp_path, "full"))}
     weight = found["transformer.h.0.attn.c_attn.weight"].before
     assert weight.shape[0] == 3 * weight.shape[1]
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_gpt2_s_square_layers_are_turned_too(bases, words, tmp_path, method):
+def test_gpt2_s_square_layers_are_turned_too(context, bases, words, tmp_path, method):
     """(in, out) there, whatever the shape says."""
     config = {"target_modules": ["attn.c_proj"]} if method == "lora" else {}
     run = trained(bases["gpt2"], words, tmp_path, method, **config)
     base = load_base_model(str(bases["gpt2"]), device="cpu", dtype="float32")
     own = dict(base.model.named_parameters())
-    (found,) = (one for one in delta_weights(run) if one.name.endswith("h.0.attn.c_proj.weight"))
+    (found,) = (one for one in updates(context, run) if one.name.endswith("h.0.attn.c_proj.weight"))
     np.testing.assert_array_equal(found.before, own[found.name].detach().numpy().T)
     after = merged_weights(run, base)[found.name].numpy().T
     np.testing.assert_allclose(found.after, after, atol=1e-5)

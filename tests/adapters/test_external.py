@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import peftlens
-from peftlens.adapters.checkpoint import open_run
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
-from peftlens.models.base_model import load_base_model, resident
+from peftlens.models.base_model import load_base_model
 from peftlens.models.origin import Origin, vocabulary_sha256
 from peftlens.runs.config import RunConfig, TrainingConfig
 from peftlens.vocab.trained_vectors import trained_vectors
@@ -40,18 +40,18 @@ def prompt(saved):
 
 @pytest.mark.parametrize("kind", theirs.BUILDABLE)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # peft's own, in the loading it is held against
-def test_every_type_gives_plain_pefts_logits(kind, saved, bases):
+def test_every_type_gives_plain_pefts_logits(context, kind, saved, bases):
     folder, _ = saved(kind)
     inputs = dict(INPUTS)
     if kind in ("MULTITASK_PROMPT_TUNING", "POLY"):
         inputs["task_ids"] = torch.zeros(2, dtype=torch.long)
-    base = resident(str(bases["llama"]), device="auto", dtype="auto")
+    base = context.base_models.get(str(bases["llama"]), device="auto", dtype="auto")
     if kind != "SHADOW":  # which plain peft can't call with these inputs either
         plain = load_base_model(str(bases["llama"]))
         model = peft.PeftModel.from_pretrained(plain.model, folder).eval()
         with torch.no_grad():
             expected = model(**inputs).logits
-    with open_run(ExternalAdapter(folder)) as (model, _), torch.no_grad():
+    with context.open_run(ExternalAdapter(folder)) as model, torch.no_grad():
         if kind != "SHADOW":
             assert torch.equal(model(**inputs).logits, expected)
     assert not base.changed()
@@ -72,41 +72,45 @@ def test_every_type_gives_plain_pefts_logits(kind, saved, bases):
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")  # peft's, of embeddings that it saves
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
-def test_unusual_loras_leave_the_base_as_it_was(changes, saved, bases):
+def test_unusual_loras_leave_the_base_as_it_was(context, changes, saved, bases):
     folder, _ = saved(**changes)
-    base = resident(str(bases["llama"]), device="auto", dtype="auto")
+    base = context.base_models.get(str(bases["llama"]), device="auto", dtype="auto")
     plain = peft.PeftModel.from_pretrained(
         load_base_model(str(bases["llama"])).model, folder
     ).eval()
-    with open_run(ExternalAdapter(folder)) as (model, _), torch.no_grad():
+    with context.open_run(ExternalAdapter(folder)) as model, torch.no_grad():
         assert torch.equal(model(**INPUTS).logits, plain(**INPUTS).logits)
     assert not base.changed()
 
 
-def test_its_vectors_are_those_in_the_file(prompt):
-    found = trained_vectors(ExternalAdapter(prompt), 0)
+def test_its_vectors_are_those_in_the_file(context, prompt):
+    found = trained_vectors(ExternalAdapter(prompt), context.base_model(ExternalAdapter(prompt)), 0)
     assert torch.equal(
         found.now, load_file(prompt / "adapter_model.safetensors")["prompt_embeddings"]
     )
     assert found.start is None
 
 
-def test_probes_write_nothing_into_somebody_elses_folder(prompt):
+def test_probes_write_nothing_into_somebody_elses_folder(context, prompt):
     before = sorted(file.name for file in prompt.rglob("*"))
-    table = probe_runner.run_probe(ExternalAdapter(prompt), "soft_prompt_null").frame
+    table = probe_runner.run_probe(context, ExternalAdapter(prompt), "soft_prompt_null").frame
     assert {*table["verdict"]} <= {"tight, start unknown", "not distinguishable from noise"}
     assert sorted(file.name for file in prompt.rglob("*")) == before
 
 
-def test_what_needs_the_task_says_that_nobody_knows_it(prompt):
-    (row,) = probe_runner.run_probe(ExternalAdapter(prompt), "task_items").frame.to_dict("records")
+def test_what_needs_the_task_says_that_nobody_knows_it(context, prompt):
+    (row,) = probe_runner.run_probe(context, ExternalAdapter(prompt), "task_items").frame.to_dict(
+        "records"
+    )
     assert row["status"] == "not_applicable"
     assert "a task that it does not name" in row["reason"]
 
 
 @pytest.mark.parametrize("probe", ["cost", "parameter_count"])
-def test_what_its_training_took_nobody_knows(probe, prompt):
-    (row,) = probe_runner.run_probe(ExternalAdapter(prompt), probe).frame.to_dict("records")
+def test_what_its_training_took_nobody_knows(context, probe, prompt):
+    (row,) = probe_runner.run_probe(context, ExternalAdapter(prompt), probe).frame.to_dict(
+        "records"
+    )
     assert row["status"] == "not_applicable"
     assert row["reason"] == "its training kept no numbers"
 
@@ -130,13 +134,13 @@ def trained(bases, words, tmp_path_factory):
     return train
 
 
-def test_a_method_of_ours_is_loaded_from_its_folder_alone(trained):
+def test_a_method_of_ours_is_loaded_from_its_folder_alone(context, trained):
     run = trained("bottleneck")
-    with open_run(run) as (model, _), torch.no_grad():
+    with context.open_run(run) as model, torch.no_grad():
         expected = model(**INPUTS).logits
     alone = ExternalAdapter(run.path / "adapter")
     assert alone.config.method == "bottleneck"
-    with open_run(alone) as (model, _), torch.no_grad():
+    with context.open_run(alone) as model, torch.no_grad():
         assert torch.equal(model(**INPUTS).logits, expected)
 
 
@@ -177,10 +181,10 @@ def spoilt(value):
         ("PROMPT_TUNING", lambda t: {n: v[:, :8].clone() for n, v in t.items()}, "does not fit"),
     ],
 )
-def test_weights_that_are_not_whole_are_refused(kind, change, message, saved, run):
+def test_weights_that_are_not_whole_are_refused(context, kind, change, message, saved, run):
     folder, _ = saved(kind)
     rewrite(folder, change)
-    with pytest.raises(InputError, match=message), open_run(ExternalAdapter(folder)):
+    with pytest.raises(InputError, match=message), context.open_run(ExternalAdapter(folder)):
         pass
     refused(run, kind, folder)
 
@@ -214,10 +218,10 @@ def refused(run, kind, folder):
         ("PREFIX_TUNING", {"token_dim": 32}, "token_dim=32, but .* has 16"),
     ],
 )  # fmt: skip
-def test_configurations_that_can_not_be_are_refused(kind, changes, message, saved, run):
+def test_configurations_that_can_not_be_are_refused(context, kind, changes, message, saved, run):
     folder, _ = saved(kind)
     theirs.edit(folder, **changes)
-    with pytest.raises(InputError, match=message), open_run(ExternalAdapter(folder)):
+    with pytest.raises(InputError, match=message), context.open_run(ExternalAdapter(folder)):
         pass
     refused(run, kind, folder)
 
@@ -234,7 +238,8 @@ def test_a_mapping_to_transformers_own_classes_is_no_code(saved):
 def test_code_is_allowed_by_hand_alone(saved):
     folder, _ = saved()
     theirs.edit(folder, auto_mapping={"base_model_class": "M", "parent_library": "theirs"})
-    with open_run(ExternalAdapter(folder, trust_remote_code=True)) as (model, _):
+    trusting = RunContext(trust_remote_code=True)
+    with trusting.open_run(ExternalAdapter(folder, trust_remote_code=True)) as model:
         assert isinstance(model, peft.PeftModel)
 
 
@@ -280,23 +285,23 @@ def test_weights_that_could_run_code_are_never_opened(name, saved, run, tmp_path
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_prompt_on_another_vocabulary_is_refused(saved, bases, run):
+def test_a_prompt_on_another_vocabulary_is_refused(context, saved, bases, run):
     """By the tokenizer beside it, or by the hash that ours have; sizes may fit by chance."""
     folder, _ = saved("PROMPT_TUNING")
     base = load_base_model(str(bases["llama"]))
     base.tokenizer.save_pretrained(folder)
-    with open_run(ExternalAdapter(folder)):
+    with context.open_run(ExternalAdapter(folder)):
         pass  # the same vocabulary
     text = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(text.replace('"A":', '"swapped":', 1))
     message = "trained with another vocabulary than that of .*--base"
-    with pytest.raises(InputError, match=message), open_run(ExternalAdapter(folder)):
+    with pytest.raises(InputError, match=message), context.open_run(ExternalAdapter(folder)):
         pass
     refused(run, "PROMPT_TUNING", folder)
     (folder / "tokenizer.json").write_text("{")
     with (
         pytest.raises(InputError, match=r"tokenizer\.json can't be read"),
-        open_run(ExternalAdapter(folder)),
+        context.open_run(ExternalAdapter(folder)),
     ):
         pass
 
@@ -319,8 +324,8 @@ def test_an_adapter_is_no_base(saved, bases, tmp_path):
         load_base_model(str(base))
 
 
-def test_a_rank_above_the_matrix_is_refused(saved):
+def test_a_rank_above_the_matrix_is_refused(context, saved):
     folder, _ = saved(r=40, lora_alpha=40)
     message = "rank 40 of .*q_proj, 32 x 32, is more .*`peftlens resize`"
-    with pytest.raises(InputError, match=message), open_run(ExternalAdapter(folder)):
+    with pytest.raises(InputError, match=message), context.open_run(ExternalAdapter(folder)):
         pass

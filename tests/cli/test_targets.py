@@ -8,12 +8,12 @@ from peftlens.evaluation import probe_runner
 from peftlens.runs.run import Run
 
 
-def test_a_study_a_run_runs_or_an_adapter(tmp_path, bases):
+def test_a_study_a_run_runs_or_an_adapter(context, tmp_path, bases):
     study = finished.study(tmp_path / "s", [finished.lora(1, 0), finished.lora(2, 0)])
     assert len(targets.open_target(study, None).runs) == 2
     assert len(targets.open_target(study / "runs", None).runs) == 2
     (one, _) = (study / "runs").iterdir()
-    probe_runner.run_probe(Run(one), "cost")
+    probe_runner.run_probe(context, Run(one), "cost")
     found = targets.open_target(one, None)
     assert [run.id for run in found.runs] == [one.name]
     assert list(found.tables) == ["cost"]

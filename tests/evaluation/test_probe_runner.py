@@ -30,71 +30,77 @@ def runs(bases, words, tmp_path_factory):
     }
 
 
-def test_a_probe_is_measured_once(runs, monkeypatch):
-    first = probe_runner.run_probe(runs["lora"], "parameter_count")
+def test_a_probe_is_measured_once(context, runs, monkeypatch):
+    first = probe_runner.run_probe(context, runs["lora"], "parameter_count")
     assert read(runs["lora"].path / "probes" / "parameter_count.parquet").frame.equals(first.frame)
     monkeypatch.setattr(parameter_count, "measure", lambda _: pytest.fail("measured twice"))
-    probe_runner.run_probe(runs["lora"], "parameter_count")
+    probe_runner.run_probe(context, runs["lora"], "parameter_count")
 
 
-def test_another_version_of_a_probe_measures_again(runs, monkeypatch):
-    probe_runner.run_probe(runs["lora"], "parameter_count")
+def test_another_version_of_a_probe_measures_again(context, runs, monkeypatch):
+    probe_runner.run_probe(context, runs["lora"], "parameter_count")
     calls = []
     real = parameter_count.measure
-    monkeypatch.setattr(parameter_count, "measure", lambda run: calls.append(run) or real(run))
+    monkeypatch.setattr(
+        parameter_count, "measure", lambda *given: calls.append(given) or real(*given)
+    )
     monkeypatch.setattr(parameter_count, "VERSION", 99)
-    probe_runner.run_probe(runs["lora"], "parameter_count")
+    probe_runner.run_probe(context, runs["lora"], "parameter_count")
     assert len(calls) == 1
 
 
-def test_other_options_measure_again(runs):
+def test_other_options_measure_again(context, runs):
     few = {"forgetting": {"suites": ["wiki"], "items": 5}}
-    first = probe_runner.run_probe(runs["lora"], "forgetting", few)
+    first = probe_runner.run_probe(context, runs["lora"], "forgetting", few)
     assert first.frame["n_items"].tolist() == [5]
     assert first.config == {"suites": ["wiki"], "items": 5, "suite_options": {}}
-    again = probe_runner.run_probe(runs["lora"], "forgetting", {"forgetting": {"suites": ["wiki"]}})
+    again = probe_runner.run_probe(
+        context, runs["lora"], "forgetting", {"forgetting": {"suites": ["wiki"]}}
+    )
     assert again.frame["n_items"].tolist() == [150]
-    table = probe_runner.collect([runs["lora"]], "forgetting", None, few)
+    table = probe_runner.collect(context, [runs["lora"]], "forgetting", None, few)
     assert table.frame["n_items"].tolist() == [5]
     assert table.config == first.config
 
 
-def test_options_that_a_probe_does_not_have(runs):
+def test_options_that_a_probe_does_not_have(context, runs):
     with pytest.raises(InputError, match="forgetting has no option 'item'; it has suites, items"):
-        probe_runner.run_probe(runs["lora"], "forgetting", {"forgetting": {"item": 5}})
+        probe_runner.run_probe(context, runs["lora"], "forgetting", {"forgetting": {"item": 5}})
     with pytest.raises(InputError, match="probe learning has no options, but items was given"):
-        probe_runner.run_probe(runs["lora"], "learning", {"learning": {"items": 5}})
+        probe_runner.run_probe(context, runs["lora"], "learning", {"learning": {"items": 5}})
 
 
-def test_what_does_not_apply_says_why(runs):
-    frame = probe_runner.run_probe(runs["lora"], "soft_prompt_neighbors").frame
+def test_what_does_not_apply_says_why(context, runs):
+    frame = probe_runner.run_probe(context, runs["lora"], "soft_prompt_neighbors").frame
     assert frame["reason"].tolist() == ["lora has no token_vectors"]
-    frame = probe_runner.run_probe(runs["diverged"], "task_items").frame
+    frame = probe_runner.run_probe(context, runs["diverged"], "task_items").frame
     assert frame["reason"].tolist() == ["the run diverged: its loss was not finite"]
 
 
-def test_rows_are_tied_to_their_runs_and_numbers_stay_numbers(runs):
-    table = probe_runner.collect(list(runs.values()), "parameter_count", {runs["lora"].id: "mine"})
+def test_rows_are_tied_to_their_runs_and_numbers_stay_numbers(context, runs):
+    table = probe_runner.collect(
+        context, list(runs.values()), "parameter_count", {runs["lora"].id: "mine"}
+    )
     assert table.frame["configuration"].tolist() == ["mine", "frozen", "full learning_rate=1e+30"]
     assert pd.api.types.is_integer_dtype(table.frame["trainable_parameters"])
     assert table.frame["rank"].tolist()[0] == 8
     assert table.frame["rank"].isna().tolist() == [False, True, True]
 
 
-def test_comparing_probes_leave_out_what_was_not_measured(runs):
-    table = probe_runner.collect(list(runs.values()), "task_accuracy")
+def test_comparing_probes_leave_out_what_was_not_measured(context, runs):
+    table = probe_runner.collect(context, list(runs.values()), "task_accuracy")
     assert table.frame["configuration"].tolist() == ["lora rank=8", "frozen"]
 
 
-def test_tables_of_an_older_version_are_left_out(runs, monkeypatch):
-    probe_runner.run_probe(runs["lora"], "parameter_count")
-    one = parameter_count.measure(runs["frozen"]).assign(new=1.0)
+def test_tables_of_an_older_version_are_left_out(context, runs, monkeypatch):
+    probe_runner.run_probe(context, runs["lora"], "parameter_count")
+    one = parameter_count.measure(context, runs["frozen"]).assign(new=1.0)
     monkeypatch.setattr(parameter_count, "VERSION", 100)
     monkeypatch.setattr(
         parameter_count, "COLUMNS", (*parameter_count.COLUMNS, Column("new", "a new one"))
     )
-    monkeypatch.setattr(parameter_count, "measure", lambda _: one)
-    probe_runner.run_probe(runs["frozen"], "parameter_count")
+    monkeypatch.setattr(parameter_count, "measure", lambda *_: one)
+    probe_runner.run_probe(context, runs["frozen"], "parameter_count")
     labels = {run.id: run.id for run in runs.values()}
     found = stack.joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
     assert found.frame["run"].tolist() == [runs["frozen"].id]

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 import peftlens
-from peftlens.adapters.checkpoint import base_of
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.explorer import build
@@ -12,12 +11,12 @@ from peftlens.tasks import task_of
 
 
 @pytest.fixture
-def atlas(planted_run):
-    return build.build_explorer([planted_run], {planted_run.id: "prompt"}, "pca")
+def atlas(context, planted_run):
+    return build.build_explorer(context, [planted_run], {planted_run.id: "prompt"}, "pca")
 
 
-def test_neighbors_are_those_of_the_probe(atlas, planted_run):
-    rows = probe_runner.run_probe(planted_run, "soft_prompt_neighbors").frame
+def test_neighbors_are_those_of_the_probe(context, atlas, planted_run):
+    rows = probe_runner.run_probe(context, planted_run, "soft_prompt_neighbors").frame
     (trail,) = atlas.trails
     assert trail.steps == planted_run.steps
     assert set(trail.near) == set(rows["metric"])
@@ -39,17 +38,17 @@ def test_vectors_move_on_the_map_from_their_start(atlas):
     assert ((trail.xy >= low) & (trail.xy <= high)).all()
 
 
-def test_the_plane_of_two_vectors(planted_run):
-    one = build.build_explorer([planted_run], {planted_run.id: "p"}, between=(0, 3))
+def test_the_plane_of_two_vectors(context, planted_run):
+    one = build.build_explorer(context, [planted_run], {planted_run.id: "p"}, between=(0, 3))
     (trail,) = one.trails
     assert trail.xy[-1, 0, 1] == pytest.approx(0, abs=1e-6)  # the first axis is the first vector's
     assert one.projection == "a plane in the space"
     with pytest.raises(InputError, match="vector 99 is not there"):
-        build.build_explorer([planted_run], {planted_run.id: "p"}, between=(0, 99))
+        build.build_explorer(context, [planted_run], {planted_run.id: "p"}, between=(0, 99))
 
 
-def test_nearness_to_labels(atlas, planted_run):
-    base = base_of(planted_run)
+def test_nearness_to_labels(context, atlas, planted_run):
+    base = context.base_model(planted_run)
     labels = task_of(planted_run).labels
     for label in labels:
         ids = base.tokenizer(label, add_special_tokens=False)["input_ids"]
@@ -58,12 +57,15 @@ def test_nearness_to_labels(atlas, planted_run):
     assert atlas.task.min() >= 0
 
 
-def test_verdicts_are_shown_once_they_were_tested(planted_run):
+def test_verdicts_are_shown_once_they_were_tested(context, planted_run):
     assert (
-        build.build_explorer([planted_run], {planted_run.id: "p"}, "pca").trails[0].verdicts == []
+        build.build_explorer(context, [planted_run], {planted_run.id: "p"}, "pca")
+        .trails[0]
+        .verdicts
+        == []
     )
-    probe_runner.run_probe(planted_run, "soft_prompt_null")
-    (trail,) = build.build_explorer([planted_run], {planted_run.id: "p"}, "pca").trails
+    probe_runner.run_probe(context, planted_run, "soft_prompt_null")
+    (trail,) = build.build_explorer(context, [planted_run], {planted_run.id: "p"}, "pca").trails
     assert np.shape(trail.verdicts) == np.shape(trail.q) == (2, 6)
     assert trail.verdict
 
@@ -77,7 +79,7 @@ def test_kinds(token, kind):
     assert KINDS[build._kind(token)] == kind
 
 
-def test_nothing_to_draw(planted_base, planted_words, tmp_path):
+def test_nothing_to_draw(context, planted_base, planted_words, tmp_path):
     config = RunConfig(
         method="lora",
         task=f"file:{planted_words}",
@@ -88,9 +90,11 @@ def test_nothing_to_draw(planted_base, planted_words, tmp_path):
     )
     run = peftlens.train(config, tmp_path / "runs")
     with pytest.raises(InputError, match="lora: nothing here trains vectors"):
-        build.build_explorer([run], {run.id: "x"}, "pca")
-    (shift,) = build.build_explorer([run], {run.id: "x"}, "pca", logits=True).shifts
-    rows = probe_runner.run_probe(run, "logit_shift").frame
+        build.build_explorer(context, [run], {run.id: "x"}, "pca")
+    (shift,) = build.build_explorer(context, [run], {run.id: "x"}, "pca", logits=True).shifts
+    rows = probe_runner.run_probe(context, run, "logit_shift").frame
     raised = rows[rows["direction"] == "raised"]
     assert [token for token, _ in shift.raised] == raised["token_id"].tolist()
-    assert build.build_explorer([run], {run.id: "x"}, "pca").shifts == (shift,)  # it is known now
+    assert build.build_explorer(context, [run], {run.id: "x"}, "pca").shifts == (
+        shift,
+    )  # it is known now

@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import peftlens
-from peftlens.adapters.checkpoint import base_of
 from peftlens.errors import InputError
 from peftlens.explorer.auth import COOKIE, UPDATE, Guard
 from peftlens.explorer.query import QueryVectors, neighbors
@@ -60,7 +59,7 @@ def test_what_is_not_its_own_page_gets_4xx_and_the_server_lives(served):
     assert asked(port, "GET", "/", **cookie) == 200
 
 
-def test_runs_of_two_bases_are_refused(planted_run, tmp_path, bases, words):
+def test_runs_of_two_bases_are_refused(context, planted_run, tmp_path, bases, words):
     other = peftlens.train(
         RunConfig(method="prompt_tuning", task=f"file:{words}", base_model=str(bases["llama"]),
                   device="cpu", dtype="float32", training={"max_steps": 0, "max_length": 32}),
@@ -68,16 +67,16 @@ def test_runs_of_two_bases_are_refused(planted_run, tmp_path, bases, words):
     )  # fmt: skip
     names = {run.id: run.id for run in (planted_run, other)}
     with pytest.raises(InputError, match="different bases"):
-        application([planted_run, other], names, Guard(frozenset()))
+        application(context, [planted_run, other], names, Guard(frozenset()))
 
 
-def test_a_text_is_answered(served, planted_run):
+def test_a_text_is_answered(context, served, planted_run):
     port, token = served
     executable = shutil.which("chromium")
     assert executable, "these tests need Chromium: apt-get install chromium"
-    known = trained_vectors(planted_run, planted_run.steps[-1])
+    known = trained_vectors(planted_run, context.base_model(planted_run), planted_run.steps[-1])
     given = QueryVectors(known.now, known.positions)
-    first = neighbors(base_of(planted_run), "#40 + [2]", given=given)[0]
+    first = neighbors(context.base_model(planted_run), "#40 + [2]", given=given)[0]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         page = browser.new_page()

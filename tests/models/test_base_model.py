@@ -9,11 +9,9 @@ from tiny import build
 from peftlens.errors import InputError
 from peftlens.models import base_model as module
 from peftlens.models.base_model import (
-    discard_resident,
     folder_sha256,
     load_base_model,
     locate,
-    resident,
     resolve,
 )
 
@@ -162,11 +160,27 @@ def test_device_that_is_not_there(monkeypatch):
         resolve("cuda", "auto")
 
 
-def test_resident_is_loaded_once(bases):
-    first = resident(str(bases["llama"]), device="cpu", dtype="float32")
-    assert resident(str(bases["llama"]), device="cpu", dtype="float32") is first
-    discard_resident()
-    assert resident(str(bases["llama"]), device="cpu", dtype="float32") is not first
+def test_derived_values_are_computed_once_and_the_oldest_goes_first(llama):
+    computed = []
+
+    def value(key):
+        return llama.derived("squares", lambda: computed.append(key) or key**2, key=key, most=2)
+
+    assert [value(2), value(3), value(2)] == [4, 9, 4]
+    assert computed == [2, 3]
+    value(4)  # 3 was used before 2
+    value(2)
+    assert computed == [2, 3, 4]
+    value(3)
+    assert computed == [2, 3, 4, 3]
+
+
+def test_values_of_other_names_and_other_models_are_apart(llama, bases):
+    other = load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
+    assert llama.derived("one", lambda: 1) == 1
+    assert llama.derived("two", lambda: 2) == 2
+    assert other.derived("one", lambda: 3) == 3
+    assert llama.derived("one", lambda: 4) == 1
 
 
 @pytest.mark.slow

@@ -8,14 +8,14 @@ from peftlens.evaluation.probe_runner import run_probe
 
 
 @pytest.fixture
-def prompt(tmp_path):
+def prompt(context, tmp_path):
     def make(*vectors):
         rows = torch.zeros(len(vectors), 32)
         rows[:, :2] = torch.tensor(vectors)
         model = theirs.wrapped("PROMPT_TUNING", num_virtual_tokens=len(vectors))
         folder = theirs.save(model, tmp_path / "p", "base")
         save_file({"prompt_embeddings": rows}, folder / "adapter_model.safetensors")
-        return run_probe(ExternalAdapter(folder), "adapter_vectors").frame
+        return run_probe(context, ExternalAdapter(folder), "adapter_vectors").frame
 
     return make
 
@@ -41,7 +41,7 @@ def test_zero_vectors_have_no_directions(prompt):
     assert frame["directions"].isna().all()
 
 
-def test_an_update_of_weights_has_none(tmp_path):
+def test_an_update_of_weights_has_none(context, tmp_path):
     folder = theirs.save(theirs.wrapped("LORA"), tmp_path / "a", "base")
-    (row,) = run_probe(ExternalAdapter(folder), "adapter_vectors").frame.to_dict("records")
+    (row,) = run_probe(context, ExternalAdapter(folder), "adapter_vectors").frame.to_dict("records")
     assert row["reason"] == "LORA trains no vectors before the input"

@@ -24,8 +24,8 @@ def adapter(tmp_path):
     return ExternalAdapter(folder)
 
 
-def test_spectra_are_those_of_the_scaled_product(adapter):
-    frame = run_probe(adapter, "adapter_weights").frame.set_index("module")
+def test_spectra_are_those_of_the_scaled_product(context, adapter):
+    frame = run_probe(context, adapter, "adapter_weights").frame.set_index("module")
     row = frame.loc["model.layers.1.self_attn.q_proj"]
     # alpha / r = 2, so the singular values are 6 and 2
     assert row["norm"] == pytest.approx(np.sqrt(40))
@@ -38,10 +38,10 @@ def test_spectra_are_those_of_the_scaled_product(adapter):
     assert empty[["stable_rank", "k90"]].isna().all()
 
 
-def test_numbers_that_are_none_have_no_spectrum(adapter):
+def test_numbers_that_are_none_have_no_spectrum(context, adapter):
     file = adapter.path / "adapter_model.safetensors"
     save_file({n: t / 0 if "layers.0" in n else t for n, t in load_file(file).items()}, file)
-    frame = run_probe(ExternalAdapter(adapter.path), "adapter_weights").frame
+    frame = run_probe(context, ExternalAdapter(adapter.path), "adapter_weights").frame
     assert frame["norm"].isna().all()
     assert set(frame["spectrum_unavailable"]) == {"it holds NaN or infinite values"}
     assert list(frame["not_finite"]) == [2, 2, 0, 0, 0, 0]

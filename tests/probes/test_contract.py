@@ -7,8 +7,8 @@ import pytest
 
 import peftlens
 from peftlens import registry
+from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
-from peftlens.models.base_model import resident
 from peftlens.models.snapshot import fingerprint
 from peftlens.probes import soft_prompt_null, soft_prompt_task_words, vocabulary_clusters
 from peftlens.results.table import IDENTITY, STATUS
@@ -63,16 +63,19 @@ def probe(request):
     return registry.load("probes", request.param)
 
 
-def tables(probe, runs):
+def tables(context, probe, runs):
     """The probe's own frames: one for each run it applies to, or the one that compares them."""
     options = OPTIONS.get(name_of(probe), {})
     config = (probe.Config(**options),) if hasattr(probe, "Config") else ()
     if hasattr(probe, "measure"):
-        return [probe.measure(run, *config) for run in runs if measurable(probe, run)]
+        return [probe.measure(context, run, *config) for run in runs if measurable(probe, run)]
     if hasattr(probe, "compare"):
         able = {run: run.record.configuration for run in runs if measurable(probe, run)}
-        return [probe.compare(able, *config)]
-    sources = {name: probe_runner.collect(runs, name, None, OPTIONS).frame for name in probe.INPUTS}
+        return [probe.compare(context, able, *config)]
+    sources = {
+        name: probe_runner.collect(context, runs, name, None, OPTIONS).frame
+        for name in probe.INPUTS
+    }
     return [probe.combine(sources, *config)]
 
 
@@ -88,11 +91,11 @@ def few_draws():
 @pytest.fixture(scope="module")
 def measured(runs):
     """Each probe's frames, measured once for all tests."""
-    known = {}
+    context, known = RunContext(), {}
 
     def of(probe):
         if probe.__name__ not in known:
-            known[probe.__name__] = tables(probe, runs)
+            known[probe.__name__] = tables(context, probe, runs)
         return known[probe.__name__]
 
     return of
@@ -105,15 +108,17 @@ def test_columns_are_as_declared(probe, measured):
         assert len(frame) > 0 or name_of(probe).startswith(("continual", "subspace"))
 
 
-def test_the_same_run_gives_the_same_table_and_the_model_is_unchanged(probe, runs, measured):
+def test_the_same_run_gives_the_same_table_and_the_model_is_unchanged(
+    context, probe, runs, measured
+):
     first = measured(probe)
-    base = resident(runs[0].config.base_model, device="cpu", dtype="float32")
+    base = context.base_model(runs[0])
     before = fingerprint(base.model)
-    for one, again in zip(first, tables(probe, runs), strict=True):
+    for one, again in zip(first, tables(context, probe, runs), strict=True):
         timed = list({"seconds", "ratio", "ci_low", "ci_high", "swap_seconds"} & set(one))
         drop = timed if name_of(probe) == "latency" else []  # its numbers are the machine's
         pd.testing.assert_frame_equal(one.drop(columns=drop), again.drop(columns=drop))
-    assert resident(runs[0].config.base_model, device="cpu", dtype="float32") is base
+    assert context.base_model(runs[0]) is base
     assert fingerprint(base.model) == before
 
 
@@ -125,7 +130,7 @@ PROMPT_PROBES = [
 
 
 @pytest.mark.parametrize("name", PROMPT_PROBES)
-def test_a_prompt_of_one_vector(name, bases, words, tmp_path):
+def test_a_prompt_of_one_vector(context, name, bases, words, tmp_path):
     run = peftlens.train(
         RunConfig(
             method="prompt_tuning", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
@@ -134,7 +139,7 @@ def test_a_prompt_of_one_vector(name, bases, words, tmp_path):
         ),
         tmp_path,
     )  # fmt: skip
-    frame = probe_runner.run_probe(run, name).frame
+    frame = probe_runner.run_probe(context, run, name).frame
     assert set(frame["status"]) == {"measured"}
 
 

@@ -3,7 +3,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import peftlens
-from peftlens.models.base_model import resident
 from peftlens.probes.forgetting import Config, measure
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import load_task
@@ -81,10 +80,12 @@ def test_loss_and_divergence_equal_a_plain_reference(bases, words, tmp_path, met
 
 
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
-def test_choices_equal_a_plain_reference(bases, words, tmp_path, method):
+def test_choices_equal_a_plain_reference(context, bases, words, tmp_path, method):
     run = train(bases, words, tmp_path, method, learning_rate=0.1)
     model = run.load()[0]
-    tokenizer = resident(str(bases["llama"]), device="cpu", dtype="float32").tokenizer
+    tokenizer = context.base_models.get(
+        str(bases["llama"]), device="cpu", dtype="float32"
+    ).tokenizer
     right, losses = [], []
     for example in load_task("openbookqa", {}).splits["test"][:40]:
         sums = []

@@ -38,11 +38,11 @@ def test_tokens_are_those_of_a_plain_forward_pass(run, bases):
         assert len(row["context"]) <= 8
 
 
-def test_all_tokens_together_are_the_rise_of_the_loss(run):
+def test_all_tokens_together_are_the_rise_of_the_loss(context, run):
     frame = measure(run, Config(tokens=10**6))
-    (whole,) = forgetting.measure(run, forgetting.Config(suites=("wiki",), items=0)).to_dict(
-        "records"
-    )
+    (whole,) = forgetting.measure(
+        context, run, forgetting.Config(suites=("wiki",), items=0)
+    ).to_dict("records")
     assert len(frame) == whole["n_tokens"]
     assert frame["loss_increase"].mean() == pytest.approx(whole["forgetting"])
     assert frame["share"].iloc[-1] == pytest.approx(1)

@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from peftlens.adapters.checkpoint import base_of, open_run
-from peftlens.models.base_model import resident
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.snapshot import fingerprint
 from peftlens.probes import latency
@@ -47,15 +45,15 @@ def test_a_prompt_has_two(trained):
     assert list(measure(trained("prompt_tuning"), QUICK)["state"]) == ["base", "attached"]
 
 
-def test_the_merged_model_is_the_attached_one(lora):
-    merged = _merged(lora, base_of(lora))
-    with torch.inference_mode(), open_run(lora) as (model, _):
+def test_the_merged_model_is_the_attached_one(context, lora):
+    merged = _merged(lora, context.base_model(lora))
+    with torch.inference_mode(), context.open_run(lora) as model:
         inputs = random_inputs(model, 2, 8)
         torch.testing.assert_close(merged(**inputs).logits, model(**inputs).logits)
 
 
-def test_the_base_is_as_it_was(lora):
-    base = resident(lora.config.base_model, device="cpu", dtype="float32")
+def test_the_base_is_as_it_was(context, lora):
+    base = context.base_model(lora)
     before = fingerprint(base.model)
     measure(lora, QUICK)
     assert fingerprint(base.model) == before

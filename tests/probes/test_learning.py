@@ -27,9 +27,9 @@ def run(bases, words, tmp_path):
     return train
 
 
-def test_the_fall_is_paired_and_the_last_loss_is_the_runs_own(run):
+def test_the_fall_is_paired_and_the_last_loss_is_the_runs_own(context, run):
     trained = run("full", 12, (0, 6))
-    rows = learning.measure(trained)
+    rows = learning.measure(context, trained)
     assert list(rows["step"]) == [0, 6, 12]
     assert rows["loss_decrease"].isna().tolist() == [True, False, False]
     assert rows["loss_decrease"][2] == pytest.approx(rows["loss"][0] - rows["loss"][2])
@@ -44,16 +44,16 @@ def test_the_fall_is_paired_and_the_last_loss_is_the_runs_own(run):
     )
 
 
-def test_nothing_learned_at_a_rate_of_almost_zero(run, tmp_path):
+def test_nothing_learned_at_a_rate_of_almost_zero(context, run, tmp_path):
     config = run("lora", 2, (0,)).config
     still = config.model_copy(
         update={"training": config.training.model_copy(update={"learning_rate": 1e-12})}
     )
-    rows = learning.measure(peftlens.train(still, tmp_path))
+    rows = learning.measure(context, peftlens.train(still, tmp_path))
     assert abs(rows["loss_decrease"][1]) < 1e-6
 
 
-def test_a_run_without_checkpoints_has_no_fall(run):
-    rows = learning.measure(run("lora", 2, ()))
+def test_a_run_without_checkpoints_has_no_fall(context, run):
+    rows = learning.measure(context, run("lora", 2, ()))
     assert len(rows) == 1
     assert pd.isna(rows["loss_decrease"][0])

@@ -76,9 +76,9 @@ def test_without_answers_to_choose_from_there_is_no_chart():
     assert combine(tables, Config()).empty
 
 
-def test_runs_of_the_tiny_model(trained):
+def test_runs_of_the_tiny_model(context, trained):
     runs = [trained("lora", rank=rank, seed=seed) for rank in (1, 4) for seed in (0, 1)]
-    found = probe_runner.collect(runs, "rank_chart").frame
+    found = probe_runner.collect(context, runs, "rank_chart").frame
     assert found["rank"].tolist() == [1, 4]
     assert found["n_seeds"].tolist() == [2, 2]
     assert found["trainable_parameters"].is_monotonic_increasing

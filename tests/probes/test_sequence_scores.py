@@ -18,9 +18,9 @@ def run(bases, words, tmp_path):
     )  # fmt: skip
 
 
-def test_scores_on_its_own_task_are_those_of_task_items(run):
+def test_scores_on_its_own_task_are_those_of_task_items(context, run):
     (row,) = measure(run, Config(items=0)).to_dict("records")
-    items = task_items.measure(run)
+    items = task_items.measure(context, run)
     assert row["accuracy"] == (items["chosen"] == items["correct"]).mean()
     assert row["n_items"] == len(items)
     assert row["continue_from"] is None
@@ -33,7 +33,7 @@ def test_other_tasks_are_scored_too(run, words):
     assert frame["n_items"].tolist() == [10, 10]
 
 
-def test_text_has_nothing_to_choose_from(run):
+def test_text_has_nothing_to_choose_from(context, run):
     options = {"sequence_scores": {"tasks": [{"name": "wiki"}]}}
-    frame = probe_runner.run_probe(run, "sequence_scores", options).frame
+    frame = probe_runner.run_probe(context, run, "sequence_scores", options).frame
     assert frame["reason"].tolist() == ["wiki has no answers to choose from"]

@@ -4,7 +4,6 @@ import torch
 import peftlens
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
-from peftlens.models.base_model import resident
 from peftlens.probes import soft_prompt_faithfulness as probe
 from peftlens.results.table import NotApplicable
 from peftlens.runs.config import RunConfig
@@ -22,9 +21,9 @@ def run(request, bases, words, tmp_path):
     )  # fmt: skip
 
 
-def test_each_prompt_is_scored_as_a_model_that_has_it(run):
-    frame = probe.measure(run).set_index("prompt")
-    base = resident(run.config.base_model, device="cpu", dtype="float32")
+def test_each_prompt_is_scored_as_a_model_that_has_it(context, run):
+    frame = probe.measure(context, run).set_index("prompt")
+    base = context.base_model(run)
     encoder = Collator.of(base, 256)
     items, _ = encoder.items(task_of(run).splits["test"])
     for name, model in {
@@ -42,7 +41,7 @@ def test_each_prompt_is_scored_as_a_model_that_has_it(run):
     assert frame.loc["none", "gap_ci_low"] <= gap <= frame.loc["none", "gap_ci_high"]
 
 
-def test_a_model_that_reads_a_second_prompt_is_refused(bases, words, tmp_path):
+def test_a_model_that_reads_a_second_prompt_is_refused(context, bases, words, tmp_path):
     run = peftlens.train(
         RunConfig(method="multitask_prompt_tuning", task=f"file:{words}", base_model=str(bases["t5"]),
                   device="cpu", dtype="float32", method_config={"num_virtual_tokens": 3},
@@ -50,19 +49,19 @@ def test_a_model_that_reads_a_second_prompt_is_refused(bases, words, tmp_path):
         tmp_path,
     )  # fmt: skip
     with pytest.raises(NotApplicable, match="reads more than its prompt"):
-        probe.measure(run)
+        probe.measure(context, run)
 
 
-def test_every_vector_is_left_out_once(run):
-    frame = probe.measure(run)
+def test_every_vector_is_left_out_once(context, run):
+    frame = probe.measure(context, run)
     without = frame[frame["prompt"] == "without one"]
     assert without["omitted_position"].tolist() == [0, 1, 2]
     assert without["gap"].abs().min() > 0
 
 
-def test_replaced_by_tokens_a_prompt_of_tokens_loses_nothing(run):
-    base = resident(run.config.base_model, device="cpu", dtype="float32")
-    found = trained_vectors(run, 5)
+def test_replaced_by_tokens_a_prompt_of_tokens_loses_nothing(context, run):
+    base = context.base_model(run)
+    found = trained_vectors(run, context.base_model(run), 5)
     tokens = probe._tokens(found.start, found.table, "cosine")
     assert torch.equal(tokens, found.start)
     encoder = Collator.of(base, 256)

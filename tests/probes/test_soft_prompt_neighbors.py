@@ -9,7 +9,9 @@ from peftlens.runs.config import RunConfig
 from peftlens.vocab.vocabulary import vocabulary
 
 
-def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(bases, words, tmp_path):
+def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(
+    context, bases, words, tmp_path
+):
     run = peftlens.train(
         RunConfig(method="prompt_tuning", task=f"file:{words}", base_model=str(bases["llama"]),
                   device="cpu", dtype="float32",
@@ -17,7 +19,7 @@ def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(bases, wor
                   training={"max_steps": 5, "checkpoint_steps": [0], "learning_rate": 0.3}),
         tmp_path,
     )  # fmt: skip
-    frame = soft_prompt_neighbors.measure(run)
+    frame = soft_prompt_neighbors.measure(context, run)
     assert len(frame) == 2 * 3 * 5  # steps, virtual tokens, metrics
     start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
     assert [tokens[0] for tokens in start["tokens"]] == ["c", "a", "b"]
@@ -31,11 +33,11 @@ def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(bases, wor
     assert (end["start_token"] == start["start_token"].to_numpy()).all()
 
 
-def test_movement_and_places_by_hand(planted_run, planted_base):
+def test_movement_and_places_by_hand(context, planted_run, planted_base):
     known = vocabulary(load_base_model(str(planted_base), device="cpu", dtype="float32"))
     rows = known.table[[50, 60, 70, 80, 90, 2]]
     planted.put(planted_run, 3 * rows)
-    frame = soft_prompt_neighbors.measure(planted_run)
+    frame = soft_prompt_neighbors.measure(context, planted_run)
     last = frame[(frame["step"] == 2) & (frame["metric"] == "cosine")].reset_index()
     assert [ids[0] for ids in last["token_ids"]] == [50, 60, 70, 80, 90, 2]
     assert [values[0] for values in last["similarities"]] == last["similarity"].tolist()
@@ -47,10 +49,10 @@ def test_movement_and_places_by_hand(planted_run, planted_base):
     assert last["relative_displacement"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
 
-def test_fewer_families_than_neighbors_are_counted(planted_run, planted_base):
+def test_fewer_families_than_neighbors_are_counted(context, planted_run, planted_base):
     base = load_base_model(str(planted_base), device="cpu", dtype="float32")
     planted.put(planted_run, planted.around(0, 6, spread=0.01))
-    frame = soft_prompt_neighbors.measure(planted_run)
+    frame = soft_prompt_neighbors.measure(context, planted_run)
     last = frame[frame["step"] == 2]
     assert {*last["families"]} == {5}  # made-up words: each is a family of its own
     inside = set(range(3, 3 + planted.MEMBERS))

@@ -1,11 +1,12 @@
 import planted
 import torch
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.probes import soft_prompt_null
 
 
 def last(run):
-    frame = soft_prompt_null.measure(run)
+    frame = soft_prompt_null.measure(RunContext(), run)
     frame = frame[(frame["step"] == 2) & (frame["metric"] == "cosine")]
     return frame[frame["position"].notna()], frame[frame["position"].isna()].iloc[0]
 
@@ -22,11 +23,11 @@ def test_a_planted_cluster_is_readable_with_its_numbers(planted_run):
     assert (tokens["draws"] == 1000).all()
 
 
-def test_noise_is_noise_and_the_start_is_the_start(planted_run):
+def test_noise_is_noise_and_the_start_is_the_start(context, planted_run):
     planted.put(planted_run, planted.directions(6, 3))
     tokens, prompt = last(planted_run)
     assert "readable" not in [*tokens["verdict"], prompt["verdict"]]
-    frame = soft_prompt_null.measure(planted_run)
+    frame = soft_prompt_null.measure(context, planted_run)
     assert {*frame[frame["step"] == 0]["verdict"]} == {"unchanged from initialization"}
     # draws are as tight as the start itself where the step has no length
     assert (frame[frame["step"] == 0]["p_steps"] == 1).all()

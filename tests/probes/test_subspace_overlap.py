@@ -62,9 +62,9 @@ def test_a_run_is_compared_with_its_own_past(bases, words, tmp_path):
     }
 
 
-def test_runs_of_other_methods_are_left_out(trained):
+def test_runs_of_other_methods_are_left_out(context, trained):
     runs = [trained("prompt_tuning"), *(trained("lora", rank=2, seed=seed) for seed in (0, 1))]
-    found = probe_runner.collect(runs, "subspace_overlap").frame
+    found = probe_runner.collect(context, runs, "subspace_overlap").frame
     assert set(found["between"]) == {"seeds"}
 
 

@@ -2,6 +2,7 @@ import json
 
 import finished
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.runs.run import Run
 
@@ -11,7 +12,7 @@ def logged(tmp_path, *lines):
     (run,) = (folder / "runs").iterdir()
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (run / "digests.json").unlink(missing_ok=True)
-    return probe_runner.run_probe(Run(run), "training_log").frame
+    return probe_runner.run_probe(RunContext(), Run(run), "training_log").frame
 
 
 def test_a_row_for_each_step(tmp_path):

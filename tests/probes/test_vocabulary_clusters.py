@@ -5,11 +5,12 @@ import planted
 import pytest
 import torch
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.probes import vocabulary_clusters as probe
 
 
 def last(run):
-    frame = probe.measure(run)
+    frame = probe.measure(RunContext(), run)
     frame = frame[frame["step"] == 2]
     return frame[frame["position"].notna()], frame[frame["position"].isna()].iloc[0]
 

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 import peftlens
-from peftlens.adapters.checkpoint import open_run
 from peftlens.evaluation import probe_runner, retention
-from peftlens.models.base_model import load_base_model, resident
+from peftlens.models.base_model import load_base_model
 from peftlens.models.snapshot import fingerprint
 from peftlens.probes import forgetting, task_items, weight_interpolation
 from peftlens.probes.weight_interpolation import Config, _between, measure
@@ -42,20 +41,18 @@ def run(bases, words, tmp_path):
     [("lora", "llama"), ("full", "llama"), ("head", "llama"), ("ia3", "llama"), ("lora", "gpt2"),
      ("bitfit", "gpt2"), ("full", "t5")],
 )  # fmt: skip
-def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(run, method, base):
+def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(context, run, method, base):
     trained = run(method, base)
-    before = fingerprint(resident(trained.config.base_model, device="cpu", dtype="float32").model)
-    none, whole = measure(trained, Config(scales=(0.0, 1.0))).to_dict("records")
+    before = fingerprint(context.base_model(trained).model)
+    none, whole = measure(context, trained, Config(scales=(0.0, 1.0))).to_dict("records")
     assert none["forgetting"] == none["ci_low"] == none["ci_high"] == none["kl"] == 0
-    end = forgetting.measure(trained, forgetting.Config(suites=("wiki",), items=LINES)).iloc[-1]
+    config = forgetting.Config(suites=("wiki",), items=LINES)
+    end = forgetting.measure(context, trained, config).iloc[-1]
     assert whole["forgetting"] == pytest.approx(end["forgetting"], abs=1e-4)
-    items = task_items.measure(trained)
+    items = task_items.measure(context, trained)
     assert whole["accuracy"] == pytest.approx((items["chosen"] == items["correct"]).mean())
     assert whole["loss"] == pytest.approx(items["loss"].mean(), abs=1e-4)
-    assert (
-        fingerprint(resident(trained.config.base_model, device="cpu", dtype="float32").model)
-        == before
-    )
+    assert fingerprint(context.base_model(trained).model) == before
 
 
 def test_half_of_an_update_is_half_of_every_weight(bases):
@@ -68,15 +65,17 @@ def test_half_of_an_update_is_half_of_every_weight(bases):
     assert all((tensor == own[name]).all() for name, tensor in base.model.state_dict().items())
 
 
-def test_a_run_in_bfloat16_is_scaled_in_float32(run):
+def test_a_run_in_bfloat16_is_scaled_in_float32(context, run):
     trained = run("lora", dtype="bfloat16")
-    with open_run(trained):
+    with context.open_run(trained):
         pass
     (row,) = measure(trained, Config(scales=(0.5,))).to_dict("records")
     assert row["forgetting"] != 0
 
 
-def test_what_has_no_place_in_the_base_says_why(run):
-    frame = probe_runner.run_probe(run("bitfit", add_biases=True), "weight_interpolation").frame
+def test_what_has_no_place_in_the_base_says_why(context, run):
+    frame = probe_runner.run_probe(
+        context, run("bitfit", add_biases=True), "weight_interpolation"
+    ).frame
     assert frame["status"].tolist() == ["not_applicable"]
     assert "has no place for" in frame["reason"].item()

@@ -78,10 +78,10 @@ def test_what_is_saved_is_what_was_foretold(file, tmp_path):
         assert rows.loc[name, "disk_bytes"] == pytest.approx(size, rel=0.02)
 
 
-def test_flops_of_full_fine_tuning_are_six_for_each_parameter(file):
+def test_flops_of_full_fine_tuning_are_six_for_each_parameter(context, file):
     full = next(
         plan
-        for plan in plan_study(file.read_text(), str(file)).plans
+        for plan in plan_study(file.read_text(), str(file), context).plans
         if plan.config.method == "full"
     )
     tried = dry_run(full)
@@ -92,8 +92,8 @@ def test_flops_of_full_fine_tuning_are_six_for_each_parameter(file):
     assert step_flops(full, tried) == tokens * (6 * inside + 2 * around)
 
 
-def test_nothing_is_kept_and_the_base_is_as_it_was(file):
-    plans = plan_study(file.read_text(), str(file)).plans
+def test_nothing_is_kept_and_the_base_is_as_it_was(context, file):
+    plans = plan_study(file.read_text(), str(file), context).plans
     before = fingerprint(plans[0].base.model)
     estimate.estimate(file)
     assert fingerprint(plans[0].base.model) == before

@@ -1,7 +1,6 @@
 import pytest
 
 from peftlens.errors import InputError
-from peftlens.models.base_model import resident
 from peftlens.studies import grid
 from peftlens.studies.plan import StudyPlan
 from peftlens.training.run_plan import plan_run
@@ -21,18 +20,18 @@ def text(tiny_study):
     return fill
 
 
-def test_each_run_once(text):
-    found = grid.plan_study(text(), "grid.toml")
+def test_each_run_once(context, text):
+    found = grid.plan_study(text(), "grid.toml", context)
     assert list(found.labels.values()) == ["frozen", "lora rank=1", "lora rank=2"]
     assert len({one.id for one in found.plans}) == 3
 
 
-def test_the_plan_as_json_is_enough_to_plan_each_run_again(text):
-    found = grid.plan_study(text('dtype = "auto"'), "grid.toml")
+def test_the_plan_as_json_is_enough_to_plan_each_run_again(context, text):
+    found = grid.plan_study(text('dtype = "auto"'), "grid.toml", context)
     plan = StudyPlan.model_validate_json(found.to_plan().model_dump_json())
     assert plan == found.to_plan()
     for run in plan.runs:
-        assert plan_run(run.config).id == run.id
+        assert plan_run(run.config, context).id == run.id
     assert [run.name for run in plan.runs] == [f"{label} seed=0" for label in found.labels.values()]
     assert plan.dtype in ("float32", "bfloat16")
     assert plan.bytes_per_run == found.bytes_per_run
@@ -43,27 +42,26 @@ def test_the_plan_as_json_is_enough_to_plan_each_run_again(text):
     assert "latency" not in by_name
 
 
-def test_a_resumed_study_keeps_the_dtype_that_it_began_with(text):
+def test_a_resumed_study_keeps_the_dtype_that_it_began_with(context, text):
     for dtype in ("float32", "bfloat16"):
-        found = grid.plan_study(text('dtype = "auto"'), "", dtypes={"cpu": dtype})
+        found = grid.plan_study(text('dtype = "auto"'), "", context, dtypes={"cpu": dtype})
         assert found.to_plan().dtype == dtype
-    assert grid.plan_study(text(), "", dtypes={"cpu": "bfloat16"}).to_plan().dtype == "float32"
+    found = grid.plan_study(text(), "", context, dtypes={"cpu": "bfloat16"})
+    assert found.to_plan().dtype == "float32"
 
 
-def test_memory_and_disk_of_its_runs(text):
-    found = grid.plan_study(text(), "grid.toml")
+def test_memory_and_disk_of_its_runs(context, text):
+    found = grid.plan_study(text(), "grid.toml", context)
     trained = [
         one.method.trainable_parameters(one.method_config, one.shapes) for one in found.plans
     ]
     assert trained[0] == 0
     # the adapter and the checkpoint before the first step, 4 bytes a number
     assert found.bytes_on_disk == 2 * 4 * (trained[1] + trained[2])
-    base = resident(
-        found.study.base_model, device="cpu", dtype="float32"
-    ).model.get_memory_footprint()
+    base = found.plans[0].base.model.get_memory_footprint()
     assert found.bytes_per_run == base + 16 * trained[2] + 1_500_000_000
 
 
-def test_mistakes_name_the_file(text):
+def test_mistakes_name_the_file(context, text):
     with pytest.raises(InputError, match=r"grid.toml, \[\[runs\]\] at line"):
-        grid.plan_study(text().replace("rank = [1, 2]", "rank = [0]"), "grid.toml")
+        grid.plan_study(text().replace("rank = [1, 2]", "rank = [0]"), "grid.toml", context)

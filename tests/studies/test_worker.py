@@ -1,6 +1,5 @@
 import pytest
 
-from peftlens.models.base_model import discard_resident
 from peftlens.results import table
 from peftlens.results.outcomes import Corrupted, Failed
 from peftlens.runs.run import Run
@@ -14,8 +13,13 @@ from peftlens.studies.worker_protocol import (
 )
 
 
+def perform(request):
+    """As a worker that has just started."""
+    return worker.actions()[request.kind](request)
+
+
 def plan(text, trust_remote_code=False):
-    return worker.plan(
+    return perform(
         PlanRequest(
             text=text,
             source="worker.toml",
@@ -27,7 +31,7 @@ def plan(text, trust_remote_code=False):
 
 
 def train(run, folder, trust_remote_code=False):
-    return worker.train(
+    return perform(
         TrainRequest(
             run=run.id, config=run.config, folder=folder, trust_remote_code=trust_remote_code
         )
@@ -35,7 +39,7 @@ def train(run, folder, trust_remote_code=False):
 
 
 def measure(folder, *probes, trust_remote_code=False):
-    return worker.measure(
+    return perform(
         MeasureRequest(
             run=folder, probes=probes, probe_options={}, trust_remote_code=trust_remote_code
         )
@@ -76,7 +80,7 @@ def test_several_runs_in_one_pass(tiny_study, tmp_path):
         folder=tmp_path,
         trust_remote_code=False,
     )
-    summaries = worker.train_batch(request)
+    summaries = perform(request)
     assert list(summaries) == [first.id, second.id]
     assert all("on validation" in summary for summary in summaries.values())
     assert all(Run(tmp_path / run).record.status == "finished" for run in summaries)
@@ -114,7 +118,7 @@ def test_tables(trained, planned, tmp_path):
         file=file,
         trust_remote_code=False,
     )
-    assert worker.write_table(request) is None
+    assert perform(request) is None
     assert table.read(file).frame["configuration"].tolist() == ["lora rank=8"]
 
 
@@ -124,7 +128,6 @@ def test_a_process_that_only_measures_may_need_the_base_s_code(
     text = tiny_study('method = "lora"').replace(str(bases["llama"]), str(with_code))
     (run,) = plan(text, trust_remote_code=True).runs
     train(run, tmp_path, trust_remote_code=True)
-    discard_resident()
     wrong = measure(tmp_path / run.id, "task_items")
     assert "allow it by --trust-remote-code" in wrong["task_items"].error_summary
     assert measure(tmp_path / run.id, "task_items", trust_remote_code=True) == {}

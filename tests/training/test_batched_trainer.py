@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from peftlens.models.base_model import resident
 from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
@@ -21,13 +20,14 @@ SWEEP = [(0, 0.01), (1, 0.003), (2, 0.03)]  # seeds and rates
 
 
 @pytest.fixture
-def planned(bases, words):
+def planned(context, bases, words):
     def make(method, base="llama", training=None, dtype="float32", **changes):
         return plan_run(
             RunConfig(
                 method=method, task=f"file:{words}", base_model=str(bases[base]), device="cpu",
                 dtype=dtype, training=FAST | {"gradient_accumulation_steps": 2} | (training or {}), **changes,
-            )
+            ),
+            context,
         )  # fmt: skip
 
     return make
@@ -202,9 +202,9 @@ def test_who_goes_together(planned):
         assert key(alone) is None
 
 
-def test_rows_that_are_routed_or_dropped_by_chance_are_trained_alone(planned, bases, monkeypatch):
+def test_rows_that_are_routed_or_dropped_by_chance_are_trained_alone(planned, monkeypatch):
     one = planned("lora")
-    config = resident(str(bases["llama"]), device="cpu", dtype="float32").model.config
+    config = one.base.model.config
     monkeypatch.setattr(config, "num_local_experts", 4, raising=False)
     assert batched_trainer.batch_key(one) is None
     monkeypatch.undo()

@@ -9,11 +9,12 @@ from peftlens import registry
 from peftlens.adapters import checkpoint
 from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_loss
-from peftlens.models.base_model import BaseModel, resident
+from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.snapshot import restored_after
 from peftlens.tasks import load_task
 from peftlens.training import frozen_block_cache, trainer
 from peftlens.training.frozen_block_cache import BlockFingerprint, FrozenBlockCache, StateStore
+from peftlens.training.run_plan import plan_run
 
 TOP = {"target_modules": ("layers.2.self_attn.q_proj", "layers.2.mlp.down_proj")}
 CASES = [
@@ -35,13 +36,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def nothing_held():
-    frozen_block_cache.forget()
-    yield
-    frozen_block_cache.forget()
-
-
 ROWS = [
     TokenizedAnswer((5, 6), (7, 4)),
     TokenizedAnswer((8, 9, 10, 11), (12, 4)),
@@ -57,8 +51,8 @@ def attached(base: BaseModel, method: str, options: dict, rows=ROWS):
 
 
 @pytest.mark.parametrize(("kind", "method", "options", "depth"), CASES)
-def test_blocks_below_all_that_is_trained(kind, method, options, depth, bases):
-    base = resident(str(bases[kind]), device="cpu", dtype="float32")
+def test_blocks_below_all_that_is_trained(context, kind, method, options, depth, bases):
+    base = context.base_models.get(str(bases[kind]), device="cpu", dtype="float32")
     with restored_after(base.model):
         _, found = attached(base, method, options)
         assert len(found.names) == depth
@@ -82,8 +76,8 @@ def test_a_change_below_that_is_not_trained_counts(llama):
     ("kind", "method", "options"),
     [(kind, method, options) for kind, method, options, depth in CASES if depth],
 )
-def test_losses_and_gradients_are_the_same(kind, method, options, bases, words):
-    base = resident(str(bases[kind]), device="cpu", dtype="float32")
+def test_losses_and_gradients_are_the_same(context, kind, method, options, bases, words):
+    base = context.base_models.get(str(bases[kind]), device="cpu", dtype="float32")
     encoder = Collator.of(base, 32)
     items, _ = encoder.items(load_task(f"file:{words}", {}).splits["train"][:6])
     rows = [item.rows[item.correct] for item in items]
@@ -101,11 +95,11 @@ def test_losses_and_gradients_are_the_same(kind, method, options, bases, words):
     assert not base.changed()
 
 
-def test_states_do_not_depend_on_the_order_of_training(llama):
+def test_states_do_not_depend_on_the_order_of_training(bases):
     found = []
     for order in (ROWS, ROWS[::-1]):
-        frozen_block_cache.forget()
-        _, one = attached(llama, "last_layers", {"blocks": 1})
+        base = load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
+        _, one = attached(base, "last_layers", {"blocks": 1})
         for row in order:
             with one.skipping([row]):
                 pass
@@ -136,46 +130,53 @@ def test_what_does_not_fit_in_memory_is_on_disk():
         assert held[row].dtype == torch.bfloat16
         assert held[row].tolist() == [[value] * 8] * 2
     assert (len(held._in_memory), len(held._on_disk)) == (3, 3)
-    held.close()
+    file = held._file
+    del held
+    assert file.closed
 
 
-def trained(words, bases, tmp_path, method="last_layers", **options):
+def trained(context, words, bases, tmp_path, method="last_layers", **options):
     config = peftlens.RunConfig(
         method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
         dtype="float32", method_config=options,
         training={"max_steps": 20, "batch_size": 16, "logging_steps": 1, "max_length": 32},
     )  # fmt: skip
-    return peftlens.train(config, tmp_path)
+    return trainer.train_run(plan_run(config, context), tmp_path)
 
 
-def test_a_run_is_the_same_with_and_without(words, bases, tmp_path, monkeypatch):
-    held = trained(words, bases, tmp_path / "held", blocks=1)
-    assert frozen_block_cache._HELD
-    frozen_block_cache.forget()
+def held_states(context, run):
+    """The stores of states that hang on a run's base model."""
+    return [*context.base_model(run)._derived.get("states of frozen blocks", {}).values()]
+
+
+def test_a_run_is_the_same_with_and_without(context, words, bases, tmp_path, monkeypatch):
+    held = trained(context, words, bases, tmp_path / "held", blocks=1)
+    (in_memory,) = held_states(context, held)
+    assert in_memory._in_memory
+    context.base_models.discard()
     monkeypatch.setattr(frozen_block_cache, "MOST", 0)
-    frozen_block_cache.forget()
-    on_disk = trained(words, bases, tmp_path / "disk", blocks=1)
+    on_disk = trained(context, words, bases, tmp_path / "disk", blocks=1)
     monkeypatch.setattr(trainer, "MIN_CACHED_EPOCHS", np.inf)
-    plain = trained(words, bases, tmp_path / "plain", blocks=1)
+    plain = trained(context, words, bases, tmp_path / "plain", blocks=1)
     losses = [[line.get("loss", 0) for line in run.metrics()] for run in (held, on_disk, plain)]
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(losses[2], rel=1e-4)
     assert losses[0][0] > losses[0][-2]
 
 
-def test_other_runs_find_the_states_there(words, bases, tmp_path, monkeypatch):
-    trained(words, bases, tmp_path, blocks=1)
-    (held,) = frozen_block_cache._HELD.values()
+def test_other_runs_find_the_states_there(context, words, bases, tmp_path, monkeypatch):
+    first = trained(context, words, bases, tmp_path, blocks=1)
+    (held,) = held_states(context, first)
     count = len(held._in_memory)
     monkeypatch.setattr(FrozenBlockCache, "_read", lambda *_: pytest.fail("they are there"))
-    trained(words, bases, tmp_path, "lora", target_modules=["layers.2.self_attn.v_proj"])
+    trained(context, words, bases, tmp_path, "lora", target_modules=["layers.2.self_attn.v_proj"])
     assert len(held._in_memory) == count
 
 
-def test_few_epochs_hold_nothing(words, bases, tmp_path):
+def test_few_epochs_hold_nothing(context, words, bases, tmp_path):
     config = peftlens.RunConfig(
         method="last_layers", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
         dtype="float32", method_config={"blocks": 1}, training={"max_steps": 2, "batch_size": 4},
     )  # fmt: skip
-    peftlens.train(config, tmp_path)
-    assert not frozen_block_cache._HELD
+    run = trainer.train_run(plan_run(config, context), tmp_path)
+    assert not held_states(context, run)

@@ -15,20 +15,20 @@ def config(bases, words):
     return make
 
 
-def test_every_default_is_written_out(config):
-    planned = plan_run(config(dtype="float32"))
+def test_every_default_is_written_out(context, config):
+    planned = plan_run(config(dtype="float32"), context)
     assert planned.config.method_config["rank"] == 8
     assert planned.config.training.learning_rate == 2e-3
     assert planned.config.device == "cpu"
 
 
-def test_what_is_said_and_what_is_default_are_the_same_run(config):
-    assert plan_run(config()).id == plan_run(config(method_config={"rank": 8})).id
+def test_what_is_said_and_what_is_default_are_the_same_run(context, config):
+    assert plan_run(config(), context).id == plan_run(config(method_config={"rank": 8}), context).id
 
 
-def test_text_is_resolved_to_token_ids(config):
+def test_text_is_resolved_to_token_ids(context, config):
     options = {"init": "labels", "num_virtual_tokens": 2}
-    planned = plan_run(config("prompt_tuning", method_config=options))
+    planned = plan_run(config("prompt_tuning", method_config=options), context)
     assert len(planned.config.method_config["init_ids"]) == 2
 
 
@@ -41,26 +41,28 @@ def test_text_is_resolved_to_token_ids(config):
         ({"training": {"learning_rate": 0.1}}, "lora rank=8 learning_rate=0.1"),
     ],
 )
-def test_configuration_in_words(config, changes, expected):
-    assert plan_run(config(**changes)).configuration == expected
+def test_configuration_in_words(context, config, changes, expected):
+    assert plan_run(config(**changes), context).configuration == expected
 
 
-def test_run_id_follows_the_data(config, words, tmp_path):
+def test_run_id_follows_the_data(context, config, words, tmp_path):
     other = tmp_path / "words.jsonl"
     other.write_text(words.read_text().replace("good", "nice"))
-    first = plan_run(config())
-    second = plan_run(config().model_copy(update={"task": f"file:{other}"}))
+    first = plan_run(config(), context)
+    second = plan_run(config().model_copy(update={"task": f"file:{other}"}), context)
     assert first.depends_on["data"] != second.depends_on["data"]
     assert first.id != second.id
 
 
-def test_what_trains_nothing_takes_no_steps(config):
-    planned = plan_run(config("frozen", training={"max_steps": 9, "checkpoint_steps": [0, 5]}))
+def test_what_trains_nothing_takes_no_steps(context, config):
+    planned = plan_run(
+        config("frozen", training={"max_steps": 9, "checkpoint_steps": [0, 5]}), context
+    )
     assert planned.config.training.max_steps == 0
     assert planned.config.training.checkpoint_steps == ()
-    assert planned.id == plan_run(config("frozen", training={"max_steps": 3})).id
+    assert planned.id == plan_run(config("frozen", training={"max_steps": 3}), context).id
 
 
-def test_checkpoint_after_the_end(config):
+def test_checkpoint_after_the_end(context, config):
     with pytest.raises(InputError, match="checkpoint_steps: 5 lies after the last step, 3"):
-        plan_run(config(training={"max_steps": 3, "checkpoint_steps": [5]}))
+        plan_run(config(training={"max_steps": 3, "checkpoint_steps": [5]}), context)

@@ -11,10 +11,11 @@ from peftlens.training.run_writer import RunWriter
 
 
 @pytest.fixture
-def planned(bases, words):
+def planned(context, bases, words):
     return plan_run(
         RunConfig(method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-                  dtype="float32")
+                  dtype="float32"),
+        context,
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from transformers import Trainer, TrainingArguments
 
 import peftlens
 from peftlens.adapters import checkpoint
-from peftlens.adapters.checkpoint import open_run
 from peftlens.evaluation import probe_runner
 from peftlens.results import study_results
 from peftlens.runs import store
@@ -62,7 +61,7 @@ def train(bases, tmp_path, *callbacks, kind="LORA", count=6):
     return model
 
 
-def test_a_loop_becomes_a_run(prompt, tmp_path):
+def test_a_loop_becomes_a_run(context, prompt, tmp_path):
     options = {"training": {"learning_rate": 0.5, "batch_size": 2}, "tokenizer": byte_tokenizer()}
     with peftlens.track(prompt, tmp_path, every=2, seed=7, **options) as tracker:
         losses = steps(prompt, tracker)
@@ -77,23 +76,23 @@ def test_a_loop_becomes_a_run(prompt, tmp_path):
     assert run.record.results["base_parameters"] == sum(
         p.numel() for p in build("llama").parameters()
     )
-    with open_run(run, 6) as (model, _), torch.no_grad():
+    with context.open_run(run, 6) as model, torch.no_grad():
         again = model(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits
     expected = prompt(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits
     assert torch.equal(again, expected)
 
 
-def test_its_probes_see_where_it_started(prompt, tmp_path):
+def test_its_probes_see_where_it_started(context, prompt, tmp_path):
     start = prompt.get_prompt(1)[0].detach().clone()
     with peftlens.track(prompt, tmp_path, every=3) as tracker:
         steps(prompt, tracker)
     run = Run(next(tmp_path.iterdir()))
-    found = trained_vectors(run, 6)
+    found = trained_vectors(run, context.base_model(run), 6)
     assert torch.equal(found.start, start)
-    rows = probe_runner.run_probe(run, "soft_prompt_neighbors").frame
+    rows = probe_runner.run_probe(context, run, "soft_prompt_neighbors").frame
     assert set(rows["step"]) == {0, 3, 6}
     assert (rows[rows["step"] == 6]["relative_displacement"] > 0).all()
-    (row,) = probe_runner.run_probe(run, "task_items").frame.to_dict("records")
+    (row,) = probe_runner.run_probe(context, run, "task_items").frame.to_dict("records")
     assert row["status"] == "not_applicable"
 
 
@@ -104,7 +103,7 @@ def test_watching_changes_nothing(bases, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_trainers_run_is_read_like_any_other(bases, tmp_path, run):
+def test_the_trainers_run_is_read_like_any_other(context, bases, tmp_path, run):
     callback = peftlens.PeftLensCallback(
         tmp_path / "runs", every=4, probes=["training_log", "cost"]
     )
@@ -118,7 +117,7 @@ def test_the_trainers_run_is_read_like_any_other(bases, tmp_path, run):
         torch.equal(saved[name], value)
         for name, value in peft.get_peft_model_state_dict(model).items()
     )
-    rows = probe_runner.run_probe(kept, "training_log").frame
+    rows = probe_runner.run_probe(context, kept, "training_log").frame
     assert list(rows["step"]) == [2, 4, 6]
     assert rows["loss"].notna().all()
     found = study_results.read(tmp_path / "runs")
@@ -137,13 +136,13 @@ def test_the_trainers_run_is_read_like_any_other(bases, tmp_path, run):
     assert "Loss of the training batches" in page
 
 
-def test_a_whole_model_is_full_fine_tuning(bases, tmp_path):
+def test_a_whole_model_is_full_fine_tuning(context, bases, tmp_path):
     base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     with peftlens.track(base.model, tmp_path) as tracker:
         steps(base.model, tracker, 2)
     kept = Run(next(tmp_path.iterdir()))
     assert kept.config.method == "full"
-    with open_run(kept) as (model, _), torch.no_grad():
+    with context.open_run(kept) as model, torch.no_grad():
         assert torch.equal(model(input_ids=IDS).logits, base.model(input_ids=IDS).logits)
 
 

@@ -11,7 +11,6 @@ import peftlens
 from peftlens.adapters.checkpoint import attach
 from peftlens.data.collate import TokenizedAnswer, length
 from peftlens.errors import InputError
-from peftlens.models.base_model import resident
 from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
@@ -55,7 +54,7 @@ def test_another_seed_is_another_run(config, tmp_path):
     assert first.metrics() != other.metrics()
 
 
-def test_a_run_folder_holds_what_the_design_says(config, tmp_path):
+def test_a_run_folder_holds_what_the_design_says(context, config, tmp_path):
     run = peftlens.train(config(train={"checkpoint_steps": [0]}), tmp_path)
     found = {str(file.relative_to(run.path)) for file in run.path.rglob("*") if file.is_file()}
     assert found == {
@@ -66,8 +65,7 @@ def test_a_run_folder_holds_what_the_design_says(config, tmp_path):
     assert run.record.config.training.learning_rate == 2e-3  # the method's own, written out
     assert run.record.results["steps"] == 6
     assert run.record.results["base_parameters"] == sum(
-        p.numel()
-        for p in resident(run.config.base_model, device="cpu", dtype="float32").model.parameters()
+        p.numel() for p in context.base_model(run).model.parameters()
     )
 
 
@@ -124,8 +122,8 @@ def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "prompt_tuning"])
-def test_the_base_is_as_it_was(config, tmp_path, method):
-    planned = plan_run(config(method))
+def test_the_base_is_as_it_was(context, config, tmp_path, method):
+    planned = plan_run(config(method), context)
     before = fingerprint(planned.base.model)
     trainer.train_run(planned, tmp_path)
     assert fingerprint(planned.base.model) == before
@@ -274,10 +272,10 @@ def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full"])
-def test_a_step_has_the_gradients_of_transformers_own_loss(config, method, tmp_path):
+def test_a_step_has_the_gradients_of_transformers_own_loss(context, config, method, tmp_path):
     """Padded rows, the head where the loss is, attention by plain products and no cache, beside one
     row at a time by `labels` with all logits: gradients agree to 1e-4 of the largest."""
-    planned = plan_run(config(method, train={"gradient_accumulation_steps": 2}))
+    planned = plan_run(config(method, train={"gradient_accumulation_steps": 2}), context)
     task = TokenizedTask.of(planned.base, planned.task, 32)
     loader = TrainingLoader.of(task.collator, task.train, planned.config.training)
     passes = next(loader.steps(0))

@@ -39,7 +39,6 @@ def test_a_place_does_not_depend_on_what_else_is_placed():
 @pytest.fixture
 def base(planted_base, monkeypatch, tmp_path):
     monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path))
-    monkeypatch.setattr(vocabulary, "_KEPT", {})
     return load_base_model(str(planted_base), device="cpu", dtype="float32")
 
 

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import peftlens
-from peftlens.models.base_model import load_base_model, resident
+from peftlens.models.base_model import load_base_model
 from peftlens.models.snapshot import fingerprint
 from peftlens.results.table import NotApplicable
 from peftlens.runs.config import RunConfig
@@ -38,9 +38,11 @@ def train(bases, words, out, method, options, kind="llama"):
     # peft has no CPT for an encoder-decoder
     [pair for pair in itertools.product(("llama", "gpt2", "t5"), PROMPTS) if pair != ("t5", "cpt")],
 )
-def test_a_prompt_is_what_the_model_reads_before_the_input(bases, words, tmp_path, method, kind):
+def test_a_prompt_is_what_the_model_reads_before_the_input(
+    context, bases, words, tmp_path, method, kind
+):
     run = train(bases, words, tmp_path, method, PROMPTS[method], kind)
-    found = trained_vectors(run, 3)
+    found = trained_vectors(run, context.base_model(run), 3)
     model = run.load(device="cpu")[0]
     seen = {}
     inner = model.get_base_model()
@@ -52,40 +54,49 @@ def test_a_prompt_is_what_the_model_reads_before_the_input(bases, words, tmp_pat
     model(**inputs)
     assert torch.equal(seen["inputs_embeds"][0, :-3], found.now)
     assert found.positions == tuple(range(len(found.now)))
-    assert torch.equal(trained_vectors(run, 0).now, found.start)  # the seed made the start again
+    assert torch.equal(
+        trained_vectors(run, context.base_model(run), 0).now, found.start
+    )  # the seed made the start again
     assert (found.now != found.start).any()
 
 
-def test_other_seeds_start_elsewhere(bases, words, tmp_path):
+def test_other_seeds_start_elsewhere(context, bases, words, tmp_path):
     run = train(bases, words, tmp_path, "prompt_tuning", PROMPTS["prompt_tuning"])
-    found = other_starts(run, 10)
+    found = other_starts(run, context.base_model(run), 10)
     assert found.shape == (10, 32)
-    table = vocabulary(resident(str(bases["llama"]), device="cpu", dtype="float32")).table
+    table = vocabulary(
+        context.base_models.get(str(bases["llama"]), device="cpu", dtype="float32")
+    ).table
     assert all((row == table).all(dim=1).any() for row in found)
-    assert not torch.equal(found[:3], trained_vectors(run, 0).now)
+    assert not torch.equal(found[:3], trained_vectors(run, context.base_model(run), 0).now)
 
 
-def test_a_start_without_chance_is_made_once(bases, words, tmp_path):
+def test_a_start_without_chance_is_made_once(context, bases, words, tmp_path):
     text = {"num_virtual_tokens": 3, "init": "text", "init_text": "abc"}
     run = train(bases, words, tmp_path, "prompt_tuning", text)
-    assert torch.equal(other_starts(run, 1000), trained_vectors(run, 0).now)
+    assert torch.equal(
+        other_starts(run, context.base_model(run), 1000),
+        trained_vectors(run, context.base_model(run), 0).now,
+    )
 
 
 @pytest.mark.parametrize("method", ["trainable_tokens", "embeddings"])
-def test_retrained_rows_are_those_that_changed(bases, words, tmp_path, method):
+def test_retrained_rows_are_those_that_changed(context, bases, words, tmp_path, method):
     run = train(bases, words, tmp_path, method, {})
-    found = trained_vectors(run, 3)
-    base = resident(str(bases["llama"]), device="cpu", dtype="float32")
+    found = trained_vectors(run, context.base_model(run), 3)
+    base = context.base_models.get(str(bases["llama"]), device="cpu", dtype="float32")
     table = vocabulary(base).table
     assert torch.equal(found.start, table[list(found.positions)])
     assert (found.now != found.start).any(dim=1).all()
-    assert torch.equal(trained_vectors(run, 0).now, found.start)
+    assert torch.equal(trained_vectors(run, context.base_model(run), 0).now, found.start)
     if method == "trainable_tokens":
         assert [*found.positions] == [*run.config.method_config["token_ids"]]
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_a_prefix_of_a_tokens_own_keys_is_nearest_to_that_token(bases, words, tmp_path, kind):
+def test_a_prefix_of_a_tokens_own_keys_is_nearest_to_that_token(
+    context, bases, words, tmp_path, kind
+):
     """Keys that the model itself cached, put into the run's prefix, come back as their tokens."""
     run = train(bases, words, tmp_path, "prefix_tuning", {"num_virtual_tokens": 3}, kind)
     base = load_base_model(str(bases[kind]), device="cpu", dtype="float32")
@@ -96,7 +107,7 @@ def test_a_prefix_of_a_tokens_own_keys_is_nearest_to_that_token(bases, words, tm
     ((name, weight),) = load_file(file).items()
     weight[:, : keys.shape[1]] = keys  # layer 0's keys come first
     save_file({name: weight}, file, metadata={"format": "pt"})
-    found = trained_vectors(run, 3)
+    found = trained_vectors(run, context.base_model(run), 3)
     assert found.space == "keys of layer 0"
     if kind == "llama":  # GPT-2 adds the position to the embedding, before the keys are made
         torch.testing.assert_close(found.now, found.table[tokens], rtol=1e-4, atol=1e-5)
@@ -108,22 +119,22 @@ def test_keys_of_models_without_rotation_stay(bases):
     assert torch.equal(_unrotated(base.model, keys, torch.arange(3)), keys)
 
 
-def test_what_can_not_be_compared_says_why(bases, words, tmp_path):
+def test_what_can_not_be_compared_says_why(context, bases, words, tmp_path):
     run = train(bases, words, tmp_path, "prefix_tuning", {"num_virtual_tokens": 3}, "t5")
     with pytest.raises(NotApplicable, match="reads no input tokens"):
-        trained_vectors(run, 3)
+        trained_vectors(run, context.base_model(run), 3)
 
 
-def test_a_zero_vector_has_no_direction(planted_run):
+def test_a_zero_vector_has_no_direction(context, planted_run):
     planted.put(planted_run, torch.eye(6, planted.WIDTH) * (torch.arange(6) < 5)[:, None])
     with pytest.raises(NotApplicable, match="vector 5 is zero"):
-        trained_vectors(planted_run, 2)
+        trained_vectors(planted_run, context.base_model(planted_run), 2)
 
 
-def test_reading_leaves_the_base_as_it_was(bases, words, tmp_path):
+def test_reading_leaves_the_base_as_it_was(context, bases, words, tmp_path):
     run = train(bases, words, tmp_path, "p_tuning", PROMPTS["p_tuning"])
-    base = resident(str(bases["llama"]), device="cpu", dtype="float32")
+    base = context.base_models.get(str(bases["llama"]), device="cpu", dtype="float32")
     before = fingerprint(base.model)
-    trained_vectors(run, 3)
-    other_starts(run, 5)
+    trained_vectors(run, context.base_model(run), 3)
+    other_starts(run, context.base_model(run), 5)
     assert fingerprint(base.model) == before

@@ -1,0 +1,48 @@
+import pytest
+
+from peftlens.errors import InputError
+from peftlens.models.base_model_cache import BaseModelCache
+
+
+@pytest.fixture
+def cache():
+    return BaseModelCache()
+
+
+def test_a_model_is_loaded_once_until_it_is_discarded(cache, bases):
+    name = str(bases["llama"])
+    first = cache.get(name, device="cpu", dtype="float32")
+    assert cache.get(name, device="cpu", dtype="float32") is first
+    assert not first.changed()
+    cache.discard()
+    assert cache.get(name, device="cpu", dtype="float32") is not first
+
+
+def test_one_model_is_held_at_a_time(cache, bases):
+    first = cache.get(str(bases["llama"]), device="cpu", dtype="float32")
+    cache.get(str(bases["gpt2"]), device="cpu", dtype="float32")
+    assert cache.get(str(bases["llama"]), device="cpu", dtype="float32") is not first
+
+
+def test_another_dtype_is_another_model(cache, bases):
+    assert cache.get(str(bases["llama"]), device="cpu", dtype="float32").dtype == "float32"
+    assert cache.get(str(bases["llama"]), device="cpu", dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_code_that_was_allowed_once_is_not_allowed_for_good(cache, with_code):
+    name = str(with_code)
+    assert cache.get(name, device="cpu", trust_remote_code=True).trusted
+    with pytest.raises(InputError, match="allow it by --trust-remote-code"):
+        cache.get(name, device="cpu")
+
+
+def test_caches_share_nothing(cache, bases):
+    first = cache.get(str(bases["llama"]), device="cpu", dtype="float32")
+    other = BaseModelCache().get(str(bases["llama"]), device="cpu", dtype="float32")
+    assert other is not first
+
+
+def test_a_change_of_the_model_is_seen(cache, bases):
+    base = cache.get(str(bases["llama"]), device="cpu", dtype="float32")
+    base.model.train()
+    assert base.changed()
