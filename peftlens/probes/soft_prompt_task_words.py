@@ -134,13 +134,12 @@ def _measure(
             ],
         }
     )
+    task_words = [known.tokens[token] for ids in words[:10] for token in ids]
     rows = [*frame.to_dict("records"), _whole(observed, nulls)]
-    examples = [known.tokens[token] for ids in words[:10] for token in ids]
-    return pd.DataFrame(rows).assign(
+    return pd.DataFrame([row | {"task_words": task_words} for row in rows]).assign(
         step=step,
         words=name,
         related=lambda rows: rows["q"] <= LEVEL,
-        task_words=[examples] * len(rows),
         n_words=len(words),
     )
 

@@ -1,6 +1,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -100,7 +101,8 @@ def test_options_of_a_method_with_their_meanings_and_an_example(rows):
 
 
 def test_every_example_is_a_command_with_options_that_its_method_takes(rows):
-    command = typer.main.get_command(cli.app).commands["train"]
+    group: Any = typer.main.get_command(cli.app)
+    command = group.commands["train"]
     for name, row in rows.items():
         program, verb, *arguments = shlex.split(row.example)
         assert (program, verb) == ("peftlens", "train")
