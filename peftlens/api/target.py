@@ -12,8 +12,9 @@ from peftlens.results import study_results
 from peftlens.results.study_results import StudyResults
 from peftlens.runs import run
 from peftlens.runs.run import configurations
+from peftlens.runs.trained_model import TrainedModel
 
-One = run.Run | str | Path
+One = run.Run | ExternalAdapter | str | Path
 Target = Study | One | Sequence[One]
 
 
