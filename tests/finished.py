@@ -8,6 +8,7 @@ import pandas as pd
 
 from peftlens import registry
 from peftlens.results import table
+from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS, Table, measured, not_applicable
 from peftlens.runs import store
 from peftlens.runs.config import RunConfig
@@ -56,7 +57,7 @@ def _tables(runs, labels, probes, items):
     """As `probe_runner.collect` makes them, of measurements that are made up."""
     made = [_measurements(one.config, np.random.default_rng(n), items)
             for n, one in enumerate(runs)]  # fmt: skip
-    found = {}
+    found = {"configurations": configurations_table(runs, labels)}
     for name in made[0]:
         probe = registry.load("probes", name)
         rows = [_rows(one, labels[one.id], probe, own[name])
@@ -69,11 +70,12 @@ def _tables(runs, labels, probes, items):
     for name in probes:
         if name not in found:
             probe = registry.load("probes", name)
-            given = ({one: measured(found[one].frame) for one in probe.INPUTS},)
+            inputs = (*probe.INPUTS, "configurations")
+            given = ({one: measured(found[one].frame) for one in inputs},)
             config = (probe.Config(),) if hasattr(probe, "Config") else ()
             frame = probe.combine(*given, *config)
             found[name] = Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
-    return [found[name] for name in probes]
+    return [found[name] for name in ("configurations", *probes)]
 
 
 def _rows(one, label, probe, rows):

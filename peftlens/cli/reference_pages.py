@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from peftlens import registry
 from peftlens.errors import InputError
+from peftlens.results.configurations import CONFIGURATIONS
 
 _FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "soft prompt", "mix")
 
@@ -170,7 +171,8 @@ def _of_probe(name: str, about: registry.Description) -> list[str]:
 
 def _of_claim(about: registry.Description) -> list[str]:
     constants = about.constants
-    needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in constants["NEEDS"])
+    probes = [one for one in constants["NEEDS"] if one != CONFIGURATIONS]  # every study has that
+    needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in probes)
     return [f"Source: {constants['SOURCE']}.", "",
             f"Judged by {needs}. To measure it: {constants['TO_MEASURE']}."]  # fmt: skip
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from peftlens import registry
 from peftlens.errors import InputError
+from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import join
 from peftlens.results.table import (
     STATUS,
@@ -128,6 +129,7 @@ def collect(
         frame = _call(probe.compare, able, config)
     else:
         tables = {one: measured(collect(runs, one, labels, options).frame) for one in probe.INPUTS}
+        tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, tables, config)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 

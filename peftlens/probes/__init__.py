@@ -3,6 +3,7 @@
 A probe has VERSION, COLUMNS and CHARTS. One that measures a run has REQUIRES (of what a method
 EXPOSES) and `measure(run)`; one that holds runs side by side has REQUIRES and `compare(runs)`, with
 the names of their configurations; one that sums up has INPUTS, the probes whose tables it reads, and
-`combine(tables)`. Where it has a Config, its options, that is a second argument of each.
+`combine(tables)`, which gets the table `configurations` too. Where it has a Config, its options,
+that is a second argument of each.
 OPTIONAL = True leaves it out of a study that does not name it.
 """

@@ -23,6 +23,7 @@ from peftlens.io.files import write_atomic, write_json
 from peftlens.io.hardware import Allocation, allocate, gpus_per_run
 from peftlens.io.progress import say
 from peftlens.results import failures, invocations
+from peftlens.results.configurations import configurations_table
 from peftlens.results.outcomes import Message, error_summary
 from peftlens.results.study_results import index_or_none
 from peftlens.results.table_cache import TableCache
@@ -374,6 +375,7 @@ class StudyRunner:
     def _tabulate(self, runs: Sequence[Run]) -> None:
         """Write the tables that are not those of these runs already."""
         labels = {run.path.name: self.labels[run.path.name] for run in runs}
+        self.tables.write(configurations_table(runs, labels))
         given = {"runs": [str(run.path) for run in runs], "labels": labels}
         given |= {"options": self.inventory["options"], "trust": self.trust}
         jobs = deque(

@@ -8,8 +8,10 @@ from peftlens import registry
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import resident
 from peftlens.models.snapshot import fingerprint
+from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS
 from peftlens.runs.config import RunConfig
+from peftlens.runs.run import configurations
 
 METHODS = {
     "lora": {"rank": 2},
@@ -69,6 +71,8 @@ def tables(probe, runs):
         able = {run: run.record.configuration for run in runs if measurable(probe, run)}
         return [probe.compare(able, *config)]
     sources = {name: probe_runner.collect(runs, name, None, OPTIONS).frame for name in probe.INPUTS}
+    labels = configurations(run.record for run in runs)
+    sources["configurations"] = configurations_table(runs, labels).frame
     return [probe.combine(sources, *config)]
 
 
