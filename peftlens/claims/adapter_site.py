@@ -1,9 +1,9 @@
 """Adapters after attention and after the feed-forward layer differ in cost and accuracy.
 
 Rule: bottleneck adapters after attention against those after the feed-forward layer, equal in all
-else, each at its best rate. They differ in accuracy if the 95 % interval of the paired difference leaves
-out zero, and in cost if the time of a step differs by more than a tenth. Supported if both do,
-contradicted if the cost does not and the interval lies within one point of zero.
+else, each at its best rate. They differ in accuracy if the 95 % interval of the paired difference
+leaves out zero, and in cost if the time of a step differs by more than a tenth. Supported if both
+do, contradicted if the cost does not and the interval lies within one point of zero.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
 """Quantizing the frozen base (QLoRA) keeps accuracy and saves memory.
 
-Rule: QLoRA against LoRA of the same rank, layers and training, each at its best rate. Accuracy is kept if the
-95 % interval of the paired difference lies above minus one point. Memory is saved if the highest
-memory of training is lower; it is counted over the loaded base, which stays in memory unquantized
-while it is lent, so a saving on the base itself is not seen here. Contradicted if the interval lies
-below minus one point; supported if both hold.
+Rule: QLoRA against LoRA of the same rank, layers and training, each at its best rate. Accuracy is
+kept if the 95 % interval of the paired difference lies above minus one point. Memory is saved if
+the highest memory of training is lower; it is counted over the loaded base, which stays in memory
+unquantized while it is lent, so a saving on the base itself is not seen here. Contradicted if the
+interval lies below minus one point; supported if both hold.
 """
 
 from collections.abc import Mapping
