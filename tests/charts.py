@@ -4,7 +4,6 @@ import itertools
 
 import pandas as pd
 
-
 LORA = {"rank": 8, "alpha": 16.0, "target_modules": "query_value"}
 DEFAULTS = {
     "lora": LORA,
@@ -29,8 +28,8 @@ def rows(settings):
     for name, given in settings.items():
         own = {"configuration": name, "method": name.split()[0], "accuracy": 0.8, "within_margin": "yes",
                "trainable_parameters": 100, "step_seconds": 1.0, "peak_memory_bytes": 10e6,
-               "rank": values(name).get("rank"), "validation_accuracy": 0.8, "diff_vs_best": 0.0, "diff_vs_best_ci_low": 0.0,
-               "diff_vs_best_ci_high": 0.0, "n_seeds": 3, "n_items": 300, "width": 0.005}  # fmt: skip
+               "rank": values(name).get("rank"), "validation_accuracy": 0.8, "diff_vs_best": 0.0,
+               "diff_vs_best_ci_low": 0.0, "diff_vs_best_ci_high": 0.0, "n_seeds": 3, "n_items": 300, "width": 0.005}  # fmt: skip
         table.append(own | given)
     pairs = []
     for a, b in itertools.permutations(table, 2):

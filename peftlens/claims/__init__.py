@@ -1,10 +1,10 @@
 """Claims, one file each; the file name is the claim's name.
 
 A claim has CLAIM, the sentence that is tested; SOURCE, who says so; NEEDS, the tables that it reads,
-of probes or `configurations`; TO_MEASURE, a study that would decide; and `verdict(tables)`. Its rule and its thresholds
-stand in its docstring. ANALYSIS names the one of analyses/ whose verdict is published in reports/.
-Where a study lacks the runs that would decide, it is not measured, and the sentence says what
-would. A claim reads result tables only: no model, no torch.
+of probes or `configurations`; TO_MEASURE, a study that would decide; and `verdict(tables)`. Its
+rule and its thresholds stand in its docstring. ANALYSIS names the one of analyses/ whose verdict is
+published in reports/. Where a study lacks the runs that would decide, it is not measured, and the
+sentence says what would. A claim reads result tables only: no model, no torch.
 """
 
 from collections.abc import Mapping

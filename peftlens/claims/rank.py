@@ -60,8 +60,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
 
 
 def _reaches_all(ranks: pd.Series) -> bool:
-    """Whether there are ranks below those that are meant, among them, and above."""
-    return ranks.min() < LOW and ranks.max() > HIGH and ranks.between(LOW, HIGH).any()
+    """Whether there are ranks below LOW, from LOW to HIGH, and above HIGH."""
+    return bool(ranks.min() < LOW and ranks.max() > HIGH and ranks.between(LOW, HIGH).any())
 
 
 def _lacking(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
@@ -70,7 +70,7 @@ def _lacking(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
     layers = rows["configuration"].map(hyperparameter(tables, "target_modules"))
     if layers.nunique() > 1:
         return (
-            f"The ranks were trained on different layers ({'; '.join(layers.unique())}), and can not "
-            "be compared."
+            f"The ranks were trained on different layers ({'; '.join(layers.unique())}), "
+            "and can not be compared."
         )
     return "The ranks differ in more than rank and alpha, and can not be compared."

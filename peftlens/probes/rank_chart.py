@@ -122,7 +122,7 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
 
 
 def _families(configurations: pd.DataFrame) -> dict[str, str]:
-    """Of each sweep: its method, and the options that differ among the method's and are no numbers."""
+    """Of each sweep: its method, and the options without numbers that vary within the method."""
     found = {}
     sweeps = configurations.drop_duplicates("sweep").set_index("sweep")
     for method, own in sweeps.drop(columns="configuration").groupby("method"):

@@ -1,4 +1,4 @@
-"""The table `configurations`: every hyperparameter of each configuration, defaults filled in.
+"""The table `configurations`: each configuration's hyperparameters, defaults filled in.
 
 Names of configurations are for people. Whatever compares configurations reads their values here, so
 it makes no difference in which order, or whether, a study file wrote a key.
