@@ -17,6 +17,7 @@ from peftlens.runs.run import Record, Run, configurations, environment, versions
 PROBES = ("task_accuracy", "task_items", "parameter_count", "cost", "rank_chart",
           "paired_accuracy", "forgetting", "learning", "soft_prompt_neighbors",
           "soft_prompt_null")  # fmt: skip
+LORA = {"rank": 8, "alpha": 16.0, "target_modules": ["query_value"]}  # its defaults
 BASE, DATA = "ba5e" * 16, "da7a" * 16
 
 
@@ -99,11 +100,12 @@ def run(runs: Path, config: RunConfig, number: int) -> Run:
     options = "".join(f" {key}={value}" for key, value in config.method_config.items())
     if config.method == "lora" and config.training.learning_rate:
         options += f" learning_rate={config.training.learning_rate}"
+    filled = (LORA if config.method == "lora" else {}) | config.method_config
     record = Record(
         schema_version=1,
         id=folder.name,
         configuration=f"{config.method}{options}",
-        config=config,
+        config=config.model_copy(update={"method_config": filled}),
         depends_on={"base": BASE, "data": DATA, "versions": versions()},
         environment=environment() | {"device": "cpu", "threads": 1},
         status="finished",

@@ -29,7 +29,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values("accuracy", ascending=False)
     targets = rows["configuration"].map(hyperparameter(tables, "target_modules"))
-    alone = targets.map(lambda layers: ATTENTION.issuperset(str(layers).split(",")))
+    alone = targets.astype("string").str.split(",").map(ATTENTION.issuperset)
     if alone.all() or not alone.any():
         return "not measured", (
             "LoRA must be trained on attention alone, and with the feed-forward layers."
