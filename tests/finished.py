@@ -8,6 +8,7 @@ import pandas as pd
 
 from peftlens import registry
 from peftlens.results import table
+from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS, Table, measured, not_applicable
 from peftlens.runs import store
 from peftlens.runs.config import RunConfig
@@ -16,6 +17,7 @@ from peftlens.runs.run import SCHEMA, Record, Run, configurations, environment, 
 PROBES = ("task_accuracy", "task_items", "parameter_count", "cost", "rank_chart",
           "paired_accuracy", "forgetting", "learning", "soft_prompt_neighbors",
           "soft_prompt_null")  # fmt: skip
+LORA = {"rank": 8, "alpha": 16.0, "target_modules": ["query_value"]}  # its defaults
 BASE, DATA = "ba5e" * 16, "da7a" * 16
 
 
@@ -56,7 +58,7 @@ def _tables(runs, labels, probes, items):
     """As `probe_runner.collect` makes them, of measurements that are made up."""
     made = [_measurements(one.config, np.random.default_rng(n), items)
             for n, one in enumerate(runs)]  # fmt: skip
-    found = {}
+    found = {"configurations": configurations_table(runs, labels)}
     for name in made[0]:
         probe = registry.load("probes", name)
         rows = [_rows(one, labels[one.id], probe, own[name])
@@ -69,11 +71,12 @@ def _tables(runs, labels, probes, items):
     for name in probes:
         if name not in found:
             probe = registry.load("probes", name)
-            given = ({one: measured(found[one].frame) for one in probe.INPUTS},)
+            inputs = (*probe.INPUTS, "configurations")
+            given = ({one: measured(found[one].frame) for one in inputs},)
             config = (probe.Config(),) if hasattr(probe, "Config") else ()
             frame = probe.combine(*given, *config)
             found[name] = Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
-    return [found[name] for name in probes]
+    return [found[name] for name in ("configurations", *probes)]
 
 
 def _rows(one, label, probe, rows):
@@ -97,11 +100,12 @@ def run(runs: Path, config: RunConfig, number: int) -> Run:
     options = "".join(f" {key}={value}" for key, value in config.method_config.items())
     if config.method == "lora" and config.training.learning_rate:
         options += f" learning_rate={config.training.learning_rate}"
+    filled = (LORA if config.method == "lora" else {}) | config.method_config
     record = Record(
         schema_version=SCHEMA,
         id=folder.name,
         configuration=f"{config.method}{options}",
-        config=config,
+        config=config.model_copy(update={"method_config": filled}),
         depends_on={"base": BASE, "data": DATA, "versions": versions()},
         environment=environment() | {"device": "cpu", "threads": 1},
         status="finished",

@@ -1,8 +1,10 @@
 """The rules of the house, kept by tests and not by memory."""
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ def test_a_probe_measures_one_run_or_compares_several():
         probe = set(vars(registry.load("probes", name)))
         kinds = ({"REQUIRES", "measure"}, {"REQUIRES", "compare"}, {"INPUTS", "combine"})
         assert sum(kind <= probe for kind in kinds) == 1, name
+
+
+@pytest.mark.parametrize("kind", ["methods", "tasks", "probes"])
+def test_a_default_that_is_written_out_is_the_default(kind):
+    for name in registry.names(kind):
+        module = registry.load(kind, name)
+        if hasattr(module, "Config"):
+            written = json.loads(default := json.dumps(asdict(module.Config())))
+            assert json.dumps(asdict(registry.configure(kind, name, written))) == default, name
 
 
 def test_unknown_name_suggests_the_known_one():

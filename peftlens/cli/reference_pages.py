@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from peftlens import registry
 from peftlens.errors import InputError
+from peftlens.results.configurations import CONFIGURATIONS
 
 _FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "soft prompt", "mix")
 
@@ -261,7 +262,8 @@ def _columns(about: registry.Description) -> list[str]:
 
 def _judgement(about: registry.Description) -> list[str]:
     constants = about.constants
-    needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in constants["NEEDS"])
+    probes = [one for one in constants["NEEDS"] if one != CONFIGURATIONS]  # every study has that
+    needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in probes)
     return ["", f"Source: {constants['SOURCE']}.", "",
             f"Judged by {needs}. To measure it: {constants['TO_MEASURE']}."]  # fmt: skip
 

@@ -10,6 +10,7 @@ import pandas as pd
 from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
+from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import join
 from peftlens.results.table import (
     STATUS,
@@ -139,6 +140,7 @@ def collect(
             one: measured(collect(context, runs, one, labels, options).frame)
             for one in probe.INPUTS
         }
+        tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 

@@ -20,7 +20,7 @@ from peftlens.numerics.resampling import (
 )
 from peftlens.results.study_results import StudyResults
 from peftlens.results.table import last_steps, measured
-from peftlens.runs.run import without_rate
+from peftlens.runs.run import sweeps
 
 COLUMNS = ("configuration", "method", "task", "metric", "unit", "better", "mean", "ci_low",
            "ci_high", "ci_method", "n_seeds", "n_items", "seeds", "best", "sha256")  # fmt: skip
@@ -95,13 +95,13 @@ def _counted(one: StudyResults) -> _Runs:
     if "cost" in one.tables:
         cost = measured(one.tables["cost"].frame)
         cost = cost[cost["run"].isin(list(names))]
-        for setting, own in cost.groupby(cost["run"].map(names).map(without_rate)):
+        for name, own in cost.groupby(cost["run"].map(sweeps(run.record for run in one.runs))):
             rates = own.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
             if len(rates) > 1 and rates.notna().any():
                 best = set(own[own["learning_rate"] == rates.idxmax()]["run"])
                 others = {*own["run"]} - best
-                names = {run: name for run, name in names.items() if run not in others}
-                names |= dict.fromkeys(best, str(setting))
+                names = {run: label for run, label in names.items() if run not in others}
+                names |= dict.fromkeys(best, str(name))
     return _Runs(names, tasks)
 
 

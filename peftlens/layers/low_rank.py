@@ -22,7 +22,7 @@ class LowRank:
     """
 
     rank: int = 8
-    alpha: float = 16
+    alpha: float = 16.0
     target_modules: tuple[str, ...] = ("query_value",)
 
 

@@ -39,7 +39,7 @@ class Config:
 
     rank: int = 8
     initial_rank: int = 12
-    alpha: float = 32
+    alpha: float = 32.0
     orth_reg_weight: float = 0.5
     target_modules: tuple[str, ...] = ("query_value",)
     steps: int = 0

@@ -31,7 +31,7 @@ class Config:
     """
 
     rank: int = 8
-    alpha: float = 16
+    alpha: float = 16.0
     target_modules: tuple[str, ...] = ("query_value",)
 
 

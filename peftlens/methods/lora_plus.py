@@ -30,7 +30,7 @@ class Config(LowRank):
         rate_ratio: learning rate of B over that of A.
     """
 
-    rate_ratio: float = 16
+    rate_ratio: float = 16.0
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:

@@ -26,7 +26,7 @@ class Config(LowRank):
         alpha: numerator of the scale; the paper's is 1, so alpha = rank.
     """
 
-    alpha: float = 8
+    alpha: float = 8.0
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:

@@ -32,7 +32,7 @@ class Config:
     """
 
     rank: int = 32
-    alpha: float = 640
+    alpha: float = 640.0
     target_modules: tuple[str, ...] = ("query_value",)
 
 

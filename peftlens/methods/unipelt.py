@@ -37,7 +37,7 @@ class Config:
     """
 
     rank: int = 8
-    alpha: float = 16
+    alpha: float = 16.0
     num_virtual_tokens: int = 10
     bottleneck_size: int = 32
 

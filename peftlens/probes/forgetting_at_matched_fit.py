@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from peftlens.numerics.resampling import few_interval
+from peftlens.results.sweep import sweep_names
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import without_rate
 
 INPUTS = ("learning", "forgetting")
-VERSION = 2
+VERSION = 3
 REFERENCE = "full"
 
 
@@ -79,7 +79,7 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     columns = [column.name for column in COLUMNS]
     if learning.empty:
         return pd.DataFrame(columns=columns)
-    learning = learning.assign(configuration=learning["configuration"].map(without_rate))
+    learning = learning.assign(configuration=learning["configuration"].map(sweep_names(tables)))
     levels = config.levels or _levels(learning)
     rows = _beside_full(list(_rows(learning, tables["forgetting"], levels)))
     frame = pd.DataFrame(rows).reindex(columns=columns)

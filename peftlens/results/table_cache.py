@@ -8,6 +8,7 @@ from typing import Any
 
 from peftlens.errors import InputError
 from peftlens.results import table
+from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.runs.config import StrictModel
 
 
@@ -62,6 +63,11 @@ class TableCache:
                 names.append(probe.name)
         return [(name, self._file(name)) for name in names]
 
+    def write(self, one: table.Table) -> None:
+        """Write a table of this process's."""
+        self.folder.mkdir(exist_ok=True)
+        table.write(one, self._file(one.name))
+
     def drop(self, names: Iterable[str]) -> None:
         """Delete tables, where there are any of these names."""
         for name in names:
@@ -69,7 +75,7 @@ class TableCache:
 
     def drop_others(self) -> None:
         """Delete tables of other probes: an earlier study file asked for them."""
-        names = {probe.name for probe in self.probes}
+        names = {CONFIGURATIONS, *(probe.name for probe in self.probes)}
         self.drop(file.stem for file in self.folder.glob("*") if file.stem not in names)
 
     def _current(self, probe: ProbeSpec) -> table.Table | None:

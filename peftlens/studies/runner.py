@@ -23,6 +23,7 @@ from peftlens.io.files import write_atomic, write_json
 from peftlens.io.hardware import Allocation, allocate, gpus_per_run
 from peftlens.io.progress import say
 from peftlens.results import failures, invocations
+from peftlens.results.configurations import configurations_table
 from peftlens.results.outcomes import (
     Corrupted,
     Died,
@@ -418,6 +419,7 @@ class StudyRunner:
     def _tabulate(self, runs: Sequence[Run]) -> None:
         """Write the tables that are not those of these runs already."""
         labels = {run.path.name: self.labels[run.path.name] for run in runs}
+        self.tables.write(configurations_table(runs, labels))
         requests = [
             TableRequest(
                 probe=probe,

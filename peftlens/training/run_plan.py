@@ -108,7 +108,7 @@ def _in_words(config: RunConfig, method_config: Any) -> str:
     """Such as `lora rank=8`: the method's main hyperparameter, and all others that the user set."""
     first = {field.name: getattr(method_config, field.name) for field in fields(method_config)[:1]}
     shown = first if ":" not in config.method else {}  # the method's name already has it
-    shown |= config.method_config
+    shown |= dict(sorted(config.method_config.items()))  # in whichever order they were written
     if config.training.learning_rate is not None:
         shown["learning_rate"] = config.training.learning_rate
     words = (f"{key}={_short(value)}" for key, value in shown.items())

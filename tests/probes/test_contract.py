@@ -11,8 +11,10 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.models.snapshot import fingerprint
 from peftlens.probes import soft_prompt_null, soft_prompt_task_words, vocabulary_clusters
+from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS
 from peftlens.runs.config import RunConfig
+from peftlens.runs.run import configurations
 from peftlens.vocab.null_tests import neighborhoods
 
 METHODS = {
@@ -76,6 +78,8 @@ def tables(context, probe, runs):
         name: probe_runner.collect(context, runs, name, None, OPTIONS).frame
         for name in probe.INPUTS
     }
+    labels = configurations(run.record for run in runs)
+    sources["configurations"] = configurations_table(runs, labels).frame
     return [probe.combine(sources, *config)]
 
 

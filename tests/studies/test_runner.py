@@ -85,6 +85,10 @@ def test_every_run_and_table_of_the_grid(file, tmp_path):
         "lora rank=2 learning_rate=0.001",
         "prompt_tuning num_virtual_tokens=3",
     ]
+    known = table.read(tmp_path / "out" / "tables" / "configurations.parquet").frame
+    assert known["configuration"].tolist() == list(dict.fromkeys(index["configurations"].values()))
+    assert known["sweep"].tolist()[1:3] == ["lora rank=1", "lora rank=2"]
+    assert known["target_modules"].dropna().tolist() == ["query_value"] * 2  # by default
     accuracy = table.read(tmp_path / "out" / "tables" / "task_accuracy.parquet").frame
     assert accuracy["n_seeds"].tolist() == [2, 2, 2, 2]
     assert accuracy["n_items"].nunique() == 1
@@ -235,7 +239,7 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     on_request = {name for name, one in probes.items() if getattr(one, "OPTIONAL", False)}
     assert on_request
     failed = {"forgetting", "forgetting_at_matched_fit"}  # which reads the former
-    assert left == {*probes} - failed - on_request
+    assert left == {"configurations", *probes} - failed - on_request
 
 
 @pytest.fixture
@@ -284,7 +288,8 @@ def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
     file.write_text(text)
     runner.run_study(file, tmp_path / "out", HERE)
     assert not list((tmp_path / "out" / "failed").iterdir())
-    assert [path.stem for path in (tmp_path / "out" / "tables").iterdir()] == ["parameter_count"]
+    left = {path.stem for path in (tmp_path / "out" / "tables").iterdir()}
+    assert left == {"configurations", "parameter_count"}
 
 
 def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
