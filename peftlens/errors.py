@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend, and how pydantic's errors are told."""
+"""Errors that the user can fix, range checks, and one-line summaries of pydantic's errors."""
 
 import sys
 
@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 
 class InputError(ValueError):
-    """Something given to peftlens can't be used; the message names the value and the remedy.
+    """Input that peftlens can't use; the message names the value and the remedy.
 
     The command line prints it as one line and exits with 2. Anything else that is raised is a
     failed run or a defect of peftlens.
@@ -14,7 +14,7 @@ class InputError(ValueError):
 
 
 def validation_summary(error: ValidationError) -> str:
-    """The first of a value's mistakes in one line: where, what was given, what is wrong with it."""
+    """Describe the first validation error in one line: field, input value and problem."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "config"
     return f"{where}={problem['input']!r}: {problem['msg']}"
@@ -25,13 +25,13 @@ def require(name: str, value: float, low: float, high: float | None = None, why:
 
     Args:
         name: the option, as the user writes it.
-        value: what was given.
-        low: smallest value that works.
-        high: largest, if there is one.
-        why: where the upper bound comes from.
+        value: the user's value.
+        low: smallest valid value.
+        high: largest valid value, if there is one.
+        why: reason for the upper bound.
 
     Raises:
-        InputError: naming value and range.
+        InputError: the value is outside; the message names value and range.
     """
     if low <= value <= (sys.float_info.max if high is None else high):
         return
@@ -45,7 +45,7 @@ def require_positive(name: str, value: float) -> None:
     """Refuse zero, negative values, infinity and NaN.
 
     Raises:
-        InputError: naming value and range.
+        InputError: the value is outside; the message names value and range.
     """
     if not 0 < value < float("inf"):
         raise InputError(f"{name}={value:g} must be above 0 and finite")

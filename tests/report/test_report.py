@@ -318,7 +318,7 @@ def test_folder_that_is_no_study(tmp_path):
 
 
 def test_a_page_needs_a_folder(trained, tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         report.write(trained, tmp_path / "no" / "page.html")
 
 
