@@ -42,7 +42,7 @@ def attach_lora(
 
 
 def low_rank_parameters(config: LowRank, shapes: Shapes) -> int:
-    """R (d_out + d_in) for each adapted matrix.
+    """r (d_out + d_in) for each adapted matrix.
 
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.
