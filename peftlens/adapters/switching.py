@@ -1,4 +1,4 @@
-"""Several adapters on one base in memory: switching puts references back and loads nothing."""
+"""Switching between several adapters on one base model in memory, by swapping references."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from peftlens.runs.run import Run
 
 
 class AdapterSet:
-    """Runs' adapters, attached to one base, of which one at a time is active.
+    """Adapters of several runs on one base model, one of which is active at a time.
 
-    The base's weights are held once; each adapter holds what it trained. A method that trains the
-    base's own weights (`full`) holds a copy of those.
+    The base weights are held once, each adapter holds its trained weights. A method that trains the
+    base weights (`full`) holds a copy of them.
     """
 
     def __init__(self, base: BaseModel) -> None:
@@ -24,10 +24,10 @@ class AdapterSet:
         self._held: dict[str, tuple[Snapshot, nn.Module]] = {}
 
     def add(self, name: str, folder: str | Path | Run, *, step: int | None = None) -> None:
-        """Load a run's adapter, or one of its checkpoints, under a name; the base is active then.
+        """Load a run's adapter, or one of its checkpoints, under a name; no adapter is active then.
 
         Raises:
-            InputError: no run, or it was trained on another base.
+            InputError: there is no run, or it was trained on another base.
         """
         run = folder if isinstance(folder, Run) else Run(Path(folder))
         self._plain.restore()
@@ -38,7 +38,7 @@ class AdapterSet:
             self._plain.restore()
 
     def use(self, name: str | None) -> nn.Module:
-        """Make one adapter active, or none; models given before by this set are no longer valid.
+        """Activate one adapter, or none; models returned earlier are no longer valid.
 
         Raises:
             InputError: no adapter of that name was added.

@@ -20,7 +20,7 @@ def test_another_base_does_not_fit(saved, bases, run):
     code, out, _ = run("inspect", folder, "--base", bases["gpt2"])
     assert code == 1
     assert "does not fit" in out
-    assert "By its own account it is of" in out
+    assert "as its base model, not" in out
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_no_adapter_is_the_users_mistake(run, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = run("inspect", tmp_path / "empty")
     assert code == 2
-    assert "is no adapter: it has no adapter_config.json" in err
+    assert "is not an adapter: it has no adapter_config.json" in err
