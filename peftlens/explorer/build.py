@@ -1,4 +1,4 @@
-"""What an explorer needs of runs: the map of their base, and where their vectors went on it."""
+"""Build the explorer's data from runs: the vocabulary map, trajectories and logit shifts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,28 +39,29 @@ def build_explorer(
     between: tuple[int, int] | None = None,
     logits: bool = False,
 ) -> ExplorerData:
-    """The vocabulary of the runs' base, with a trail for each run that trained vectors.
+    """Build the vocabulary map of the runs' base model, with a trajectory for each trained prompt.
 
     Args:
-        runs: finished runs or adapters of one base.
-        names: of each, by run id.
-        projection: of the map.
-        between: two vectors of the first run whose plane, at its last step, is the map instead.
-        logits: measure what each run predicts more and less than its base, about ten seconds a run;
-            otherwise that is shown of those runs of which it is known.
+        runs: finished runs or adapters of one base model.
+        names: names of the runs, by run id.
+        projection: projection of the map.
+        between: positions of two vectors of the first run whose plane, at the last step, replaces
+            the projection.
+        logits: whether to measure logit shifts, about ten seconds per run; otherwise only those
+            measured earlier are shown.
 
     Raises:
-        InputError: the runs have different bases, or there is nothing of them to show.
+        InputError: the runs have different base models, or nothing to show.
     """
     base = base_of_all(runs)
     finished = [run for run in runs if run.record.status == "finished"]
     able = [run for run in finished if _offers(run)]
-    told = [run for run in finished if logits or _known(run, "logit_shift")]
-    if not able and not told:
+    shifted = [run for run in finished if logits or _measured(run, "logit_shift")]
+    if not able and not shifted:
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise InputError(
-            f"{methods}: nothing here trains vectors that lie among the tokens, as prompt_tuning "
-            "and others do; --logits shows which tokens a run of any method raises and lowers"
+            f"{methods}: no run has trained vectors comparable with tokens, as prompt_tuning and "
+            "other methods have; --logits shows which tokens a run of any method raises and lowers"
         )
     known, groups = vocabulary(base), clusters(base)
     drawn = _between(able, between) if between else vocabulary_map(base, projection)
@@ -82,7 +83,7 @@ def build_explorer(
         cluster_names=groups.names,
         task=_task(runs[0], base, known),
         trails=tuple(one for one in trails if one is not None),
-        shifts=tuple(_shift(run, names[run.id]) for run in told),
+        shifts=tuple(_shift(run, names[run.id]) for run in shifted),
     )
 
 
@@ -93,7 +94,7 @@ def _between(able: Sequence[Run], between: tuple[int, int]) -> VocabularyMap:
     for one in between:
         if one not in found.positions:
             listed = ", ".join(map(str, found.positions))
-            raise InputError(f"vector {one} is not there; the first run has {listed}")
+            raise InputError(f"there is no vector {one}; the first run has {listed}")
     rows = [found.now[found.positions.index(one)] for one in between]
     return plane_map(base_of(able[0]), *rows)
 
@@ -106,7 +107,7 @@ def _task(run: Run, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
     if not labels:
         return None
     ids = [base.tokenizer(one, add_special_tokens=False)["input_ids"] for one in labels]
-    means = torch.stack([known.table[one].mean(dim=0) for one in ids])
+    means = torch.stack([known.table[one].mean(dim=0) for one in ids])  # (labels, d)
     cosines = torch.nn.functional.normalize(known.table) @ torch.nn.functional.normalize(means).T
     return cosines.max(dim=1).values.clamp(0, 1).cpu().double().numpy()
 
@@ -115,7 +116,7 @@ def _offers(run: Run) -> bool:
     return NEEDED in registry.exposed(run.config.method, run.config.method_config)
 
 
-def _known(run: Run, probe: str) -> bool:
+def _measured(run: Run, probe: str) -> bool:
     return not run.read_only and (run.path / "probes" / f"{probe}.parquet").exists()
 
 
@@ -132,7 +133,7 @@ def _shift(run: Run, name: str) -> LogitShift:
 
 
 def _trail(run: Run, name: str, drawn: VocabularyMap) -> PromptTrajectory | None:
-    """None where the probe finds nothing to measure, such as a table that has not changed."""
+    """Build a run's trajectory; None if there is nothing to measure, as for an unchanged table."""
     rows = measured(probe_runner.run_probe(run, "soft_prompt_neighbors").frame)
     if rows.empty or (drawn.axes is not None and rows["space"].iloc[0] != "embedding"):
         return None
@@ -140,7 +141,7 @@ def _trail(run: Run, name: str, drawn: VocabularyMap) -> PromptTrajectory | None
     metrics = list(rows["metric"].unique())
     first = rows[rows["metric"] == metrics[0]]
     positions = tuple(int(one) for one in first[first["step"] == steps[-1]]["position"])
-    said = _verdicts(run)
+    verdicts = _verdicts(run)
     places = []
     for step in steps:
         found = trained_vectors(run, step)
@@ -148,18 +149,18 @@ def _trail(run: Run, name: str, drawn: VocabularyMap) -> PromptTrajectory | None
             places.append(place_by_neighbors(found.now, found.table, drawn.points))
         else:
             places.append(found.now.double().cpu().numpy() @ drawn.axes.T)
-    told = said.get((steps[-1], None))
+    whole = verdicts.get((steps[-1], None))
     return PromptTrajectory(
         name=name,
-        verdict=told[0] if told else "",
+        verdict=whole[0] if whole else "",
         steps=steps,
         positions=positions,
         starts=tuple(_text(one) for one in first[first["step"] == steps[-1]]["start_token"]),
         xy=np.stack(places),
         moved=_grid(first, "relative_displacement", steps),
         off=_grid(first, "off_vocabulary", steps),
-        verdicts=[[said[step, p][0] for p in positions] for step in steps] if said else [],
-        q=[[said[step, p][1] for p in positions] for step in steps] if said else [],
+        verdicts=[[verdicts[step, p][0] for p in positions] for step in steps] if verdicts else [],
+        q=[[verdicts[step, p][1] for p in positions] for step in steps] if verdicts else [],
         near={
             metric: (
                 _lists(rows[rows["metric"] == metric], "token_ids", steps, np.int64),
@@ -171,8 +172,8 @@ def _trail(run: Run, name: str, drawn: VocabularyMap) -> PromptTrajectory | None
 
 
 def _verdicts(run: Run) -> dict[tuple[int, int | None], tuple[str, float | None]]:
-    """By step and position, None for the whole prompt; only what was tested already: it is slow."""
-    if not _known(run, "soft_prompt_null"):
+    """Index verdicts by step and position (None: whole prompt); empty unless measured earlier."""
+    if not _measured(run, "soft_prompt_null"):
         return {}
     rows = measured(probe_runner.run_probe(run, "soft_prompt_null").frame)
     return {

@@ -88,7 +88,7 @@ def test_nothing_to_draw(planted_base, planted_words, tmp_path):
         training={"max_steps": 1, "batch_size": 4},
     )
     run = peftlens.train(config, tmp_path / "runs")
-    with pytest.raises(InputError, match="lora: nothing here trains vectors"):
+    with pytest.raises(InputError, match="lora: no run has trained vectors"):
         build.build_explorer([run], {run.id: "x"}, "pca")
     (shift,) = build.build_explorer([run], {run.id: "x"}, "pca", logits=True).shifts
     rows = probe_runner.run_probe(run, "logit_shift").frame
