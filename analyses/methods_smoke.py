@@ -1,4 +1,4 @@
-"""Write reports/methods_smoke: one row a method, from the study that methods_smoke.toml asks for.
+"""Write reports/methods_smoke: one row per method, from the study methods_smoke.toml.
 
 peftlens study analyses/methods_smoke.toml --out studies/methods_smoke
 python analyses/methods_smoke.py studies/methods_smoke
@@ -17,7 +17,7 @@ OUT = Path(__file__).parent.parent / "reports" / "methods_smoke"
 
 
 def rows(study: Path) -> pd.DataFrame:
-    """One row a configuration, those that learned most first; intervals are of 95 %."""
+    """Make one row per configuration, lowest final loss first, with 95 % intervals."""
 
     def read(name: str) -> pd.DataFrame:
         return table.read(study / "tables" / f"{name}.parquet").frame
@@ -57,7 +57,7 @@ def rows(study: Path) -> pd.DataFrame:
 
 
 def markdown(found: pd.DataFrame) -> str:
-    """The table of the README beside the CSV."""
+    """Format the table of the README."""
     lines = [
         "| configuration | trained | rate | loss before | after | fall (95 % interval) | learned "
         "| accuracy (95 % interval) |",

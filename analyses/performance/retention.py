@@ -1,4 +1,4 @@
-"""Seconds to score one checkpoint on the default suites, and what sharing a prompt saves.
+"""Seconds to score one checkpoint on the default suites, with and without shared prompts.
 
 python analyses/performance/retention.py
 

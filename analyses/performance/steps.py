@@ -1,4 +1,4 @@
-"""A training step of peftlens beside peft with transformers' Trainer, as a user writes it.
+"""A training step of peftlens and of peft with transformers' Trainer, as a user writes it.
 
 python analyses/performance/steps.py [ROUNDS]
 
