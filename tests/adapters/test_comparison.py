@@ -113,7 +113,5 @@ def test_from_the_command_line(saved, run, tmp_path):
 def test_adapters_of_unequal_bases_are_told(saved):
     small = saved("a")
     wide = saved("b", change=lambda name, t: torch.cat([t, t], 1) if "lora_A" in name else t)
-    with pytest.raises(
-        InputError, match="has 32 inputs in .* and 64 in .*: they are adapters of"
-    ):
+    with pytest.raises(InputError, match="has 32 inputs in .* and 64 in .*: they are adapters of"):
         compare([small, wide])
