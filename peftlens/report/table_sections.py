@@ -91,7 +91,7 @@ class Section:
 
 
 def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
-    """Yield the sections, the most asked first: accuracy, forgetting, cost.
+    """Yield the sections, the most important first: accuracy, forgetting, cost.
 
     Args:
         tables: tables by name.
