@@ -59,21 +59,22 @@ def rows(study: Path) -> pd.DataFrame:
 def markdown(found: pd.DataFrame) -> str:
     """Format the table of the README."""
     lines = [
-        "| configuration | trained | rate | loss before | after | fall (95 % interval) | learned "
+        "| configuration | trained | rate | loss before | after | decrease (95 % interval) | learned "
         "| accuracy (95 % interval) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in found.itertuples():
-        fall = (
+        decrease = (
             ""
-            if pd.isna(row.fall)
-            else f"{row.fall:.2f} ({row.fall_low:.2f} to {row.fall_high:.2f})"
+            if pd.isna(row.loss_decrease)
+            else f"{row.loss_decrease:.2f} ({row.loss_decrease_ci_low:.2f} to "
+            f"{row.loss_decrease_ci_high:.2f})"
         )
         before = "" if pd.isna(row.loss_before) else f"{row.loss_before:.2f}"
         lines.append(
             f"| `{row.configuration}` | {row.trainable_parameters:,} | {row.learning_rate:g} "
-            f"| {before} | {row.loss_after:.2f} | {fall} | {row.learned} "
-            f"| {row.accuracy:.2f} ({row.accuracy_low:.2f} to {row.accuracy_high:.2f}) |"
+            f"| {before} | {row.loss_after:.2f} | {decrease} | {row.learned} "
+            f"| {row.accuracy:.2f} ({row.accuracy_ci_low:.2f} to {row.accuracy_ci_high:.2f}) |"
         )
     return "\n".join(lines) + "\n"
 

@@ -101,8 +101,9 @@ def waywardness(study: Path) -> pd.DataFrame:
         right = (group["chosen"] == group["correct"]).groupby(group["item"]).mean()
         interval = mean_interval(right, np.random.default_rng(0))
         rows.append(
-            {"pull": pull, "accuracy": right.mean(), "ci_low": interval.low, "ci_high": interval.high,
-             "loss": group["loss"].mean(), "n_items": len(right), "n_seeds": group["run"].nunique()}
+            {"pull": pull, "accuracy": right.mean(), "ci_low": interval.low,
+             "ci_high": interval.high, "loss": group["loss"].mean(), "n_items": len(right),
+             "n_seeds": group["run"].nunique()}
         )  # fmt: skip
     tokens = scores[scores["prompt"] == "nearest tokens (cosine)"].groupby("pull")
     found = found.join(pd.DataFrame(rows).set_index("pull"))
@@ -119,7 +120,7 @@ def verdicts(found: pd.DataFrame) -> str:
         "|---" * 13 + "|",
     ]
     for row in found.to_dict("records"):
-        shares = [row["readable"], row["same_as_its_initialization"],
+        shares = [row["readable"], row["unchanged_from_initialization"],
                   row["not_distinguishable_from_noise"]]  # fmt: skip
         p = [
             row["p_random_directions"],
@@ -144,8 +145,8 @@ def pulled(found: pd.DataFrame) -> str:
         "|---" * 7 + "|",
     ]
     lines += [
-        f"| {row.pull:g} | {row.accuracy:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f}) | {row.loss:.2f} "
-        f"| {row.reads_as_the_text:.0%} | {row.similarity:.2f} "
+        f"| {row.pull:g} | {row.accuracy:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f}) "
+        f"| {row.loss:.2f} | {row.reads_as_the_text:.0%} | {row.similarity:.2f} "
         f"| {row.accuracy_of_nearest_tokens:.3f} | {row.loss_of_nearest_tokens:.2f} |"
         for row in found.itertuples()
     ]

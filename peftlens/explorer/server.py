@@ -23,7 +23,7 @@ from peftlens.vocab.trained_vectors import trained_vectors
 HOST = "127.0.0.1"
 HELP = (
     "A word, a token's id such as #123, a trained vector such as [3], or sums and differences of "
-    "them: king - man + woman. A text in double quotes is used literally, with no space in front."
+    "them: king - man + woman. A text in double quotes is used literally, with no leading space."
 )
 
 
