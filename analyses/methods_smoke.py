@@ -59,8 +59,8 @@ def rows(study: Path) -> pd.DataFrame:
 def markdown(found: pd.DataFrame) -> str:
     """Format the table of the README."""
     lines = [
-        "| configuration | trained | rate | loss before | after | decrease (95 % interval) | learned "
-        "| accuracy (95 % interval) |",
+        "| configuration | trained | rate | loss before | after | decrease (95 % interval) "
+        "| learned | accuracy (95 % interval) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in found.itertuples():

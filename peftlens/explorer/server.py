@@ -28,7 +28,7 @@ HELP = (
 
 
 def application(runs: Sequence[Run], names: dict[str, str], guard: Guard) -> dash.Dash:
-    """Build the app for the runs' base model; queries can use vectors of the chosen run and step."""
+    """Build the app for the runs' base model; queries can use the chosen run's vectors."""
     app = dash.Dash(__name__, title="peftlens", update_title="", serve_locally=True)
     guard.watch(app.server)
     base, by_id = base_of_all(runs), {run.id: run for run in runs}
