@@ -45,7 +45,7 @@ def test_the_plane_of_two_vectors(planted_run):
     (trail,) = one.trails
     assert trail.xy[-1, 0, 1] == pytest.approx(0, abs=1e-6)  # the first axis is the first vector's
     assert one.projection == "a plane in the space"
-    with pytest.raises(InputError, match="vector 99 is not there"):
+    with pytest.raises(InputError, match="there is no vector 99"):
         build.build_explorer([planted_run], {planted_run.id: "p"}, between=(0, 99))
 
 

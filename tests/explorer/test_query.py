@@ -57,7 +57,7 @@ def test_every_metric(llama, metric):
         ({"query": "#999999"}, "there are"),
         ({"query": "#65 - #65"}, "is zero: its terms cancel"),
         ({"query": "x", "metric": "manhattan"}, "must be one of"),
-        ({"query": "x", "k": 0}, "ask for 1 to 200"),
+        ({"query": "x", "k": 0}, "choose 1 to 200"),
     ],
 )
 def test_mistakes(llama, asked, message):
