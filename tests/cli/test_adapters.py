@@ -46,7 +46,7 @@ def test_damage_is_a_finding_and_the_exit_code_says_so(damage, text, saved, run)
     ("changes", "text"),
     [
         ({"lora_alpha": "16"}, "lora_alpha='16'"),
-        ({"peft_type": "NEWEST"}, "does not know"),
+        ({"peft_type": "NEWEST"}, "does not support"),
         ({"r": 10_000_000}, "says rank 10000000"),
     ],
 )
