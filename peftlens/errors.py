@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend, and how pydantic's errors are told."""
+"""Errors that the user can fix, range checks, and one-line summaries of pydantic's errors."""
 
 import sys
 
@@ -23,7 +23,7 @@ RENAMED_KEYS = {
 
 
 class InputError(ValueError):
-    """Something given to peftlens can't be used; the message names the value and the remedy.
+    """Input that peftlens can't use; the message names the value and the remedy.
 
     Example:
         ```python
@@ -39,7 +39,7 @@ class InputError(ValueError):
 
 
 def validation_summary(error: ValidationError) -> str:
-    """The first of a value's mistakes in one line: where, what was given, what is wrong with it."""
+    """Describe the first validation error in one line: field, input value and problem."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "config"
     return f"{where}={problem['input']!r}: {reason(problem)}"
@@ -58,13 +58,13 @@ def require(name: str, value: float, low: float, high: float | None = None, why:
 
     Args:
         name: the option, as the user writes it.
-        value: what was given.
-        low: smallest value that works.
-        high: largest, if there is one.
-        why: where the upper bound comes from.
+        value: the user's value.
+        low: smallest valid value.
+        high: largest valid value, if there is one.
+        why: reason for the upper bound.
 
     Raises:
-        InputError: naming value and range.
+        InputError: the value is outside; the message names value and range.
     """
     if low <= value <= (sys.float_info.max if high is None else high):
         return
@@ -78,7 +78,7 @@ def require_positive(name: str, value: float) -> None:
     """Refuse zero, negative values, infinity and NaN.
 
     Raises:
-        InputError: naming value and range.
+        InputError: the value is outside; the message names value and range.
     """
     if not 0 < value < float("inf"):
         raise InputError(f"{name}={value:g} must be above 0 and finite")

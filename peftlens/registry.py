@@ -1,7 +1,8 @@
-"""Find methods, tasks, probes and claims by file name; there is no list to keep in step.
+"""Plug-in registry: methods, tasks, probes and claims, discovered by file name or entry point.
 
-Other packages add theirs by entry points in the groups peftlens.methods, peftlens.tasks,
-peftlens.probes and peftlens.claims, each naming a module of the same shape as the files here.
+No list has to be maintained. Other packages add theirs by entry points in the groups
+peftlens.methods, peftlens.tasks, peftlens.probes and peftlens.claims, each naming a module of the
+same shape as the files here.
 
 Listing them reads their source text and imports none of them: an import of peft or torch takes
 seconds, and a table of names should not.
@@ -72,13 +73,13 @@ class Description:
 
     @property
     def source(self) -> str:
-        """The paper that the docstring names first, such as arXiv:2106.09685; empty without one."""
+        """First paper named in the docstring, such as arXiv:2106.09685; empty without one."""
         found = _SOURCE.search(self.doc)
         return found[1] if found else ""
 
 
 def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:
-    """Dotted module of every plug-in by name, and the entry point of those of other packages.
+    """Map each plug-in's name to its dotted module and, if another package's, its entry point.
 
     Raises:
         InputError: another package gives a plug-in a name that is taken.
@@ -91,8 +92,8 @@ def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:
     for point in entry_points(group=package.__name__):
         if point.name in found:
             raise InputError(
-                f"package {_distribution(point)} brings a {kind[:-1]} named {point.name!r}, "
-                "and there is one already; uninstall the package or have it renamed"
+                f"package {_distribution(point)} provides a {kind[:-1]} named {point.name!r}, "
+                "but there is one already; uninstall the package or have it renamed"
             )
         found[point.name] = (point.module, point)
     return dict(sorted(found.items()))
@@ -103,20 +104,24 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def names(kind: Kind) -> list[str]:
-    """Names of every plug-in of one kind, sorted; imports none of them."""
+    """List the names of all plug-ins of one kind, sorted; imports none of them."""
     return list(_modules(kind))
 
 
 def check(kind: Kind, name: str) -> None:
-    """Refuse a name that no plug-in has; what stands behind a colon is the plug-in's to check.
+    """Refuse a name that no plug-in has; the plug-in itself checks the part after a colon.
 
     Raises:
-        InputError: the message names the closest known ones.
+        InputError: no such plug-in; the message names the closest ones.
     """
-    known, plugin = names(kind), name.partition(":")[0]
-    if plugin not in known:
-        close = get_close_matches(plugin, known, cutoff=0.5)
-        remedy = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+    available, plugin = names(kind), name.partition(":")[0]
+    if plugin not in available:
+        close = get_close_matches(plugin, available, cutoff=0.5)
+        remedy = (
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else f"choose from {', '.join(available)}"
+        )
         raise InputError(f"no {kind[:-1]} named {plugin!r}; {remedy}")
 
 
@@ -144,7 +149,7 @@ def load(kind: Kind, name: str) -> ModuleType:
 
 
 def versions(kind: Kind, name: str) -> dict[str, str]:
-    """Versions of the packages that one plug-in rests on, beside those that all do."""
+    """Return the versions of packages that one plug-in needs in addition to the common ones."""
     _, point = _modules(kind)[name.partition(":")[0]]
     packages: set[str] = {*getattr(load(kind, name), "PACKAGES", ())}
     if point and point.dist:
@@ -153,10 +158,10 @@ def versions(kind: Kind, name: str) -> dict[str, str]:
 
 
 def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
-    """A plug-in's Config out of plain values.
+    """Build a plug-in's Config from plain values.
 
-    What stands behind a colon in the name is the value of the field that the plug-in calls its
-    ARGUMENT. Where Config has a field `options`, keys that it does not know go there.
+    The part of the name after a colon is the value of the field that the plug-in calls its
+    ARGUMENT. Where Config has a field `options`, unknown keys go there.
 
     Raises:
         InputError: an unknown key or a value of the wrong type.
@@ -166,7 +171,7 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
     known = [field.name for field in fields(module.Config)]
     if colon:
         if not hasattr(module, "ARGUMENT"):
-            raise InputError(f"{plugin} takes nothing behind a colon, but was called {name!r}")
+            raise InputError(f"{plugin} takes no argument after a colon; remove it from {name!r}")
         values = values | {module.ARGUMENT: argument}
     if unknown := {key: value for key, value in values.items() if key not in known}:
         if "options" not in known:
@@ -182,7 +187,7 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
 
 
 def exposed(method: str, values: dict[str, Any]) -> frozenset[str]:
-    """What probes may ask of a method's runs; for some methods the configuration decides it."""
+    """Return the quantities that a method's runs expose to probes under this configuration."""
     module = load("methods", method)
     if hasattr(module, "exposes"):
         return module.exposes(configure("methods", method, values))
@@ -332,15 +337,15 @@ def _attributes(doc: str) -> dict[str, str]:
 
 
 def _source(dotted: str) -> str:
-    """A module's text; its parents are imported, the module is not.
+    """Read a module's source; its parent packages are imported, the module is not.
 
     Raises:
-        InputError: it can't be found.
+        InputError: the module can't be found.
     """
     try:
         spec = find_spec(dotted)
     except ImportError as error:
         raise InputError(f"module {dotted} can't be imported: {error}") from error
     if spec is None or spec.origin is None:
-        raise InputError(f"there is no module {dotted}; install again what named it")
+        raise InputError(f"there is no module {dotted}; reinstall the package that names it")
     return Path(spec.origin).read_text()

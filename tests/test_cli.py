@@ -194,7 +194,7 @@ def test_options_of_a_peft_type(run, bases, words):
     assert code == 2
     assert "peft:XLORA is not supported: it mixes LoRA adapters trained before" in err
     code, _, err = run("train", "lora:x", *arguments)
-    assert "lora takes nothing behind a colon" in err
+    assert "lora takes no argument after a colon" in err
 
 
 def test_quickstart_on_a_tiny_model(run, bases, tmp_path, monkeypatch):

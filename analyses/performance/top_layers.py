@@ -1,4 +1,4 @@
-"""Training the top of a model with the states below held, and with each computed anew.
+"""Training the top of a model with cached states below, and with states recomputed.
 
 python analyses/performance/top_layers.py
 

@@ -1,4 +1,4 @@
-"""Text from outside, shown as it is: what would not be seen, or would act, is spelled out.
+"""Escaping of untrusted text: invisible characters, and formulas in CSV.
 
 Tokens, labels and names of runs come from models and data; a terminal, a page, LaTeX or a
 spreadsheet would obey some of their characters.
@@ -10,14 +10,14 @@ import unicodedata
 import numpy as np
 import pandas as pd
 
-_SPOKEN = "=+-@\t\r"  # a spreadsheet takes text that begins so for a formula
+_FORMULA_STARTS = "=+-@\t\r"  # a spreadsheet evaluates text that begins with one of these
 
 
 def visible(text: str, keep: str = "\n") -> str:
-    """Marks of control, direction and format, and separators, as `<U+202E>`.
+    """Replace control, direction and format characters, and separators, by text like `<U+202E>`.
 
     Args:
-        text: any, lone surrogates too.
+        text: any text, including lone surrogates.
         keep: characters that stay; a plain space always does.
     """
     if text.isprintable():
@@ -33,7 +33,7 @@ def _hidden(character: str) -> bool:
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """CSV whose text no spreadsheet takes for a formula; `from_csv` gives the same frame back.
+    """Write CSV in which a spreadsheet sees no formula; `from_csv` restores the same frame.
 
     Lists are joined by spaces, and come back as text. Text that begins with = + - @, a tab or an
     apostrophe has an apostrophe in front of it.
@@ -43,7 +43,7 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def from_csv(text: str) -> pd.DataFrame:
-    """A frame out of what `to_csv` wrote; lines before it that begin with # are passed over."""
+    """Read the output of `to_csv`; leading lines that begin with # are skipped."""
     lines = text.splitlines(keepends=True)
     begins = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
     frame = pd.read_csv(io.StringIO("".join(lines[begins:])), keep_default_na=False, na_values=[""])

@@ -15,7 +15,7 @@ _listeners: list[Listener] = []
 
 @contextmanager
 def progress_listener(listener: Listener) -> Iterator[None]:
-    """While the block runs, tell of every step: what is done, how many of it, of how many."""
+    """Call the listener at every step within the block: description, steps done, total steps."""
     _listeners.append(listener)
     try:
         yield
@@ -24,29 +24,29 @@ def progress_listener(listener: Listener) -> Iterator[None]:
 
 
 def begin(what: str) -> None:
-    """Tell listeners what comes now, without a count; people are not told."""
+    """Announce to listeners a stage that has no count; a terminal shows nothing."""
     for listener in _listeners:
         listener(what, 0, 0)
 
 
 class Bar:
-    """A bar that is moved by hand, with a note behind it such as the loss."""
+    """A bar that the caller advances, followed by a note such as the loss."""
 
     def __init__(self, draw: Callable[[str], None], description: str, total: int) -> None:
         self._draw = draw
         self._about = description, total
         self._done = -1
-        self._tell()
+        self._notify()
 
     def advance(self, note: str = "") -> None:
         """One step further; the note replaces the last one."""
         self._draw(note)
         self._tell()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._done += 1
         for listener in _listeners:
-            listener(self._about[0], self._done, self._about[1])
+            listener(self._description, self._done, self._total)
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def _notebook_bar(description: str, total: int) -> Iterator[Callable[[str], None
 
 
 def bars() -> Progress:
-    """Several bars below each other, each with a description, a count and a field `note`."""
+    """Create a display of several bars, each with a description, a count and a field `note`."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -90,7 +90,7 @@ def bars() -> Progress:
 
 
 def track(items: Sequence[T], description: str) -> Iterator[T]:
-    """The items one by one, with a bar."""
+    """Yield the items one by one, with a bar."""
     with bar(description, len(items)) as shown:
         for item in items:
             yield item
@@ -98,5 +98,5 @@ def track(items: Sequence[T], description: str) -> Iterator[T]:
 
 
 def say(line: str) -> None:
-    """One plain line about the progress, for terminals and logs alike."""
+    """Print one plain line on the progress, for terminals and logs alike."""
     console.print(line, markup=False, soft_wrap=True)

@@ -1,1 +1,1 @@
-"""The report: finished files in, one self-contained HTML page out."""
+"""Report of a study: one self-contained HTML page, made from its finished files."""

@@ -1,4 +1,4 @@
-"""What a report does not show, and why: failed, damaged, not run, not measured."""
+"""Missing results of a study, with reasons: failed, damaged, not run, not measured."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from peftlens.results.study_results import StudyResults
 
 @dataclass(frozen=True)
 class MissingResult:
-    """A kind of what is not there.
+    """One kind of missing results.
 
     Attributes:
-        title: the kind.
-        remedy: what would bring it.
-        lines: what it is and why, with more to read where there is more, else empty.
+        title: name of the kind.
+        remedy: how to obtain the results.
+        lines: description and reason of each result, with details or an empty text.
     """
 
     title: str
@@ -23,11 +23,11 @@ class MissingResult:
 
 
 def missing_results(one: StudyResults) -> Iterator[MissingResult]:
-    """Those kinds that have anything; what does not apply stands with its probe."""
+    """Yield the kinds that have missing results; inapplicable probes are shown with their table."""
     kinds = (
         (
             "Failed",
-            "The same command with --retry-failed tries again.",
+            "Run the same command with --retry-failed to try again.",
             [
                 (f"{about['what']}: {redacted(about['told'])}", _more(about))
                 for about in one.failed.values()
@@ -35,21 +35,21 @@ def missing_results(one: StudyResults) -> Iterator[MissingResult]:
         ),
         (
             "Damaged, and left out",
-            "The study's command puts them aside and trains them anew.",
+            "Run the study's command to move them aside and train them again.",
             [
                 (f"{one.index['names'][run]}: {redacted(why)}", "")
                 for run, why in one.damaged.items()
             ],
         ),
-        ("Not run", "The study's command trains them.", [(name, "") for name in one.missing]),
+        ("Not run", "Run the study's command to train them.", [(name, "") for name in one.missing]),
         (
             "Not measured",
-            "The study's command measures them.",
+            "Run the study's command to measure them.",
             [(name, "") for name in one.unmeasured],
         ),
         (
             "Tables that can't be read",
-            "The study's command makes them anew.",
+            "Run the study's command to make them again.",
             [(f"{name}: {redacted(why)}", "") for name, why in one.unreadable.items()],
         ),
     )

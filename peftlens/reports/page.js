@@ -1,12 +1,12 @@
-// Draw the page's figures when they come into view, and show only what a reader asks for.
-// Without this script each figure is a still picture, and all rows are there.
+// Draw the page's figures when they come into view, and filter marks and rows by the reader's text.
+// Without this script each figure is a static picture, and all rows are shown.
 
 // The send button would upload the figure; nothing leaves this page.
 const config = { responsive: true, displaylogo: false, showSendToCloud: false, displayModeBar: false };
 const input = document.querySelector(".filter input");
 const fits = (text) => text.toLowerCase().includes(input.value.trim().toLowerCase());
 
-// A trace with the marks that fit; what belongs to nothing, such as a front, stays whole.
+// Filter a trace to the marks that match; a trace without keys, such as a Pareto front, stays whole.
 function fitting(trace) {
   if (!input.value.trim()) return trace;
   if (trace.meta === "band") return { ...trace, visible: fits(trace.name) };

@@ -1,6 +1,6 @@
-"""The report: finished files in, one self-contained HTML page out.
+"""Report page: render a study's tables and run records as one self-contained HTML page.
 
-It reads tables and run records and imports no torch. The same files give the same bytes.
+It imports no torch. The same files give the same bytes.
 """
 
 from collections.abc import Sequence
@@ -40,12 +40,14 @@ def write(
     """Write the report of a study, of runs, or of several of these together.
 
     Args:
-        studies: folders that `peftlens study` or `peftlens quickstart` filled, of runs or of a run.
-        out: the page; by default `report.html` in the only folder, or here if that is a run's.
-        assets: Plotly lies in a file of its own beside the page, which several pages may share.
+        studies: folders of studies (from `peftlens study` or `peftlens quickstart`) or of runs.
+        out: file of the page; by default `report.html` in the only folder, or in the current folder
+            if that is a run's.
+        assets: whether Plotly is written to a separate file next to the page, which several pages
+            can share.
 
     Raises:
-        InputError: a folder holds no study and no run, or there are several and no `out`.
+        InputError: a folder holds no study and no run, or there are several folders and no `out`.
     """
     folders = [Path(one) for one in ([studies] if isinstance(studies, str | Path) else studies)]
     if out is None and len(folders) != 1:
@@ -64,13 +66,13 @@ def write_inspection(
     findings: Sequence[Finding],
     out: str | Path,
 ) -> Path:
-    """Write what was found in an adapter as a page.
+    """Write the inspection of an adapter as a page.
 
     Args:
-        one: what was measured of it.
-        about: what it is, as pairs of a name and words.
-        findings: the worst first.
-        out: the page.
+        one: tables of the probes on the adapter.
+        about: properties of the adapter, as pairs of name and value.
+        findings: results of the checks, worst first.
+        out: file of the page.
     """
     chapter = replace(_chapter(one, ""), verdicts=(), findings=tuple(findings), about=tuple(about))
     return _write(_page([chapter], [one]), Path(out))
@@ -79,12 +81,12 @@ def write_inspection(
 def _write(text: str, target: Path) -> Path:
     if len(text.encode()) > LARGE:
         size = len(text.encode()) / 1e6
-        say(f"{target} has {size:.0f} MB; fewer probes or runs make a lighter page")
+        say(f"{target} has {size:.0f} MB; fewer probes or runs make a smaller page")
     return html.write(text, target)
 
 
 def render(studies: Sequence[str | Path], *, assets: bool = False) -> str:
-    """The page as text; see `write`.
+    """Render the page as text; see `write`.
 
     Raises:
         InputError: a folder holds no study and no run.

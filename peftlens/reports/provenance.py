@@ -1,4 +1,4 @@
-"""Where the numbers come from: model, data, machine, versions, commands, and every run."""
+"""Provenance: base model, data, machine, versions, commands and runs of a study."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ RUN_HEADER = ["run", "configuration", "seed", "status", "steps", "learning rate"
 
 
 def origins(one: StudyResults) -> Iterator[tuple[str, str]]:
-    """What, and its value; each value that occurs, once."""
+    """Yield name and value of each item of provenance, each distinct value once."""
     records = [run.record for run in one.runs]
     yield from _each(
         "base model", (_hashed(r.config.base_model, r.depends_on, "base") for r in records)
@@ -25,7 +25,7 @@ def origins(one: StudyResults) -> Iterator[tuple[str, str]]:
     yield from _each("versions", (_versions(r.environment) for r in trained))
     if trained:
         seconds = sum(run.timing()[-1]["seconds"] for run in one.runs)
-        yield "training", f"{seconds / 60:,.0f} minutes in all, of {len(records)} runs"
+        yield "training", f"{seconds / 60:,.0f} minutes in total, {len(records)} runs"
         seeds = sorted({r.config.seed for r in records})
         yield "seeds", ", ".join(map(str, seeds))
     yield from _calls(one.calls)
@@ -33,9 +33,9 @@ def origins(one: StudyResults) -> Iterator[tuple[str, str]]:
 
 
 def _hashed(name: str, depends_on: dict[str, Any], what: str) -> str:
-    """A name with the hash of what it meant then, where that is known."""
-    known = depends_on.get(what)
-    return redacted(name) + (f", SHA-256 {known[:16]}…" if known else "")
+    """Write a name with its recorded hash, if any."""
+    digest = depends_on.get(what)
+    return redacted(name) + (f", SHA-256 {digest[:16]}…" if digest else "")
 
 
 def _each(name: str, values: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -48,17 +48,17 @@ def _counts(examples: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in examples.items())
 
 
-def _machine(about: dict[str, Any]) -> str:
-    threads = f"{about['threads']} thread{'' if about['threads'] == 1 else 's'} a run"
+def _machine(environment: dict[str, Any]) -> str:
+    threads = environment["threads"]
     return (
-        f"{about['device']}, {threads}, {about['cpu_cores']} cores, {about['machine']}, "
-        f"{about['system']}"
+        f"{environment['device']}, {threads} thread{'' if threads == 1 else 's'} per run, "
+        f"{environment['cpu_cores']} cores, {environment['machine']}, {environment['system']}"
     )
 
 
-def _versions(about: dict[str, Any]) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
-    return f"Python {about['python']}, {packages}"
+def _versions(environment: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    return f"Python {environment['python']}, {packages}"
 
 
 def _calls(calls: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -73,7 +73,7 @@ def _calls(calls: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def run_rows(one: StudyResults) -> Iterator[list[str]]:
-    """A row of text for each run, under RUN_HEADER."""
+    """Yield a row of text for each run, with the columns of RUN_HEADER."""
     for run in one.runs:
         if run.timing():  # an adapter has nothing of what a row tells
             yield _row(run, one.configurations[run.id])

@@ -1,4 +1,4 @@
-"""What soft prompts are near: a row for each vector, with the probe's verdict."""
+"""Soft prompts: nearest tokens of each vector at the last step, with the probe's verdict."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,15 +18,16 @@ MARKS = {
 
 @dataclass(frozen=True)
 class Token:
-    """A vector of a prompt.
+    """One vector of a prompt, as text.
 
     Attributes:
-        start: the token that it started at, if it did.
-        words: the tokens that it is nearest to.
-        cosine: to the nearest.
-        moved: how far it has moved, in lengths of its start.
-        verdict: what `soft_prompt_null` says of it, with a mark in front; empty where not asked.
-        q: of the verdict.
+        position: index of the vector in the prompt.
+        start: token at which the vector started, if any.
+        words: the nearest tokens.
+        cosine: cosine with the nearest token.
+        moved: distance from the start, over the length of the start.
+        verdict: verdict of `soft_prompt_null`, after a mark; empty where not tested.
+        q: q-value of the verdict.
     """
 
     position: int
@@ -40,11 +41,14 @@ class Token:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A run's prompt at its last step.
+    """Soft prompt of a run at its last step.
 
     Attributes:
-        kept: vectors whose nearest token is still the one that they started with, if known.
-        verdict: on the prompt as a whole; empty where it was not tested against chance.
+        name: configuration and seed of the run.
+        step: the last saved step.
+        kept: number of vectors whose nearest token is still the initial one, if known.
+        verdict: verdict on the whole prompt; empty where it was not tested against chance.
+        tokens: the vectors, in order.
     """
 
     name: str
@@ -55,38 +59,38 @@ class Prompt:
 
 
 def prompts(tables: dict[str, Table]) -> Iterator[Prompt]:
-    """Each prompt's vectors at the end, by cosine."""
+    """Yield each run's prompt at the end, with nearest tokens by cosine."""
     if "soft_prompt_neighbors" not in tables:
         return
     frame = measured(tables["soft_prompt_neighbors"].frame)
     frame = last_steps(frame[frame["metric"] == "cosine"])
-    said = _verdicts(tables.get("soft_prompt_null"))
+    verdicts = _verdicts(tables.get("soft_prompt_null"))
     for (run, name, seed), rows in frame.groupby(["run", "configuration", "seed"], sort=False):
-        own = said.get(str(run), {})
+        of_run = verdicts.get(str(run), {})
         yield Prompt(
             name=f"{name}, seed {seed}",
             step=int(rows["step"].iloc[0]),
             kept=None
             if rows["nearest_unchanged"].isna().any()
             else int(rows["nearest_unchanged"].sum()),
-            verdict=_marked(own.get(None)),
-            tokens=[_token(row, own.get(row["position"])) for row in rows.to_dict("records")],
+            verdict=_marked(of_run.get(None)),
+            tokens=[_token(row, of_run.get(row["position"])) for row in rows.to_dict("records")],
         )
 
 
 def _verdicts(data: Table | None) -> dict[str, dict[int | None, dict[Any, Any]]]:
-    """Of each run the rows of every vector, and that of the prompt under None."""
+    """Index the verdicts by run and position; the position of the whole prompt is None."""
     if data is None:
         return {}
     frame = measured(data.frame)
-    found: dict[str, dict[int | None, dict[Any, Any]]] = {}
+    verdicts: dict[str, dict[int | None, dict[Any, Any]]] = {}
     for row in last_steps(frame[frame["metric"] == "cosine"]).to_dict("records"):
         position = None if pd.isna(row["position"]) else row["position"]
-        found.setdefault(row["run"], {})[position] = row
-    return found
+        verdicts.setdefault(row["run"], {})[position] = row
+    return verdicts
 
 
-def _token(row: dict[Any, Any], said: dict[Any, Any] | None) -> Token:
+def _token(row: dict[Any, Any], tested: dict[Any, Any] | None) -> Token:
     return Token(
         position=row["position"],
         start="–" if pd.isna(row["start_token"]) else row["start_token"],
@@ -95,13 +99,13 @@ def _token(row: dict[Any, Any], said: dict[Any, Any] | None) -> Token:
         moved="–"
         if pd.isna(row["relative_displacement"])
         else f"{row['relative_displacement']:.2f}",
-        verdict=_marked(said),
-        q=number(said.get("q")) if said else "",
+        verdict=_marked(tested),
+        q=number(tested.get("q")) if tested else "",
     )
 
 
-def _marked(said: dict[Any, Any] | None) -> str:
-    if said is None:
+def _marked(tested: dict[Any, Any] | None) -> str:
+    if tested is None:
         return ""
-    verdict = said["verdict"]
+    verdict = tested["verdict"]
     return f"{MARKS[verdict]} {verdict}" if verdict in MARKS else verdict

@@ -1,4 +1,4 @@
-"""What the page shows of one study."""
+"""Section of the report on one study: all values that the page's template shows."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,21 +13,23 @@ from peftlens.reports.table_sections import Section
 
 @dataclass(frozen=True)
 class StudySection:
-    """A study.
+    """Contents of the report on one study, or on one adapter.
 
     Attributes:
-        prefix: of the anchors of its parts; empty where it is the only study.
-        name: what its file calls it.
-        answer: what it found, in a few sentences.
-        verdicts: on every claim, those that were not measured last.
-        sections: one for each table.
-        prompts: what each soft prompt is near.
-        runs: a row of text for each.
-        absences: what failed, is damaged, or was not run or measured.
-        origins: where the numbers come from, in words.
-        text: the study's file.
-        findings: of an adapter instead of verdicts, the worst first.
-        about: what the adapter is, as pairs of a name and words.
+        prefix: prefix of the anchors of its parts; empty for the only study.
+        name: name of the study.
+        answer: main results, in a few sentences.
+        verdicts: verdicts on all claims, those not measured last.
+        sections: one section per table.
+        prompts: soft prompts with their nearest tokens.
+        runs: one row of text per run.
+        absences: failed, damaged, missing and unmeasured results.
+        origins: items of provenance, as pairs of name and value.
+        text: text of the study file.
+        findings: findings on an adapter, worst first; instead of verdicts.
+        about: properties of an adapter, as pairs of name and value.
+        marks: symbol of each outcome and severity.
+        run_header: names of the columns of `runs`.
     """
 
     prefix: str
@@ -50,12 +52,12 @@ class StudySection:
 
     @property
     def judged(self) -> list[Verdict]:
-        """The claims that the study says something of."""
+        """Verdicts on the claims that the study measured."""
         return [one for one in self.verdicts if one.outcome != "not measured"]
 
     @property
     def unjudged(self) -> list[Verdict]:
-        """The others."""
+        """Verdicts on the claims that the study did not measure."""
         return [one for one in self.verdicts if one.outcome == "not measured"]
 
     def shows(self, table: str) -> bool:

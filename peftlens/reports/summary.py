@@ -1,4 +1,4 @@
-"""What a study found, in a few sentences, each with its numbers."""
+"""Summary of a study's main results in a few sentences with numbers."""
 
 from collections.abc import Hashable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from peftlens.results.table import Table, last_steps
 
 
 def sentences(tables: dict[str, Table]) -> Iterator[str]:
-    """Accuracy against the untrained base, rank, forgetting; silent on what was not measured."""
+    """Yield sentences on accuracy, saturation, forgetting and continual learning, if measured."""
     if "task_accuracy" in tables:
         yield from _accuracy(tables["task_accuracy"].frame.dropna(subset="accuracy"))
     if "rank_chart" in tables:
@@ -28,12 +28,12 @@ def _accuracy(frame: pd.DataFrame) -> Iterator[str]:
     if trained:
         best, *others = sorted(trained, key=lambda row: -row["accuracy"])
         yield (
-            f"{best['configuration']} answers {_share(best)} of {best['n_items']} test examples "
-            f"right, the most of the trained configurations{_overlap(best, others)}."
+            f"{best['configuration']} has the highest accuracy of the trained configurations, "
+            f"{_share(best)} of {best['n_items']} test examples{_overlap(best, others)}."
         )
     for row in rows:
         if row["method"] == "frozen":
-            yield f"The untrained base model answers {_share(row)} of them right."
+            yield f"The untrained base model has an accuracy of {_share(row)}."
 
 
 def _imported(frame: pd.DataFrame) -> Iterator[str]:
@@ -42,14 +42,14 @@ def _imported(frame: pd.DataFrame) -> Iterator[str]:
     best = frame.sort_values("accuracy", kind="stable").iloc[-1]
     tied = int(frame["tied"].sum()) - 1
     yield (
-        f"{best['configuration']} answers {best['accuracy']:.1%} of {best['n_items']:,} test "
-        f"questions right ({best['ci_low']:.1%} to {best['ci_high']:.1%}), the most of {len(frame)} "
-        f"experiments; {tied} others can't be told from it by Fisher's test."
+        f"{best['configuration']} has the highest accuracy of {len(frame)} experiments, "
+        f"{best['accuracy']:.1%} of {best['n_items']:,} test questions ({best['ci_low']:.1%} to "
+        f"{best['ci_high']:.1%}); {tied} others do not differ from it by Fisher's test."
     )
 
 
 def _overlap(best: dict[Hashable, Any], others: list[dict[Hashable, Any]]) -> str:
-    """Nothing where there are no others, or too few test examples for intervals."""
+    """Count the overlapping intervals; empty without others, or without intervals."""
     if not others or pd.isna(best["items_ci_low"]):
         return ""
     close = [row for row in others if row["items_ci_high"] >= best["items_ci_low"]]
@@ -64,13 +64,13 @@ def _share(row: dict[Hashable, Any]) -> str:
 
 
 def _saturated(frame: pd.DataFrame) -> Iterator[str]:
-    """Where a method's accuracy stops growing; for methods with more than one size."""
+    """Yield the saturation point of each method that has more than one size."""
     for method, rows in frame.groupby("method", sort=False):
         if rows["trainable_parameters"].nunique() > 1:
             first = rows[rows["is_saturation_point"].astype(bool)].iloc[0]
             yield (
-                f"Of {len(rows)} configurations of {method}, each at its best rate, the smallest "
-                f"that comes within the margin of the best is {first['configuration']} "
+                f"Of {len(rows)} configurations of {method}, each at its best learning rate, the "
+                f"smallest within the margin of the best is {first['configuration']} "
                 f"({first['accuracy']:.0%}, {first['trainable_parameters']:,} parameters)."
             )
 
@@ -80,13 +80,15 @@ def _sequence(frame: pd.DataFrame) -> Iterator[str]:
     if len(rows) == 1:
         only = rows.iloc[0]
         yield (
-            f"Trained on task after task, {only['configuration']} lost {_fall(only)} of the earlier ones."
+            f"Trained on one task after another, {only['configuration']} lost {_fall(only)} of "
+            "accuracy on the earlier ones."
         )
     elif len(rows):
         least, most = rows.iloc[0], rows.iloc[-1]
         yield (
-            f"Trained on task after task, {least['configuration']} lost least of the earlier ones "
-            f"({_fall(least)}) and {most['configuration']} most ({_fall(most)})."
+            f"Trained on one task after another, {least['configuration']} lost the least accuracy "
+            f"on the earlier ones ({_fall(least)}) and {most['configuration']} the most "
+            f"({_fall(most)})."
         )
 
 
@@ -103,13 +105,13 @@ def _forgotten(frame: pd.DataFrame) -> Iterator[str]:
         return
     worse = rows[rows["ci_low"] > 0].sort_values("forgetting")
     yield (
-        f"The loss on general text rose in {worse['run'].nunique()} of "
+        f"The loss on general text increased in {worse['run'].nunique()} of "
         f"{rows['run'].nunique()} trained runs, "
-        "counting those whose 95 % interval lies above zero."
+        "counting those whose 95 % interval is above zero."
     )
     if len(worse):
         most = worse.iloc[-1]
         yield (
-            f"Most was forgotten by {most['configuration']}: {most['forgetting']:+.2f} nats per "
-            f"token ({most['ci_low']:+.2f} to {most['ci_high']:+.2f})."
+            f"The increase was largest for {most['configuration']}: {most['forgetting']:+.2f} nats "
+            f"per token ({most['ci_low']:+.2f} to {most['ci_high']:+.2f})."
         )

@@ -1,4 +1,4 @@
-"""Tables as the page shows them: what they found, figures, cells as text, all rows as CSV."""
+"""Table sections of the report: figures, rows as text, and all rows as a CSV download."""
 
 import base64
 import gzip
@@ -20,15 +20,22 @@ FIRST = (
     "rank_chart", "task_accuracy", "forgetting_at_matched_fit", "continual", "continual_matrix",
     "forgetting", "learning", "cost", "parameter_count",
 )  # fmt: skip
-SHOWN = 100  # rows of a table; all of them are in its CSV
-OPEN = 4  # figures of one chart that are not folded away
-PACKED = 100_000  # bytes of a CSV that is compressed
-MOST = 700_000  # bytes of a compressed CSV that the page still carries
+SHOWN = 100  # rows of a table on the page; its CSV has all
+OPEN = 4  # figures of one chart that are not folded
+PACKED = 100_000  # size of a CSV above which it is compressed, bytes
+MOST = 700_000  # size of a compressed CSV above which the page does not include it, bytes
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure on the page: what it shows, Plotly's description as JSON, a picture as SVG."""
+    """A figure on the page.
+
+    Attributes:
+        id: id of its element.
+        plot: title, finding and data.
+        spec: Plotly's figure as JSON.
+        picture: the static picture as SVG.
+    """
 
     id: str
     plot: Plot
@@ -38,11 +45,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Download:
-    """All rows of a table as CSV, in a link that needs no network.
+    """All rows of a table as CSV, in a data URL that needs no network.
 
     Attributes:
-        file: its name.
-        link: empty where the rows are too many for a page.
+        file: name of the downloaded file.
+        link: the data URL; empty where the table is too large for a page.
     """
 
     file: str
@@ -54,14 +61,16 @@ class Section:
     """One table with its figures.
 
     Attributes:
-        name: of the probe.
-        how: how it was measured, in the probe's own words.
-        options: of the probe, in words.
-        shown: figures to be seen at once.
-        folded: the others.
-        rows: cells as text, of the first rows.
-        n_rows: of all.
+        name: name of the probe.
+        how: paragraphs of the probe's documentation.
+        options: options of the probe, as text.
+        columns: descriptions of the columns.
+        rows: cells of the first rows, as text.
+        shown: figures visible at first.
+        folded: further figures.
+        n_rows: number of all rows.
         not_applicable: a line for each run that the probe does not apply to.
+        download: all rows as CSV.
     """
 
     name: str
@@ -77,16 +86,16 @@ class Section:
 
     @property
     def title(self) -> str:
-        """Of the probe, in words."""
+        """Title of the section: the probe's name in words."""
         return self.name.replace("_", " ").capitalize()
 
 
 def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
-    """What a reader asks first comes first: what was reached, what was lost, the price.
+    """Yield the sections, the most important first: accuracy, forgetting, cost.
 
     Args:
-        tables: by name.
-        prefix: of the ids of figures.
+        tables: tables by name.
+        prefix: prefix of the ids of figures.
     """
     first = [name for name in FIRST if name in tables]
     for name in [*first, *sorted(tables.keys() - set(FIRST))]:
@@ -94,7 +103,7 @@ def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
 
 
 def section(data: Table, prefix: str = "") -> Section:
-    """The measured rows of a table, its figures, and a line for each run it does not apply to."""
+    """Make the section of a table: measured rows, figures, and a line per inapplicable run."""
     frame = measured(data.frame)
     gone = data.frame.drop(index=frame.index)
     frame = frame.drop(columns=["status", "reason"], errors="ignore")
@@ -121,12 +130,12 @@ def section(data: Table, prefix: str = "") -> Section:
 
 def _figure(name: str, plot: Plot) -> Figure:
     spec = plotly_figure.figure(plot).to_json() or "{}"
-    # JSON that can't end the script element it stands in
+    # escaped so that the JSON can't close its script element
     return Figure(name, plot, spec.replace("<", "\\u003c"), svg.svg(plot))
 
 
 def _how(probe: str) -> list[str]:
-    """Paragraphs of the probe's docstring, without loading what measures it."""
+    """Read the paragraphs of the probe's docstring, without importing it."""
     try:
         return registry.describe("probes", probe).doc.split("\n\n")
     except InputError:  # of a package that is not installed here
@@ -147,7 +156,7 @@ def _link(kind: str, data: bytes) -> str:
 
 
 def _cells(data: Table, frame: pd.DataFrame) -> list[list[str]]:
-    """Text; numbers that have an interval are rounded by it."""
+    """Format the cells as text; numbers with an interval are rounded by it."""
     ends = {
         name: (chart.low, chart.high)
         for chart in data.charts

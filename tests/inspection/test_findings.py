@@ -53,7 +53,11 @@ def lost(**row):
         (weights(), "ok", "All 4 adapted weights have an update"),
         (vectors(norm=0.0), "broken", "3 of 3 vectors are zero"),
         (vectors(norm=[1, 0, 1]), "warning", "1 of 3 vectors are zero"),
-        (vectors(cosine=[1.0, 1.0, 0.1]), "warning", "2 of 3 vectors point the same way .*: 0, 1"),
+        (
+            vectors(cosine=[1.0, 1.0, 0.1]),
+            "warning",
+            "2 of 3 vectors have the same direction .*: 0, 1",
+        ),
         (vectors(mean_cosine=0.97, directions=1.1), "warning", "collapsed: .* 0.97, .* 1.1 direc"),
         (vectors(norm=[1, 30, 1]), "warning", "1 vectors are more than 10 times as long .*: 1"),
         (vectors(), "ok", "3 vectors, lengths 0.9 to 1.1, with 2.9 directions"),

@@ -28,7 +28,7 @@ def test_each_kind_with_its_remedy(tmp_path):
     (folder / "tables" / "cost.parquet").write_bytes(b"")
     found = {one.title: one for one in missing_results(study_results.read(folder))}
     assert found["Failed"].lines == [("full seed=0: no room in ~/x", "File ~/x")]
-    assert found["Failed"].remedy.endswith("--retry-failed tries again.")
+    assert found["Failed"].remedy.endswith("--retry-failed to try again.")
     assert found["Damaged, and left out"].lines[0][0].startswith("lora rank=1")
     assert found["Not run"].lines == [("full seed=1", "")]
     assert found["Not measured"].lines == [("latency", "")]

@@ -148,7 +148,7 @@ def test_names_are_shown_literally(opened):
 
 def test_without_javascript_verdicts_tables_and_pictures_are_there(opened):
     shown = opened(java_script_enabled=False)
-    assert "test examples right" in shown.locator(".answer").first.inner_text()
+    assert "highest accuracy of" in shown.locator(".answer").first.inner_text()
     assert "Attention holds" in shown.locator(".verdicts").inner_text()
     assert shown.locator("#task_accuracy tbody tr").count() == 4
     assert shown.locator("#task_accuracy .still svg").first.is_visible()
@@ -318,7 +318,7 @@ def test_folder_that_is_no_study(tmp_path):
 
 
 def test_a_page_needs_a_folder(trained, tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         report.write(trained, tmp_path / "no" / "page.html")
 
 

@@ -28,21 +28,20 @@ def test_accuracy_by_hand():
     ]
     first, second = sentences({"task_accuracy": table("task_accuracy", rows)})
     assert first == (
-        "a answers 90% (95 % interval 80% to 100%) of 50 test examples right, the most of the "
-        "trained configurations; the intervals of 1 of the other 2 overlap with it."
+        "a has the highest accuracy of the trained configurations, 90% (95 % interval 80% to "
+        "100%) of 50 test examples; the intervals of 1 of the other 2 overlap with it."
     )
-    assert (
-        second == "The untrained base model answers 50% (95 % interval 40% to 60%) of them right."
-    )
+    assert second == "The untrained base model has an accuracy of 50% (95 % interval 40% to 60%)."
 
 
 def test_one_test_example_has_no_intervals_and_frozen_is_known_by_its_method():
     rows = [accuracy("frozen learning_rate=1", 0.0, None, None), accuracy("a", 1.0, None, None)]
     first, second = sentences({"task_accuracy": table("task_accuracy", rows)})
     assert (
-        first == "a answers 100% of 50 test examples right, the most of the trained configurations."
+        first
+        == "a has the highest accuracy of the trained configurations, 100% of 50 test examples."
     )
-    assert second == "The untrained base model answers 0% of them right."
+    assert second == "The untrained base model has an accuracy of 0%."
 
 
 def test_forgetting_counts_the_last_step_of_trained_runs():
@@ -53,8 +52,8 @@ def test_forgetting_counts_the_last_step_of_trained_runs():
         forgetting("b", 5, 0.1, -0.1, 0.3),
     ]
     first, second = sentences({"forgetting": table("forgetting", rows)})
-    assert first.startswith("The loss on general text rose in 1 of 2 trained runs")
-    assert second == "Most was forgotten by a: +0.50 nats per token (+0.25 to +0.75)."
+    assert first.startswith("The loss on general text increased in 1 of 2 trained runs")
+    assert second == "The increase was largest for a: +0.50 nats per token (+0.25 to +0.75)."
 
 
 def test_nothing_is_said_of_what_was_not_measured():
@@ -72,8 +71,8 @@ def test_a_sequence_says_who_lost_least_and_most():
     ]  # fmt: skip
     (sentence,) = sentences({"continual": table("continual", rows)})
     assert sentence == (
-        "Trained on task after task, full lost least of the earlier ones (1 points, -9 to 11) "
-        "and lora most (20 points, 10 to 30)."
+        "Trained on one task after another, full lost the least accuracy on the earlier ones "
+        "(1 points, -9 to 11) and lora the most (20 points, 10 to 30)."
     )
 
 
@@ -91,7 +90,7 @@ def test_a_chart_says_where_each_method_saturates():
 def test_runs_are_counted_once_whatever_was_asked_of_them():
     rows = [forgetting("a", 5, 0.5, 0.25, 0.75) | {"suite": suite} for suite in ("x", "y")]
     first, _ = sentences({"forgetting": table("forgetting", rows)})
-    assert first.startswith("The loss on general text rose in 1 of 1 trained runs")
+    assert first.startswith("The loss on general text increased in 1 of 1 trained runs")
     questions = [forgetting("a", 5, None, None, None)]
     assert list(sentences({"forgetting": table("forgetting", questions)})) == []
 
@@ -100,4 +99,6 @@ def test_one_sequence_is_told_alone():
     row = {"configuration": "lora", "regime": "one adapter", "measure": "F", "value": 0.2, "ci_low": None,
            "ci_high": None}  # fmt: skip
     (sentence,) = sentences({"continual": table("continual", [row])})
-    assert sentence == "Trained on task after task, lora lost 20 points of the earlier ones."
+    assert sentence == (
+        "Trained on one task after another, lora lost 20 points of accuracy on the earlier ones."
+    )

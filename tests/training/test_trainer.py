@@ -255,7 +255,7 @@ def test_few_shot_examples_come_from_the_training_split_by_the_seed(config, tmp_
 def test_more_examples_than_the_model_can_read(config, tmp_path):
     many = config("few_shot", method_config={"shots": 8})
     with pytest.raises(
-        InputError, match="tokens before the input are too many: this model reads 128"
+        InputError, match="tokens before the input are too many: this model's context is 128"
     ):
         peftlens.train(many, tmp_path)
     assert not list(tmp_path.iterdir())
