@@ -1,4 +1,4 @@
-from peftlens.figures.spec import PLAIN, SYMBOLS, Axis, COLORS, Plot, Series
+from peftlens.figures.spec import COLORS, PLAIN, SYMBOLS, Axis, Plot, Series
 
 
 def test_color_is_never_the_only_difference():
