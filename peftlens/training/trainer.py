@@ -329,7 +329,7 @@ def attention_backend(batch: Batch) -> AbstractContextManager[Any]:
 
 
 def run_training_loop(states: Sequence[TrainState], model: nn.Module, forward: ForwardPass) -> None:
-    """Take all optimizer steps of runs that differ in nothing that shapes the loop.
+    """Take all optimizer steps of runs with equal numbers of steps, rows and checkpoints.
 
     A run that diverges stops there and leaves the others alone.
 
