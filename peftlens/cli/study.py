@@ -228,7 +228,7 @@ def validate(
         "dtype": first.dtype,
         "bytes_on_disk": grid.bytes_on_disk,
         "bytes_free": free,
-        "bytes_a_run": grid.bytes_per_run,
+        "bytes_per_run": grid.bytes_per_run,
     }
     if as_json:
         print_json(found)

@@ -57,7 +57,7 @@ def build_explorer(  # noqa: PLR0913  # each changes what is shown
     base = context.shared_base_model(runs)
     finished = [run for run in runs if run.record.status == "finished"]
     able = [run for run in finished if _offers(run)]
-    shifted = [run for run in finished if logits or _measured(run, "logit_shift")]
+    shifted = [run for run in finished if logits or _known(run, "logit_shift")]
     if not able and not shifted:
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise InputError(
@@ -84,7 +84,7 @@ def build_explorer(  # noqa: PLR0913  # each changes what is shown
         cluster_names=groups.names,
         task=_task(runs[0], base, known),
         trails=tuple(one for one in trails if one is not None),
-        shifts=tuple(_shift(context, run, names[run.id]) for run in told),
+        shifts=tuple(_shift(context, run, names[run.id]) for run in shifted),
     )
 
 
@@ -147,7 +147,7 @@ def _trail(
     metrics = list(rows["metric"].unique())
     first = rows[rows["metric"] == metrics[0]]
     positions = tuple(int(one) for one in first[first["step"] == steps[-1]]["position"])
-    said = _verdicts(context, run)
+    verdicts = _verdicts(context, run)
     places = []
     for step in steps:
         found = trained_vectors(run, context.base_model(run), step)

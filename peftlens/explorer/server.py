@@ -55,8 +55,8 @@ def application(
             trained = None
             if run in by_id and step in by_id[run].steps:
                 known = trained_vectors(by_id[run], base, step)
-                given = QueryVectors(known.now, known.positions)
-            found = neighbors(base, str(query), metric, int(count or 20), given)  # pyright: ignore
+                trained = QueryVectors(known.now, known.positions)
+            found = neighbors(base, str(query), metric, int(count or 20), trained)  # pyright: ignore
         except (InputError, NotApplicable) as error:
             return html.P(str(error), role="alert")
         return _table(found)
@@ -91,7 +91,7 @@ def serve(
         number = listener.getsockname()[1]
         guard = Guard(frozenset({f"{HOST}:{number}", f"localhost:{number}"}))
         server = application(context, runs, names, guard).server
-        waiting = make_server(HOST, number, server, threaded=True, fd=own.fileno())
+        waiting = make_server(HOST, number, server, threaded=True, fd=listener.fileno())
         tell(f"http://{HOST}:{number}/?token={guard.token}")
         with suppress(KeyboardInterrupt):
             waiting.serve_forever()

@@ -131,7 +131,8 @@ def _metrics(run: TrainedModel, accuracy: float, forgetting: float | None) -> li
 
 
 def _meta(run: TrainedModel) -> dict[str, Any]:
-    about, packages = run.record.environment, run.record.environment["packages"]
+    environment = run.record.environment
+    packages = environment["packages"]
     names = ("transformers", "peft", "datasets", "bitsandbytes", "torch")
     return {
         "model_info": {"sha": run.record.depends_on["base"]},

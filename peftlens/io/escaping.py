@@ -54,7 +54,7 @@ def from_csv(text: str) -> pd.DataFrame:
 def _guarded(value: object) -> object:
     if isinstance(value, list | np.ndarray):
         value = " ".join(map(str, value))
-    if isinstance(value, str) and value[:1] and value[0] in f"{_SPOKEN}'":
+    if isinstance(value, str) and value[:1] and value[0] in f"{_FORMULA_STARTS}'":
         return f"'{value}"
     return value
 

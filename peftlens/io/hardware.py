@@ -93,7 +93,11 @@ def allocate(
 
 
 def _of_gpus(
-    runs: int, bytes_a_run: int, gpu_bytes: Sequence[int], workers: int | None, threads: int | None
+    runs: int,
+    bytes_per_run: int,
+    gpu_bytes: Sequence[int],
+    workers: int | None,
+    threads: int | None,
 ) -> Allocation:
     """Allocate one worker per GPU, or per group of GPUs where the base model needs several."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -109,6 +113,6 @@ def _of_gpus(
     return Allocation(wanted, threads or max(1, cores() // len(groups)), tuple(groups[:wanted]))
 
 
-def gpus_per_run(bytes_a_run: int, gpu_bytes: Sequence[int]) -> int:
+def gpus_per_run(bytes_per_run: int, gpu_bytes: Sequence[int]) -> int:
     """How many GPUs hold a run: one, unless its base needs several."""
-    return -(-bytes_a_run // min(gpu_bytes))
+    return -(-bytes_per_run // min(gpu_bytes))

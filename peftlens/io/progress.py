@@ -34,14 +34,14 @@ class Bar:
 
     def __init__(self, draw: Callable[[str], None], description: str, total: int) -> None:
         self._draw = draw
-        self._about = description, total
+        self._description, self._total = description, total
         self._done = -1
         self._notify()
 
     def advance(self, note: str = "") -> None:
         """One step further; the note replaces the last one."""
         self._draw(note)
-        self._tell()
+        self._notify()
 
     def _notify(self) -> None:
         self._done += 1

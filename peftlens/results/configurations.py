@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from peftlens.results.table import Column, Table
-from peftlens.runs.run import Run, hyperparameters, sweeps, text
+from peftlens.runs.run import hyperparameters, sweeps, text
+from peftlens.runs.trained_model import TrainedModel
 
 CONFIGURATIONS = "configurations"
 VERSION = 1
@@ -20,7 +21,7 @@ NAMES = (
 )
 
 
-def configurations_table(runs: Sequence[Run], labels: Mapping[str, str]) -> Table:
+def configurations_table(runs: Sequence[TrainedModel], labels: Mapping[str, str]) -> Table:
     """A row for each configuration, a column for each hyperparameter of any of them.
 
     Numbers and truth values stay what they are; a list is text, its items joined by commas. A cell

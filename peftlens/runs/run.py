@@ -27,7 +27,7 @@ from peftlens.errors import InputError, validation_summary
 from peftlens.io.escaping import visible
 from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha256_text
 from peftlens.numerics.rounding import number
-from peftlens.runs.config import RunConfig
+from peftlens.runs.config import UNKNOWN_TASK, RunConfig
 from peftlens.runs.trained_model import TrainedModel
 
 SCHEMA = 2  # 1: before 0.1.0, with the old names of `errors.RENAMED_KEYS`
@@ -282,7 +282,7 @@ def _labels(runs: list[Any], ignored: set[str]) -> dict[str, str]:
 
 def _identity(run: Any, ignored: set[str]) -> str:
     """Equal for runs of one group; runs of other programs have nothing but their names."""
-    name = run.configuration if run.config.task == UNKNOWN else None
+    name = run.configuration if run.config.task == UNKNOWN_TASK else None
     return canonical_json([name, _values(run, ignored), run.depends_on])
 
 

@@ -318,7 +318,7 @@ def test_each_run_s_loss_is_a_mean_over_its_own_tokens():
     ]
     two, one = TokenizedAnswer((5,), (6, 7)), TokenizedAnswer((5,), (6,))
     losses = trainer.accumulate_gradients(
-        states, [[[two], [two]], [[one], [one]]], lambda _, rows: [4 * a, 6 * b]
+        states, [[[two], [two]], [[one], [one]]], lambda *_: [4 * a, 6 * b]
     )
     assert losses == [2 * 4 * 3 / 4, 2 * 6 * 5 / 2]
     assert a.grad.item() == 2 * 4 / 4 + 10  # the regularization counts in the gradient alone
