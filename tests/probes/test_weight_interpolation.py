@@ -33,7 +33,7 @@ def run(bases, words, tmp_path):
 def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(context, run, method, base):
     trained = run(method, base)
     before = fingerprint(context.base_model(trained).model)
-    none, whole = measure(trained, Config(scales=(0.0, 1.0))).to_dict("records")
+    none, whole = measure(context, trained, Config(scales=(0.0, 1.0))).to_dict("records")
     assert none["forgetting"] == none["ci_low"] == none["ci_high"] == none["kl"] == 0
     end = forgetting.measure(context, trained, forgetting.Config(suites=("wiki",), items=0)).iloc[
         -1
@@ -59,7 +59,7 @@ def test_a_run_in_bfloat16_is_scaled_in_float32(context, run):
     trained = run("lora", dtype="bfloat16")
     with context.open_run(trained):
         pass
-    (row,) = measure(trained, Config(scales=(0.5,))).to_dict("records")
+    (row,) = measure(context, trained, Config(scales=(0.5,))).to_dict("records")
     assert row["forgetting"] != 0
 
 
