@@ -1,6 +1,6 @@
-"""Gather what the analyses gave into reports/: pages, tables, and the verdict on every claim.
+"""Gather the results of the analyses into reports/: pages, tables, and a verdict on every claim.
 
-for name in comparison merging; do  # one run at a time, for memory and time are compared
+for name in comparison merging; do  # one run at a time, because memory and time are compared
     peftlens study analyses/$name.toml --out studies/$name --workers 1
 done
 for name in rank placement prompt_length quantization forgetting continual; do
@@ -12,10 +12,10 @@ done
 python analyses/gather.py studies comparison merging rank placement prompt_length quantization \
     forgetting continual soft_prompts
 
-Of each analysis: reports/NAME.html, whose figures are drawn by the one copy of Plotly beside it;
+For each analysis: reports/NAME.html, which uses the shared copy of Plotly in reports/;
 reports/NAME/results, the benchmark table of each study as CSV, LaTeX and Markdown;
-reports/NAME/tables, by which claims are judged; and its rows in reports/verdicts.csv, of which the
-table in reports/README.md is made. Analyses that are not named stay as they are.
+reports/NAME/tables, from which claims are judged; and its rows in reports/verdicts.csv, from which
+the table in reports/README.md is made. Analyses not named on the command line are unchanged.
 """
 
 import gzip
@@ -30,27 +30,27 @@ from peftlens.claims import Verdict, judge
 from peftlens.export.benchmark_table import benchmark_table
 from peftlens.export.table_formats import FORMATS
 from peftlens.io import escaping
-from peftlens.report import page as report
+from peftlens.reports import page as report
 from peftlens.results import study_results
 
 REPORTS = Path(__file__).parent.parent / "reports"
-# Analyses of several studies; every other has one, of its own name.
+# Analyses of several studies; every other analysis has one study of the same name.
 STUDIES = {"soft_prompts": ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment", "waywardness")}
-# Of these the claims are judged together: the third one's prompts are drawn to a text.
+# Number of studies whose tables are pooled for the claims: the third has anchored prompts.
 POOLED = 2
-LARGE = 100_000  # bytes of a table from which on it is compressed
+LARGE = 100_000  # size of a table above which it is compressed, bytes
 FORMAT_OF = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 MARKS = ("<!-- verdicts -->\n", "<!-- /verdicts -->\n")
 
 
-def asked() -> dict[str, str]:
-    """The analysis that is made to judge each claim; others may say something of it too."""
+def analysis_of_claim() -> dict[str, str]:
+    """Map each claim to the analysis that is designed to judge it."""
     names = registry.names("claims")
     return {name: registry.describe("claims", name).constants["ANALYSIS"] for name in names}
 
 
 def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
-    """Write what an analysis gave; returns the verdicts on the claims that it was made for."""
+    """Write the results of an analysis; return the verdicts on its claims."""
     folder = REPORTS / name
     (folder / "results").mkdir(parents=True, exist_ok=True)
     report.write(studies, REPORTS / f"{name}.html", assets=True)
@@ -64,7 +64,7 @@ def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
         for table, content in one.tables.items():
             frames.setdefault(table, []).append(content.frame)
     pooled = {table: pd.concat(parts) for table, parts in frames.items()}
-    claims = asked()
+    claims = analysis_of_claim()
     verdicts = [one for one in judge(pooled) if claims[one.claim] == name]
     keep(pooled, {need for one in verdicts for need in one.needs}, folder / "tables")
     return verdicts
@@ -84,17 +84,17 @@ def keep(frames: Mapping[str, pd.DataFrame], names: set[str], folder: Path) -> N
 
 
 def kept(folder: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a folder, as a reader loads them."""
-    found = {}
+    """Read the tables of a folder."""
+    tables = {}
     for file in folder.glob("*.csv*"):
         data = file.read_bytes()
         text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
-        found[file.name.partition(".")[0]] = escaping.from_csv(text)
-    return found
+        tables[file.name.partition(".")[0]] = escaping.from_csv(text)
+    return tables
 
 
 def markdown(verdicts: pd.DataFrame) -> str:
-    """A row for each claim, in the order of their names."""
+    """Format a row for each claim, in the order of their names."""
     lines = ["| claim | verdict | in numbers | from |", "|---|---|---|---|"]
     for row in verdicts.itertuples():
         links = f"[{row.analysis}]({row.analysis}), [page]({row.analysis}.html)"
@@ -104,7 +104,7 @@ def markdown(verdicts: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    """Write all of it."""
+    """Gather the named analyses."""
     studies, names = Path(sys.argv[1]), sys.argv[2:]
     file = REPORTS / "verdicts.csv"
     columns = ["claim", "text", "outcome", "sentence", "analysis"]

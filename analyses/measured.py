@@ -1,4 +1,4 @@
-"""What the scripts beside this file share: rows of a study's tables, and pictures of a page."""
+"""Shared by the scripts of this folder: rows of a study's tables, and screenshots of a page."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from peftlens.results import table
 
 
 def read(study: Path, name: str) -> pd.DataFrame:
-    """The measured rows of one probe's table."""
+    """Read the measured rows of one probe's table."""
     return table.measured(table.read(study / "tables" / f"{name}.parquet").frame)
 
 
 @contextmanager
 def opened(file: Path, width: int, height: int) -> Iterator[Page]:
-    """A page as Chromium shows it in light mode."""
+    """Open a page in Chromium, in light mode."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]

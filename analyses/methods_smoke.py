@@ -1,4 +1,4 @@
-"""Write reports/methods_smoke: one row a method, from the study that methods_smoke.toml asks for.
+"""Write reports/methods_smoke: one row per method, from the study methods_smoke.toml.
 
 peftlens study analyses/methods_smoke.toml --out studies/methods_smoke
 python analyses/methods_smoke.py studies/methods_smoke
@@ -17,7 +17,7 @@ OUT = Path(__file__).parent.parent / "reports" / "methods_smoke"
 
 
 def rows(study: Path) -> pd.DataFrame:
-    """One row a configuration, those that learned most first; intervals are of 95 %."""
+    """Make one row per configuration, lowest final loss first, with 95 % intervals."""
 
     def read(name: str) -> pd.DataFrame:
         return table.read(study / "tables" / f"{name}.parquet").frame
@@ -57,23 +57,24 @@ def rows(study: Path) -> pd.DataFrame:
 
 
 def markdown(found: pd.DataFrame) -> str:
-    """The table of the README beside the CSV."""
+    """Format the table of the README."""
     lines = [
-        "| configuration | trained | rate | loss before | after | fall (95 % interval) | learned "
-        "| accuracy (95 % interval) |",
+        "| configuration | trained | rate | loss before | after | decrease (95 % interval) "
+        "| learned | accuracy (95 % interval) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in found.itertuples():
-        fall = (
+        decrease = (
             ""
-            if pd.isna(row.fall)
-            else f"{row.fall:.2f} ({row.fall_low:.2f} to {row.fall_high:.2f})"
+            if pd.isna(row.loss_decrease)
+            else f"{row.loss_decrease:.2f} ({row.loss_decrease_ci_low:.2f} to "
+            f"{row.loss_decrease_ci_high:.2f})"
         )
         before = "" if pd.isna(row.loss_before) else f"{row.loss_before:.2f}"
         lines.append(
             f"| `{row.configuration}` | {row.trainable_parameters:,} | {row.learning_rate:g} "
-            f"| {before} | {row.loss_after:.2f} | {fall} | {row.learned} "
-            f"| {row.accuracy:.2f} ({row.accuracy_low:.2f} to {row.accuracy_high:.2f}) |"
+            f"| {before} | {row.loss_after:.2f} | {decrease} | {row.learned} "
+            f"| {row.accuracy:.2f} ({row.accuracy_ci_low:.2f} to {row.accuracy_ci_high:.2f}) |"
         )
     return "\n".join(lines) + "\n"
 

@@ -3,8 +3,8 @@
 peftlens quickstart --out quickstart
 python analyses/quickstart.py quickstart
 
-The README's lines of Python are run too; what they print is kept in example.csv. took.csv has
-the time from the command's beginning to its page, and the machine.
+The README's Python code is run too; example.csv has its output. took.csv has the time from the
+start of the command to its page, and the machine.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 from measured import opened, read
 
+from peftlens.io import escaping
 from peftlens.results import study_results
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +29,7 @@ FIGURES = ("plot-task_accuracy-0-0", "plot-forgetting-0-0")
 
 
 def took(study: Path) -> pd.DataFrame:
-    """Minutes of the whole command, of a study that one call carried out."""
+    """Measure the minutes of the whole command, for a study run by one call."""
     found = study_results.read(study)
     (call,) = found.calls
     began = datetime.fromisoformat(call["began"]).timestamp()
@@ -39,7 +40,7 @@ def took(study: Path) -> pd.DataFrame:
 
 
 def example() -> pd.DataFrame:
-    """What the README's lines of Python print."""
+    """Run the README's Python code and return its output."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     printed = io.StringIO()
     with (
@@ -52,10 +53,10 @@ def example() -> pd.DataFrame:
 
 
 def main(study: Path) -> None:
-    """All rows that were measured; the figures as Chromium draws them in light mode."""
+    """Write all measured rows, and a screenshot of the figures in light mode."""
     for name in TABLES:
         frame = read(study, name).drop(columns=["status", "reason"], errors="ignore")
-        frame.to_csv(OUT / f"{name}.csv", index=False)
+        (OUT / f"{name}.csv").write_text(escaping.to_csv(frame))
     took(study).to_csv(OUT / "took.csv", index=False)
     example().to_csv(OUT / "example.csv", index=False)
     with opened(study / "report.html", 1000, 1060) as page:
@@ -63,7 +64,7 @@ def main(study: Path) -> None:
             page.locator(f"#{name}").scroll_into_view_if_needed()  # figures are drawn when seen
             page.wait_for_selector(f"#{name} .main-svg")
         boxes = [page.locator(f"figure:has(#{name})") for name in FIGURES]
-        # nothing but the two figures, one below the other
+        # only the two figures, one below the other
         page.evaluate(
             "figures => document.body.replaceChildren(...figures)",
             [box.element_handle() for box in boxes],

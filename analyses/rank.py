@@ -1,4 +1,4 @@
-"""Write what the ranks of the rank study were used for: means over its large tables.
+"""Write how the rank study's updates use their ranks: means over its large tables.
 
 peftlens study analyses/rank.toml --out studies/rank
 python analyses/rank.py studies/rank
@@ -19,14 +19,14 @@ OUT = Path(__file__).parent.parent / "reports" / "rank"
 
 
 def spectra(frame: pd.DataFrame) -> pd.DataFrame:
-    """What each configuration's updates use at the end of training."""
+    """Mean spectrum of each configuration's updates at the end of training."""
     columns = ["relative_norm", "stable_rank", "effective_rank", "k90", "effective_rank_used"]
     names = ["configuration", "method", "rank"]
     return last_steps(frame).groupby(names, sort=False, dropna=False)[columns].mean().reset_index()
 
 
 def overlaps(frame: pd.DataFrame) -> pd.DataFrame:
-    """What pairs of runs under one learning rate have in common."""
+    """Mean subspace overlap of pairs of runs with the same learning rate."""
     rate = frame["configuration"].str.extract(r"learning_rate=(\S+)", expand=False)
     names = ["between", "side", "role", "directions", "learning_rate"]
     means = frame.assign(learning_rate=rate).groupby(names)

@@ -1,4 +1,4 @@
-"""Write reports/soft_prompts: one row a prompt, from three studies.
+"""Write reports/soft_prompts: one row per prompt, from three studies.
 
 for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness; do
     peftlens study analyses/$name.toml --out studies/$name
@@ -22,7 +22,7 @@ STUDIES = ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment")
 
 
 def prompts(study: Path) -> pd.DataFrame:
-    """One row a trained prompt: accuracy, verdicts with their p-values, and what its tokens do."""
+    """Make one row per trained prompt: accuracy, verdicts with p-values, and faithfulness."""
     null = read(study, "soft_prompt_null").query("metric == 'cosine'")
     whole = last_steps(null[null["position"].isna()]).set_index("run")
     found = whole[
@@ -58,7 +58,7 @@ def prompts(study: Path) -> pd.DataFrame:
 
 
 def over_time(study: Path) -> pd.DataFrame:
-    """Means over seeds at every checkpoint."""
+    """Compute means over seeds at every checkpoint."""
     null = read(study, "soft_prompt_null").query("metric == 'cosine'")
     whole = null[null["position"].isna()].copy()
     moved = read(study, "soft_prompt_neighbors").query("metric == 'cosine'")
@@ -78,11 +78,11 @@ def over_time(study: Path) -> pd.DataFrame:
 
 
 def waywardness(study: Path) -> pd.DataFrame:
-    """One row a strength of the pull: what the prompt reads as, and what it does."""
+    """Make one row per anchor weight: nearest tokens and accuracy of the prompt."""
     near = last_steps(read(study, "soft_prompt_neighbors").query("metric == 'cosine'")).copy()
     configs = {run: Run(study / "runs" / run).config for run in near["run"].unique()}
     targets = {run: config.method_config["anchor_ids"] for run, config in configs.items()}
-    nearest = near["token_ids"].str.split().str[0].astype(int)
+    nearest = near["token_ids"].str[0].astype(int)
     wanted = [targets[run][position] for run, position in zip(near["run"], near["position"],
                                                               strict=True)]  # fmt: skip
     near["reads_as_the_text"] = nearest == wanted
@@ -101,8 +101,9 @@ def waywardness(study: Path) -> pd.DataFrame:
         right = (group["chosen"] == group["correct"]).groupby(group["item"]).mean()
         interval = mean_interval(right, np.random.default_rng(0))
         rows.append(
-            {"pull": pull, "accuracy": right.mean(), "ci_low": interval.low, "ci_high": interval.high,
-             "loss": group["loss"].mean(), "n_items": len(right), "n_seeds": group["run"].nunique()}
+            {"pull": pull, "accuracy": right.mean(), "ci_low": interval.low,
+             "ci_high": interval.high, "loss": group["loss"].mean(), "n_items": len(right),
+             "n_seeds": group["run"].nunique()}
         )  # fmt: skip
     tokens = scores[scores["prompt"] == "nearest tokens (cosine)"].groupby("pull")
     found = found.join(pd.DataFrame(rows).set_index("pull"))
@@ -112,14 +113,14 @@ def waywardness(study: Path) -> pd.DataFrame:
 
 
 def verdicts(found: pd.DataFrame) -> str:
-    """The table of the README, a row a prompt."""
+    """Format the README's table with one row per prompt."""
     lines = [
         "| task | init | seed | accuracy | verdict | readable | as started | noise | p directions "
         "| p steps | p labels | p typical | loss trained → nearest tokens |",
         "|---" * 13 + "|",
     ]
     for row in found.to_dict("records"):
-        shares = [row["readable"], row["same_as_its_initialization"],
+        shares = [row["readable"], row["unchanged_from_initialization"],
                   row["not_distinguishable_from_noise"]]  # fmt: skip
         p = [
             row["p_random_directions"],
@@ -137,15 +138,15 @@ def verdicts(found: pd.DataFrame) -> str:
 
 
 def pulled(found: pd.DataFrame) -> str:
-    """The table of the README, a row a strength of the pull."""
+    """Format the README's table with one row per anchor weight."""
     lines = [
         "| γ | accuracy (95 % interval) | loss | nearest token is the text's | cosine to it "
         "| accuracy of those tokens | their loss |",
         "|---" * 7 + "|",
     ]
     lines += [
-        f"| {row.pull:g} | {row.accuracy:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f}) | {row.loss:.2f} "
-        f"| {row.reads_as_the_text:.0%} | {row.similarity:.2f} "
+        f"| {row.pull:g} | {row.accuracy:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f}) "
+        f"| {row.loss:.2f} | {row.reads_as_the_text:.0%} | {row.similarity:.2f} "
         f"| {row.accuracy_of_nearest_tokens:.3f} | {row.loss_of_nearest_tokens:.2f} |"
         for row in found.itertuples()
     ]
@@ -153,7 +154,7 @@ def pulled(found: pd.DataFrame) -> str:
 
 
 def main(folder: Path) -> None:
-    """Write the CSV files, and the README's tables below its text."""
+    """Write the CSV files, and the tables in the README."""
     OUT.mkdir(parents=True, exist_ok=True)
     studies = [folder / name for name in STUDIES]
     found = pd.concat([prompts(study) for study in studies]).sort_values(["task", "init", "seed"])

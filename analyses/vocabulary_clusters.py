@@ -1,9 +1,9 @@
-"""Write reports/soft_prompts/vocabulary_clusters.csv: which algorithm clusters a vocabulary best.
+"""Write reports/soft_prompts/vocabulary_clusters.csv: a comparison of clustering algorithms.
 
 python analyses/vocabulary_clusters.py
 
-Each on the centered, normalized embeddings of smollm2-135m, compared by what none of them has seen:
-the mean cosine of two tokens of a cluster in the middle of the model.
+All cluster the centered, normalized embeddings of smollm2-135m and are compared in a space that
+none of them uses: by the mean cosine of two tokens of a cluster in the middle of the model.
 """
 
 import time
@@ -22,7 +22,7 @@ OUT = Path(__file__).parent.parent / "reports" / "soft_prompts" / "vocabulary_cl
 
 
 def main() -> None:
-    """Fit each algorithm, with two seeds where it has any."""
+    """Fit each algorithm, with two seeds if it has seeds."""
     base = load_base_model("smollm2-135m")
     known = vocabulary(base)
     usable = known.usable
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def quality(name: str, count: int, rows, hidden, label) -> dict[str, object]:
-    """One row of the table."""
+    """Compute one row of the table."""
     sizes = np.bincount(label)
     return {
         "algorithm": name,

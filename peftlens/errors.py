@@ -1,12 +1,37 @@
-"""The one error that is the user's to mend, and how pydantic's errors are told."""
+"""Errors that the user can fix, range checks, and one-line summaries of pydantic's errors."""
 
 import sys
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+# Keys of study files, run folders and methods before 0.1.0, by their names since then.
+RENAMED_KEYS = {
+    "base": "base_model",
+    "after": "continue_from",
+    "full": "full_scale",
+    "steps": "max_steps",
+    "accumulation": "gradient_accumulation_steps",
+    "schedule": "lr_scheduler_type",
+    "warmup": "warmup_ratio",
+    "log_every": "logging_steps",
+    "pull": "anchor_weight",
+    "pull_text": "anchor_text",
+    "orthogonality": "orth_reg_weight",
+    "gate_rate": "gate_learning_rate",
+}
 
 
 class InputError(ValueError):
-    """Something given to peftlens can't be used; the message names the value and the remedy.
+    """Input that peftlens can't use; the message names the value and the remedy.
+
+    Example:
+        ```python
+        try:
+            pl.train(pl.RunConfig(method="lora", task="bbc_topics"), "runs")
+        except pl.InputError as error:
+            print(error)  # no task named 'bbc_topics'; did you mean bbc_topic?
+        ```
 
     The command line prints it as one line and exits with 2. Anything else that is raised is a
     failed run or a defect of peftlens.
@@ -14,10 +39,18 @@ class InputError(ValueError):
 
 
 def validation_summary(error: ValidationError) -> str:
-    """The first of a value's mistakes in one line: where, what was given, what is wrong with it."""
+    """Describe the first validation error in one line: field, input value and problem."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "config"
-    return f"{where}={problem['input']!r}: {problem['msg']}"
+    return f"{where}={problem['input']!r}: {reason(problem)}"
+
+
+def reason(problem: ErrorDetails) -> str:
+    """The reason of one of pydantic's errors; for a key with an old name, its new name."""
+    key = problem["loc"][-1] if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden" and key in RENAMED_KEYS:
+        return f"this key is called {RENAMED_KEYS[str(key)]} now"
+    return problem["msg"]
 
 
 def require(name: str, value: float, low: float, high: float | None = None, why: str = "") -> None:
@@ -25,13 +58,13 @@ def require(name: str, value: float, low: float, high: float | None = None, why:
 
     Args:
         name: the option, as the user writes it.
-        value: what was given.
-        low: smallest value that works.
-        high: largest, if there is one.
-        why: where the upper bound comes from.
+        value: the user's value.
+        low: smallest valid value.
+        high: largest valid value, if there is one.
+        why: reason for the upper bound.
 
     Raises:
-        InputError: naming value and range.
+        InputError: the value is outside; the message names value and range.
     """
     if low <= value <= (sys.float_info.max if high is None else high):
         return
@@ -45,7 +78,7 @@ def require_positive(name: str, value: float) -> None:
     """Refuse zero, negative values, infinity and NaN.
 
     Raises:
-        InputError: naming value and range.
+        InputError: the value is outside; the message names value and range.
     """
     if not 0 < value < float("inf"):
         raise InputError(f"{name}={value:g} must be above 0 and finite")

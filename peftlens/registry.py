@@ -1,7 +1,8 @@
-"""Find methods, tasks, probes and claims by file name; there is no list to keep in step.
+"""Plug-in registry: methods, tasks, probes and claims, discovered by file name or entry point.
 
-Other packages add theirs by entry points in the groups peftlens.methods, peftlens.tasks,
-peftlens.probes and peftlens.claims, each naming a module of the same shape as the files here.
+No list has to be maintained. Other packages add theirs by entry points in the groups
+peftlens.methods, peftlens.tasks, peftlens.probes and peftlens.claims, each naming a module of the
+same shape as the files here.
 
 Listing them reads their source text and imports none of them: an import of peft or torch takes
 seconds, and a table of names should not.
@@ -9,8 +10,9 @@ seconds, and a table of names should not.
 
 import ast
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, version
@@ -22,7 +24,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from peftlens.errors import InputError, validation_summary
+from peftlens.errors import RENAMED_KEYS, InputError, validation_summary
 
 _SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
 Kind = Literal["methods", "tasks", "probes", "claims"]
@@ -36,32 +38,48 @@ PARTS: dict[Kind, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
+class Option:
+    """A field of a dataclass of options.
+
+    Attributes:
+        type: the annotation, as written in the source.
+        default: likewise.
+        meaning: its text below `Attributes:` in the docstring of the class.
+    """
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Description:
-    """What a plug-in's source says of itself.
+    """Self-description of a plug-in, read from its source.
 
     Attributes:
         summary: first line of the docstring.
         constants: the module's upper-case literals, such as FAMILY or EXPOSES.
-        config: a row per field of Config: name, type and default, as written in the source.
-        package: who brings it.
+        options: the fields of Config.
+        package: the distribution that contains it.
     """
 
     name: str
     summary: str
     doc: str
     constants: dict[str, Any]
-    config: tuple[tuple[str, str, str], ...]
+    options: tuple[Option, ...]
     package: str
 
     @property
     def source(self) -> str:
-        """The paper that the docstring names first, such as arXiv:2106.09685; empty without one."""
+        """First paper named in the docstring, such as arXiv:2106.09685; empty without one."""
         found = _SOURCE.search(self.doc)
         return found[1] if found else ""
 
 
 def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:
-    """Dotted module of every plug-in by name, and the entry point of those of other packages.
+    """Map each plug-in's name to its dotted module and, if another package's, its entry point.
 
     Raises:
         InputError: another package gives a plug-in a name that is taken.
@@ -74,8 +92,8 @@ def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:
     for point in entry_points(group=package.__name__):
         if point.name in found:
             raise InputError(
-                f"package {_distribution(point)} brings a {kind[:-1]} named {point.name!r}, "
-                "and there is one already; uninstall the package or have it renamed"
+                f"package {_distribution(point)} provides a {kind[:-1]} named {point.name!r}, "
+                "but there is one already; uninstall the package or have it renamed"
             )
         found[point.name] = (point.module, point)
     return dict(sorted(found.items()))
@@ -86,20 +104,24 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def names(kind: Kind) -> list[str]:
-    """Names of every plug-in of one kind, sorted; imports none of them."""
+    """List the names of all plug-ins of one kind, sorted; imports none of them."""
     return list(_modules(kind))
 
 
 def check(kind: Kind, name: str) -> None:
-    """Refuse a name that no plug-in has; what stands behind a colon is the plug-in's to check.
+    """Refuse a name that no plug-in has; the plug-in itself checks the part after a colon.
 
     Raises:
-        InputError: the message names the closest known ones.
+        InputError: no such plug-in; the message names the closest ones.
     """
-    known, plugin = names(kind), name.partition(":")[0]
-    if plugin not in known:
-        close = get_close_matches(plugin, known, cutoff=0.5)
-        remedy = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+    available, plugin = names(kind), name.partition(":")[0]
+    if plugin not in available:
+        close = get_close_matches(plugin, available, cutoff=0.5)
+        remedy = (
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else f"choose from {', '.join(available)}"
+        )
         raise InputError(f"no {kind[:-1]} named {plugin!r}; {remedy}")
 
 
@@ -127,7 +149,7 @@ def load(kind: Kind, name: str) -> ModuleType:
 
 
 def versions(kind: Kind, name: str) -> dict[str, str]:
-    """Versions of the packages that one plug-in rests on, beside those that all do."""
+    """Return the versions of packages that one plug-in needs in addition to the common ones."""
     _, point = _modules(kind)[name.partition(":")[0]]
     packages: set[str] = {*getattr(load(kind, name), "PACKAGES", ())}
     if point and point.dist:
@@ -136,10 +158,10 @@ def versions(kind: Kind, name: str) -> dict[str, str]:
 
 
 def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
-    """A plug-in's Config out of plain values.
+    """Build a plug-in's Config from plain values.
 
-    What stands behind a colon in the name is the value of the field that the plug-in calls its
-    ARGUMENT. Where Config has a field `options`, keys that it does not know go there.
+    The part of the name after a colon is the value of the field that the plug-in calls its
+    ARGUMENT. Where Config has a field `options`, unknown keys go there.
 
     Raises:
         InputError: an unknown key or a value of the wrong type.
@@ -149,12 +171,13 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
     known = [field.name for field in fields(module.Config)]
     if colon:
         if not hasattr(module, "ARGUMENT"):
-            raise InputError(f"{plugin} takes nothing behind a colon, but was called {name!r}")
+            raise InputError(f"{plugin} takes no argument after a colon; remove it from {name!r}")
         values = values | {module.ARGUMENT: argument}
     if unknown := {key: value for key, value in values.items() if key not in known}:
         if "options" not in known:
-            listed = ", ".join(known) or "none"
-            raise InputError(f"{plugin} has no option {next(iter(unknown))!r}; it has {listed}")
+            name, listed = next(iter(unknown)), ", ".join(known) or "none"
+            renamed = f"it is called {RENAMED_KEYS[name]} now; " if name in RENAMED_KEYS else ""
+            raise InputError(f"{plugin} has no option {name!r}; {renamed}it has {listed}")
         plain = {key: value for key, value in values.items() if key in known}
         values = plain | {"options": plain.get("options", {}) | unknown}
     try:
@@ -164,7 +187,7 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
 
 
 def exposed(method: str, values: dict[str, Any]) -> frozenset[str]:
-    """What probes may ask of a method's runs; for some methods the configuration decides it."""
+    """Return the quantities that a method's runs expose to probes under this configuration."""
     module = load("methods", method)
     if hasattr(module, "exposes"):
         return module.exposes(configure("methods", method, values))
@@ -179,60 +202,150 @@ def describe(kind: Kind, name: str) -> Description:
     """
     check(kind, name)
     dotted, point = _modules(kind)[name]
-    tree = ast.parse(_source(dotted))
-    doc = ast.get_docstring(tree) or ""
-    constants = {
-        node.targets[0].id: value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        if (value := _literal(node.value)) is not None
-    }
+    module = _Module(dotted)
+    doc = ast.get_docstring(module.tree) or ""
     return Description(
         name=name,
         summary=doc.partition("\n")[0],
         doc=doc,
-        constants=constants,
-        config=tuple(_fields(tree, "Config")),
+        constants=module.constants(),
+        options=tuple(module.options("Config").values()),
         package=_distribution(point) if point else "peftlens",
     )
 
 
+class _Module:
+    """A module's syntax tree; names are followed to the modules that they are imported from."""
+
+    def __init__(self, dotted: str) -> None:
+        self.tree = ast.parse(_source(dotted))
+        followed = {"peftlens", dotted.partition(".")[0]}  # others are large and hold no constants
+        self.assigned: dict[str, ast.expr] = {}
+        self.imported: dict[str, tuple[str, str]] = {}
+        self.classes: dict[str, ast.ClassDef] = {}
+        for node in self.tree.body:
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
+                    self.assigned[name] = value
+                case ast.ImportFrom(module=str(origin)) if origin.partition(".")[0] in followed:
+                    self.imported |= {a.asname or a.name: (origin, a.name) for a in node.names}
+                case ast.ClassDef(name=name):
+                    self.classes[name] = node
+
+    def constants(self) -> dict[str, Any]:
+        """Upper-case constants whose values are literals, wherever these are written."""
+        found: dict[str, Any] = {}
+        for name, node in self.assigned.items():
+            if name.isupper():
+                with suppress(ValueError):  # computed
+                    found[name] = self._literal(node)
+        return found
+
+    def _literal(self, node: ast.expr) -> Any:
+        """Value of an expression without operators; a set as a sorted list.
+
+        Raises:
+            ValueError: the expression is computed.
+        """
+        value = ast.literal_eval(self.inlined(node))
+        return sorted(value) if isinstance(value, set) else value
+
+    def inlined(self, node: ast.expr) -> ast.expr:
+        """An expression with values in the place of constants' names."""
+        return _Inlined(self).visit(deepcopy(node))
+
+    def definition(self, name: str) -> ast.expr | None:
+        """The expression behind a constant's name, of this module or an imported one."""
+        if name in self.assigned:
+            return self.inlined(self.assigned[name])
+        if name in self.imported:
+            origin, original = self.imported[name]
+            return _Module(origin).definition(original)
+        return None
+
+    def options(self, class_name: str) -> dict[str, Option]:
+        """Fields of a dataclass by name: those of its parents first, nested ones as `field.key`."""
+        if class_name in self.imported:
+            origin, original = self.imported[class_name]
+            return _Module(origin).options(original)
+        if class_name not in self.classes:
+            return {}
+        node = self.classes[class_name]
+        found: dict[str, Option] = {}
+        for base in node.bases:
+            found |= self.options(ast.unparse(base))
+        meanings = _attributes(ast.get_docstring(node) or "")
+        for field in node.body:
+            if isinstance(field, ast.AnnAssign) and field.value is not None:
+                name = ast.unparse(field.target)
+                annotation, default = self.inlined(field.annotation), self.inlined(field.value)
+                found[name] = Option(
+                    name, ast.unparse(annotation), _default(default), meanings.get(name, "")
+                )
+                found |= self._nested(name, annotation, default)
+        return found
+
+    def _nested(self, name: str, annotation: ast.expr, default: ast.expr) -> dict[str, Option]:
+        """Options of a field that is a dataclass itself, with the defaults that it has there."""
+        given = {one.arg: one.value for one in getattr(default, "keywords", ())}
+        return {
+            f"{name}.{key}": replace(
+                option,
+                name=f"{name}.{key}",
+                default=ast.unparse(given[key]) if key in given else option.default,
+            )
+            for key, option in self.options(ast.unparse(annotation)).items()
+        }
+
+
+class _Inlined(ast.NodeTransformer):
+    """Replaces constants' names by their values, and `frozenset(...)` by a set."""
+
+    def __init__(self, module: _Module) -> None:
+        self._module = module
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._module.definition(node.id) or node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        match node:
+            case ast.Call(func=ast.Name(id="frozenset"), args=[]):
+                return ast.Call(ast.Name("set"), [], [])  # literal_eval's word for an empty set
+            case ast.Call(func=ast.Name(id="frozenset"), args=[members]):
+                members = self.visit(members)
+                return ast.Set(members.elts) if hasattr(members, "elts") else node
+        return node
+
+
+def _default(node: ast.expr) -> str:
+    """A field's default as source text; a factory as a call of it."""
+    match node:
+        case ast.Call(func=ast.Name(id="field"), keywords=[ast.keyword("default_factory", made)]):
+            return f"{ast.unparse(made)}()"
+    return ast.unparse(node)
+
+
+def _attributes(doc: str) -> dict[str, str]:
+    """Lines below `Attributes:` in a docstring, by name."""
+    _, _, section = doc.partition("Attributes:\n")
+    section = re.split(r"\n(?=\S)", section)[0]  # up to a line without indentation
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
 def _source(dotted: str) -> str:
-    """A module's text; its parents are imported, the module is not.
+    """Read a module's source; its parent packages are imported, the module is not.
 
     Raises:
-        InputError: it can't be found.
+        InputError: the module can't be found.
     """
     try:
         spec = find_spec(dotted)
     except ImportError as error:
         raise InputError(f"module {dotted} can't be imported: {error}") from error
     if spec is None or spec.origin is None:
-        raise InputError(f"there is no module {dotted}; install again what named it")
+        raise InputError(f"there is no module {dotted}; reinstall the package that names it")
     return Path(spec.origin).read_text()
-
-
-def _literal(node: ast.expr) -> Any:
-    """A literal's value, `frozenset({...})` as a sorted list; None for anything computed."""
-    try:
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "frozenset":
-            return sorted(ast.literal_eval(node.args[0])) if node.args else []
-        return ast.literal_eval(node)
-    except ValueError:
-        return None
-
-
-def _fields(tree: ast.Module, class_name: str) -> Iterator[tuple[str, str, str]]:
-    """Fields of a dataclass as the source writes them, those of imported parents first."""
-    config = next(
-        (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name), None
-    )
-    if config is None:
-        return
-    for parent in (base.id for base in config.bases if isinstance(base, ast.Name)):
-        for node in tree.body:
-            if isinstance(node, ast.ImportFrom) and parent in {a.name for a in node.names}:
-                yield from _fields(ast.parse(_source(str(node.module))), parent)
-    for node in config.body:
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
-            yield ast.unparse(node.target), ast.unparse(node.annotation), ast.unparse(node.value)

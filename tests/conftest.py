@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 # before torch is loaded: tests run side by side, and two threads on one core wait for each other
@@ -15,10 +16,14 @@ import pytest
 from tiny import build, byte_tokenizer
 
 import peftlens
-from peftlens import cli
+from peftlens import cli, registry
 from peftlens.adapters.run_context import RunContext
+from peftlens.io.files import cache_dir
 from peftlens.models.base_model import load_base_model
 from peftlens.runs.config import RunConfig
+
+# what umap compiles, half a minute, is kept for the other processes and the next time
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
 
 
 def pytest_collection_modifyitems(items):
@@ -97,6 +102,22 @@ def run(monkeypatch, capsys, tmp_path):
 def llama(bases):
     """The tiny Llama, opened in float32 on the CPU."""
     return load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_read_once():
+    """Which packages bring plug-ins is read once: no test installs one for its own process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "entry_points", cache(registry.entry_points))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_left_to_the_kernel():
+    """No test cuts the power, and a killed process loses nothing that it wrote."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture

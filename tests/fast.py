@@ -4,7 +4,8 @@
 
 The text of its study is JSON: {"runs": how many, "seconds": that one takes, "sequence": whether
 each is trained on after the one before it, "together": whether all may be trained in one pass,
-"odd": {number of a run, or "together": what happens in it}}.
+"odd": {number of a run, or "together": what happens in it}}. The text {"see": name of a variable}
+plans nothing: the result is the worker's process and that variable.
 """
 
 import hashlib
@@ -13,70 +14,88 @@ import os
 import resource
 import signal
 import time
-from pathlib import Path
 
 from peftlens.io.progress import begin, track
 from peftlens.results import table
+from peftlens.results.table_cache import ProbeSpec
 from peftlens.runs import store
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import SCHEMA, Record
 from peftlens.studies import worker_protocol
+from peftlens.studies.plan import PlannedRun, StudyPlan
 
 time.sleep(float(os.environ.get("FAST_START", 0)))  # as a worker that loads torch takes time
 COLUMNS = tuple(table.Column(name, name) for name in ("run", "configuration", "number"))
 
 
-def plan(text, source, dtypes, trust, full):  # noqa: ARG001
-    asked = json.loads(text)
+def plan(request):
+    asked = json.loads(request.text)
+    if "see" in asked:
+        return os.getpid(), os.environ.get(asked["see"])
     numbers = range(asked["runs"])
     ids = [hashlib.sha256(str(number).encode()).hexdigest()[:12] for number in numbers]
-    after = [None, *ids[:-1]] if asked.get("sequence") else [None] * len(ids)
-    return {
-        "name": "fast",
-        "runs": [
-            {
-                "id": ids[number], "configuration": f"fast number={number}", "seed": 0,
-                "after": after[number], "together": asked.get("together"),
-                "config": asked | {"number": number, "after": after[number]},
-            }
-            for number in numbers
-        ],
-        "probes": [{"name": "number", "each_run": True, "version": 1, "config": {}}]
-        if asked.get("probe") else [],
-        "options": {},
-        "device": "cpu", "dtype": "float32", "bytes_a_run": 10**8, "gpu_bytes": [],
-    }  # fmt: skip
+    previous = [None, *ids[:-1]] if asked.get("sequence") else [None] * len(ids)
+    runs = [
+        PlannedRun(
+            id=ids[number],
+            configuration=f"fast number={number}",
+            batch_key=asked.get("together"),
+            config=RunConfig(
+                method="frozen",
+                task="wiki",
+                method_config=asked | {"number": number},
+                continue_from=previous[number],
+            ),
+        )
+        for number in numbers
+    ]
+    probe = ProbeSpec(name="number", each_run=True, version=1, config={})
+    return StudyPlan(
+        name="fast",
+        runs=runs,
+        probes=[probe] if asked.get("probe") else [],
+        probe_options={},
+        device="cpu",
+        dtype="float32",
+        bytes_per_run=10**8,
+        gpu_bytes=[],
+    )
 
 
-def train(config, run, runs, trust):  # noqa: ARG001
+def train(request):
     """A run's folder, always with the same bytes; each attempt leaves a line in `attempts`."""
-    folder = Path(runs)
+    return _train(request.run, request.config, request.folder)
+
+
+def _train(run, config, folder):
+    asked = config.method_config
 
     def fill(made):
         with (folder.parent / "attempts").open("a") as file:
-            file.write(f"{config['number']}\n")
-        (made / "metrics.jsonl").write_text(json.dumps({"step": config["number"]}) + "\n")
-        (made / "timing.jsonl").write_text(json.dumps({"seconds": config["seconds"]}) + "\n")
+            file.write(f"{asked['number']}\n")
+        (made / "metrics.jsonl").write_text(json.dumps({"step": asked["number"]}) + "\n")
+        (made / "timing.jsonl").write_text(json.dumps({"seconds": asked["seconds"]}) + "\n")
         for _ in track(range(10), "Training"):
-            time.sleep(config["seconds"] / 10)
-        _odd(config.get("odd", {}).get(str(config["number"])))
-        if config["after"]:
-            assert (folder / config["after"]).exists()
-        _finish(made, run, config)
+            time.sleep(asked["seconds"] / 10)
+        _odd(asked.get("odd", {}).get(str(asked["number"])))
+        if config.continue_from:
+            assert (folder / config.continue_from).exists()
+        _finish(made, run, asked["number"])
 
     store.build(folder, run, fill)
     return "trained"
 
 
-def train_together(configs, runs, trust):
+def train_batch(request):
     """Each on its own, but for `odd`, which comes when several are trained."""
-    _odd(next(iter(configs.values())).get("odd", {}).get("together"))
-    return {run: train(config, run, runs, trust) for run, config in configs.items()}
+    first = next(iter(request.configs.values()))
+    _odd(first.method_config.get("odd", {}).get("together"))
+    return {run: _train(run, config, request.folder) for run, config in request.configs.items()}
 
 
-def _finish(made, run, config):
+def _finish(made, run, number):
     (made / "adapter").mkdir()
-    (made / "adapter" / "adapter_model.safetensors").write_bytes(b"%d" % config["number"])
+    (made / "adapter" / "adapter_model.safetensors").write_bytes(b"%d" % number)
     record = Record(
         schema_version=SCHEMA, id=run, configuration="fast", depends_on={}, environment={},
         config=RunConfig(method="frozen", task="wiki"), status="finished", results={"steps": 0},
@@ -112,36 +131,31 @@ _ODD = {
 }
 
 
-def measure(run, probes, options, trust):  # noqa: ARG001
-    for probe in probes:
+def measure(request):
+    for probe in request.probes:
         begin(probe)
     return {}
 
 
-def tabulate(name, runs, labels, options, file, trust):  # noqa: ARG001
+def write_table(request):
     import pandas as pd
 
+    runs = [folder.name for folder in request.runs]
     frame = pd.DataFrame(
-        [(Path(run).name, labels[Path(run).name], len(runs)) for run in runs],
+        [(run, request.labels[run], len(runs)) for run in runs],
         columns=[column.name for column in COLUMNS],
     )
-    Path(file).parent.mkdir(exist_ok=True)
-    table.write(table.Table(name, 1, COLUMNS, (), frame, {}), Path(file))
-
-
-def see(name):
-    """The worker's process and one of its variables."""
-    return os.getpid(), os.environ.get(name)
+    request.file.parent.mkdir(exist_ok=True)
+    table.write(table.Table(request.probe, 1, COLUMNS, (), frame, {}), request.file)
 
 
 def actions():
     return {
-        "see": see,
         "plan": plan,
         "train": train,
-        "train_together": train_together,
+        "train_batch": train_batch,
         "measure": measure,
-        "table": tabulate,
+        "table": write_table,
     }
 
 

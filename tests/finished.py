@@ -8,14 +8,16 @@ import pandas as pd
 
 from peftlens import registry
 from peftlens.results import table
+from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS, Table, measured, not_applicable
 from peftlens.runs import store
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import Record, Run, configurations, environment, versions
+from peftlens.runs.run import SCHEMA, Record, Run, configurations, environment, versions
 
 PROBES = ("task_accuracy", "task_items", "parameter_count", "cost", "rank_chart",
           "paired_accuracy", "forgetting", "learning", "soft_prompt_neighbors",
           "soft_prompt_null")  # fmt: skip
+LORA = {"rank": 8, "alpha": 16.0, "target_modules": ["query_value"]}  # its defaults
 BASE, DATA = "ba5e" * 16, "da7a" * 16
 
 
@@ -36,7 +38,7 @@ def study(folder: Path, configs, probes=PROBES, name="made up", items=40, **abou
     runs = [run(folder / "runs", config, number) for number, config in enumerate(configs)]
     labels = configurations(one.record for one in runs)
     index = {
-        "schema_version": 1,
+        "schema_version": SCHEMA,
         "name": name,
         "runs": [one.id for one in runs],
         "configurations": labels,
@@ -56,7 +58,7 @@ def _tables(runs, labels, probes, items):
     """As `probe_runner.collect` makes them, of measurements that are made up."""
     made = [_measurements(one.config, np.random.default_rng(n), items)
             for n, one in enumerate(runs)]  # fmt: skip
-    found = {}
+    found = {"configurations": configurations_table(runs, labels)}
     for name in made[0]:
         probe = registry.load("probes", name)
         rows = [_rows(one, labels[one.id], probe, own[name])
@@ -69,11 +71,12 @@ def _tables(runs, labels, probes, items):
     for name in probes:
         if name not in found:
             probe = registry.load("probes", name)
-            given = ({one: measured(found[one].frame) for one in probe.INPUTS},)
+            inputs = (*probe.INPUTS, "configurations")
+            given = ({one: measured(found[one].frame) for one in inputs},)
             config = (probe.Config(),) if hasattr(probe, "Config") else ()
             frame = probe.combine(*given, *config)
             found[name] = Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame)
-    return [found[name] for name in probes]
+    return [found[name] for name in ("configurations", *probes)]
 
 
 def _rows(one, label, probe, rows):
@@ -97,11 +100,12 @@ def run(runs: Path, config: RunConfig, number: int) -> Run:
     options = "".join(f" {key}={value}" for key, value in config.method_config.items())
     if config.method == "lora" and config.training.learning_rate:
         options += f" learning_rate={config.training.learning_rate}"
+    filled = (LORA if config.method == "lora" else {}) | config.method_config
     record = Record(
-        schema_version=1,
+        schema_version=SCHEMA,
         id=folder.name,
         configuration=f"{config.method}{options}",
-        config=config,
+        config=config.model_copy(update={"method_config": filled}),
         depends_on={"base": BASE, "data": DATA, "versions": versions()},
         environment=environment() | {"device": "cpu", "threads": 1},
         status="finished",
@@ -152,8 +156,8 @@ def _measurements(config: RunConfig, rng, items: int):
             for step in (0, 40)
         ],
         "soft_prompt_neighbors": [
-            {"step": step, "position": n, "metric": "cosine", "tokens": tokens, "token_ids": "1 2",
-             "similarities": "0.5 0.4", "similarity": 0.5, "start_token": "=cmd()", "nearest_unchanged": True,
+            {"step": step, "position": n, "metric": "cosine", "tokens": tokens.split(), "token_ids": [1, 2],
+             "similarities": [0.5, 0.4], "similarity": 0.5, "start_token": "=cmd()", "nearest_unchanged": True,
              "relative_displacement": 0.1, "off_vocabulary": 0.2, "space": "embedding"}
             for step in (0, 40) for n in range(3)
         ] if prompt else [],

@@ -24,4 +24,14 @@ def study(configurations, seeds=3):
             costs.append(about | {"learning_rate": rate, "validation_accuracy": accuracy,
                                   "step_seconds": 1.0, "peak_memory_bytes": 10})  # fmt: skip
     tables = pd.concat(items), pd.DataFrame(counts), pd.DataFrame(costs)
-    return dict(zip(("task_items", "parameter_count", "cost"), tables, strict=True))
+    named = [{"configuration": name, "sweep": name.partition(" learning_rate=")[0],
+              "method": method} | options(name)
+             for name, (method, *_) in configurations.items()]  # fmt: skip
+    names = ("task_items", "parameter_count", "cost", "configurations")
+    return dict(zip(names, (*tables, pd.DataFrame(named)), strict=True))
+
+
+def options(name):
+    """The values in a name; those that read as numbers are numbers."""
+    words = dict(word.split("=") for word in name.split()[1:])
+    return {key: float(one) if one[0].isdigit() else one for key, one in words.items()}

@@ -145,7 +145,7 @@ def test_ctrl_c(run, monkeypatch, study_file):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer, "_loop", interrupted)
+    monkeypatch.setattr(trainer, "run_training_loop", interrupted)
     code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 130
     assert "finished runs are kept" in err
@@ -157,7 +157,7 @@ def test_a_run_that_fails_is_one_line_and_exit_code_one(run, monkeypatch, bases,
     def out_of_memory(*_):
         raise RuntimeError("CUDA out of memory.\nTried to allocate 9 GiB")
 
-    monkeypatch.setattr(trainer, "_loop", out_of_memory)
+    monkeypatch.setattr(trainer, "run_training_loop", out_of_memory)
     code, _, err = run("train", "lora", "--task", f"file:{words}", "--base", bases["llama"])
     assert code == 1
     assert err == (
@@ -194,7 +194,7 @@ def test_options_of_a_peft_type(run, bases, words):
     assert code == 2
     assert "peft:XLORA is not supported: it mixes LoRA adapters trained before" in err
     code, _, err = run("train", "lora:x", *arguments)
-    assert "lora takes nothing behind a colon" in err
+    assert "lora takes no argument after a colon" in err
 
 
 def test_quickstart_on_a_tiny_model(run, bases, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from fast_study import contents
 
-from peftlens.report import page
+from peftlens.reports import page
 from peftlens.runs.run import runs_in
 from peftlens.studies import runner
 from peftlens.studies.runner import StudyOptions

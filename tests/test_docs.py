@@ -16,6 +16,7 @@ import click
 import pytest
 import typer
 
+import peftlens
 from peftlens import cli, registry
 from peftlens.data.formatting import Columns
 from peftlens.data.task import Split
@@ -159,8 +160,10 @@ def test_the_notebook_runs_from_top_to_bottom(bases, words, tmp_path, monkeypatc
     assert len(cells) >= 8
     cells[0] = cells[0].replace('"smollm2-135m"', repr(str(bases["llama"])))
     cells[0] = cells[0].replace('"bbc_topic"', repr(f"file:{words}"))
-    (drawn,) = (n for n, cell in enumerate(cells) if "explorer.render" in cell)
-    cells[drawn] = cells[drawn].replace('"prompt_tuning"}', '"prompt_tuning"}, "pca"')
+    (drawn,) = (n for n, cell in enumerate(cells) if "pl.explore(prompt)" in cell)
+    cells[drawn] = cells[drawn].replace(
+        "pl.explore(prompt)", 'pl.explore(prompt, projection="pca")'
+    )
     names: dict[str, object] = {}
     shown = []
     for cell in cells:
@@ -171,8 +174,22 @@ def test_the_notebook_runs_from_top_to_bottom(bases, words, tmp_path, monkeypatc
             shown.append(value._repr_html_() if hasattr(value, "_repr_html_") else repr(value))
         else:
             exec(compile(ast.Module([last], []), "notebook", "exec"), names)
-    assert len(shown) >= 7
+    assert len(shown) >= 12
     assert all(shown)
+    assert sum("<svg " in one for one in shown) == 2
+
+
+def test_the_notebook_needs_the_api_alone_and_is_small():
+    file = ROOT / "docs" / "notebook.ipynb"
+    assert file.stat().st_size < 300_000
+    cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+    nodes = [node for cell in cells for node in ast.walk(ast.parse("".join(cell["source"])))]
+    imports = [ast.unparse(one) for one in nodes if isinstance(one, ast.Import | ast.ImportFrom)]
+    assert imports == ["import peftlens as pl"]
+    assert {one.attr for one in nodes
+            if isinstance(one, ast.Attribute) and ast.unparse(one.value) == "pl"
+            } <= {*peftlens.__all__}  # fmt: skip
+    assert "plotly" not in json.dumps([cell["outputs"] for cell in cells])
 
 
 def test_every_key_is_in_the_reference():

@@ -15,7 +15,7 @@ from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation import log_likelihood
 from peftlens.explorer import page as explorer_page
 from peftlens.models import base_model_cache
-from peftlens.report import page as report_page
+from peftlens.reports import page as report_page
 from peftlens.runs import store
 from peftlens.runs.run import Run
 from peftlens.studies import runner
@@ -97,14 +97,14 @@ def test_the_base_is_loaded_and_the_task_tokenized_once_however_many_runs(swept,
 def test_a_run_trained_with_others_has_no_larger_batch_of_its_own(swept, monkeypatch):
     """One pass for all runs: as many passes as one run takes alone."""
     passes = Counter()
-    real = trainer.attention
+    real = trainer.attention_backend
 
     def counted(batch):
         passes[len(batch.inputs["input_ids"])] += 1
         return real(batch)
 
-    monkeypatch.setattr("peftlens.training.batched_trainer.attention", counted)
-    swept(4, together=4)
+    monkeypatch.setattr("peftlens.training.batched_trainer.attention_backend", counted)
+    swept(4, runs_per_pass=4)
     assert passes == {4 * 4: 2}  # runs times rows, steps
 
 

@@ -1,8 +1,10 @@
 """The rules of the house, kept by tests and not by memory."""
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,15 @@ def test_a_probe_measures_one_run_or_compares_several():
         assert sum(kind <= probe for kind in kinds) == 1, name
 
 
+@pytest.mark.parametrize("kind", ["methods", "tasks", "probes"])
+def test_a_default_that_is_written_out_is_the_default(kind):
+    for name in registry.names(kind):
+        module = registry.load(kind, name)
+        if hasattr(module, "Config"):
+            written = json.loads(default := json.dumps(asdict(module.Config())))
+            assert json.dumps(asdict(registry.configure(kind, name, written))) == default, name
+
+
 def test_unknown_name_suggests_the_known_one():
     with pytest.raises(InputError, match="did you mean prompt_tuning"):
         registry.load("methods", "promt_tuning")
@@ -41,14 +52,16 @@ def test_name_like_no_other_lists_what_there_is():
 def test_description_is_read_without_importing():
     lora = registry.describe("methods", "lora")
     assert lora.constants["EXPOSES"] == ["delta_weight"]
-    assert lora.config[0] == ("rank", "int", "8")
+    rank = lora.options[0]
+    assert (rank.name, rank.type, rank.default) == ("rank", "int", "8")
     assert lora.summary.startswith("LoRA: ")
 
 
 @pytest.mark.parametrize(
     "command",
-    [["--help"], ["study", "--help"], ["methods"], ["tasks"], ["probes"], ["methods", "lora"]],
-)
+    [["--help"], ["study", "--help"], ["methods"], ["tasks"], ["probes"], ["methods", "lora"],
+     ["tasks", "file"], ["probes", "forgetting"], ["tasks", "--format", "markdown"]],
+)  # fmt: skip
 def test_listing_imports_nothing_heavy(command):
     code = (
         "import sys; from peftlens import cli; sys.argv = ['peftlens', *sys.argv[1:]]\n"
@@ -64,6 +77,28 @@ def test_listing_imports_nothing_heavy(command):
     assert not imported & HEAVY
     if "--help" in command:
         assert not imported & {"numpy", "pandas", "joblib", "plotly"}
+
+
+def test_the_api_is_named_without_importing_anything_heavy():
+    code = (
+        "import sys, peftlens as pl; dir(pl); pl.InputError; pl.RunConfig; pl.list_tasks\n"
+        "print(sorted(sys.modules)); pl.Run; pl.list_methods(); print(sorted(sys.modules))"
+    )
+    lines = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    named, listed = (set(re.findall(r"'(\w+)'", line)) for line in lines)
+    assert "peftlens" in named
+    assert not named & (HEAVY | {"plotly", "tqdm"})
+    assert "pandas" in listed
+    assert not listed & (HEAVY | {"plotly"})
+
+
+def test_importing_the_package_alone_imports_no_library():
+    code = "import sys; before = {*sys.modules}; import peftlens; print({*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in re.findall(r"'([\w.]+)'", done.stdout)}
+    assert imported <= {"peftlens", *sys.stdlib_module_names}
 
 
 def test_every_module_has_its_test():

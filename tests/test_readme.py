@@ -77,7 +77,7 @@ def test_how_long_and_how_much_it_takes():
 
 def test_what_python_prints():
     """Each line's comment is what it printed when the report was made."""
-    (code,) = re.findall(r"```python\n(import peftlens\n.*?)```", README, re.DOTALL)
+    (code,) = re.findall(r"```python\n(import peftlens as pl\n.*?)```", README, re.DOTALL)
     said = re.findall(r"^print\(.*\)  # (\S+)", code, re.MULTILINE)
     printed = table("example")["printed"].astype(str).tolist()
     assert len(said) == 2

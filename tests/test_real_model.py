@@ -6,11 +6,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import peftlens
+from peftlens import registry
+from peftlens.adapters.checkpoint import attach
 from peftlens.adapters.merging import TOLERANCE
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.models.base_model import load_base_model, locate
-from peftlens.report import page as report
+from peftlens.models.snapshot import restored_after
+from peftlens.reports import page as report
 from peftlens.results import table
 from peftlens.runs.config import RunConfig
 from peftlens.studies import runner
@@ -18,7 +21,6 @@ from peftlens.tasks import task_of
 
 pytestmark = pytest.mark.slow
 
-IDENTITY_AT_START = ("full", "ln_tuning", "bottleneck")
 STUDY = """
 name = "real"
 probes = [
@@ -26,7 +28,7 @@ probes = [
 ]
 [probe_options.forgetting]
 suites = ["wiki", "openbookqa"]
-items = 24
+items = 8
 [task]
 name = "bbc_topic"
 split = { max_validation = 50, max_test = 120 }
@@ -48,7 +50,7 @@ training = { max_steps = 2 }
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
     file = folder / "real.toml"
-    file.write_text(STUDY + "".join(f'[[runs]]\nmethod = "{m}"\n' for m in IDENTITY_AT_START))
+    file.write_text(STUDY)
     outcome = runner.run_study(file, folder / "out")
     assert outcome.failed == ()
     return outcome
@@ -70,9 +72,9 @@ def test_lora_is_clearly_above_zero_shot(finished):
 def test_nothing_is_forgotten_at_step_0_by_what_starts_as_the_identity(finished):
     rows = read(finished, "forgetting")
     start = rows[(rows["step"] == 0) & (rows["method"] != "prompt_tuning")]
-    assert set(start["method"]) == {*IDENTITY_AT_START, "lora", "frozen"}
+    assert set(start["method"]) == {"lora", "frozen"}
     text, questions = (start[start["suite"] == name] for name in ("wiki", "openbookqa"))
-    assert len(text) == len(questions) == len(IDENTITY_AT_START) + 2
+    assert len(text) == len(questions) == 2
     for name in ("forgetting", "ci_low", "ci_high", "kl"):
         assert (text[name] == 0).all()
     assert (questions["accuracy_change"] == 0).all()
@@ -84,9 +86,27 @@ def test_counts_are_those_of_the_real_model(finished):
     counts = read(finished, "parameter_count").set_index("method")["trainable_parameters"]
     assert counts["lora"] == 30 * 8 * ((576 + 576) + (576 + 192))
     assert counts["prompt_tuning"] == 20 * 576
-    assert counts["ln_tuning"] == 61 * 576
-    assert counts["bottleneck"] == 30 * (2 * 576 * 32 + 32 + 576)
-    assert counts["full"] == 134_515_008
+
+
+@pytest.mark.parametrize(
+    ("method", "count"),
+    [
+        ("ln_tuning", 61 * 576),
+        ("bottleneck", 30 * (2 * 576 * 32 + 32 + 576)),
+        ("full", 134_515_008),
+    ],
+)
+def test_the_start_is_the_real_model(method, count):
+    """Attached to the base: what saving and loading keep, tests/methods/test_contract.py asks."""
+    base = load_base_model("smollm2-135m")
+    inputs = base.tokenizer("The capital of France is", return_tensors="pt").to(base.model.device)
+    with torch.inference_mode():
+        expected = base.model(**inputs).logits
+    with restored_after(base.model):
+        wrapped = attach(base.model, method, registry.configure("methods", method, {})).eval()
+        assert sum(p.numel() for p in wrapped.parameters() if p.requires_grad) == count
+        with torch.inference_mode():
+            assert torch.equal(wrapped(**inputs).logits, expected)
 
 
 def test_an_untrained_prompt_is_nearest_to_real_tokens(finished):
@@ -101,7 +121,7 @@ def test_an_untrained_prompt_is_nearest_to_real_tokens(finished):
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning"])
 def test_plain_peft_gives_the_same_logits(finished, method):
     run = run_of(finished, method)
-    ours = peftlens.load(run.path)
+    ours = peftlens.Run(run.path).load()[0]
     plain = AutoModelForCausalLM.from_pretrained(locate("smollm2-135m"), dtype=ours.dtype)
     theirs = peft.PeftModel.from_pretrained(plain.to(ours.device), run.path / "adapter").eval()
     tokenizer = AutoTokenizer.from_pretrained(locate("smollm2-135m"))

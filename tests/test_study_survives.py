@@ -80,10 +80,10 @@ def test_two_supervisors_and_eight_readers(fast, tmp_path):
     both = [start(file, out) for _ in range(2)]
     wait_for(lambda: (out / "study.json").exists())
     code = (
-        "import sys\nfrom pathlib import Path\nfrom peftlens.studies.status import standing\n"
+        "import sys\nfrom pathlib import Path\nfrom peftlens.studies.status import study_status\n"
         "from peftlens.runs.run import runs_in\n"
         "out, seen = Path(sys.argv[1]), 0\nwhile seen < 60:\n"
-        "    seen = standing(out).done\n"
+        "    seen = study_status(out).done\n"
         "    assert all(run.record.status == 'finished' for run in runs_in(out / 'runs'))"
     )
     readers = [
@@ -134,7 +134,7 @@ def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, told, times):
 
 
 def test_a_worker_that_can_not_even_end_itself_is_killed(fast, tmp_path, monkeypatch):
-    monkeypatch.setattr(local_pool, "_LATE", 1.0)
+    monkeypatch.setattr(local_pool, "_KILL_DELAY", 1.0)
     outcome = carried_out(fast(runs=3, odd={"1": "stop"}), tmp_path / "out", stall_timeout=1)
     assert len(outcome.runs) == 2
     assert "no sign of progress for" in outcome.failed[0]
@@ -235,7 +235,7 @@ def test_damaged_runs_are_put_aside_and_trained_anew(fast, tmp_path):
 def test_a_study_of_a_later_version_is_not_written_over(fast, tmp_path):
     file, out = fast(runs=1), tmp_path / "out"
     carried_out(file, out)
-    text = (out / "study.json").read_text().replace('"schema_version": 1', '"schema_version": 2')
+    text = (out / "study.json").read_text().replace('"schema_version": 2', '"schema_version": 3')
     (out / "study.json").write_text(text)
     with pytest.raises(ValueError, match="was written by a later version"):
         carried_out(file, out)

@@ -24,7 +24,7 @@ def verdicts():
 
 
 def test_every_verdict_is_judged_again_from_its_tables(gather, verdicts):
-    assert {*verdicts["claim"]} == gather.asked().keys()
+    assert {*verdicts["claim"]} == gather.analysis_of_claim().keys()
     for analysis, rows in verdicts.groupby("analysis"):
         found = {one.claim: one for one in judge(gather.kept(REPORTS / analysis / "tables"))}
         for row in rows.itertuples():
@@ -38,8 +38,8 @@ def test_the_page_shows_them(gather, verdicts):
 
 def test_every_claim_has_an_analysis_that_is_made_for_it(gather):
     analyses = {file.stem for file in (REPORTS.parent / "analyses").glob("*.toml")}
-    asked = {*gather.asked().values()}
-    assert asked <= analyses | gather.STUDIES.keys()
+    designed = {*gather.analysis_of_claim().values()}
+    assert designed <= analyses | gather.STUDIES.keys()
     assert {study for studies in gather.STUDIES.values() for study in studies} <= analyses
 
 

@@ -1,8 +1,8 @@
-"""All measurements, and the table of goals that they reach or miss.
+"""Performance goals: run all measurements, and write the table of goals reached and missed.
 
 python -m pip install faiss-cpu
-python analyses/performance/goals.py            # an hour on two cores, with nothing beside it
-python analyses/performance/goals.py --no-run   # the tables that are there already
+python analyses/performance/goals.py            # an hour on two otherwise idle cores
+python analyses/performance/goals.py --no-run   # use the existing tables
 """
 
 import csv
@@ -23,17 +23,17 @@ MARKS = ("<!-- goals -->\n", "<!-- /goals -->\n")
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure that is wanted.
+    """A performance goal.
 
     Attributes:
-        what: is measured.
-        against: what else, where it is a ratio.
-        table: where the measurement is kept.
-        measured: finds it there, of the rows.
-        least: it should be at least that, or
-        most: at most.
-        unit: behind the figures.
-        in_the_way: what stands there, where it is missed.
+        what: name of the measurement.
+        against: reference of a ratio, or empty.
+        table: table that holds the measurement.
+        measured: function that finds the value in the table's rows.
+        least: lower bound of the goal, or None.
+        most: upper bound of the goal, or None.
+        unit: unit after the numbers.
+        in_the_way: reason for missing the goal.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Goal:
     in_the_way: str = ""
 
     def row(self, rows: Rows) -> dict[str, str]:
-        """A line of the table of goals."""
+        """Make a row of the table of goals."""
         value = self.measured(rows)
         reached = value >= self.least if self.least is not None else value <= (self.most or 0)
         wanted = f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
@@ -62,7 +62,7 @@ class Goal:
 
 
 def of(column: str, **where: str) -> Callable[[Rows], float]:
-    """The value of a column in the one row with these."""
+    """Make a function that finds a column's value in the one row with these values."""
 
     def find(rows: Rows) -> float:
         (row,) = (row for row in rows if all(row[key] == value for key, value in where.items()))
@@ -72,13 +72,13 @@ def of(column: str, **where: str) -> Callable[[Rows], float]:
 
 
 def slowest(rows: Rows) -> float:
-    """Of peftlens's own searches."""
-    own = [row for row in rows if row["queries"] == "100" and "," not in row["search"]]
-    return max(float(row["seconds"]) for row in own)
+    """Return the time of the slowest search by peftlens."""
+    ours = [row for row in rows if row["queries"] == "100" and "," not in row["search"]]
+    return max(float(row["seconds"]) for row in ours)
 
 
 def ahead(library: str) -> Callable[[Rows], float]:
-    """How many times as long a library takes as the same search here."""
+    """Make a function that finds a library's time over that of the same search by peftlens."""
 
     def find(rows: Rows) -> float:
         by_name = {row["search"]: float(row["seconds"]) for row in rows}
@@ -95,12 +95,10 @@ _LONG_ROWS = (
     "with such units products are a sixth of a step; the rest reads and writes activations, those "
     "of attention in torch's fused kernel, whose plain form takes too much memory at this length"
 )
-_BFLOAT16 = (
-    "the peer's products are in bfloat16 too, at the same rate: what is left to save is less"
-)
+_BFLOAT16 = "the peer's products are in bfloat16 too, at the same rate, so there is less to save"
 _TOP = (
-    "the gradient of attention in the blocks that are trained, and batches of small products; and "
-    "the faster the processor multiplies, the less there is to save below"
+    "the gradient of attention in the trained blocks, and batches of small products; and the "
+    "faster the processor multiplies, the less there is to save below"
 )
 
 GOALS = (
@@ -113,14 +111,14 @@ GOALS = (
         for dtype in ("float32", "bfloat16")
     ),
     *(
-        Goal("a rank study, runs an hour", f"peft + Trainer, {dtype}, a process a run",
+        Goal("a rank study, runs per hour", f"peft + Trainer, {dtype}, one process per run",
              "rank_study", of("ratio", way=f"peft + Trainer, {dtype}"), least=4, unit=" times",
-             in_the_way="a step gains what it gains above, and each process's start; on two "
-             "cores runs side by side gain little more (workers.csv)")
+             in_the_way="the gain is that of a step above, plus each process's start; on two "
+             "cores parallel runs gain little more (workers.csv)")
         for dtype in ("float32", "bfloat16")
     ),
     *(
-        Goal(f"{what}, after the first epoch", "states below computed anew", "top_layers",
+        Goal(f"{what}, after the first epoch", "states below recomputed", "top_layers",
              of("later_ratio", what=what), least=3, unit=" times", in_the_way=_TOP)
         for what in ("the last two blocks", "LoRA in the top six of 30 blocks",
                      "the last six blocks")
@@ -152,33 +150,33 @@ GOALS = (
          of("megabytes", page="explorer of 262,144 tokens"), most=12, unit=" MB"),
     Goal("peftlens --help, processor time", "", "start",
          of("processor_seconds", command="peftlens --help"), most=0.3, unit=" s"),
-    Goal("a rank study, runs an hour, on one GPU", "peft + Trainer, a process a run",
+    Goal("a rank study, runs per hour, on one GPU", "peft + Trainer, one process per run",
          "rank_study_gpu", of("ratio", way="peft + Trainer, bfloat16"), least=8, unit=" times",
-         in_the_way="twelve runs of 40 steps are over in 70 s, some 20 of which are their steps, "
+         in_the_way="twelve runs of 40 steps end in 70 s, of which some 20 are their steps, "
          "by the times in docs/log.md; a longer study was not measured"),
 )  # fmt: skip
 
 
 def table() -> list[dict[str, str]]:
-    """Every goal, by the tables that are there."""
+    """Evaluate every goal with the existing tables."""
     return [goal.row(read(goal.table)) for goal in GOALS]
 
 
 def read(name: str) -> list[dict[str, str]]:
-    """The rows of a table in reports/performance."""
+    """Read the rows of a table in reports/performance."""
     with (FOLDER / f"{name}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """The same for people."""
+    """Format the table of goals as Markdown."""
     head = [column.replace("_", " ") for column in COLUMNS]
     lines = [head, ["---"] * len(head), *([row[column] for column in COLUMNS] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main() -> None:
-    """Measure, unless told not to; write goals.csv and the table in README.md."""
+    """Measure, unless --no-run; write goals.csv and the table in README.md."""
     if "--no-run" not in sys.argv:
         for script in SCRIPTS:
             print(f"== {script}", flush=True)

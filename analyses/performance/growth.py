@@ -1,4 +1,4 @@
-"""What doubling the input does to time and size.
+"""Growth of time and size when the input is doubled.
 
 python analyses/performance/growth.py
 
@@ -19,18 +19,18 @@ from writing import seconds, write
 from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation.log_likelihood import log_probabilities
 from peftlens.models.base_model import load_base_model
-from peftlens.report import page as report
+from peftlens.reports import page as report
 from peftlens.vocab.nearest_neighbors import nearest
 
 
 def runs(count: int, folder: Path) -> dict:
-    """A study of so many runs, from nothing."""
+    """Run a new study of `count` runs."""
     took, megabytes, _ = supervising.carried_out(count, folder / "study")
     return {"seconds": took, "megabytes": megabytes}
 
 
 def tokens(count: int, _: Path) -> dict:
-    """Texts of 64 tokens, so many in all."""
+    """Score texts of 64 tokens, `count` tokens in total."""
     base = load_base_model("smollm2-135m")
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(49_152, (count // 64, 64), generator=generator).tolist()
@@ -39,7 +39,7 @@ def tokens(count: int, _: Path) -> dict:
 
 
 def vocabulary(count: int, _: Path) -> dict:
-    """Neighbors of 100 vectors among so many of width 640."""
+    """Search the neighbors of 100 vectors among `count` vectors of width 640."""
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(count, 640, generator=generator)
     search = partial(nearest, torch.randn(100, 640, generator=generator), table, 5)
@@ -47,7 +47,7 @@ def vocabulary(count: int, _: Path) -> dict:
 
 
 def page(count: int, folder: Path) -> dict:
-    """The report of a study of so many runs."""
+    """Render the report of a study of `count` runs."""
     study = pages.study(folder, count)
     found: list[str] = []
     took = seconds(lambda: found.append(report.render([study])))

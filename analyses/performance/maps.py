@@ -1,4 +1,4 @@
-"""A base's first map of its vocabulary: what it takes, and how many neighbors it keeps.
+"""Time of a base model's first vocabulary map, and the share of neighbors that it retains.
 
 python analyses/performance/maps.py
 

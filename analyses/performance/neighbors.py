@@ -1,4 +1,4 @@
-"""Exact neighbors of 100 prompts in a vocabulary of 262,144 x 640: peftlens beside libraries.
+"""Exact neighbors of 100 prompts in a vocabulary of 262,144 x 640: peftlens and libraries.
 
 python -m pip install faiss-cpu && python analyses/performance/neighbors.py
 

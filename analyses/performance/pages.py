@@ -1,4 +1,4 @@
-"""How large pages are, and how long they take to write and to be drawn.
+"""Size of pages, and time to write and draw them.
 
 python analyses/performance/pages.py
 

@@ -1,4 +1,4 @@
-"""One LoRA run as a user writes it with peft and transformers' Trainer, in a process of its own.
+"""One LoRA run as a user writes it with peft and transformers' Trainer, in a separate process.
 
 python analyses/performance/peer.py MODEL DATA OUT RANK RATE SEED STEPS BATCH DTYPE
 

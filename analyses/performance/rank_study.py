@@ -1,4 +1,4 @@
-"""Runs an hour of a study of ranks, rates and seeds: peftlens beside one process a run.
+"""Runs per hour of a study of ranks, rates and seeds: peftlens and one process per run.
 
 python analyses/performance/rank_study.py [BASE]
 

@@ -1,4 +1,4 @@
-"""Seconds to score one checkpoint on the default suites, and what sharing a prompt saves.
+"""Seconds to score one checkpoint on the default suites, with and without shared prompts.
 
 python analyses/performance/retention.py
 
@@ -25,19 +25,19 @@ def main() -> None:
     encoder = Collator.of(base, MAX_LENGTH)
     found = []
     for name in config.suites:
-        asked = suite(base, name, {}, config.items)
-        known = reference(base, asked)
-        rows = [row for item in asked.items for row in item.rows]
+        scored = suite(base, name, {}, config.items)
+        known = reference(base, scored)
+        rows = [row for item in scored.items for row in item.rows]
         ways = {
-            "own": lambda a=asked, k=known: seconds(lambda: scores(base.model, base, a, k)),
+            "own": lambda a=scored, k=known: seconds(lambda: scores(base.model, base, a, k)),
             "plain": lambda r=rows: seconds(lambda: log_probabilities(base.model, encoder, r, "")),
         }
-        if asked.texts:
+        if scored.texts:
             del ways["plain"]
         took = {way: statistics.median(times) for way, times in in_turn(ways, REPEATS).items()}
         plain = took.get("plain")
         found.append(
-            {"suite": name, "items": len(asked.items),
+            {"suite": name, "items": len(scored.items),
              "seconds": round(took["own"], 1),
              "each_answer_by_itself": "" if plain is None else round(plain, 1),
              "ratio": "" if plain is None else round(plain / took["own"], 2)}

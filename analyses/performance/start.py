@@ -1,4 +1,4 @@
-"""Processor time until commands answer that need no model.
+"""Processor time of commands that need no model.
 
 python analyses/performance/start.py
 

@@ -1,4 +1,4 @@
-"""A training step of peftlens beside peft with transformers' Trainer, as a user writes it.
+"""A training step of peftlens and of peft with transformers' Trainer, as a user writes it.
 
 python analyses/performance/steps.py [ROUNDS]
 
@@ -86,8 +86,8 @@ def ours(task: str, steps: int, dtype: str) -> tuple[float, Run]:
     config = peftlens.RunConfig(
         method="lora", task=task, dtype=dtype, device="cpu",
         task_config={"split": {"max_validation": 16}},  # its time is not counted
-        training={"max_steps": steps, "batch_size": BATCH, "learning_rate": RATE, "logging_steps": 1,
-                  "max_length": LENGTH},
+        training={"max_steps": steps, "batch_size": BATCH, "learning_rate": RATE,
+                  "logging_steps": 1, "max_length": LENGTH},
     )  # fmt: skip
     folder = tempfile.mkdtemp()
     run = peftlens.train(config, folder)

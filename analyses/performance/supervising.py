@@ -1,4 +1,4 @@
-"""What supervising costs: runs that train nothing, a resumed study, memory.
+"""Cost of supervision: runs without training, a resumed study, memory.
 
 python analyses/performance/supervising.py
 

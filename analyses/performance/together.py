@@ -1,4 +1,4 @@
-"""Runs trained in one pass over the base, beside the same runs one after the other.
+"""Several runs trained in one pass over the base model, and the same runs one after another.
 
 python analyses/performance/together.py [RUNS]
 

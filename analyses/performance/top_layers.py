@@ -1,4 +1,4 @@
-"""Training the top of a model with the states below held, and with each computed anew.
+"""Training the top of a model with cached states below, and with states recomputed.
 
 python analyses/performance/top_layers.py
 
@@ -24,12 +24,12 @@ METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("the last six blocks", "last_layers", {"blocks": 6}),
     ("the last two blocks", "last_layers", {"blocks": 2}),
 )
-HELD, NOT_HELD = 1.0, 1e9  # values of training.REUSED
+HELD, NOT_HELD = 1.0, 1e9  # values of trainer.MIN_CACHED_EPOCHS
 
 
-def trained(reused: float, method: str, options: dict[str, Any], times: list[list[float]]) -> float:
+def trained(epochs: float, method: str, options: dict[str, Any], times: list[list[float]]) -> float:
     """Validation loss; the seconds of each step are added to `times`."""
-    trainer.REUSED = reused
+    trainer.MIN_CACHED_EPOCHS = epochs
     frozen_block_cache.forget()
     config = peftlens.RunConfig(
         method=method, task="bbc_topic", method_config=options, device="cpu",
@@ -48,8 +48,8 @@ def main() -> None:
     for what, method, options in METHODS:
         times: dict[str, list[list[float]]] = {"plain": [], "held": []}
         ways: dict[str, Callable[[], float]] = {
-            way: partial(trained, reused, method, options, times[way])
-            for way, reused in (("plain", NOT_HELD), ("held", HELD))
+            way: partial(trained, epochs, method, options, times[way])
+            for way, epochs in (("plain", NOT_HELD), ("held", HELD))
         }
         losses = in_turn(ways, ROUNDS)
         first, later = (

@@ -1,4 +1,4 @@
-"""Runs per hour of one real study, by workers and threads of each, on this machine.
+"""Runs per hour of one real study, by number of workers and threads, on this machine.
 
 python analyses/performance/workers.py [RUNS]
 

@@ -1,4 +1,4 @@
-"""How measurements of peftlens itself are taken, and where they are kept: reports/performance."""
+"""Measurements of peftlens: timing, and tables in reports/performance."""
 
 import csv
 import os

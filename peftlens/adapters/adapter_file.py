@@ -1,8 +1,8 @@
-"""An adapter's folder as it lies on disk, read without a base and without running anything of it.
+"""Adapter file: read and validate an adapter's folder, without its base model or any of its code.
 
-Only JSON and safetensors are read, and what the configuration says is held against the weights'
-header before a byte is allocated for it: peft itself loads what is incomplete, and believes any
-number that it is told.
+Only JSON and safetensors are read, and the configuration is checked against the weights' header
+before memory is allocated: peft itself loads incomplete adapters and trusts every number in the
+configuration.
 """
 
 import json
@@ -27,23 +27,23 @@ from peftlens.errors import InputError
 from peftlens.models.origin import Origin, vocabulary_sha256
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-METHOD = "peftlens_method"  # in the configuration of an adapter that peft has no type for
-VOCABULARY = "vocabulary"  # in the metadata of our weights, see `vocabulary_sha256`
-PREFIX = "base_model.model."  # of peft's names of tensors
+METHOD = "peftlens_method"  # key in the configuration of an adapter that is not of peft's types
+VOCABULARY = "vocabulary"  # key in the metadata of our weights, see `vocabulary_sha256`
+PREFIX = "base_model.model."  # prefix of peft's names of tensors
 TYPES = tuple(str(kind.value) for kind in PeftType)
 
-# LoRA's starts after which the factors hold a part of the base's weight beside what was learned;
-# such an adapter, when it is put on, writes into the base.
+# LoRA initializations whose factors contain a part of the base weight in addition to the update;
+# attaching such an adapter writes into the base model.
 HOLDING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
-_LARGEST_SCALE = 10_000.0  # of an update; those in use are below 100
-# What is a number in the configurations that have it, with the smallest value that works.
+_LARGEST_SCALE = 10_000.0  # upper limit for the scale of an update; scales in use are below 100
+# Numeric fields of configurations, with the smallest valid value.
 _NUMBERS = {"r": 0, "num_virtual_tokens": 1, "token_dim": 1, "num_layers": 1,
             "num_attention_heads": 1}  # fmt: skip
 
 
 class InvalidAdapterError(InputError):
-    """An adapter that can't work on any base: damaged, or its two files contradict each other."""
+    """An adapter that can't work on any base: damaged, or with two contradictory files."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Entry:
     """A tensor in the file.
 
     Attributes:
-        dtype: as safetensors writes it, such as BF16.
-        shape: of the tensor.
+        dtype: dtype as safetensors writes it, such as BF16.
+        shape: shape of the tensor.
     """
 
     dtype: str
@@ -60,7 +60,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Numbers in it."""
+        """Number of elements."""
         return math.prod(self.shape)
 
 
@@ -69,10 +69,10 @@ class AdapterFile:
     """adapter_config.json, and the header of adapter_model.safetensors.
 
     Attributes:
-        folder: where both lie.
-        about: the configuration.
-        header: every tensor, by the names in the file.
-        metadata: that stands beside the tensors.
+        folder: folder of both files.
+        config: the configuration.
+        header: dtype and shape of every tensor, by its name in the file.
+        metadata: metadata of the weights' file.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ class AdapterFile:
 
     @property
     def adapter_type(self) -> str:
-        """Peft's type, such as LORA, or the name of a method of peftlens's own."""
+        """Type in peft, such as LORA, or the name of a method of peftlens."""
         return self.config.get(METHOD) or self.config["peft_type"]
 
     @property
@@ -92,12 +92,12 @@ class AdapterFile:
 
     @property
     def method(self) -> str:
-        """The method's name here."""
+        """Name of the method in peftlens."""
         return f"peft:{self.adapter_type}" if self.is_peft_type else self.adapter_type
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """Values of the method's Config: ours whole, of peft's types only the rank."""
+        """Values of the method's Config: all for our methods, only the rank for peft's types."""
         if self.is_peft_type:
             return {"r": self.config["r"]} if isinstance(self.config.get("r"), int) else {}
         apart = (METHOD, "base_model_name_or_path")
@@ -105,12 +105,12 @@ class AdapterFile:
 
     @property
     def initialization(self) -> str:
-        """What a LoRA was started by, such as pissa."""
+        """Initialization of a LoRA, such as pissa."""
         return str(self.config.get("init_lora_weights")).split("_niter")[0].lower()
 
     @contextmanager
     def open_weights(self) -> Iterator[Any]:
-        """The weights' file; tensors are read one at a time as they are asked for."""
+        """Open the weights' file; tensors are read one at a time, on access."""
         with safe_open(self.folder / WEIGHTS, framework="pt") as file:
             yield file
 
@@ -122,36 +122,38 @@ class AdapterFile:
 
     @cached_property
     def oversized_ranks(self) -> list[str]:
-        """LoRA's ranks that are above what their weight can have, in words."""
-        found = []
+        """Descriptions of LoRA ranks that are larger than a side of their weight."""
+        oversized = []
         for name, entry in self.header.items():
             other = self.header.get(name.replace("lora_A", "lora_B"))
             if name.endswith("lora_A.weight") and len(entry.shape) == 2 and other:
                 rank, d_in = entry.shape
                 if rank > min(other.shape[0], d_in):
-                    found.append(f"rank {rank} of {module_of(name)}, {other.shape[0]} x {d_in}")
-        return found
+                    shape = f"{other.shape[0]} x {d_in}"
+                    oversized.append(f"rank {rank} of {module_of(name)}, {shape}")
+        return oversized
 
     def require_sound(self) -> None:
-        """Refuse weights that would make every output NaN, and ranks that no matrix has.
+        """Refuse weights that would make every output NaN, and impossible ranks.
 
         Raises:
-            InvalidAdapterError: with the names of the tensors.
+            InvalidAdapterError: the adapter has such a tensor; the message names it.
         """
         if self.oversized_ranks:
             raise InvalidAdapterError(
                 f"{self.folder}: {self.oversized_ranks[0]}, is more than such a matrix can have; "
-                "`peftlens resize` makes it smaller"
+                "reduce it by `peftlens resize`"
             )
         if self.non_finite_tensors:
             raise InvalidAdapterError(
                 f"{self.folder / WEIGHTS} holds NaN or infinite values in "
-                f"{', '.join(self.non_finite_tensors[:3])}; train it again, or take an earlier checkpoint"
+                f"{', '.join(self.non_finite_tensors[:3])}; train it again, or use an earlier "
+                "checkpoint"
             )
 
     @property
     def vocabulary(self) -> str | None:
-        """Hash of the vocabulary that it was trained with, if it says or a tokenizer is beside."""
+        """Hash of the training vocabulary, from the metadata or a tokenizer in the folder."""
         if VOCABULARY in self.metadata:
             return self.metadata[VOCABULARY]
         file = self.folder / "tokenizer.json"
@@ -163,28 +165,28 @@ class AdapterFile:
             raise InputError(f"{file} can't be read: {error}; delete it") from error
 
     def require_vocabulary(self, base: Origin) -> None:
-        """Refuse another vocabulary: vectors among one mean nothing among another, if they fit.
+        """Refuse a base model with another vocabulary, where the vectors have no meaning.
 
         Raises:
-            InputError: with both hashes.
+            InputError: the vocabularies differ; the message has both hashes.
         """
-        own, its = self.vocabulary, base.vocabulary
-        if own and its and own != its:
+        trained, present = self.vocabulary, base.vocabulary
+        if trained and present and trained != present:
             raise InputError(
                 f"{self.folder} was trained with another vocabulary than that of {base.base!r} "
-                f"({own[:12]}, not {its[:12]}); give its own base by --base"
+                f"({trained[:12]}, not {present[:12]}); give its base model by --base"
             )
 
 
 def write_weights(
     tensors: Mapping[str, torch.Tensor], file: Path, metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors by safetensors, so that the same ones give the same bytes.
+    """Write a safetensors file such that the same tensors give the same bytes.
 
-    Its own order of the metadata changes from file to file; it is sorted here.
+    The library's order of the metadata varies between files; it is sorted here.
 
     Raises:
-        SafetensorError: the disk is full or may not be written to.
+        SafetensorError: the disk is full or not writable.
     """
     safetensors.torch.save_file(dict(tensors), file, metadata=dict(metadata))
     with file.open("r+b") as opened:
@@ -197,20 +199,20 @@ def write_weights(
 
 
 def module_of(name: str) -> str:
-    """The base's module that one of peft's LoRA tensors belongs to."""
+    """Return the base model's module that a LoRA tensor of peft belongs to."""
     return name.removeprefix(PREFIX).rpartition(".lora_")[0]
 
 
 def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
-    """Read an adapter's folder, and hold its two files against each other.
+    """Read an adapter's folder and check its two files against each other.
 
     Args:
-        folder: with adapter_config.json and adapter_model.safetensors.
-        trust_remote_code: let the configuration name code; see `_refuse_code`.
+        folder: folder with adapter_config.json and adapter_model.safetensors.
+        trust_remote_code: whether the configuration may name code; see `_refuse_code`.
 
     Raises:
-        InvalidAdapterError: naming file, field and remedy.
-        InputError: it is no adapter, or could run code.
+        InvalidAdapterError: the adapter is invalid; the message names file, field and remedy.
+        InputError: the folder is not an adapter, or could run code.
     """
     about = _config(folder / CONFIG)
     if not trust_remote_code:
@@ -232,9 +234,7 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
             f"{weights} can't be read: {error}; get the file again"
         ) from error
     if not header:
-        raise InvalidAdapterError(
-            f"{weights} holds no tensors: nothing was saved; save the adapter again"
-        )
+        raise InvalidAdapterError(f"{weights} holds no tensors; save the adapter again")
     found = AdapterFile(folder, about, header, metadata)
     _check_sizes(found)
     return found
@@ -244,29 +244,29 @@ def _config(file: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_text())
     except FileNotFoundError:
-        raise InputError(f"{file.parent} is no adapter: it has no {CONFIG}") from None
+        raise InputError(f"{file.parent} is not an adapter: it has no {CONFIG}") from None
     except (OSError, ValueError) as error:
         raise InvalidAdapterError(f"{file} is damaged: {error}; get the file again") from error
     if not isinstance(about, dict):
         raise InvalidAdapterError(
-            f"{file} is no configuration of an adapter: it holds no JSON object"
+            f"{file} is not the configuration of an adapter: it does not hold a JSON object"
         )
     if METHOD in about:
         registry.check("methods", str(about[METHOD]))
     elif about.get("peft_type") not in TYPES:
         raise InvalidAdapterError(
             f"{file} has peft_type={about.get('peft_type')!r}, which this version of peft does not "
-            f"know; it knows {', '.join(TYPES)}"
+            f"support; it supports {', '.join(TYPES)}"
         )
     return about
 
 
 def _refuse_code(file: Path, about: dict[str, Any]) -> None:
-    """Refuse what makes peft import modules by the names that a file gives.
+    """Refuse fields that make peft import modules named in the file.
 
-    A mapping to a class of transformers itself is what peft writes where no task type was given;
-    it names no code but what is loaded anyway, and no part of peftlens reads it. megatron.core is
-    peft's default, and is imported only where megatron_config is given.
+    peft writes a mapping to a class of transformers where no task type was set; it names only code
+    that is loaded anyway, and peftlens does not read it. megatron.core is peft's default, and is
+    imported only where megatron_config is set.
     """
     mapping = about.get("auto_mapping")
     parent = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
@@ -278,7 +278,7 @@ def _refuse_code(file: Path, about: dict[str, Any]) -> None:
         if runs_code:
             raise InputError(
                 f"{file} has {name}, which makes peft import code by name; remove it, or allow it "
-                "by --trust-remote-code"
+                "with --trust-remote-code"
             )
 
 
@@ -287,7 +287,7 @@ def _check_numbers(file: Path, about: dict[str, Any]) -> None:
         value = about.get(name)
         if value is not None and (not _is_number(value) or value < least or value != int(value)):
             raise InvalidAdapterError(
-                f"{file} has {name}={value!r}; it must be a whole number from {least} on"
+                f"{file} has {name}={value!r}; it must be a whole number, at least {least}"
             )
     for name in ("lora_alpha", "alpha"):
         value = about.get(name)
@@ -295,8 +295,8 @@ def _check_numbers(file: Path, about: dict[str, Any]) -> None:
             continue
         if not _is_number(value) or not 0 < abs(value) < math.inf:
             raise InvalidAdapterError(
-                f"{file} has {name}={value!r}; it must be a number other than 0, for it is what "
-                "the whole update is multiplied by"
+                f"{file} has {name}={value!r}; it must be a finite number other than 0, because it "
+                "multiplies the whole update"
             )
         if abs(value) / (about.get("r") or 1) > _LARGEST_SCALE:
             raise InvalidAdapterError(
@@ -310,19 +310,20 @@ def _is_number(value: Any) -> bool:
 
 
 def _without_weights(folder: Path) -> str:
-    """What is missing, and how to come by it; other formats are never opened."""
+    """Describe the missing weights and the remedy; other formats are never opened."""
     others = [file.name for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".pkl")]
     if not others:
         return f"{folder} has no {WEIGHTS}; get the file, or save the adapter again"
     return (
-        f"{folder / others[0]} was not opened, for that can run code: if you trust it, convert it: "
+        f"{folder / others[0]} was not opened, because that can run code; if you trust it, convert "
+        "it: "
         'python -c "import torch, safetensors.torch as s; s.save_file('
         f"torch.load('{others[0]}', weights_only=True), '{WEIGHTS}')\""
     )
 
 
 def _check_sizes(found: AdapterFile) -> None:
-    """Hold ranks and numbers of virtual tokens against the header, before peft allocates them."""
+    """Check ranks and numbers of virtual tokens against the header, before peft allocates them."""
     about, file = found.config, found.folder / WEIGHTS
     prompts = found.header.get("prompt_embeddings")
     tokens = about.get("num_virtual_tokens")

@@ -30,10 +30,9 @@ from peftlens.adapters.adapter_file import (
 )
 from peftlens.adapters.external import attach_adapter
 from peftlens.errors import InputError
-from peftlens.models.base_model import BaseModel, load_base_model
+from peftlens.models.base_model import BaseModel
 from peftlens.models.origin import Origin
 from peftlens.models.snapshot import restored_after
-from peftlens.runs.config import Device
 from peftlens.runs.run import Run
 from peftlens.runs.trained_model import TrainedModel
 
@@ -154,39 +153,6 @@ def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, 
         return f"{len(missing)} tensors missing {missing[:2]}, {len(unknown)} unknown {unknown[:2]}"
     name = next(name for name in wanted if wanted[name] != found[name])
     return f"{name} has shape {found[name]}, the model needs {wanted[name]}"
-
-
-def load(
-    folder: str | Path,
-    *,
-    step: int | None = None,
-    device: Device = "auto",
-    trust_remote_code: bool = False,
-) -> nn.Module:
-    """A run's model, with the logits that it had when it was saved.
-
-    Args:
-        folder: the run's folder.
-        step: a checkpoint instead of the end of training.
-        device: where the model goes; another one than the run's rounds a little differently.
-        trust_remote_code: see `load_base_model`.
-
-    Returns:
-        The base model with what was trained attached to it, in evaluation mode: peft's own wrapper
-        for peft's methods.
-
-    Raises:
-        InputError: no run, or its base has changed.
-    """
-    run = Run(Path(folder))
-    config = run.config
-    base = load_base_model(
-        config.base_model,
-        device=device,
-        dtype=config.dtype,
-        trust_remote_code=trust_remote_code,
-    )
-    return attach_run(run, base, step)
 
 
 @contextmanager

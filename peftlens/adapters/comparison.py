@@ -1,10 +1,10 @@
-"""Adapters of one base side by side: do they do the same, and would they get in each other's way?
+"""Comparison of adapters of one base model: similarity of their updates, and interference.
 
-Weight by weight: the cosine of the updates; the overlap φ of their strongest directions, beside
-that of random ones, with the principal angles (Hu et al. 2021, arXiv:2106.09685, section 7.2); and
-what would be lost if both were added: the share of entries whose signs differ, and of the sum of
-magnitudes that cancels out (Yadav et al. 2023, arXiv:2306.01708, section 3). Soft prompts are
-compared as matrices of their vectors.
+Per weight: the cosine of the updates; the overlap φ of their strongest directions, with that of
+random ones for reference, and the principal angles (Hu et al. 2021, arXiv:2106.09685, section 7.2);
+and the loss if both were added: the share of entries whose signs differ, and the share of the
+magnitudes that cancels (Yadav et al. 2023, arXiv:2306.01708, section 3). Soft prompts are compared
+as matrices of their vectors.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,28 +26,28 @@ from peftlens.results.table import Column, NotApplicable, Table
 
 PROMPT = "prompt_embeddings"
 COLUMNS = (
-    Column("adapter", "the first"),
-    Column("other", "the second"),
+    Column("adapter", "the first adapter"),
+    Column("other", "the second adapter"),
     Column("weight", "the weight matrix, or the prompt's vectors"),
     Column("in", "both, or the one that has an update of it"),
     Column("norm", "‖ΔW‖_F of the first", "1"),
     Column("other_norm", "‖ΔW‖_F of the second", "1"),
-    Column("cosine", "of the two updates, entry by entry", "1"),
-    Column("directions", "how many of the strongest of each are compared", "1"),
-    Column("similarity", "φ of these on the side of the outputs", "1"),
-    Column("similarity_in", "φ on the side of the inputs", "1"),
-    Column("random", "φ of random directions of the outputs", "1"),
-    Column("random_in", "φ of random directions of the inputs", "1"),
-    Column("smallest_angle", "between these subspaces, on the side of the inputs", "degrees"),
-    Column("largest_angle", "the same", "degrees"),
-    Column("conflicts", "share of the entries that both change whose signs differ", "1"),
+    Column("cosine", "cosine of the two updates, entry by entry", "1"),
+    Column("directions", "number of strongest directions of each that are compared", "1"),
+    Column("similarity", "φ of these directions in the outputs", "1"),
+    Column("similarity_in", "φ of these directions in the inputs", "1"),
+    Column("random", "φ of random directions in the outputs", "1"),
+    Column("random_in", "φ of random directions in the inputs", "1"),
+    Column("smallest_angle", "smallest angle between these subspaces of the inputs", "degrees"),
+    Column("largest_angle", "largest angle between these subspaces of the inputs", "degrees"),
+    Column("conflicts", "share of the entries changed by both whose signs differ", "1"),
     Column("canceled", "share of the magnitudes that is lost when both are added", "1"),
 )
 
 
 @dataclass(frozen=True)
 class _Source:
-    """An adapter's updates, each read when it is asked for."""
+    """Updates of one adapter, read on access."""
 
     name: str
     weights: tuple[str, ...]
@@ -60,7 +60,7 @@ def compare(
     *,
     base_model: BaseModel | None = None,
 ) -> Table:
-    """A row for each weight of each pair of adapters.
+    """Compare adapters: one row for each weight of each pair.
 
     Args:
         adapters: two or more.
@@ -68,7 +68,7 @@ def compare(
         base_model: compute the updates from it; types need it whose files do not hold the update.
 
     Raises:
-        InputError: fewer than two adapters, or one has nothing that could be compared.
+        InputError: fewer than two adapters, or one has no update to compare.
     """
     if len(adapters) < 2:
         raise InputError("comparing needs two adapters or more")
@@ -84,13 +84,13 @@ def compare(
 
 
 def _named(adapters: Sequence[ExternalAdapter]) -> list[tuple[str, ExternalAdapter]]:
-    """With the shortest ends of their paths that tell them apart."""
+    """Name the adapters by the shortest distinct ends of their paths."""
     paths = [adapter.path.resolve() for adapter in adapters]
     for count in range(1, 1 + max(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-count:]) for path in paths]
         if len({*names}) == len(names):
             return list(zip(names, adapters, strict=True))
-    raise InputError(f"{paths[0]} was given twice")
+    raise InputError(f"{paths[0]} is listed twice; give different adapters")
 
 
 def _source(named: tuple[str, ExternalAdapter], base_model: BaseModel | None) -> _Source:
@@ -120,8 +120,8 @@ def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, 
         return {"in": source.name, own: there.norm}
     if first.shape[1] != second.shape[1]:
         raise InputError(
-            f"{name} reads {first.shape[1]} numbers in {one.name} and {second.shape[1]} in "
-            f"{other.name}: they are adapters of different bases"
+            f"{name} has {first.shape[1]} inputs in {one.name} and {second.shape[1]} in "
+            f"{other.name}: they are adapters of different base models"
         )
     row = {"in": "both", "norm": first.norm, "other_norm": second.norm}
     if first.norm and second.norm:
@@ -132,7 +132,7 @@ def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, 
 
 
 def _overlap(first: DeltaFactors, second: DeltaFactors, directions: int) -> dict[str, Any]:
-    """On both sides; of matrices with unequal rows, such as prompts, on the side of the inputs."""
+    """Compare directions on both sides; of matrices with unequal rows, only in the inputs."""
     one, other = first.svd, second.svd
     k = min(directions, int((one.s > 0).sum()), int((other.s > 0).sum()))
     angles = np.degrees(principal_angles(one.vt[:k].T, other.vt[:k].T))

@@ -1,9 +1,9 @@
-"""The update ΔW of each weight as an adapter's file alone has it: by its factors, without a base.
+"""Factors of the weight updates ΔW, read from an adapter's file alone, without the base model.
 
-LoRA and its relatives save matrices whose products are the update, so its singular values are known
-exactly without the weight that it is added to. AdaLoRA: B diag(E) A; LoHa: the elementwise product
-of two low-rank ones, which has as factors all products of their columns (Hyeon-Woo et al. 2021,
-arXiv:2108.06098, proposition 1); LoKr: a Kronecker product, (w₁ ⊗ w₂a)(I ⊗ w₂b).
+LoRA and its variants save matrices whose products are the update, so its singular values follow
+exactly without the base weight. AdaLoRA: B diag(E) A; LoHa: the elementwise product of two low-rank
+matrices, whose factors are all products of their columns (Hyeon-Woo et al. 2021, arXiv:2108.06098,
+proposition 1); LoKr: a Kronecker product, (w₁ ⊗ w₂a)(I ⊗ w₂b).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,21 +22,21 @@ from peftlens.io.progress import track
 from peftlens.numerics.linalg import Svd, product_svd
 from peftlens.results.table import NotApplicable
 
-LARGEST = 2048  # smaller side of a matrix that is decomposed whole: seconds each
-LEADING = 256  # singular values of a larger one, by random projection
+LARGEST = 2048  # largest smaller side of a matrix with a full SVD, which takes seconds
+LEADING = 256  # number of singular values of a larger one, by random projection
 
 Float = NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeltaFactors:
-    """The change of one weight matrix; its largest singular values, and how they were come by.
+    """The update of one weight matrix, dense or as factors, with its singular values.
 
     Attributes:
-        name: of the weight in the base.
-        change: ΔW, float32, shape (d_out, d_in); None where it has factors.
+        name: name of the weight in the base model.
+        change: ΔW, float32, shape (d_out, d_in); None if given by factors.
         factors: scale · B, shape (d_out, r), and A, shape (r, d_in), float64.
-        rank: nominal, as the method's configuration has it; None for methods without one.
+        rank: nominal rank in the method's configuration; None for methods without one.
     """
 
     name: str
@@ -46,7 +46,7 @@ class DeltaFactors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(d_out, d_in)."""
+        """Shape (d_out, d_in) of the weight."""
         if self.factors is not None:
             return self.factors[0].shape[0], self.factors[1].shape[1]
         assert self.change is not None
@@ -54,7 +54,7 @@ class DeltaFactors:
 
     @property
     def exact(self) -> bool:
-        """Whether all singular values are known, and not the largest only."""
+        """Whether all singular values are computed, and not only the largest."""
         return self.change is None or min(self.change.shape) <= LARGEST
 
     @cached_property
@@ -69,7 +69,7 @@ class DeltaFactors:
 
     @cached_property
     def values(self) -> Float:
-        """Singular values alone, which takes a third of the time."""
+        """Singular values without vectors, which takes a third of the time."""
         if self.factors is not None:
             return product_values(*self.factors)
         if self.change is not None and self.exact:
@@ -78,12 +78,12 @@ class DeltaFactors:
 
     @cached_property
     def norm(self) -> float:
-        """‖ΔW‖_F."""
+        """Frobenius norm ‖ΔW‖_F."""
         return float(np.linalg.norm(self.values if self.change is None else self.change))
 
     @property
     def dense(self) -> Float:
-        """ΔW itself, float32."""
+        """Dense update ΔW, float32, shape (d_out, d_in)."""
         if self.factors is None:
             assert self.change is not None
             return self.change
@@ -92,9 +92,9 @@ class DeltaFactors:
 
 
 def product_values(b: Float, a: Float) -> Float:
-    """Singular values of B A alone, largest first: `linalg.product_svd` without the directions.
+    """Compute the singular values of B A, largest first: `linalg.product_svd` without vectors.
 
-    By torch, whose QR takes a quarter of NumPy's time where torch comes with MKL.
+    Computed by torch, whose QR takes a quarter of NumPy's time where torch includes MKL.
 
     Args:
         b: shape (m, r), float64.
@@ -108,16 +108,16 @@ def product_values(b: Float, a: Float) -> Float:
 
 
 def delta_factors(file: AdapterFile, only: str | None = None) -> Iterator[DeltaFactors]:
-    """The update of each weight that the file has factors of, in the file's order.
+    """Yield the update of each weight with factors in the file, in the file's order.
 
-    Those that are zero are among them: `Change.norm` is 0.
+    Updates of zero are included: their `norm` is 0.
 
     Args:
         file: the adapter.
-        only: name of the weight that is asked for.
+        only: name of a single weight to read.
 
     Raises:
-        NotApplicable: this type's update needs the base to be known, or it has none.
+        NotApplicable: this type's update depends on the base model, or it has none.
     """
     about = file.config
     marker, factors = _known(file)
@@ -140,10 +140,10 @@ def delta_factors(file: AdapterFile, only: str | None = None) -> Iterator[DeltaF
 
 
 def weights(file: AdapterFile) -> tuple[str, ...]:
-    """Names of the weights whose updates `changes` gives.
+    """Return the names of the weights whose updates `delta_factors` yields.
 
     Raises:
-        NotApplicable: see there.
+        NotApplicable: see `delta_factors`.
     """
     return tuple(one.name for one in delta_factors(file))
 
@@ -151,17 +151,18 @@ def weights(file: AdapterFile) -> tuple[str, ...]:
 def _known(file: AdapterFile) -> "tuple[str, Factors]":
     if file.adapter_type == "LORA" and file.initialization in HOLDING:
         raise NotApplicable(
-            f"started by {file.initialization}, its factors hold a part of the base's weights: give the base"
+            f"initialized by {file.initialization}, its factors contain a part of the base "
+            "weights; give the base model"
         )
     if file.adapter_type not in _FACTORS:
         raise NotApplicable(
-            f"{file.adapter_type}: its file alone does not say what it does to a weight"
+            f"{file.adapter_type}: its file alone does not determine the update of a weight"
         )
     return _FACTORS[file.adapter_type]
 
 
 def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:
-    """Tensors of each module, by what stands behind the marker in their names."""
+    """Group the tensors by module; keys are the parts of their names after the marker."""
     found: dict[str, dict[str, str]] = {}
     for name in file.header:
         module, mark, end = name.removeprefix(PREFIX).rpartition(f".{marker}")
@@ -171,7 +172,7 @@ def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:
 
 
 def _rank(about: Mapping[str, Any], module: str, pair: tuple[Float, Float]) -> int:
-    """Of LoRA what the factors have; of the others what the configuration says."""
+    """Nominal rank: from the configuration for LoHa and LoKr, else from the factors."""
     said = about.get("r") if about.get("peft_type") in ("LOHA", "LOKR") else None
     if said is None:
         return pair[1].shape[0]
@@ -179,7 +180,7 @@ def _rank(about: Mapping[str, Any], module: str, pair: tuple[Float, Float]) -> i
 
 
 def _by_pattern(pattern: Mapping[str, Any] | None, module: str, otherwise: Any) -> Any:
-    """The value that a configuration has for a module."""
+    """Look up a module's value in a pattern of the configuration."""
     known = pattern or {}
     return known.get(get_pattern_key(list(known), module), otherwise)
 
@@ -198,12 +199,12 @@ def _lora(parts: Parts, about: Mapping[str, Any], module: str) -> tuple[Float, F
 
 
 def scale(about: Mapping[str, Any], module: str, rank: int) -> float:
-    """What LoRA multiplies B A by: alpha / r, or alpha / sqrt(r) (Kalajdzievski 2023, 2312.03732).
+    """Scale of LoRA's B A: alpha / r, or alpha / sqrt(r) (Kalajdzievski 2023, arXiv:2312.03732).
 
     Args:
         about: the adapter's configuration.
         module: name of the module.
-        rank: its r.
+        rank: r of the module.
     """
     alpha = _by_pattern(about.get("alpha_pattern"), module, about.get("lora_alpha", rank))
     return alpha / (rank**0.5 if about.get("use_rslora") else rank)
@@ -211,7 +212,7 @@ def scale(about: Mapping[str, Any], module: str, rank: int) -> float:
 
 def _adalora(parts: Parts, about: Mapping[str, Any], module: str) -> tuple[Float, Float]:  # noqa: ARG001
     a, b, e = parts["A"], parts["B"], parts["E"]
-    # as peft has it: lora_alpha or r over r, which has a little added so that it is never zero
+    # as in peft: lora_alpha or r over r, plus a small number so that the divisor is never zero
     alpha = about["lora_alpha"] if about["lora_alpha"] > 0 else a.shape[0]
     return alpha / (a.shape[0] + 1e-5) * b, e * a
 
@@ -242,7 +243,7 @@ def _alpha_over_rank(about: Mapping[str, Any], module: str) -> float:
     return _by_pattern(about.get("alpha_pattern"), module, about["alpha"]) / rank
 
 
-# By type: what the names of its tensors have before their last part, and what makes factors of it.
+# By type: the marker before the last part of its tensors' names, and the function for factors.
 _FACTORS: dict[str, tuple[str, Factors]] = {
     "LORA": ("lora_", _lora),
     "ADALORA": ("lora_", _adalora),

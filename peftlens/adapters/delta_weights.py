@@ -1,10 +1,10 @@
-"""What a run changed in each weight matrix, ΔW = W − W₀, whatever the method.
+"""Delta weights: the update ΔW = W − W₀ of each weight matrix, for any method.
 
-LoRA and what differs from it only in start, scale or training keep B and A: their updates are
-decomposed from those, exactly. Every other method that has an update of the weights is merged in
-float32, and W₀ subtracted: exact but for float32's rounding of W. So LoHa, LoKr, VeRA and OFT are
-seen as the update that they amount to, PiSSA without the part of W₀ that its factors start from,
-and DoRA with its lengths.
+LoRA and variants that differ only in initialization, scale or training store B and A: their updates
+are decomposed from these, exactly. Every other method with an update of the weights is merged in
+float32 and W₀ subtracted: exact up to float32's rounding of W. So LoHa, LoKr, VeRA and OFT appear
+as their effective update, PiSSA without the part of W₀ from which its factors start, and DoRA with
+its lengths.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ _DOING = "Looking at changed weights"
 
 @dataclass(frozen=True, kw_only=True)
 class DeltaWeight(DeltaFactors):
-    """A change beside the weight that it changes.
+    """An update together with its base weight.
 
     Attributes:
         before: W₀, float32, shape (d_out, d_in).
@@ -48,7 +48,7 @@ class DeltaWeight(DeltaFactors):
 
     @property
     def after(self) -> Float:
-        """W, float32."""
+        """Updated weight W, float32, shape (d_out, d_in)."""
         if self.change is not None:
             return self.before + self.change
         return (self.before + self.svd.u * self.svd.s @ self.svd.vt).astype(np.float32)
@@ -65,7 +65,7 @@ def delta_weights(
         step: a checkpoint instead of the end of training.
 
     Raises:
-        NotApplicable: it can't be merged into this base.
+        NotApplicable: the run can't be merged into this base model.
     """
     turned = {f"{name}.weight" for name in weight_layout(base.model).transposed}
     parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
@@ -94,7 +94,7 @@ def delta_weights(
 
 
 def _matrix(tensor: torch.Tensor, turned: bool) -> Float:
-    """A weight as (d_out, d_in) in float32; GPT-2 keeps some the other way round."""
+    """Convert a weight to (d_out, d_in) in float32; some of GPT-2's are transposed."""
     matrix = tensor.detach().float().cpu()
     return (matrix.T if turned else matrix).numpy()
 
@@ -102,7 +102,7 @@ def _matrix(tensor: torch.Tensor, turned: bool) -> Float:
 def _factors(
     model: nn.Module, own: dict[str, torch.Tensor]
 ) -> dict[str, tuple[Float, Float]] | None:
-    """B, scaled, and A of every changed weight; None where that is not all that there is."""
+    """Return scaled B and A of every changed weight; None if the update has other parts."""
     if not isinstance(model, peft.PeftModel):
         return None
     found = {}
@@ -117,7 +117,7 @@ def _factors(
 
 
 def _is_plain(layer: LoraLayer, own: torch.Tensor) -> bool:
-    """Whether W = W₀ + scale · B A: no variant, and no part of W₀ moved into the factors."""
+    """Whether W = W₀ + scale · B A: no variant, and no part of W₀ in the factors."""
     held = isinstance(layer.lora_A, nn.ModuleDict) and "default" in layer.lora_A
     if not held or "default" in layer.lora_variant:
         return False

@@ -1,4 +1,4 @@
-"""Write what a run has learned into the base's weights: a plain model folder, no adapter."""
+"""Merging: add an adapter's update to the base weights and save a plain transformers model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,27 +22,27 @@ from peftlens.runs.run import Run
 from peftlens.runs.trained_model import TrainedModel
 
 # Largest relative error (Frobenius norm) of the merged model's logits, both computed in float32,
-# by the dtype that the merged weights are rounded to: bfloat16 keeps 8 bits of each.
+# by the dtype of the merged weights: bfloat16 keeps 8 bits of each.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
 
 
 def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = False) -> float:
-    """Merge a run into its base and save the result as transformers saves a model.
+    """Merge a run into its base model and save the result as a transformers model.
 
-    Updates are added in float32; the sum is rounded to the run's dtype. The folder is opened again
-    and compared with the attached model before it is left in place.
+    Updates are added in float32; the sum is rounded to the run's dtype. The saved model is loaded
+    and compared with the attached model before the folder is put in place.
 
     Args:
-        folder: the run's folder.
-        out: the model's folder, which must not exist.
+        folder: folder of the run.
+        out: folder of the merged model, which must not exist.
         trust_remote_code: see `load_base_model`.
 
     Returns:
         Relative error of the merged model's logits on random tokens, at most `TOLERANCE`.
 
     Raises:
-        InputError: the method can't be merged, `out` exists, or the architecture has no place for
-            what was trained.
+        InputError: the method can't be merged, `out` exists, or the architecture has no place for a
+            trained tensor.
     """
     run = Run(Path(folder))
     config = run.config
@@ -72,7 +72,7 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
         if not error <= TOLERANCE[precision]:
             raise InputError(
                 f"{config.method} can't be merged here: the logits would change by {error:.2g} of "
-                f"their norm, for rounding to {precision} loses too much"
+                f"their norm, because rounding to {precision} loses too much"
             )
     return error
 
@@ -81,7 +81,7 @@ def require_mergeable(run: TrainedModel) -> None:
     """Refuse a run whose method has no update of the base's weights.
 
     Raises:
-        InputError: with the method's reason.
+        InputError: the run can't be merged; the message has the method's reason.
     """
     config = run.config
     if "delta_weight" not in registry.exposed(config.method, config.method_config):
@@ -96,16 +96,16 @@ def merged_weights(
     """Every weight of the base as the run has changed it, by the base's names.
 
     Args:
-        run: of a method that can be merged.
-        base: the run's, in float32; its modules are the caller's to change, and are changed.
-        step: a checkpoint instead of the end of training.
+        run: run of a method that can be merged.
+        base: base model of the run, in float32; its modules are changed in place.
+        step: step of a checkpoint; by default the end of training.
 
     Raises:
-        InputError: the method can't be merged, or the base has no place for what was trained.
+        InputError: the method can't be merged, or the base has no place for a trained tensor.
     """
     require_mergeable(run)
     places = weight_layout(base.model)
-    # some of peft's methods write into the weights themselves, which the caller still has
+    # some of peft's methods write into the weights in place, which the caller still uses
     copy_weights(base.model, [name for name, _ in base.model.named_parameters()])
     method = run.config.method
     return places.state(merge_into_base(attach_run(run, base, step), method), method)
@@ -113,12 +113,12 @@ def merged_weights(
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """Where a base keeps its weights, before anything is attached.
+    """Names of a base model's weights and modules, before anything is attached.
 
     Attributes:
-        names: of its tensors.
-        layers: of its modules.
-        transposed: of GPT-2's layers, which some methods need the other way round.
+        names: names of its tensors.
+        layers: names of its modules.
+        transposed: names of GPT-2's transposed layers, which some methods transpose back.
     """
 
     names: frozenset[str]
@@ -126,11 +126,11 @@ class WeightLayout:
     transposed: frozenset[str]
 
     def state(self, merged: PreTrainedModel, method: str) -> dict[str, torch.Tensor]:
-        """The tensors of a merged model, the way round that the base has them.
+        """Return the tensors of a merged model, oriented as in the base model.
 
         Raises:
-            InputError: a layer of the base has one too many, such as an added bias, which would be
-                lost without a word.
+            InputError: a layer has an additional tensor, such as a new bias, which would be lost
+                silently.
         """
         everything = merged.state_dict()
         extra = [name for name in everything if name not in self.names]
@@ -147,7 +147,7 @@ class WeightLayout:
 
 
 def weight_layout(model: PreTrainedModel) -> WeightLayout:
-    """The places of a model that nobody has changed."""
+    """Read the layout of an unchanged model."""
     modules = [(name, module) for name, module in model.named_modules() if name]
     return WeightLayout(
         frozenset(model.state_dict()),
@@ -157,23 +157,27 @@ def weight_layout(model: PreTrainedModel) -> WeightLayout:
 
 
 def merge_into_base(model: Any, name: str) -> PreTrainedModel:
-    """The base model's modules, each with the weights that the method makes of its own.
+    """Merge an attached method and return the base model with its weights updated.
 
     Args:
-        model: what the method's `attach` gave; it is used up.
-        name: of the method.
+        model: return value of the method's `attach`; it can't be used afterwards.
+        name: name of the method.
 
     Raises:
-        InputError: (from peft) this can't be merged.
+        InputError: (from peft) the method can't be merged.
     """
     method = registry.load("methods", name)
     if hasattr(method, "merge"):
         return method.merge(model)
     if isinstance(model, peft.PeftModel):
         try:
-            # safe: into copies, for some of peft's methods write past a transposed view
+            # safe_merge merges into copies, because some of peft's methods write past a
+            # transposed view
             model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
-        except (ValueError, NotImplementedError) as error:  # its types' two ways to refuse
+        except (
+            ValueError,
+            NotImplementedError,
+        ) as error:  # the two exceptions by which peft refuses
             raise InputError(f"{name} can't be merged: {error}") from error
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
@@ -183,7 +187,7 @@ def merge_into_base(model: Any, name: str) -> PreTrainedModel:
 
 
 def _untie(model: Any) -> None:
-    """Say so in the configuration where input and output have come to differ."""
+    """Set the configuration to untied embeddings where the two tables differ after merging."""
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
     if model.config.tie_word_embeddings and not torch.equal(head.weight, table.weight):
         model.config.tie_word_embeddings = False

@@ -1,4 +1,4 @@
-"""Several adapters on one base in memory: switching puts references back and loads nothing."""
+"""Switching between several adapters on one base model in memory, by swapping references."""
 
 from pathlib import Path
 
@@ -13,10 +13,18 @@ from peftlens.runs.trained_model import TrainedModel
 
 
 class AdapterSet:
-    """Runs' adapters, attached to one base, of which one at a time is active.
+    """Adapters of several runs on one base model, one of which is active at a time.
 
     The base's weights are held once; each adapter holds what it trained. A method that trains the
     base's own weights (`full`) holds a copy of those.
+
+    Example:
+        ```python
+        adapters = pl.AdapterSet(pl.load_base_model("smollm2-135m"))
+        adapters.add("topics", run)
+        model = adapters.use("topics")
+        base = adapters.use(None)
+        ```
     """
 
     def __init__(self, base: BaseModel) -> None:
@@ -28,7 +36,7 @@ class AdapterSet:
         """Load a run's adapter, or one of its checkpoints, under a name; the base is active then.
 
         Raises:
-            InputError: no run, or it was trained on another base.
+            InputError: there is no run, or it was trained on another base.
         """
         run = Run(Path(folder)) if isinstance(folder, (str, Path)) else folder
         self._plain.restore()
@@ -39,7 +47,7 @@ class AdapterSet:
             self._plain.restore()
 
     def use(self, name: str | None) -> nn.Module:
-        """Make one adapter active, or none; models given before by this set are no longer valid.
+        """Activate one adapter, or none; models returned earlier are no longer valid.
 
         Raises:
             InputError: no adapter of that name was added.

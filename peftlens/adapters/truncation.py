@@ -1,7 +1,7 @@
-"""A LoRA with a lower rank: its update truncated by its singular values, in plain peft's layout.
+"""Truncation: reduce a LoRA's rank by a truncated SVD of its update, saved in plain peft's layout.
 
-The truncation is the nearest matrix of that rank (Eckart & Young 1936), found from the factors
-without forming the update. Whether the task needs what was cut off, only scores can tell.
+The truncation is the nearest matrix of that rank (Eckart & Young 1936), computed from the factors
+without forming the update. Only evaluation shows whether the task needs the removed part.
 """
 
 import json
@@ -23,13 +23,13 @@ from peftlens.results.table import NotApplicable
 
 @dataclass(frozen=True)
 class Truncation:
-    """What became of one weight's update.
+    """Truncation of one weight's update.
 
     Attributes:
-        weight: its name.
-        rank: before.
-        kept: rank now.
-        energy: share of ‖ΔW‖_F² that is kept; 1 for an update of zero.
+        weight: name of the weight.
+        rank: rank before.
+        kept: rank after.
+        energy: retained share of ‖ΔW‖_F²; 1 for an update of zero.
     """
 
     weight: str
@@ -46,21 +46,21 @@ def truncate(
     energy: float | None = None,
     trust_remote_code: bool = False,
 ) -> list[Truncation]:
-    """Write an adapter of lower rank beside the old one.
+    """Write a copy of an adapter with a lower rank.
 
     Args:
         adapter: folder of a LoRA.
-        out: the new folder, which must not exist.
-        rank: the same for every weight that has a higher one.
-        energy: instead, each weight's lowest rank that keeps this share of its ‖ΔW‖_F².
-        trust_remote_code: let its configuration name Python to import.
+        out: folder of the new adapter, which must not exist.
+        rank: new rank of every weight with a higher one.
+        energy: alternatively, the share of each weight's ‖ΔW‖_F² to retain, with the lowest rank.
+        trust_remote_code: whether its configuration may name Python code to import.
 
     Returns:
-        What is left of each weight's update.
+        Old rank, new rank and retained energy of each weight's update.
 
     Raises:
-        InputError: neither rank nor energy is given or both are, the adapter is no LoRA or one whose
-            factors are not all of its update, or `out` exists.
+        InputError: neither or both of rank and energy are set, the adapter is not a LoRA, its
+            factors are not the whole update, or `out` exists.
     """
     if (rank is None) == (energy is None):
         raise InputError("give either a rank or an energy, such as --rank 8 or --energy 0.95")
@@ -91,7 +91,7 @@ def truncate(
 
 
 def _refuse(file: AdapterFile) -> None:
-    """Refuse what is no product of two matrices that are added to a weight."""
+    """Refuse adapters whose update is not a product of two matrices."""
     if file.non_finite_tensors:
         file.require_sound()
     about = file.config
@@ -101,15 +101,15 @@ def _refuse(file: AdapterFile) -> None:
         )
     for option, why in (
         ("use_dora", "its lengths belong to the whole update"),
-        ("target_parameters", "it adapts parameters that are no plain matrices"),
-        ("layer_replication", "one factor stands for several layers"),
-        ("alora_invocation_tokens", "it is on behind some tokens only"),
+        ("target_parameters", "it adapts parameters that are not plain matrices"),
+        ("layer_replication", "several layers share one factor"),
+        ("alora_invocation_tokens", "it is active only after certain tokens"),
     ):
         if about.get(option):
             raise InputError(f"{file.folder} has {option}, and can't be resized: {why}")
     weights = {name: one.shape for name, one in file.header.items() if "lora_" in name}
     if deep := [name for name, shape in weights.items() if len(shape) > 2]:
-        raise InputError(f"{file.folder} can't be resized: {deep[0]} is of a convolution")
+        raise InputError(f"{file.folder} can't be resized: {deep[0]} belongs to a convolution")
 
 
 def _kept(one: DeltaFactors, rank: int | None, energy: float | None) -> int:
@@ -123,12 +123,12 @@ def _kept(one: DeltaFactors, rank: int | None, energy: float | None) -> int:
 def _factors(
     one: DeltaFactors, kept: int, module: str, file: AdapterFile
 ) -> dict[str, torch.Tensor]:
-    """B and A of the truncated update at scale 1, each with half of the singular values."""
+    """Compute B and A of the truncated update at scale 1, each with the singular values' roots."""
     svd = one.svd
     half = np.sqrt(svd.s[:kept])
     b, a = svd.u[:, :kept] * half, half[:, None] * svd.vt[:kept]
     names = {"B": f"{PREFIX}{module}.lora_B.weight", "A": f"{PREFIX}{module}.lora_A.weight"}
-    if names["A"] not in file.header:  # a table's rows: see `changes`
+    if names["A"] not in file.header:  # an embedding: see `delta_factors`
         names = {side: f"{PREFIX}{module}.lora_embedding_{side}" for side in "BA"}
         b, a = a.T, b.T
     return {names[side]: _like(file, names[side], value) for side, value in (("B", b), ("A", a))}
@@ -141,7 +141,7 @@ def _like(file: AdapterFile, name: str, value: Float) -> torch.Tensor:
 
 
 def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
-    """What is not resized: biases, whole layers, trained tokens."""
+    """Read the tensors that are not truncated: biases, full layers, trained tokens."""
     with file.open_weights() as opened:
         found = {
             name: opened.get_tensor(name)
@@ -155,7 +155,7 @@ def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
 
 
 def _config(about: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
-    """The configuration with the new ranks; the scale, alpha / r, is 1 everywhere."""
+    """Make the configuration with the new ranks; the scale alpha / r is 1 everywhere."""
     usual = max(ranks.values())
     others = {module: rank for module, rank in ranks.items() if rank != usual}
     return dict(about) | {

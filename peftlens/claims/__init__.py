@@ -1,10 +1,10 @@
 """Claims, one file each; the file name is the claim's name.
 
-A claim has CLAIM, the sentence that is tested; SOURCE, who says so; NEEDS, the probes whose tables
-it reads; TO_MEASURE, a study that would decide; and `verdict(tables)`. Its rule and its thresholds
-stand in its docstring. ANALYSIS names the one of analyses/ whose verdict is published in reports/.
-Where a study lacks the runs that would decide, it is not measured, and the sentence says what
-would. A claim reads result tables only: no model, no torch.
+A claim has CLAIM, the sentence that is tested; SOURCE, who says so; NEEDS, the tables that it reads,
+of probes or `configurations`; TO_MEASURE, a study that would decide; and `verdict(tables)`. Its
+rule and its thresholds stand in its docstring. ANALYSIS names the one of analyses/ whose verdict is
+published in reports/. Where a study lacks the runs that would decide, it is not measured, and the
+sentence says what would. A claim reads result tables only: no model, no torch.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from scipy.stats import binomtest
 
 from peftlens import registry
 from peftlens.io.escaping import visible
+from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.table import last_steps, measured
 
 Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
@@ -30,7 +31,7 @@ class Verdict:
         claim: the claim's name.
         text: the claim itself, as it is made.
         source: who makes it.
-        needs: the probes whose tables decide.
+        needs: the tables that decide.
         outcome: one of four words.
         sentence: the numbers, in English; of a claim that was not measured, why, and what would.
     """
@@ -71,14 +72,30 @@ def trained_prompts(frame: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["step"] > 0]
 
 
-def option(setting: str, name: str) -> str | None:
-    """Value of a hyperparameter in a configuration's name; None where it has the default.
+def hyperparameter(tables: Mapping[str, pd.DataFrame], name: str) -> pd.Series:
+    """Values of a hyperparameter by configuration, as `rank_chart` names it; a list is one text.
 
     Args:
-        setting: such as "lora rank=8 target_modules=attention".
+        tables: with `configurations`.
         name: such as "target_modules".
     """
-    return next((w.partition("=")[2] for w in setting.split() if w.startswith(f"{name}=")), None)
+    return _values(tables).reindex(columns=[name])[name]
+
+
+def equal_but(tables: Mapping[str, pd.DataFrame], *names: str) -> pd.Series:
+    """A number for each configuration: the same where all hyperparameters but some are equal.
+
+    Args:
+        tables: with `configurations`.
+        names: the hyperparameters that may differ, beside the learning rate.
+    """
+    values = _values(tables)
+    others = [*values.columns.difference([*names, "configuration", "learning_rate"])]
+    return values.groupby(others, dropna=False).ngroup()
+
+
+def _values(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    return tables[CONFIGURATIONS].drop_duplicates("sweep").set_index("sweep")
 
 
 def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float] | None:

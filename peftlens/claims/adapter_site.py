@@ -1,20 +1,20 @@
 """Adapters after attention and after the feed-forward layer differ in cost and accuracy.
 
-Rule: bottleneck adapters of one size after attention against those after the feed-forward layer,
-each at its best rate. They differ in accuracy if the 95 % interval of the paired difference leaves
-out zero, and in cost if the time of a step differs by more than a tenth. Supported if both do,
-contradicted if the cost does not and the interval lies within one point of zero.
+Rule: bottleneck adapters after attention against those after the feed-forward layer, equal in all
+else, each at its best rate. They differ in accuracy if the 95 % interval of the paired difference
+leaves out zero, and in cost if the time of a step differs by more than a tenth. Supported if both
+do, contradicted if the cost does not and the interval lies within one point of zero.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, difference_text, option, pair
+from peftlens.claims import Outcome, counted, difference_text, equal_but, hyperparameter, pair
 
 CLAIM = "Adapters after attention and after the feed-forward layer differ in cost and accuracy."
 SOURCE = "common teaching; Pfeiffer et al. 2021, arXiv:2005.00247"
-NEEDS = ("rank_chart", "paired_accuracy")
+NEEDS = ("rank_chart", "paired_accuracy", "configurations")
 TO_MEASURE = (
     "train bottleneck adapters of one size with placement attention and with feed_forward, "
     "over the same seeds and several learning rates"
@@ -27,12 +27,11 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the pair of equal size that has most parameters."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "bottleneck"].set_index("configuration")
-    site = {name: option(name, "placement") or "feed_forward" for name in rows.index}
-    size = {name: option(name, "bottleneck_size") for name in rows.index}
+    site, alike = hyperparameter(tables, "placement"), equal_but(tables, "placement")
     pairs = [
         (one, other)
         for one in rows.index if site[one] == "attention"
-        for other in rows.index if site[other] == "feed_forward" and size[one] == size[other]
+        for other in rows.index if site[other] == "feed_forward" and alike[one] == alike[other]
     ]  # fmt: skip
     if not pairs:
         return "not measured", "Adapters of one size must be trained at both places."

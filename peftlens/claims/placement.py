@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, difference_text, option, pair
+from peftlens.claims import Outcome, counted, difference_text, hyperparameter, pair
 
 CLAIM = "LoRA on self-attention alone is often enough."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
-NEEDS = ("rank_chart", "paired_accuracy")
+NEEDS = ("rank_chart", "paired_accuracy", "configurations")
 TO_MEASURE = (
     "train lora with target_modules attention and with all_linear, over the same seeds and "
     "several learning rates"
@@ -28,7 +28,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the best of either placement."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values("accuracy", ascending=False)
-    alone = rows["configuration"].map(_attention)
+    targets = rows["configuration"].map(hyperparameter(tables, "target_modules"))
+    alone = targets.astype("string").str.split(",").map(ATTENTION.issuperset)
     if alone.all() or not alone.any():
         return "not measured", (
             "LoRA must be trained on attention alone, and with the feed-forward layers."
@@ -47,8 +48,3 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if low > -MARGIN:
         return "supported", sentence
     return ("contradicted" if high < -MARGIN else "insufficient evidence"), sentence
-
-
-def _attention(setting: str) -> bool:
-    targets = option(setting, "target_modules") or "query_value"  # which is the default
-    return ATTENTION.issuperset(targets.split(","))

@@ -10,25 +10,25 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, difference_text, option, seeds
+from peftlens.claims import Outcome, difference_text, hyperparameter, seeds
 
 CLAIM = "20 to 100 virtual tokens are enough."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 3.2"
-NEEDS = ("rank_chart",)
+NEEDS = ("rank_chart", "configurations")
 TO_MEASURE = (
     "train prompt_tuning with two or more lengths, one of them from 20 to 100, over several "
     "seeds and learning rates"
 )
 ANALYSIS = "prompt_length"
 LOW, HIGH = 20, 100
-DEFAULT = 20
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the lengths that are enough."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "prompt_tuning"]
-    rows = rows.assign(length=rows["configuration"].map(_length)).sort_values("length")
+    lengths = rows["configuration"].map(hyperparameter(tables, "num_virtual_tokens")).astype(int)
+    rows = rows.assign(length=lengths).sort_values("length")
     meant = rows[rows["length"].between(LOW, HIGH)]
     if meant.empty or rows["length"].nunique() < 2:
         return "not measured", "Prompts of 20 to 100 tokens and another length are needed."
@@ -47,7 +47,3 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         return "supported", sentence
     short = (meant["within_margin"] == "no").all()
     return ("contradicted" if short else "insufficient evidence"), sentence
-
-
-def _length(setting: str) -> int:
-    return int(option(setting, "num_virtual_tokens") or DEFAULT)

@@ -1,21 +1,21 @@
 """Quantizing the frozen base (QLoRA) keeps accuracy and saves memory.
 
-Rule: QLoRA against LoRA of the same rank and layers, each at its best rate. Accuracy is kept if the
-95 % interval of the paired difference lies above minus one point. Memory is saved if the highest
-memory of training is lower; it is counted over the loaded base, which stays in memory unquantized
-while it is lent, so a saving on the base itself is not seen here. Contradicted if the interval lies
-below minus one point; supported if both hold.
+Rule: QLoRA against LoRA of the same rank, layers and training, each at its best rate. Accuracy is
+kept if the 95 % interval of the paired difference lies above minus one point. Memory is saved if
+the highest memory of training is lower; it is counted over the loaded base, which stays in memory
+unquantized while it is lent, so a saving on the base itself is not seen here. Contradicted if the
+interval lies below minus one point; supported if both hold.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, difference_text, pair
+from peftlens.claims import Outcome, counted, difference_text, equal_but, pair
 
 CLAIM = "Quantizing the frozen base (QLoRA) keeps accuracy and saves memory."
 SOURCE = "Dettmers et al. 2023, arXiv:2305.14314, section 4"
-NEEDS = ("rank_chart", "paired_accuracy")
+NEEDS = ("rank_chart", "paired_accuracy", "configurations")
 TO_MEASURE = (
     "train lora and qlora of one rank, over the same seeds and several learning rates; qlora "
     "needs the extra quant"
@@ -27,10 +27,12 @@ MARGIN = 0.01
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the pair with the highest rank."""
     rows = tables["rank_chart"].dropna(subset="peak_memory_bytes").set_index("configuration")
+    alike = equal_but(tables, "method", "double_quant")  # which LoRA has not
     pairs = [
-        (name, name.replace("qlora", "lora", 1))
-        for name in rows[rows["method"] == "qlora"].index
-        if name.replace("qlora", "lora", 1) in rows.index
+        (one, other)
+        for one in rows.index[rows["method"] == "qlora"]
+        for other in rows.index[rows["method"] == "lora"]
+        if alike[one] == alike[other]
     ]
     if not pairs:
         return "not measured", (

@@ -34,7 +34,7 @@ def inspect(
     else:
         _print(found)
     if html:
-        from peftlens.report.page import write_inspection
+        from peftlens.reports.page import write_inspection
 
         print(write_inspection(found.results, found.about, found.findings, html))
     if found.broken:

@@ -4,15 +4,18 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from peftlens.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
@@ -31,6 +34,8 @@ def print_frame(frame: Any) -> None:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return " ".join(map(_cell, value))
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"  # NaN alone differs from itself
     return "" if str(value) == "<NA>" or value is None else str(value)
@@ -39,15 +44,66 @@ def _cell(value: Any) -> str:
 def print_table(header: list[str], rows: list[list[str]]) -> None:
     """A table; cells are plain text, whatever marks they hold."""
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*header, box=SIMPLE)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    # nothing is cut where the output goes to a file
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
+    _console().print(table)
+
+
+def print_groups(header: list[str], groups: Mapping[str, list[list[str]]]) -> None:
+    """Rows below a title each, aligned with one another; only the last column is wrapped.
+
+    Args:
+        header: titles of the columns, printed once.
+        groups: rows by the group's title; an empty title is not printed.
+    """
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    everything = [header, *(row for rows in groups.values() for row in rows)]
+    *widths, _ = (max(map(len, column)) for column in zip(*everything, strict=True))
+    console = _console()
+    for number, (title, rows) in enumerate(groups.items()):
+        columns = [
+            Column(name, width=width, no_wrap=True)
+            for name, width in zip(header[:-1], widths, strict=True)
+        ]
+        table = Table(
+            *columns,
+            header[-1],
+            box=None,
+            show_header=number == 0,
+            padding=(0, 2, 0, 0),
+            pad_edge=False,
+        )
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        if title:
+            console.print(Text(title, style="bold"))
+        console.print(table)
+        console.print()
+
+
+def print_text(text: str, indent: int = 0) -> None:
+    """Paragraphs of plain text, wrapped at the terminal's width; indented ones keep their lines."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    wrapped = [
+        paragraph if "\n " in paragraph else " ".join(paragraph.split())
+        for paragraph in text.split("\n\n")
+    ]
+    _console().print(Padding(Text("\n\n".join(wrapped)), (0, 0, 0, indent), expand=False))
+
+
+def _console() -> "Console":
+    """The terminal; nothing is cut where the output goes to a file."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
 
 
 def open_in_browser(page: Path) -> None:

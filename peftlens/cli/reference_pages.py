@@ -1,11 +1,15 @@
-"""Pages of the docs that are read off the sources: methods, probes, claims."""
+"""Reference of methods, tasks, probes and claims, read from their sources: lists and docs pages."""
 
-from collections.abc import Sequence
+import ast
+import json
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from peftlens import registry
 from peftlens.errors import InputError
+from peftlens.results.configurations import CONFIGURATIONS
 
 _FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "soft prompt", "mix")
 
@@ -16,12 +20,15 @@ class Row:
 
     Attributes:
         source: the paper.
-        trainable: parameters that it would train with its default options; None if not known.
-        why_not_counted: why it is not known; empty if it is, or if no base was named.
-        merges: whether its update can be written into the base, and under which condition.
-        probes: names of the probes that need what it exposes, by commas.
-        types: those that it stands for, where it stands for several.
-        not_supported: of its types, with the reasons.
+        trainable: trainable parameters with the default options; None where not counted.
+        why_not_counted: the reason; empty where it is counted, and without a base model.
+        merges: yes, no, by type, or the condition under which it merges into the base model.
+        exposes: what its runs offer to probes.
+        probes: names of the probes that need this, by commas.
+        types: the peft types that it stands for, if any.
+        not_supported: types that are refused, each with the reason.
+        doc: the docstring.
+        example: a command that trains it.
     """
 
     name: str
@@ -31,10 +38,14 @@ class Row:
     why_not_counted: str
     merges: str
     learning_rate: float
+    exposes: tuple[str, ...]
     probes: str
     summary: str
     types: tuple[str, ...]
     not_supported: tuple[tuple[str, str], ...]
+    doc: str
+    options: tuple[registry.Option, ...]
+    example: str
 
     @property
     def counted(self) -> str:
@@ -52,20 +63,63 @@ def methods(base: str | None, *, trust_remote_code: bool = False) -> list[Row]:
     Raises:
         InputError: there is no such base.
     """
-    needs: dict[str, set[str]] = {
-        name: set(registry.describe("probes", name).constants.get("REQUIRES") or ())
-        for name in registry.names("probes")
-    }
     shapes = _shapes(base, trust_remote_code) if base else None
+    needs = _needs_of_probes()
     rows = [_row(name, needs, shapes) for name in registry.names("methods")]
     order = {family: place for place, family in enumerate(_FAMILIES)}
     return sorted(rows, key=lambda row: (order.get(row.family, len(order)), row.name))
+
+
+def method(name: str) -> Row:
+    """The row of one method.
+
+    Raises:
+        InputError: no such method.
+    """
+    return _row(name, _needs_of_probes(), None)
+
+
+def select(
+    rows: Sequence[Row],
+    *,
+    family: str | None = None,
+    mergeable: bool | None = None,
+    exposes: str | None = None,
+) -> list[Row]:
+    """Rows that fit; where a method's type decides, its row fits too.
+
+    Raises:
+        InputError: no method is of this family, or exposes this.
+    """
+    _check("family", family, (row.family for row in rows))
+    _check("exposes", exposes, (one for row in rows for one in row.exposes))
+    return [
+        row
+        for row in rows
+        if family in (None, row.family)
+        and (mergeable is None or row.merges == "by type" or mergeable == (row.merges != "no"))
+        and (exposes is None or row.merges == "by type" or exposes in row.exposes)
+    ]
+
+
+def _check(flag: str, value: str | None, known: Iterable[str]) -> None:
+    known = sorted(set(known))
+    if value is not None and value not in known:
+        raise InputError(f"--{flag} {value!r} fits no method; it is one of: {', '.join(known)}")
 
 
 def _shapes(base: str, trust: bool):
     from peftlens.models.base_model import load_base_model
 
     return load_base_model(base, device="cpu", trust_remote_code=trust).shapes
+
+
+def _needs_of_probes() -> dict[str, set[str]]:
+    """What each probe requires of a run, by the probe's name."""
+    return {
+        name: set(registry.describe("probes", name).constants.get("REQUIRES") or ())
+        for name in registry.names("probes")
+    }
 
 
 def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:
@@ -81,6 +135,7 @@ def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:
         why_not_counted=why,
         merges="by type" if by_type else _merges(about.constants, exposes),
         learning_rate=about.constants["LEARNING_RATE"],
+        exposes=tuple(sorted(exposes)),
         probes=", ".join(probe for probe, need in needs.items() if need and need <= exposes),
         summary=about.summary,
         types=tuple(about.constants.get("TYPES") or ()),
@@ -89,6 +144,9 @@ def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:
             for constant in ("UNSUPPORTED", "UNSUPPORTED_STARTS")
             for refused, reason in (about.constants.get(constant) or {}).items()
         ),
+        doc=about.doc,
+        options=about.options,
+        example=_example(about),
     )
 
 
@@ -97,6 +155,20 @@ def _merges(constants: dict[str, Any], exposes: set[str]) -> str:
         return "no"
     condition = constants.get("MERGES_IF")
     return f"if {condition}" if condition else "yes"
+
+
+def _example(about: registry.Description) -> str:
+    """A command that trains a method with its first type, or first option: a flag the other way."""
+    if "ARGUMENT" in about.constants:
+        (first, *_) = about.constants.get("TYPES") or ("TYPE",)
+        return f"peftlens train {about.name}:{first}"
+    if not about.options:
+        return f"peftlens train {about.name}"
+    option = about.options[0]
+    default = ast.literal_eval(option.default)
+    value = not default if isinstance(default, bool) else default or option.name.upper()
+    setting = f"{option.name}={json.dumps(value)}"
+    return shlex.join(["peftlens", "train", about.name, "--set", setting])
 
 
 def _count(name: str, shapes: object) -> tuple[int | None, str]:
@@ -108,6 +180,15 @@ def _count(name: str, shapes: object) -> tuple[int | None, str]:
         return registry.load("methods", name).trainable_parameters(config, shapes), ""
     except InputError as error:
         return None, str(error)
+
+
+def scope(probe: registry.Description) -> str:
+    """What a probe measures: every run, those that expose something, or tables of other probes."""
+    if tables := probe.constants.get("INPUTS"):
+        return f"tables of {', '.join(f'`{one}`' for one in tables)}"
+    if needs := probe.constants.get("REQUIRES"):
+        return f"runs that expose {', '.join(f'`{one}`' for one in needs)}"
+    return "every run"
 
 
 def markdown(rows: Sequence[Row], base: str | None) -> str:
@@ -122,12 +203,12 @@ def markdown(rows: Sequence[Row], base: str | None) -> str:
         "them. Probes that need neither a weight update nor a soft prompt apply to every method.",
     ]
     for family in dict.fromkeys(row.family for row in rows):
+        members = [row for row in rows if row.family == family]
         lines += ["", f"## {family.capitalize()}", ""]
         lines += ["| name | what | source | trained | mergeable | rate | probes |"]
         lines += ["|---|---|---|---|---|---|---|"]
-        lines += [_markdown_row(row) for row in rows if row.family == family]
-        lines += [f"\n`TYPE` is one of {', '.join(row.types)}, or of those above."
-                  for row in rows if row.family == family and row.types]  # fmt: skip
+        lines += [_markdown_row(row) for row in members]
+        lines += [line for row in members for line in _section(row)]
     if refused := [pair for row in rows for pair in row.not_supported]:
         lines += ["", "## Not supported", "", "| in peft | why |", "|---|---|"]
         lines += [f"| `{name}` | {reason} |" for name, reason in refused]
@@ -139,8 +220,16 @@ def _markdown_row(row: Row) -> str:
                   f"{row.learning_rate:g}", row.probes)  # fmt: skip
 
 
-def page(kind: Literal["probes", "claims"]) -> str:
-    """The page docs/probes.md or docs/claims.md: each in full."""
+def _section(row: Row) -> list[str]:
+    """A method in full."""
+    lines = ["", f"### {row.name}", "", row.doc, "", f"Example: `{row.example}`"]
+    if row.types:
+        lines += ["", f"`TYPE` is one of {', '.join(row.types)}, or of the methods on this page."]
+    return lines + _options(row.options)
+
+
+def page(kind: Literal["tasks", "probes", "claims"]) -> str:
+    """The page docs/tasks.md, docs/probes.md or docs/claims.md: each in full."""
     lines = [
         f"# {kind.capitalize()}",
         "",
@@ -148,32 +237,37 @@ def page(kind: Literal["probes", "claims"]) -> str:
     ]
     for name in registry.names(kind):
         about = registry.describe(kind, name)
-        lines += ["", f"## {name}", "", about.doc, ""]
-        lines += _of_probe(name, about) if kind == "probes" else _of_claim(about)
+        lines += ["", f"## {name}", "", about.doc]
+        if kind == "probes":
+            lines += ["", f"Scope: {scope(about)}."]
+        lines += _options(about.options)
+        lines += {"probes": _columns, "claims": _judgement}.get(kind, lambda _: [])(about)
     return "\n".join(lines) + "\n"
 
 
-def _of_probe(name: str, about: registry.Description) -> list[str]:
-    if needs := about.constants.get("INPUTS"):
-        lines = [f"Of the tables of {', '.join(f'`{one}`' for one in needs)}."]
-    elif needs := about.constants.get("REQUIRES"):
-        lines = [f"For runs that expose {', '.join(f'`{one}`' for one in needs)}."]
-    else:
-        lines = ["For every run."]
-    if about.config:
-        lines += ["", "| option | type | default |", "|---|---|---|"]
-        lines += [_cells(f"`{one[0]}`", f"`{one[1]}`", f"`{one[2]}`") for one in about.config]
-    lines += ["", "| column | what | unit |", "|---|---|---|"]
-    columns = registry.load("probes", name).COLUMNS
+def _options(options: Sequence[registry.Option]) -> list[str]:
+    if not options:
+        return []
+    lines = ["", "| option | type | default | what |", "|---|---|---|---|"]
+    return lines + [
+        _cells(f"`{one.name}`", f"`{one.type}`", f"`{one.default}`", one.meaning) for one in options
+    ]
+
+
+def _columns(about: registry.Description) -> list[str]:
+    lines = ["", "| column | what | unit |", "|---|---|---|"]
+    columns = registry.load("probes", about.name).COLUMNS
     return lines + [_cells(f"`{one.name}`", one.meaning, one.unit or "") for one in columns]
 
 
-def _of_claim(about: registry.Description) -> list[str]:
+def _judgement(about: registry.Description) -> list[str]:
     constants = about.constants
-    needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in constants["NEEDS"])
-    return [f"Source: {constants['SOURCE']}.", "",
+    probes = [one for one in constants["NEEDS"] if one != CONFIGURATIONS]  # every study has that
+    needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in probes)
+    return ["", f"Source: {constants['SOURCE']}.", "",
             f"Judged by {needs}. To measure it: {constants['TO_MEASURE']}."]  # fmt: skip
 
 
 def _cells(*cells: str) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"

@@ -37,7 +37,7 @@ def report(  # noqa: PLR0913  # a flag each
     Several studies share one page, which then needs --out. Of an adapter the page says what
     `peftlens inspect` finds.
     """
-    from peftlens.report import page as reports
+    from peftlens.reports import page as reports
 
     if len(studies) == 1 and (studies[0] / "adapter_config.json").exists():
         from peftlens.inspection.inspect import inspect

@@ -137,7 +137,7 @@ def study(
     file: Path, out: Path, how: Any = None, *, as_json: bool = False, trust: bool = False
 ) -> None:
     """Carry a study out and say what came of it."""
-    from peftlens.report import page as report
+    from peftlens.reports import page as report
     from peftlens.studies import runner as studies
 
     with resumable():
@@ -228,7 +228,7 @@ def validate(
         "dtype": first.dtype,
         "bytes_on_disk": grid.bytes_on_disk,
         "bytes_free": free,
-        "bytes_a_run": grid.bytes_per_run,
+        "bytes_per_run": grid.bytes_per_run,
     }
     if as_json:
         print_json(found)

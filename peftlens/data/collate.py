@@ -1,8 +1,8 @@
-"""From text to batches of token ids.
+"""Collator: tokenize examples, pad rows and collate them into batches of token ids.
 
-A prompt and its answer are tokenized apart and joined, so that an answer's tokens never depend on
-the prompt. Rows are padded on the right whatever the tokenizer prefers: causal attention then never
-sees padding, and positions count from the row's start.
+A prompt and its answer are tokenized separately and joined, so that an answer's tokens never depend
+on the prompt. Rows are always padded on the right, regardless of the tokenizer's setting: causal
+attention then never sees padding, and positions count from the row's start.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from peftlens.data.task import Example
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 
-_LOGITS = 2**26  # in a batch that is scored, so that no vocabulary is too large for memory
+_LOGITS = 2**26  # upper limit in a batch that is scored, so that no vocabulary exceeds memory
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class TokenizedAnswer:
     """One question with one answer.
 
     Attributes:
-        prompt: token ids that the answer is conditioned on; may be empty for a causal model.
-        answer: token ids that are scored.
+        prompt: token ids of the context; may be empty for a causal model.
+        answer: token ids of the scored continuation.
     """
 
     prompt: tuple[int, ...]
@@ -34,7 +34,7 @@ class TokenizedAnswer:
 
     @property
     def scored(self) -> int:
-        """Number of predicted tokens: with no prompt, nothing predicts the answer's first."""
+        """Number of predicted tokens: without a prompt, nothing predicts the answer's first."""
         return len(self.answer) - (not self.prompt)
 
 
@@ -43,9 +43,10 @@ class TokenizedExample:
     """An example as token ids: one row for each candidate answer.
 
     Attributes:
-        index: place of the example among those that were given.
-        correct: which row is the right answer's.
-        answer_bytes: length of each answer as UTF-8, without the space before it.
+        index: index of the example in the input.
+        rows: one row per candidate answer.
+        correct: index of the right answer's row.
+        answer_bytes: length of each answer in UTF-8 bytes, without the leading space.
     """
 
     index: int
@@ -59,10 +60,10 @@ class Batch:
     """Tensors of several rows.
 
     Attributes:
-        inputs: keyword arguments of the model's forward pass; ids have shape (B, T).
-        scored: (B, T) bool, True where the hidden state predicts a token of the answer; T is the
-            decoder's length where there is one.
-        targets: (n,) ids of those tokens, in the order in which `scored` selects.
+        inputs: keyword arguments of the model's forward pass; ids have shape (batch, seq).
+        scored: (batch, seq) bool, True where the hidden state predicts a token of the answer; seq
+            is the decoder's length in an encoder-decoder.
+        targets: (n,) ids of these tokens, in the order of the True entries of `scored`.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -72,14 +73,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Collator:
-    """Turns examples into items, and rows into batches, for one base model.
+    """Collator of one base model: tokenizes examples and pads rows into batches.
 
     Attributes:
-        tokenizer: the base's.
-        seq2seq: the prompt goes to an encoder, the answer to a decoder.
-        decoder_start: the decoder's first token, where there is one.
-        max_length: tokens of prompt and answer together.
-        device: where batches go.
+        tokenizer: tokenizer of the base model.
+        seq2seq: whether the prompt goes to an encoder and the answer to a decoder.
+        decoder_start: id of the decoder's first token, if there is a decoder.
+        max_length: maximum number of tokens of prompt and answer together.
+        device: torch device of the batches.
     """
 
     tokenizer: Any
@@ -90,9 +91,9 @@ class Collator:
 
     @classmethod
     def of(cls, base: BaseModel, max_length: int) -> "Collator":
-        """The encoder that fits a base model.
+        """Build the collator of a base model.
 
-        Never longer than half of its context: a soft prompt needs room in front.
+        Its rows are at most half of the context: a soft prompt needs room in front.
         """
         config: Any = base.model.config
         context = getattr(config, "max_position_embeddings", None) or 2 * max_length
@@ -106,11 +107,11 @@ class Collator:
 
     @property
     def at_once(self) -> int:
-        """Padded tokens in a batch that is scored; memory holds the logits of each, (tokens, V)."""
+        """Maximum padded tokens in a scored batch, whose logits (tokens, V) must fit in memory."""
         return min(1024, max(64, _LOGITS // len(self.tokenizer)))
 
     def items(self, examples: Sequence[Example]) -> tuple[list[TokenizedExample], dict[str, int]]:
-        """Token ids of each example, and how many were cut or left out, by reason.
+        """Tokenize each example; count truncated and dropped examples by reason.
 
         Raises:
             InputError: an answer has no tokens, is too long, or two answers of one example have the
@@ -131,7 +132,7 @@ class Collator:
         ]
 
     def _rows(self, example: Example, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
-        """A row for each answer; none if the example has to be left out, which is counted."""
+        """Tokenize one row per answer; none if the example is dropped, which is counted."""
         answers = [self._ids(answer) for answer in example.answers]
         if not example.prompt:
             return self._text(answers[0], counts)
@@ -144,7 +145,7 @@ class Collator:
         if room < 1:
             raise InputError(
                 f"answer {max(example.answers, key=len)[:40]!r} leaves no room for a prompt in "
-                f"max_length={self.max_length} tokens; raise it"
+                f"max_length={self.max_length} tokens; raise max_length"
             )
         if len(prompt) > room:
             counts["prompt cut to max_length"] += 1
@@ -152,15 +153,15 @@ class Collator:
         return tuple(TokenizedAnswer(tuple(prompt), tuple(answer)) for answer in answers)
 
     def _cut(self, prompt: list[int], room: int) -> list[int]:
-        """The prompt's end, behind the special tokens that it starts with."""
+        """Truncate the prompt to its end, after the special tokens that it starts with."""
         special = self._ids("", special=True)
         start = special if special and prompt[: len(special)] == special else []
         return [*start, *prompt[len(prompt) - room + len(start) :]]
 
     def _text(self, ids: list[int], counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
-        """Language modeling: every token but the first is predicted; all, where there is a BOS."""
+        """Tokenize a text for language modeling; its first token is predicted only after a BOS."""
         start = self._ids("", special=True)
-        if self.seq2seq and not start:  # an encoder must read something
+        if self.seq2seq and not start:  # an encoder needs at least one token
             start = [self.tokenizer.eos_token_id]
         row = TokenizedAnswer(tuple(start), tuple(ids[: self.max_length - len(start)]))
         if row.scored < 1:
@@ -170,28 +171,28 @@ class Collator:
         return (row,)
 
     def _terminated(self, example: Example, answers: list[list[int]]) -> list[list[int]]:
-        """Answers that compare fairly: none may be the beginning of another.
+        """Append an end token to all answers if one of them is a prefix of another.
 
-        A beginning is always at least as probable as what it begins, so all answers get an end
-        token where this happens.
+        A prefix is always at least as probable as the longer answer, so the comparison would not be
+        fair.
         """
         for text, ids in zip(example.answers, answers, strict=True):
             if not ids:
                 raise InputError(f"answer {text!r} has no tokens; write another label")
             if answers.count(ids) > 1:
                 raise InputError(f"answer {text!r} has the same tokens as another answer")
-        begins = any(a is not b and b[: len(a)] == a for a in answers for b in answers)
-        if not begins:
+        has_prefix = any(a is not b and b[: len(a)] == a for a in answers for b in answers)
+        if not has_prefix:
             return answers
         if self.tokenizer.eos_token_id is None:
             raise InputError(
-                f"one of the answers {example.answers} begins another and the tokenizer has no end "
-                "token to tell them apart; write other labels"
+                f"one of the answers {example.answers} is the start of another and the tokenizer "
+                "has no end token to distinguish them; write other labels"
             )
         return [[*answer, self.tokenizer.eos_token_id] for answer in answers]
 
     def batch(self, rows: Sequence[TokenizedAnswer]) -> Batch:
-        """Pad rows to one length; the answers' last tokens predict nothing and are left out."""
+        """Collate rows into a batch; the answers' last tokens predict nothing and are left out."""
         if self.seq2seq:
             return self._seq2seq_batch(rows)
         inputs = [[*row.prompt, *row.answer[:-1]] for row in rows]
@@ -209,7 +210,7 @@ class Collator:
         return self._batch(inputs, scored, [token for row in rows for token in row.answer])
 
     def pad(self, rows: list[list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows filled up on the right, shape (B, T), and where they were not filled up."""
+        """Pad rows on the right; return ids (batch, seq) and a mask, True where not padded."""
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self.tokenizer.pad_token_id or 0)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
@@ -229,19 +230,19 @@ class Collator:
 
 
 def length(row: TokenizedAnswer) -> int:
-    """Tokens that the model reads for this row."""
+    """Number of tokens of this row in the model's input."""
     return len(row.prompt) + len(row.answer) - 1
 
 
 def training_batches(
     rows: Sequence[TokenizedAnswer], batch_size: int, rng: np.random.Generator
 ) -> Iterator[list[TokenizedAnswer]]:
-    """Batches without end, epoch after epoch, each of rows of about one length.
+    """Yield training batches forever, epoch after epoch, each of rows of similar length.
 
-    Every epoch shuffles the rows, sorts each window of 50 batches, or of a quarter of the rows but
-    no fewer than 8, by length, and shuffles the batches: a padding of about 2 %, where batches
-    drawn by chance have a quarter (headlines) to two thirds (passages), and no order that the
-    lengths decide. But for the 8 it is what transformers' LengthGroupedSampler does.
+    Every epoch shuffles the rows, sorts each window of 50 batches (or a quarter of the rows, but at
+    least 8 batches) by length, and shuffles the batches. Padding is then about 2 %, where random
+    batches have a quarter (headlines) to two thirds (passages), and the order of batches does not
+    depend on length. Except for the minimum of 8, it is transformers' LengthGroupedSampler.
     """
     window = batch_size * max(8, min(50, len(rows) // (4 * batch_size)))
     while True:
@@ -258,7 +259,7 @@ def training_batches(
 
 
 def scoring_batches(rows: Sequence[TokenizedAnswer], tokens: int) -> Iterator[list[int]]:
-    """Indices of rows, shortest first, in batches of at most so many padded tokens."""
+    """Yield row indices, shortest row first, in batches of at most `tokens` padded tokens."""
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda index: (length(rows[index]), index)):
         if batch and (len(batch) + 1) * length(rows[index]) > tokens:

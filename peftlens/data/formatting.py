@@ -1,4 +1,4 @@
-"""From rows with named columns, whatever file they came from, to examples."""
+"""Formatting: turn rows with named columns into examples, by a prompt template."""
 
 import json
 import math
@@ -17,14 +17,14 @@ _LETTER = re.compile(r"(?:^|\n)[A-Z]\. ")
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which columns make an example.
+    """Mapping from columns to examples.
 
     Attributes:
         kind: classification, multiple_choice or language_modeling.
         template: the prompt, with columns in braces; for language modeling the whole text.
         label: column with the class; for multiple choice, the right option or its 0-based index.
-        labels: what to write for a class, where that is not the class itself.
-        options: multiple choice only: columns with one option each, or one column with a list.
+        labels: text for each class, where it differs from the class itself.
+        options: for multiple choice, columns with one option each, or one column with a list.
     """
 
     kind: Kind = "classification"
@@ -35,20 +35,20 @@ class Columns:
 
 
 def fill(template: str, texts: Mapping[str, str | None]) -> str:
-    """The template with the texts in place of the names in its braces.
+    """Fill in a template: each name in braces is replaced by its text.
 
     Raises:
-        InputError: it shows another name, or its braces do not match.
+        InputError: the template has another name, or its braces do not match.
     """
     try:
         return template.format_map(texts)
     except (KeyError, IndexError, AttributeError, ValueError) as error:
         names = ", ".join(f"{{{name}}}" for name in texts)
-        raise InputError(f"template {template!r} can't be filled; it may show {names}") from error
+        raise InputError(f"template {template!r} can't be filled; it may use {names}") from error
 
 
 def examples(rows: list[Row], columns: Columns, source: str) -> Iterator[Example | str]:
-    """One example a row, or the reason why that row can't be used.
+    """Yield one example per row, or the reason why that row can't be used.
 
     Raises:
         InputError: a column is missing, or a class is not in `labels` although others are.
@@ -57,16 +57,16 @@ def examples(rows: list[Row], columns: Columns, source: str) -> Iterator[Example
         raise InputError(f"{source} has no rows")
     shown = _names(columns.template)
     if not shown:
-        raise InputError(f"template {columns.template!r} shows no column; write one in braces")
+        raise InputError(f"template {columns.template!r} uses no column; write one in braces")
     needed = [*shown, *columns.options]
     if columns.kind != "language_modeling":
         needed.append(columns.label)
     if columns.kind == "multiple_choice" and not columns.options:
         raise InputError("multiple_choice needs options: the columns that hold the options")
-    known = dict.fromkeys(name for row in rows for name in row)  # JSON rows may lack some
+    present = dict.fromkeys(name for row in rows for name in row)  # JSON rows may lack some
     for name in needed:
-        if name not in known:
-            raise InputError(f"{source} has no column {name!r}; its columns: {', '.join(known)}")
+        if name not in present:
+            raise InputError(f"{source} has no column {name!r}; its columns: {', '.join(present)}")
     classes = _classes(rows, columns, source) if columns.kind == "classification" else {}
     for row in rows:
         yield _example(row, columns, shown, classes)
@@ -94,24 +94,24 @@ def _names(template: str) -> list[str]:
         return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise InputError(
-            f"template {template!r}: {error}; write {{{{ for a brace itself"
+            f"template {template!r}: {error}; write {{{{ for a literal brace"
         ) from error
 
 
 def _text(value: Any) -> str | None:
-    """A cell as text; None where it is missing."""
+    """Convert a cell to text; None where it is missing."""
     return None if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
 def _classes(rows: Iterable[Row], columns: Columns, source: str) -> dict[str, int]:
     texts = {_text(row.get(columns.label)) for row in rows}
-    found = sorted(text for text in texts if text is not None and not unusable(text))
-    if columns.labels and (unknown := [name for name in found if name not in columns.labels]):
+    names = sorted(text for text in texts if text is not None and not unusable(text))
+    if columns.labels and (unknown := [name for name in names if name not in columns.labels]):
         raise InputError(
-            f"label {unknown[0]!r} of {source} is not in labels; "
-            f"known: {', '.join(map(repr, columns.labels))}"
+            f"label {unknown[0]!r} of {source} is not in labels, "
+            f"which has {', '.join(map(repr, columns.labels))}"
         )
-    return {name: index for index, name in enumerate(found)}
+    return {name: index for index, name in enumerate(names)}
 
 
 def _written(classes: dict[str, int], columns: Columns) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def _options(row: Row, columns: Columns) -> list[str | None]:
 
 
 def _choice(prompt: str, options: list[str | None], label: Any) -> Example | str:
-    """A number is an index; a text is an option or, as in CSV, an index in digits."""
+    """Build a multiple-choice example; the label is an index, an option, or an index in digits."""
     if len(options) < 2 or any(unusable(option) for option in options):
         return "fewer than two options"
     if len(set(options)) < len(options):
@@ -137,15 +137,15 @@ def _choice(prompt: str, options: list[str | None], label: Any) -> Example | str
     if str(label).isdecimal() and int(label) < len(options):
         places.add(int(label))
     if len(places) != 1:
-        return "label is ambiguous" if places else "label is no option"
+        return "label is ambiguous" if places else "label is not an option"
     return Example(prompt, tuple(f" {option}" for option in options), places.pop())
 
 
 def lettered(text: str, template: str) -> Iterator[Example | str]:
-    """Multiple choice out of JSON lines whose options stand in one text, each with its letter.
+    """Yield multiple-choice examples from JSON lines whose options are one text with letters.
 
     Args:
-        text: the lines, each with `question`, `options`, a line each, and `answer`.
+        text: JSON lines, each with `question`, `options` (one line per option) and `answer`.
         template: the prompt; {question} is filled in.
     """
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""What a method may know of a run, beside the model, when it fills in its configuration."""
+"""Method context: tokenizer, task and seed with which a method fills in its configuration."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +8,13 @@ from peftlens.data.task import Task
 
 @dataclass(frozen=True)
 class MethodContext:
-    """Where a run takes place.
+    """Context of a run in which a method fills in its configuration.
 
     Attributes:
-        tokenizer: the base model's.
-        task: its labels and its training examples may be looked at, the others not.
-        seed: of the run; draws from it are the method's own.
-        max_steps: optimizer steps to come.
+        tokenizer: tokenizer of the base model.
+        task: task of the run; a method may read its labels and training examples only.
+        seed: random seed of the run; the method creates a separate generator from it.
+        max_steps: number of optimizer steps.
     """
 
     tokenizer: Any
@@ -23,7 +23,7 @@ class MethodContext:
     max_steps: int
 
     def token_ids(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens; those written in it stay text."""
+        """Tokenize a text without special tokens; those written in the text stay text."""
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
             "input_ids"
         ]

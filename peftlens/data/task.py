@@ -1,4 +1,4 @@
-"""What a task is made of: examples, checked, without duplicates, in fixed disjoint splits."""
+"""Task: checked examples without duplicates, in disjoint train, validation and test splits."""
 
 import random
 from collections import Counter, defaultdict
@@ -18,8 +18,8 @@ class Example:
     """One question with its candidate answers.
 
     Attributes:
-        prompt: the text that the answer continues; empty for language modeling.
-        answers: the candidates, each with its leading space; for language modeling the text alone.
+        prompt: text before the answer; empty for language modeling.
+        answers: the candidates, each with its leading space; for language modeling only the text.
         correct: index of the right answer.
     """
 
@@ -30,15 +30,15 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """How a source is divided; fixed by its own seed, so that every run sees the same test items.
+    """Split of a source, fixed by a separate seed, so that every run has the same test examples.
 
     Attributes:
-        seed: of the shuffle before dividing.
-        validation: share of the examples, between 0 and 1.
-        test: share of the examples, between 0 and 1.
-        max_train: at most so many examples, of those that the share gives.
-        max_validation: likewise.
-        max_test: likewise.
+        seed: seed of the shuffle before dividing.
+        validation: share of validation examples, between 0 and 1.
+        test: share of test examples, between 0 and 1.
+        max_train: largest number of training examples; None keeps all that the shares leave.
+        max_validation: largest number of validation examples; None keeps all of the share.
+        max_test: largest number of test examples; None keeps all of the share.
     """
 
     seed: int = 0
@@ -51,14 +51,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """Data and its scoring.
+    """A data set with its kind of scoring.
 
     Attributes:
-        name: as the user gave it.
-        labels: the classes as they are written in answers; empty unless a classification.
-        splits: train, validation and test examples; no prompt stands in two of them.
-        dropped: how many examples of the source were left out, by reason.
-        sha256: of all examples in their splits.
+        name: name of the task, as the user wrote it.
+        kind: classification, multiple_choice or language_modeling.
+        labels: the classes as written in answers; empty unless a classification.
+        splits: train, validation and test examples; no prompt is in two of them.
+        dropped: number of dropped examples of the source, by reason.
+        sha256: hex digest of all examples in their splits.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Task:
 
 
 def unusable(text: object) -> str | None:
-    """Why a text can't be used, or None when it can."""
+    """Return the reason why a text can't be used, or None if it can."""
     if not isinstance(text, str):
         return "missing"
     if not text.strip():
@@ -88,24 +89,24 @@ def build(
     """Check the examples, drop duplicates, and divide them.
 
     Args:
-        name: the task's name, for messages.
-        kind: how it is scored.
-        examples: in any order; a string stands for an example that was left out, and says why.
-        split: shares and sizes.
+        name: name of the task, for messages.
+        kind: kind of scoring.
+        examples: examples in any order; a string is the reason for a dropped example.
+        split: shares and sizes of the splits.
 
     Raises:
         InputError: too few usable examples, or fewer than two classes.
     """
     split = split or Split()
     dropped: Counter[str] = Counter()
-    same: dict[str, list[Example]] = defaultdict(list)
+    by_text: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         if isinstance(example, str):
             dropped[example] += 1
         else:
-            same[example.prompt or example.answers[0]].append(example)
+            by_text[example.prompt or example.answers[0]].append(example)
     unique = []
-    for group in same.values():
+    for group in by_text.values():
         if len({example.answers[example.correct] for example in group}) > 1:
             dropped["same text, different answers"] += len(group)
         else:
@@ -137,7 +138,7 @@ def _labels(name: str, examples: list[Example]) -> tuple[str, ...]:
 
 
 def _divide(examples: list[Example], split: Split) -> dict[str, tuple[Example, ...]]:
-    """Sorted before the shuffle, so that the order of the source does not matter."""
+    """Divide the examples; sorted before the shuffle, so that the source's order has no effect."""
     if not (0 < split.validation < 1 and 0 < split.test < 1 and split.validation + split.test < 1):
         raise InputError(
             f"split shares validation={split.validation:g} and test={split.test:g} must lie "

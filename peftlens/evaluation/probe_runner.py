@@ -10,6 +10,7 @@ import pandas as pd
 from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
+from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import join
 from peftlens.results.table import (
     STATUS,
@@ -20,6 +21,7 @@ from peftlens.results.table import (
     read,
     write,
 )
+from peftlens.results.table_cache import ProbeSpec
 from peftlens.runs.run import configurations
 from peftlens.runs.trained_model import TrainedModel
 
@@ -62,19 +64,19 @@ def run_probe(
     return table
 
 
-def describe(name: str, options: Options) -> dict[str, Any]:
+def describe(name: str, options: Options) -> ProbeSpec:
     """What decides a probe's numbers beside the runs, and whether it measures one run at a time.
 
     Raises:
         InputError: no such probe or option.
     """
     probe = registry.load("probes", name)
-    return {
-        "name": name,
-        "each_run": hasattr(probe, "measure"),
-        "version": probe.VERSION,
-        "config": _plain(configure(name, options.get(name, {}))),
-    }
+    return ProbeSpec(
+        name=name,
+        each_run=hasattr(probe, "measure"),
+        version=probe.VERSION,
+        config=_plain(configure(name, options.get(name, {}))),
+    )
 
 
 def configure(name: str, values: Mapping[str, Any]) -> Any:
@@ -138,6 +140,7 @@ def collect(
             one: measured(collect(context, runs, one, labels, options).frame)
             for one in probe.INPUTS
         }
+        tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
 

@@ -1,1 +1,1 @@
-"""The explorer: a map of the vocabulary with what was trained on it."""
+"""Explorer: an interactive map of the vocabulary with trained vectors and logit shifts."""

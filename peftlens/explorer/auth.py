@@ -1,8 +1,8 @@
-"""What keeps a server of one user on one machine theirs.
+"""Authentication of the local server: auth token, Host and Origin checks, and request limits.
 
-Other pages in the user's browser can send requests to it, and reach it under a name of their own
-(DNS rebinding); other users of the machine can open its port. So: a random token, the Host and
-Origin that it was started for, and no method and no size beyond what its page needs.
+Other pages in the user's browser can send requests to the server, also under another host name (DNS
+rebinding), and other users of the machine can open its port. So every request needs a random token
+and the right Host and Origin, and methods and sizes are limited to those that the page needs.
 """
 
 import hmac
@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from flask import Flask, Response, abort, redirect, request
 
 COOKIE = "peftlens"
-LARGEST = 100_000  # bytes of a request
-UPDATE = "/_dash-update-component"  # where Dash's page asks for what has changed
+LARGEST = 100_000  # maximum size of a request, bytes
+UPDATE = "/_dash-update-component"  # path of Dash's callbacks
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Rules for one server.
+    """Access rules of one server.
 
     Attributes:
-        hosts: values of Host that are its own.
-        token: whoever has it may come in; the page keeps it as a cookie.
+        hosts: accepted values of the Host header.
+        token: auth token that grants access; the page keeps it as a cookie.
     """
 
     hosts: frozenset[str]
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
     def watch(self, server: Flask) -> None:
-        """Look at each request before anything else does."""
+        """Check each request of the server before any other handler."""
         server.before_request(self._check)
         server.after_request(_headers)
 
@@ -48,16 +48,16 @@ class Guard:
             abort(413)
         if ".." in request.path or "\\" in request.path:
             abort(404)
-        if self._is(request.args.get("token")):
+        if self._matches(request.args.get("token")):
             answer = redirect(request.path)
             answer.set_cookie(COOKIE, self.token, httponly=True, samesite="Strict")
             return answer  # pyright: ignore[reportReturnType]
-        if not self._is(request.cookies.get(COOKIE)):
+        if not self._matches(request.cookies.get(COOKIE)):
             abort(401)
         return None
 
-    def _is(self, given: str | None) -> bool:
-        return given is not None and hmac.compare_digest(given.encode(), self.token.encode())
+    def _matches(self, token: str | None) -> bool:
+        return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
 
 
 def _headers(answer: Response) -> Response:

@@ -1,4 +1,4 @@
-"""What an explorer needs of runs: the map of their base, and where their vectors went on it."""
+"""Build the explorer's data from runs: the vocabulary map, trajectories and logit shifts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +40,7 @@ def build_explorer(  # noqa: PLR0913  # each changes what is shown
     between: tuple[int, int] | None = None,
     logits: bool = False,
 ) -> ExplorerData:
-    """The vocabulary of the runs' base, with a trail for each run that trained vectors.
+    """Build the vocabulary map of the runs' base model, with a trajectory for each trained prompt.
 
     Args:
         context: gives the base model.
@@ -52,17 +52,17 @@ def build_explorer(  # noqa: PLR0913  # each changes what is shown
             otherwise that is shown of those runs of which it is known.
 
     Raises:
-        InputError: the runs have different bases, or there is nothing of them to show.
+        InputError: the runs have different base models, or nothing to show.
     """
     base = context.shared_base_model(runs)
     finished = [run for run in runs if run.record.status == "finished"]
     able = [run for run in finished if _offers(run)]
-    told = [run for run in finished if logits or _known(run, "logit_shift")]
-    if not able and not told:
+    shifted = [run for run in finished if logits or _known(run, "logit_shift")]
+    if not able and not shifted:
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise InputError(
-            f"{methods}: nothing here trains vectors that lie among the tokens, as prompt_tuning "
-            "and others do; --logits shows which tokens a run of any method raises and lowers"
+            f"{methods}: no run has trained vectors comparable with tokens, as prompt_tuning and "
+            "other methods have; --logits shows which tokens a run of any method raises and lowers"
         )
     known, groups = vocabulary(base), clusters(base)
     drawn = _between(able, base, between) if between else vocabulary_map(base, projection)
@@ -84,7 +84,7 @@ def build_explorer(  # noqa: PLR0913  # each changes what is shown
         cluster_names=groups.names,
         task=_task(runs[0], base, known),
         trails=tuple(one for one in trails if one is not None),
-        shifts=tuple(_shift(context, run, names[run.id]) for run in told),
+        shifts=tuple(_shift(context, run, names[run.id]) for run in shifted),
     )
 
 
@@ -97,7 +97,7 @@ def _between(
     for one in between:
         if one not in found.positions:
             listed = ", ".join(map(str, found.positions))
-            raise InputError(f"vector {one} is not there; the first run has {listed}")
+            raise InputError(f"there is no vector {one}; the first run has {listed}")
     rows = [found.now[found.positions.index(one)] for one in between]
     return plane_map(base, *rows)
 
@@ -110,7 +110,7 @@ def _task(run: TrainedModel, base: BaseModel, known: Vocabulary) -> np.ndarray |
     if not labels:
         return None
     ids = [base.tokenizer(one, add_special_tokens=False)["input_ids"] for one in labels]
-    means = torch.stack([known.table[one].mean(dim=0) for one in ids])
+    means = torch.stack([known.table[one].mean(dim=0) for one in ids])  # (labels, d)
     cosines = torch.nn.functional.normalize(known.table) @ torch.nn.functional.normalize(means).T
     return cosines.max(dim=1).values.clamp(0, 1).cpu().double().numpy()
 
@@ -147,7 +147,7 @@ def _trail(
     metrics = list(rows["metric"].unique())
     first = rows[rows["metric"] == metrics[0]]
     positions = tuple(int(one) for one in first[first["step"] == steps[-1]]["position"])
-    said = _verdicts(context, run)
+    verdicts = _verdicts(context, run)
     places = []
     for step in steps:
         found = trained_vectors(run, context.base_model(run), step)
@@ -155,22 +155,22 @@ def _trail(
             places.append(place_by_neighbors(found.now, found.table, drawn.points))
         else:
             places.append(found.now.double().cpu().numpy() @ drawn.axes.T)
-    told = said.get((steps[-1], None))
+    whole = verdicts.get((steps[-1], None))
     return PromptTrajectory(
         name=name,
-        verdict=told[0] if told else "",
+        verdict=whole[0] if whole else "",
         steps=steps,
         positions=positions,
         starts=tuple(_text(one) for one in first[first["step"] == steps[-1]]["start_token"]),
         xy=np.stack(places),
         moved=_grid(first, "relative_displacement", steps),
         off=_grid(first, "off_vocabulary", steps),
-        verdicts=[[said[step, p][0] for p in positions] for step in steps] if said else [],
-        q=[[said[step, p][1] for p in positions] for step in steps] if said else [],
+        verdicts=[[verdicts[step, p][0] for p in positions] for step in steps] if verdicts else [],
+        q=[[verdicts[step, p][1] for p in positions] for step in steps] if verdicts else [],
         near={
             metric: (
-                _lists(rows[rows["metric"] == metric], "token_ids", steps, np.int64),
-                _lists(rows[rows["metric"] == metric], "similarities", steps, np.float64),
+                _lists(rows[rows["metric"] == metric], "token_ids", steps),
+                _lists(rows[rows["metric"] == metric], "similarities", steps),
             )
             for metric in metrics
         },
@@ -198,11 +198,9 @@ def _grid(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
     return np.array([one.astype("Float64").to_numpy(float, na_value=np.nan) for one in values])
 
 
-def _lists(rows: pd.DataFrame, column: str, steps: Sequence[int], kind: Any) -> np.ndarray:
-    """A column of numbers in text, shape (steps, positions, k)."""
-    return np.array(
-        [[one.split() for one in rows[rows["step"] == step][column]] for step in steps]
-    ).astype(kind)
+def _lists(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
+    """A column of lists of k numbers, shape (steps, positions, k)."""
+    return np.stack([np.stack([*rows[rows["step"] == step][column]]) for step in steps])
 
 
 def _text(value: Any) -> str | None:

@@ -1,6 +1,6 @@
-"""What an explorer shows, in arrays and words, before anything draws it.
+"""Data of the explorer: arrays and texts, independent of how the page draws them.
 
-V is the number of tokens.
+V is the size of the vocabulary.
 """
 
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ KINDS = (
 
 @dataclass(frozen=True)
 class PromptTrajectory:
-    """A run's vectors, step by step; n vectors, s steps.
+    """Trajectory of a run's n vectors over s saved steps.
 
     Attributes:
-        name: configuration and seed.
-        verdict: on the whole prompt at the last step; empty where it was not tested.
-        steps: that were saved.
-        positions: which virtual token, or row of the table, each vector is.
-        starts: the token nearest to each before training.
-        xy: where each lies on the map, shape (s, n, 2).
-        moved: from its start, in lengths of the start, shape (s, n); NaN where nobody knows.
-        off: share of the tokens that have another token nearer than the vector has, shape (s, n).
-        verdicts: on each vector, s lists of n; empty where it was not tested.
-        q: of the verdicts, in the same shape.
-        near: by metric, ids and similarities of the nearest tokens, each of shape (s, n, k).
+        name: configuration and seed of the run.
+        verdict: verdict on the whole prompt at the last step; empty where not tested.
+        steps: the saved steps.
+        positions: virtual token, or row of the table, of each vector.
+        starts: nearest token of each vector before training.
+        xy: positions on the map, shape (s, n, 2).
+        moved: distance from the start over the start's length, shape (s, n); NaN if unknown.
+        off: share of the tokens that have a nearer token than the vector has, shape (s, n).
+        verdicts: verdict on each vector, s lists of n; empty where not tested.
+        q: q-values of the verdicts, s lists of n.
+        near: ids and similarities of the nearest tokens, each of shape (s, n, k), by metric.
     """
 
     name: str
@@ -53,13 +53,13 @@ class PromptTrajectory:
 
 @dataclass(frozen=True)
 class LogitShift:
-    """What a run predicts more and less than its base.
+    """Tokens whose logits a run raises and lowers most against its base model.
 
     Attributes:
-        name: configuration and seed.
-        text: what was read.
-        raised: ids of tokens with the changes of their logits, the largest first.
-        lowered: the same downwards.
+        name: configuration and seed of the run.
+        text: description of the text on which logits were measured.
+        raised: token ids with the increases of their logits, largest first.
+        lowered: token ids with the decreases of their logits, largest first.
     """
 
     name: str
@@ -70,24 +70,24 @@ class LogitShift:
 
 @dataclass(frozen=True)
 class ExplorerData:
-    """A vocabulary with what was trained on it.
+    """All data of the explorer: a vocabulary map, trajectories and logit shifts.
 
     Attributes:
-        base: the model.
-        sha256: of its weights.
-        width: of its embeddings.
-        tokens: readable text of each id.
-        points: where each token lies, shape (V, 2).
-        projection: how the map was made.
-        recall: see `vocab.projection`.
-        chance: the same by chance.
-        norm: share of the tokens that are shorter, shape (V,).
+        base: name of the base model.
+        sha256: digest of its weights.
+        width: width of its embeddings.
+        tokens: readable text of each token id.
+        points: coordinates of the tokens, shape (V, 2).
+        projection: name of the projection.
+        recall: share of neighbors retained by the map, see `vocab.projection`.
+        chance: recall of a random map.
+        norm: share of the tokens with a shorter embedding, shape (V,).
         kind: index into KINDS, shape (V,).
-        cluster: of each token, shape (V,); −1 where it has none.
-        cluster_names: their names.
+        cluster: cluster of each token, shape (V,); −1 for none.
+        cluster_names: names of the clusters.
         task: highest cosine of each token to a label of the task, shape (V,), if there are labels.
-        trails: of the runs that trained vectors.
-        shifts: of runs whose logits were compared with the base's.
+        trails: trajectories of the runs that trained vectors.
+        shifts: logit shifts of the runs for which they were measured.
     """
 
     base: str
@@ -107,7 +107,7 @@ class ExplorerData:
     task: NDArray[np.float64] | None = None
 
     def scaled(self, places: NDArray[Any]) -> NDArray[np.float64]:
-        """Places on the map in the page's units, 0 to 65,535 over the points' larger side."""
+        """Scale coordinates to the page's units, 0 to 65,535 over the points' larger side."""
         low = self.points.min(axis=0)
         side = float((self.points.max(axis=0) - low).max()) or 1.0
         return (np.asarray(places, float) - low) / side * 65_535

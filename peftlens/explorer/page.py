@@ -1,6 +1,6 @@
-"""The explorer: a map of the vocabulary with what was trained on it, in one offline HTML page.
+"""Explorer page: render the explorer's data as one offline HTML page.
 
-It draws arrays that others have computed and imports no torch.
+It imports no torch.
 """
 
 import base64
@@ -20,14 +20,14 @@ from peftlens.explorer.data import KINDS, ExplorerData, PromptTrajectory
 from peftlens.io import html as pages
 
 SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colors", "lists", "main")
-PACKAGE = "peftlens.explorer"  # where the template, style and scripts lie
+PACKAGE = "peftlens.explorer"  # package with the template, style and scripts
 _TYPES = {"uint8": "u1", "uint16": "u2"}
 _IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Page:
-    """An explorer as text; a notebook shows it.
+class Explorer:
+    """The explorer's page; a notebook shows it.
 
     Attributes:
         text: the whole page.
@@ -35,8 +35,16 @@ class Page:
 
     text: str
 
+    def save(self, file: str | Path) -> Path:
+        """Write the page.
+
+        Raises:
+            InputError: its folder is not there.
+        """
+        return pages.write(self.text, Path(file))
+
     def _repr_html_(self) -> str:
-        # a page of its own, so that neither its rules nor the notebook's reach the other's
+        # in a frame, so that its styles and the notebook's do not affect each other
         return (
             f'<iframe srcdoc="{html.escape(self.text)}" sandbox="allow-scripts allow-downloads" '
             'style="width: 100%; height: 60rem; border: 0"></iframe>'
@@ -49,7 +57,7 @@ def write(atlas: ExplorerData, title: str, out: Path) -> Path:
 
 
 def render(atlas: ExplorerData, title: str) -> str:
-    """The page as text; the same arrays give the same bytes."""
+    """Render the page as text; the same arrays give the same bytes."""
     data = json.dumps(payload(atlas), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return pages.render(
         PACKAGE,
@@ -57,20 +65,20 @@ def render(atlas: ExplorerData, title: str) -> str:
         title=title,
         atlas=_shown(atlas),
         colors=_colors(atlas),
-        # JSON that can't end the script element it stands in
+        # escaped so that the JSON can't close its script element
         data=data.replace("<", "\\u003c"),
         version=__version__,
     )
 
 
 def bundle() -> str:
-    """The page's modules as one: they have names of their own, so imports and exports can go."""
+    """Concatenate the page's modules without imports and exports; their names are distinct."""
     parts = [_IMPORT.sub("", pages.source(PACKAGE, f"scripts/{name}.js")) for name in SCRIPTS]
     return "\n".join(re.sub(r"^export ", "", part, flags=re.MULTILINE) for part in parts)
 
 
 def payload(atlas: ExplorerData) -> dict[str, Any]:
-    """What the page's scripts read."""
+    """Convert the data to the JSON structure that the page's scripts read."""
     places = np.clip(np.round(atlas.scaled(atlas.points)), 0, 65_535).astype(np.uint16)
     return {
         "tokens": list(atlas.tokens),
@@ -145,7 +153,7 @@ def _shown(atlas: ExplorerData) -> dict[str, Any]:
 
 
 def _last(atlas: ExplorerData, one: PromptTrajectory) -> list[tuple[int, str, list[str]]]:
-    """Each vector's nearest tokens at the end, for readers without scripts."""
+    """List each vector's nearest tokens at the last step, for readers without scripts."""
     ids = one.near.get("cosine", next(iter(one.near.values())))[0][-1]
     return [
         (position, start or "–", [atlas.tokens[token] for token in ids[n]])

@@ -1,6 +1,6 @@
-"""Neighbors of what a user types: tokens, texts, trained vectors, and sums of them.
+"""Queries for nearest tokens: tokens, texts, trained vectors, and sums of them.
 
-A query is terms with + or - between them, each with a space on either side: `king - man + woman`.
+A query is a sum of terms with + or - between them, surrounded by spaces: `king - man + woman`.
 """
 
 import re
@@ -14,18 +14,18 @@ from peftlens.models.base_model import BaseModel
 from peftlens.vocab.nearest_neighbors import METRICS, Metric, nearest
 from peftlens.vocab.vocabulary import graph, vocabulary
 
-LONGEST = 1000  # characters of a query
-MOST = 200  # neighbors at a time
+LONGEST = 1000  # maximum number of characters of a query
+MOST = 200  # maximum number of neighbors
 _SIGNS = re.compile(r"\s+([+-])\s+")
 
 
 @dataclass(frozen=True)
 class QueryVectors:
-    """Vectors that a query may name by their numbers.
+    """Trained vectors that a query can refer to by position.
 
     Attributes:
-        now: shape (n, d).
-        positions: the number of each.
+        now: the vectors, shape (n, d).
+        positions: position of each vector.
     """
 
     now: torch.Tensor
@@ -34,7 +34,14 @@ class QueryVectors:
 
 @dataclass(frozen=True)
 class Neighbor:
-    """A token near to what was asked for."""
+    """A nearest token of a query.
+
+    Attributes:
+        token: readable text of the token.
+        token_id: id of the token.
+        similarity: similarity to the query by the chosen metric.
+        oddity: peculiarities of the token, as text.
+    """
 
     token: str
     token_id: int
@@ -47,73 +54,73 @@ def neighbors(
     query: str,
     metric: Metric = "cosine",
     k: int = 20,
-    given: QueryVectors | None = None,
+    trained: QueryVectors | None = None,
 ) -> list[Neighbor]:
-    """The exact nearest tokens, over the whole vocabulary.
+    """Find the exact nearest tokens of a query in the whole vocabulary.
 
     Args:
-        base: whose embeddings.
-        query: see `vector`.
+        base: base model with the embeddings.
+        query: text of the query, see `vector`.
         metric: one of `nearest_neighbors.METRICS`.
-        k: how many.
-        given: vectors that the query may name.
+        k: number of neighbors.
+        trained: trained vectors that the query can refer to.
 
     Raises:
-        InputError: the query can't be read, or comes to nothing.
+        InputError: the query can't be parsed, or its sum is zero.
     """
     if metric not in METRICS:
         raise InputError(f"metric {metric!r} must be one of {', '.join(METRICS)}")
     if not 1 <= k <= MOST:
-        raise InputError(f"{k} neighbors can't be shown; ask for 1 to {MOST}")
+        raise InputError(f"{k} neighbors can't be shown; choose 1 to {MOST}")
     known = vocabulary(base)
-    asked = vector(base, query, given)
-    if not torch.isfinite(asked).all() or asked.norm() == 0:
-        raise InputError(f"{query!r} comes to nothing: its terms cancel each other")
+    total = vector(base, query, trained)  # (d,)
+    if not torch.isfinite(total).all() or total.norm() == 0:
+        raise InputError(f"{query!r} is zero: its terms cancel each other")
     density = None
     if metric == "csls":
         density = torch.from_numpy(graph(base).density).to(known.table.device)
-    found = nearest(asked[None], known.table, min(k, len(known.table)), metric, density=density)
+    found = nearest(total[None], known.table, min(k, len(known.table)), metric, density=density)
     return [
         Neighbor(known.tokens[token], int(token), float(near), known.flags(int(token)))
         for token, near in zip(found.ids[0], found.similarity[0], strict=True)
     ]
 
 
-def vector(base: BaseModel, query: str, given: QueryVectors | None = None) -> torch.Tensor:
-    """What a query means, shape (d,).
+def vector(base: BaseModel, query: str, trained: QueryVectors | None = None) -> torch.Tensor:
+    """Compute the vector of a query, shape (d,).
 
-    A term is `#123`, a token by its id; `[3]`, the third vector of a run; or a text, the mean of
-    its tokens' embeddings: with a space in front, as in the middle of a sentence, unless it stands
-    in double quotes.
+    A term is `#123`, a token by its id; `[3]`, the trained vector at position 3; or a text, the
+    mean of its tokens' embeddings: with a space in front, as in the middle of a sentence, unless it
+    is in double quotes.
 
     Raises:
-        InputError: a term can't be read.
+        InputError: a term can't be parsed.
     """
     if not query.strip():
-        raise InputError("nothing was asked; type a word, such as tech")
+        raise InputError("the query is empty; type a word, such as tech")
     if len(query) > LONGEST:
         raise InputError(f"the query has {len(query):,} characters; {LONGEST:,} are enough")
     first, *rest = _SIGNS.split(query.strip())
-    total = _term(base, first, given)
+    total = _term(base, first, trained)
     for sign, term in zip(rest[::2], rest[1::2], strict=True):
-        part = _term(base, term, given)
+        part = _term(base, term, trained)
         total = total + part if sign == "+" else total - part
     return total
 
 
-def _term(base: BaseModel, term: str, given: QueryVectors | None) -> torch.Tensor:
+def _term(base: BaseModel, term: str, trained: QueryVectors | None) -> torch.Tensor:
     table = vocabulary(base).table
-    if found := re.fullmatch(r"#(\d{1,9})", term):
-        if int(found[1]) >= len(table):
+    if match := re.fullmatch(r"#(\d{1,9})", term):
+        if int(match[1]) >= len(table):
             raise InputError(f"{term}: there are {len(table):,} tokens, from #0")
-        return table[int(found[1])]
-    if found := re.fullmatch(r"\[(\d{1,9})\]", term):
-        if given is None:
-            raise InputError(f"{term}: whose vector? choose a run")
-        if int(found[1]) not in given.positions:
-            known = ", ".join(f"[{one}]" for one in given.positions)
-            raise InputError(f"{term}: no such vector; there are {known}")
-        return given.now[given.positions.index(int(found[1]))]
+        return table[int(match[1])]
+    if match := re.fullmatch(r"\[(\d{1,9})\]", term):
+        if trained is None:
+            raise InputError(f"{term} is a vector of a run; choose a run")
+        if int(match[1]) not in trained.positions:
+            positions = ", ".join(f"[{one}]" for one in trained.positions)
+            raise InputError(f"{term}: no such vector; there are {positions}")
+        return trained.now[trained.positions.index(int(match[1]))]
     quoted = len(term) > 2 and term[0] == term[-1] == '"'
     return table[_ids(base.tokenizer, term[1:-1] if quoted else f" {term}")].mean(dim=0)
 

@@ -1,6 +1,6 @@
-"""A page that asks for what a file can't hold: neighbors of any text, token, or sum of them.
+"""Local web server (Dash): nearest tokens of any text, token, trained vector, or sum of them.
 
-It needs the extra `app` (Dash). It listens on this machine alone, and lets in who has its token.
+It needs the extra `app`. It listens on this machine only, and access needs its auth token.
 """
 
 import socket
@@ -23,7 +23,7 @@ from peftlens.vocab.trained_vectors import trained_vectors
 HOST = "127.0.0.1"
 HELP = (
     "A word, a token's id such as #123, a trained vector such as [3], or sums and differences of "
-    "them: king - man + woman. A text in double quotes is taken as it is, without a space in front."
+    "them: king - man + woman. A text in double quotes is used literally, with no leading space."
 )
 
 
@@ -52,11 +52,11 @@ def application(
         if not query:
             return html.P(HELP)
         try:
-            given = None
+            trained = None
             if run in by_id and step in by_id[run].steps:
                 known = trained_vectors(by_id[run], base, step)
-                given = QueryVectors(known.now, known.positions)
-            found = neighbors(base, str(query), metric, int(count or 20), given)  # pyright: ignore
+                trained = QueryVectors(known.now, known.positions)
+            found = neighbors(base, str(query), metric, int(count or 20), trained)  # pyright: ignore
         except (InputError, NotApplicable) as error:
             return html.P(str(error), role="alert")
         return _table(found)
@@ -71,7 +71,7 @@ def serve(
     port: int,
     tell: Callable[[str], None],
 ) -> None:
-    """Answer until Ctrl-C.
+    """Serve until Ctrl-C.
 
     Args:
         context: gives the base model.
@@ -81,17 +81,17 @@ def serve(
         tell: is called with the address, its token in it, once somebody can come in.
 
     Raises:
-        InputError: the runs have different bases.
+        InputError: the runs have different base models.
         OSError: the port is taken.
     """
-    with socket.socket() as own:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        own.bind((HOST, port))
-        own.listen()
-        number = own.getsockname()[1]
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen()
+        number = listener.getsockname()[1]
         guard = Guard(frozenset({f"{HOST}:{number}", f"localhost:{number}"}))
         server = application(context, runs, names, guard).server
-        waiting = make_server(HOST, number, server, threaded=True, fd=own.fileno())
+        waiting = make_server(HOST, number, server, threaded=True, fd=listener.fileno())
         tell(f"http://{HOST}:{number}/?token={guard.token}")
         with suppress(KeyboardInterrupt):
             waiting.serve_forever()
@@ -107,7 +107,7 @@ def _layout(runs: Sequence[TrainedModel], names: dict[str, str]) -> html.Main:
             dcc.Input(id="query", type="text", debounce=0.3, placeholder="tech", maxLength=LONGEST),
             html.Label("by", htmlFor="metric"),
             dcc.Dropdown(id="metric", options=[*METRICS], value="cosine", clearable=False),
-            html.Label("how many", htmlFor="count"),
+            html.Label("number", htmlFor="count"),
             dcc.Input(id="count", type="number", min=1, max=MOST, step=1, value=20),
             html.Label("[n] is a vector of", htmlFor="run"),
             dcc.Dropdown(id="run", options=named, placeholder="a run"),

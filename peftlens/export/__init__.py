@@ -1,1 +1,1 @@
-"""A study's results in the forms that papers, repositories and other tools take."""
+"""Exports of a study's results for papers, model hubs and other tools."""

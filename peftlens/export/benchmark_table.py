@@ -1,7 +1,7 @@
-"""The benchmark table of a study: a row for each configuration, task and metric, with interval.
+"""Benchmark table of a study: one row per configuration, task and metric, with an interval.
 
-Of a configuration's learning rates only the best counts, by validation accuracy; where none was
-scored, each rate is a configuration.
+Of a configuration's learning rates only the best one by validation accuracy is included; without
+validation accuracy, each rate is a configuration.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,11 +20,11 @@ from peftlens.numerics.resampling import (
 )
 from peftlens.results.study_results import StudyResults
 from peftlens.results.table import last_steps, measured
-from peftlens.runs.run import without_rate
+from peftlens.runs.run import sweeps
 
 COLUMNS = ("configuration", "method", "task", "metric", "unit", "better", "mean", "ci_low",
            "ci_high", "ci_method", "n_seeds", "n_items", "seeds", "best", "sha256")  # fmt: skip
-SEPARATED = 0.05  # q up to which a paired test separates the best from another
+SEPARATED = 0.05  # largest q at which a paired test separates the best from another
 
 _CROSSED = "bootstrap over seeds and items"
 _SEEDS = "Student's t over seeds"
@@ -41,32 +41,32 @@ _SEQUENCE = {"ACC": "higher", "BWT": "higher", "FWT": "higher", "F": "lower"}
 
 @dataclass(frozen=True)
 class _Runs:
-    """The runs that count.
+    """Runs that the table includes.
 
     Attributes:
-        names: configuration of each, by run id.
-        tasks: task of each, by run id.
+        names: configuration of each run, by run id.
+        tasks: task of each run, by run id.
     """
 
     names: Mapping[str, str]
     tasks: Mapping[str, str]
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows of those runs, with `name` and `task`."""
-        own = measured(frame)
-        own = own[own["run"].isin(list(self.names))]
-        return own.assign(name=own["run"].map(self.names), task=own["run"].map(self.tasks))
+        """Select the rows of these runs and add `name` and `task`."""
+        rows = measured(frame)
+        rows = rows[rows["run"].isin(list(self.names))]
+        return rows.assign(name=rows["run"].map(self.names), task=rows["run"].map(self.tasks))
 
 
 def benchmark_table(one: StudyResults, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The table, tidy, in the order of the study and of the metrics.
+    """Build the tidy table, in the order of the study and of the metrics.
 
     Args:
-        one: the study.
-        metrics: names, or their beginnings; all by default.
+        one: results of the study.
+        metrics: names of metrics, or prefixes of names; all by default.
 
     Raises:
-        InputError: nothing was measured that such a table can hold, or no metric of that name.
+        InputError: the study has no table with a metric, or no metric of that name.
     """
     runs = _counted(one)
     rows = [
@@ -78,15 +78,15 @@ def benchmark_table(one: StudyResults, metrics: tuple[str, ...] = ()) -> pd.Data
     ]
     if not rows:
         raise InputError(
-            f"{one.folder} has no benchmark table to give: none of task_items, forgetting, "
+            f"{one.folder} has no results for a benchmark table: none of task_items, forgetting, "
             "parameter_count, cost and continual was measured, and nothing was imported"
         )
-    found = pd.DataFrame(rows, columns=list(COLUMNS))
-    for asked in metrics:
-        if not found["metric"].str.startswith(asked).any():
-            known = ", ".join(found["metric"].unique())
-            raise InputError(f"no metric begins with {asked!r}; this study has {known}")
-    return found[found["metric"].str.startswith(metrics)] if metrics else found
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for prefix in metrics:
+        if not table["metric"].str.startswith(prefix).any():
+            available = ", ".join(table["metric"].unique())
+            raise InputError(f"no metric begins with {prefix!r}; this study has {available}")
+    return table[table["metric"].str.startswith(metrics)] if metrics else table
 
 
 def _counted(one: StudyResults) -> _Runs:
@@ -95,18 +95,18 @@ def _counted(one: StudyResults) -> _Runs:
     if "cost" in one.tables:
         cost = measured(one.tables["cost"].frame)
         cost = cost[cost["run"].isin(list(names))]
-        for setting, own in cost.groupby(cost["run"].map(names).map(without_rate)):
+        for name, own in cost.groupby(cost["run"].map(sweeps(run.record for run in one.runs))):
             rates = own.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
             if len(rates) > 1 and rates.notna().any():
                 best = set(own[own["learning_rate"] == rates.idxmax()]["run"])
                 others = {*own["run"]} - best
-                names = {run: name for run, name in names.items() if run not in others}
-                names |= dict.fromkeys(best, str(setting))
+                names = {run: label for run, label in names.items() if run not in others}
+                names |= dict.fromkeys(best, str(name))
     return _Runs(names, tasks)
 
 
 def _answers(one: StudyResults, runs: _Runs) -> Iterator[dict]:
-    """Accuracy and loss on test examples, resampled together with seeds."""
+    """Yield accuracy and loss on test examples, with intervals over seeds and items."""
     if "task_items" not in one.tables:
         return
     items = runs.of(one.tables["task_items"].frame)
@@ -114,36 +114,37 @@ def _answers(one: StudyResults, runs: _Runs) -> Iterator[dict]:
     chosen = items.assign(accuracy=(items["chosen"] == items["correct"]).astype(float))
     chosen.loc[items["chosen"].isna(), "accuracy"] = np.nan
     for metric, unit, better in (("accuracy", "1", "higher"), ("loss", "nats per token", "lower")):
-        known = chosen.dropna(subset=[metric])
-        for task, part in known.groupby("task", sort=False):
-            wide = {
-                str(name): own.astype({metric: float})
+        scored = chosen.dropna(subset=[metric])
+        for task, part in scored.groupby("task", sort=False):
+            wide = {  # each (seeds, items)
+                str(name): rows.astype({metric: float})
                 .groupby(["seed", "item"])[metric]
                 .mean()
                 .unstack()
-                for name, own in part.groupby("name", sort=False)
+                for name, rows in part.groupby("name", sort=False)
             }
             best = separated(wide, better)
             for name, values in wide.items():
-                found = crossed_interval(values, np.random.default_rng(0))
+                interval = crossed_interval(values, np.random.default_rng(0))
                 yield _row(
                     name, part, str(task), metric, unit, better,
-                    mean=float(values.to_numpy().mean()), ci_low=found.low, ci_high=found.high,
-                    ci_method=_CROSSED if found.low is not None else "", best=name == best,
+                    mean=float(values.to_numpy().mean()),
+                    ci_low=interval.low, ci_high=interval.high,
+                    ci_method=_CROSSED if interval.low is not None else "", best=name == best,
                     n_items=values.shape[1], sha256=digest,
                 )  # fmt: skip
 
 
 def separated(wide: Mapping[str, pd.DataFrame], better: str) -> str | None:
-    """The configuration that a paired test tells from every other one, if any does.
+    """Return the best configuration if a paired test separates it from every other one.
 
-    p-values of the best against each other, by resampling seeds and items, are corrected together
-    (Benjamini-Hochberg). Configurations with other seeds or items than the best can't be compared,
-    and then nothing is separated.
+    p-values of the best against each other one, by resampling seeds and items, are corrected
+    together (Benjamini-Hochberg). Configurations with other seeds or items than the best can't be
+    compared, and then no configuration is separated.
 
     Args:
         wide: values of each configuration, shape (seeds, items).
-        better: whether higher or lower ones are.
+        better: "higher" or "lower".
     """
     if len(wide) < 2:
         return None
@@ -161,37 +162,38 @@ def separated(wide: Mapping[str, pd.DataFrame], better: str) -> str | None:
 
 
 def _forgetting(one: StudyResults, runs: _Runs) -> Iterator[dict]:
-    """Of each suite, by the last step of each run; over items where there is one seed."""
+    """Yield forgetting on each suite, at the last step of each run; over items if one seed."""
     if "forgetting" not in one.tables:
         return
     rows = last_steps(runs.of(one.tables["forgetting"].frame))
     kinds = (("forgetting", "nats per token", "lower", "ci_low", "ci_high"),
              ("accuracy_change", "1", "higher", "accuracy_ci_low", "accuracy_ci_high"))  # fmt: skip
     for value, unit, better, low, high in kinds:
-        known = rows.dropna(subset=[value])
-        for (suite, name, task), own in known.groupby(["suite", "name", "task"], sort=False):
-            over = few_interval(own[value].astype(float))
-            ends = (over.low, over.high) if len(own) > 1 else (own[low].iloc[0], own[high].iloc[0])
+        scored = rows.dropna(subset=[value])
+        for (suite, name, task), part in scored.groupby(["suite", "name", "task"], sort=False):
+            over = few_interval(part[value].astype(float))
+            several = len(part) > 1
+            ends = (over.low, over.high) if several else (part[low].iloc[0], part[high].iloc[0])
             yield _row(
-                str(name), own, str(task), f"{value.replace('_', ' ')} on {suite}", unit, better,
-                mean=float(own[value].mean()), ci_low=ends[0], ci_high=ends[1],
-                ci_method=_SEEDS if len(own) > 1 else "bootstrap over items",
-                n_items=int(own["n_items"].min()), sha256=_digest(one, "forgetting"),
+                str(name), part, str(task), f"{value.replace('_', ' ')} on {suite}", unit, better,
+                mean=float(part[value].mean()), ci_low=ends[0], ci_high=ends[1],
+                ci_method=_SEEDS if several else "bootstrap over items",
+                n_items=int(part["n_items"].min()), sha256=_digest(one, "forgetting"),
             )  # fmt: skip
 
 
 def _costs(one: StudyResults, runs: _Runs) -> Iterator[dict]:
-    """What does not vary is exact; times and memory vary between runs."""
+    """Yield sizes, which are exact, and times and memory, with intervals over seeds."""
     for table, metric, unit in _COSTS:
         if table not in one.tables:
             continue
         rows = runs.of(one.tables[table].frame).dropna(subset=[metric])
-        for (name, task), own in rows.groupby(["name", "task"], sort=False):
-            values = own[metric].astype(float)
+        for (name, task), part in rows.groupby(["name", "task"], sort=False):
+            values = part[metric].astype(float)
             exact = table == "parameter_count"
             over = few_interval(values, (0, np.inf))
             yield _row(
-                str(name), own, str(task), metric.replace("_", " "), unit, "lower",
+                str(name), part, str(task), metric.replace("_", " "), unit, "lower",
                 mean=float(values.mean()),
                 ci_low=None if exact else over.low, ci_high=None if exact else over.high,
                 ci_method="exact" if exact else _SEEDS if over.low is not None else "",
@@ -200,7 +202,7 @@ def _costs(one: StudyResults, runs: _Runs) -> Iterator[dict]:
 
 
 def _sequences(one: StudyResults) -> Iterator[dict]:
-    """What a sequence of tasks came to; its rows are of no single run."""
+    """Yield the metrics of continual learning; a row summarizes several runs."""
     if "continual" not in one.tables:
         return
     for row in one.tables["continual"].frame.dropna(subset="value").to_dict("records"):
@@ -224,10 +226,10 @@ def _sequences(one: StudyResults) -> Iterator[dict]:
 
 
 def _imported(one: StudyResults) -> Iterator[dict]:
-    """Experiments of another tool: one seed each, and what is bold is told from all others."""
+    """Yield imported experiments of another tool, with one seed each."""
     if "imported" not in one.tables:
         return
-    frame = one.tables["imported"].frame.assign(name=lambda own: own["configuration"])
+    frame = one.tables["imported"].frame.assign(name=lambda rows: rows["configuration"])
     alone = int(frame["tied"].fillna(False).sum()) == 1
     columns = {column.name: column for column in one.tables["imported"].columns}
     for metric in _IMPORTED:
@@ -236,21 +238,22 @@ def _imported(one: StudyResults) -> Iterator[dict]:
             yield _row(
                 row["name"], frame, "test", metric.replace("_", " "), str(columns[metric].unit),
                 str(columns[metric].better), mean=row[metric],
-                ci_low=row["ci_low"] if binomial else None, ci_high=row["ci_high"] if binomial else None,
+                ci_low=row["ci_low"] if binomial else None,
+                ci_high=row["ci_high"] if binomial else None,
                 ci_method="exact binomial over items" if binomial else "",
                 n_items=row["n_items"] if binomial else None,
                 best=binomial and alone and bool(row["tied"]), sha256=_digest(one, "imported"),
             )  # fmt: skip
 
 
-def _row(  # noqa: PLR0913  # a column each
+def _row(  # noqa: PLR0913  # one per column
     name: str, frame: pd.DataFrame, task: str, metric: str, unit: str, better: str, **values: object
 ) -> dict:
-    own = frame[frame["name"] == name]
-    seeds = sorted(own["seed"].unique())
+    rows = frame[frame["name"] == name]
+    seeds = sorted(rows["seed"].unique())
     return {
         "configuration": name,
-        "method": own["method"].iloc[0],
+        "method": rows["method"].iloc[0],
         "task": task,
         "metric": metric,
         "unit": unit,
@@ -263,5 +266,5 @@ def _row(  # noqa: PLR0913  # a column each
 
 
 def _digest(one: StudyResults, table: str) -> str:
-    """SHA-256 of the rows that a number was computed of."""
+    """Hex SHA-256 of the rows from which a number was computed."""
     return sha256_text(one.tables[table].frame.to_csv(index=False))

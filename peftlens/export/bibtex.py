@@ -1,6 +1,6 @@
-"""BibTeX of all that a study rests on: the tool, the base, each method, the data.
+"""BibTeX entries for a study: the tool, its base model, methods and data.
 
-references.bib holds the papers of what is built in, by arXiv's number or the plug-in's name.
+references.bib holds the papers of built-in plug-ins, by arXiv number or the plug-in's name.
 """
 
 import re
@@ -19,7 +19,7 @@ _EPRINT = re.compile(r"eprint = \{([\d.]+)\}")
 
 
 def bibtex(studies: Sequence[StudyResults]) -> str:
-    """The entries of one or several studies, each once."""
+    """Return the entries of one or several studies, without duplicates."""
     entries = [_tool(studies)]
     for one in studies:
         entries += _of(one)
@@ -27,41 +27,41 @@ def bibtex(studies: Sequence[StudyResults]) -> str:
 
 
 def references() -> dict[str, str]:
-    """The entries of references.bib, by key and by arXiv's number."""
+    """Return the entries of references.bib, by key and by arXiv number."""
     text = (Path(__file__).parent / "references.bib").read_text()
-    found = {}
+    entries = {}
     for entry in _ENTRY.finditer(text):
-        found[entry["key"]] = entry[0]
+        entries[entry["key"]] = entry[0]
         if number := _EPRINT.search(entry[0]):
-            found[number[1]] = entry[0]
-    return found
+            entries[number[1]] = entry[0]
+    return entries
 
 
-def paper(kind: Kind, name: str, known: dict[str, str]) -> str | None:
-    """The entry of a plug-in's paper, if there is one."""
+def paper(kind: Kind, name: str, entries: dict[str, str]) -> str | None:
+    """Return the entry of a plug-in's paper, if there is one."""
     plugin = name.partition(":")[0]
     try:
         source = registry.describe(kind, plugin).source
     except InputError:  # of a package that is not installed here
         return None
-    return known.get(source.removeprefix("arXiv:")) or known.get(plugin)
+    return entries.get(source.removeprefix("arXiv:")) or entries.get(plugin)
 
 
 def _of(one: StudyResults) -> Iterator[str]:
-    known = references()
+    papers = references()
     configs = {run.id: run.config for run in one.runs}
     hashes = {run.id: run.record.depends_on for run in one.runs}
     for run, config in configs.items():
-        yield known.get(config.base_model) or _named(
+        yield papers.get(config.base_model) or _named(
             config.base_model, "weights", hashes[run].get("base")
         )
     for name in dict.fromkeys(config.method for config in configs.values()):
-        if entry := paper("methods", name, known):
+        if entry := paper("methods", name, papers):
             yield entry
     for run, config in configs.items():
         if "data" in hashes[run]:
             data = hashes[run]["data"]
-            yield paper("tasks", config.task, known) or _named(config.task, "data", data)
+            yield paper("tasks", config.task, papers) or _named(config.task, "data", data)
 
 
 def _tool(studies: Sequence[StudyResults]) -> str:
@@ -78,7 +78,7 @@ def _tool(studies: Sequence[StudyResults]) -> str:
 
 
 def _named(reference: str, what: str, sha256: str | None) -> str:
-    """A base or task that brings no paper: its name, and what it was when it was used."""
+    """Make the entry of a base model or task without a paper: its name and SHA-256 at use."""
     source, _, name = redacted(reference).rpartition(":")
     hub = source == "hub" or (not source and name.count("/") == 1 and not name.startswith("~"))
     title = name if hub else Path(name).name

@@ -1,4 +1,4 @@
-"""Text that LaTeX sets as it is, under pdfLaTeX too."""
+"""LaTeX escaping: text that LaTeX, including pdfLaTeX, prints literally."""
 
 import re
 import unicodedata
@@ -16,8 +16,8 @@ _COMMANDS = {
 
 
 def escaped(text: str) -> str:
-    """Literally; a letter that pdfLaTeX's fonts lack is spelled out, as `<U+4E2D>`."""
-    # two hyphens in a row would become a dash
+    """Escape text for LaTeX; a letter missing from pdfLaTeX's fonts becomes `<U+4E2D>`."""
+    # two consecutive hyphens would become a dash
     return re.sub("-(?=-)", "-{}", "".join(map(_set, visible(text))))
 
 

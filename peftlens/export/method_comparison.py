@@ -1,7 +1,7 @@
-"""Results in the JSON layout of Hugging Face's method_comparison, a file for each run.
+"""Export to the JSON layout of Hugging Face's method_comparison, one file per run.
 
-Source: huggingface/peft, method_comparison/processing.py, which says what its tables read. Of its
-three figures of memory only one peak is measured here; it stands for all three, as their upper end.
+Source: huggingface/peft, method_comparison/processing.py, which reads these files. Of its three
+memory fields only the peak is measured here; it fills all three, as their upper bound.
 """
 
 import json
@@ -19,7 +19,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 
 def export(one: StudyResults, out: Path) -> list[Path]:
-    """Write the files; those of the same runs are replaced.
+    """Write the files, replacing those of the same runs.
 
     Raises:
         InputError: no run was scored on test examples.
@@ -33,14 +33,13 @@ def export(one: StudyResults, out: Path) -> list[Path]:
     written = []
     for run in one.runs:
         if run.id in accuracy.index:
-            found = result(one, run, float(accuracy[run.id]), losses.get(run.id))
             written.append(out / f"{run.config.method.replace(':', '-')}--{run.id}.json")
-            write_json(written[-1], found)
+            write_json(written[-1], result(one, run, float(accuracy[run.id]), losses.get(run.id)))
     return written
 
 
 def _forgetting(one: StudyResults) -> dict[str, float]:
-    """Rise of the loss on general text at the end, by run: the first suite of text."""
+    """Increase of the loss on general text at the end, by run; of the first suite of text."""
     if "forgetting" not in one.tables:
         return {}
     rows = last_steps(measured(one.tables["forgetting"].frame)).dropna(subset=["forgetting"])
@@ -53,7 +52,7 @@ def _forgetting(one: StudyResults) -> dict[str, float]:
 def result(
     one: StudyResults, run: TrainedModel, accuracy: float, forgetting: float | None
 ) -> dict[str, Any]:
-    """One run in that layout."""
+    """Convert one run to the layout of method_comparison."""
     config, record = run.config, run.record
     timing = run.timing()[-1]
     memory = timing.get("peak_memory_bytes")
@@ -103,19 +102,19 @@ def _peft_config(run: TrainedModel) -> dict[str, Any] | None:
     """What the adapter's folder says; None is full fine-tuning there."""
     if run.config.method == "full":
         return None
-    found = json.loads((run.adapter() / "adapter_config.json").read_text())
-    return {"peft_type": run.config.method.upper()} | found
+    stored = json.loads((run.adapter() / "adapter_config.json").read_text())
+    return {"peft_type": run.config.method.upper()} | stored
 
 
 def _metrics(run: TrainedModel, accuracy: float, forgetting: float | None) -> list[dict[str, Any]]:
     config = run.config.training
     examples = config.batch_size * config.gradient_accumulation_steps
-    found, last = [], {}
+    scores, last = [], {}
     for line in run.metrics():
         if "validation_accuracy" in line:
             step, seen = line["step"], line["step"] * examples
-            found.append({"step": step, "valid accuracy": line["validation_accuracy"],
-                          "train loss": last.get("loss"), "train samples": seen})  # fmt: skip
+            scores.append({"step": step, "valid accuracy": line["validation_accuracy"],
+                           "train loss": last.get("loss"), "train samples": seen})  # fmt: skip
         elif "loss" in line:
             last = line
     logged = pd.DataFrame([line for line in run.metrics() if "tokens" in line])
@@ -128,19 +127,20 @@ def _metrics(run: TrainedModel, accuracy: float, forgetting: float | None) -> li
         "train samples": steps * examples,
         "train total tokens": round(tokens),
     }
-    return [*found, end if forgetting is None else end | {"forgetting": forgetting}]
+    return [*scores, end if forgetting is None else end | {"forgetting": forgetting}]
 
 
 def _meta(run: TrainedModel) -> dict[str, Any]:
-    about, packages = run.record.environment, run.record.environment["packages"]
+    environment = run.record.environment
+    packages = environment["packages"]
     names = ("transformers", "peft", "datasets", "bitsandbytes", "torch")
     return {
         "model_info": {"sha": run.record.depends_on["base"]},
         "dataset_info": {redacted(run.config.task): {"sha": run.record.depends_on["data"]}},
         "package_info": {f"{name}-version": packages.get(name) for name in names},
         "system_info": {
-            "system": about["system"],
-            "machine": about["machine"],
-            "accelerator": about["device"],
+            "system": environment["system"],
+            "machine": environment["machine"],
+            "accelerator": environment["device"],
         },
     }

@@ -1,4 +1,4 @@
-"""Metadata of a model card on Hugging Face's hub for one run: base, data, results."""
+"""Model card: the YAML metadata that the Hugging Face hub reads, for one run."""
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -7,13 +7,13 @@ from peftlens.runs.run import Run
 
 
 def metadata(run: Run) -> str:
-    """The card's head, YAML between two lines of dashes.
+    """Make the card's header, YAML between two lines of dashes.
 
-    Validation accuracy is what a run knows of itself; a study's probes say more of it.
+    Its only result is the validation accuracy, which every run records; probes measure more.
     """
     config, results = run.config, run.record.results
     task = redacted(config.task)
-    found = ModelCardData(
+    card = ModelCardData(
         base_model=redacted(config.base_model),
         library_name="peft",
         tags=["peftlens", config.method],
@@ -40,4 +40,4 @@ def metadata(run: Run) -> str:
             "data_sha256": run.record.depends_on["data"],
         },
     )
-    return f"---\n{found.to_yaml()}\n---\n"
+    return f"---\n{card.to_yaml()}\n---\n"

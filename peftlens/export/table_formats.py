@@ -1,4 +1,4 @@
-"""One benchmark table as LaTeX, Markdown, CSV or HTML, each with a comment that says its source."""
+"""Table formats: a benchmark table as LaTeX, Markdown, CSV or HTML, with its provenance."""
 
 import html
 import re
@@ -17,13 +17,13 @@ _MARKDOWN = re.compile(r"([\\`*_{\[\]$~|])")
 
 
 def csv(one: StudyResults, table: pd.DataFrame) -> str:
-    """Tidy: a row for each configuration, task and metric; `escaping.from_csv` reads it."""
+    """Format as tidy CSV: a row per configuration, task and metric; read by `escaping.from_csv`."""
     head = "".join(f"# {line}\n" for line in source(one, "csv"))
     return head + escaping.to_csv(table)
 
 
 def latex(one: StudyResults, table: pd.DataFrame) -> str:
-    """A table environment in booktabs' style; it needs the packages booktabs and textcomp."""
+    """Format as a LaTeX table environment, for the packages booktabs and textcomp."""
     head = "".join(f"% {line}\n" for line in source(one, "latex"))
     styler = _styled(table, escaped)
     label = re.sub(r"[^a-z0-9]+", "-", one.name.lower()).strip("-") or "peftlens"
@@ -38,7 +38,7 @@ def latex(one: StudyResults, table: pd.DataFrame) -> str:
 
 
 def markdown(one: StudyResults, table: pd.DataFrame) -> str:
-    """A table of GitHub's Markdown."""
+    """Format as a GitHub Markdown table."""
     wide, bold = _wide(table)
     lines = [f"<!-- {line.replace('--', '- -')} -->" for line in source(one, "markdown")]
     lines += [
@@ -53,7 +53,7 @@ def markdown(one: StudyResults, table: pd.DataFrame) -> str:
 
 
 def as_html(one: StudyResults, table: pd.DataFrame) -> str:
-    """A table element."""
+    """Format as an HTML table element."""
     head = "".join(
         f"<!-- {html.escape(line).replace('--', '- -')} -->\n" for line in source(one, "html")
     )
@@ -71,12 +71,13 @@ FORMATS: dict[str, Callable[[StudyResults, pd.DataFrame], str]] = {
 
 
 def source(one: StudyResults, output: str) -> list[str]:
-    """Where an export comes from: command, version, git state, data, date of the runs."""
+    """Describe the provenance of an export: command, version, git state, data, date of the runs."""
     versions = dict.fromkeys(run.record.environment["packages"]["peftlens"] for run in one.runs)
     commits = dict.fromkeys(call["code"] for call in one.calls if call.get("code"))
-    known = [run.record.depends_on for run in one.runs]
+    digests = [run.record.depends_on for run in one.runs]
     bases, data = (
-        ", ".join(dict.fromkeys(own[what][:16] for own in known if what in own)) or "unknown"
+        ", ".join(dict.fromkeys(of_run[what][:16] for of_run in digests if what in of_run))
+        or "unknown"
         for what in ("base", "data")
     )
     dates = [call["began"][:10] for call in one.calls]
@@ -92,7 +93,7 @@ def source(one: StudyResults, output: str) -> list[str]:
 
 
 def caption(one: StudyResults, table: pd.DataFrame) -> str:
-    """What is in the table, and how many seeds and examples its intervals rest on."""
+    """Write the caption: contents, kind of intervals, number of seeds and examples."""
     ways = [way for way in table["ci_method"].dropna().unique() if way and way != "exact"]
     parts = [f"Study {one.name}: mean"]
     if ways:
@@ -102,7 +103,7 @@ def caption(one: StudyResults, table: pd.DataFrame) -> str:
         parts.append(f", {_span(table['n_items'].dropna(), 'item')}")
     parts.append(".")
     if table["best"].any():
-        parts.append(" Bold: a paired test tells it from every other one (q up to 0.05).")
+        parts.append(" Bold: a paired test separates it from every other one (q up to 0.05).")
     return "".join(parts)
 
 
@@ -113,7 +114,7 @@ def _span(values: pd.Series, what: str) -> str:
 
 
 def _wide(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A row for each configuration and task, a column for each metric; and what is bold."""
+    """Pivot to a row per configuration and task and a column per metric; and the bold cells."""
     several = table["task"].nunique() > 1
     keys = ["configuration", "task"] if several else ["configuration"]
     units = table.drop_duplicates("metric").set_index("metric")["unit"]
@@ -125,13 +126,13 @@ def _wide(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         ]
     )
     index = table[keys].drop_duplicates()
-    found, bold = index.copy(), index.assign(**dict.fromkeys(keys, False))
+    wide, bold = index.copy(), index.assign(**dict.fromkeys(keys, False))
     for metric, title in titles.items():
-        own = cells[cells["metric"] == metric].drop_duplicates(keys).set_index(keys)
+        rows = cells[cells["metric"] == metric].drop_duplicates(keys).set_index(keys)
         place = pd.MultiIndex.from_frame(index) if several else pd.Index(index["configuration"])
-        found[title] = own["text"].reindex(place).fillna("–").to_numpy()
-        bold[title] = own["best"].reindex(place).fillna(False).astype(bool).to_numpy()
-    return found.reset_index(drop=True), bold.reset_index(drop=True)
+        wide[title] = rows["text"].reindex(place).fillna("–").to_numpy()
+        bold[title] = rows["best"].reindex(place).fillna(False).astype(bool).to_numpy()
+    return wide.reset_index(drop=True), bold.reset_index(drop=True)
 
 
 def _styled(table: pd.DataFrame, escape: Callable[[str], str]):
@@ -146,6 +147,6 @@ def _piped(cells: list[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Literally: nothing in it is Markdown, HTML or mathematics."""
+    """Escape Markdown, HTML and mathematics."""
     text = escaping.visible(text, keep="").replace("&", "&amp;").replace("<", "&lt;")
     return _MARKDOWN.sub(r"\\\1", text)

@@ -1,4 +1,4 @@
-"""What the charts of result tables show: figures small enough to be read.
+"""Figures: plots of the charts of result tables, each small enough to be readable.
 
 A figure with more names or lines than a reader can follow becomes several, by method.
 """
@@ -23,10 +23,10 @@ _MOST = {"points": 24, "line": 8}  # names or lines in one figure
 
 
 def plots(table: Table, chart: Chart) -> list[Plot]:
-    """The chart's figures: one, or one for each value of its column `each`.
+    """Make the chart's figures: one, or one for each value of its column `each`.
 
-    Rows that were not measured are left out; what has nothing to show is not drawn, nor is a kind
-    of chart that a later version brought.
+    Rows that were not measured are left out. Empty figures, and kinds of charts from later
+    versions, are not drawn.
 
     Raises:
         KeyError: the chart names a column that the table does not have.
@@ -34,14 +34,14 @@ def plots(table: Table, chart: Chart) -> list[Plot]:
     if chart.kind not in _BUILD:
         return []
     frame = _drawn(table.frame, chart)
-    found = []
+    figures = []
     for names, part in _parts(frame, chart):
-        drawn = _BUILD[chart.kind](table, chart, part)
+        plot = _BUILD[chart.kind](table, chart, part)
         for name in names:
-            drawn = drawn and drawn.named(name)
-        if drawn:
-            found.append(drawn)
-    return found
+            plot = plot and plot.named(name)
+        if plot:
+            figures.append(plot)
+    return figures
 
 
 def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
 
 
 def _parts(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd.DataFrame]]:
-    """The rows of each figure, with what its title says of them."""
+    """Yield the rows of each figure, with the parts of its title."""
     for each, part in _groups(frame, chart.each):
         for names, some in _readable(part, chart):
             yield [*each, *names], some
@@ -74,22 +74,22 @@ def _readable(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd
 
 
 def _packed(frame: pd.DataFrame, column: str, most: int) -> Iterator[tuple[str, list[Any]]]:
-    """Names of few enough rows or lines, with whose they are: whole methods, as far as they fit."""
+    """Pack names of rows or lines into figures, keeping methods whole where they fit."""
     methods: list[str] = []
     names: list[Any] = []
     for method, part in frame.groupby("method" if "method" in frame else column, sort=False):
-        own = list(part[column].unique())
-        if names and len(names) + len(own) > most:
+        of_method = list(part[column].unique())
+        if names and len(names) + len(of_method) > most:
             yield _span(methods), names
             methods, names = [], []
-        n = ceil(len(own) / most)
+        n = ceil(len(of_method) / most)
         if n > 1:
             for i in range(n):
-                share = own[i * len(own) // n : (i + 1) * len(own) // n]
+                share = of_method[i * len(of_method) // n : (i + 1) * len(of_method) // n]
                 yield f"{method}, {i + 1} of {n}", share
         else:
             methods.append(str(method))
-            names += own
+            names += of_method
     if names:
         yield _span(methods), names
 

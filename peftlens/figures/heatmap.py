@@ -1,4 +1,4 @@
-"""Cells of a matrix, each with its number."""
+"""Heatmap: cells of a matrix, each with its number."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from peftlens.results.table import Chart, Table
 
 
 def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
-    """A row for each value of y and a column for each of x, in the order in which they come.
+    """Plot one row per value of y and one column per value of x, in order of appearance.
 
     Rows of one cell, such as an encoder's and a decoder's, are averaged.
 
@@ -16,7 +16,7 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
         ValueError: the chart names no column for the cells.
     """
     if chart.value is None:
-        raise ValueError(f"chart {chart.title!r} is a heatmap and names no column as its value")
+        raise ValueError(f"chart {chart.title!r} is a heatmap but names no column as its value")
     if frame.empty:
         return None
     names = [chart.y, chart.x]

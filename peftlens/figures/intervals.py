@@ -1,4 +1,4 @@
-"""Names down the side, and marks with their intervals beside them."""
+"""Interval (forest) plot: names on the y axis, marks with confidence intervals on the x axis."""
 
 import pandas as pd
 
@@ -6,17 +6,17 @@ from peftlens.figures.labels import axis_title, column, ends, key, plain, point_
 from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.results.table import Chart, Table
 
-MANY = 8  # rows of a name that can be told apart
-INNER = (0.05, 0.95)  # quantiles that stand for more of them
+MANY = 8  # largest number of rows per name that a reader can distinguish
+INNER = (0.05, 0.95)  # quantiles that summarize more rows
 
 
 def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
-    """A mark for each row, or one for each name with the spread of its rows."""
+    """Plot one mark per row, or one per name with the spread of its rows."""
     if frame.empty:
         return None
     rows, title = _marks(frame, chart), chart.title
     if rows["name"].value_counts().max() > MANY:
-        rows, title = _spread(rows), f"{title} (median and middle 90 % of each one's rows)"
+        rows, title = _spread(rows), f"{title} (median and middle 90 % of the rows of each)"
     series = Series(
         name="",
         x=tuple(rows["value"]),
@@ -49,35 +49,34 @@ def _marks(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
 
 def _spread(marks: pd.DataFrame) -> pd.DataFrame:
     groups = marks.groupby(["name", "key"], sort=False)["value"]
-    found = groups.agg(
+    summary = groups.agg(
         value="median", low=lambda v: v.quantile(INNER[0]), high=lambda v: v.quantile(INNER[1])
     )
-    return found.reset_index()
+    return summary.reset_index()
 
 
 def _finding(table: Table, chart: Chart, rows: pd.DataFrame) -> str:
-    """The first and the last by value; of names with several marks, by their medians."""
-    about = column(table, chart.y)
+    """Describe the highest and the lowest value; of names with several marks, their medians."""
+    described = column(table, chart.y)
+    unit = described.unit
     order = rows.groupby("name", sort=False)["value"].median()
     if len(order) == 1:
-        return f"{order.index[0]}: {_told(rows, order.index[0], about.unit)}."
+        return f"{order.index[0]}: {_value(rows, order.index[0], unit)}."
     lowest, highest = (
-        f"{name}, {_told(rows, name, about.unit)}" for name in (order.idxmin(), order.idxmax())
+        f"{name}, {_value(rows, name, unit)}" for name in (order.idxmin(), order.idxmax())
     )
     if order.nunique() == 1:
-        return (
-            f"All {len(order)} are the same: {point_label(order.iloc[0], None, None, about.unit)}."
-        )
-    if about.better == "higher":
+        return f"All {len(order)} are the same: {point_label(order.iloc[0], None, None, unit)}."
+    if described.better == "higher":
         return f"Best of {len(order)}: {highest}; last: {lowest}."
-    if about.better == "lower":
+    if described.better == "lower":
         return f"Best of {len(order)}: {lowest}; last: {highest}."
     return f"Highest of {len(order)}: {highest}; lowest: {lowest}."
 
 
-def _told(rows: pd.DataFrame, name: object, unit: str | None) -> str:
-    own = rows[rows["name"] == name]
-    if len(own) == 1:
-        row = own.iloc[0]
+def _value(rows: pd.DataFrame, name: object, unit: str | None) -> str:
+    marks = rows[rows["name"] == name]
+    if len(marks) == 1:
+        row = marks.iloc[0]
         return point_label(row["value"], row["low"], row["high"], unit)
-    return f"{point_label(own['value'].median(), None, None, unit)}, the median of {len(own)}"
+    return f"{point_label(marks['value'].median(), None, None, unit)}, the median of {len(marks)}"

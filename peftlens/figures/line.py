@@ -1,4 +1,4 @@
-"""Lines with bands: what changes along a number, such as steps, layers or parameters."""
+"""Line plot: lines with bands of intervals over a number, such as steps, layers or parameters."""
 
 import pandas as pd
 
@@ -8,11 +8,11 @@ from peftlens.results.table import Chart, Table
 
 
 def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
-    """A line for each value of the chart's column `by`; None where no line would have two marks.
+    """Plot one line per value of the chart's column `by`; None if no line would have two marks.
 
-    Rows of one line that stand at the same x, such as seeds, are averaged, and their range is the
-    band. Where there is one row at each x, its interval is. What has no place on a logarithmic axis
-    is drawn across, for comparison.
+    Rows of one line with the same x, such as seeds, are averaged, and the band is their range.
+    Where there is one row at each x, the band is its interval. Rows that have no place on a
+    logarithmic axis become horizontal lines, for comparison.
     """
     frame = frame.dropna(subset=[chart.x])
     across = frame[frame[chart.x].astype(float) <= 0] if chart.log_x else frame.iloc[:0]
@@ -36,7 +36,7 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
 
 
 def _means(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
-    """A row for each x, in order."""
+    """Average the rows at each x, in order of x."""
     marks = pd.DataFrame(
         {
             "x": frame[chart.x].astype(float).to_numpy(),
@@ -48,12 +48,12 @@ def _means(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     marks["low"] = frame[chart.low].to_numpy() if chart.low else marks["y"]
     marks["high"] = frame[chart.high].to_numpy() if chart.high else marks["y"]
     each = marks.groupby("x", sort=True)
-    found = each.agg(y=("y", "mean"), key=("key", "first"), label=("label", "first"))
+    means = each.agg(y=("y", "mean"), key=("key", "first"), label=("label", "first"))
     single = each.size() == 1
-    found["low"] = each["low"].first().where(single, each["y"].min())
-    found["high"] = each["high"].first().where(single, each["y"].max())
-    found["label"] = [f"{chart.text} {one}" for one in found["label"]] if chart.text else ""
-    return found.reset_index()
+    means["low"] = each["low"].first().where(single, each["y"].min())
+    means["high"] = each["high"].first().where(single, each["y"].max())
+    means["label"] = [f"{chart.text} {one}" for one in means["label"]] if chart.text else ""
+    return means.reset_index()
 
 
 def _series(name: str, rows: pd.DataFrame, style: int) -> Series:
@@ -73,7 +73,7 @@ def _series(name: str, rows: pd.DataFrame, style: int) -> Series:
 
 
 def _across(rows: pd.DataFrame, chart: Chart, xs: list[float]) -> list[Series]:
-    """Lines over the whole width, of rows whose x can't be drawn."""
+    """Make horizontal lines of rows whose x can't be drawn."""
     ends = (min(xs), max(xs))
     means = rows.groupby(key(rows, chart), sort=False)[chart.y].mean() if len(rows) else {}
     return [

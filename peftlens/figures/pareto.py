@@ -1,4 +1,4 @@
-"""A price against a gain: marks, and the Pareto front of those that no other one betters."""
+"""Pareto plot: cost against gain, with the Pareto front of undominated rows."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from peftlens.results.table import Chart, Table
 
 
 def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
-    """Less of x and more of y is better; what costs nothing has no place on a logarithmic axis."""
+    """Plot cost x (less is better) against gain y; a logarithmic axis leaves out rows of cost 0."""
     frame = frame.dropna(subset=[chart.x])
     costs = frame[chart.x].astype(float)
     frame = frame[costs > 0] if chart.log_x else frame
@@ -34,14 +34,17 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
 
 
 def undominated(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
-    """The rows of which none has at most their x and more of y, by x; of equal ones the first."""
+    """Return the rows on the Pareto front, sorted by x.
+
+    A row is on the front if no other has at most its x and a larger y; of equal rows the first is.
+    """
     order = frame.sort_values([chart.x, chart.y], ascending=[True, False], kind="stable")
     gains = order[chart.y].astype(float)
     return order[gains > gains.cummax().shift(fill_value=-float("inf"))]
 
 
 def _named(front: pd.DataFrame, chart: Chart) -> list[str]:
-    """With the share of resamples in which each is on the front, where the chart knows it."""
+    """Name the front's rows, with the share of resamples in which each is on the front, if any."""
     names = list(key(front, chart))
     if chart.text is None:
         return names
@@ -53,7 +56,7 @@ def _named(front: pd.DataFrame, chart: Chart) -> list[str]:
 
 
 def _stairs(x: list[float], y: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """What is reached at each price: it stays as it is until the next one."""
+    """Step function of the best gain up to each cost."""
     across = [x[0], *(value for value in x[1:] for _ in range(2))]
     up = [*(value for value in y[:-1] for _ in range(2)), y[-1]]
     return tuple(across), tuple(up)

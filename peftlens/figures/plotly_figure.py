@@ -1,4 +1,4 @@
-"""A Plotly figure of a plot. Colors of text and grid are the page's, for light and dark mode."""
+"""Plotly figure of a plot; text and grid take the page's colors, for light and dark mode."""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _SHADE = [[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.6)"]]  # text stays
 
 
 def figure(plot: Plot) -> go.Figure:
-    """What Plotly draws; each trace's `customdata` says what its marks belong to."""
+    """Make the Plotly figure; each trace's `customdata` identifies its marks."""
     found = go.Figure(layout=_layout(plot))
     for axis, update in ((plot.x, found.update_xaxes), (plot.y, found.update_yaxes)):
         update(_axis(axis))
@@ -29,7 +29,7 @@ def figure(plot: Plot) -> go.Figure:
     for one in plot.series:
         for trace in _traces(one, plot):
             found.add_scatter(**trace)
-    if plot.x.kind == "log":  # the values themselves say more than powers of ten
+    if plot.x.kind == "log":  # the values themselves are more informative than powers of ten
         values = sorted({float(x) for one in plot.series for x in one.x})
         if len(values) <= 5:
             found.update_xaxes(tickvals=values, tickformat=".3~s")
@@ -39,7 +39,7 @@ def figure(plot: Plot) -> go.Figure:
 
 
 def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
-    """A series, and before it its band."""
+    """Yield the traces of a series: its band, if any, then its marks."""
     names = plot.y.kind == "names"
     band = one.draws == "joined" and bool(one.low) and None not in (*one.low, *one.high)
     if band:
@@ -91,7 +91,7 @@ def _see_through(color: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Literally: Plotly would read markup in it."""
+    """Escape text, in which Plotly would interpret markup."""
     return html.escape(visible(text), quote=False)
 
 
@@ -113,7 +113,7 @@ def _layout(plot: Plot) -> go.Layout:
         height=height(plot),
         hovermode="closest",
         showlegend=bool(named),
-        # a line each, in room of its own: a legend that looks for room makes Plotly draw again
+        # one line each, in reserved room: a legend that searches for room makes Plotly redraw
         legend={"yref": "container", "yanchor": "bottom", "y": 0, "x": 0, "xanchor": "left",
                 "tracegroupgap": 0},
         xaxis=axis,

@@ -1,34 +1,33 @@
-"""What a figure shows, in numbers and names, before anything draws it.
+"""Specification of a figure: axes, series and cells, independent of the drawing library.
 
-`interactive` makes a Plotly figure of it, `static` a picture that needs no script.
+`plotly_figure` draws it with Plotly, `svg` as a static picture.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-# Okabe & Ito's colors, which color-blind readers can tell apart; without yellow and black, one of
-# which can't be seen on a page in light, the other not on one in dark mode.
-ColorS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
+# Okabe & Ito's colors, which color-blind readers can distinguish; without yellow, invisible in
+# light mode, and black, invisible in dark mode.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot")
-PLAIN = -1  # the style of what is drawn for comparison
+PLAIN = -1  # style of lines for comparison
 
 
 @dataclass(frozen=True)
 class Series:
-    """Marks that belong together.
+    """A series of marks.
 
     Attributes:
-        name: what the legend calls them; empty where they are all there is.
-        x: where each mark is; names where the axis is one of names.
-        y: the same.
-        keys: what each mark belongs to, such as a configuration: shown when it is pointed at, and
-            searched when a reader asks for some.
-        low: lower ends of intervals, along the axis of numbers.
-        high: upper ends.
-        labels: what is written beside each.
-        draws: marks, marks that a line joins, or a line alone.
-        style: place in the lists of colors, shapes and dashes.
+        name: name in the legend; empty for the only series.
+        x: horizontal positions; names on an axis of names.
+        y: vertical positions; names on an axis of names.
+        keys: identity of each mark, such as its configuration, for hovering and for filters.
+        low: lower ends of intervals, along the numeric axis.
+        high: upper ends of intervals, along the numeric axis.
+        labels: text next to each mark.
+        draws: "marks", "joined" (marks joined by a line) or "line" (a line alone).
+        style: index into the lists of colors, shapes and dashes.
     """
 
     name: str
@@ -43,20 +42,20 @@ class Series:
 
     @property
     def color(self) -> str:
-        """Never the only thing that tells it from the others."""
-        return ColorS[self.style % len(ColorS)]
+        """Color, never the only difference from other series."""
+        return COLORS[self.style % len(COLORS)]
 
     @property
     def symbol(self) -> str:
-        """Shape of a mark; with the color no two of 49 styles look alike."""
-        return SYMBOLS[(self.style + self.style // len(ColorS)) % len(SYMBOLS)]
+        """Shape of a mark; together with the color it distinguishes 49 styles."""
+        return SYMBOLS[(self.style + self.style // len(COLORS)) % len(SYMBOLS)]
 
     @property
     def dash(self) -> str:
-        """Of its line; changes once the colors are used up."""
+        """Dash pattern of the line; changes once all colors are used."""
         if self.style == PLAIN:
             return "dot"
-        return DASHES[self.style // len(ColorS) % len(DASHES)]
+        return DASHES[self.style // len(COLORS) % len(DASHES)]
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ class Axis:
     """An axis.
 
     Attributes:
-        title: what is measured, with its unit.
-        kind: of its scale; names stand in the order in which they come, from the top or left.
+        title: name of the quantity, with its unit.
+        kind: kind of scale; names are in order of appearance, from the top or left.
     """
 
     title: str
@@ -77,14 +76,14 @@ class Plot:
     """A figure.
 
     Attributes:
-        title: what is drawn.
-        finding: what it shows, in a sentence with the numbers.
+        title: title of the figure.
+        finding: main result, in one sentence with numbers.
         x: the horizontal axis.
-        y: the vertical one.
-        series: what is drawn; none in a heatmap.
-        cells: values of a heatmap, a row for each name of y, a column for each of x.
+        y: the vertical axis.
+        series: the series; none in a heatmap.
+        cells: values of a heatmap, shape (rows, columns).
         columns: names of a heatmap's columns.
-        rows: names of its rows.
+        rows: names of a heatmap's rows.
     """
 
     title: str
@@ -97,5 +96,5 @@ class Plot:
     rows: tuple[str, ...] = ()
 
     def named(self, part: str) -> "Plot":
-        """The same, of a part that its title names."""
+        """Copy the plot, with the name of a part appended to its title."""
         return replace(self, title=f"{self.title}: {part}")

@@ -1,7 +1,7 @@
-"""A picture of a plot that needs no script, for paper and for readers who allow none.
+"""SVG picture of a plot, for print and for readers who allow no scripts.
 
-An SVG of our own: of the libraries that draw one without a browser, Matplotlib takes 90 MB on disk,
-half a second to load, and 50 ms and 30 kB for each figure, of which a report has many.
+Written directly, because Matplotlib, the alternative without a browser, takes 90 MB on disk, half a
+second to load, and 50 ms and 30 kB per figure, of which a report has many.
 """
 
 import math
@@ -14,17 +14,17 @@ from peftlens.figures.spec import PLAIN, Axis, Plot, Series
 from peftlens.io.escaping import visible
 from peftlens.numerics.rounding import number
 
-LINE, GAP = 17, 8  # px of a name's line, and between names
-LONGEST = 28  # letters of a name's line, where it has a place to be broken
-LEGEND = 22  # px of a line of the legend
+LINE, GAP = 17, 8  # height of a name's line and gap between names, px
+LONGEST = 28  # maximum letters in a name's line, where the name can be broken
+LEGEND = 22  # height of a line of the legend, px
 WIDTH = 720
 _RIGHT, _TOP, _BOTTOM = 24, 12, 46
 _DASHES = {"solid": "", "dash": "8 5", "dot": "2 4", "dashdot": "8 4 2 4"}
-_LETTER = 6.6  # px of a letter of 12 px, on average
+_LETTER = 6.6  # average width of a letter at 12 px, px
 
 
 def folded(name: str) -> list[str]:
-    """A configuration's name, a line a hyperparameter, and longer lines at hyphens and slashes."""
+    """Break a configuration's name: a line per hyperparameter, long ones at hyphens and slashes."""
     parts = re.split(r" (?=\w+=)", name)
     return [line for part in parts for line in _broken(part)]
 
@@ -43,7 +43,7 @@ def _broken(part: str) -> list[str]:
 
 
 def height(plot: Plot) -> int:
-    """Of the figure, px."""
+    """Height of the figure, px."""
     if plot.cells:
         return 110 + 44 * len(plot.rows)
     if plot.y.kind != "names":
@@ -54,7 +54,7 @@ def height(plot: Plot) -> int:
 
 
 def svg(plot: Plot) -> str:
-    """The picture, as an element of a page; its text takes the page's color."""
+    """Draw the plot as an SVG element; its text takes the page's color."""
     parts = _cells(plot) if plot.cells else _marks(plot)
     legend = [one for one in plot.series if one.name]
     tall = height(plot)
@@ -71,7 +71,7 @@ def svg(plot: Plot) -> str:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Where values of an axis lie between two ends, px."""
+    """Mapping from values of an axis to positions between two ends, px."""
 
     axis: Axis
     names: tuple[str, ...]

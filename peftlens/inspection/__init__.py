@@ -1,1 +1,1 @@
-"""What an adapter is and whether it is sound."""
+"""Inspection of an adapter: its type and size, defects, and effects on the base model."""

@@ -1,8 +1,7 @@
-"""What tables of one adapter say, in words: is it whole, was it trained, what does it do.
+"""Findings: rules that turn the tables of one adapter into sentences with a severity.
 
-Severity: *broken* is an adapter that can't work, or does nothing; *look* is unusual, and may be
-meant; *ok* is a finding of a measurement that found nothing wrong. The rules' bounds are beside
-them; a finding names what it found and what may be done.
+Severity: *broken* means that the adapter can't work, or has no effect; *warning* is unusual but may
+be intended; *ok* is the result of a check that passed. The bounds of the rules are constants below.
 """
 
 import re
@@ -16,20 +15,20 @@ from peftlens.results.table import measured
 
 Severity = Literal["broken", "warning", "ok"]
 _ORDER: tuple[Severity, ...] = ("broken", "warning", "ok")
-_DOUBLE = 0.999  # cosine of two vectors that are one
-_COLLAPSED = 0.9  # mean cosine of vectors that point the same way
-_OUTLIER = 10  # times the median
-_UNLIKE = 0.5  # CKA with the base's states
-_NEEDLESS = 0.25  # share of the rank that holds 95 % of every update
+_DOUBLE = 0.999  # cosine above which two vectors count as equal
+_COLLAPSED = 0.9  # mean cosine above which the vectors count as parallel
+_OUTLIER = 10  # multiple of the median above which a size is an outlier
+_UNLIKE = 0.5  # CKA with the base model's states below which they count as unlike
+_NEEDLESS = 0.25  # share of the rank below which, if it holds 95 % of every update, rank is wasted
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is to be said of an adapter.
+    """Result of one check of an adapter.
 
     Attributes:
         severity: broken, warning or ok.
-        text: what was found, in a sentence.
+        text: the result, in one sentence.
     """
 
     severity: Severity
@@ -37,22 +36,22 @@ class Finding:
 
 
 def ordered(findings: Iterator[Finding] | list[Finding]) -> list[Finding]:
-    """The worst first."""
+    """Sort findings, worst first."""
     return sorted(findings, key=lambda one: _ORDER.index(one.severity))
 
 
 def judge(tables: Mapping[str, pd.DataFrame]) -> list[Finding]:
-    """What is to be said of an adapter by those tables that there are.
+    """Apply all rules whose table exists to an adapter.
 
     Args:
-        tables: of probes, by their names, each of one run.
+        tables: tables of probes on this adapter, by probe name.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for name, rule in _RULES.items():
         rows = measured(tables[name]) if name in tables else pd.DataFrame()
         if len(rows):
-            found += rule(rows)
-    return ordered(found)
+            findings += rule(rows)
+    return ordered(findings)
 
 
 def _weights(rows: pd.DataFrame) -> Iterator[Finding]:
@@ -61,13 +60,13 @@ def _weights(rows: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("broken", f"{bad} tensors hold NaN or infinite values: {where}.")
         return
     yield Finding("ok", f"All {int(rows['n_values'].sum()):,} numbers are finite.")
-    known = rows.dropna(subset=["norm"])
-    if known.empty:
+    with_norm = rows.dropna(subset=["norm"])
+    if with_norm.empty:
         if (rows["zero"] == rows["tensors"]).all():
-            yield Finding("broken", "Every number is zero: it has not been trained.")
+            yield Finding("broken", "Every number is zero: the adapter has not been trained.")
         return
-    yield from _trained(known)
-    changed = known[known["norm"] > 0]
+    yield from _trained(with_norm)
+    changed = with_norm[with_norm["norm"] > 0]
     if len(changed):
         yield from _exploded(changed)
         yield from _rank(changed)
@@ -78,8 +77,8 @@ def _trained(rows: pd.DataFrame) -> Iterator[Finding]:
     if len(dead) == len(rows):
         yield Finding(
             "broken",
-            "It has not been trained: the update of every weight is zero, as B is before the first "
-            "step, so the model is its base.",
+            "The adapter has not been trained: the update of every weight is zero, as it is before "
+            "the first step, so the model equals its base model.",
         )
     elif len(dead):
         yield Finding(
@@ -92,7 +91,7 @@ def _trained(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _exploded(rows: pd.DataFrame) -> Iterator[Finding]:
-    """Against the median of the same role: roles differ in size and in what they are trained to."""
+    """Compare with the median of the same role: roles differ in size and in typical updates."""
     usual = rows.groupby("role")["norm"].transform("median")
     high = rows[rows["norm"] > _OUTLIER * usual]
     if len(high):
@@ -109,8 +108,8 @@ def _rank(rows: pd.DataFrame) -> Iterator[Finding]:
     ))  # fmt: skip
     severity: Severity = "warning" if most <= _NEEDLESS * rank else "ok"
     enough = (
-        f"; `peftlens resize --rank {most}` keeps that much of each. Whether the task needs the "
-        "rest, only scores can tell"
+        f"; `peftlens resize --rank {most}` keeps that much of each. Only evaluation shows whether "
+        "the task needs the rest"
         if most < rank
         else ""
     )
@@ -131,7 +130,7 @@ def _vectors(rows: pd.DataFrame) -> Iterator[Finding]:
     if len(doubles):
         yield Finding(
             "warning",
-            f"{len(doubles)} of {n} vectors point the same way as another one (cosine above "
+            f"{len(doubles)} of {n} vectors have the same direction as another one (cosine above "
             f"{_DOUBLE}): {_listed(doubles['position'])}.",
         )
     mean = float(rows["mean_cosine"].astype("Float64").mean()) if n > 1 else 0.0
@@ -157,7 +156,7 @@ def _vectors(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _relative(rows: pd.DataFrame) -> Iterator[Finding]:
-    """An update as large as its weight has written over it."""
+    """Compare updates with their weights; a larger one has overwritten its weight."""
     most, usual = rows["relative_norm"].max(), rows["relative_norm"].median()
     over = rows[rows["relative_norm"] > 1]
     if len(over):
@@ -175,24 +174,25 @@ def _relative(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _intruders(rows: pd.DataFrame) -> Iterator[Finding]:
-    count, looked = int(rows["intruders"].sum()), int(rows["directions"].sum())
+    count, total = int(rows["intruders"].sum()), int(rows["directions"].sum())
     if not count:
-        yield Finding("ok", f"No intruder dimensions among the {looked} strongest directions.")
+        yield Finding("ok", f"No intruder dimensions among the {total} strongest directions.")
         return
-    own = rows[rows["intruders"] > 0]
+    with_intruders = rows[rows["intruders"] > 0]
     yield Finding(
         "warning",
-        f"{count} of the {looked} strongest directions are intruders that W₀ had nothing near of, "
-        f"in {len(own)} weights: {_listed(own['weight'])}; such go with forgetting "
-        "(arXiv:2410.21228).",
+        f"{count} of the {total} strongest directions are intruders, far from every direction of "
+        f"W₀, in {len(with_intruders)} weights: {_listed(with_intruders['weight'])}; they are "
+        "associated with forgetting (arXiv:2410.21228).",
     )
 
 
 def _amplified(rows: pd.DataFrame) -> Iterator[Finding]:
     yield Finding(
         "ok",
-        f"It amplifies the directions that it works in {rows['amplification'].median():.2g} times "
-        f"in the median weight; random ones would be {rows['random_amplification'].median():.2g}.",
+        f"In the median weight the update amplifies its directions "
+        f"{rows['amplification'].median():.2g} times; for random directions it would be "
+        f"{rows['random_amplification'].median():.2g}.",
     )
 
 
@@ -202,13 +202,13 @@ def _shifted(rows: pd.DataFrame) -> Iterator[Finding]:
         lowest = general.sort_values("cka").iloc[0]
         far = lowest["cka"] < _UNLIKE
         words = (
-            "The states on general text are unlike the base's"
+            "The hidden states on general text are unlike the base model's"
             if far
-            else ("On general text the states stay like the base's")
+            else "The hidden states on general text are like the base model's"
         )
         yield Finding(
             "warning" if far else "ok",
-            f"{words}: CKA {lowest['cka']:.2f} at the lowest, behind block {lowest['layer']}.",
+            f"{words}: the lowest CKA is {lowest['cka']:.2f}, after block {lowest['layer']}.",
         )
 
 
@@ -231,11 +231,11 @@ def _forgotten(rows: pd.DataFrame) -> Iterator[Finding]:
             )
 
 
-def _read(rows: pd.DataFrame) -> Iterator[Finding]:
-    own = rows[(rows["metric"] == "cosine") & rows["position"].notna()]
-    counts = own["verdict"].value_counts()
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    yield Finding("ok", f"What the vectors' nearest tokens mean, tested: {told}.")
+def _tested(rows: pd.DataFrame) -> Iterator[Finding]:
+    by_vector = rows[(rows["metric"] == "cosine") & rows["position"].notna()]
+    counts = by_vector["verdict"].value_counts()
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    yield Finding("ok", f"The vectors' nearest tokens, tested against nulls: {verdicts}.")
 
 
 _RULES = {
@@ -246,7 +246,7 @@ _RULES = {
     "amplification": _amplified,
     "representation_shift": _shifted,
     "forgetting": _forgotten,
-    "soft_prompt_null": _read,
+    "soft_prompt_null": _tested,
 }
 
 

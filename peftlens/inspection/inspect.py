@@ -1,12 +1,13 @@
-"""A look at one adapter, whoever trained it: what it is, whether it is whole, what it does.
+"""Inspect one adapter, from any tool: its type and size, defects, and effects on the base model.
 
-Without a base everything is told from its two files; with one, the probes of runs measure it.
+Without a base model everything is read from the adapter's two files; with one, probes measure it.
 """
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import PeftType
 
@@ -22,7 +23,7 @@ from peftlens.io.hub import snapshot
 from peftlens.results import study_results
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
-from peftlens.results.table import Table, measured
+from peftlens.results.table import Table, html_of, measured
 
 OF_THE_FILE = ("adapter_weights", "adapter_vectors")
 WITH_A_BASE = (
@@ -30,24 +31,24 @@ WITH_A_BASE = (
     "soft_prompt_null", "representation_shift", "logit_shift", "forgetting",
 )  # fmt: skip
 _FETCHED = (CONFIG, WEIGHTS, "tokenizer.json")
-_MANY = 4  # values that are listed
-_HIGH_SCALE = 100.0  # of an update
-_UNTOLD = ("peft_type", "base_model_name_or_path", "revision", "task_type", "inference_mode",
+_MANY = 4  # largest number of values that are listed
+_HIGH_SCALE = 100.0  # scale of an update above which a warning is due
+_NOT_LISTED = ("peft_type", "base_model_name_or_path", "revision", "task_type", "inference_mode",
            "auto_mapping", "peft_version", "target_modules", "token_dim", "num_layers",
            "num_attention_heads", "num_transformer_submodules")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """Result of an inspection.
 
     Attributes:
-        folder: of the adapter.
-        about: what it is, as pairs of a name and words.
-        findings: the worst first.
-        tables: of probes, that measured anything.
-        not_applicable: why the others did not, by probe.
-        results: the same as a report reads it.
+        folder: folder of the adapter.
+        about: properties of the adapter, as pairs of name and value.
+        findings: results of the checks, worst first.
+        tables: tables with measurements, by probe.
+        not_applicable: reasons of the probes without measurements, by probe.
+        results: the tables in the form that a report reads.
     """
 
     folder: Path
@@ -59,21 +60,26 @@ class Inspection:
 
     @property
     def broken(self) -> bool:
-        """Whether it can't work, or does nothing."""
+        """Whether the adapter can't work, or has no effect."""
         return any(one.severity == "broken" for one in self.findings)
+
+    def _repr_html_(self) -> str:
+        about = pd.DataFrame(self.about, columns=["property", "value"])
+        found = pd.DataFrame([vars(one) for one in self.findings])
+        return html_of(about) + html_of(found)
 
 
 def inspect(
     target: str | Path, base: str | None = None, *, trust_remote_code: bool = False
 ) -> Inspection:
-    """Look at an adapter.
+    """Inspect an adapter.
 
     Args:
         target: a folder with adapter_config.json and adapter_model.safetensors, a run's folder, or
             `org/name@revision` on the hub.
-        base: its base model, which is then loaded to say what the adapter does to it; the name
-            that stands inside the adapter is compared with it and never loaded by itself.
-        trust_remote_code: let configurations name code.
+        base: base model to load for measuring the adapter's effects; the name stored in the adapter
+            is compared with it, but never loaded.
+        trust_remote_code: whether a base model's configuration may name code to run.
 
     Raises:
         InputError: there is no adapter, or it could run code.
@@ -114,16 +120,16 @@ def inspect(
 
 
 def named(folder: Path) -> str:
-    """What an adapter is called: its folder, or its run's."""
+    """Name an adapter: by its folder, or by its run's."""
     whole = folder.resolve()
     return whole.parent.name if (whole.parent / "run.json").is_file() else whole.name
 
 
 def located(target: str | Path) -> Path:
-    """The folder of an adapter: itself, a run's, or fetched from the hub.
+    """Find the folder of an adapter: the target itself, in a run's folder, or from the hub.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no adapter.
     """
     folder = Path(target).expanduser()
     if (folder / "run.json").is_file():
@@ -135,35 +141,35 @@ def located(target: str | Path) -> Path:
 
 
 def _of_the_file(file: AdapterFile) -> list[Finding]:
-    """What the configuration and the header say, beside what the probes read of the tensors."""
-    found = [Finding("broken", f"{one} is more than it can have.") for one in file.oversized_ranks]
-    about = file.config
+    """Check the configuration and the file's header; probes check the tensors."""
+    checks = [Finding("broken", f"{one}, more than possible.") for one in file.oversized_ranks]
+    config = file.config
     pairs = {name.replace("lora_A", "lora_B") for name in file.header if "lora_A" in name}
     if lone := [name for name in pairs if name not in file.header]:
-        found.append(Finding("broken", f"{len(lone)} of LoRA's pairs lack B: {lone[0]}, ..."))
-    alpha = about.get("lora_alpha")
-    scale = delta_factors.scale(about, "", about.get("r") or 1) if alpha else 1.0
+        checks.append(Finding("broken", f"{len(lone)} of LoRA's pairs lack B: {lone[0]}, ..."))
+    alpha = config.get("lora_alpha")
+    scale = delta_factors.scale(config, "", config.get("r") or 1) if alpha else 1.0
     if scale < 0 or scale > _HIGH_SCALE:
-        found.append(Finding("warning", f"The update is multiplied by {scale:g}."))
+        checks.append(Finding("warning", f"The update is multiplied by {scale:g}."))
     total = sum(one.size for one in file.header.values())
     copies = [name for name in file.header if "lora_" not in name and _is_whole(name)]
     share = sum(file.header[name].size for name in copies) / total
     if copies and file.is_peft_type:
-        found.append(
+        checks.append(
             Finding(
                 "warning" if share > 0.5 else "ok",
-                f"It holds whole copies of the base's layers beside, {share:.0%} of its numbers: "
-                f"{', '.join(copies[:3])}.",
+                f"It also holds full copies of layers of the base model, {share:.0%} of its "
+                f"numbers: {', '.join(copies[:3])}.",
             )
         )
-    named = about.get("base_model_name_or_path")
+    named = config.get("base_model_name_or_path")
     if not named:
-        found.append(Finding("warning", "It names no base; who uses it has to know."))
+        checks.append(Finding("warning", "It names no base model, so users can't find it."))
     elif Path(named).is_absolute():
-        found.append(
-            Finding("warning", f"It names a folder of some machine as its base: {redacted(named)}.")
+        checks.append(
+            Finding("warning", f"It names a local folder as its base model: {redacted(named)}.")
         )
-    return found
+    return checks
 
 
 def _is_whole(name: str) -> bool:
@@ -175,7 +181,7 @@ def _of_the_base(file: AdapterFile, base: str) -> list[Finding]:
     named = file.config.get("base_model_name_or_path")
     if named in (None, base):
         return []
-    return [Finding("warning", f"By its own account it is of {redacted(named)}, not of {base}.")]
+    return [Finding("warning", f"It names {redacted(named)} as its base model, not {base}.")]
 
 
 def _fit(context: RunContext, adapter: ExternalAdapter, base: str) -> list[Finding]:
@@ -193,7 +199,7 @@ def _about(file: AdapterFile) -> list[tuple[str, str]]:
     size = (file.folder / WEIGHTS).stat().st_size
     modules = file.config.get("target_modules")
     places = modules if isinstance(modules, str) else ", ".join(sorted(modules or ()))
-    told = [
+    properties = [
         (
             "type",
             file.adapter_type
@@ -208,23 +214,25 @@ def _about(file: AdapterFile) -> list[tuple[str, str]]:
         ("base", redacted(file.config.get("base_model_name_or_path") or "")),
         ("saved by peft", str(file.config.get("peft_version") or "")),
     ]
-    return [(name, value) for name, value in told if value]
+    return [(name, value) for name, value in properties if value]
 
 
 def _options(file: AdapterFile) -> list[str]:
-    """Options that are not the defaults, of peft's types; of our methods all."""
+    """List the options: of peft's types those not at their default, of our methods all."""
     if not file.is_peft_type:
         return [f"{name} = {value}" for name, value in file.options.items()]
     kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(file.adapter_type)]
-    usual = {one.name: one.default for one in fields(kind)}
+    defaults = {one.name: one.default for one in fields(kind)}
     return [
-        f"{name} = {_told(value)}"
+        f"{name} = {_shortened(value)}"
         for name, value in sorted(file.config.items())
-        if name not in _UNTOLD and name in usual and value not in (usual[name], None, [], {})
+        if name not in _NOT_LISTED
+        and name in defaults
+        and value not in (defaults[name], None, [], {})
     ]
 
 
-def _told(value: Any) -> str:
-    """A value, or how many there are where modules have their own."""
+def _shortened(value: Any) -> str:
+    """Write a value, or the number of values of a long list or dictionary."""
     many = isinstance(value, (dict, list)) and len(value) > _MANY
-    return f"{len(value)} of their own" if many else str(value)
+    return f"{len(value)} values" if many else str(value)

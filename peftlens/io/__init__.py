@@ -1,1 +1,1 @@
-"""Files, downloads, hardware, progress and pages: what touches the machine."""
+"""Input and output: files, downloads, hardware, progress bars and HTML pages."""

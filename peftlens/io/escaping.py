@@ -1,4 +1,4 @@
-"""Text from outside, shown as it is: what would not be seen, or would act, is spelled out.
+"""Escaping of untrusted text: invisible characters, and formulas in CSV.
 
 Tokens, labels and names of runs come from models and data; a terminal, a page, LaTeX or a
 spreadsheet would obey some of their characters.
@@ -7,16 +7,17 @@ spreadsheet would obey some of their characters.
 import io
 import unicodedata
 
+import numpy as np
 import pandas as pd
 
-_SPOKEN = "=+-@\t\r"  # a spreadsheet takes text that begins so for a formula
+_FORMULA_STARTS = "=+-@\t\r"  # a spreadsheet evaluates text that begins with one of these
 
 
 def visible(text: str, keep: str = "\n") -> str:
-    """Marks of control, direction and format, and separators, as `<U+202E>`.
+    """Replace control, direction and format characters, and separators, by text like `<U+202E>`.
 
     Args:
-        text: any, lone surrogates too.
+        text: any text, including lone surrogates.
         keep: characters that stay; a plain space always does.
     """
     if text.isprintable():
@@ -32,16 +33,17 @@ def _hidden(character: str) -> bool:
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """CSV whose text no spreadsheet takes for a formula; `from_csv` gives the same frame back.
+    """Write CSV in which a spreadsheet sees no formula; `from_csv` restores the same frame.
 
-    Text that begins with = + - @, a tab or an apostrophe has an apostrophe in front of it.
+    Lists are joined by spaces, and come back as text. Text that begins with = + - @, a tab or an
+    apostrophe has an apostrophe in front of it.
     """
     text = frame.select_dtypes(exclude=["number", "bool", "boolean"]).columns
     return frame.assign(**{name: frame[name].map(_guarded) for name in text}).to_csv(index=False)
 
 
 def from_csv(text: str) -> pd.DataFrame:
-    """A frame out of what `to_csv` wrote; lines before it that begin with # are passed over."""
+    """Read the output of `to_csv`; leading lines that begin with # are skipped."""
     lines = text.splitlines(keepends=True)
     begins = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
     frame = pd.read_csv(io.StringIO("".join(lines[begins:])), keep_default_na=False, na_values=[""])
@@ -50,7 +52,9 @@ def from_csv(text: str) -> pd.DataFrame:
 
 
 def _guarded(value: object) -> object:
-    if isinstance(value, str) and value[:1] and value[0] in f"{_SPOKEN}'":
+    if isinstance(value, list | np.ndarray):
+        value = " ".join(map(str, value))
+    if isinstance(value, str) and value[:1] and value[0] in f"{_FORMULA_STARTS}'":
         return f"'{value}"
     return value
 

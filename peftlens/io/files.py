@@ -1,4 +1,4 @@
-"""Where files lie, and writes that are either whole or absent."""
+"""Files: the cache folder, canonical JSON, SHA-256, and atomic writes of files and folders."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ TEMPORARY_PREFIX = ".tmp-"
 
 
 def cache_dir(*parts: str) -> Path:
-    """The user's cache folder, or `PEFTLENS_CACHE`; created when missing."""
+    """Return a folder in the user's cache or `PEFTLENS_CACHE`; created when missing."""
     root = os.environ.get("PEFTLENS_CACHE") or platformdirs.user_cache_dir("peftlens")
     folder = Path(root, *parts)
     folder.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def cache_dir(*parts: str) -> Path:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for equal values: sorted keys, no spaces, NaN refused.
+    """Serialize to JSON that is the same for equal values: sorted keys, no spaces, no NaN.
 
     Raises:
         ValueError: a float in `value` is NaN or infinite.
@@ -40,13 +40,13 @@ def sha256_text(text: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in pieces."""
+    """Hex SHA-256 of a file's bytes, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is never seen half written: temporary name, fsync, rename."""
+    """Write a file atomically: temporary name, fsync, rename."""
     handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -59,16 +59,16 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """The same, of JSON that people read too."""
+    """Write indented JSON atomically."""
     write_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; on success it becomes `path`, otherwise it is deleted.
+    """Yield a temporary folder; on success it is renamed to `path`, otherwise it is deleted.
 
-    If `path` exists by then, somebody else finished the same work: theirs is kept. Folders are
-    named by what is in them, so the two are interchangeable.
+    If `path` exists by then, another process finished the same work, and its folder is kept.
+    Folders are named by their content, so the two are interchangeable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{TEMPORARY_PREFIX}{path.name}-"

@@ -1,6 +1,7 @@
-"""What this machine has to share out among workers: cores, memory, GPUs."""
+"""Hardware: cores, memory and GPUs of this machine, and their allocation to workers."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,26 +12,26 @@ from peftlens.errors import InputError
 
 
 def cores() -> int:
-    """Cores that this process may use: a container or a scheduler may give fewer than there are."""
+    """Number of cores available to this process; a container or scheduler may limit it."""
     return joblib.cpu_count()
 
 
 def memory_bytes() -> int:
-    """Memory that this process may use, whatever others use of it now."""
+    """Memory limit of this process in bytes, regardless of what other processes use now."""
     total = psutil.virtual_memory().total
-    limit = Path("/sys/fs/cgroup/memory.max")  # a container's
+    limit = Path("/sys/fs/cgroup/memory.max")  # the container's limit
     text = limit.read_text().strip() if limit.exists() else "max"
     return min(total, int(text)) if text.isdigit() else total
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """How a machine is shared out.
+    """Allocation of a machine to workers.
 
     Attributes:
-        workers: processes that train at the same time.
-        threads: of each.
-        gpus: what each may see, by the numbers in CUDA_VISIBLE_DEVICES; empty without GPUs.
+        workers: number of processes that train at the same time.
+        threads: number of threads per worker.
+        gpus: GPUs of each worker, as numbers of CUDA_VISIBLE_DEVICES; empty without GPUs.
     """
 
     workers: int
@@ -38,7 +39,7 @@ class Allocation:
     gpus: tuple[tuple[str, ...], ...] = ()
 
     def environments(self) -> list[dict[str, str]]:
-        """Variables of each worker; they have to be set before its libraries are loaded."""
+        """Environment variables of each worker, to be set before it loads its libraries."""
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         common: dict[str, str] = {name: str(self.threads) for name in names}
         if not self.gpus:
@@ -46,57 +47,62 @@ class Allocation:
         return [common | {"CUDA_VISIBLE_DEVICES": ",".join(seen)} for seen in self.gpus]
 
     def in_words(self) -> str:
-        """Such as `2, 1 thread each`."""
+        """Describe the allocation, such as `2, 1 thread each`."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''} each"
         return f"{self.workers}, {threads}" + (f", GPUs {self.gpus}" if self.gpus else "")
 
 
 def allocate(
     runs: int,
-    bytes_a_run: int,
+    bytes_per_run: int,
     *,
-    gpu_bytes: list[int] | None = None,
+    gpu_bytes: Sequence[int] | None = None,
     workers: int | None = None,
     threads: int | None = None,
 ) -> Allocation:
-    """Share the machine out among runs.
+    """Allocate the machine's cores and GPUs to workers.
 
     Without a GPU a run has one thread, and as many runs are trained at once as there are cores:
-    two threads on two cores take more than half of one thread's time. Only where memory holds fewer
-    runs does each get more. The number of threads decides how sums round, so it depends on the
-    machine and on what a run needs, and not on how many workers were asked for or runs are left.
+    two threads on two cores take more than half of one thread's time. A run gets more threads only
+    where memory holds fewer runs than there are cores. The number of threads decides how sums
+    round, so it depends on the machine and on the memory of a run, but not on the number of workers
+    requested or of runs left.
 
     Args:
-        runs: there is no use for more workers.
-        bytes_a_run: memory of the largest.
-        gpu_bytes: memory of each GPU that runs are trained on.
-        workers: instead of as many as there is room for.
-        threads: of each, instead of one.
+        runs: number of runs, the upper limit for the number of workers.
+        bytes_per_run: memory of the largest run, bytes.
+        gpu_bytes: memory of each GPU used for training, bytes.
+        workers: number of workers; by default as many as fit.
+        threads: number of threads per worker; by default one.
 
     Raises:
-        InputError: there are fewer cores than that.
+        InputError: the machine has too few cores or GPUs for `workers`.
     """
     if gpu_bytes:
-        return _of_gpus(runs, bytes_a_run, gpu_bytes, workers, threads)
-    here = cores()
-    room = max(1, memory_bytes() // bytes_a_run)
-    threads = threads or max(1, here // room)
-    wanted = workers or max(1, min(here // threads, room, runs))
-    if wanted * threads > here:
+        return _of_gpus(runs, bytes_per_run, gpu_bytes, workers, threads)
+    available = cores()
+    room = max(1, memory_bytes() // bytes_per_run)
+    threads = threads or max(1, available // room)
+    wanted = workers or max(1, min(available // threads, room, runs))
+    if wanted * threads > available:
         raise InputError(
             f"{wanted} workers with {threads} threads each need {wanted * threads} cores, and this "
-            f"machine has {here}; give --workers {max(1, here // threads)}"
+            f"machine has {available}; give --workers {max(1, available // threads)}"
         )
     return Allocation(wanted, threads)
 
 
 def _of_gpus(
-    runs: int, bytes_a_run: int, gpu_bytes: list[int], workers: int | None, threads: int | None
+    runs: int,
+    bytes_per_run: int,
+    gpu_bytes: Sequence[int],
+    workers: int | None,
+    threads: int | None,
 ) -> Allocation:
-    """A worker for each GPU, or for as many GPUs as the base needs."""
+    """Allocate one worker per GPU, or per group of GPUs where the base model needs several."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else [str(index) for index in range(len(gpu_bytes))]
-    each = min(len(names), gpus_per_run(bytes_a_run, gpu_bytes))
+    each = min(len(names), gpus_per_run(bytes_per_run, gpu_bytes))
     groups = [tuple(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
     wanted = workers or min(len(groups), runs)
     if wanted > len(groups):
@@ -107,6 +113,6 @@ def _of_gpus(
     return Allocation(wanted, threads or max(1, cores() // len(groups)), tuple(groups[:wanted]))
 
 
-def gpus_per_run(bytes_a_run: int, gpu_bytes: list[int]) -> int:
+def gpus_per_run(bytes_per_run: int, gpu_bytes: Sequence[int]) -> int:
     """How many GPUs hold a run: one, unless its base needs several."""
-    return -(-bytes_a_run // min(gpu_bytes))
+    return -(-bytes_per_run // min(gpu_bytes))

@@ -1,4 +1,4 @@
-"""What every page that peftlens writes has in common: templates, scripts, the policy on scripts."""
+"""HTML pages: Jinja templates with autoescaping and a Content-Security-Policy by script hashes."""
 
 import base64
 import hashlib
@@ -17,16 +17,16 @@ from peftlens.io.files import write_atomic
 def render(
     package: str, scripts: Sequence[str], keep: str = "", beside: Sequence[str] = (), **values: Any
 ) -> str:
-    """A package's page.html with its page.css; the same values give the same bytes.
+    """Render a package's page.html with its page.css; the same values give the same bytes.
 
-    Text is shown literally, whatever is in it, and no script but these can run.
+    All text is escaped, and the policy lets no other script run.
 
     Args:
-        package: that has the two files.
-        scripts: in the order in which they run.
-        keep: control characters that are shown as they are.
-        beside: names of scripts in files beside the page, which run before the others.
-        values: that the template names.
+        package: dotted name of the package that holds the two files.
+        scripts: source of the inline scripts, in the order in which they run.
+        keep: control characters that are shown unchanged.
+        beside: names of script files next to the page, which run before the inline scripts.
+        values: variables of the template.
     """
 
     def finalize(value: Any) -> Any:
@@ -50,30 +50,30 @@ def render(
 
 
 def source(package: str, name: str) -> str:
-    """Text of a file that lies in a package."""
+    """Read a text file of a package."""
     return files(package).joinpath(name).read_text()
 
 
 def _csp_hash(script: str) -> str:
-    """What a Content-Security-Policy needs to let exactly this script run."""
+    """Hash by which a Content-Security-Policy allows exactly this script."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def require_place(file: Path) -> None:
-    """Refuse a file in a folder that is not there, before anything is computed for it.
+    """Refuse a file whose folder does not exist, before anything is computed for it.
 
     Raises:
-        InputError: with the folder.
+        InputError: the folder does not exist; the message names it.
     """
     if not file.parent.is_dir():
-        raise InputError(f"{file.parent} is no folder; create it, or give another --out")
+        raise InputError(f"{file.parent} is not a folder; create it, or give another --out")
 
 
 def write(text: str, file: Path) -> Path:
-    """Write a page, or anything else that was asked for, whole or not at all.
+    """Write a page or another text file atomically.
 
     Raises:
-        InputError: its folder is not there.
+        InputError: the file's folder does not exist.
     """
     require_place(file)
     write_atomic(file, text.encode())

@@ -1,4 +1,4 @@
-"""Files of a model or adapter from the Hugging Face hub, by `org/name@revision`."""
+"""Hugging Face hub: download the files of a model or adapter by `org/name@revision`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +7,16 @@ from peftlens.errors import InputError
 
 
 def snapshot(reference: str, patterns: Sequence[str], what: str, remedy: str) -> Path:
-    """The folder with the files of a repository that match, fetched where they are not yet here.
+    """Return a folder with the matching files of a repository, downloaded if not cached.
 
     Args:
-        reference: `org/name`, with @revision or without.
-        patterns: of file names.
-        what: is looked for, for the message.
-        remedy: what else the user may give.
+        reference: `org/name`, optionally with @revision.
+        patterns: glob patterns of file names.
+        what: kind of repository, for the message.
+        remedy: alternative for the user, for the message.
 
     Raises:
-        InputError: there is no such repository, or no network to get it by.
+        InputError: there is no such repository, or no network.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -29,6 +29,6 @@ def snapshot(reference: str, patterns: Sequence[str], what: str, remedy: str) ->
     except OSError as error:  # the hub's errors of every kind
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{what} {reference!r} is neither a folder nor to be had from the hub ({line}); "
+            f"{what} {reference!r} is neither a folder nor available from the hub ({line}); "
             f"{remedy}"
         ) from error

@@ -1,4 +1,4 @@
-"""Progress bars on standard error, shown only to a terminal, or told to whoever listens."""
+"""Progress bars: rich in a terminal, tqdm in a notebook, none elsewhere; and listeners."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _listeners: list[Listener] = []
 
 @contextmanager
 def progress_listener(listener: Listener) -> Iterator[None]:
-    """While the block runs, tell of every step: what is done, how many of it, of how many."""
+    """Call the listener at every step within the block: description, steps done, total steps."""
     _listeners.append(listener)
     try:
         yield
@@ -24,41 +24,61 @@ def progress_listener(listener: Listener) -> Iterator[None]:
 
 
 def begin(what: str) -> None:
-    """Tell listeners what comes now, without a count; people are not told."""
+    """Announce to listeners a stage that has no count; a terminal shows nothing."""
     for listener in _listeners:
         listener(what, 0, 0)
 
 
 class Bar:
-    """A bar that is moved by hand, with a note behind it such as the loss."""
+    """A bar that the caller advances, followed by a note such as the loss."""
 
-    def __init__(self, progress: Progress, description: str, total: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task(description, total=total, note="")
-        self._about = description, total
+    def __init__(self, draw: Callable[[str], None], description: str, total: int) -> None:
+        self._draw = draw
+        self._description, self._total = description, total
         self._done = -1
-        self._tell()
+        self._notify()
 
     def advance(self, note: str = "") -> None:
         """One step further; the note replaces the last one."""
-        self._progress.update(self._task, advance=1, note=note)
-        self._tell()
+        self._draw(note)
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._done += 1
         for listener in _listeners:
-            listener(self._about[0], self._done, self._about[1])
+            listener(self._description, self._done, self._total)
 
 
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Bar]:
     """Show a bar while the block runs; it vanishes afterwards."""
+    drawing = _notebook_bar if console.is_jupyter else _terminal_bar
+    with drawing(description, total) as draw:
+        yield Bar(draw, description, total)
+
+
+@contextmanager
+def _terminal_bar(description: str, total: int) -> Iterator[Callable[[str], None]]:
     with bars() as progress:
-        yield Bar(progress, description, total)
+        task = progress.add_task(description, total=total, note="")
+        yield lambda note: progress.update(task, advance=1, note=note)
+
+
+@contextmanager
+def _notebook_bar(description: str, total: int) -> Iterator[Callable[[str], None]]:
+    from tqdm.auto import tqdm  # warns on import where a notebook lacks ipywidgets
+
+    with tqdm(desc=description, total=total, leave=False) as shown:
+
+        def draw(note: str) -> None:
+            shown.set_postfix_str(note, refresh=False)
+            shown.update()
+
+        yield draw
 
 
 def bars() -> Progress:
-    """Several bars below each other, each with a description, a count and a field `note`."""
+    """Create a display of several bars, each with a description, a count and a field `note`."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -70,7 +90,7 @@ def bars() -> Progress:
 
 
 def track(items: Sequence[T], description: str) -> Iterator[T]:
-    """The items one by one, with a bar."""
+    """Yield the items one by one, with a bar."""
     with bar(description, len(items)) as shown:
         for item in items:
             yield item
@@ -78,5 +98,5 @@ def track(items: Sequence[T], description: str) -> Iterator[T]:
 
 
 def say(line: str) -> None:
-    """One plain line about the progress, for terminals and logs alike."""
+    """Print one plain line on the progress, for terminals and logs alike."""
     console.print(line, markup=False, soft_wrap=True)

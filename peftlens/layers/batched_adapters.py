@@ -1,9 +1,9 @@
-"""Parts that several runs train at the same modules of one base, computed in one pass over it.
+"""Batched adapters: trainable parts of several runs, computed in one pass over the base model.
 
-A batch holds the rows of the first run, then those of the second, as many of each. The base reads
-them all at once; what a run trains sees that run's rows only. Ranks and bottlenecks of unequal size
-are filled up with zeros, which get no gradient. The function is each run's own; sums are rounded in
-another order.
+A batch holds the rows of the first run, then as many rows of the second, and so on. The base model
+reads all rows at once; the parts of a run see only that run's rows. Ranks and bottlenecks of
+unequal size are padded with zeros, which get no gradient. Each run computes the same function as
+alone, up to the order in which sums are rounded.
 
 Source of the idea: Ye et al. 2023, arXiv:2312.02515 (ASPEN, later mLoRA), BatchFusion, for LoRA.
 """
@@ -24,31 +24,31 @@ from peftlens.layers.prepend import prepend_vectors
 
 
 class BatchedPart:
-    """What one run trains at one module of the base."""
+    """Trainable part of one run at one module of the base model."""
 
     @classmethod
     @abstractmethod
     def join(cls, module: nn.Module, now: Callable[[], Sequence[Any]]) -> None:
-        """Have the module of the base do what the parts of all runs do to their rows.
+        """Hook a module of the base model so that each run's part acts on that run's rows.
 
         Args:
-            module: of the base; it gets hooks.
-            now: the parts, a run each; none while the base is to be as it was.
+            module: module of the base model; it gets hooks.
+            now: returns the current parts, one per run; none while adapters are off.
         """
 
     @abstractmethod
     def parameters(self) -> list[nn.Parameter]:
-        """All that is trained of it, in an order that depends on its kind alone."""
+        """Return its trainable parameters, in an order that depends only on the class."""
 
 
 @dataclass(frozen=True)
 class LowRankUpdate(BatchedPart):
-    """(scale) B A beside a linear layer.
+    """LoRA's update of a linear layer, scale B A.
 
     Attributes:
-        a: (r, d_in).
-        b: (d_out, r).
-        scale: dimensionless.
+        a: A, shape (r, d_in).
+        b: B, shape (d_out, r).
+        scale: factor on the product; dimensionless.
     """
 
     a: nn.Parameter
@@ -62,32 +62,35 @@ class LowRankUpdate(BatchedPart):
         def add(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
             if not (parts := now()):
                 return None
-            a, b = _filled([part.a for part in parts]), _filled([part.b.T for part in parts])
+            a = _filled([part.a for part in parts])  # (runs, r, d_in)
+            b = _filled([part.b.T for part in parts])  # (runs, r, d_out)
             scale = a.new_tensor([part.scale for part in parts])[:, None, None]
+            # (runs, rows x seq, d_in) to (runs, rows x seq, d_out)
             update = _by_run(args[0], parts).to(a.dtype) @ a.mT @ b * scale
             return (output + update.view_as(output)).to(output.dtype)
 
         module.register_forward_hook(add)
 
     def parameters(self) -> list[nn.Parameter]:
-        """A, B."""
+        """Return A and B."""
         return [self.a, self.b]
 
 
 @dataclass(frozen=True)
 class ParallelBottleneck(BatchedPart):
-    """A bottleneck behind a module."""
+    """A bottleneck after a module, with a residual sum."""
 
     bottleneck: Bottleneck
 
     @classmethod
     def join(cls, module: nn.Module, now: Callable[[], Sequence[Any]]) -> None:
-        """Add what every run's bottleneck gives to its rows of the output."""
+        """Add the output of every run's bottleneck to its rows of the module's output."""
 
         def add(hidden: torch.Tensor) -> torch.Tensor:
             if not (parts := now()):
                 return hidden
             each = [part.bottleneck for part in parts]
+            # (runs, rows x seq, d) to (runs, rows x seq, m)
             inner = _by_run(hidden, parts).float() @ _filled([one.down.weight for one in each]).mT
             inner = torch.relu(inner + _filled([one.down.bias for one in each])[:, None])
             up = inner @ _filled([one.up.weight.T for one in each])
@@ -97,17 +100,17 @@ class ParallelBottleneck(BatchedPart):
         change_output(module, add)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Weight and bias, down and up."""
+        """Return weights and biases of the down- and up-projection."""
         return list(self.bottleneck.parameters())
 
 
 @dataclass(frozen=True)
 class RescaledActivations(BatchedPart):
-    """A vector that the input or the output of a linear layer is multiplied by.
+    """A vector that multiplies the input or the output of a linear layer.
 
     Attributes:
-        by: (d).
-        inner: whether the input is.
+        by: the vector, shape (d,).
+        inner: whether it multiplies the input instead of the output.
     """
 
     by: nn.Parameter
@@ -118,7 +121,7 @@ class RescaledActivations(BatchedPart):
         """Multiply every run's rows by its vector."""
 
         def rescaled(states: torch.Tensor, parts: Sequence[Any]) -> torch.Tensor:
-            by = torch.stack([part.by.flatten() for part in parts])[:, None]
+            by = torch.stack([part.by.flatten() for part in parts])[:, None]  # (runs, 1, d)
             return (_by_run(states, parts) * by).view_as(states).to(states.dtype)
 
         def before(_: nn.Module, args: tuple[torch.Tensor, ...]) -> Any:
@@ -133,26 +136,26 @@ class RescaledActivations(BatchedPart):
         module.register_forward_hook(after)
 
     def parameters(self) -> list[nn.Parameter]:
-        """The vector."""
+        """Return the vector."""
         return [self.by]
 
 
 @dataclass(frozen=True)
 class NormScale(BatchedPart):
-    """A normalization's own gain and, where it has one, bias, each (d).
+    """Gain and, if any, bias of a normalization, each of shape (d,).
 
     Attributes:
-        norm: the run's copy of the normalization.
+        norm: the run's copy of the normalization module.
     """
 
     norm: nn.Module
 
     @classmethod
     def join(cls, module: nn.Module, now: Callable[[], Sequence[Any]]) -> None:
-        """Have the normalization find every run's values in the place of its own.
+        """Replace the normalization's gain and bias by those of every run during the forward pass.
 
-        Classes of transformers use them by operators that broadcast, each in a formula of its own;
-        torch's LayerNorm does not, and so it gets none and what it gives is rescaled.
+        Classes of transformers apply them by broadcasting operators, in various formulas; torch's
+        LayerNorm does not broadcast, so it gets none and its output is rescaled instead.
         """
         fused = isinstance(module, (nn.LayerNorm, nn.RMSNorm))
         names = [name for name, _ in module.named_parameters(recurse=False)]
@@ -169,19 +172,19 @@ class NormScale(BatchedPart):
         def after(_: nn.Module, __: Any, output: torch.Tensor) -> Any:
             if not now():
                 return None
-            found = {name: vars(module).pop(f"_all_{name}") for name in names}
-            for name in found:
+            values = {name: vars(module).pop(f"_all_{name}") for name in names}
+            for name in values:
                 del vars(module)[name]
             if not fused:
                 return None
-            output = output * found["weight"]
-            return output + found["bias"] if "bias" in found else output
+            output = output * values["weight"]
+            return output + values["bias"] if "bias" in values else output
 
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Gain, bias."""
+        """Return gain and bias."""
         return list(self.norm.parameters())
 
 
@@ -190,58 +193,60 @@ class PrependedVectors(BatchedPart):
     """Vectors in front of the input's embeddings.
 
     Attributes:
-        vectors: (n, d).
+        vectors: the trained vectors, shape (n, d).
     """
 
     vectors: nn.Parameter
 
     @classmethod
     def join(cls, module: nn.Module, now: Callable[[], Sequence[Any]]) -> None:
-        """Put every run's vectors before its rows; the module is the whole model."""
+        """Prepend every run's vectors to its rows; the module is the whole model."""
         model: Any = module
 
         def leading(rows: int) -> torch.Tensor | None:
             if not (parts := now()):
                 return None
-            vectors = torch.stack([part.vectors for part in parts])
+            vectors = torch.stack([part.vectors for part in parts])  # (runs, n, d)
             return vectors.repeat_interleave(rows // len(parts), dim=0)
 
         prepend_vectors(model, leading)
 
     def parameters(self) -> list[nn.Parameter]:
-        """The vectors."""
+        """Return the vectors."""
         return [self.vectors]
 
 
 class AdapterBatch:
-    """A base on which the parts of several runs are.
+    """Base model to whose modules the parts of several runs can be applied.
 
     Args:
-        model: the base; it gets hooks.
-        runs: each run's parts, by the dotted names of the modules that they belong to.
+        model: the base; it gets hooks, which do nothing outside of `applied`.
+        parts: the parts of any of the runs, by the dotted names of their modules.
     """
 
-    def __init__(self, model: nn.Module, runs: Sequence[Mapping[str, BatchedPart]]) -> None:
-        self.runs = runs
-        for name, part in runs[0].items():
-            part.join(model.get_submodule(name), partial(self._now, name))
+    def __init__(self, model: nn.Module, parts: Mapping[str, BatchedPart]) -> None:
+        self._runs: Sequence[Mapping[str, BatchedPart]] = ()
+        for name, part in parts.items():
+            part.join(model.get_submodule(name), partial(self._applied_to, name))
 
-    def _now(self, name: str) -> list[Any]:
-        return [parts[name] for parts in self.runs]
+    def _applied_to(self, name: str) -> list[Any]:
+        return [parts[name] for parts in self._runs]
 
     @contextmanager
-    def off(self) -> Iterator[None]:
-        """While the block lasts, the base is as it was."""
-        runs, self.runs = self.runs, ()
-        yield
-        self.runs = runs
+    def applied(self, runs: Sequence[Mapping[str, BatchedPart]]) -> Iterator[None]:
+        """Within the block, apply each run's parts to its rows of a batch."""
+        self._runs = runs
+        try:
+            yield
+        finally:
+            self._runs = ()
 
 
 def _by_run(states: torch.Tensor, parts: Sequence[BatchedPart]) -> torch.Tensor:
-    """Shape (rows, ..., d), runs one after another, to (runs, rows of a run and positions, d)."""
+    """Reshape (rows, ..., d), sorted by run, to (runs, rows per run x positions, d)."""
     return states.reshape(len(parts), -1, states.shape[-1])
 
 
 def _filled(each: Sequence[torch.Tensor]) -> torch.Tensor:
-    """One tensor of tensors that differ in their first size, with zeros behind the shorter."""
+    """Stack tensors that differ in their first dimension, padding the shorter with zeros."""
     return pad_sequence(list(each), batch_first=True)

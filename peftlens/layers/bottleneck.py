@@ -1,4 +1,4 @@
-"""The bottleneck of adapters: down, a nonlinearity, up; and where in a block it is put."""
+"""Bottleneck adapter: down-projection, nonlinearity, up-projection; and its places in a block."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -26,30 +26,30 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.down = nn.Linear(width, size)
         self.up = nn.Linear(size, width)
-        nn.init.zeros_(self.up.weight)  # nothing is added at the start
+        nn.init.zeros_(self.up.weight)  # the output is zero at the start
         nn.init.zeros_(self.up.bias)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Shape (..., d) to (..., d); the sum with `hidden` is the caller's."""
+        """Shape (..., d) to (..., d); the caller adds `hidden`."""
         return self.up(torch.relu(self.down(hidden.float())))
 
 
 def bottleneck_parameters(width: int, size: int) -> int:
-    """2 d m weights, m and d biases."""
+    """Number of parameters: 2 d m weights and m + d biases."""
     return 2 * width * size + size + width
 
 
 def places(shapes: Shapes, placement: Placement) -> dict[str, int]:
-    """Names and widths of the modules that an adapter is put at.
+    """Return names and widths of the modules that get an adapter.
 
     Raises:
-        InputError: the model has none of a known name.
+        InputError: the model has none with a recognized name.
     """
     return {name: d for role in ROLES[placement] for name, d in sites(shapes, role).items()}
 
 
 def change_output(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Let `change` replace the module's first output, which has shape (B, T, d)."""
+    """Hook a module so that `change` maps its first output, shape (batch, seq, d)."""
 
     def hook(_: nn.Module, __: Any, output: Any) -> Any:
         if isinstance(output, tuple):
@@ -60,7 +60,7 @@ def change_output(module: nn.Module, change: Callable[[torch.Tensor], torch.Tens
 
 
 def watch_input(module: nn.Module, see: Callable[[torch.Tensor], None]) -> None:
-    """Show `see` the hidden states (B, T, d) that the module reads."""
+    """Hook a module so that `see` gets its input, hidden states (batch, seq, d)."""
 
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         see(args[0] if args else kwargs["hidden_states"])
@@ -69,7 +69,7 @@ def watch_input(module: nn.Module, see: Callable[[torch.Tensor], None]) -> None:
 
 
 class Parallel(nn.Module):
-    """A bottleneck beside a module: reads what the module reads, adds to what it gives.
+    """A bottleneck parallel to a module: reads the module's input and adds to its output.
 
     Source: He et al. 2021, arXiv:2110.04366, section 4.3 (parallel) and 4.5 (scaled).
     """
@@ -81,7 +81,7 @@ class Parallel(nn.Module):
         self._seen = torch.empty(0)
 
     def put_beside(self, model: nn.Module, name: str) -> None:
-        """Read at the module's input; OPT's feed-forward has two modules, read at the first's."""
+        """Attach to a module; OPT's feed-forward layer is two modules, so it reads fc1's input."""
         site: Any = model.get_submodule(name)
         site.parallel = self
         entrance = f"{name.removesuffix('fc2')}fc1" if name.endswith(".fc2") else name
@@ -92,7 +92,7 @@ class Parallel(nn.Module):
         self._seen = hidden
 
     def forward(self, output: torch.Tensor) -> torch.Tensor:
-        """Shape (B, T, d): the module's output and what the bottleneck adds to it."""
+        """Add the bottleneck's output to the module's, shape (batch, seq, d)."""
         added = self.scale * self.bottleneck(self._seen)
-        self._seen = torch.empty(0)  # what is not held can be freed
+        self._seen = torch.empty(0)  # lets the hidden states be freed
         return output + added.to(output.dtype)

@@ -1,4 +1,4 @@
-"""LoRA and its variants: one shape of update, one count, many ways to start, scale and train it."""
+"""LoRA layers: the configuration, peft wrapper and parameter count shared by LoRA's variants."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,14 +22,14 @@ class LowRank:
     """
 
     rank: int = 8
-    alpha: float = 16
+    alpha: float = 16.0
     target_modules: tuple[str, ...] = ("query_value",)
 
 
 def attach_lora(
     model: PreTrainedModel, config: LowRank, *, straight: bool = False, **options: Any
 ) -> peft.PeftModel:
-    """Freeze `model` in place and give each target layer peft's LoRA, with more of its options."""
+    """Freeze `model` in place and add peft's LoRA, with these options, to each target layer."""
     return wrap(
         model,
         peft.LoraConfig,
@@ -42,7 +42,7 @@ def attach_lora(
 
 
 def low_rank_parameters(config: LowRank, shapes: Shapes) -> int:
-    """R (d_out + d_in) for each adapted matrix.
+    """r (d_out + d_in) for each adapted matrix.
 
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.
@@ -53,7 +53,7 @@ def low_rank_parameters(config: LowRank, shapes: Shapes) -> int:
 
 
 def adapted(rank: int, target_modules: tuple[str, ...], shapes: Shapes) -> list[tuple[int, int]]:
-    """(d_out, d_in) of the target layers, all of which a rank of this size fits.
+    """Return (d_out, d_in) of the target layers, after checking that the rank fits all of them.
 
     Raises:
         InputError: the rank is out of range, or a target matches nothing.

@@ -1,4 +1,4 @@
-"""Wrap a model by Hugging Face peft, whatever its linear layers are called and however they lie."""
+"""Wrapper around Hugging Face peft: adapt linear layers of any name and orientation."""
 
 import warnings
 from collections.abc import Collection, Iterator
@@ -12,13 +12,14 @@ from transformers.pytorch_utils import Conv1D
 
 from peftlens.models.architecture import linear_layers, require_room, shapes, short_names, task_type
 
-# What works on transformers' Conv1D, tried in peft 0.21.2; the option fan_in_fan_out is no sign.
+# Types that work on transformers' Conv1D, tested with peft 0.21.2; having the option
+# fan_in_fan_out is not a sign of it.
 _TRANSPOSABLE = (
     peft.LoraConfig, peft.AdaLoraConfig, peft.VeraConfig, peft.PveraConfig, peft.FourierFTConfig,
     peft.RandLoraConfig, peft.VBLoRAConfig, peft.HiraConfig, peft.TinyLoraConfig, peft.IA3Config,
     peft.DeftConfig, peft.FrodConfig, peft.GraloraConfig, peft.UniLoraConfig, peft.WaveFTConfig,
 )  # fmt: skip
-# What peft warns of and we mean.
+# Warnings of peft about things that are intended here.
 _EXPECTED = (
     "Unsupported layer type",  # normalizations that are not torch's own LayerNorm
     "Detected that the base layer has no bias term",
@@ -36,19 +37,19 @@ def wrap(
 ) -> peft.PeftModel:
     """Freeze `model` in place and adapt some of its linear layers.
 
-    Where peft's method knows GPT-2's transposed layers it is told of them; where it does not, they
-    become plain linear layers of the same numbers first.
+    Where peft's method supports GPT-2's transposed layers, its option is set; otherwise they are
+    first converted to plain linear layers with the same values.
 
     Args:
-        model: the base.
+        model: the base model.
         kind: peft's configuration class.
-        target_modules: see `linear_layers`.
-        straight: make transposed layers plain ones, though peft knows them.
-        options: of `kind`.
+        target_modules: roles or ends of names; see `linear_layers`.
+        straight: whether to convert transposed layers even if peft supports them.
+        options: further arguments of `kind`.
 
     Raises:
         InputError: a target matches nothing.
-        ValueError: (from peft) a value that it refuses.
+        ValueError: (from peft) an invalid value.
     """
     of_model = shapes(model)
     chosen = linear_layers(of_model, target_modules)
@@ -68,8 +69,8 @@ def wrap_whole(
     full_precision: bool = True,
     **options: Any,
 ) -> peft.PeftModel:
-    """Freeze `model` in place and hand it to peft with these options of `kind`."""
-    # the default, said aloud: otherwise torch warns at a method's first sparse sum
+    """Freeze `model` in place and wrap it with peft, given options of `kind`."""
+    # the default, set explicitly: otherwise torch warns at a method's first sparse sum
     torch.sparse.check_sparse_tensor_invariants.disable()
     with warnings.catch_warnings():
         for message in _EXPECTED:
@@ -87,9 +88,9 @@ def wrap_whole(
 def wrap_prompt(
     model: PreTrainedModel, kind: type[peft.PeftConfig], num_virtual_tokens: int, **options: Any
 ) -> peft.PeftModel:
-    """Freeze `model` in place and put trained vectors before it; before an encoder, not twice.
+    """Freeze `model` in place and prepend trained vectors to its (encoder's) input.
 
-    For an encoder-decoder peft would make a second set, which it then does not use.
+    For an encoder-decoder peft would create a second set, which it never uses.
 
     Raises:
         InputError: the vectors leave too little room for the input.
@@ -100,7 +101,7 @@ def wrap_prompt(
 
 
 def peft_layers(model: nn.Module, kind: type) -> Iterator[tuple[str, Any]]:
-    """Every layer of this kind of a wrapped model, with its dotted name in the base."""
+    """Yield every layer of one class in a wrapped model, with its dotted name in the base model."""
     wrapped: Any = model
     for name, layer in wrapped.get_base_model().named_modules():
         if isinstance(layer, kind):
@@ -108,7 +109,7 @@ def peft_layers(model: nn.Module, kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def add_task_ids(wrapped: peft.PeftModel) -> None:
-    """Tell methods for many tasks that all examples are of the first one, as a run's are."""
+    """Add task id 0 to every input, for methods that train several tasks."""
     owner: Any = wrapped
 
     def add(
@@ -127,7 +128,7 @@ def add_task_ids(wrapped: peft.PeftModel) -> None:
 def straighten(model: nn.Module, names: Collection[str]) -> None:
     """Replace GPT-2's transposed layers by `nn.Linear` over a transposed copy.
 
-    A view would do but for peft's SHiRA: torch adds a sparse tensor to one that is not contiguous
+    A copy and not a view because of peft's SHiRA: torch adds a sparse tensor to a noncontiguous one
     in several threads, which fails in inference mode.
     """
     for name in names:

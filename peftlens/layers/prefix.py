@@ -1,4 +1,4 @@
-"""Trained keys and values in front of every attention layer of the decoder.
+"""Prefix: trained keys and values in front of every attention layer of the decoder.
 
 Source: Li & Liang 2021, arXiv:2101.00190, section 4.2, without the reparametrizing network.
 """
@@ -15,7 +15,7 @@ from peftlens.models.architecture import Shapes, key_widths, require_room
 
 
 class Prefix(nn.Module):
-    """n keys and values a layer, given to the model as if it had read n tokens before."""
+    """n keys and values per layer, passed to the model as the cache of n earlier tokens."""
 
     def __init__(self, model: PreTrainedModel, num_virtual_tokens: int) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class Prefix(nn.Module):
         self.states = nn.Parameter(start.to(model.device))
 
     def put_before(self, model: PreTrainedModel) -> None:
-        """Every forward pass of the model starts behind the prefix."""
+        """Hook the model so that every forward pass starts after the prefix."""
         owner: Any = model
         owner.prefix = self
         model.register_forward_pre_hook(self._prepend, with_kwargs=True)
 
     def layers(self) -> torch.Tensor:
-        """Keys and values, shape (layers, 2, heads, n, size of a head)."""
+        """Return keys and values, shape (layers, 2, heads, n, head size)."""
         return self.states
 
     def _prepend(
@@ -50,15 +50,15 @@ class Prefix(nn.Module):
         ids = next(kwargs[name] for name in decoder if name in kwargs)
         seen = kwargs.get(mask)
         seen = torch.ones_like(ids) if seen is None else seen
-        front = seen.new_ones(batch, self.states.shape[3])
+        front = seen.new_ones(batch, self.states.shape[3])  # (batch, n)
         if config.is_encoder_decoder:
             cache = EncoderDecoderCache(cache, DynamicCache())
-        given = {mask: torch.cat([front, seen], dim=1), "past_key_values": cache}
-        return args, kwargs | given | {"use_cache": True}
+        extended = torch.cat([front, seen], dim=1)  # (batch, n + seq)
+        return args, kwargs | {mask: extended, "past_key_values": cache, "use_cache": True}
 
 
 def geometry(config: Any) -> tuple[int, int, int]:
-    """Layers, key-value heads, and size of a head, of the decoder where there is an encoder."""
+    """Return layers, key-value heads and head size; in an encoder-decoder, the decoder's."""
     layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
@@ -70,7 +70,7 @@ def geometry(config: Any) -> tuple[int, int, int]:
 
 
 def prefix_parameters(shapes: Shapes, num_virtual_tokens: int) -> int:
-    """A key and a value for each virtual token and layer.
+    """Number of parameters: a key and a value for each virtual token and layer.
 
     Raises:
         InputError: the number is below 1, or the model's key projections have unknown names.

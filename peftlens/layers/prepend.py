@@ -1,4 +1,4 @@
-"""Tokens or vectors in front of every input: prompts that are read, not trained."""
+"""Prepend tokens or vectors to every input, for prompts that are not trained by peft."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +11,9 @@ from peftlens.models.architecture import require_room
 
 
 def prepend_tokens(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
-    """Every forward pass reads these tokens first: behind the BOS token, where inputs have one.
+    """Hook the model so that every forward pass reads these tokens first, after a BOS token if any.
 
-    An encoder-decoder's encoder reads them. What is read behind a cache has them before it already.
+    In an encoder-decoder the encoder reads them. A pass that continues a cache already has them.
 
     Raises:
         InputError: they leave too little room for the input.
@@ -43,14 +43,14 @@ def prepend_tokens(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
 def prepend_vectors(
     model: PreTrainedModel, vectors: torch.Tensor | Callable[[int], torch.Tensor | None]
 ) -> None:
-    """Every forward pass reads these vectors first, before any BOS token, as soft prompts are read.
+    """Hook the model so that every forward pass reads these vectors first, before any BOS token.
 
-    An encoder-decoder's encoder reads them. What is read behind a cache has them before it already.
+    In an encoder-decoder the encoder reads them. A pass that continues a cache already has them.
 
     Args:
-        model: changed in place by a hook.
-        vectors: shape (n, d), rounded to what the model computes in; or a function of the number of
-            rows that gives those of each, (rows, n, d), or none.
+        model: the model, changed in place by a hook.
+        vectors: shape (n, d), rounded to the model's dtype; or a function of the number of rows
+            that returns the vectors of each row, (rows, n, d), or None.
 
     Raises:
         InputError: they leave too little room for the input.
@@ -68,10 +68,10 @@ def prepend_vectors(
         lead = None if behind_something(kwargs) else leading(len(kwargs["input_ids"]))
         if lead is None:
             return args, kwargs
-        given = {key: value for key, value in kwargs.items() if key != "input_ids"}
+        others = {key: value for key, value in kwargs.items() if key != "input_ids"}
         tokens, mask = embed(kwargs["input_ids"]), kwargs["attention_mask"]
-        lead = lead.to(tokens)
-        return args, given | {
+        lead = lead.to(tokens)  # (batch, n, d)
+        return args, others | {
             "inputs_embeds": torch.cat([lead, tokens], dim=1),
             "attention_mask": torch.cat([mask.new_ones(lead.shape[:2]), mask], dim=1),
         }
@@ -80,6 +80,6 @@ def prepend_vectors(
 
 
 def behind_something(inputs: dict[str, Any]) -> bool:
-    """Whether a forward pass goes on where another one ended."""
+    """Whether a forward pass continues a nonempty cache."""
     cache = inputs.get("past_key_values")
     return cache is not None and cache.get_seq_length() > 0

@@ -1,6 +1,6 @@
-"""An update of few entries of the weights: values at chosen places, all other entries untouched.
+"""Sparse update: trained values added at chosen entries of the weights, all others unchanged.
 
-The weights are computed anew in each forward pass, so the originals stay as they are.
+The weights are recomputed in each forward pass, so the originals stay unchanged.
 """
 
 from collections.abc import Collection
@@ -17,7 +17,7 @@ from peftlens.models.architecture import Shapes, freeze, linear_layers
 
 
 class SparseUpdate(nn.Module):
-    """Values (k,) added at places (k,), counted through all adapted weights one after another."""
+    """Values (k,) added at places (k,), indices into the concatenation of all adapted weights."""
 
     SAVED_BUFFERS = ("places",)
 
@@ -32,11 +32,11 @@ class _Part(nn.Module):
 
     def __init__(self, update: SparseUpdate, start: int, size: int) -> None:
         super().__init__()
-        self._update = (update,)  # in a tuple, or its parameters would be counted once a weight
+        self._update = (update,)  # in a tuple, or its parameters would be counted once per weight
         self._range = (start, start + size)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight and its changes, added in float32, in the weight's dtype."""
+        """Add the changes to the weight in float32; the sum has the weight's dtype."""
         update: Any = self._update[0]
         low, high = torch.searchsorted(update.places, update.places.new_tensor(self._range))
         places, values = update.places[low:high] - self._range[0], update.values[low:high]
@@ -45,7 +45,7 @@ class _Part(nn.Module):
 
 
 def weights_of(model: nn.Module, target_modules: Collection[str]) -> dict[str, nn.Parameter]:
-    """The adapted layers' weights by module name, in the model's order."""
+    """Return the adapted layers' weights by module name, in the model's order."""
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     return {
         name: model.get_parameter(f"{name}.weight")
@@ -56,7 +56,7 @@ def weights_of(model: nn.Module, target_modules: Collection[str]) -> dict[str, n
 def add_sparse_update(
     model: PreTrainedModel, target_modules: Collection[str], places: torch.Tensor
 ) -> nn.Module:
-    """Freeze `model` in place and let its weights be themselves plus values at `places` (k,)."""
+    """Freeze `model` in place and add trained values to its weights at `places` (k,)."""
     weights = weights_of(model, target_modules)
     freeze(model)
     update = SparseUpdate(places)
@@ -71,10 +71,10 @@ def add_sparse_update(
 
 
 def kept(shapes: Shapes, target_modules: Collection[str], density: float) -> int:
-    """Number of trained entries: the share `density` of the adapted weights', rounded.
+    """Number of trained entries: the share `density` of the adapted weights' entries, rounded.
 
     Raises:
-        InputError: a target matches nothing, or the share is no share or leaves nothing.
+        InputError: a target matches nothing, or the share is outside (0, 1] or leaves nothing.
     """
     total = sum(map(prod, linear_layers(shapes, target_modules).values()))
     require("density", density, 1 / total, 1, "a share; the lower bound is one entry")

@@ -1,4 +1,4 @@
-"""AdaLoRA: LoRA in the shape of an SVD, whose least important directions are cut while training.
+"""AdaLoRA: LoRA in the form of an SVD, whose least important directions are pruned in training.
 
 W' = W + (alpha / r₀) P diag(λ) Q, r₀ the initial rank. Source: Zhang et al. 2023,
 arXiv:2303.10512, section 3. Layers and allocation: peft.AdaLoraConfig; the budget falls between a
@@ -29,37 +29,37 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        rank: mean rank that is left at the end.
+        rank: mean rank at the end of training.
         initial_rank: rank of each layer at the start; above `rank`.
         alpha: numerator of the scale; dimensionless.
         orth_reg_weight: weight of the penalty that keeps P and Q orthonormal.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
-        steps: filled in from the training.
+        steps: number of optimizer steps, filled in from the training options.
     """
 
     rank: int = 8
     initial_rank: int = 12
-    alpha: float = 32
+    alpha: float = 32.0
     orth_reg_weight: float = 0.5
     target_modules: tuple[str, ...] = ("query_value",)
     steps: int = 0
 
 
-def resolve_config(config: Config, setting: MethodContext) -> Config:
-    """Fill in the number of steps, which the budget's schedule needs.
+def resolve_config(config: Config, context: MethodContext) -> Config:
+    """Fill in the number of steps for the schedule of the rank budget.
 
     Raises:
-        InputError: there is but one step.
+        InputError: there is only one step.
     """
-    if setting.max_steps == 1:
-        raise InputError("adalora measures importance from step to step; steps=1 is too few")
-    return replace(config, steps=setting.max_steps)
+    if context.max_steps == 1:
+        raise InputError("adalora measures importance from step to step; max_steps=1 is too few")
+    return replace(config, steps=context.max_steps)
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and add P, λ and Q, in float32, to each target layer.
 
-    Λ starts at zero, so the logits at the start equal the base model's.
+    λ starts at zero, so the logits at the start equal the base model's.
     """
     wrapped = wrap(
         model,
@@ -73,33 +73,33 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
         tfinal=3 * config.steps // 10,
     )
     for name, parameter in wrapped.named_parameters():
-        if ".ranknum." in name:  # peft 0.21 lets this count be trained on a bfloat16 base
+        if ".ranknum." in name:  # peft 0.21 makes this count trainable on a bfloat16 base
             parameter.requires_grad_(False)
     return wrapped
 
 
 def regularization_loss(model: nn.Module, config: Config) -> torch.Tensor:
-    """Mean of ‖Pᵀ P - I‖ and ‖Q Qᵀ - I‖ (Frobenius) over all layers, weighted."""
+    """Weighted mean of ‖Pᵀ P - I‖ and ‖Q Qᵀ - I‖ (Frobenius) over all layers."""
     norms = []
     for name, factor in model.named_parameters():
         if ".lora_A." in name or ".lora_B." in name:
-            rows = factor if ".lora_A." in name else factor.T
+            rows = factor if ".lora_A." in name else factor.T  # (r, d_in) or (r, d_out)
             norms.append((rows @ rows.T - torch.eye(len(rows), device=rows.device)).norm())
     return config.orth_reg_weight * torch.stack(norms).mean()
 
 
 def after_step(model: Any, config: Config, step: int, steps: int) -> None:  # noqa: ARG001
-    """Let peft move the budget on: it sets the least important λ to zero."""
+    """Update peft's rank budget, which sets the least important λ to zero."""
     tuner = model.base_model
     settings, allocator = tuner.peft_config["default"], tuner.rankallocator
-    # kept out of the configuration but for this call: peft would shrink what is saved by it
+    # in the configuration only during this call: peft would shrink the saved tensors by it
     settings.rank_pattern = getattr(allocator, "pattern", None)
     tuner.update_and_allocate(step)
     allocator.pattern, settings.rank_pattern = settings.rank_pattern, None
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R₀ (d_out + d_in + 1) for each adapted matrix, r₀ the initial rank.
+    """r₀ (d_out + d_in + 1) for each adapted matrix, r₀ the initial rank.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

@@ -1,4 +1,4 @@
-"""LLaMA-Adapter: trained vectors that the top layers attend to, behind a gate that starts at zero.
+"""LLaMA-Adapter: trained vectors that the top layers attend to, scaled by a gate that starts at 0.
 
 Source: Zhang et al. 2023, arXiv:2303.16199, section 3. Layers: peft.AdaptionPromptConfig.
 """
@@ -16,10 +16,10 @@ from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()
-UNMERGEABLE = "it changes what attention reads and no weight"
+UNMERGEABLE = "it changes the inputs of attention and no weight"
 LEARNING_RATE = 1e-2
 
-_KNOWN = ("model.layers", "transformer.h")  # where Llama's and GPT-2's blocks are
+_SUPPORTED = ("model.layers", "transformer.h")  # names of Llama's and GPT-2's stacks of blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        num_virtual_tokens: n, the vectors of each adapted layer.
-        layers: how many layers, counted from the top; None adapts all.
+        num_virtual_tokens: n, the number of vectors of each adapted layer.
+        layers: number of adapted layers, counted from the top; None adapts all.
     """
 
     num_virtual_tokens: int = 10
@@ -49,15 +49,15 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """N d + 1 for each adapted layer.
+    """n d + 1 for each adapted layer.
 
     Raises:
         InputError: a value is out of range, or peft does not know this architecture.
     """
-    found = blocks(shapes)
-    if not all(block.rpartition(".")[0] in _KNOWN for block in found):
-        raise InputError("adaption_prompt: peft has it for Llama-like models and GPT-2 only")
+    names = blocks(shapes)
+    if not all(block.rpartition(".")[0] in _SUPPORTED for block in names):
+        raise InputError("adaption_prompt: peft supports it for Llama-like models and GPT-2 only")
     require("num_virtual_tokens", config.num_virtual_tokens, 1)
-    layers = len(found) if config.layers is None else config.layers
-    require("layers", layers, 1, len(found), "this model's depth")
+    layers = len(names) if config.layers is None else config.layers
+    require("layers", layers, 1, len(names), "this model's depth")
     return layers * (config.num_virtual_tokens * embedding(shapes)[1] + 1)

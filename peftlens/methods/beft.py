@@ -1,7 +1,7 @@
-"""BEFT: train only the biases of some linear layers, the value projections' above all.
+"""BEFT: train only the biases of some linear layers, mainly the value projections.
 
-Source: arXiv:2509.15974. Layers: peft.BeftConfig. Layers without a bias
-get one, and can not be merged then. The paper finds the value projections best.
+Source: arXiv:2509.15974. Layers: peft.BeftConfig. Layers without a bias get one, and then can't be
+merged. The paper finds the value projections best.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and give each target layer a trained bias, zero first.
+    """Freeze `model` in place and give each target layer a trained bias that starts at zero.
 
     The logits at the start equal the base model's.
     """
@@ -43,7 +43,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D_out for each adapted matrix.
+    """d_out for each adapted matrix.
 
     Raises:
         InputError: a target matches nothing.

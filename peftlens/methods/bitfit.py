@@ -1,7 +1,7 @@
 """BitFit: train only the biases.
 
 Source: Ben Zaken, Ravfogel & Goldberg 2021, arXiv:2106.10199, section 3. Models without biases
-(Llama and its like) can be given zero ones.
+(such as Llama) can be given biases of zero.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        add_biases: give zero biases to the blocks' linear layers that have none.
+        add_biases: whether linear layers of the blocks without a bias get one of zeros.
     """
 
     add_biases: bool = False
@@ -38,9 +38,9 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
         InputError: the model has no biases, and none are to be added.
     """
     shapes = shapes_of(model)
-    wanted = _biases(config, shapes)
-    thaw(model, wanted)
-    for name in wanted.keys() - shapes.keys():
+    biases = _biases(config, shapes)
+    thaw(model, biases)
+    for name in biases.keys() - shapes.keys():
         layer = model.get_submodule(name.removesuffix(".bias"))
         weight = model.get_parameter(name.removesuffix("bias") + "weight")
         layer.register_parameter("bias", nn.Parameter(torch.zeros_like(weight[:, 0])))
@@ -48,20 +48,20 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def _biases(config: Config, shapes: Shapes) -> dict[str, int]:
-    """Names and sizes of the biases: those that there are, then those to be added."""
-    found = {name: shape[0] for name, shape in shapes.items() if name.endswith(".bias")}
+    """Names and sizes of the biases: the existing ones, then those to add."""
+    sizes = {name: shape[0] for name, shape in shapes.items() if name.endswith(".bias")}
     if config.add_biases:
         for name, (d_out, _) in linear_layers(shapes, ("all_linear",)).items():
-            found.setdefault(f"{name}.bias", d_out)
-    if not found:
+            sizes.setdefault(f"{name}.bias", d_out)
+    if not sizes:
         raise InputError(
-            "this model has no biases to train; add_biases=true gives its linear layers zero ones"
+            "this model has no biases to train; add_biases=true gives its linear layers biases of 0"
         )
-    return found
+    return sizes
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """The size of every bias.
+    """Sum of the sizes of all biases.
 
     Raises:
         InputError: the model has no biases, and none are to be added.

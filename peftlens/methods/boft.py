@@ -34,11 +34,11 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and put a rotation, none at first, before each target layer.
+    """Freeze `model` in place and put a rotation, the identity at first, before each target layer.
 
     The logits at the start equal the base model's.
     """
-    # with a compiler at hand peft would build CUDA code here, and warn where that fails
+    # where a compiler exists, peft would build CUDA code here, and warn where that fails
     boft_layer._FBD_CUDA = False  # pyright: ignore[reportAttributeAccessIssue]
     return wrap(
         model,
@@ -49,7 +49,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D_in b for the blocks and d_out scales, for each adapted matrix.
+    """d_in b for the blocks and d_out scales, for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

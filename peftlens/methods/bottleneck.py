@@ -1,7 +1,7 @@
 """Bottleneck adapters: y = h + W_up relu(W_down h + b_down) + b_up.
 
 Source: Houlsby et al. 2019, arXiv:1902.00751, section 2.1 (after attention and after feed-forward:
-placement = "both"); Pfeiffer et al. 2020, arXiv:2005.00247, section 3 (one a block, after the
+placement = "both"); Pfeiffer et al. 2020, arXiv:2005.00247, section 3 (one per block, after the
 feed-forward layer). h is the output of that layer before the residual sum. The model's
 normalization layers stay frozen; Houlsby et al. train them too.
 """
@@ -37,7 +37,7 @@ class Config:
 
     Attributes:
         bottleneck_size: m, the inner size of W_down (m, d) and W_up (d, m).
-        placement: after which layers of each block.
+        placement: layers of each block that an adapter follows.
     """
 
     bottleneck_size: int = 32
@@ -68,12 +68,12 @@ def _adding(adapter: Bottleneck):
 
 
 def batchable_fields(config: Config) -> tuple[str, ...]:  # noqa: ARG001
-    """Runs of unequal sizes can be trained in one pass."""
+    """Return the fields in which runs of one pass may differ: the size."""
     return ("bottleneck_size",)
 
 
 def trainable_parts(model: nn.Module) -> dict[str, ParallelBottleneck]:
-    """The bottleneck at each place."""
+    """Return the bottleneck at each place, by the module's dotted name."""
     return {
         name.removesuffix(".bottleneck"): ParallelBottleneck(module)
         for name, module in model.named_modules()

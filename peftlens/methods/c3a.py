@@ -47,7 +47,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D_out d_in / b for each adapted matrix.
+    """d_out d_in / b for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

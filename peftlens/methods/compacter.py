@@ -1,10 +1,10 @@
 """Compacter: a bottleneck whose weights are sums of Kronecker products with shared factors.
 
 W = sum_i A_i ⊗ (s_i t_i): the n matrices A_i (n, n) are shared by all adapters of the model, the
-factors s_i and t_i of rank r are each weight's own. Source: Karimi Mahabadi, Henderson & Ruder
-2021, arXiv:2106.04647, section 3. Compacter++ (section 3.3) is placement = "feed_forward". One
-factor of W_up starts at zero here, so that the model starts as the base; the paper starts near it.
-The model's normalization layers, which the paper trains too, stay frozen.
+factors s_i and t_i of rank r are separate for each weight. Source: Karimi Mahabadi, Henderson &
+Ruder 2021, arXiv:2106.04647, section 3. Compacter++ (section 3.3) is placement = "feed_forward".
+One factor of W_up starts at zero here, so that the model starts as the base; the paper starts near
+it. The model's normalization layers, which the paper trains too, stay frozen.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class Config:
     Attributes:
         bottleneck_size: m, the inner size; divisible by `kronecker_terms`.
         kronecker_terms: n, the number of products and the size of each A_i.
-        rank: r of each weight's own factors.
-        placement: after which layers of each block.
+        rank: r, the inner rank of the factors s_i t_i.
+        placement: layers of each block that an adapter follows.
     """
 
     bottleneck_size: int = 32
@@ -43,7 +43,7 @@ class Config:
 
 
 class KroneckerSum(nn.Module):
-    """A linear layer of weight (d_out, d_in) = sum_i A_i ⊗ (s_i t_i), and a bias."""
+    """A linear layer with weight (d_out, d_in) = sum_i A_i ⊗ (s_i t_i) and a bias."""
 
     def __init__(self, shared: nn.Parameter, d_in: int, d_out: int, rank: int) -> None:
         super().__init__()
@@ -56,9 +56,10 @@ class KroneckerSum(nn.Module):
             nn.init.xavier_uniform_(factor)
 
     def weight(self) -> torch.Tensor:
-        """Shape (d_out, d_in)."""
-        shared, own = self._shared[0], self.left @ self.right
-        products = torch.einsum("nab,ncd->acbd", shared, own)
+        """Compute the weight, shape (d_out, d_in)."""
+        shared = self._shared[0]  # (n, n, n)
+        low_rank = self.left @ self.right  # (n, d_out / n, d_in / n)
+        products = torch.einsum("nab,ncd->acbd", shared, low_rank)
         (a, c, b, d) = products.shape
         return products.reshape(a * c, b * d)
 
@@ -68,7 +69,7 @@ class KroneckerSum(nn.Module):
 
 
 class CompactAdapter(nn.Module):
-    """Down, gelu, up, and the input added; in float32 whatever the base's dtype."""
+    """Down-projection, GELU, up-projection and residual sum; float32 whatever the base's dtype."""
 
     def __init__(self, shared: nn.Parameter, width: int, config: Config) -> None:
         super().__init__()
@@ -116,5 +117,5 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
         if size % config.kronecker_terms:
             raise InputError(f"kronecker_terms={config.kronecker_terms} must divide {name}={size}")
     each = (2 * config.rank + 1) * config.bottleneck_size
-    own = sum(each + (2 * config.rank + 1) * width for width in widths)
-    return config.kronecker_terms**3 + own
+    separate = sum(each + (2 * config.rank + 1) * width for width in widths)
+    return config.kronecker_terms**3 + separate

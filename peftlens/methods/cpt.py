@@ -1,8 +1,8 @@
-"""CPT: a soft prompt that starts as training examples and may move only a little away from them.
+"""CPT: a soft prompt that starts as training examples and stays within a small ball around them.
 
 Context-aware prompt tuning. Source: Blau et al. 2024, arXiv:2410.17222, section 4. Layers:
 peft.CPTConfig, which leaves the answers in the prompt as they are and keeps each other token within
-a ball around its embedding. The paper's loss on the prompt's own answers is not used.
+a ball around its embedding. The paper's loss on the answers in the prompt is not used.
 """
 
 import random
@@ -30,11 +30,11 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        shots: how many training examples the prompt is made of, drawn by the run's seed.
-        epsilon: radius of the ball is epsilon √(d / 2048), in units of the embedding.
-        separator: between examples, and before the input.
-        token_ids: filled in from the examples.
-        token_types: filled in: which of them are answers.
+        shots: number of training examples in the prompt, drawn by the run's seed.
+        epsilon: radius of the ball over √(d / 2048), in units of the embedding.
+        separator: text between examples, and before the input.
+        token_ids: token ids of the prompt, filled in from the examples.
+        token_types: peft's mark of each token (input or answer), filled in from the examples.
     """
 
     shots: int = 4
@@ -44,33 +44,33 @@ class Config:
     token_types: tuple[int, ...] = ()
 
 
-def resolve_config(config: Config, setting: MethodContext) -> Config:
+def resolve_config(config: Config, context: MethodContext) -> Config:
     """Draw the examples and turn them into token ids.
 
     Raises:
         InputError: the task has no questions with answers, or fewer for training.
     """
-    pool = setting.task.splits["train"]
-    if setting.task.kind == "language_modeling":
-        raise InputError(f"cpt needs questions with answers; {setting.task.name!r} is plain text")
+    pool = context.task.splits["train"]
+    if context.task.kind == "language_modeling":
+        raise InputError(f"cpt needs questions with answers; {context.task.name!r} is plain text")
     require("shots", config.shots, 1, len(pool), "the number of training examples")
     ids: list[int] = []
     types: list[int] = []
-    for index, one in enumerate(random.Random(setting.seed).sample(pool, config.shots)):
+    for index, one in enumerate(random.Random(context.seed).sample(pool, config.shots)):
         parts = (one.prompt, one.answers[one.correct], config.separator)
         for text, kind in zip(parts, (_INPUT, _ANSWER, _INPUT), strict=True):
-            found = setting.token_ids(text)
-            ids += found
-            types += [4 * index + kind] * len(found)
-    # peft wants the highest mark to be an answer's; the last separator comes after it
+            tokens = context.token_ids(text)
+            ids += tokens
+            types += [4 * index + kind] * len(tokens)
+    # peft expects the highest mark to be an answer's; the last separator comes after it
     return replace(config, token_ids=tuple(ids), token_types=tuple(types))
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and put the examples' embeddings, to be changed a little, first.
+    """Freeze `model` in place and prepend the examples' embeddings as a trainable prompt.
 
-    The logits at the start are those of the few-shot prompt; a tokenizer's BOS mark, where there is
-    one, stands behind the examples.
+    The logits at the start are those of the few-shot prompt; the tokenizer's BOS token, if any,
+    comes after the examples.
     """
     return wrap_prompt(
         model,
@@ -85,15 +85,15 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D for each token of the examples.
+    """d for each token of the examples.
 
     Raises:
         InputError: there are no examples yet, a value is out of range, or the base is an
             encoder-decoder, for which peft has no CPT.
     """
     if has_encoder(shapes):
-        raise InputError("cpt: peft has it for decoders only, and this base is an encoder-decoder")
+        raise InputError("cpt: peft supports decoders only, and this base is an encoder-decoder")
     if not config.token_ids:
-        raise InputError("cpt's size is known once its examples are drawn from a task")
+        raise InputError("cpt's size is defined only once its examples are drawn from a task")
     require("epsilon", config.epsilon, 0)
     return len(config.token_ids) * embedding(shapes)[1]

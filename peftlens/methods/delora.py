@@ -1,4 +1,4 @@
-"""DeLoRA: LoRA whose strength is trained apart from its direction.
+"""DeLoRA: LoRA whose strength is trained separately from its direction.
 
 The rank-one parts of B A are normalized and scaled by λ ‖W‖ / r. Source: Bini, Girrbach & Akata
 2025, arXiv:2503.18225. Layers: peft.DeloraConfig.
@@ -36,7 +36,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and add a bounded update, zero first, to each target layer.
+    """Freeze `model` in place and add a bounded update, zero at first, to each target layer.
 
     The logits at the start equal the base model's.
     """
@@ -50,7 +50,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_out + d_in) + 1 for each adapted matrix.
+    """r (d_out + d_in) + 1 for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

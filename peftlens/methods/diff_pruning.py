@@ -1,11 +1,11 @@
 """Diff pruning: W' = W + z * w, where a penalty drives most of the gates z to exactly zero.
 
 Source: Guo, Rush & Kim 2020, arXiv:2012.07463, section 3: gates follow the hard-concrete
-distribution of Louizos et al. 2017, arXiv:1712.01312, stretched to (-1.5, 1.5); each entry has one
-and each matrix has one, and they are multiplied (section 3.3); after the last step all but the
-largest entries of z * w are cut (section 3.2). Not done: a second training with the mask fixed.
-Gates have a learning rate of their own, for they must travel further than weights to close. The
-adapter keeps w and the gates dense, so its file is larger than the update is.
+distribution of Louizos et al. 2017, arXiv:1712.01312, stretched to (-1.5, 1.5); each entry has a
+gate and each matrix has a gate, and the two are multiplied (section 3.3); after the last step all
+but the largest entries of z * w are pruned (section 3.2). Not implemented: a second training with
+the mask fixed. Gates have a separate learning rate, because they must move further than weights to
+close. The adapter stores w and the gates densely, so its file is larger than the update.
 """
 
 import math
@@ -35,8 +35,8 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        density: share of the entries that is left after the last step, between 0 and 1.
-        penalty: weight of the expected number of open gates in the loss, nats each.
+        density: share of the entries kept after the last step, between 0 and 1.
+        penalty: weight of the expected number of open gates in the loss, nats per gate.
         gate_learning_rate: highest learning rate of the gates.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
@@ -57,11 +57,11 @@ class GatedUpdate(nn.Module):
         self.matrix_gate = nn.Parameter(torch.tensor(5.0, device=weight.device))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight and its gated update, added in float32, in the weight's dtype."""
+        """Add the gated update to the weight in float32; the sum has the weight's dtype."""
         return (weight.float() + self.change()).to(weight.dtype)
 
     def change(self) -> torch.Tensor:
-        """Z * w, of the weight's shape."""
+        """Compute the update z * w, in the weight's shape (d_out, d_in)."""
         return self._open(self.gate) * self._open(self.matrix_gate) * self.update
 
     def _open(self, logits: torch.Tensor) -> torch.Tensor:
@@ -71,13 +71,13 @@ class GatedUpdate(nn.Module):
         return (torch.sigmoid(logits) * (_HIGH - _LOW) + _LOW).clamp(0, 1)
 
     def expected_open(self) -> torch.Tensor:
-        """Expected number of entries whose two gates are not zero."""
+        """Expected number of entries whose two gates are both nonzero."""
         shift = math.log(-_LOW / _HIGH)
         return torch.sigmoid(self.gate - shift).sum() * torch.sigmoid(self.matrix_gate - shift)
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and add to each target weight an update of zeros behind open gates.
+    """Freeze `model` in place and add to each target weight an update of zeros with open gates.
 
     The logits at the start equal the base model's.
     """
@@ -96,7 +96,7 @@ def _updates(model: nn.Module) -> list[Any]:
 def optimizer(
     model: nn.Module, config: Config, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """AdamW with `rate` for the updates and `gate_learning_rate`, without decay, for the gates."""
+    """Build AdamW: `rate` for the updates; `gate_learning_rate`, without decay, for the gates."""
     parts = _updates(model)
     gates = [gate for part in parts for gate in (part.gate, part.matrix_gate)]
     updates = [part.update for part in parts]
@@ -109,13 +109,13 @@ def optimizer(
 
 
 def regularization_loss(model: nn.Module, config: Config) -> torch.Tensor:
-    """What is added to the loss: the expected number of open gates, weighted; nats."""
+    """Weighted expected number of open gates, added to the loss; nats."""
     return config.penalty * torch.stack([part.expected_open() for part in _updates(model)]).sum()
 
 
 @torch.no_grad()
 def after_step(model: nn.Module, config: Config, step: int, steps: int) -> None:
-    """After the last step: keep the largest entries of all updates, cut the others to zero."""
+    """After the last step, keep the largest entries of all updates and set the others to zero."""
     if step < steps:
         return
     model.eval()
@@ -124,9 +124,9 @@ def after_step(model: nn.Module, config: Config, step: int, steps: int) -> None:
     flat = torch.cat([change.flatten() for change in changes]).abs()
     chosen = torch.zeros_like(flat, dtype=torch.bool)
     chosen[flat.topk(round(config.density * len(flat))).indices] = True
-    for part, change, left in zip(parts, changes, _split(chosen, changes), strict=True):
+    for part, change, keep in zip(parts, changes, _split(chosen, changes), strict=True):
         part.update.copy_(change)
-        part.gate.copy_(torch.where(left, _OPEN, _SHUT))
+        part.gate.copy_(torch.where(keep, _OPEN, _SHUT))
         part.matrix_gate.fill_(_OPEN)
 
 
@@ -136,7 +136,7 @@ def _split(flat: torch.Tensor, like: Collection[torch.Tensor]) -> list[torch.Ten
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """An update and a gate for each entry, and a gate for each matrix; few are left at the end.
+    """An update and a gate for each entry, and a gate for each matrix; few are kept at the end.
 
     Raises:
         InputError: a target matches nothing, or a value is out of range.

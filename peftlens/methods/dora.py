@@ -1,6 +1,6 @@
 """DoRA: a low-rank update of the direction of each output's weights, and a trained length.
 
-W' = m (W + (alpha / rank) B A) / ‖W + (alpha / rank) B A‖, the norm and m one number a row. Source:
+W' = m (W + (alpha / rank) B A) / ‖W + (alpha / rank) B A‖, with one norm and one m per row. Source:
 Liu et al. 2024, arXiv:2402.09353, section 4.1. Layers: peft.LoraConfig(use_dora=True).
 """
 
@@ -31,7 +31,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_out + d_in) + d_out for each adapted matrix.
+    """r (d_out + d_in) + d_out for each adapted matrix.
 
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.

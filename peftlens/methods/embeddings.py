@@ -1,4 +1,4 @@
-"""Retrain the embedding table: the input and all layers above it stay as they are.
+"""Train the embedding table only; all layers above it stay frozen.
 
 Source: Artetxe, Ruder & Yogatama 2020, arXiv:1910.11856, section 2 (new embeddings under a frozen
 body). Where the output head shares the table, it changes with it.
@@ -30,7 +30,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
-    """V d.
+    """V d, the size of the table.
 
     Raises:
         InputError: the table has an unknown name.

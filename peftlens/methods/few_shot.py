@@ -27,8 +27,8 @@ class Config:
 
     Attributes:
         shots: k, the number of examples.
-        separator: between examples, and before the input.
-        token_ids: filled in from the examples.
+        separator: text between examples, and before the input.
+        token_ids: token ids of the prompt, filled in from the examples.
     """
 
     shots: int = 4
@@ -36,25 +36,25 @@ class Config:
     token_ids: tuple[int, ...] = ()
 
 
-def resolve_config(config: Config, setting: MethodContext) -> Config:
+def resolve_config(config: Config, context: MethodContext) -> Config:
     """Draw the examples and turn them into token ids.
 
     Raises:
         InputError: the task has no questions with answers, or fewer than k for training.
     """
-    pool = setting.task.splits["train"]
-    if setting.task.kind == "language_modeling":
+    pool = context.task.splits["train"]
+    if context.task.kind == "language_modeling":
         raise InputError(
-            f"few_shot needs questions with answers; {setting.task.name!r} is plain text"
+            f"few_shot needs questions with answers; {context.task.name!r} is plain text"
         )
     require("shots", config.shots, 1, len(pool), "the number of training examples")
-    drawn = random.Random(setting.seed).sample(pool, config.shots)
+    drawn = random.Random(context.seed).sample(pool, config.shots)
     shown = [f"{one.prompt}{one.answers[one.correct]}{config.separator}" for one in drawn]
-    return replace(config, token_ids=tuple(setting.token_ids("".join(shown))))
+    return replace(config, token_ids=tuple(context.token_ids("".join(shown))))
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and let it read the examples before every input."""
+    """Freeze `model` in place and prepend the examples to every input."""
     freeze(model)
     prepend_tokens(model, config.token_ids)
     return model

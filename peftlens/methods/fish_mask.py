@@ -1,8 +1,8 @@
 """FISH mask: train the entries of the weights with the largest Fisher information on the task.
 
 Source: Sung, Nair & Raffel 2021, arXiv:2111.09839, sections 3.1 and 3.2: the diagonal of the
-empirical Fisher information is the mean, over training examples, of the squared gradient of each
-example's own log-likelihood.
+empirical Fisher information is the mean, over training examples, of the squared gradient of the
+example's log-likelihood.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Config:
 
     Attributes:
         density: share of the entries that are trained, between 0 and 1.
-        examples: how many training examples the information is estimated from.
+        examples: number of training examples for estimating the information.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
@@ -52,9 +52,9 @@ def calibrate(model: nn.Module, config: Config, losses: Iterable[torch.Tensor]) 
     """Put the update where the squared gradients of single examples' losses are largest.
 
     Args:
-        model: what `attach` gave.
-        config: its configuration.
-        losses: of one training example each, nats, computed as they are asked for.
+        model: return value of `attach`.
+        config: configuration of the method.
+        losses: loss of one training example each, nats, computed lazily.
     """
     update: Any = model.sparse_update
     update.requires_grad_(False)
@@ -73,7 +73,7 @@ def calibrate(model: nn.Module, config: Config, losses: Iterable[torch.Tensor]) 
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """The share of the adapted weights' entries, rounded.
+    """Number of entries in the given share of the adapted weights, rounded.
 
     Raises:
         InputError: a target matches nothing, the share leaves no entry, or there is no example.

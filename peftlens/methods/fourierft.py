@@ -1,4 +1,4 @@
-"""FourierFT: train few Fourier coefficients of each update.
+"""FourierFT: train a few Fourier coefficients of each update.
 
 W' = W + scale · the inverse transform of a matrix with n entries at random places. Source: Gao et
 al. 2024, arXiv:2405.03003, section 3. Layers: peft.FourierFTConfig. The coefficients start at zero
@@ -25,8 +25,8 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        num_frequencies: n, the trained coefficients of each layer.
-        scale: of the inverse transform; dimensionless.
+        num_frequencies: n, the number of trained coefficients per layer.
+        scale: factor on the inverse transform; dimensionless.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
@@ -51,7 +51,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """N for each adapted matrix.
+    """n for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

@@ -1,4 +1,4 @@
-"""The base model as it is: the zero-shot baseline that every method is compared with."""
+"""Frozen base model: the zero-shot baseline that every method is compared with."""
 
 from dataclasses import dataclass
 

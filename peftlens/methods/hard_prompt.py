@@ -1,4 +1,4 @@
-"""Hard prompt: a text of your own in front of every input; nothing is trained.
+"""Hard prompt: a text of the user's in front of every input; nothing is trained.
 
 The baseline of every soft prompt. Source: Lester et al. 2021, arXiv:2104.08691, section 1, who
 compare prompts that people write with trained ones.
@@ -25,28 +25,28 @@ class Config:
     """Options.
 
     Attributes:
-        text: what stands before every input; with the space or line break that should follow it.
-        token_ids: filled in from the text.
+        text: text before every input, including the space or line break that should follow it.
+        token_ids: token ids of the prompt, filled in from the text.
     """
 
     text: str = ""
     token_ids: tuple[int, ...] = ()
 
 
-def resolve_config(config: Config, setting: MethodContext) -> Config:
+def resolve_config(config: Config, context: MethodContext) -> Config:
     """Turn the text into token ids.
 
     Raises:
         InputError: there is no text.
     """
-    ids = setting.token_ids(config.text)
+    ids = context.token_ids(config.text)
     if not ids:
         raise InputError(f"hard_prompt needs a text, and text={config.text!r} has no tokens")
     return replace(config, token_ids=tuple(ids))
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and let it read the text before every input."""
+    """Freeze `model` in place and prepend the text to every input."""
     freeze(model)
     prepend_tokens(model, config.token_ids)
     return model

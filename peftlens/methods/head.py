@@ -1,7 +1,7 @@
-"""Train the output head alone: the linear probe of a language model.
+"""Train the output head only: the linear probe of a language model.
 
 Source: Kumar et al. 2022, arXiv:2202.10054, section 3 (linear probing against fine-tuning). Where
-the head shares the embedding table, it gets a table of its own: the input stays fixed.
+the head shares the embedding table, it gets a separate copy, so that the input stays fixed.
 """
 
 from dataclasses import dataclass
@@ -37,5 +37,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
     Raises:
         InputError: neither head nor embedding table has a known name.
     """
-    own = next((s for n, s in shapes.items() if n in ("lm_head.weight", "embed_out.weight")), None)
-    return prod(own or embedding(shapes))
+    untied = ("lm_head.weight", "embed_out.weight")
+    shape = next((shape for name, shape in shapes.items() if name in untied), None)
+    return prod(shape or embedding(shapes))

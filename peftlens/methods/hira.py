@@ -1,4 +1,4 @@
-"""HiRA: a high-rank update, the base's weight times a low-rank one, entry by entry.
+"""HiRA: a high-rank update, the base weight times a low-rank matrix, entry by entry.
 
 W' = W + W ⊙ (B A). Source: Huang et al. 2025, "HiRA: Parameter-Efficient Hadamard High-Rank
 Adaptation for Large Language Models", ICLR 2025. Layers: peft.HiraConfig.
@@ -46,7 +46,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_out + d_in) for each adapted matrix.
+    """r (d_out + d_in) for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

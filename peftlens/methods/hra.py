@@ -47,7 +47,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R d_in for each adapted matrix.
+    """r d_in for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

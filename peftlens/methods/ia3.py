@@ -50,7 +50,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def _inner(config: Config, shapes: Shapes) -> dict[str, tuple[int, int]]:
-    """The feed-forward layers among the targets."""
+    """Return the feed-forward layers among the targets."""
     targets = linear_layers(shapes, config.target_modules)
     try:
         feed_forward = linear_layers(shapes, ("feed_forward",))
@@ -60,12 +60,12 @@ def _inner(config: Config, shapes: Shapes) -> dict[str, tuple[int, int]]:
 
 
 def batchable_fields(config: Config) -> tuple[str, ...]:  # noqa: ARG001
-    """Runs can be trained in one pass."""
+    """Return the fields in which runs of one pass may differ: none."""
     return ()
 
 
 def trainable_parts(model: nn.Module) -> dict[str, RescaledActivations]:
-    """The vector of each rescaled layer."""
+    """Return the vector of each rescaled layer, by the module's dotted name."""
     return {
         name: RescaledActivations(layer.ia3_l["default"], layer.is_feedforward)
         for name, layer in peft_layers(model, IA3Layer)
@@ -73,7 +73,7 @@ def trainable_parts(model: nn.Module) -> dict[str, RescaledActivations]:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D_out for each target layer; d_in for those of the feed-forward modules.
+    """d_out for each target layer; d_in for those of the feed-forward modules.
 
     Raises:
         InputError: a target matches nothing.

@@ -1,9 +1,9 @@
-"""Intrinsic dimension: all of an update is a fixed random projection of d trained numbers.
+"""Intrinsic dimension: the whole update is a fixed random projection of d trained numbers.
 
-W_i' = W_i + λ_i P_i(θ). With one λ a weight it is SAID, without (λ = 1) DID. Source: Aghajanyan,
+W_i' = W_i + λ_i P_i(θ). With one λ per weight it is SAID, without (λ = 1) DID. Source: Aghajanyan,
 Zettlemoyer & Gupta 2020, arXiv:2012.13255, section 3; P is the Fastfood transform of Le, Sarlós &
 Smola 2013, H G Π H B over a vector padded with zeros to a power of two. The paper projects onto
-every weight; here onto the target layers, because the random factors take nine bytes an entry.
+every weight; here onto the target layers, because the random factors take nine bytes per entry.
 """
 
 import math
@@ -29,10 +29,10 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        dimension: d, how many numbers are trained in all.
-        structure_aware: let one of them for each weight be its scale λ (SAID).
+        dimension: d, the total number of trained numbers.
+        structure_aware: whether one of them per weight is its scale λ (SAID).
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
-        projection_seed: of the random factors, which are drawn again at loading.
+        projection_seed: seed of the random factors, which are redrawn at loading.
     """
 
     dimension: int = 1000
@@ -54,7 +54,7 @@ class _Hadamard(torch.autograd.Function):
 
 
 def hadamard(vector: torch.Tensor) -> torch.Tensor:
-    """H v / √N by N log N additions; v has shape (N,), N a power of two, in Sylvester's order."""
+    """Compute H v / √N in N log N additions; v: shape (N,), N a power of two, Sylvester's order."""
     size, half = len(vector), 1
     while half < size:
         first, second = vector.view(-1, 2, half).unbind(dim=1)
@@ -80,7 +80,7 @@ class Fastfood(nn.Module):
             self.register_buffer(name, factor, persistent=False)
 
     def projected(self, count: int) -> torch.Tensor:
-        """The first `count` entries of H G Π H B θ, each of variance |θ|² / N over the draws."""
+        """First `count` entries of H G Π H B θ, each with variance |θ|² / N over the draws."""
         factors: Any = self
         theta = self._theta[0]
         padded = nn.functional.pad(theta, (0, len(factors.signs) - len(theta)))
@@ -89,7 +89,7 @@ class Fastfood(nn.Module):
         return _Hadamard.apply(shuffled)[:count]
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight and its update, added in float32, in the weight's dtype."""
+        """Add the update to the weight in float32; the sum has the weight's dtype."""
         change = self.projected(weight.numel()).view_as(weight)
         if self.scale is not None:
             change = self.scale * change
@@ -115,7 +115,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D: with scales, that many entries of θ fewer.
+    """d in total; each scale λ replaces one entry of θ.
 
     Raises:
         InputError: a target matches nothing, or d leaves no entry of θ.

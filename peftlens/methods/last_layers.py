@@ -24,7 +24,7 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        blocks: how many blocks, counted from the top; of the decoder where there is an encoder.
+        blocks: k, the number of blocks, counted from the top; in an encoder-decoder, the decoder's.
     """
 
     blocks: int = 2
@@ -41,7 +41,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """All parameters of the top blocks.
+    """Number of parameters of the top blocks.
 
     Raises:
         InputError: the model has fewer blocks.

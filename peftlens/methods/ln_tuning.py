@@ -1,4 +1,4 @@
-"""LayerNorm tuning: train only the gains (where there are any, biases) of the normalizations.
+"""LayerNorm tuning: train only the gains (and biases, if any) of the normalization layers.
 
 Source: Zhao et al. 2023, arXiv:2312.11420, section 3. Layers: peft.LNTuningConfig.
 """
@@ -26,7 +26,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
-    """Put a trainable copy beside each normalization; logits at the start equal the base model's.
+    """Wrap each normalization with a trainable copy; logits at the start equal the base model's.
 
     The copies keep the base's dtype: in float32 their output would not fit the next layer.
 
@@ -40,12 +40,12 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
 
 
 def batchable_fields(config: Config) -> tuple[str, ...]:  # noqa: ARG001
-    """Runs can be trained in one pass."""
+    """Return the fields in which runs of one pass may differ: none."""
     return ()
 
 
 def trainable_parts(model: nn.Module) -> dict[str, NormScale]:
-    """The trained copy of each normalization."""
+    """Return the trained copy of each normalization, by the module's dotted name."""
     return {
         name: NormScale(layer.ln_tuning_layers["default"])
         for name, layer in peft_layers(model, LNTuningLayer)
@@ -53,7 +53,7 @@ def trainable_parts(model: nn.Module) -> dict[str, NormScale]:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:  # noqa: ARG001
-    """D for each gain and each bias of a normalization.
+    """d for each gain and each bias of a normalization.
 
     Raises:
         InputError: the model has no normalization layer of a known name.

@@ -1,4 +1,4 @@
-"""LoHa: an update that is the elementwise product of two low-rank ones.
+"""LoHa: an update that is the elementwise product of two low-rank matrices.
 
 W' = W + (alpha / rank) (B₁ A₁) ⊙ (B₂ A₂), of rank up to r². Source: Hyeon-Woo, Ye-Bin & Oh 2021,
 arXiv:2108.06098, section 2.2 (FedPara). Layers: peft.LoHaConfig.
@@ -31,12 +31,12 @@ class Config:
     """
 
     rank: int = 8
-    alpha: float = 16
+    alpha: float = 16.0
     target_modules: tuple[str, ...] = ("query_value",)
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and add two low-rank products, one zero, to each target layer.
+    """Freeze `model` in place and add two low-rank products, one of them 0, to each target layer.
 
     The logits at the start equal the base model's.
     """

@@ -1,4 +1,4 @@
-"""LoKr: an update that is a Kronecker product, its larger factor of low rank where that is smaller.
+"""LoKr: an update that is a Kronecker product with a low-rank larger factor (where it is smaller).
 
 W' = W + (alpha / rank) C ⊗ (B A). Source: Yeh et al. 2023, arXiv:2309.14859. Layers:
 peft.LoKrConfig, with the factors as near to square as the sizes' divisors allow.
@@ -32,12 +32,12 @@ class Config:
     """
 
     rank: int = 8
-    alpha: float = 16
+    alpha: float = 16.0
     target_modules: tuple[str, ...] = ("query_value",)
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and add a Kronecker product, one factor zero, to each target layer.
+    """Freeze `model` in place and add a Kronecker product with a zero factor to each target layer.
 
     The logits at the start equal the base model's.
     """

@@ -33,12 +33,12 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def batchable_fields(config: Config) -> tuple[str, ...]:  # noqa: ARG001
-    """Runs of unequal ranks and scales can be trained in one pass."""
+    """Return the fields in which runs of one pass may differ: rank and alpha."""
     return ("rank", "alpha")
 
 
 def trainable_parts(model: nn.Module) -> dict[str, LowRankUpdate]:
-    """A, B and alpha / rank of each adapted layer."""
+    """Return A, B and the scale alpha / rank of each adapted layer, by its dotted name."""
     return {
         name: LowRankUpdate(
             layer.lora_A["default"].weight,
@@ -50,7 +50,7 @@ def trainable_parts(model: nn.Module) -> dict[str, LowRankUpdate]:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_out + d_in) for each adapted matrix.
+    """r (d_out + d_in) for each adapted matrix.
 
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.

@@ -43,7 +43,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 def optimizer(
     model: nn.Module, config: Config, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """AdamW on the corrected gradients of B."""
+    """Build AdamW on the corrected gradients of B."""
     return create_lorafa_optimizer(
         cast("peft.PeftModel", model),
         r=config.rank,
@@ -54,7 +54,7 @@ def optimizer(
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R d_out for each adapted matrix.
+    """r d_out for each adapted matrix.
 
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.

@@ -1,4 +1,4 @@
-"""LoRA+: LoRA whose B learns faster than its A by a fixed ratio.
+"""LoRA+: LoRA with a learning rate of B that is a fixed multiple of A's.
 
 Source: Hayou, Ghosh & Yu 2024, arXiv:2402.12354. Optimizer:
 peft.optimizers.create_loraplus_optimizer.
@@ -24,13 +24,13 @@ LEARNING_RATE = 5e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LowRank):
-    """Hyperparameters of LoRA, and its own.
+    """Hyperparameters of LoRA, and the ratio of its learning rates.
 
     Attributes:
         rate_ratio: learning rate of B over that of A.
     """
 
-    rate_ratio: float = 16
+    rate_ratio: float = 16.0
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
@@ -44,7 +44,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 def optimizer(
     model: nn.Module, config: Config, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """AdamW with `rate` for A and `rate_ratio` times that for B."""
+    """Build AdamW with `rate` for A and `rate_ratio` times that for B."""
     return create_loraplus_optimizer(
         cast("peft.PeftModel", model),
         torch.optim.AdamW,
@@ -55,7 +55,7 @@ def optimizer(
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_out + d_in) for each adapted matrix.
+    """r (d_out + d_in) for each adapted matrix.
 
     Raises:
         InputError: the rank, alpha or ratio is out of range, or a target matches nothing.

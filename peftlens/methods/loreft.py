@@ -1,9 +1,9 @@
 """LoReFT: edit the residual stream in a low-rank subspace, h + Rᵀ (W h + b - R h).
 
 The rows of R are orthonormal. Source: Wu et al. 2024, arXiv:2404.03592, section 3.2, equation 2.
-The paper edits the first and last positions of the prompt; here it is the first few or all of
-them, for where the prompt ends is not said to a forward pass. W starts as R and b at zero, so that
-the model starts as the base; the reference implementation starts W at random.
+The paper edits the first and last positions of the prompt; here it is the first few positions or
+all, because a forward pass does not know where the prompt ends. W starts as R and b at zero, so
+that the model starts as the base; the reference implementation starts W at random.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()
-UNMERGEABLE = "it edits hidden states between blocks, where there is no weight to add it to"
+UNMERGEABLE = "it edits hidden states between blocks, where there is no weight to merge it into"
 LEARNING_RATE = 2e-3
 
 
@@ -30,7 +30,7 @@ class Config:
 
     Attributes:
         rank: r, the dimension of the subspace.
-        first_tokens: edit so many positions from the start; None edits all.
+        first_tokens: number of edited positions, counted from the start; None edits all.
     """
 
     rank: int = 4
@@ -51,9 +51,9 @@ class Intervention(nn.Module):
             self.source.bias.zero_()
 
     def rotation(self) -> torch.Tensor:
-        """R (r, d): an orthonormal basis of the rows of what is trained."""
-        basis, triangle = torch.linalg.qr(self.span.T)
-        # QR's own signs flip where an entry crosses zero; R must change as smoothly as the span
+        """Compute R (r, d), an orthonormal basis of the rows of the trained span."""
+        basis, triangle = torch.linalg.qr(self.span.T)  # (d, r), (r, r)
+        # QR flips signs where an entry crosses zero; R must change as smoothly as the span
         return (basis * triangle.diagonal().sign()).T
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -94,7 +94,7 @@ def _width(shapes: Shapes) -> int:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R and W of r d each, and b of r, for each block.
+    """r d for R, r d for W and r for b, for each block.
 
     Raises:
         InputError: the rank is out of range, or the model has no blocks of known names.

@@ -1,8 +1,8 @@
-"""Magnitude mask: train the entries of the weights that are largest, or smallest, in the base.
+"""Magnitude mask: train the entries of largest, or smallest, magnitude in the base weights.
 
-Source: the choice by magnitude is pruning's (Han et al. 2015, arXiv:1506.02626); as a
-choice of what to train: Ansell et al. 2021, arXiv:2110.07560, section 3, who rank by change
-instead. Without data and without a first training, so it is the cheap control of `fish_mask`.
+Source: selection by magnitude is from pruning (Han et al. 2015, arXiv:1506.02626); for selecting
+trainable entries: Ansell et al. 2021, arXiv:2110.07560, section 3, who rank by change instead. It
+needs no data and no first training, so it is the cheap control of `fish_mask`.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Config:
 
     Attributes:
         density: share of the entries that are trained, between 0 and 1.
-        largest: train those of largest magnitude; otherwise those of smallest.
+        largest: whether to train the entries of largest magnitude, or else of smallest.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
@@ -49,7 +49,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """The share of the adapted weights' entries, rounded.
+    """Number of entries in the given share of the adapted weights, rounded.
 
     Raises:
         InputError: a target matches nothing, or the share leaves no entry.

@@ -1,7 +1,7 @@
 """MAM adapter: a short prefix in attention and a scaled parallel adapter at the feed-forward layer.
 
-Source: He et al. 2021, arXiv:2110.04366, section 4.6. In an encoder-decoder the prefix stands in
-the decoder, the adapters in both.
+Source: He et al. 2021, arXiv:2110.04366, section 4.6. In an encoder-decoder the prefix is in the
+decoder, the adapters are in both.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Config:
     Attributes:
         bottleneck_size: inner size of the adapters.
         num_virtual_tokens: length of the prefix.
-        scale: of the adapters, fixed; dimensionless.
+        scale: fixed factor on the adapters' output; dimensionless.
     """
 
     bottleneck_size: int = 32
@@ -37,9 +37,9 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place, put a prefix before it and adapters beside its feed-forward layers.
+    """Freeze `model` in place; add a prefix and adapters parallel to its feed-forward layers.
 
-    The adapters start by adding nothing; the prefix is there from the start.
+    The adapters add nothing at the start; the prefix changes the output from the start.
 
     Raises:
         InputError: the model has no feed-forward layer of a known name.
@@ -53,7 +53,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """The adapters' 2 d m + m + d each, and a key and a value a layer for each virtual token.
+    """2 d m + m + d for each adapter; a key and a value per layer for each virtual token.
 
     Raises:
         InputError: a value is out of range, or a layer has an unknown name.

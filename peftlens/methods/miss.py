@@ -1,7 +1,7 @@
 """MiSS: one small trained matrix for each weight, shared by groups of its inputs.
 
-The inputs are cut into pieces of r and summed, and a matrix (r, d_out) maps the sum. Source: Kang &
-Yin 2024, arXiv:2409.15371 (first published as Bone). Layers: peft.MissConfig.
+The inputs are split into groups of r and summed, and a matrix (r, d_out) maps the sum. Source: Kang
+& Yin 2024, arXiv:2409.15371 (first published as Bone). Layers: peft.MissConfig.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        rank: r, how many inputs are left after summing.
+        rank: r, the number of inputs after summing.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
@@ -46,7 +46,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R d_out for each adapted matrix.
+    """r d_out for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

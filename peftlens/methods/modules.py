@@ -1,7 +1,7 @@
 """Selective fine-tuning by component: only the chosen linear layers are trained, in full.
 
-Source: Touvron et al. 2022, arXiv:2203.09795 (attention layers alone) for vision; Ben
-Zaken et al. 2021, arXiv:2106.10199, section 2 for what a fair comparison by component needs.
+Source: Touvron et al. 2022, arXiv:2203.09795 (attention layers alone) for vision; Ben Zaken et al.
+2021, arXiv:2106.10199, section 2 for the conditions of a fair comparison by component.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def _parameters(config: Config, shapes: Shapes) -> dict[str, tuple[int, ...]]:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """Weights and biases of the chosen layers.
+    """Number of weights and biases of the chosen layers.
 
     Raises:
         InputError: a target matches nothing.

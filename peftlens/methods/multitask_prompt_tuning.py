@@ -1,7 +1,7 @@
 """Multitask prompt tuning: a shared prompt times a rank-one matrix of the task.
 
 P ⊙ (u vᵀ). Source: Wang et al. 2023, arXiv:2303.02861, section 3. Layers:
-peft.MultitaskPromptTuningConfig, with the one task that a run has. What is saved are the factors.
+peft.MultitaskPromptTuningConfig, with the one task of the run. The file stores the factors.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and put the product before its (encoder's) input."""
+    """Freeze `model` in place and prepend the product to its (encoder's) input."""
     wrapped = wrap_prompt(
         model,
         peft.MultitaskPromptTuningConfig,
@@ -48,7 +48,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """N d shared, and k (n + d) of the task; an encoder-decoder has a prompt at each end.
+    """n d shared, and k (n + d) per task; an encoder-decoder has two prompts.
 
     Raises:
         InputError: a value is below 1, or the model's layers have unknown names.

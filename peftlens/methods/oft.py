@@ -1,4 +1,4 @@
-"""OFT: rotate each weight by an orthogonal matrix of blocks.
+"""OFT: rotate each weight by a block-diagonal orthogonal matrix.
 
 W' = W R with R block-diagonal and orthogonal by Cayley's transform. Source: Qiu et al. 2023,
 arXiv:2306.07280. Layers: peft.OFTConfig.
@@ -33,7 +33,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and put a rotation, none at first, before each target layer.
+    """Freeze `model` in place and put a rotation, the identity at first, before each target layer.
 
     The logits at the start equal the base model's.
     """
@@ -46,7 +46,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """B (b - 1) / 2 for each of the d_in / b blocks of each adapted matrix.
+    """b (b - 1) / 2 for each of the d_in / b blocks of each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

@@ -1,6 +1,6 @@
 """OLoRA: LoRA that starts from an orthonormal basis, the QR decomposition of each weight.
 
-B and A start as the first r columns of Q and rows of R; their scaled product is taken off the
+B and A start as the first r columns of Q and rows of R; their scaled product is subtracted from the
 frozen weight. Source: Büyükakyüz 2024, arXiv:2406.01775. Layers:
 peft.LoraConfig(init_lora_weights="olora").
 """
@@ -25,18 +25,18 @@ class Config(LowRank):
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Take each target weight apart: the start of its QR into B and A, the rest frozen.
+    """Split each target weight: the first r directions of its QR into B and A, the rest frozen.
 
     The logits at the start equal the base model's up to rounding.
     """
-    # peft subtracts in place, which must not reach the base's own tensors
+    # peft subtracts in place, which must not reach the base model's tensors
     targets = linear_layers(shapes_of(model), config.target_modules)
     copy_weights(model, {f"{name}.weight" for name in targets})
     return attach_lora(model, config, straight=True, init_lora_weights="olora")
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_out + d_in) for each adapted matrix.
+    """r (d_out + d_in) for each adapted matrix.
 
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.

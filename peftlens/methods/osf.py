@@ -1,7 +1,7 @@
 """OSF: train each weight's small singular directions, kept orthogonal to its large, frozen ones.
 
-Source: Nayak et al. 2025, arXiv:2504.07097 (orthogonal subspace fine-tuning, made for
-learning tasks in turn without forgetting). Layers: peft.OSFConfig.
+Source: Nayak et al. 2025, arXiv:2504.07097 (orthogonal subspace fine-tuning, designed for
+continual learning without forgetting). Layers: peft.OSFConfig.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        frozen_share: share of each weight's singular directions that stay, largest first.
+        frozen_share: share of each weight's singular directions that are frozen, largest first.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
@@ -33,7 +33,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and take each target weight apart by its singular values.
+    """Freeze `model` in place and split each target weight by its singular values.
 
     The logits at the start equal the base model's up to rounding.
     """
@@ -46,7 +46,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """(m - k) (d_out + d_in + 1) for each adapted matrix: m its smaller side, k of it frozen.
+    """(m - k) (d_out + d_in + 1) for each adapted matrix: m its smaller side, k frozen directions.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

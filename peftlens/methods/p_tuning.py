@@ -1,7 +1,7 @@
-"""P-tuning: a soft prompt that a small trained network makes.
+"""P-tuning: a soft prompt that is the output of a small trained network.
 
-Source: Liu et al. 2021, arXiv:2103.10385, section 3. Layers: peft.PromptEncoderConfig, its network
-of three layers. What is saved is the prompt that comes out of the network, not the network.
+Source: Liu et al. 2021, arXiv:2103.10385, section 3. Layers: peft.PromptEncoderConfig, with its
+network of three layers. The file stores the network's output (the prompt), not the network.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and put the network's output before its (encoder's) input."""
+    """Freeze `model` in place and prepend the network's output to its (encoder's) input."""
     return wrap_prompt(
         model,
         peft.PromptEncoderConfig,
@@ -44,7 +44,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """N d for the network's input, and 2 d h + h² + 2 h + d for the network.
+    """n d for the network's input, and 2 d h + h² + 2 h + d for the network.
 
     Raises:
         InputError: a value is below 1, or the model's layers have unknown names.

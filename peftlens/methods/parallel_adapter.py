@@ -1,4 +1,4 @@
-"""Parallel adapter: y = f(x) + s (W_up relu(W_down x + b_down) + b_up), beside a layer f.
+"""Parallel adapter: y = f(x) + s (W_up relu(W_down x + b_down) + b_up), parallel to a layer f.
 
 Source: He et al. 2021, arXiv:2110.04366, section 4.3; the fixed scale s, section 4.5, where it
 acts on the feed-forward layer.
@@ -27,7 +27,7 @@ class Config:
     Attributes:
         bottleneck_size: m, the inner size of W_down (m, d) and W_up (d, m).
         scale: s, fixed; dimensionless.
-        placement: beside which layers of each block.
+        placement: layers of each block with a parallel adapter.
     """
 
     bottleneck_size: int = 32
@@ -36,7 +36,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and put an adapter beside each of the chosen layers.
+    """Freeze `model` in place and add an adapter parallel to each of the chosen layers.
 
     W_up starts at zero, so the logits at the start equal the base model's.
 

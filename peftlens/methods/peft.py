@@ -1,9 +1,9 @@
-"""Any other method of Hugging Face peft, by its type and its own options: `peft:GRALORA`.
+"""Any other method of Hugging Face peft, by its type and options: `peft:GRALORA`.
 
 Source: the papers named in the documentation of Hugging Face peft. Options are those of the type's
-configuration class there; `target_modules` takes roles too, and is the query and value projections
-by default. Methods with a name of their own here (lora, vera, ...) know more: bad values are found
-before training, and what they train is counted by a formula.
+configuration class there; `target_modules` accepts roles too, and is the query and value
+projections by default. Prefer methods that have a file here (lora, vera, ...): they refuse bad
+values before training, and a formula gives their number of trainable parameters.
 """
 
 from dataclasses import dataclass, field, fields
@@ -24,18 +24,18 @@ UNMERGEABLE = "it trains no update of the base's weights"
 ARGUMENT = "peft_type"
 LEARNING_RATE = 1e-3
 
-# Types that are to be had in this way only; the others have a file here, or are not supported.
+# Types available in this way only; the others have a file here, or are not supported.
 TYPES = ("ADAMSS", "CARTRIDGE", "DEFT", "FROD", "GLORA", "GRALORA", "PEANUT", "POLY", "PSOFT",
          "PVERA", "UNILORA", "WAVEFT")  # fmt: skip
 UNSUPPORTED = {
     "XLORA": "it mixes LoRA adapters trained before, and peft saves nothing of its gate",
-    "SHADOW": "its auxiliary loss is computed inside the model from labels, beside our loss",
+    "SHADOW": "its auxiliary loss is computed inside the model from labels, next to our loss",
     "ADALORA": "its budget moves with the steps of the training; use the method adalora",
     "LILY": "its router averages over batch and positions: later tokens and padding reach earlier",
 }
-# LoRA's starts that need a pass over calibration data, or more, before the model is wrapped.
+# LoRA initializations that need a pass over calibration data, or more, before wrapping.
 UNSUPPORTED_STARTS = {
-    "olora": "it writes into the base's own weights; use the method olora",
+    "olora": "it writes into the base model's weights; use the method olora",
     "eva": "it needs activations of calibration data before wrapping",
     "corda": "it needs covariances of calibration data before wrapping, and the package attr",
     "lora_ga": "it needs gradients of calibration data; without them peft falls back silently",
@@ -50,8 +50,8 @@ class Config:
     """Options.
 
     Attributes:
-        peft_type: peft's name of the method; what stands behind the colon.
-        options: of the type's configuration class; users write them beside, not inside this.
+        peft_type: peft's name of the method, written after the colon.
+        options: options of the type's configuration class, written at the level of this table.
     """
 
     peft_type: str = ""
@@ -73,7 +73,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
             wrapped = wrap_whole(model, kind, **options)
         else:
             wrapped = wrap(model, kind, _targets(options), **options)
-    # what its many types raise where they refuse an option; another exception is a defect
+    # the types refuse an option by one of these; another exception is a defect
     except (TypeError, ValueError, NotImplementedError, RuntimeError, AssertionError) as error:
         raise InputError(f"peft:{config.peft_type}: {' '.join(str(error).split())}") from error
     if config.peft_type in ("MULTITASK_PROMPT_TUNING", "POLY"):
@@ -87,13 +87,13 @@ def _is_prompt(config: Config) -> bool:
 
 
 def _targets(options: dict[str, Any]) -> tuple[str, ...]:
-    """Take the targets out of the options."""
-    given = options.pop("target_modules", None) or ("query_value",)
-    return (given,) if isinstance(given, str) else tuple(given)
+    """Remove the targets from the options and return them."""
+    targets = options.pop("target_modules", None) or ("query_value",)
+    return (targets,) if isinstance(targets, str) else tuple(targets)
 
 
 def exposes(config: Config) -> frozenset[str]:
-    """A prompt, an update of weights, or neither; by the type."""
+    """Return the exposed quantities by type: a prompt, an update of weights, or neither."""
     if config.peft_type == "TRAINABLE_TOKENS":
         return frozenset({"delta_weight", "token_vectors"})
     if config.peft_type == "PREFIX_TUNING":
@@ -104,14 +104,14 @@ def exposes(config: Config) -> frozenset[str]:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int | None:
-    """Not known before the model is wrapped, so None.
+    """Return None: the number is available only after the model is wrapped.
 
     Raises:
         InputError: no such type or option, one that can't work here, or a target matches nothing.
     """
-    known = [str(kind.value) for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
-    if config.peft_type not in known:
-        raise InputError(f"peft has no type {config.peft_type!r}; it has {', '.join(known)}")
+    types = [str(kind.value) for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
+    if config.peft_type not in types:
+        raise InputError(f"peft has no type {config.peft_type!r}; it has {', '.join(types)}")
     if reason := UNSUPPORTED.get(config.peft_type):
         raise InputError(f"peft:{config.peft_type} is not supported: {reason}")
     kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(config.peft_type)]
@@ -132,7 +132,7 @@ def _check_values(config: Config) -> None:
         raise InputError(f"init_lora_weights={start!r} is not supported: {reason}")
     if config.options.get("bias", "none") != "none":
         raise InputError(
-            f"peft:{config.peft_type}: bias={config.options['bias']!r} trains the base's own "
+            f"peft:{config.peft_type}: bias={config.options['bias']!r} trains the base model's "
             "biases in place; use the method bitfit for biases"
         )
     tokens = config.options.get("num_virtual_tokens", 20)

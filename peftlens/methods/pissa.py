@@ -1,8 +1,9 @@
 """PiSSA: LoRA that starts from the largest singular directions of each weight.
 
-B A is the best rank-r part of W and trained; the rest of W is frozen. Source: Meng, Wang & Zhang
-2024, arXiv:2404.02948, section 3. Layers: peft.LoraConfig(init_lora_weights="pissa"). An adapter
-of its own needs this start: plain peft computes it again from the base.
+B A starts as the best rank-r approximation of W and is trained; the rest of W is frozen. Source:
+Meng, Wang & Zhang 2024, arXiv:2404.02948, section 3. Layers:
+peft.LoraConfig(init_lora_weights="pissa"). Loading the adapter needs this start: plain peft
+recomputes it from the base model.
 """
 
 from dataclasses import dataclass
@@ -26,11 +27,11 @@ class Config(LowRank):
         alpha: numerator of the scale; the paper's is 1, so alpha = rank.
     """
 
-    alpha: float = 8
+    alpha: float = 8.0
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Take each target weight apart: its top directions into A and B, the rest frozen.
+    """Split each target weight: its top directions into A and B, the rest frozen.
 
     The logits at the start equal the base model's up to rounding.
     """
@@ -38,7 +39,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_out + d_in) for each adapted matrix.
+    """r (d_out + d_in) for each adapted matrix.
 
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.

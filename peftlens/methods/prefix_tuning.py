@@ -2,8 +2,8 @@
 
 Source: Li & Liang 2021, arXiv:2101.00190, section 4, without the reparametrizing network, which is
 P-tuning v2: Liu et al. 2021, arXiv:2110.07602, section 3. Layers: peft.PrefixTuningConfig. In an
-encoder-decoder the prefix stands in the decoder, where peft 0.21 lets two layers share each key and
-value and never reads the other half of what is counted.
+encoder-decoder the prefix is in the decoder, where in peft 0.21 two layers share each key and
+value, and the other half of the counted parameters is never read.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from peftlens.models.architecture import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"prefix", "token_vectors"})
-UNMERGEABLE = "it changes what attention reads and no weight"
+UNMERGEABLE = "it changes the inputs of attention and no weight"
 LEARNING_RATE = 1e-2
 
 
@@ -34,7 +34,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and let it read behind n trained keys and values a layer."""
+    """Freeze `model` in place and prepend n trained keys and values to each layer's."""
     return wrap_prompt(
         model,
         peft.PrefixTuningConfig,

@@ -1,8 +1,8 @@
-"""Prompt tuning: train n vectors that stand before the input's embeddings.
+"""Prompt tuning: train n vectors that are prepended to the input's embeddings.
 
 Source: Lester et al. 2021, arXiv:2104.08691, sections 2 and 3.2. Layers: peft.PromptTuningConfig.
-With `anchor_weight` the vectors are drawn to the tokens of a text while they learn the task: Khashabi et al.
-2022, arXiv:2112.08348, section 3, ask what accuracy that costs.
+With `anchor_weight` a penalty pulls the vectors to the tokens of a text while they learn the task:
+Khashabi et al. 2022, arXiv:2112.08348, section 3, measure the cost in accuracy.
 """
 
 from dataclasses import dataclass, replace
@@ -31,17 +31,17 @@ class Config:
 
     Attributes:
         num_virtual_tokens: n, the number of trained vectors.
-        init: where they start: "vocabulary" (embeddings of tokens drawn without replacement),
+        init: initialization: "vocabulary" (embeddings of tokens drawn without replacement),
             "random" (uniform in -0.5 .. 0.5, Lester et al. section 3.2), "text" (the tokens of
-            `init_text`, repeated) or "labels" (one vector a label, the mean over its tokens; the
+            `init_text`, repeated) or "labels" (one vector per label, the mean over its tokens; the
             rest as for "vocabulary").
-        init_text: the text for init = "text".
-        init_ids: filled in from text or labels: for each vector the token ids whose mean embedding
-            it starts from.
+        init_text: text for init = "text".
+        init_ids: token ids for each vector, filled in from text or labels; the vector starts as
+            their mean embedding.
         anchor_weight: γ; γ times the mean over vectors of their squared distance to the tokens of
             `anchor_text` is added to the loss.
-        anchor_text: the text that anchors the prompt, repeated or cut to n tokens.
-        anchor_ids: filled in from the text: a token id a vector.
+        anchor_text: text that anchors the prompt, repeated or truncated to n tokens.
+        anchor_ids: one token id per vector, filled in from the text.
     """
 
     num_virtual_tokens: int = 20
@@ -53,38 +53,38 @@ class Config:
     anchor_ids: tuple[int, ...] = ()
 
 
-def resolve_config(config: Config, setting: MethodContext) -> Config:
-    """Turn the texts or the labels, which the prompt starts from or is drawn to, into token ids.
+def resolve_config(config: Config, context: MethodContext) -> Config:
+    """Turn the initial and anchor texts, or the labels, into token ids.
 
     Raises:
         InputError: there is no such text, or the task has no labels.
     """
     if config.anchor_weight or config.anchor_text:
         config = replace(
-            config, anchor_ids=_tokens("anchor_text", config.anchor_text, config, setting)
+            config, anchor_ids=_tokens("anchor_text", config.anchor_text, config, context)
         )
     if config.init == "text":
-        found = _tokens("init_text", config.init_text, config, setting)
-        return replace(config, init_ids=tuple((token,) for token in found))
+        tokens = _tokens("init_text", config.init_text, config, context)
+        return replace(config, init_ids=tuple((token,) for token in tokens))
     if config.init == "labels":
-        labels = setting.task.labels
+        labels = context.task.labels
         if not labels:
             raise InputError("init='labels' needs a task with labels; choose another init")
-        found = tuple(tuple(setting.token_ids(label)) for label in labels)
-        return replace(config, init_ids=found[: config.num_virtual_tokens])
+        groups = tuple(tuple(context.token_ids(label)) for label in labels)
+        return replace(config, init_ids=groups[: config.num_virtual_tokens])
     return config
 
 
-def _tokens(option: str, text: str, config: Config, setting: MethodContext) -> tuple[int, ...]:
-    """Ids of a text's tokens, repeated until there is one a vector."""
-    found = setting.token_ids(text)
-    if not found:
+def _tokens(option: str, text: str, config: Config, context: MethodContext) -> tuple[int, ...]:
+    """Return a text's token ids, repeated or truncated to one per vector."""
+    tokens = context.token_ids(text)
+    if not tokens:
         raise InputError(f"{option}={text!r} has no tokens; write some text there")
-    return tuple((found * config.num_virtual_tokens)[: config.num_virtual_tokens])
+    return tuple((tokens * config.num_virtual_tokens)[: config.num_virtual_tokens])
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and put the vectors, in float32, before its (encoder's) input."""
+    """Freeze `model` in place and prepend the vectors, in float32, to its (encoder's) input."""
     wrapped = wrap_prompt(model, peft.PromptTuningConfig, config.num_virtual_tokens)
     encoder: Any = wrapped.prompt_encoder["default"]
     with torch.no_grad():
@@ -93,7 +93,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def _start(config: Config, table: torch.Tensor) -> torch.Tensor:
-    """The vectors (n, d) before training, drawn from torch's global generator."""
+    """Initialize the vectors (n, d), drawn from torch's global generator."""
     n = config.num_virtual_tokens
     if config.init == "random":
         return torch.rand(n, table.shape[1]) - 0.5
@@ -104,7 +104,7 @@ def _start(config: Config, table: torch.Tensor) -> torch.Tensor:
 
 
 def regularization_loss(model: nn.Module, config: Config) -> torch.Tensor:
-    """γ mean ‖p − t‖² over the vectors p and the tokens t that they are drawn to; 0 without any."""
+    """γ mean ‖p − t‖² over the vectors p and their anchor tokens t; 0 without anchors."""
     owner: Any = model
     vectors = owner.prompt_encoder["default"].embedding.weight
     if not config.anchor_ids:
@@ -114,22 +114,22 @@ def regularization_loss(model: nn.Module, config: Config) -> torch.Tensor:
 
 
 def batchable_fields(config: Config) -> tuple[str, ...] | None:
-    """Runs of as many vectors can be trained in one pass, unless they are drawn to a text."""
+    """Return the fields in which runs of one pass may differ; None for an anchored prompt."""
     return None if config.anchor_ids else ("init", "init_text", "init_ids")
 
 
 def trainable_parts(model: nn.Module) -> dict[str, PrependedVectors]:
-    """The vectors."""
+    """Return the vectors, as the part of the whole model."""
     owner: Any = model
     return {"": PrependedVectors(owner.prompt_encoder["default"].embedding.weight)}
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """N d.
+    """n d for the vectors.
 
     Raises:
-        InputError: n is below 1 or above the vocabulary's size, anchor_weight is negative, or ids that a
-            user filled in do not fit.
+        InputError: n is below 1 or above the vocabulary's size, anchor_weight is negative, or token
+            ids filled in by a user do not fit.
     """
     vocabulary, width = embedding(shapes)
     n = config.num_virtual_tokens
@@ -146,6 +146,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
 def _check_ids(option: str, ids: tuple[tuple[int, ...], ...], most: int, vocabulary: int) -> None:
     if len(ids) > most or not all(ids) or any(not 0 <= t < vocabulary for one in ids for t in one):
         raise InputError(
-            f"{option} must hold at most {most} groups of token ids below {vocabulary}; it is "
-            "filled in from a text or from labels"
+            f"{option} must hold at most {most} groups of token ids below {vocabulary}; leave it "
+            "out to have it filled in from a text or from labels"
         )

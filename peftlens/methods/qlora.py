@@ -2,8 +2,8 @@
 
 Source: Dettmers et al. 2023, arXiv:2305.14314, section 3. Layers: bitsandbytes.nn.Linear4bit and
 peft.LoraConfig. All linear layers of the blocks are quantized, whether adapted or not; embeddings,
-head, normalizations, and layers whose inputs are no multiple of 64, keep the base's dtype. Needs
-the extra [quant].
+head, normalizations, and layers whose number of inputs is not a multiple of 64, keep the base's
+dtype. Needs the extra [quant].
 """
 
 import importlib
@@ -25,17 +25,18 @@ EXPOSES = frozenset({"delta_weight"})
 PACKAGES = ("bitsandbytes",)
 LEARNING_RATE = 2e-3
 
-# Weights that share a scale. On a CPU, bitsandbytes 0.50 unpacks rows of other lengths with scales
-# of other rows (a relative error of 0.24 instead of 0.09 at length 32): they are not quantized.
+# Number of weights that share a scale. On a CPU, bitsandbytes 0.50 unpacks rows of other lengths
+# with scales of other rows (a relative error of 0.24 instead of 0.09 at length 32): they are not
+# quantized.
 _BLOCK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LowRank):
-    """Hyperparameters of LoRA, and its own.
+    """Hyperparameters of LoRA and of the quantization.
 
     Attributes:
-        double_quant: quantize the scales too: 4.127 instead of 4.5 bits a weight.
+        double_quant: whether the scales are quantized too: 4.127 instead of 4.5 bits per weight.
     """
 
     double_quant: bool = True
@@ -50,7 +51,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
         InputError: bitsandbytes is not installed.
     """
     library = _bitsandbytes()
-    # T5 casts what it hands to `wo` to the dtype of its weight, which in 4 bits is uint8
+    # T5 casts the input of `wo` to the dtype of its weight, which in 4 bits is uint8
     kept = getattr(model, "_keep_in_fp32_modules", None) or ()
     for name, (_, d_in) in linear_layers(shapes_of(model), ("all_linear",)).items():
         if name.split(".")[-1] not in kept and d_in % _BLOCK == 0:
@@ -72,7 +73,7 @@ def _bitsandbytes() -> ModuleType:
 
 
 def _quantized(layer: nn.Linear | Conv1D, double_quant: bool, library: Any) -> nn.Module:
-    """An NF4 copy of a layer, computing in the layer's own dtype; the layer stays as it is."""
+    """Make an NF4 copy of a layer that computes in the layer's dtype; the layer is unchanged."""
     weight = layer.weight.detach()
     if isinstance(layer, Conv1D):
         weight = weight.T
@@ -80,9 +81,9 @@ def _quantized(layer: nn.Linear | Conv1D, double_quant: bool, library: Any) -> n
     new = library.nn.Linear4bit(columns, rows, layer.bias is not None, weight.dtype, device="meta")
     new.weight = library.nn.Params4bit(
         weight, quant_type="nf4", compress_statistics=double_quant, module=new
-    ).to(weight.device)  # which is what quantizes
+    ).to(weight.device)  # the transfer quantizes
     if layer.bias is not None:
-        # a parameter of its own: bitsandbytes may assign to its data
+        # a separate parameter: bitsandbytes may assign to its data
         new.bias = nn.Parameter(layer.bias.detach(), requires_grad=False)
     # With AVX512-BF16, bitsandbytes repacks weights in evaluation: it rounds the scales, has no
     # gradient, breaks peft's merge, and fails unless rows divide by 32 and columns by 64.
@@ -91,9 +92,9 @@ def _quantized(layer: nn.Linear | Conv1D, double_quant: bool, library: Any) -> n
 
 
 def merge(model: Any) -> PreTrainedModel:
-    """The base with each 4-bit weight unpacked and its update added, both in float32.
+    """Unpack each 4-bit weight of the base and add its update, both in float32.
 
-    peft would quantize the sum again, which loses about as much as was learned.
+    peft would quantize the sum again, which loses about as much as training gained.
     """
     plain = model.base_model.model
     for name, module in list(plain.named_modules()):
@@ -108,7 +109,7 @@ def merge(model: Any) -> PreTrainedModel:
 
 
 def _unpacked(layer: Any) -> Any:
-    """A plain layer in float32 for a 4-bit one; any other as it is."""
+    """Convert a 4-bit layer to a plain one in float32; return any other layer unchanged."""
     library = _bitsandbytes()
     if not isinstance(layer, library.nn.Linear4bit):
         return layer
@@ -121,7 +122,7 @@ def _unpacked(layer: Any) -> Any:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_in + d_out) for each adapted matrix, as in LoRA.
+    """r (d_in + d_out) for each adapted matrix, as in LoRA.
 
     Raises:
         InputError: the rank or alpha is out of range, a target matches nothing, or bitsandbytes is

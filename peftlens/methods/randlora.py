@@ -1,4 +1,4 @@
-"""RandLoRA: a full-rank update, a trained mix of frozen random low-rank ones.
+"""RandLoRA: a full-rank update, a trained mixture of frozen random low-rank matrices.
 
 W' = W + scale Σ_j B_j diag(λ_j) A diag(γ_j). Source: Albert et al. 2025, arXiv:2502.00987.
 Layers: peft.RandLoraConfig.
@@ -26,13 +26,13 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        rank: r of each random pair; the smaller, the more of them and of trained numbers.
+        rank: r, the rank of each random pair; a smaller r gives more pairs and trained numbers.
         alpha: numerator of the scale alpha / rank; dimensionless.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
     rank: int = 32
-    alpha: float = 640
+    alpha: float = 640.0
     target_modules: tuple[str, ...] = ("query_value",)
 
 

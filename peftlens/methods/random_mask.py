@@ -1,8 +1,8 @@
 """Random mask: train a random share of the weights' entries, a sparse update.
 
 The control of every method that chooses its entries. Source: Xu et al. 2021, arXiv:2109.05687,
-whose task-free variant draws a new mask each step; here it is drawn once, by the run's seed, so
-that the update stays sparse.
+whose task-free variant draws a new mask each step; here the mask is drawn once, by the run's seed,
+so that the update stays sparse.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """The share of the adapted weights' entries, rounded.
+    """Number of entries in the given share of the adapted weights, rounded.
 
     Raises:
         InputError: a target matches nothing, or the share leaves no entry.

@@ -1,7 +1,7 @@
 """RoAd: rotate and stretch pairs of each layer's outputs.
 
-Source: Liao & Monz 2024, arXiv:2409.00119. Layers: peft.RoadConfig, variant road_1: one
-angle and one length a pair of outputs.
+Source: Liao & Monz 2024, arXiv:2409.00119. Layers: peft.RoadConfig, variant road_1: one angle and
+one length per pair of outputs.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        group_size: outputs are paired within groups of this size; must divide all outputs.
+        group_size: size of the groups within which outputs are paired; must divide all outputs.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
@@ -47,7 +47,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D_out for each adapted matrix.
+    """d_out for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

@@ -1,4 +1,4 @@
-"""SHiRA: train a random sparse share of each weight's entries, as many as LoRA of rank r has.
+"""SHiRA: train a random sparse share of each weight's entries, as many as a LoRA of rank r.
 
 Source: Bhardwaj et al. 2024, arXiv:2406.13175 (SHiRA-Rand). Layers: peft.ShiraConfig.
 Weights of one shape share their places.
@@ -47,12 +47,12 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """R (d_out + d_in) for each adapted matrix.
+    """r (d_out + d_in) for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.
     """
     layers = adapted(config.rank, config.target_modules, shapes)
     if any(config.rank * (d_out + d_in) > d_out * d_in for d_out, d_in in layers):
-        raise InputError(f"rank={config.rank} asks for more entries than an adapted matrix has")
+        raise InputError(f"rank={config.rank} needs more entries than an adapted matrix has")
     return sum(config.rank * sum(shape) for shape in layers)

@@ -1,7 +1,7 @@
-"""SuperTuning: train the entries of each weight that matter most by magnitude.
+"""SuperTuning: train the entries of largest magnitude of each weight.
 
-Source: arXiv:2607.09287. Layers: peft.SupertuningConfig. Every weight trains the same share of its
-own entries; in `magnitude_mask` all weights compete.
+Source: arXiv:2607.09287. Layers: peft.SupertuningConfig. The share of trained entries is the same
+in every weight; in `magnitude_mask` the entries of all weights compete.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """The share of each adapted matrix's entries, rounded down.
+    """Number of entries in the given share of each adapted matrix, rounded down.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

@@ -1,7 +1,7 @@
-"""TinyLoRA: a handful of trained numbers for each layer, spread by frozen random matrices.
+"""TinyLoRA: a few trained numbers for each layer, expanded by frozen random matrices.
 
-They weigh the base weight's own top singular directions. Source:
-arXiv:2602.04118. Layers: peft.TinyLoraConfig.
+They weight the top singular directions of the base weight. Source: arXiv:2602.04118. Layers:
+peft.TinyLoraConfig.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        vector_size: u, the trained numbers of each layer.
-        rank: r, the singular directions of each weight that are used.
+        vector_size: u, the number of trained numbers per layer.
+        rank: r, the number of singular directions used of each weight.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
@@ -36,7 +36,7 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and give each target layer u numbers, which start at almost zero.
+    """Freeze `model` in place and give each target layer u numbers that start at almost zero.
 
     The logits at the start equal the base model's.
     """
@@ -50,7 +50,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """U for each adapted matrix.
+    """u for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

@@ -1,8 +1,8 @@
 """Trainable tokens: train the embeddings of a few tokens.
 
-Layers: peft.TrainableTokensConfig. Source: its documentation in Hugging Face peft, for tokens that
-are added to a vocabulary. Here they are tokens that the model has: those of the task's labels, or
-of a text of yours. Where the output head shares the embedding table, its rows change too.
+Layers: peft.TrainableTokensConfig. Source: its documentation in Hugging Face peft, for tokens added
+to a vocabulary. Here they are existing tokens: those of the task's labels, or of a text of the
+user's. Where the output head shares the embedding table, its rows change too.
 """
 
 from dataclasses import dataclass, replace
@@ -26,29 +26,29 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        text: whose tokens are trained; the answers' of the task's labels by default.
-        token_ids: filled in from the text or the labels.
+        text: text whose tokens are trained; by default the task's labels.
+        token_ids: ids of the trained tokens, filled in from the text or the labels.
     """
 
     text: str = ""
     token_ids: tuple[int, ...] = ()
 
 
-def resolve_config(config: Config, setting: MethodContext) -> Config:
+def resolve_config(config: Config, context: MethodContext) -> Config:
     """Turn the text or the labels into token ids.
 
     Raises:
         InputError: there is no text, and the task has no labels.
     """
-    texts = [config.text] if config.text else [*setting.task.labels]
-    ids = sorted({token for text in texts for token in setting.token_ids(text)})
+    texts = [config.text] if config.text else [*context.task.labels]
+    ids = sorted({token for text in texts for token in context.token_ids(text)})
     if not ids:
-        raise InputError(f"trainable_tokens needs a text: {setting.task.name!r} has no labels")
+        raise InputError(f"trainable_tokens needs a text: {context.task.name!r} has no labels")
     return replace(config, token_ids=tuple(ids))
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and let the tokens' embeddings be trained ones.
+    """Freeze `model` in place and make the tokens' embeddings trainable.
 
     The logits at the start equal the base model's.
     """
@@ -56,14 +56,14 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D for each token.
+    """d for each token.
 
     Raises:
         InputError: there are no tokens yet, or one is not in the vocabulary.
     """
     vocabulary, width = embedding(shapes)
     if not config.token_ids:
-        raise InputError("trainable_tokens' size is known once its tokens are")
+        raise InputError("trainable_tokens' size is defined only once its tokens are filled in")
     if max(config.token_ids) >= vocabulary:
         raise InputError(f"token_ids: {max(config.token_ids)} is not below {vocabulary}")
     return len(config.token_ids) * width

@@ -1,9 +1,9 @@
-"""UniPELT: LoRA, a prefix and bottleneck adapters at once, each behind a trained gate.
+"""UniPELT: LoRA, a prefix and bottleneck adapters together, each scaled by a trained gate.
 
-Source: Mao et al. 2021, arXiv:2110.07577, section 3.2. The gates of LoRA and of the adapters look
-at each position's hidden state. The paper averages a gate over the positions of the input; in a
-decoder that would let later tokens, the answer among them, reach earlier ones, so each position
-has its own. The prefix's gate, which must hold for all positions, is one number a layer instead.
+Source: Mao et al. 2021, arXiv:2110.07577, section 3.2. The gates of LoRA and of the adapters read
+each position's hidden state. The paper averages a gate over the positions of the input; in a
+decoder, later tokens, including the answer, would then affect earlier ones, so each position has a
+separate gate. The prefix's gate is the same for all positions: one number per layer.
 """
 
 from dataclasses import dataclass
@@ -30,20 +30,20 @@ class Config:
     """Hyperparameters.
 
     Attributes:
-        rank: of the LoRA update of the query and value projections.
-        alpha: numerator of its scale alpha / rank.
+        rank: rank of the LoRA update of the query and value projections.
+        alpha: numerator of LoRA's scale alpha / rank.
         num_virtual_tokens: length of the prefix.
         bottleneck_size: inner size of the adapters after the feed-forward layers.
     """
 
     rank: int = 8
-    alpha: float = 16
+    alpha: float = 16.0
     num_virtual_tokens: int = 10
     bottleneck_size: int = 32
 
 
 class _Gate(nn.Module):
-    """Sigmoid of a linear map of the hidden state, one number a position."""
+    """Sigmoid of a linear map of the hidden state, one number per position."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -85,21 +85,21 @@ class GatedBottleneck(nn.Module):
 
 
 class GatedPrefix(Prefix):
-    """A prefix whose keys and values are scaled by a gate a layer, a half at the start."""
+    """A prefix whose keys and values are scaled by one gate per layer, 0.5 at the start."""
 
     def __init__(self, model: PreTrainedModel, num_virtual_tokens: int) -> None:
         super().__init__(model, num_virtual_tokens)
         self.gate = nn.Parameter(torch.zeros(len(self.states), device=model.device))
 
     def layers(self) -> torch.Tensor:
-        """Shape (layers, 2, heads, n, size)."""
+        """Compute the gated keys and values, shape (layers, 2, heads, n, size)."""
         return self.states * torch.sigmoid(self.gate)[:, None, None, None, None]
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and add the three, each behind its gate.
+    """Freeze `model` in place and add the three parts, each with its gate.
 
-    LoRA and the adapters start by adding nothing; the prefix is there from the start.
+    LoRA and the adapters add nothing at the start; the prefix changes the output from the start.
 
     Raises:
         InputError: the model's layers have unknown names.
@@ -123,7 +123,7 @@ def _add(layer: Any, args: tuple[torch.Tensor], output: torch.Tensor) -> torch.T
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """The three methods' own, a gate of d + 1 for each adapter and LoRA, one a prefix layer.
+    """Sum of the three methods, d + 1 for the gate of each adapter and LoRA, 1 per prefix layer.
 
     Raises:
         InputError: a value is out of range, or a layer has an unknown name.

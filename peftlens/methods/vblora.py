@@ -1,8 +1,8 @@
-"""VB-LoRA: low-rank factors put together out of one small bank of vectors.
+"""VB-LoRA: low-rank factors composed of vectors from one small shared bank.
 
-Each piece of A and B is a mix of the k vectors of the bank that it weighs most. Source: Li, Han &
-Ji 2024, arXiv:2405.15179, section 3. Layers: peft.VBLoRAConfig. It starts with a small random
-update.
+Each piece of A and B is a mixture of the k vectors of the bank with the largest weights. Source:
+Li, Han & Ji 2024, arXiv:2405.15179, section 3. Layers: peft.VBLoRAConfig. It starts with a small
+random update.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Config:
         rank: inner size r of B and A.
         num_vectors: h, the size of the bank.
         vector_length: l; must divide both sides of every adapted matrix.
-        chosen_vectors: k, how many vectors a piece mixes.
+        chosen_vectors: k, the number of vectors in the mixture of a piece.
         target_modules: roles or ends of names of the linear layers; see `linear_layers`.
     """
 
@@ -41,9 +41,9 @@ class Config:
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
-    """Freeze `model` in place and give each target layer factors out of a shared bank.
+    """Freeze `model` in place and give each target layer factors from a shared bank.
 
-    The logits at the start differ a little from the base model's.
+    The logits at the start differ slightly from the base model's.
     """
     return wrap(
         model,
@@ -57,7 +57,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """H l for the bank, and r h (d_out + d_in) / l for each adapted matrix.
+    """h l for the bank, and r h (d_out + d_in) / l for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

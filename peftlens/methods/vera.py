@@ -46,7 +46,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:
-    """D_out + r for each adapted matrix.
+    """d_out + r for each adapted matrix.
 
     Raises:
         InputError: a value is out of range, or a target matches nothing.

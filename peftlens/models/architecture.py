@@ -1,6 +1,6 @@
-"""Where things are in a model, read off its parameters' names and shapes.
+"""Architecture of a model: its linear layers, blocks, norms and embeddings, by parameter names.
 
-Methods use it twice: to find the modules to adapt, and to count what they would train without a
+Methods use it twice: to find the modules to adapt, and to count trainable parameters without a
 model. A weight that two modules share (tied embeddings) has one name and counts once.
 """
 
@@ -17,7 +17,7 @@ from peftlens.errors import InputError
 Shapes = Mapping[str, tuple[int, ...]]
 
 _BLOCK = re.compile(r"^(?P<stack>.+?)\.(?P<index>\d+)\.")
-# What stands in module names inside a block, for Llama, GPT-2, GPT-NeoX, OPT, T5 and their like.
+# Patterns of module names inside a block, for Llama, GPT-2, GPT-NeoX, OPT, T5 and similar models.
 ROLES = {
     "attention": re.compile(r"attn|attention", re.IGNORECASE),
     "feed_forward": re.compile(r"\b(mlp|DenseReluDense|feed_forward|ffn|fc1|fc2)\."),
@@ -31,7 +31,7 @@ ROLES = {
     ),
     "all_linear": re.compile(""),
 }
-# Where an adapter reads: the last module before the residual sum.
+# Modules after which an adapter sits: the last before the residual sum.
 _SITES = {
     "attention": re.compile(r"^(.+?\.\d+\.(?:.+\.)?(?:self_attn|attn|attention|SelfAttention))\."),
     "feed_forward": re.compile(
@@ -43,37 +43,37 @@ _EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings)\.
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter, by dotted name, in the model's own order."""
+    """Return the shape of every parameter, by dotted name, in the model's order."""
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def embedding(shapes: Shapes) -> tuple[int, ...]:
-    """Shape (V, d) of the input embedding.
+    """Return the shape (V, d) of the input embedding.
 
     Raises:
-        InputError: no parameter has one of the known names.
+        InputError: no parameter has one of the recognized names.
     """
     for name, shape in shapes.items():
         if _EMBEDDING.search(name):
             return shape
-    raise InputError("this model's input embedding has an unknown name; no soft prompt fits it")
+    raise InputError("this model's input embedding has an unknown name; soft prompts can't be used")
 
 
 def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
-    """The input embedding's weight itself, shape (V, d)."""
+    """Return the input embedding's weight, shape (V, d)."""
     return cast("nn.Embedding", model.get_input_embeddings()).weight
 
 
 def linear_layers(shapes: Shapes, target_modules: Collection[str]) -> dict[str, tuple[int, int]]:
-    """Names and (d_out, d_in) of the linear layers that are meant, in the model's own order.
+    """Return names and (d_out, d_in) of the targeted linear layers, in the model's order.
 
     Args:
-        shapes: of a model's parameters.
+        shapes: shapes of the model's parameters, by name.
         target_modules: roles (attention, feed_forward, query_value, all_linear), or ends of module
             names, such as q_proj or attn.c_proj.
 
     Raises:
-        InputError: a target matches nothing; the message lists what there is.
+        InputError: a target matches nothing; the message lists the layers of the model.
     """
     inside = {
         name.removesuffix(".weight"): _orientation(name, shapes)
@@ -83,27 +83,27 @@ def linear_layers(shapes: Shapes, target_modules: Collection[str]) -> dict[str, 
     }
     chosen: set[str] = set()
     for target in target_modules:
-        found = {name for name in inside if _is_meant(name, target)}
-        if not found:
+        matches = {name for name in inside if _matches(name, target)}
+        if not matches:
             last_parts = dict.fromkeys(name.split(".")[-1] for name in inside)
             raise InputError(
                 f"target_modules: {target!r} matches no layer; the linear layers of this model end "
                 f"in {', '.join(last_parts)}; roles: {', '.join(ROLES)}"
             )
-        chosen |= found
+        chosen |= matches
     if not chosen:
         raise InputError(f"target_modules names no layer; roles: {', '.join(ROLES)}")
     return {name: shape for name, shape in inside.items() if name in chosen}
 
 
 def _orientation(name: str, shapes: Shapes) -> tuple[int, int]:
-    """(d_out, d_in); GPT-2's transposed layers are told by their biases."""
+    """Return (d_out, d_in); GPT-2's transposed layers are recognized by their biases."""
     first, second = shapes[name]
     bias = shapes.get(name.removesuffix("weight") + "bias")
     return (second, first) if bias == (second,) else (first, second)
 
 
-def _is_meant(name: str, target: str) -> bool:
+def _matches(name: str, target: str) -> bool:
     if target in ROLES:
         place = _BLOCK.sub("", f"{name}.", count=1)
         return ROLES[target].search(place) is not None
@@ -111,20 +111,20 @@ def _is_meant(name: str, target: str) -> bool:
 
 
 def short_names(chosen: Collection[str], shapes: Shapes) -> list[str]:
-    """The shortest ends of names that mean just these layers: q_proj rather than 30 full names."""
+    """Return the shortest ends of names that match only these layers: q_proj, not 30 full names."""
     everything = linear_layers(shapes, ("all_linear",))
-    found = []
+    suffixes = []
     for name in chosen:
         parts = name.split(".")
         ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
-        found.append(
-            next(end for end in ends if {n for n in everything if _is_meant(n, end)} <= {*chosen})
+        suffixes.append(
+            next(end for end in ends if {n for n in everything if _matches(n, end)} <= {*chosen})
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(suffixes))
 
 
 def last_blocks(shapes: Shapes, count: int) -> dict[str, tuple[int, ...]]:
-    """Parameters of the top `count` transformer blocks; the decoder's where there is an encoder.
+    """Return the parameters of the top `count` blocks; in an encoder-decoder, the decoder's.
 
     Raises:
         InputError: the model has fewer blocks, or `count` is below 1.
@@ -141,54 +141,55 @@ def last_blocks(shapes: Shapes, count: int) -> dict[str, tuple[int, ...]]:
 
 
 def norms(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """Parameters of the normalization layers.
+    """Return the parameters of the normalization layers.
 
     Raises:
-        InputError: the model has none of a known name.
+        InputError: the model has none with a recognized name.
     """
-    found = {
+    gains_and_biases = {
         name: shape
         for name, shape in shapes.items()
         if len(shape) == 1 and _NORM.search(name.split(".")[-2])
     }
-    if not found:
+    if not gains_and_biases:
         raise InputError("this model has no layer whose name says that it normalizes")
-    return found
+    return gains_and_biases
 
 
 def sites(shapes: Shapes, role: Literal["attention", "feed_forward"]) -> dict[str, int]:
-    """Names and widths of the modules after which an adapter sits, one a block.
+    """Return names and widths of the modules that an adapter follows, one per block.
 
-    Encoder's before decoder's. The width is that of the residual stream.
+    Encoder before decoder. The width is that of the residual stream.
 
     Raises:
-        InputError: the model has none of a known name.
+        InputError: the model has none with a recognized name.
     """
     layers = linear_layers(shapes, ("all_linear",))
-    found: dict[str, int] = {}
+    widths: dict[str, int] = {}
     for name in shapes:
         if match := _SITES[role].match(name):
             site = match[1]
             first = next(layer for layer in layers if f"{layer}.".startswith(f"{site}."))
-            # fc2 is itself a layer and gives the stream's width; a container's first layer takes it
-            found.setdefault(site, layers[first][0 if first == site else 1])
-    if not found:
-        raise InputError(f"this model has no {role.replace('_', '-')} module of a known name")
-    return found
+            # fc2 is a layer whose output has the stream's width; in a container it is the input
+            # of the first layer
+            widths.setdefault(site, layers[first][0 if first == site else 1])
+    if not widths:
+        raise InputError(f"this model has no {role.replace('_', '-')} module of a recognized name")
+    return widths
 
 
 def blocks(shapes: Shapes) -> list[str]:
-    """Dotted names of the transformer blocks, encoder's before decoder's.
+    """Return the dotted names of the transformer blocks, encoder before decoder.
 
     Raises:
-        InputError: the model has none that are numbered.
+        InputError: the model has no numbered blocks.
     """
-    found = dict.fromkeys(
+    names = dict.fromkeys(
         f"{match['stack']}.{match['index']}" for name in shapes if (match := _BLOCK.match(name))
     )
-    if not found:
+    if not names:
         raise InputError("this model has no numbered transformer blocks")
-    return list(found)
+    return list(names)
 
 
 def has_encoder(shapes: Shapes) -> bool:
@@ -197,33 +198,33 @@ def has_encoder(shapes: Shapes) -> bool:
 
 
 def key_widths(shapes: Shapes) -> list[int]:
-    """Width of the keys, all heads together, of each self-attention layer of the decoder.
+    """Return the width of the keys, over all heads, of each self-attention layer of the decoder.
 
     Raises:
-        InputError: no layer has one of the known names, or queries share fused keys.
+        InputError: no layer has one of the recognized names, or queries share fused keys.
     """
     stack = blocks(shapes)[-1].rpartition(".")[0]
-    found = []
-    for name, (width, read) in linear_layers(shapes, ("all_linear",)).items():
+    widths = []
+    for name, (d_out, d_in) in linear_layers(shapes, ("all_linear",)).items():
         last = name.split(".")[-1]
         if not name.startswith(f"{stack}.") or "EncDecAttention" in name:
             continue
         if last in ("k_proj", "k", "key"):
-            found.append(width)
-        elif last in ("c_attn", "query_key_value"):  # query, key and value side by side
-            if width != 3 * read:
+            widths.append(d_out)
+        elif last in ("c_attn", "query_key_value"):  # query, key and value concatenated
+            if d_out != 3 * d_in:
                 raise InputError(f"{name} does not make a key for every query; no prefix fits it")
-            found.append(read)
-    if not found:
+            widths.append(d_in)
+    if not widths:
         raise InputError("this model's key projections have unknown names; no prefix fits it")
-    return found
+    return widths
 
 
 def part_of(name: str) -> str:
-    """Where a parameter sits: attention, feed_forward, embeddings or other (norms, an untied head).
+    """Classify a parameter: attention, feed_forward, embeddings or other (norms, an untied head).
 
     Args:
-        name: of the parameter, dotted.
+        name: dotted name of the parameter.
     """
     if _BLOCK.match(name) and not _NORM.search(name.split(".")[-2]):
         place = _BLOCK.sub("", name, count=1)
@@ -232,35 +233,35 @@ def part_of(name: str) -> str:
 
 
 def task_type(model: PreTrainedModel) -> str:
-    """What peft calls this kind of model."""
+    """Return peft's task type for this kind of model."""
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 
 
 def require_room(model: PreTrainedModel, tokens: int) -> None:
-    """Refuse so many positions in front of the input that too few are left for it.
+    """Refuse a prompt so long that too few positions are left for the input.
 
     Raises:
-        InputError: they are more than half of what the model can read.
+        InputError: it is longer than half of the model's context.
     """
     context = getattr(model.config, "max_position_embeddings", None)
     if context and tokens > context // 2:
         raise InputError(
-            f"{tokens} tokens before the input are too many: this model reads {context} in all, "
-            "and half of them are the input's"
+            f"{tokens} tokens before the input are too many: this model's context is {context}, "
+            "and half of it is reserved for the input"
         )
 
 
 def freeze(model: nn.Module) -> None:
-    """No parameter is trained."""
+    """Freeze all parameters of a model."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
 
 
 def thaw(model: nn.Module, names: Collection[str]) -> None:
-    """Freeze all parameters but these, which are replaced by trainable copies of themselves.
+    """Freeze all parameters except these, which are replaced by trainable copies.
 
-    The originals stay as they are, so whoever lent the model gets it back by putting them back.
-    A shared weight stays shared.
+    The originals are unchanged, so a snapshot restores the model by putting them back. A shared
+    weight stays shared.
     """
     freeze(model)
     for copy in copy_weights(model, names):
@@ -268,7 +269,7 @@ def thaw(model: nn.Module, names: Collection[str]) -> None:
 
 
 def copy_weights(model: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
-    """Replace parameters by frozen copies of themselves; a shared one stays shared."""
+    """Replace parameters by frozen copies; a shared one stays shared."""
     chosen = {
         id(p): nn.Parameter(p.detach().clone(), requires_grad=False)
         for n, p in model.named_parameters()

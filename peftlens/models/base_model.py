@@ -123,6 +123,12 @@ def load_base_model(
 ) -> BaseModel:
     """Load a model and its tokenizer.
 
+    Example:
+        ```python
+        base = pl.load_base_model("smollm2-135m")
+        base.model, base.tokenizer
+        ```
+
     Args:
         reference: a built-in name, `org/name@revision`, a folder, or a .gguf file.
         device: auto takes CUDA, then Apple's MPS, then the CPU.

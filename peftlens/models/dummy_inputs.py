@@ -1,4 +1,4 @@
-"""Random inputs, for what holds whatever a model reads."""
+"""Dummy inputs: random tokens for a forward pass."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 
 
 def random_inputs(model: Any, rows: int, tokens: int) -> dict[str, torch.Tensor]:
-    """Random tokens for a forward pass, the same for every model of one vocabulary."""
+    """Make random token inputs (rows, tokens), the same for all models of one vocabulary size."""
     generator = torch.Generator().manual_seed(0)
     size = model.config.get_text_config().vocab_size
     ids = torch.randint(0, size, (rows, tokens), generator=generator).to(model.device)

@@ -1,4 +1,4 @@
-"""What an adapter's file says of the base that it was trained on."""
+"""Origin of an adapter: its base model's name and vocabulary hash, as stored in the file."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from peftlens.io.files import canonical_json, sha256_text
 
 @dataclass(frozen=True)
 class Origin:
-    """What an adapter's file says of its base.
+    """Base model of an adapter, as stored in the adapter's file.
 
     Attributes:
-        base: its name.
-        vocabulary: see `vocabulary_sha256`; None where no tokenizer is at hand.
+        base: name of the base model.
+        vocabulary: digest of its vocabulary, see `vocabulary_sha256`; None without a tokenizer.
     """
 
     base: str
@@ -19,5 +19,5 @@ class Origin:
 
 
 def vocabulary_sha256(vocabulary: dict[str, int]) -> str:
-    """Equal for tokenizers that give every token the same id, whatever else they differ in."""
+    """Hash the token ids; equal for tokenizers that assign every token the same id."""
     return sha256_text(canonical_json(vocabulary))

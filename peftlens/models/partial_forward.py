@@ -1,4 +1,4 @@
-"""A forward pass that goes only as far as is needed."""
+"""Partial forward pass: run a model up to a block and return its hidden states."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class _Reached(Exception):
-    """Carries the hidden states out of the model, past all that lies above."""
+    """Stops the forward pass at the block and carries its hidden states."""
 
     def __init__(self, hidden: torch.Tensor) -> None:
         super().__init__()
@@ -18,11 +18,12 @@ class _Reached(Exception):
 
 @contextmanager
 def stopped_after(model: nn.Module, block: str) -> Iterator[Callable[..., torch.Tensor]]:
-    """Let the model run up to a block: a function of its inputs that returns that block's output.
+    """Yield a function that runs the model up to a block and returns that block's output.
 
     Args:
-        model: any model; of an encoder-decoder, a block of the encoder.
-        block: the dotted name of one of its modules, whose output is hidden states (B, T, d).
+        model: any model.
+        block: dotted name of a module whose output is hidden states (batch, seq, d); in an
+            encoder-decoder, a block of the encoder.
     """
 
     def stop(_: nn.Module, __: tuple, output: Any) -> None:
@@ -33,7 +34,7 @@ def stopped_after(model: nn.Module, block: str) -> Iterator[Callable[..., torch.
             model(**inputs)
         except _Reached as reached:
             return reached.hidden
-        raise RuntimeError(f"the forward pass never came to {block}")
+        raise RuntimeError(f"the forward pass never reached {block}")
 
     handle = model.get_submodule(block).register_forward_hook(stop)
     try:

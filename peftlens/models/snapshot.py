@@ -13,14 +13,14 @@ from transformers import PreTrainedModel
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a model's modules and parameters were, by reference: it copies no weight."""
+    """References to a model's modules and parameters at one moment; no weight is copied."""
 
     modules: list[tuple[nn.Module, type, dict[str, Any]]]
     parameters: list[tuple[nn.Parameter, torch.Tensor, bool]]
 
     @classmethod
     def of(cls, model: nn.Module) -> "Snapshot":
-        """Remember the model as it is now."""
+        """Take a snapshot of the model."""
         modules = [
             (
                 module,
@@ -32,7 +32,7 @@ class Snapshot:
         return cls(modules, [(p, p.data, p.requires_grad) for p in model.parameters()])
 
     def restore(self) -> None:
-        """Make the model that again."""
+        """Restore the model to the snapshot."""
         for module, kind, attributes in self.modules:
             module.__class__ = kind
             vars(module).clear()
@@ -45,11 +45,11 @@ class Snapshot:
 
 @contextmanager
 def restored_after(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
-    """Give the model to a method; afterwards its modules, parameters, hooks and flags are back.
+    """Restore the model's modules, parameters, hooks and flags after the block.
 
     Methods replace modules (peft), add modules and hooks (adapters), replace parameters (selective
-    methods) and give parameters other data (PiSSA). Weights are safe as long as nobody writes into
-    the original tensors themselves: see `architecture.thaw`.
+    methods) and assign other data to parameters (PiSSA). The weights are safe as long as no code
+    writes into the original tensors: see `architecture.thaw`.
     """
     before = Snapshot.of(model)
     try:
@@ -59,12 +59,12 @@ def restored_after(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
 
 
 def _shallow(value: object) -> object:
-    """A copy of a module's own dictionaries and sets, so that later entries do not reach it."""
+    """Copy a module's dictionaries and sets, so that later entries do not reach the snapshot."""
     return value.copy() if isinstance(value, (dict, set)) else value
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 over all that a method could have left behind: equal before and after.
+    """Hex SHA-256 of everything in a model that a method could change.
 
     Covers names, classes, hooks, training flags, dtypes, the configuration and every byte of the
     weights; 0.3 s for 135M parameters in bfloat16.

@@ -1,7 +1,7 @@
-"""What a matrix of scores says about learning tasks one after the other.
+"""Continual-learning metrics: ACC, BWT, FWT and forgetting of a score matrix R.
 
 R has shape (T, T): R[i, j] is the score on the j-th task after training on the i-th, tasks in the
-order in which they were met. Higher is better.
+order of training. Higher is better.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ ONE, SWAPPED = "one adapter", "swapped"
 
 @dataclass(frozen=True)
 class Sequence:
-    """Tasks that one configuration was trained on, with one seed.
+    """Scores of one configuration, trained with one seed on a sequence of tasks.
 
     Attributes:
         setting: method and hyperparameters.
-        regime: one adapter trained on, or a new one for each task, swapped in.
-        tasks: in the order in which they were met.
+        regime: `ONE` (one adapter, trained further) or `SWAPPED` (a new adapter for each task).
+        tasks: names of the tasks, in the order of training.
         scores: R, shape (T, T).
-        untrained: b, shape (T,).
+        untrained: b, shape (T,): scores of the base model.
         n_items: scored examples of the smallest task.
     """
 
@@ -38,36 +38,37 @@ class Sequence:
 
 
 def sequences(rows: pd.DataFrame) -> Iterator[Sequence]:
-    """Every whole sequence in the table of `sequence_scores`, in both regimes.
+    """Yield every complete sequence in the table of `sequence_scores`, in both regimes.
 
     Args:
-        rows: columns run, shared_configuration, seed, trained_on, continue_from, task, accuracy, base_accuracy, n_items.
+        rows: columns run, shared_configuration, seed, trained_on, continue_from, task, accuracy,
+            base_accuracy, n_items.
     """
     for key, group in rows.groupby(["shared_configuration", "seed"], sort=False):
         setting, seed = cast("tuple[str, int]", key)
         runs = group.drop_duplicates("run").set_index("run")
         accuracy = group.pivot(index="run", columns="task", values="accuracy").astype(float)
         untrained = group.groupby("task")["base_accuracy"].first().astype(float)
-        own = runs[runs["continue_from"].isna()]
-        alone = dict(zip(own["trained_on"], own.index, strict=True))
+        from_base = runs[runs["continue_from"].isna()]
+        alone = dict(zip(from_base["trained_on"], from_base.index, strict=True))
         for chain in _chains(runs["continue_from"]):
             tasks = tuple(runs["trained_on"].loc[chain])
             if len(tasks) < 2 or set(tasks) != set(untrained.index):
                 continue
             b = untrained.loc[[*tasks]].to_numpy()
             n_items = int(group["n_items"].min())
-            about = {"tasks": tasks, "untrained": b, "n_items": n_items}
-            one = accuracy.loc[chain, [*tasks]].to_numpy()
-            yield Sequence(setting, ONE, seed, scores=one, **about)
+            shared = {"tasks": tasks, "untrained": b, "n_items": n_items}
+            one = accuracy.loc[chain, [*tasks]].to_numpy()  # (T, T)
+            yield Sequence(setting, ONE, seed, scores=one, **shared)
             if set(tasks) <= set(alone):
                 each = [accuracy.loc[alone[task], task] for task in tasks]
-                # the adapters of tasks to come are not there yet
+                # adapters of later tasks do not exist yet
                 swapped = np.where(np.tri(len(tasks), dtype=bool), each, b)
-                yield Sequence(setting, SWAPPED, seed, scores=swapped, **about)
+                yield Sequence(setting, SWAPPED, seed, scores=swapped, **shared)
 
 
 def _chains(after: pd.Series) -> Iterator[list[str]]:
-    """From each run that no other one goes on from, back to where it began: first run first."""
+    """Yield each chain of continued runs, first run first."""
     for last in after.index.difference(after.dropna().unique()):
         chain, run = [], last
         while isinstance(run, str) and run in after.index:
@@ -77,7 +78,7 @@ def _chains(after: pd.Series) -> Iterator[list[str]]:
 
 
 def average_accuracy(scores: ArrayLike) -> float:
-    """ACC: the mean score on all tasks after the last one. Source: Lopez-Paz & Ranzato 2017.
+    """ACC: mean score on all tasks after training on the last. Source: Lopez-Paz & Ranzato 2017.
 
     Args:
         scores: R, shape (T, T).
@@ -86,7 +87,7 @@ def average_accuracy(scores: ArrayLike) -> float:
 
 
 def backward_transfer(scores: ArrayLike) -> float:
-    """BWT: how the score on a task has changed since it was trained; negative is forgetting.
+    """BWT: mean change of a task's score since training on it; negative is forgetting.
 
     Mean over all tasks but the last of R[T, j] - R[j, j]. Source: Lopez-Paz & Ranzato 2017,
     arXiv:1706.08840, section 2.
@@ -99,7 +100,7 @@ def backward_transfer(scores: ArrayLike) -> float:
 
 
 def forward_transfer(scores: ArrayLike, untrained: ArrayLike) -> float:
-    """FWT: how much better a task goes, before it is trained, than untrained.
+    """FWT: mean score on a task just before training on it, minus the untrained model's score.
 
     Mean over all tasks but the first of R[j - 1, j] - b_j. Source: as `backward_transfer`.
 
@@ -112,11 +113,11 @@ def forward_transfer(scores: ArrayLike, untrained: ArrayLike) -> float:
 
 
 def forgetting(scores: ArrayLike) -> float:
-    """F: how far the score on a task has fallen below the best that it had; positive is forgetting.
+    """F: mean drop of a task's score below its earlier maximum; positive is forgetting.
 
     Mean over all tasks but the last of max over l < T of R[l, j], minus R[T, j]. Source: Chaudhry
-    et al. 2018, arXiv:1801.10112, section 3; the maximum is over all earlier steps, also those
-    before the task was trained, as they have it.
+    et al. 2018, arXiv:1801.10112, section 3; as there, the maximum is over all earlier steps,
+    including those before training on the task.
 
     Args:
         scores: R, shape (T, T).
@@ -126,10 +127,10 @@ def forgetting(scores: ArrayLike) -> float:
 
 
 def _square(scores: ArrayLike) -> NDArray[np.float64]:
-    """R as floats.
+    """Convert R to floats.
 
     Raises:
-        ValueError: it is not square, or holds fewer than two tasks.
+        ValueError: R is not square, or holds fewer than two tasks.
     """
     r = np.asarray(scores, float)
     if r.ndim != 2 or r.shape[0] != r.shape[1] or len(r) < 2:

@@ -1,7 +1,7 @@
-"""Spectra, subspaces and similarity of matrices; NumPy and SciPy only.
+"""Linear algebra: SVD of products, stable and effective rank, principal angles, linear CKA.
 
 A weight has shape (d_out, d_in): its left singular vectors are directions of the output. Results
-have the precision of what is given.
+have the precision of the input.
 """
 
 import math
@@ -16,7 +16,7 @@ Matrix = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Svd:
-    """U diag(s) Vᵀ, largest singular value first.
+    """Singular value decomposition U diag(s) Vᵀ, largest singular value first.
 
     Attributes:
         u: left singular vectors, shape (m, r).
@@ -30,16 +30,16 @@ class Svd:
 
 
 def product_svd(b: ArrayLike, a: ArrayLike) -> Svd:
-    """Singular values and vectors of B A, exact, without forming the product.
+    """Compute the exact SVD of B A without forming the product.
 
     QR of B and of Aᵀ leaves an r x r matrix to decompose: O((m + n) r²), not O(m n min(m, n)).
 
     Args:
         b: shape (m, r).
-        a: shape (r, n); scale one of the two if the update is scaled.
+        a: shape (r, n); scale one of the two factors if the update is scaled.
 
     Returns:
-        min(r, m, n) values.
+        The decomposition, with min(r, m, n) singular values.
     """
     left, upper = np.linalg.qr(np.asarray(b))
     right, lower = np.linalg.qr(np.asarray(a).T)
@@ -48,7 +48,7 @@ def product_svd(b: ArrayLike, a: ArrayLike) -> Svd:
 
 
 def stable_rank(s: ArrayLike) -> float:
-    """‖M‖_F² / ‖M‖₂²: between 1 and the rank, and little moved by small singular values.
+    """Stable rank ‖M‖_F² / ‖M‖₂²: between 1 and the rank, insensitive to small singular values.
 
     Args:
         s: singular values, shape (r,), not all zero.
@@ -60,7 +60,7 @@ def stable_rank(s: ArrayLike) -> float:
 
 
 def effective_rank(s: ArrayLike) -> float:
-    """Directions, counted by their share: exp of the entropy of p = s / Σs.
+    """Effective rank: exp of the entropy of p = s / Σs.
 
     Args:
         s: singular values, shape (r,), not all zero.
@@ -73,18 +73,18 @@ def effective_rank(s: ArrayLike) -> float:
 
 
 def energy_rank(s: ArrayLike, share: float = 0.9) -> int:
-    """How many of the largest singular values hold this share of ‖M‖_F².
+    """Count the largest singular values that hold this share of ‖M‖_F².
 
     Args:
         s: singular values, shape (r,), not all zero.
-        share: between 0 and 1.
+        share: fraction of ‖M‖_F², between 0 and 1.
     """
     energy = np.sort(np.asarray(s, float) ** 2)[::-1].cumsum()
     return int(np.searchsorted(energy, share * energy[-1] * (1 - 1e-12)) + 1)
 
 
 def subspace_similarity(one: ArrayLike, other: ArrayLike) -> float:
-    """φ = ‖Aᵀ B‖_F² / min(i, j), 0 for orthogonal subspaces and 1 where one holds the other.
+    """Subspace similarity φ = ‖Aᵀ B‖_F² / min(i, j): 0 if orthogonal, 1 if one contains the other.
 
     Args:
         one: i orthonormal columns, shape (d, i).
@@ -97,16 +97,16 @@ def subspace_similarity(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def random_similarity(i: int, j: int, d: int) -> float:
-    """What φ is on average for two random subspaces of i and j of d dimensions: max(i, j) / d."""
+    """Mean of φ for two random subspaces of i and j dimensions in d dimensions: max(i, j) / d."""
     return max(i, j) / d
 
 
 def principal_angles(one: ArrayLike, other: ArrayLike) -> Matrix:
-    """Angles between two subspaces, radians, smallest first.
+    """Principal angles between two subspaces, radians, smallest first.
 
     Args:
-        one: a basis in its columns, shape (d, i).
-        other: shape (d, j).
+        one: basis vectors in the columns, shape (d, i).
+        other: basis vectors in the columns, shape (d, j).
 
     Source: Knyazev & Argentati 2002, SIAM J. Sci. Comput. 23(6), by scipy.
     """
@@ -114,7 +114,7 @@ def principal_angles(one: ArrayLike, other: ArrayLike) -> Matrix:
 
 
 def nearest_cosines(vectors: ArrayLike, among: ArrayLike) -> Matrix:
-    """The largest |cos| that each unit column of one matrix has with any of another, shape (k,).
+    """Largest |cos| of each unit column of one matrix with any column of another, shape (k,).
 
     Args:
         vectors: unit columns, shape (d, k).
@@ -124,38 +124,38 @@ def nearest_cosines(vectors: ArrayLike, among: ArrayLike) -> Matrix:
 
 
 def random_cosine(d: int, among: int) -> float:
-    """What the largest |cos| of a random direction with m others is about: sqrt(2 ln m / d).
+    """Approximate the largest |cos| of a random direction with m others: sqrt(2 ln m / d).
 
-    Each of them is nearly normal, with mean 0 and variance 1 / d.
+    Each cosine is nearly normal, with mean 0 and variance 1 / d.
 
     Args:
-        d: dimensions.
-        among: m, how many others.
+        d: number of dimensions.
+        among: m, the number of other directions.
     """
     return math.sqrt(2 * math.log(among) / d)
 
 
 def projected(u: ArrayLike, vt: ArrayLike, weight: ArrayLike) -> Matrix:
-    """Uᵀ W V: what a weight has in given directions, shape (k, k)."""
-    return np.asarray(u).T @ np.asarray(weight) @ np.asarray(vt).T
+    """Projection Uᵀ W V of a weight onto k directions on each side, shape (k, k)."""
+    return np.asarray(u).T @ np.asarray(weight) @ np.asarray(vt).T  # (k, m) (m, n) (n, k)
 
 
 def random_projection(norm: float, rank: int, shape: tuple[int, int]) -> float:
-    """What ‖Uᵀ W V‖_F is about for `rank` random directions on each side: r ‖W‖_F / sqrt(m n).
+    """Approximate ‖Uᵀ W V‖_F for r random directions on each side: r ‖W‖_F / sqrt(m n).
 
     Args:
         norm: ‖W‖_F.
         rank: r.
-        shape: of W.
+        shape: (m, n), the shape of W.
     """
     return rank * norm / math.sqrt(shape[0] * shape[1])
 
 
 def linear_cka(one: ArrayLike, other: ArrayLike) -> float:
-    """How alike two representations of the same n items are: 1 up to rotation and scale.
+    """Linear CKA of two representations of the same n items: 1 if equal up to rotation and scale.
 
-    The debiased estimate, whose mean for unrelated representations is 0 however wide they are; so
-    it may lie a little below 0. Computed from d x d products, never n x n.
+    The debiased estimate: its mean for unrelated representations is 0 at every width, so it may lie
+    slightly below 0. Computed from d x d products, never n x n.
 
     Args:
         one: shape (n, p), n at least 4.

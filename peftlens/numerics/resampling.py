@@ -1,4 +1,4 @@
-"""Seeded resampling statistics on NumPy arrays."""
+"""Resampling statistics: bootstrap intervals, p-values and false discovery rate; all seeded."""
 
 from dataclasses import dataclass
 
@@ -19,11 +19,11 @@ class Interval:
 
 
 def mean_interval(values: ArrayLike, rng: np.random.Generator) -> Interval:
-    """95 % interval of a mean over what the values sample: items, or seeds.
+    """95 % bootstrap interval of a mean over items or seeds.
 
     Percentile bootstrap, 2,000 resamples (Efron & Tibshirani 1993, chapter 13). With fewer than two
-    values there is none. If all values are equal it has no width, which says nothing of how few
-    they are: always show n beside it.
+    values there is none. If all values are equal it has no width, however few they are: always
+    show n with it.
 
     Args:
         values: shape (n,), one per item or seed.
@@ -48,7 +48,7 @@ def ratio_interval(
     top, bottom = np.asarray(numerators, float), np.asarray(denominators, float)
     if len(top) < 2:
         return Interval(None, None)
-    found = bootstrap(
+    bounds = bootstrap(
         (top, bottom),
         lambda t, b, axis: t.sum(axis=axis) / b.sum(axis=axis),
         paired=True,
@@ -59,36 +59,37 @@ def ratio_interval(
         rng=rng,
         batch=200,
     ).confidence_interval
-    return Interval(float(found.low), float(found.high))
+    return Interval(float(bounds.low), float(bounds.high))
 
 
 def few_interval(values: ArrayLike, within: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
     """95 % interval of the mean of a few values, such as seeds: Student's t.
 
-    A bootstrap of three values is far too narrow: it never looks beyond the largest of them. With
-    fewer than two values there is none.
+    A bootstrap of three values is far too narrow: it never reaches beyond the largest. With fewer
+    than two values there is no interval.
 
     Args:
         values: shape (n,).
-        within: what a mean can be at all, such as 0 and 1 for a share; the interval is cut there.
+        within: smallest and largest possible mean, such as 0 and 1 for a share; the interval is
+            clipped to them.
 
     Source: Student 1908, Biometrika 6, 1-25.
     """
-    found = np.asarray(values, float)
-    n = len(found)
+    array = np.asarray(values, float)
+    n = len(array)
     if n < 2:
         return Interval(None, None)
-    half = t.ppf((1 + LEVEL) / 2, n - 1) * found.std(ddof=1) / np.sqrt(n)
-    low, high = np.clip([found.mean() - half, found.mean() + half], *within)
+    half = t.ppf((1 + LEVEL) / 2, n - 1) * array.std(ddof=1) / np.sqrt(n)
+    low, high = np.clip([array.mean() - half, array.mean() + half], *within)
     return Interval(float(low), float(high))
 
 
 def crossed_means(values: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
     """Means of resampled seeds and items: both sources of noise at once.
 
-    Seeds and items are drawn with replacement independently of each other, the same for all that
-    lies in front of these two axes; so differences and ranks of what comes out are paired. With few
-    seeds it looks no further than they do: see `few_interval`.
+    Seeds and items are drawn with replacement independently of each other, the same for all leading
+    axes, so that differences and ranks of the means are paired. With few seeds the means never
+    reach beyond these seeds: see `few_interval`.
 
     Args:
         values: shape (..., seeds, items).
@@ -99,32 +100,33 @@ def crossed_means(values: ArrayLike, rng: np.random.Generator) -> NDArray[np.flo
 
     Source: Owen 2007, Annals of Applied Statistics 1, 386-411 (the pigeonhole bootstrap).
     """
-    found = np.asarray(values, float)
-    seeds, items = found.shape[-2:]
+    array = np.asarray(values, float)
+    seeds, items = array.shape[-2:]
+    # weights of seeds (B, seeds) and of items (B, items); each row sums to 1
     rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
     columns = rng.multinomial(items, np.full(items, 1 / items), size=RESAMPLES) / items
-    return np.einsum("bs,...si,bi->b...", rows, found, columns, optimize=True)
+    return np.einsum("bs,...si,bi->b...", rows, array, columns, optimize=True)
 
 
 def crossed_interval(values: ArrayLike, rng: np.random.Generator) -> Interval:
-    """95 % interval of a mean over seeds and items; of differences, it is paired.
+    """95 % interval of a mean over seeds and items; paired if the values are differences.
 
-    With fewer than two items there is none; with one seed it is that over items alone.
+    With fewer than two items there is none; with one seed it is the interval over items alone.
 
     Args:
         values: shape (seeds, items).
         rng: source of the resamples; see `crossed_means`.
     """
-    found = np.asarray(values, float)
-    if found.shape[-1] < 2:
+    array = np.asarray(values, float)
+    if array.shape[-1] < 2:
         return Interval(None, None)
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(crossed_means(found, rng), [tail, 1 - tail])
+    low, high = np.quantile(crossed_means(array, rng), [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
 def interquartile_mean(values: ArrayLike) -> float:
-    """The mean of the middle half, which no single run decides.
+    """Mean of the middle half of the values, which no single run decides.
 
     Args:
         values: shape (n,).
@@ -140,8 +142,8 @@ def p_value(observed: float, null: ArrayLike) -> float:
     A missing value counts against the finding, on either side.
 
     Args:
-        observed: the statistic; higher is more.
-        null: what B draws of the null gave, shape (B,).
+        observed: the statistic; larger is more extreme.
+        null: the statistic of B draws from the null, shape (B,).
 
     Source: Davison & Hinkley 1997, section 4.2.
     """
@@ -150,7 +152,7 @@ def p_value(observed: float, null: ArrayLike) -> float:
 
 
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
-    """q-values: reject those up to 0.05, and at most 5 % of the rejected are false on average.
+    """Benjamini-Hochberg q-values: rejecting q <= 0.05 keeps the false discovery rate at 5 %.
 
     Args:
         p: p-values of one family of tests, shape (n,).
@@ -161,14 +163,13 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def log_odds(counts: ArrayLike, background: ArrayLike) -> NDArray[np.float64]:
-    """How typical each word is of one text against another, as a z-score; 0 for equal shares.
+    """Log-odds ratio of each word between two texts, as a z-score; 0 for equal shares.
 
-    Log-odds ratio with an informative Dirichlet prior: both texts together, weighing as much as
-    the first.
+    With an informative Dirichlet prior: both texts together, weighted as much as the first.
 
     Args:
-        counts: of each word in the one text, shape (w,).
-        background: of the same words in the other, shape (w,).
+        counts: number of occurrences of each word in the one text, shape (w,).
+        background: number of occurrences of the same words in the other, shape (w,).
 
     Source: Monroe, Colaresi & Quinn 2008, Political Analysis 16, equations 16, 20 and 22.
     """
@@ -180,7 +181,7 @@ def log_odds(counts: ArrayLike, background: ArrayLike) -> NDArray[np.float64]:
 
 
 def crossed_p(differences: ArrayLike, rng: np.random.Generator) -> float:
-    """Two-sided p of a paired difference over seeds and items: how often resamples change its sign.
+    """Two-sided p of a paired difference over seeds and items: share of resamples of either sign.
 
     Args:
         differences: shape (seeds, items).

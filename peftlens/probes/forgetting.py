@@ -138,4 +138,4 @@ def _mean(name: str, prefix: str, values: NDArray, tokens: NDArray) -> dict[str,
     """A mean over tokens with its interval over items."""
     found: Interval = ratio_interval(values, tokens, np.random.default_rng(0))
     mean = values.sum() / tokens.sum()
-    return {name: mean, f"{prefix}low": found.low, f"{prefix}high": found.high}
+    return {name: mean, f"{prefix}ci_low": found.low, f"{prefix}ci_high": found.high}

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from peftlens.numerics.resampling import few_interval
+from peftlens.results.sweep import sweep_names
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import without_rate
 
 INPUTS = ("learning", "forgetting")
-VERSION = 2
+VERSION = 3
 REFERENCE = "full"
 
 
@@ -79,7 +79,7 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     columns = [column.name for column in COLUMNS]
     if learning.empty:
         return pd.DataFrame(columns=columns)
-    learning = learning.assign(configuration=learning["configuration"].map(without_rate))
+    learning = learning.assign(configuration=learning["configuration"].map(sweep_names(tables)))
     levels = config.levels or _levels(learning)
     rows = _beside_full(list(_rows(learning, tables["forgetting"], levels)))
     frame = pd.DataFrame(rows).reindex(columns=columns)
@@ -153,7 +153,7 @@ def _best_rate(group: pd.DataFrame, level: float, measured: list[str]) -> dict[s
         if values[name].notna().all():
             interval = few_interval(values[name])
             about |= {name: values[name].mean()}
-            about |= {f"{prefix}low": interval.low, f"{prefix}high": interval.high}
+            about |= {f"{prefix}ci_low": interval.low, f"{prefix}ci_high": interval.high}
     return about
 
 

@@ -14,7 +14,7 @@ from peftlens.results.sweep import TABLES, best_configurations
 from peftlens.results.table import Chart, Column
 
 INPUTS = TABLES
-VERSION = 2
+VERSION = 3
 COLUMNS = (
     Column("configuration", "method and its hyperparameters, without the learning rate"),
     Column("other", "what it is compared with"),

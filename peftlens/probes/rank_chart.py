@@ -13,7 +13,6 @@ accuracy, which favors it: a yes is a careful one.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +22,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peftlens.numerics.resampling import crossed_means
+from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.sweep import TABLES, BestConfiguration, best_configurations
 from peftlens.results.table import Chart, Column
 
 INPUTS = TABLES
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Config:
 COLUMNS = (
     Column("configuration", "method and its hyperparameters, without the learning rate"),
     Column("method", "name of the method"),
-    Column("family", "the setting without its numbers: what differs within it is size"),
+    Column("family", "method and the options that are no numbers: what differs within it is size"),
     Column("rank", "nominal rank; missing for methods that have none"),
     Column("learning_rate", "the best of those tried, by validation accuracy"),
     Column("n_learning_rates", "learning rates that were tried"),
@@ -106,10 +106,10 @@ CHARTS = (
 
 def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     """A row for each configuration, a method's by size; none where nothing can be chosen."""
-    found = best_configurations(tables)
+    found, families = best_configurations(tables), _families(tables[CONFIGURATIONS])
     rows = [
         one.row
-        | {"family": _family(one.name)}
+        | {"family": families[one.name]}
         | _against_best(one, found, config.margin)
         | _like(one, found)
         | front
@@ -121,8 +121,17 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
 
 
-def _family(name: str) -> str:
-    return re.sub(r" \w+=[\d.e+-]+(?= |$)", "", name)
+def _families(configurations: pd.DataFrame) -> dict[str, str]:
+    """Of each sweep: its method, and the options without numbers that vary within the method."""
+    found = {}
+    sweeps = configurations.drop_duplicates("sweep").set_index("sweep")
+    for method, own in sweeps.drop(columns="configuration").groupby("method"):
+        words = own.select_dtypes(exclude="number")
+        varying = words.loc[:, words.nunique(dropna=False) > 1].dropna(axis="columns", how="all")
+        for name, row in varying.T.items():
+            texts = (f"{key}={value}" for key, value in row.dropna().items())
+            found[name] = " ".join([str(method), *texts])
+    return found
 
 
 def _against_best(

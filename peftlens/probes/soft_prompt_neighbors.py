@@ -22,15 +22,18 @@ from peftlens.vocab.trained_vectors import TrainedVectors, trained_vectors
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, states, vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
-VERSION = 3
+VERSION = 4
 NeighborS = 5
 COLUMNS = (
     Column("step", "training steps so far"),
     Column("position", "which virtual token, counted from 0, or which row of the embedding table"),
     Column("metric", "how nearness was measured: cosine, centered, dot, euclidean, csls"),
-    Column("tokens", "the nearest tokens; ␣ is a space, <...> are bytes and marks without a shape"),
-    Column("token_ids", "their ids"),
-    Column("similarities", "their similarity by the metric; a Euclidean distance is negative"),
+    Column(
+        "tokens",
+        "list of the nearest tokens; ␣ is a space, <...> are bytes and marks without a shape",
+    ),
+    Column("token_ids", "list of their ids"),
+    Column("similarities", "list of their similarities; a Euclidean distance is negative"),
     Column("similarity", "similarity of the nearest"),
     Column("flags", "of these tokens: special, untrained, without a name, hubs"),
     Column("families", "different words among them: spellings of one word count once", "1"),
@@ -104,9 +107,9 @@ def _rows(
         ids = now.ids[i]
         yield place | {
             "metric": metric,
-            "tokens": " ".join(known.tokens[token] for token in ids),
-            "token_ids": " ".join(map(str, ids)),
-            "similarities": " ".join(f"{value:.4f}" for value in now.similarity[i]),
+            "tokens": [known.tokens[token] for token in ids],
+            "token_ids": ids.tolist(),
+            "similarities": now.similarity[i].tolist(),
             "similarity": now.similarity[i, 0],
             "flags": _oddities(ids, known, near),
             "families": len(set(known.family[ids])),

@@ -9,7 +9,6 @@ tokens, in the space of the neighbors and in the middle of the model.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -35,7 +34,7 @@ from peftlens.vocab.trained_vectors import trained_vectors
 from peftlens.vocab.vocabulary import vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
-VERSION = 1
+VERSION = 2
 WORDS = 50  # typical ones, of those that are one token
 _NULLS = ("random_directions", "steps", "real_tokens")
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -52,8 +51,8 @@ COLUMNS = (
       for null in _NULLS),
     *(Column(f"mean_{null}", f"mean closeness of {null.replace('_', ' ')}", "1")
       for null in _NULLS),
-    Column("nearest_words", "the five nearest words"),
-    Column("task_words", "the set, the ten most typical first"),
+    Column("nearest_words", "list of the five nearest words"),
+    Column("task_words", "list of the ten most typical words of the set"),
     Column("n_words", "words in the set"),
 )  # fmt: skip
 CHARTS: tuple[Chart, ...] = ()
@@ -130,15 +129,17 @@ def _measure(
             "start_closeness": None if found.start is None else _mean(close, found.start)[0],
             **{f"p_{null}": values for null, values in p.items()},
             **{f"mean_{null}": values[0].mean(axis=1) + 0 * q for null, values in nulls.items()},
-            "nearest_words": [_shown(known.tokens, ids[ids >= 0]) for ids in found.now],
+            "nearest_words": [
+                [known.tokens[token] for token in ids[ids >= 0]] for ids in found.now
+            ],
         }
     )
+    task_words = [known.tokens[token] for ids in words[:10] for token in ids]
     rows = [*frame.to_dict("records"), _whole(observed, nulls)]
-    return pd.DataFrame(rows).assign(
+    return pd.DataFrame([row | {"task_words": task_words} for row in rows]).assign(
         step=step,
         words=name,
         related=lambda rows: rows["q"] <= LEVEL,
-        task_words=_shown(known.tokens, [token for ids in words[:10] for token in ids]),
         n_words=len(words),
     )
 
@@ -173,7 +174,3 @@ def _mean(closeness: list[NDArray], neighborhoods: Ids) -> NDArray:
     """Mean over each neighborhood's words, shape (2, ...)."""
     there = neighborhoods >= 0
     return np.stack([(one[neighborhoods] * there).sum(-1) / there.sum(-1) for one in closeness])
-
-
-def _shown(tokens: tuple[str, ...], ids: Iterable[int]) -> str:
-    return " ".join(tokens[token] for token in ids)

@@ -10,22 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from peftlens.io.files import write_json
-from peftlens.results.outcomes import Message, error_summary
-
-_KEPT = ("error", "traceback", "log")
+from peftlens.results.outcomes import Problem
 
 
-def record(study: Path, key: str, what: str, outcome: Message) -> str:
+def record(study: Path, key: str, what: str, problem: Problem) -> str:
     """Keep a failure; returns it in a line.
 
     Args:
         study: its folder.
         key: run id or probe.
         what: the same for people.
-        outcome: what the worker said, or what is said of its death; see `worker_protocol.perform`.
+        problem: the outcome of its job.
     """
-    about = {"what": what, "told": error_summary(outcome)}
-    about |= {name: outcome[name] for name in _KEPT if name in outcome}
+    about = {"what": what, "told": problem.error_summary}
+    about |= problem.model_dump(include={"error", "traceback", "log"})
     (study / "failed").mkdir(exist_ok=True)
     write_json(study / "failed" / f"{key}.json", about)
     return _line(about)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from peftlens.results.table import IDENTITY, Table, read
@@ -45,13 +46,15 @@ def join(tables: Mapping[TrainedModel, Table], labels: Mapping[str, str]) -> Tab
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """All rows below each other, in types that can be missing: some runs fill no columns."""
-    nullable = {"i": "Int64", "u": "Int64", "f": "Float64", "b": "boolean"}
-    types = {
-        str(name): next((nullable[k] for k in _kinds(frames, str(name)) if k in nullable), "string")
-        for name in frames[0]
-    }
+    types = {str(name): _type([frame[name] for frame in frames]) for name in frames[0]}
     return pd.concat([frame.astype(types) for frame in frames], ignore_index=True)
 
 
-def _kinds(frames: list[pd.DataFrame], column: str) -> list[str]:
-    return [frame[column].dtype.kind for frame in frames]
+def _type(columns: list[pd.Series]) -> str:
+    """The type that holds the values of one column of every frame; lists are plain objects."""
+    nullable = {"i": "Int64", "u": "Int64", "f": "Float64", "b": "boolean"}
+    found = [nullable[column.dtype.kind] for column in columns if column.dtype.kind in nullable]
+    if found:
+        return found[0]
+    present = [value for column in columns for value in column.dropna().head(1)]
+    return "object" if any(isinstance(value, list | np.ndarray) for value in present) else "string"

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from peftlens.errors import InputError
+from peftlens.io import escaping
 from peftlens.io.files import canonical_json, sha256_text
 from peftlens.results import failures, invocations, table
 from peftlens.results.stack import joined
 from peftlens.results.table import Table
 from peftlens.runs import store
-from peftlens.runs.run import SCHEMA, Run, configurations, runs_in
+from peftlens.runs.run import Run, configurations, require_schema, runs_in
 from peftlens.runs.trained_model import TrainedModel
 
 
@@ -33,15 +34,14 @@ def index_or_none(study: Path) -> dict[str, Any]:
     """The same, and empty where it is missing or damaged: it is made anew of the study's file.
 
     Raises:
-        InputError: a later version wrote it.
+        InputError: another version wrote it.
     """
     file = study / "study.json"
     try:
         found = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    if found.get("schema_version", 1) > SCHEMA:
-        raise InputError(f"{file} was written by a later version; upgrade peftlens, or give --out")
+    require_schema(found.get("schema_version", 1), file)
     return found
 
 
@@ -96,7 +96,7 @@ class StudyResults:
     @cached_property
     def sha256(self) -> str:
         """Of all tables: of their rows, whatever file format they are kept in."""
-        rows = {name: one.frame.to_csv(index=False) for name, one in sorted(self.tables.items())}
+        rows = {name: escaping.to_csv(one.frame) for name, one in sorted(self.tables.items())}
         return sha256_text(canonical_json(rows))
 
 

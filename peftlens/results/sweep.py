@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from peftlens.numerics.resampling import crossed_interval, few_interval
-from peftlens.runs.run import without_rate
+from peftlens.results.configurations import CONFIGURATIONS
 
 TABLES = ("task_items", "parameter_count", "cost")  # of the probes that this is made of
 
@@ -58,17 +58,22 @@ def best_configurations(tables: Mapping[str, pd.DataFrame]) -> list[BestConfigur
     """Every configuration with answers to choose from, a method's by size.
 
     Args:
-        tables: of the probes in `TABLES`.
+        tables: of the probes in `TABLES`, and `configurations`.
     """
     items = tables["task_items"].dropna(subset=["chosen"])
     if items.empty:
         return []
     counted = tables["parameter_count"][["run", "rank", "trainable_parameters", "adapter_bytes"]]
     runs = tables["cost"].merge(counted, on="run")
-    groups = runs.groupby(runs["configuration"].map(without_rate), sort=False)
+    groups = runs.groupby(runs["configuration"].map(sweep_names(tables)), sort=False)
     found = [_setting(str(name), group, items) for name, group in groups]
     methods = list(dict.fromkeys(runs["method"]))
     return sorted(found, key=lambda one: (methods.index(one.row["method"]), one.size))
+
+
+def sweep_names(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
+    """Name of each configuration's sweep, by the configuration's name."""
+    return tables[CONFIGURATIONS].set_index("configuration")["sweep"]
 
 
 def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> BestConfiguration:

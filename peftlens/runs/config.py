@@ -1,8 +1,14 @@
 """What a user says about a run: method, task, base, and how it is trained."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from peftlens.io.rows import save_rows
+
+if TYPE_CHECKING:
+    from peftlens.io.rows import Rows
 
 UNKNOWN_TASK = "unknown"  # of what another program trained
 
@@ -18,6 +24,11 @@ class StrictModel(BaseModel):
 
 class TrainingConfig(StrictModel):
     """How a run is trained.
+
+    Example:
+        ```python
+        training = pl.TrainingConfig(max_steps=60, learning_rate=1e-3, checkpoint_steps=(0, 20))
+        ```
 
     Attributes:
         max_steps: optimizer steps; 0 trains nothing.
@@ -49,9 +60,21 @@ class TrainingConfig(StrictModel):
 class RunConfig(StrictModel):
     """Everything a user says about one run.
 
+    Example:
+        ```python
+        config = pl.RunConfig(method="lora", task="bbc_topic", method_config={"rank": 8})
+        config = pl.RunConfig(
+            method="prompt_tuning",
+            task=frame,  # a pandas.DataFrame, a datasets.Dataset or a list of dicts
+            task_config={"template": "{review} Rating:", "label": "stars"},
+            training={"max_steps": 60},
+        )
+        ```
+
     Attributes:
         method: name of a file in methods/.
-        task: name of a file in tasks/, or file:PATH, or hub:org/name.
+        task: name of a file in tasks/, or file:PATH, or hub:org/name; or rows, which are saved in
+            the cache, and whose file is then the task.
         base_model: smollm2-135m, a hub id with @revision, a model folder, or a .gguf file.
         method_config: values for the method's Config.
         task_config: values for the task's Config.
@@ -72,3 +95,25 @@ class RunConfig(StrictModel):
     continue_from: str | None = None
     device: Device = "auto"
     dtype: Dtype = "auto"
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _saved(cls, task: Any) -> str:
+        return task if isinstance(task, str) else f"file:{save_rows(task)}"
+
+    if TYPE_CHECKING:  # values that validation converts
+
+        def __init__(  # noqa: PLR0913  # a field each
+            self,
+            *,
+            method: str,
+            task: str | Rows,
+            base_model: str = "smollm2-135m",
+            method_config: Mapping[str, Any] = {},
+            task_config: Mapping[str, Any] = {},
+            training: TrainingConfig | Mapping[str, Any] = TrainingConfig(),
+            seed: int = 0,
+            continue_from: str | None = None,
+            device: Device = "auto",
+            dtype: Dtype = "auto",
+        ) -> None: ...

@@ -13,11 +13,10 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -28,10 +27,10 @@ from peftlens.errors import InputError, validation_summary
 from peftlens.io.escaping import visible
 from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha256_text
 from peftlens.numerics.rounding import number
-from peftlens.runs.config import RunConfig
+from peftlens.runs.config import UNKNOWN_TASK, RunConfig
 from peftlens.runs.trained_model import TrainedModel
 
-SCHEMA = 1
+SCHEMA = 2  # 1: before 0.1.0, with the old names of `errors.RENAMED_KEYS`
 # Versions that can change a result; another one makes another run.
 MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers", "accelerate", "numpy")
 
@@ -67,6 +66,27 @@ class Record(BaseModel):
         """Write run.json."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False)
         (folder / "run.json").write_text(text + "\n")
+
+
+class _SchemaVersion(BaseModel):
+    """The one field of run.json that every version can read."""
+
+    schema_version: int
+
+
+def require_schema(version: int, file: Path) -> None:
+    """Refuse a file of another version, whose keys could mean something else.
+
+    Raises:
+        InputError: with the remedy.
+    """
+    if version > SCHEMA:
+        raise InputError(f"{file} was written by a later version; upgrade peftlens to read it")
+    if version < SCHEMA:
+        raise InputError(
+            f"{file} was written before peftlens 0.1.0 with other keys (base is called base_model "
+            "now, steps max_steps, after continue_from); run it again in a new folder"
+        )
 
 
 class CorruptedRunError(InputError):
@@ -111,19 +131,18 @@ class Run(TrainedModel):
         """What run.json says.
 
         Raises:
-            InputError: there is none, it is damaged, or a later version wrote it.
+            InputError: there is none, it is damaged, or another version wrote it.
         """
         file = self.path / "run.json"
         if not file.is_file():
             raise InputError(f"{self.path} is no run: it has no run.json")
         self.verify(["run.json"])
         try:
-            record = Record.model_validate_json(file.read_bytes())
+            version = _SchemaVersion.model_validate_json(file.read_bytes()).schema_version
+            require_schema(version, file)
+            return Record.model_validate_json(file.read_bytes())
         except ValidationError as error:
             raise self._damaged(file, validation_summary(error)) from error
-        if record.schema_version > SCHEMA:
-            raise InputError(f"{file} was written by a later version; upgrade peftlens to read it")
-        return record
 
     def _damaged(self, file: Path, reason: str) -> CorruptedRunError:
         return CorruptedRunError(
@@ -229,47 +248,85 @@ def runs_in(folder: Path) -> list[Run]:
 
 
 def configurations(runs: Iterable[Any]) -> dict[str, str]:
-    """Name of each run's configuration by run id: equal only where all but the seed is equal.
+    """Name of each run's configuration by run id: equal exactly where all but the seed is equal.
 
-    Where two read the same in words, what they differ in is added.
+    Where two would have the same name, the values in which they differ are added.
 
     Args:
         runs: records, or plans of runs to come.
     """
+    return _labels([*runs], {"seed"})
+
+
+def sweeps(runs: Iterable[Any]) -> dict[str, str]:
+    """Name of each run's sweep by run id: equal exactly where all but seed and rate is equal.
+
+    A sweep is a configuration at all its learning rates; its name is without them.
+
+    Args:
+        runs: records, or plans of runs to come.
+    """
+    return _labels([*runs], {"seed", "learning_rate"})
+
+
+def _labels(runs: list[Any], ignored: set[str]) -> dict[str, str]:
+    """A name for each group of runs that are equal but for the ignored keys."""
+    first: dict[str, str] = {}
+    labels = {}
+    for run in runs:
+        labels[run.id] = first.setdefault(_identity(run, ignored), _words(run, ignored))
+    for describe in (partial(_values, ignored=ignored), _hashes):
+        _tell_apart(labels, runs, describe)
+    return labels
+
+
+def _identity(run: Any, ignored: set[str]) -> str:
+    """Equal for runs of one group; runs of other programs have nothing but their names."""
+    name = run.configuration if run.config.task == UNKNOWN_TASK else None
+    return canonical_json([name, _values(run, ignored), run.depends_on])
+
+
+def _words(run: Any, ignored: set[str]) -> str:
+    rate = f" learning_rate={run.config.training.learning_rate}"
+    return run.configuration.removesuffix(rate if "learning_rate" in ignored else "")
+
+
+def _tell_apart(
+    labels: dict[str, str], runs: list[Any], describe: Callable[[Any], dict[str, str]]
+) -> None:
+    """Add to equal names the values that differ between their runs, such as `max_steps=100`."""
     groups: dict[str, list[Any]] = defaultdict(list)
     for run in runs:
-        groups[run.configuration].append(run)
-    return {
-        run.id: " ".join([words, *_differing(run, members)])
-        for words, members in groups.items()
-        for run in members
-    }
+        groups[labels[run.id]].append(run)
+    for members in groups.values():
+        described = [describe(run) for run in members]
+        keys = dict.fromkeys(key for own in described for key in own)
+        varying = [key for key in keys if len({own.get(key) for own in described}) > 1]
+        for run, own in zip(members, described, strict=True):
+            texts = [f"{key}={' '.join(own[key].split())}" for key in varying if key in own]
+            labels[run.id] = " ".join([labels[run.id], *texts])
 
 
-def without_rate(configuration: str) -> str:
-    """A configuration's name but for its learning rate: what a sweep of rates has in common."""
-    return re.sub(r" learning_rate=\S+", "", configuration)
+def _values(run: Any, ignored: set[str]) -> dict[str, str]:
+    return {key: value for key, value in flat(run).items() if key not in ignored}
 
 
-def _differing(run: Any, members: list[Any]) -> list[str]:
-    """Such as `steps=100`: the run's values where members of its group have others."""
-    for describe in (flat, lambda one: {key: _hash(v) for key, v in one.depends_on.items()}):
-        own, all_of_them = describe(run), [describe(member) for member in members]
-        keys = [key for key in own if any(other.get(key) != own[key] for other in all_of_them)]
-        if keys:
-            return [f"{key}={' '.join(own[key].split())}" for key in keys]
-    return []
+def _hashes(run: Any) -> dict[str, str]:
+    return {key: sha256_text(canonical_json(value))[:8] for key, value in run.depends_on.items()}
+
+
+def hyperparameters(config: RunConfig) -> dict[str, Any]:
+    """Every value of a configuration but the seed, nested keys by their last part."""
+    values = config.model_dump(mode="json", exclude={"seed"})
+    nested = [values.pop(name) for name in ("method_config", "task_config", "training")]
+    return values | nested[0] | nested[1] | nested[2]
 
 
 def flat(run: Any) -> dict[str, str]:
-    """The configuration without the seed, nested keys by their last part."""
-    config = run.config.model_dump(mode="json", exclude={"seed"})
-    nested = {key: value for key, value in config.items() if isinstance(value, dict)}
-    flat = {key: value for key, value in config.items() if key not in nested}
-    for values in nested.values():
-        flat |= values
-    return {key: str(value) for key, value in flat.items()}
+    """The same as text."""
+    return {key: text(value) for key, value in hyperparameters(run.config).items()}
 
 
-def _hash(value: Any) -> str:
-    return sha256_text(canonical_json(value))[:8]
+def text(value: Any) -> str:
+    """A value of a configuration; equal for tables whose keys are in another order."""
+    return canonical_json(value) if isinstance(value, dict) else str(value)

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from peftlens import registry
-from peftlens.errors import InputError, validation_summary
+from peftlens.errors import InputError, reason, validation_summary
 from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, TrainingConfig
 
 
@@ -151,7 +151,7 @@ def parse(text: str, source: str, full: bool = False) -> StudyConfig:
         problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in problem["loc"])
         line = _line_of(text, problem["loc"], larger)
-        raise InputError(f"{source}, line {line}: {where}: {problem['msg']}") from error
+        raise InputError(f"{source}, line {line}: {where}: {reason(problem)}") from error
     for name in (*(small.probes or ()), *(study.probes or ())):
         registry.check("probes", name)
     return study if full else small

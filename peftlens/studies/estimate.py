@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from peftlens.adapters.run_context import RunContext
 from peftlens.io.progress import track
 from peftlens.models.architecture import blocks
-from peftlens.runs.run import without_rate
+from peftlens.runs.run import sweeps
 from peftlens.studies.config import read_text
 from peftlens.studies.grid import plan_study
 from peftlens.training.run_plan import RunPlan
@@ -32,9 +33,9 @@ def estimate(
     text = read_text(Path(file))
     context = RunContext(trust_remote_code=trust_remote_code)
     grid = plan_study(text, str(file), context, full=full)
-    groups: dict[str, list[RunPlan]] = {}
+    names, groups = sweeps(grid.plans), defaultdict[str, list[RunPlan]](list)
     for one in grid.plans:
-        groups.setdefault(without_rate(grid.labels[one.id]), []).append(one)
+        groups[names[one.id]].append(one)
     return pd.DataFrame(
         [_row(name, members) for name, members in track(list(groups.items()), "Trying out")]
     )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -12,10 +11,10 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import resolve
-from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import configurations
 from peftlens.studies.config import StudyConfig, entry_line, expand, parse
+from peftlens.studies.plan import PlannedRun, StudyPlan
 from peftlens.tasks import load_task
 from peftlens.training import batched_trainer
 from peftlens.training.run_plan import RunPlan, plan_run
@@ -77,6 +76,31 @@ class StudyGrid:
             for one in self.plans
         )
 
+    def to_plan(self) -> StudyPlan:
+        """The same for a process without a model."""
+        base = self.plans[0].base
+        gpus = torch.cuda.device_count() if base.device == "cuda" else 0
+        return StudyPlan(
+            name=self.study.name,
+            runs=tuple(
+                PlannedRun(
+                    id=one.id,
+                    configuration=self.labels[one.id],
+                    batch_key=batched_trainer.batch_key(one),
+                    config=one.requested_config,
+                )
+                for one in self.plans
+            ),
+            probes=tuple(probe_runner.describe(name, self.options) for name in self.probes),
+            probe_options={name: dict(values) for name, values in self.options.items()},
+            device=base.device,
+            dtype=base.dtype,
+            bytes_per_run=self.bytes_per_run,
+            gpu_bytes=tuple(
+                torch.cuda.get_device_properties(index).total_memory for index in range(gpus)
+            ),
+        )
+
 
 def _trained(one: RunPlan) -> int:
     """Parameters that a run trains; 0 where that is not known before it is attached."""
@@ -111,45 +135,6 @@ def plan_study(
     _check_shared(study, source, context)
     plans = _plans(study, partial(entry_line, text, full=full), source, context)
     return StudyGrid(study, plans, configurations(plans))
-
-
-def inventory(  # noqa: PLR0913  # what decides a plan
-    text: str,
-    source: str,
-    dtypes: Mapping[str, str] | None = None,
-    trust: bool = False,
-    full: bool = False,
-    *,
-    base_models: BaseModelCache,
-) -> dict[str, Any]:
-    """The same as JSON, for who carries a study out without a base of his own."""
-    context = RunContext(base_models=base_models, trust_remote_code=trust)
-    grid = plan_study(text, source, context, full=full, dtypes=dtypes)
-    first = grid.plans[0].base
-    on_gpu = first.device == "cuda"
-    return {
-        "name": grid.study.name,
-        "runs": [
-            {
-                "id": one.id,
-                "configuration": grid.labels[one.id],
-                "seed": one.config.seed,
-                "after": one.config.continue_from,
-                "together": batched_trainer.batch_key(one),
-                "config": one.asked.model_dump(mode="json"),
-            }
-            for one in grid.plans
-        ],
-        "probes": [probe_runner.describe(name, grid.options) for name in grid.probes],
-        "options": {name: dict(values) for name, values in grid.options.items()},
-        "device": first.device,
-        "dtype": first.dtype,
-        "bytes_a_run": grid.bytes_per_run,
-        "gpu_bytes": [
-            torch.cuda.get_device_properties(index).total_memory
-            for index in range(torch.cuda.device_count() if on_gpu else 0)
-        ],
-    }
 
 
 def _check_shared(study: StudyConfig, source: str, context: RunContext) -> None:

@@ -1,6 +1,5 @@
 """Workers on this machine: processes of their own, or this one."""
 
-import json
 import os
 import queue
 import signal
@@ -16,12 +15,20 @@ from functools import cached_property
 from importlib import import_module
 from typing import IO
 
-from peftlens.results.outcomes import Message
-from peftlens.studies.worker_protocol import Actions, Task, perform
+from peftlens.results.outcomes import Died, Outcome
+from peftlens.studies.worker_protocol import (
+    Actions,
+    ProgressUpdate,
+    Reply,
+    Request,
+    parse_reply,
+    perform,
+    to_line,
+)
 
-_GRACE = 5.0  # seconds for a worker to clean up
-_LATE = 60.0  # seconds after which a worker, starting or not, should have ended itself
-_LOG_BYTES = 20_000  # of a failed task's log that are kept
+_CLEANUP_SECONDS = 5.0  # for a worker that ends
+_KILL_DELAY = 60.0  # seconds after which a worker, starting or not, should have ended itself
+_LOG_BYTES = 20_000  # kept of a failed job's log
 
 
 class InProcessPool:
@@ -31,7 +38,7 @@ class InProcessPool:
 
     def __init__(self, module: str) -> None:
         self._module = module
-        self._outcome: Message | None = None
+        self._outcome: Outcome | None = None
 
     @cached_property
     def _actions(self) -> Actions:
@@ -41,11 +48,11 @@ class InProcessPool:
         """Always."""
         return True
 
-    def submit(self, slot: int, task: Task) -> None:  # noqa: ARG002
-        """Do it at once."""
-        self._outcome = perform(task, self._actions)
+    def submit(self, slot: int, request: Request) -> None:  # noqa: ARG002
+        """Perform it at once."""
+        self._outcome = perform(self._actions[request.kind], request)
 
-    def poll(self, seconds: float) -> Iterable[tuple[int, Message]]:  # noqa: ARG002
+    def poll(self, seconds: float) -> Iterable[tuple[int, Reply]]:  # noqa: ARG002
         """The outcome."""
         return [(0, self._outcome)] if self._outcome else []
 
@@ -55,14 +62,23 @@ class InProcessPool:
 
 @dataclass
 class _Process:
-    """A worker process and what is known of it."""
+    """A worker process.
+
+    Attributes:
+        process: handle of the process.
+        log: its standard error.
+        listener: thread that reads its replies.
+        log_start: offset in the log where the present job begins.
+        activity: last activity that it announced in the present job.
+        last_reply: time of its last reply, or of the present job's begin.
+    """
 
     process: subprocess.Popen[str]
     log: IO[bytes]
     listener: threading.Thread | None = None
-    begun: int = 0  # where the log of the present task begins
-    at: str | None = None
-    heard: float = field(default_factory=time.monotonic)
+    log_start: int = 0
+    activity: str | None = None
+    last_reply: float = field(default_factory=time.monotonic)
 
 
 class LocalPool:
@@ -70,22 +86,22 @@ class LocalPool:
 
     Args:
         environments: variables of each worker, beside this process's own.
-        limit: seconds without progress after which a worker is taken for hung; 0 for never.
+        stall_timeout: seconds without progress after which a worker is taken for hung; 0 for never.
         module: whose `python -m` serves; see `worker_protocol.main`.
     """
 
     def __init__(
         self,
         environments: list[dict[str, str]],
-        limit: float = 0,
+        stall_timeout: float = 0,
         module: str = "peftlens.studies.worker",
     ) -> None:
         self.slots = len(environments)
         self._environments = environments
-        self._limit = limit
+        self._stall_timeout = stall_timeout
         self._module = module
         self._workers: dict[int, _Process] = {}
-        self._messages: queue.Queue[tuple[int, _Process, Message | None]] = queue.Queue()
+        self._replies: queue.Queue[tuple[int, _Process, Reply | None]] = queue.Queue()
 
     def reshape(self, environments: list[dict[str, str]]) -> None:
         """Have a slot for each of these; a worker whose variables stay the same is kept."""
@@ -97,23 +113,23 @@ class LocalPool:
         """Always."""
         return True
 
-    def submit(self, slot: int, task: Task) -> None:
+    def submit(self, slot: int, request: Request) -> None:
         """Send it to the slot's worker, a new one if need be."""
         worker = self._workers.get(slot)
         if worker is None or worker.process.poll() is not None:
             worker = self._workers[slot] = self._start(slot)
-        worker.begun = os.fstat(worker.log.fileno()).st_size
-        worker.at, worker.heard = None, time.monotonic()
+        worker.log_start = os.fstat(worker.log.fileno()).st_size
+        worker.activity, worker.last_reply = None, time.monotonic()
         assert worker.process.stdin
-        with suppress(BrokenPipeError):  # it has died: its end is told by its own thread
-            worker.process.stdin.write(json.dumps(task) + "\n")
+        with suppress(BrokenPipeError):  # it has died, and its listener reports that
+            worker.process.stdin.write(to_line(request))
             worker.process.stdin.flush()
 
     def _start(self, slot: int) -> _Process:
         log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the worker
-        with _deaf_to_ctrl_c():
+        with _ctrl_c_blocked():
             process = subprocess.Popen(
-                [sys.executable, "-m", self._module, str(self._limit)],
+                [sys.executable, "-m", self._module, str(self._stall_timeout)],
                 env=os.environ | self._environments[slot],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -129,53 +145,61 @@ class LocalPool:
         with suppress(BrokenPipeError), worker.process:  # closes its pipes in the end
             assert worker.process.stdout
             for line in worker.process.stdout:
-                self._messages.put((slot, worker, json.loads(line)))
-        self._messages.put((slot, worker, None))
+                self._replies.put((slot, worker, parse_reply(line)))
+        self._replies.put((slot, worker, None))
 
-    def poll(self, seconds: float) -> Iterable[tuple[int, Message]]:
-        """Messages of the workers that are; the last words of one that was replaced are dropped."""
-        self._stop_hung()
+    def poll(self, seconds: float) -> Iterable[tuple[int, Reply]]:
+        """Replies of the present workers; those of a worker that was replaced are dropped."""
+        self._kill_hung()
         with suppress(queue.Empty):
-            slot, worker, message = self._messages.get(timeout=seconds)
+            slot, worker, reply = self._replies.get(timeout=seconds)
             if self._workers.get(slot) is not worker:
                 return
-            if message is None:
+            if reply is None:
                 del self._workers[slot]
                 yield slot, self._death(worker)
                 return
-            worker.heard = time.monotonic()
-            if message.get("total") == 0:
-                worker.at = message["at"]
-            yield slot, message
+            worker.last_reply = time.monotonic()
+            if isinstance(reply, ProgressUpdate) and reply.total == 0:
+                worker.activity = reply.activity
+            yield slot, reply
 
-    def _stop_hung(self) -> None:
-        """Kill who should have ended itself: it was stopped, or can't run even its own clock."""
+    def _kill_hung(self) -> None:
+        """Kill workers that should have ended themselves: stopped, or without a clock that runs."""
+        if not self._stall_timeout:
+            return
         for worker in self._workers.values():
-            if self._limit and time.monotonic() - worker.heard > self._limit + _LATE:
+            if time.monotonic() - worker.last_reply > self._stall_timeout + _KILL_DELAY:
                 worker.process.kill()
 
-    def _death(self, worker: _Process) -> Message:
+    def _death(self, worker: _Process) -> Died:
         code = worker.process.returncode
-        silent = time.monotonic() - worker.heard
+        silent = time.monotonic() - worker.last_reply
         # a worker that ends itself exits with 1; its clock and ours differ by the pipe's delay
-        hung = bool(self._limit) and silent > 0.9 * self._limit
+        hung = bool(self._stall_timeout) and silent > 0.9 * self._stall_timeout
         number = -code if code < 0 else code - 128  # the second is a shell's way to say so
         by_signal = number in {*signal.Signals}
-        worker.log.seek(worker.begun)
+        worker.log.seek(worker.log_start)
         log = worker.log.read()[-_LOG_BYTES:].decode(errors="replace")
         worker.log.close()
         if hung:
-            how = f"no sign of progress for {silent:.0f} s: the worker was stopped"
+            reason = f"no sign of progress for {silent:.0f} s: the worker was stopped"
         elif by_signal:
-            how = f"the worker was killed by {signal.Signals(number).name}"
-            how += ", as the system does when memory runs out" if number == signal.SIGKILL else ""
+            reason = f"the worker was killed by {signal.Signals(number).name}"
+            reason += (
+                ", as the system does when memory runs out" if number == signal.SIGKILL else ""
+            )
         else:
-            how = f"the worker ended by itself, with code {code}"
-        again = by_signal and not hung
-        return {"died": how, "log": log, "at": worker.at, "again": again}
+            reason = f"the worker ended by itself, with code {code}"
+        return Died(
+            error_summary=reason,
+            log=log,
+            activity=worker.activity,
+            is_retryable=by_signal and not hung,
+        )
 
     def close(self, *, now: bool) -> None:
-        """End the workers; `now` does not wait for what they are at."""
+        """End the workers; `now` does not wait for their jobs."""
         workers, self._workers = list(self._workers.values()), {}
         for worker in workers:
             if now:
@@ -183,7 +207,7 @@ class LocalPool:
             with suppress(BrokenPipeError):
                 assert worker.process.stdin
                 worker.process.stdin.close()
-        end = time.monotonic() + _GRACE
+        end = time.monotonic() + _CLEANUP_SECONDS
         for worker in workers:
             try:
                 worker.process.wait(max(0.0, end - time.monotonic()))
@@ -195,8 +219,8 @@ class LocalPool:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Who is started meanwhile never gets Ctrl-C, not even while it loads its libraries.
+def _ctrl_c_blocked() -> Iterator[None]:
+    """A process that is started meanwhile never gets Ctrl-C, not even while it loads libraries.
 
     A terminal sends it to all processes; what it means is the supervisor's to decide.
     """

@@ -15,11 +15,20 @@ from typing import Any
 
 from peftlens.errors import InputError
 from peftlens.io.files import new_folder, write_atomic
-from peftlens.results.outcomes import Message
+from peftlens.results.outcomes import Died, Done, Outcome
 from peftlens.runs import store
-from peftlens.studies.worker_protocol import Task, outcome_of, watched
+from peftlens.studies.worker_protocol import (
+    MeasureRequest,
+    PlanRequest,
+    Request,
+    TrainRequest,
+    outcome_of_error,
+    perform_with_watchdog,
+)
 
 Files = dict[str, bytes]  # by their paths in a run's folder
+# runs are trained alone here, and tables are written where the study lies
+RayRequest = PlanRequest | TrainRequest | MeasureRequest
 
 
 class RayPool:
@@ -29,7 +38,7 @@ class RayPool:
         runs: the study's folder of runs, on this machine.
         needs: of each worker: `num_cpus`, `num_gpus`, `memory` in bytes, as Ray counts them.
         workers: instead of as many as there is room for.
-        limit: see `scheduler.LocalPool`.
+        stall_timeout: see `local_pool.LocalPool`.
         module: whose actions the workers offer.
 
     Raises:
@@ -42,12 +51,12 @@ class RayPool:
         needs: Mapping[str, float],
         *,
         workers: int | None = None,
-        limit: float = 0,
+        stall_timeout: float = 0,
         module: str = "peftlens.studies.worker",
     ) -> None:
         self._ray = _started()
         self._runs = runs
-        self._limit, self._module = limit, module
+        self._stall_timeout, self._module = stall_timeout, module
         self._worker = self._ray.remote(**needs, max_restarts=0)(_Actor)
         room = _room(self._ray.nodes(), needs)
         if not room:
@@ -57,52 +66,51 @@ class RayPool:
         self.slots = min(workers or room, room)
         self._actors: dict[int, Any] = {}
         self._coming: dict[Any, int] = {}  # slots whose actor waits for a node, by its first sign
-        self._answers: dict[Any, tuple[int, Task]] = {}
+        self._answers: dict[Any, tuple[int, Request]] = {}
         self._held: dict[int, ExitStack] = {}
-        self._ready: list[tuple[int, Message]] = []
+        self._ready: list[tuple[int, Outcome]] = []
         for slot in range(self.slots):
             self._start(slot)
 
     def _start(self, slot: int) -> None:
-        self._actors[slot] = self._worker.remote(self._module, self._limit, os.getcwd())
+        self._actors[slot] = self._worker.remote(self._module, self._stall_timeout, os.getcwd())
         self._coming[self._actors[slot].ready.remote()] = slot
 
     def accepts(self, slot: int) -> bool:
         """Whether the slot's actor runs; after a node was lost there may be no room for it."""
         return slot not in self._coming.values()
 
-    def submit(self, slot: int, task: Task) -> None:
-        """Send a task to the slot's actor with the files that it reads."""
+    def submit(self, slot: int, request: Request) -> None:
+        """Send a request to the slot's actor with the files that it reads."""
         self._held[slot] = held = ExitStack()
-        if task["do"] == "train":
-            run = task["with"]["run"]
+        if isinstance(request, TrainRequest):
             try:
-                held.enter_context(store.lock_run(self._runs, run))
+                held.enter_context(store.lock_run(self._runs, request.run))
             except store.RunLockedError as error:
-                self._ready.append((slot, outcome_of(error)))
+                self._ready.append((slot, outcome_of_error(error)))
                 return
-            if (self._runs / run).exists():
-                self._ready.append((slot, {"done": "finished by another process"}))
+            if (self._runs / request.run).exists():
+                self._ready.append((slot, Done(result="finished by another process")))
                 return
-        read = _read_by(task)
+        read = _read_by(request)
         files = _pack(self._runs / read) if read else {}
-        answer = self._actors[slot].do.remote(task, read, files)
-        self._answers[answer] = slot, task
+        answer = self._actors[slot].perform.remote(request, read, files)
+        self._answers[answer] = slot, request
 
-    def poll(self, seconds: float) -> Iterable[tuple[int, Message]]:
+    def poll(self, seconds: float) -> Iterable[tuple[int, Outcome]]:
         """Outcomes; what a worker made is on this machine's disk by then."""
         while self._ready:
-            slot, message = self._ready.pop()
+            slot, outcome = self._ready.pop()
             self._held.pop(slot).close()
-            yield slot, message
+            yield slot, outcome
         waiting = [*self._answers, *self._coming]
         for answer in self._ray.wait(waiting, timeout=seconds)[0] if waiting else ():
             if answer in self._coming:
                 self._arrived(answer)
                 continue
-            slot, task = self._answers.pop(answer)
+            slot, request = self._answers.pop(answer)
             with self._held.pop(slot):
-                yield slot, self._outcome(answer, slot, task)
+                yield slot, self._outcome(answer, slot, request)
 
     def _arrived(self, sign: Any) -> None:
         slot = self._coming.pop(sign)
@@ -113,30 +121,34 @@ class RayPool:
                 raise RuntimeError(f"a worker can't be started: {_line(error)}") from error
             self._start(slot)
 
-    def _outcome(self, answer: Any, slot: int, task: Task) -> Message:
+    def _outcome(self, answer: Any, slot: int, request: Request) -> Outcome:
         try:
-            message, files = self._ray.get(answer)
+            outcome, files = self._ray.get(answer)
         except self._ray.exceptions.RayError as error:  # the actor died, or its node
             self._start(slot)
             # one that ended itself, for instance because it hung, would do it again
-            again = "exit code" not in str(error)
-            return {"died": f"the worker was lost: {_line(error)}", "again": again, "log": ""}
-        if "done" in message:
+            return Died(
+                error_summary=f"the worker was lost: {_line(error)}",
+                log="",
+                is_retryable="exit code" not in str(error),
+            )
+        if isinstance(outcome, Done):
             try:
-                self._keep(task, files)
+                self._write(request, files)
             except OSError as error:
-                return outcome_of(error)
-        return message
+                return outcome_of_error(error)
+        return outcome
 
-    def _keep(self, task: Task, files: Files) -> None:
-        if task["do"] == "train":
-            with new_folder(self._runs / task["with"]["run"]) as folder:
-                _unpack(files, folder)
-            return
-        for name, data in files.items():
-            target = Path(task["with"]["run"]) / name
-            target.parent.mkdir(exist_ok=True)
-            write_atomic(target, data)
+    def _write(self, request: Request, files: Files) -> None:
+        match request:
+            case TrainRequest():
+                with new_folder(self._runs / request.run) as folder:
+                    _unpack(files, folder)
+            case MeasureRequest():
+                for name, data in files.items():
+                    target = request.run / name
+                    target.parent.mkdir(exist_ok=True)
+                    write_atomic(target, data)
 
     def close(self, *, now: bool) -> None:  # noqa: ARG002  # an actor is idle, or not wanted
         """Let the actors go; the cluster stays."""
@@ -150,42 +162,45 @@ class RayPool:
 class _Actor:
     """The remote side."""
 
-    def __init__(self, module: str, limit: float, folder: str) -> None:
+    def __init__(self, module: str, stall_timeout: float, folder: str) -> None:
         if Path(folder).is_dir():  # names of files in a study are relative to it
             os.chdir(folder)
         self._actions = import_module(module).actions()
-        self._limit = limit
+        self._stall_timeout = stall_timeout
 
     def ready(self) -> None:
-        """Tell that it runs."""
+        """Return as soon as the actor runs."""
 
-    def do(self, task: Task, read: str | None, files: Files) -> tuple[Message, Files]:
-        """Do a task in a folder of its own; returns the outcome and the files that it made."""
-        if task["do"] == "plan":
-            return self._perform(task), {}
+    def perform(self, request: RayRequest, read: str | None, files: Files) -> tuple[Outcome, Files]:
+        """Perform a request in a temporary folder; returns the outcome and the files it made."""
+        if isinstance(request, PlanRequest):
+            return self._perform(request), {}
         with tempfile.TemporaryDirectory() as temporary:
             runs = Path(temporary)
             if read:
                 _unpack(files, runs / read)
-            if task["do"] == "measure":
-                made, here = runs / str(read), {"run": str(runs / str(read))}
+            if isinstance(request, TrainRequest):
+                made, changed = runs / request.run, {"folder": runs}
             else:
-                made, here = runs / task["with"]["run"], {"runs": temporary}
-            message = self._perform({"do": task["do"], "with": dict(task["with"]) | here})
-            if "done" not in message:
-                return message, {}
-            known = files if task["do"] == "measure" else {}  # of the same run
-            return message, {n: d for n, d in _pack(made).items() if known.get(n) != d}
+                made, changed = runs / request.run.name, {"run": runs / request.run.name}
+            outcome = self._perform(request.model_copy(update=changed))
+            if not isinstance(outcome, Done):
+                return outcome, {}
+            known = files if isinstance(request, MeasureRequest) else {}  # of the same run
+            return outcome, {n: d for n, d in _pack(made).items() if known.get(n) != d}
 
-    def _perform(self, task: Task) -> Message:
-        return watched(task, self._actions, self._limit, lambda _: None)
+    def _perform(self, request: RayRequest) -> Outcome:
+        return perform_with_watchdog(request, self._actions, self._stall_timeout, lambda _: None)
 
 
-def _read_by(task: Task) -> str | None:
-    """The run whose files a task reads."""
-    if task["do"] == "measure":
-        return Path(task["with"]["run"]).name
-    return task["with"]["config"]["after"] if task["do"] == "train" else None
+def _read_by(request: Request) -> str | None:
+    """The run whose files a request reads."""
+    match request:
+        case MeasureRequest():
+            return request.run.name
+        case TrainRequest():
+            return request.config.continue_from
+    return None
 
 
 def _started() -> Any:

@@ -2,7 +2,7 @@
 
 DIR/study.toml            the file as it was given
     study.json            its runs, by id, with the names of their configurations
-    calls/                when and how it was carried out, see calls.py
+    calls/                when and how it was carried out, see invocations.py
     runs/<run_id>/        see run.py, and store.py for what else may lie there
     failed/<key>.json     see failures.py
     tables/<probe>.parquet
@@ -16,44 +16,62 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from peftlens.errors import InputError
 from peftlens.io.files import write_atomic, write_json
 from peftlens.io.hardware import Allocation, allocate, gpus_per_run
 from peftlens.io.progress import say
 from peftlens.results import failures, invocations
-from peftlens.results.outcomes import Message, error_summary
+from peftlens.results.configurations import configurations_table
+from peftlens.results.outcomes import (
+    Corrupted,
+    Died,
+    DiskError,
+    Done,
+    Failed,
+    Locked,
+    Outcome,
+    Problem,
+)
 from peftlens.results.study_results import index_or_none
 from peftlens.results.table_cache import TableCache
 from peftlens.runs import store
 from peftlens.runs.run import SCHEMA, Run
 from peftlens.studies.config import read_text
 from peftlens.studies.local_pool import InProcessPool, LocalPool
+from peftlens.studies.plan import PlannedRun, StudyPlan
 from peftlens.studies.run_batches import RunBatches
-from peftlens.studies.run_selection import Planned, run_name, select_runs
-from peftlens.studies.scheduler import Job, JobResult, Signals, WorkerPool, run_jobs
-from peftlens.studies.worker_protocol import Task
+from peftlens.studies.run_selection import select_runs
+from peftlens.studies.scheduler import Job, JobKey, JobResult, Signals, WorkerPool, run_jobs
+from peftlens.studies.worker_protocol import (
+    PROBE_OUTCOMES,
+    MeasureRequest,
+    PlanRequest,
+    TableRequest,
+)
 
-E = TypeVar("E", bound=WorkerPool)
+Pool = TypeVar("Pool", bound=WorkerPool)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """How a study is carried out; all but `full_scale` and the rounding of sums leaves results alone.
+    """How a study is run; all but `full_scale` and the rounding of sums leaves results alone.
 
     Attributes:
         workers: runs trained at the same time; as many as the machine has room for by default, and
             0 for this process itself.
         threads: of each worker; see `hardware.allocate`.
-        runs_per_pass: most runs that are trained in one pass over the base, see layers/batched_adapters.py;
-            several on a GPU by default, and on a CPU, where it does not pay, one.
+        runs_per_pass: most runs that are trained in one pass over the base, see
+            layers/batched_adapters.py; several on a GPU by default, and on a CPU, where it does
+            not pay, one.
         full_scale: the larger study that the file's table [full_scale] describes.
         engine: where workers are: processes on this machine, or Ray's cluster.
         shard: (i, n): the i-th of n parts of the study, counted from 1.
         filter: patterns such as `lora*`; see `run_selection.select_runs`.
         retry_failed: train and measure once more what failed before.
-        stall_timeout: seconds without a sign of progress after which a worker is taken for hung; 0: never.
+        stall_timeout: seconds without a sign of progress after which a worker is taken for hung;
+            0: never.
         module: whose actions the workers offer.
     """
 
@@ -90,7 +108,7 @@ class StudyOutcome:
 def run_study(
     file: str | Path,
     out: str | Path,
-    how: StudyOptions | None = None,
+    options: StudyOptions | None = None,
     *,
     trust_remote_code: bool = False,
 ) -> StudyOutcome:
@@ -104,67 +122,81 @@ def run_study(
         OSError: the disk is full or may not be written to; finished runs stay as they are.
         Stopped: Ctrl-C or SIGTERM; finished runs stay as they are.
     """
-    how, out = how or StudyOptions(), Path(out)
-    if how.engine == "ray" and (how.runs_per_pass or 1) > 1:
+    options, out = options or StudyOptions(), Path(out)
+    if options.engine == "ray" and (options.runs_per_pass or 1) > 1:
         raise InputError("runs can be trained together on this machine only; leave --runs-per-pass")
     text, index = read_text(Path(file)), index_or_none(out)
-    with Signals() as signals, _closed(_home(how)) as home:
-        given = {"text": text, "source": str(file), "dtypes": index.get("dtypes")}
-        given |= {"trust": trust_remote_code, "full": how.full_scale}
-        job = Job.known(("plan", ""), "Planning", given)
-        if how.engine == "ray":  # nodes may have what this machine has not
-            with _closed(_ray(out, how)) as engine:
-                inventory = _plan(engine, job, signals)
+    with Signals() as signals, _closing(_local_pool(options)) as local_pool:
+        request = PlanRequest(
+            text=text,
+            source=str(file),
+            dtypes=index.get("dtypes"),
+            full_scale=options.full_scale,
+            trust_remote_code=trust_remote_code,
+        )
+        if options.engine == "ray":  # nodes may have what this machine has not
+            with _closing(_ray_pool(out, options)) as ray_pool:
+                plan = _plan(ray_pool, request, signals)
         else:
-            inventory = _plan(home, job, signals)
-        study = StudyRunner(out, how, inventory, home, signals, trust_remote_code)
+            plan = _plan(local_pool, request, signals)
+        study = StudyRunner(out, options, plan, local_pool, signals, trust_remote_code)
         study.prepare(text)
         return study.run()
 
 
-def _home(how: StudyOptions) -> InProcessPool | LocalPool:
-    """What works on this machine; nobody knows yet how many workers there is room for."""
-    if how.workers == 0:
-        return InProcessPool(how.module)
-    return LocalPool(Allocation(1, how.threads or 1).environments(), how.stall_timeout, how.module)
+def _local_pool(options: StudyOptions) -> InProcessPool | LocalPool:
+    """Workers on this machine; one, for the plan has to say how many there is room for."""
+    if options.workers == 0:
+        return InProcessPool(options.module)
+    environments = Allocation(1, options.threads or 1).environments()
+    return LocalPool(environments, options.stall_timeout, options.module)
 
 
-def _ray(out: Path, how: StudyOptions, inventory: Mapping[str, Any] | None = None) -> WorkerPool:
+def _ray_pool(out: Path, options: StudyOptions, plan: StudyPlan | None = None) -> WorkerPool:
     """Workers on a cluster: one to plan with, or as many as there is room for."""
     from peftlens.studies.ray_pool import RayPool
 
-    needs = {"num_cpus": how.threads or 1}
-    if inventory and inventory["gpu_bytes"]:
-        needs["num_gpus"] = gpus_per_run(inventory["bytes_a_run"], inventory["gpu_bytes"])
-    elif inventory:
-        needs["memory"] = inventory["bytes_a_run"]
-    workers = how.workers if inventory else 1
-    return RayPool(out / "runs", needs, workers=workers, limit=how.stall_timeout, module=how.module)
+    needs = {"num_cpus": options.threads or 1}
+    if plan and plan.gpu_bytes:
+        needs["num_gpus"] = gpus_per_run(plan.bytes_per_run, plan.gpu_bytes)
+    elif plan:
+        needs["memory"] = plan.bytes_per_run
+    return RayPool(
+        out / "runs",
+        needs,
+        workers=options.workers if plan else 1,
+        stall_timeout=options.stall_timeout,
+        module=options.module,
+    )
 
 
 @contextmanager
-def _closed(engine: E) -> Iterator[E]:
-    """Close it; at once where something was raised."""
+def _closing(pool: Pool) -> Iterator[Pool]:
+    """Close a pool; at once where something was raised."""
     try:
-        yield engine
+        yield pool
     except BaseException:
-        engine.close(now=True)
+        pool.close(now=True)
         raise
-    engine.close(now=False)
+    pool.close(now=False)
 
 
-def _plan(engine: WorkerPool, job: Job, signals: Signals) -> dict[str, Any]:
-    (ended,) = run_jobs(deque([job]), engine, signals)
-    outcome = ended.outcome
-    if "done" in outcome:
-        return outcome["done"]
-    _stop_if_disk(outcome)
-    raise (InputError if outcome.get("mendable") else RuntimeError)(error_summary(outcome))
+def _plan(pool: WorkerPool, request: PlanRequest, signals: Signals) -> StudyPlan:
+    job = Job.from_request(request, "", "Planning")
+    (result,) = run_jobs(deque([job]), pool, signals)
+    match result.outcome:
+        case Done(result=plan):
+            return StudyPlan.model_validate(plan)
+        case DiskError() as problem:
+            raise _disk_error(problem)
+        case Failed(is_input_error=True) as problem:
+            raise InputError(problem.error_summary)
+        case Problem() as problem:
+            raise RuntimeError(problem.error_summary)
 
 
-def _stop_if_disk(outcome: Message) -> None:
-    if "disk" in outcome:
-        raise OSError(outcome["errno"], f"{outcome['disk']}; finished runs are kept")
+def _disk_error(problem: DiskError) -> OSError:
+    return OSError(problem.errno, f"{problem.error_summary}; finished runs are kept")
 
 
 @dataclass
@@ -172,62 +204,66 @@ class StudyRunner:
     """One study under way.
 
     Attributes:
-        inventory: what `grid.inventory` said.
-        engine: what works on this machine.
-        done: runs that are there and whole.
+        out: folder of the study.
+        options: of this call.
+        plan: runs and probes of the study.
+        local_pool: workers on this machine.
+        signals: Ctrl-C and SIGTERM.
+        trust_remote_code: run Python from the base model's folder.
+        done: finished and uncorrupted runs.
         failed: a line for each failure, by run id or probe.
-        elsewhere: runs that another process is at.
+        locked: runs that another process is building.
     """
 
     out: Path
-    how: StudyOptions
-    inventory: dict[str, Any]
-    engine: InProcessPool | LocalPool
+    options: StudyOptions
+    plan: StudyPlan
+    local_pool: InProcessPool | LocalPool
     signals: Signals
-    trust: bool
+    trust_remote_code: bool
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    elsewhere: set[str] = field(default_factory=set)
+    locked: set[str] = field(default_factory=set)
 
     @property
     def folder(self) -> Path:
+        """The folder of all runs."""
         return self.out / "runs"
 
-    @property
-    def probes(self) -> list[dict[str, Any]]:
-        return self.inventory["probes"]
-
     @cached_property
-    def runs(self) -> dict[str, Planned]:
+    def runs(self) -> dict[str, PlannedRun]:
         """Every run of the study, by id."""
-        return {run["id"]: run for run in self.inventory["runs"]}
+        return {run.id: run for run in self.plan.runs}
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        return {run: about["configuration"] for run, about in self.runs.items()}
+        """Names of the configurations, by run id."""
+        return {run.id: run.configuration for run in self.plan.runs}
 
     @property
     def tables(self) -> TableCache:
-        return TableCache(self.out / "tables", self.probes)
+        """Tables on disk."""
+        return TableCache(self.out / "tables", self.plan.probes)
 
     @cached_property
-    def selected(self) -> list[Planned]:
-        return select_runs(self.inventory["runs"], self.how.shard, self.how.filter)
+    def selected(self) -> list[PlannedRun]:
+        """Runs of this call's shard and filter."""
+        return select_runs(self.plan.runs, self.options.shard, self.options.filter)
 
     def prepare(self, text: str) -> None:
         """Write what the study is, and clear away what dead processes and older files left."""
-        probes = [probe["name"] for probe in self.probes]
-        tried = {*probes, *(run["id"] for run in self.selected)} if self.how.retry_failed else ()
+        probes = [probe.name for probe in self.plan.probes]
+        tried = {*probes, *(run.id for run in self.selected)} if self.options.retry_failed else ()
         self.out.mkdir(parents=True, exist_ok=True)
         write_atomic(self.out / "study.toml", text.encode())
         index = {
             "schema_version": SCHEMA,
-            "name": self.inventory["name"],
+            "name": self.plan.name,
             "runs": list(self.runs),
             "configurations": self.labels,
-            "names": {run: run_name(about) for run, about in self.runs.items()},
+            "names": {run.id: run.name for run in self.plan.runs},
             "probes": probes,
-            "dtypes": {self.inventory["device"]: self.inventory["dtype"]},
+            "dtypes": {self.plan.device: self.plan.dtype},
         }
         write_json(self.out / "study.json", index)
         if swept := store.sweep(self.folder):
@@ -247,122 +283,131 @@ class StudyRunner:
             self._put_aside(run, reason)
         if self.done:
             say(f"{len(self.done)} of {len(self.runs)} runs are already there")
-        self._work()
+        self._train_and_measure()
         self.done |= store.finished(self.folder, self.runs.keys() - self.done)[0]
         left = [run for run in self.runs if run not in self.done and run not in self.failed]
         runs = [Run(self.folder / run) for run in self.runs if run in self.done]
-        if left and (self.elsewhere or self.how.shard):
+        if left and (self.locked or self.options.shard):
             say(f"{len(left)} runs are left to others; who finishes the last one writes the tables")
         elif runs:
             self._tabulate(runs)
         return StudyOutcome(self.out, tuple(runs), tuple(self.failed.values()), len(left))
 
-    def _work(self) -> None:
-        """Train what is not there, and measure it and what is there already."""
-        there = [run for run in self.selected if run["id"] in self.done]
+    def _train_and_measure(self) -> None:
+        """Train missing runs, and measure them and the finished ones."""
+        finished = [run for run in self.selected if run.id in self.done]
         missing = [
-            run
-            for run in self.selected
-            if run["id"] not in self.done and run["id"] not in self.failed
+            run for run in self.selected if run.id not in self.done and run.id not in self.failed
         ]
-        most = 1 if self.how.engine == "ray" else self.how.runs_per_pass
-        devices = len(self.inventory["gpu_bytes"])
-        trainings = RunBatches(self.folder, self.trust, devices, most)
-        jobs = deque(trainings.jobs(missing))
-        measured = self.tables.measured() if there else {}
-        for run in there:
-            jobs.extend(self._measuring(run["id"], measured))
+        runs_per_pass = 1 if self.options.engine == "ray" else self.options.runs_per_pass
+        devices = len(self.plan.gpu_bytes)
+        batches = RunBatches(self.folder, self.trust_remote_code, devices, runs_per_pass)
+        jobs = deque(batches.jobs(missing))
+        measured = self.tables.measured() if finished else {}
+        for run in finished:
+            jobs.extend(self._measure_jobs(run.id, measured))
         if not jobs:
             return
         invocations.record(self.out)
         number = 0
-        with self._engine(len(jobs)) as engine:
-            for ended in run_jobs(jobs, engine, self.signals, self.inventory["name"]):
-                _stop_if_disk(ended.outcome)
-                if ended.job.key[0] == "measure":
-                    jobs.extend(self._after_measuring(ended))
+        with self._pool(len(jobs)) as pool:
+            for result in run_jobs(jobs, pool, self.signals, self.plan.name):
+                if isinstance(result.outcome, DiskError):
+                    raise _disk_error(result.outcome)
+                if result.job.key.kind == "measure":
+                    jobs.extend(self._after_measuring(result))
                     continue
-                for one in trainings.each(ended, jobs):
+                for one in batches.results_by_run(result, jobs):
                     number += 1
                     say(f"[{number}/{len(missing)}] {self._after_training(one, jobs)}")
-                    if "done" in one.outcome:
-                        jobs.extend(self._measuring(one.job.key[1], {}))
+                    if isinstance(one.outcome, Done):
+                        jobs.extend(self._measure_jobs(one.job.key.target, {}))
 
     @contextmanager
-    def _engine(self, jobs: int) -> Iterator[WorkerPool]:
-        """Where runs are trained and measured."""
-        if isinstance(self.engine, InProcessPool):
-            yield self.engine
-        elif self.how.engine == "ray":
-            with _closed(_ray(self.out, self.how, self.inventory)) as engine:
-                yield engine
+    def _pool(self, jobs: int) -> Iterator[WorkerPool]:
+        """The workers that train and measure runs."""
+        if isinstance(self.local_pool, InProcessPool):
+            yield self.local_pool
+        elif self.options.engine == "ray":
+            with _closing(_ray_pool(self.out, self.options, self.plan)) as pool:
+                yield pool
         else:
-            shared = allocate(
+            allocation = allocate(
                 jobs,
-                self.inventory["bytes_a_run"],
-                gpu_bytes=self.inventory["gpu_bytes"],
-                workers=self.how.workers,
-                threads=self.how.threads,
+                self.plan.bytes_per_run,
+                gpu_bytes=self.plan.gpu_bytes,
+                workers=self.options.workers,
+                threads=self.options.threads,
             )
-            self.engine.reshape(shared.environments())
-            say(f"Workers: {shared.in_words()}")
-            yield self.engine
+            self.local_pool.reshape(allocation.environments())
+            say(f"Workers: {allocation.in_words()}")
+            yield self.local_pool
 
-    def _after_training(self, ended: JobResult, jobs: deque[Job]) -> str:
-        """Keep what became of it; returns it in a line."""
-        what, run, outcome = ended.job.what, ended.job.key[1], ended.outcome
-        if "done" in outcome:
-            self.done.add(run)
-            return f"{what}: {outcome['done']}"
-        if "claimed" in outcome:
-            self.elsewhere.add(run)
-            for job in list(jobs):  # in the order of their needs
-                if job.needs and job.needs[1] in self.elsewhere:
-                    self.elsewhere.add(job.key[1])
-                    jobs.remove(job)
-            return f"{what}: another process is at it"
-        return self._record(run, what, outcome)
+    def _after_training(self, result: JobResult, jobs: deque[Job]) -> str:
+        """Keep the outcome of a run; returns it in a line."""
+        description, run = result.job.description, result.job.key.target
+        match result.outcome:
+            case Done(result=summary):
+                self.done.add(run)
+                return f"{description}: {summary}"
+            case Locked():
+                self.locked.add(run)
+                for job in list(jobs):  # in the order of their needs
+                    if job.needs and job.needs.target in self.locked:
+                        self.locked.add(job.key.target)
+                        jobs.remove(job)
+                return f"{description}: another process is at it"
+            case Problem() as problem:
+                return self._record(run, description, problem)
 
-    def _measuring(self, run: str, measured: Mapping[str, Collection[str]]) -> Iterator[Job]:
-        """What measures a run, unless all is measured."""
+    def _measure_jobs(self, run: str, measured: Mapping[str, Collection[str]]) -> Iterator[Job]:
+        """The job that measures a run, unless all is measured."""
         probes = [
-            probe["name"]
-            for probe in self.probes
-            if probe["each_run"]
-            and probe["name"] not in self.failed
-            and run not in measured.get(probe["name"], ())
+            probe.name
+            for probe in self.plan.probes
+            if probe.each_run
+            and probe.name not in self.failed
+            and run not in measured.get(probe.name, ())
         ]
         if probes:
-            task = partial(self._measuring_task, run, probes)
-            yield Job(("measure", run), f"Measuring {run_name(self.runs[run])}", task)
+            build_request = partial(self._measure_request, run, probes)
+            description = f"Measuring {self.runs[run].name}"
+            yield Job(JobKey("measure", run), description, build_request)
 
-    def _measuring_task(self, run: str, probes: Sequence[str]) -> Task:
+    def _measure_request(self, run: str, probes: Sequence[str]) -> MeasureRequest:
         """Without the probes that have failed by now: they are tried no further."""
-        left = [probe for probe in probes if probe not in self.failed]
-        options = self.inventory["options"]
-        given = {"run": str(self.folder / run), "probes": left, "options": options}
-        given |= {"trust": self.trust}
-        return {"do": "measure", "with": given}
+        return MeasureRequest(
+            run=self.folder / run,
+            probes=tuple(probe for probe in probes if probe not in self.failed),
+            probe_options=self.plan.probe_options,
+            trust_remote_code=self.trust_remote_code,
+        )
 
-    def _after_measuring(self, ended: JobResult) -> Iterator[Job]:
-        """Keep what failed; yields the job once more where its worker died at one of the probes."""
-        run, outcome = ended.job.key[1], ended.outcome
-        if "done" not in outcome:
-            key = outcome.get("at")
-            self._record(key or run, f"probe {key}" if key else ended.job.what, outcome)
-            if key:
-                yield ended.job
-            return
-        for probe, wrong in outcome["done"].items():
-            _stop_if_disk(wrong)
-            if "damaged" in wrong:
-                self._put_aside(run, wrong["damaged"])
-                self.failed[run] = f"{wrong['damaged']}; put aside: next time it is trained anew"
-            else:
-                self._record(probe, f"probe {probe}", wrong)
+    def _after_measuring(self, result: JobResult) -> Iterator[Job]:
+        """Keep failures; yields the job once more where its worker died at one of the probes."""
+        run = result.job.key.target
+        match result.outcome:
+            case Done(result=outcomes):
+                for probe, outcome in PROBE_OUTCOMES.validate_python(outcomes).items():
+                    self._after_probe(run, probe, outcome)
+            case Died(activity=str(probe)) as problem:
+                self._record(probe, f"probe {probe}", problem)
+                yield result.job
+            case Problem() as problem:
+                self._record(run, result.job.description, problem)
 
-    def _record(self, key: str, what: str, outcome: Message) -> str:
-        self.failed[key] = failures.record(self.out, key, what, outcome)
+    def _after_probe(self, run: str, probe: str, outcome: Outcome) -> None:
+        match outcome:
+            case DiskError() as problem:
+                raise _disk_error(problem)
+            case Corrupted(error_summary=reason):
+                self._put_aside(run, reason)
+                self.failed[run] = f"{reason}; put aside: next time it is trained anew"
+            case Problem() as problem:
+                self._record(probe, f"probe {probe}", problem)
+
+    def _record(self, key: str, what: str, problem: Problem) -> str:
+        self.failed[key] = failures.record(self.out, key, what, problem)
         return self.failed[key]
 
     def _put_aside(self, run: str, reason: str) -> None:
@@ -374,16 +419,23 @@ class StudyRunner:
     def _tabulate(self, runs: Sequence[Run]) -> None:
         """Write the tables that are not those of these runs already."""
         labels = {run.path.name: self.labels[run.path.name] for run in runs}
-        given = {"runs": [str(run.path) for run in runs], "labels": labels}
-        given |= {"options": self.inventory["options"], "trust": self.trust}
-        jobs = deque(
-            Job.known(
-                ("table", probe), f"probe {probe}", given | {"name": probe, "file": str(file)}
+        self.tables.write(configurations_table(runs, labels))
+        requests = [
+            TableRequest(
+                probe=probe,
+                runs=tuple(run.path for run in runs),
+                labels=labels,
+                probe_options=self.plan.probe_options,
+                file=file,
+                trust_remote_code=self.trust_remote_code,
             )
             for probe, file in self.tables.stale(labels)
-        )
-        for ended in run_jobs(jobs, self.engine, self.signals, "Tables"):
-            _stop_if_disk(ended.outcome)
-            if "done" not in ended.outcome:
-                say(self._record(ended.job.key[1], ended.job.what, ended.outcome))
+        ]
+        jobs = deque(Job.from_request(one, one.probe, f"probe {one.probe}") for one in requests)
+        for result in run_jobs(jobs, self.local_pool, self.signals, "Tables"):
+            match result.outcome:
+                case DiskError() as problem:
+                    raise _disk_error(problem)
+                case Problem() as problem:
+                    say(self._record(result.job.key.target, result.job.description, problem))
         self.tables.drop(self.failed)  # they may hold fewer runs than there are now

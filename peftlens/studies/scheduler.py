@@ -1,7 +1,7 @@
-"""Hand tasks to workers, and lose no more than one task to whatever becomes of a worker.
+"""Dispatch jobs to workers, and lose at most one job to a worker that dies or hangs.
 
-A task is done, or it failed; a worker that dies or hangs costs the one that it was at. What a
-signal killed is tried once more: the kernel kills for want of memory, which may be there later.
+A job that a signal killed is tried once more: the kernel kills for want of memory, which may be
+there later.
 """
 
 import signal
@@ -10,50 +10,61 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rich.progress import Progress, TaskID
 
 from peftlens.io.progress import bars, say
-from peftlens.results.outcomes import Message
-from peftlens.studies.worker_protocol import Task
+from peftlens.results.outcomes import Died, Locked, Outcome
+from peftlens.studies.worker_protocol import ProgressUpdate, Reply, Request
 
-Key = tuple[str, str]
+
+class JobKey(NamedTuple):
+    """Identity of a job.
+
+    Attributes:
+        kind: kind of its request.
+        target: id of a run, or name of a probe.
+    """
+
+    kind: str
+    target: str
 
 
 @dataclass(frozen=True)
 class Job:
-    """A task, and what is to be known of it.
+    """A job for a worker.
 
     Attributes:
-        key: what is done, and of what: a run's id, or a probe.
-        what: the same for people.
-        task: gives what the worker is sent, when it is sent.
+        key: identity of the job.
+        description: the same for people.
+        build_request: makes the request when a worker is free for it.
         needs: key of a job that must have ended before this one can begin.
     """
 
-    key: Key
-    what: str
-    task: Callable[[], Task]
-    needs: Key | None = None
+    key: JobKey
+    description: str
+    build_request: Callable[[], Request]
+    needs: JobKey | None = None
 
     @classmethod
-    def known(cls, key: Key, what: str, given: Task, needs: Key | None = None) -> "Job":
-        """A job whose task is known already: its key says what to do, `given` with what."""
-        task: Task = {"do": key[0], "with": given}
-        return cls(key, what, lambda: task, needs)
+    def from_request(
+        cls, request: Request, target: str, description: str, needs: JobKey | None = None
+    ) -> "Job":
+        """A job whose request does not depend on the jobs before it."""
+        return cls(JobKey(request.kind, target), description, lambda: request, needs)
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job and its outcome: as `worker_protocol.perform` has it, or `died`: how, `log` and `at`."""
+    """A job and its outcome."""
 
     job: Job
-    outcome: Message
+    outcome: Outcome
 
 
 class WorkerPool(Protocol):
-    """Where tasks are done."""
+    """Slots for workers, each with at most one job at a time."""
 
     slots: int
 
@@ -61,16 +72,16 @@ class WorkerPool(Protocol):
         """Whether an idle slot can begin a job; one that can't may later."""
         ...
 
-    def submit(self, slot: int, task: Task) -> None:
-        """Begin a task on a slot that has none."""
+    def submit(self, slot: int, request: Request) -> None:
+        """Begin a job on an idle slot."""
         ...
 
-    def poll(self, seconds: float) -> Iterable[tuple[int, Message]]:
-        """What slots have to tell: progress (`at`), an outcome, or `died`; waits if nothing."""
+    def poll(self, seconds: float) -> Iterable[tuple[int, Reply]]:
+        """New replies with their slots; waits up to so many seconds for the first."""
         ...
 
     def close(self, *, now: bool) -> None:
-        """Let the workers go, or with `now` stop them in the middle of what they are at."""
+        """End the workers after their jobs, or with `now` in the middle of them."""
         ...
 
 
@@ -120,83 +131,88 @@ class Signals:
 
 
 def run_jobs(
-    jobs: deque[Job], engine: WorkerPool, signals: Signals, title: str = ""
+    jobs: deque[Job], pool: WorkerPool, signals: Signals, title: str = ""
 ) -> Iterator[JobResult]:
-    """Do all jobs, as many at a time as there are slots; yields each as it ends.
+    """Do all jobs, as many at a time as there are slots; yields the result of each as it ends.
 
-    The caller may add jobs to the queue in between. What another process is at is looked at once
-    more after all the others, and never waited for.
+    The caller may add jobs to the queue in between. A job that is locked by another process is
+    tried once more after all the others, and never waited for.
 
     Raises:
         Stopped: a signal asked for it; what is under way was finished or dropped.
     """
     with bars() as shown:
         overall = shown.add_task(title, total=None, note="", visible=bool(title))
-        floor = JobBoard(jobs, engine, shown, overall)
+        board = JobBoard(jobs, pool, shown, overall)
         while True:
             if not signals.code:
-                floor.dispatch()
-            if not floor.busy and (signals.code or not jobs):
+                board.dispatch()
+            if not board.busy and (signals.code or not jobs):
                 break
-            for slot, message in engine.poll(0.2):
-                if ended := floor.handle(slot, message):
-                    yield ended
+            for slot, reply in pool.poll(0.2):
+                if result := board.handle(slot, reply):
+                    yield result
     if signals.code:
         raise Stopped(signals.code)
 
 
 class JobBoard:
-    """Who is at what, who was killed once, what another process is at, and the bars of it all."""
+    """Present jobs by slot, jobs that were tried before, and the progress bars of them all."""
 
     def __init__(
-        self, jobs: deque[Job], engine: WorkerPool, shown: Progress, overall: TaskID
+        self, jobs: deque[Job], pool: WorkerPool, shown: Progress, overall: TaskID
     ) -> None:
         self.busy: dict[int, Job] = {}
         self._jobs = jobs
-        self._engine = engine
-        self._killed: set[Key] = set()
-        self._elsewhere: set[Key] = set()
+        self._pool = pool
+        self._killed: set[JobKey] = set()
+        self._locked: set[JobKey] = set()
         self._ended = 0
         self._shown, self._overall = shown, overall
         self._lines: dict[int, TaskID] = {}
 
     def dispatch(self) -> None:
         """Give each idle slot a job, as long as there are any that can begin."""
-        for slot in range(self._engine.slots):
-            if slot in self.busy or not self._engine.accepts(slot):
+        for slot in range(self._pool.slots):
+            if slot in self.busy or not self._pool.accepts(slot):
                 continue
-            if job := _ready(self._jobs, self.busy):
+            if job := _take_ready(self._jobs, self.busy):
                 self.busy[slot] = job
-                self._lines[slot] = self._shown.add_task(job.what, total=None, note="")
-                self._engine.submit(slot, job.task())
-        known = self._ended + len(self.busy) + len(self._jobs)
-        self._shown.update(self._overall, completed=self._ended, total=known)
+                self._lines[slot] = self._shown.add_task(job.description, total=None, note="")
+                self._pool.submit(slot, job.build_request())
+        total = self._ended + len(self.busy) + len(self._jobs)
+        self._shown.update(self._overall, completed=self._ended, total=total)
 
-    def handle(self, slot: int, message: Message) -> JobResult | None:
-        """What a message ends, if it ends anything."""
-        if "at" in message and "died" not in message:
-            count = {"completed": message["done"], "total": message["total"] or None}
+    def handle(self, slot: int, reply: Reply) -> JobResult | None:
+        """The result of the job that a reply ends, if it ends one."""
+        if isinstance(reply, ProgressUpdate):
             if slot in self._lines:
-                self._shown.update(self._lines[slot], note=message["at"], **count)
+                self._shown.update(
+                    self._lines[slot],
+                    note=reply.activity,
+                    completed=reply.completed,
+                    total=reply.total or None,
+                )
             return None
         job = self.busy.pop(slot, None)
         if job is None:
             return None  # an idle worker died, and a new one comes when it is needed
         self._shown.remove_task(self._lines.pop(slot))
-        if message.get("again") and job.key not in self._killed:
-            self._killed.add(job.key)
-            say(f"{job.what}: {message['died']}; once more")
-            self._jobs.appendleft(job)
-            return None
-        if "claimed" in message and job.key not in self._elsewhere:
-            self._elsewhere.add(job.key)
-            self._jobs.append(job)
-            return None
+        match reply:
+            case Died(is_retryable=True) if job.key not in self._killed:
+                self._killed.add(job.key)
+                say(f"{job.description}: {reply.error_summary}; once more")
+                self._jobs.appendleft(job)
+                return None
+            case Locked() if job.key not in self._locked:
+                self._locked.add(job.key)
+                self._jobs.append(job)
+                return None
         self._ended += 1
-        return JobResult(job, message)
+        return JobResult(job, reply)
 
 
-def _ready(jobs: deque[Job], busy: Mapping[int, Job]) -> Job | None:
+def _take_ready(jobs: deque[Job], busy: Mapping[int, Job]) -> Job | None:
     """Take the first job whose needs have ended out of the queue."""
     for index, job in enumerate(jobs):
         if job.needs is None or all(job.needs != other.key for other in (*jobs, *busy.values())):

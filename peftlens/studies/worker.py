@@ -1,13 +1,13 @@
-"""What a worker does: plan a study, train a run, measure it, write a table. It holds the base.
+"""Actions of a worker: plan a study, train a run, measure it, write a table.
 
     python -m peftlens.studies.worker SECONDS
 
-Its tasks come from `supervising`; SECONDS without progress end it (0: never).
+The worker holds the base model. Its requests come from `scheduler`; it exits after SECONDS without
+progress (0: never).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from peftlens.adapters.run_context import RunContext
@@ -15,49 +15,64 @@ from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.io.progress import begin
 from peftlens.models.base_model_cache import BaseModelCache
-from peftlens.results import table as tables
+from peftlens.results import table
+from peftlens.results.outcomes import Done, Failed, Outcome
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
 from peftlens.studies import worker_protocol
-from peftlens.studies.grid import inventory
+from peftlens.studies.grid import plan_study
+from peftlens.studies.plan import StudyPlan
+from peftlens.studies.worker_protocol import (
+    MeasureRequest,
+    PlanRequest,
+    TableRequest,
+    TrainBatchRequest,
+    TrainRequest,
+)
 from peftlens.training import batched_trainer, trainer
 from peftlens.training.run_plan import RunPlan, plan_run
 
 
-def train(
-    config: Mapping[str, Any], run: str, runs: str, trust: bool, *, base_models: BaseModelCache
-) -> str:
-    """Train a run below the folder `runs`; returns what came out, in words.
+def plan(context: RunContext, request: PlanRequest) -> StudyPlan:
+    """Plan a study.
 
     Raises:
-        InputError: planned here, it is another run than `run`.
+        InputError: the file, or anything it names, can't be used.
+    """
+    return plan_study(
+        request.text,
+        request.source,
+        context,
+        full=request.full_scale,
+        dtypes=request.dtypes,
+    ).to_plan()
+
+
+def train(context: RunContext, request: TrainRequest) -> str:
+    """Train a run; returns its results in words.
+
+    Raises:
+        InputError: planned here, the run has another id.
         RunLockedError: another process is training it.
     """
-    context = RunContext(base_models=base_models, trust_remote_code=trust)
-    return _in_words(trainer.train_run(_planned(config, run, context), Path(runs)))
+    planned = _planned(context, request.config, request.run)
+    return _in_words(trainer.train_run(planned, request.folder))
 
 
-def train_together(
-    configs: Mapping[str, Mapping[str, Any]],
-    runs: str,
-    trust: bool,
-    *,
-    base_models: BaseModelCache,
-) -> dict[str, str]:
-    """Train runs in one pass, each given by its id; returns what came out, in words.
+def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, str]:
+    """Train runs in one pass; returns the results of each in words, by id.
 
-    What another process is training is left out.
+    Runs that another process is training are left out.
 
     Raises:
         InputError: see `train`.
     """
-    context = RunContext(base_models=base_models, trust_remote_code=trust)
-    plans = [_planned(config, run, context) for run, config in configs.items()]
-    return {run.id: _in_words(run) for run in batched_trainer.train_runs(plans, Path(runs))}
+    plans = [_planned(context, config, run) for run, config in request.configs.items()]
+    return {run.id: _in_words(run) for run in batched_trainer.train_runs(plans, request.folder)}
 
 
-def _planned(config: Mapping[str, Any], run: str, context: RunContext) -> RunPlan:
-    planned = plan_run(RunConfig.model_validate(config), context)
+def _planned(context: RunContext, config: RunConfig, run: str) -> RunPlan:
+    planned = plan_run(config, context)
     if planned.id != run:
         raise InputError(
             "base, data or packages are not those that the study was planned with: "
@@ -75,63 +90,47 @@ def _in_words(run: Run) -> str:
     return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
 
 
-def measure(
-    run: str,
-    probes: Sequence[str],
-    options: probe_runner.Options,
-    trust: bool,
-    *,
-    base_models: BaseModelCache,
-) -> dict[str, dict[str, Any]]:
-    """Measure probes on a finished run; returns the outcome of each that was not done.
+def measure(context: RunContext, request: MeasureRequest) -> dict[str, Outcome]:
+    """Measure probes on a finished run; returns the outcome of each unfinished one, by name.
 
-    What is wrong with the run or the disk is wrong for all that follow: they are not tried.
+    A corrupted run or a full disk would fail all other probes too: they are not tried.
     """
-    context = RunContext(base_models=base_models, trust_remote_code=trust)
-    wrong: dict[str, dict[str, Any]] = {}
-    for name in probes:
+    unfinished: dict[str, Outcome] = {}
+    for name in request.probes:
         begin(name)
-        task = {"do": "probe", "with": {"run": run, "name": name, "options": options}}
-        outcome = worker_protocol.perform(task, {"probe": partial(_probe, context)})
-        if "done" not in outcome:
-            wrong[name] = outcome
-            if "failed" not in outcome:
+        outcome = worker_protocol.perform(
+            probe_runner.run_probe, context, Run(request.run), name, request.probe_options
+        )
+        if not isinstance(outcome, Done):
+            unfinished[name] = outcome
+            if not isinstance(outcome, Failed):
                 break
-    return wrong
+    return unfinished
 
 
-def _probe(context: RunContext, run: str, name: str, options: probe_runner.Options) -> None:
-    probe_runner.run_probe(context, Run(Path(run)), name, options)
-
-
-def table(  # noqa: PLR0913  # what decides a table
-    name: str,
-    runs: Sequence[str],
-    labels: dict[str, str],
-    options: probe_runner.Options,
-    file: str,
-    trust: bool,
-    *,
-    base_models: BaseModelCache,
-) -> None:
-    """Write a probe's table over finished runs, given by their folders."""
-    found = [Run(Path(run)) for run in runs]
-    context = RunContext(base_models=base_models, trust_remote_code=trust)
-    target = Path(file)
-    target.parent.mkdir(exist_ok=True)
-    tables.write(probe_runner.collect(context, found, name, labels, options), target)
+def write_table(context: RunContext, request: TableRequest) -> None:
+    """Write a probe's table over finished runs."""
+    runs = [Run(folder) for folder in request.runs]
+    request.file.parent.mkdir(exist_ok=True)
+    joined = probe_runner.collect(
+        context, runs, request.probe, request.labels, request.probe_options
+    )
+    table.write(joined, request.file)
 
 
 def actions() -> worker_protocol.Actions:
-    """Return the actions of one worker, which share the base model that it holds."""
+    """Actions of one worker, which share the base model that it holds."""
     base_models = BaseModelCache()
-    return {
-        "plan": partial(inventory, base_models=base_models),
-        "train": partial(train, base_models=base_models),
-        "train_together": partial(train_together, base_models=base_models),
-        "measure": partial(measure, base_models=base_models),
-        "table": partial(table, base_models=base_models),
-    }
+    found = {"plan": plan, "train": train, "train_batch": train_batch, "measure": measure,
+             "table": write_table}  # fmt: skip
+    return {kind: partial(_in_context, action, base_models) for kind, action in found.items()}
+
+
+def _in_context(
+    action: Callable[[RunContext, Any], Any], base_models: BaseModelCache, request: Any
+) -> Any:
+    context = RunContext(base_models=base_models, trust_remote_code=request.trust_remote_code)
+    return action(context, request)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tasks, one file per data set or source; the file name is the task's name.
 
-A task file has Config and `load(config)`, which gives examples in fixed splits.
+A task file has Config and `load(config)`, which returns examples in fixed splits.
 """
 
 import json
@@ -17,9 +17,9 @@ from peftlens.runs.trained_model import TrainedModel
 
 
 def load_task(name: str, options: dict[str, Any]) -> Task:
-    """A task by the name that users write: a file here, file:PATH or hub:org/name.
+    """Load a task by the name that users write: a file here, file:PATH or hub:org/name.
 
-    Kept until the file changes: every run and probe of a study asks for the same one.
+    Cached until the file changes: all runs and probes of a study load the same task.
 
     Raises:
         InputError: no such task, or its data can't be used.
@@ -31,8 +31,8 @@ def task_of(run: TrainedModel) -> Task:
     """The task that a run was trained on.
 
     Raises:
-        InputError: its data have changed since: another split could hold what the run has seen.
-        NotApplicable: nobody knows the task.
+        InputError: its data have changed since, so a new test split could hold training examples.
+        NotApplicable: the task is unknown.
     """
     if run.task is None:
         raise NotApplicable("it was trained elsewhere, on a task that it does not name")
@@ -46,7 +46,7 @@ def task_of(run: TrainedModel) -> Task:
 
 
 def _stamp(name: str) -> tuple[int, ...]:
-    """Changes when a local file does."""
+    """Return a cache key that changes when a local file does."""
     path = Path(name.removeprefix("file:")).expanduser()
     if not name.startswith("file:") or not path.is_file():
         return ()
@@ -54,6 +54,6 @@ def _stamp(name: str) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=8)
-def _load(name: str, options: str, stamp: tuple[int, ...]) -> Task:  # noqa: ARG001  # a key only
+def _load(name: str, options: str, stamp: tuple[int, ...]) -> Task:  # noqa: ARG001  # only a cache key
     config = registry.configure("tasks", name, json.loads(options))
     return registry.load("tasks", name).load(config)

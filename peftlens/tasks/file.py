@@ -1,4 +1,4 @@
-r"""A table of your own: `file:PATH` reads CSV, JSONL or Parquet with named columns.
+r"""A table of the user's: `file:PATH` reads CSV, JSONL or Parquet with named columns.
 
 Example: `file:reviews.csv` with `template = "{review}\nRating:"` and `label = "stars"`.
 """
@@ -20,8 +20,8 @@ ARGUMENT = "source"
 
 
 def _csv(path: Path) -> list[Row]:
-    """Every cell is text; an empty one is missing."""
-    csv.field_size_limit(sys.maxsize)  # Python's limit, 128 KB, is below what a text may have
+    """Read a CSV file; every cell is text, and an empty one is missing."""
+    csv.field_size_limit(sys.maxsize)  # Python's limit of 128 KB is too low for long texts
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         rows: list[Row] = []
@@ -36,7 +36,7 @@ def _csv(path: Path) -> list[Row]:
 
 def _jsonl(path: Path) -> list[Row]:
     rows: list[Row] = []
-    with path.open(encoding="utf-8-sig") as file:  # splitlines would split at U+2028 in a text too
+    with path.open(encoding="utf-8-sig") as file:  # splitlines would also split at U+2028 in a text
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -45,7 +45,7 @@ def _jsonl(path: Path) -> list[Row]:
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from error
             if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no JSON object")
+                raise ValueError(f"line {number} is not a JSON object")
             rows.append(row)
     return rows
 
@@ -63,10 +63,10 @@ READERS: dict[str, Callable[[Path], list[Row]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Columns):
-    """Options of the task, beside those of `Columns`.
+    """Options of the task, in addition to those of `Columns`.
 
     Attributes:
-        source: the file; filled in from the task's name.
+        source: path of the file, filled in from the task's name.
         split: shares, sizes and seed of the splits.
     """
 
@@ -84,7 +84,7 @@ def load(config: Config) -> Task:
     if path.suffix not in READERS:
         raise InputError(f"file {str(path)!r} must end in {', '.join(READERS)}")
     if not path.is_file():
-        raise InputError(f"no file {str(path)!r}; give a path from the folder you are in")
+        raise InputError(f"no file {str(path)!r}; give a path relative to the current folder")
     if not path.stat().st_size:
         raise InputError(f"file {str(path)!r} is empty")
     try:

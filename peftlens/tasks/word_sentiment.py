@@ -1,7 +1,7 @@
-"""Is an English word positive or negative? About 7,000 words with human valence ratings.
+"""Sentiment of an English word: positive or negative. About 7,000 words with human ratings.
 
-Source: the VADER lexicon (Hutto & Gilbert 2014, ICWSM), out of the wheel vaderSentiment. The sign
-of a word's mean rating is its class. Emoticons and abbreviations with signs in them are left out.
+Source: the VADER lexicon (Hutto & Gilbert 2014, ICWSM), from the wheel vaderSentiment. The class is
+the sign of a word's mean valence rating. Emoticons and abbreviations with symbols are left out.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Config:
 
 
 def load(config: Config) -> Task:
-    """Read the lexicon out of the pinned wheel."""
+    """Read the lexicon from the pinned wheel."""
     return build("word_sentiment", "classification", _examples(config.template), config.split)
 
 

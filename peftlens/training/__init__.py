@@ -1,1 +1,1 @@
-"""Training a run: plan, data, optimizer, loop, and what is written."""
+"""Training a run: plan, data loader, optimizer, loop, and run folder."""

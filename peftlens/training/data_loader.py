@@ -1,4 +1,4 @@
-"""What a training reads: the task's tokens, batch by batch, and from which block on."""
+"""Data loader of a run: tokenized examples, batch by batch."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -20,62 +20,63 @@ class TokenizedTask:
     """A task as token ids.
 
     Attributes:
-        encoder: that made them.
-        train: the examples to train on.
-        validation: those that are scored in the end.
-        changed: how many of each split were cut or left out, by reason.
+        collator: the collator that tokenized it.
+        train: the training examples.
+        validation: the validation examples.
+        truncated: number of truncated or dropped examples of each split, by reason.
     """
 
-    encoder: Collator
+    collator: Collator
     train: list[TokenizedExample]
     validation: list[TokenizedExample]
-    changed: dict[str, dict[str, int]]
+    truncated: dict[str, dict[str, int]]
 
     @classmethod
     def of(cls, base: BaseModel, task: Task, max_length: int) -> "TokenizedTask":
-        """Tokenize a task, once for all runs that follow each other on it.
+        """Tokenize a task, once for consecutive runs on it.
 
         Raises:
-            InputError: no text is left to train on; see also `Encoder.items`.
+            InputError: no text is left to train on; see also `Collator.items`.
         """
 
         def tokenize() -> TokenizedTask:
-            encoder = Collator.of(base, max_length)
-            parts = {name: encoder.items(part) for name, part in task.splits.items()}
-            changed = {name: counts for name, (_, counts) in parts.items()}
-            train, validation = parts["train"][0], parts["validation"][0]
+            collator = Collator.of(base, max_length)
+            splits = {name: collator.items(split) for name, split in task.splits.items()}
+            truncated = {name: counts for name, (_, counts) in splits.items()}
+            train, validation = splits["train"][0], splits["validation"][0]
             if not train or not validation:
-                raise InputError(f"task {task.name!r}: no text is left to train on; {changed}")
-            return cls(encoder, train, validation, changed)
+                raise InputError(f"task {task.name!r}: no text is left to train on; {truncated}")
+            return cls(collator, train, validation, truncated)
 
         return base.derived("tokenized task", tokenize, key=(task.sha256, max_length))
 
 
 @dataclass(frozen=True)
 class TrainingLoader:
-    """What a training reads.
+    """Loader of training batches.
 
     Attributes:
-        rows: the examples with their right answers.
-        config: how they are put into batches.
-        lower: the blocks whose states are held; none where they are computed anew each time.
+        collator: collator of the batches.
+        rows: the training examples with their correct answers.
+        config: batch size, accumulation and number of steps.
+        cache: cache of the frozen blocks' hidden states; None where there is none.
     """
 
-    encoder: Collator
+    collator: Collator
     rows: list[TokenizedAnswer]
     config: TrainingConfig
-    lower: FrozenBlockCache | None = None
+    cache: FrozenBlockCache | None = None
 
     @classmethod
     def of(
-        cls, encoder: Collator, items: list[TokenizedExample], config: TrainingConfig
+        cls, collator: Collator, examples: list[TokenizedExample], config: TrainingConfig
     ) -> "TrainingLoader":
-        """The right answers of a split, in the order of the examples."""
-        return cls(encoder, [item.rows[item.correct] for item in items], config)
+        """Loader of the correct answers of examples."""
+        return cls(collator, [example.rows[example.correct] for example in examples], config)
 
     @property
     def epochs(self) -> float:
-        """How often each row is read."""
+        """Number of passes over the rows in the whole training."""
         config = self.config
         return (
             config.max_steps
@@ -85,11 +86,11 @@ class TrainingLoader:
         )
 
     def steps(self, seed: int) -> Iterator[list[list[TokenizedAnswer]]]:
-        """Without end, the rows of each forward pass of one optimizer step."""
+        """Endless iterator over optimizer steps: the rows of each of their forward passes."""
         batches = training_batches(self.rows, self.config.batch_size, np.random.default_rng(seed))
         while True:
             yield list(islice(batches, self.config.gradient_accumulation_steps))
 
-    def reading(self, rows: list[TokenizedAnswer]) -> AbstractContextManager[None]:
-        """While a forward pass reads these rows, from where on they have to be read."""
-        return nullcontext() if self.lower is None else self.lower.skipping(rows)
+    def skipping_frozen_blocks(self, rows: list[TokenizedAnswer]) -> AbstractContextManager[None]:
+        """Within the block, a forward pass of these rows starts above the cached blocks."""
+        return nullcontext() if self.cache is None else self.cache.skipping(rows)

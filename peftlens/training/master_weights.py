@@ -1,4 +1,4 @@
-"""float32 copies of weights that are trained in lower precision.
+"""Master weights: float32 copies of weights that are trained in lower precision.
 
 AdamW's steps are often smaller than the spacing of bfloat16 and would round away (Micikevicius
 et al. 2018, arXiv:1710.03740, section 3.1).
@@ -11,13 +11,13 @@ from torch import nn
 
 
 class MasterWeights:
-    """float32 copies, for the optimizer, of trained weights of lower precision.
+    """float32 copies of trained low-precision weights, for the optimizer.
 
     Args:
-        parameters: of a model; those that are frozen are let be.
+        parameters: parameters of a model; frozen ones are ignored.
 
     Attributes:
-        trained: what the optimizer changes: copies, and the weights that are in float32 already.
+        trained: parameters for the optimizer: copies, and the weights already in float32.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -46,7 +46,7 @@ class MasterWeights:
 
 
 def _accumulate_in_float32(master: nn.Parameter) -> Callable[[torch.Tensor], None]:
-    """Sum gradients in float32, and free the low-precision one at once."""
+    """Hook that sums gradients in float32 and frees the low-precision gradient at once."""
 
     def move(parameter: torch.Tensor) -> None:
         if parameter.grad is not None:

@@ -1,4 +1,4 @@
-"""The optimizer of one run: clipped gradients, its own rate and schedule, steps in float32."""
+"""Optimizer of one run: gradient clipping, learning-rate schedule, steps in float32."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,7 +12,11 @@ from peftlens.training.master_weights import MasterWeights
 
 
 class DivergenceError(Exception):
-    """The loss, or its gradient, is not finite; training on would change nothing but the clock."""
+    """The loss or its gradient is not finite, so that further steps are useless.
+
+    Attributes:
+        steps: number of steps taken before.
+    """
 
     def __init__(self, steps: int) -> None:
         super().__init__(f"diverged after {steps} steps")
@@ -20,12 +24,13 @@ class DivergenceError(Exception):
 
 
 class OptimizerStep:
-    """Takes a run's steps.
+    """Optimizer, schedule and gradient clipping of a run.
 
     Args:
-        parameters: of the model; those that are frozen are let be.
-        config: rate, schedule, decay, where gradients are clipped.
-        make: makes the optimizer of a rate and a decay, instead of AdamW over all that is trained.
+        parameters: parameters of the model; frozen ones are ignored.
+        config: learning rate, schedule, weight decay and largest norm of the gradient.
+        make: factory of the optimizer, from learning rate and weight decay; by default AdamW over
+            all trained parameters.
     """
 
     def __init__(
@@ -52,14 +57,14 @@ class OptimizerStep:
         )
 
     def step(self, step: int, loss: float) -> dict[str, float]:
-        """Take a step by the gradients that are there; returns what the run's metrics say of it.
+        """Take a step by the accumulated gradients; returns its line of metrics.
 
         Args:
-            step: counted from 1.
-            loss: that they are of, nats.
+            step: number of the step, from 1.
+            loss: loss of the gradients, nats.
 
         Raises:
-            DivergenceError: it or a gradient is not finite; the step is not taken.
+            DivergenceError: the loss or a gradient is not finite; the step is not taken.
         """
         norm = nn.utils.clip_grad_norm_(self._masters.trained, self._config.max_grad_norm).item()
         if not math.isfinite(loss) or not math.isfinite(norm):
@@ -71,13 +76,13 @@ class OptimizerStep:
         return {"step": step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         self._optimizer.zero_grad()
 
     @property
     def state_bytes(self) -> int:
-        """What is held beside the weights."""
+        """Size of the optimizer's state and of the float32 copies of weights."""
         return self._masters.bytes + sum(
-            value.nbytes for held in self._optimizer.state.values() for value in held.values()
+            value.nbytes for state in self._optimizer.state.values() for value in state.values()
             if isinstance(value, torch.Tensor)
         )  # fmt: skip

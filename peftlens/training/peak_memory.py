@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes at its highest, above what was held before it."""
+"""Peak memory of a piece of work, above the memory in use before it."""
 
 import ctypes
 import re
@@ -12,55 +12,59 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """Measures from `start` on; one at a time, for the system keeps one highest mark."""
+    """Measurement of peak memory since `start`; one at a time: the system keeps one peak.
+
+    Attributes:
+        device: device whose memory is measured.
+    """
 
     device: str
     _before: int | None
 
     @classmethod
     def start(cls, device: str) -> "PeakMemory":
-        """Forget how high memory has been, and remember how high it is now.
+        """Reset the peak, and note the memory now in use.
 
         Args:
-            device: cuda counts what is allocated on the GPU, any other the process's resident set,
-                which Linux alone can measure for a part of a process's life.
+            device: cuda measures allocations on the GPU, any other the resident set, whose
+                peak only Linux can reset.
         """
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return cls(device, torch.cuda.memory_allocated())
         try:
-            _give_back()
-            _RESET.write_text("5")  # the highest mark falls to the present
-            return cls(device, _resident("VmRSS"))
+            _trim_heap()
+            _RESET.write_text("5")  # the peak becomes the current value
+            return cls(device, _status_bytes("VmRSS"))
         except OSError:
             return cls(device, None)
 
     def bytes(self) -> int | None:
-        """The highest mark since the start minus the memory then, or None where nobody knows."""
+        """Peak since the start minus the memory in use then; None where it can't be measured."""
         if self._before is None:
             return None
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated() - self._before
-        return _resident("VmHWM") - self._before
+        return _status_bytes("VmHWM") - self._before
 
 
-def _give_back() -> None:
-    """Return freed memory to the system; what an earlier run left would be used again, uncounted.
+def _trim_heap() -> None:
+    """Return freed memory to the system, or reusing an earlier run's would go uncounted.
 
-    Other C libraries than GNU's have no such call.
+    Only GNU's C library has such a call.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)
 
 
-def _resident(field: str) -> int:
-    """A line of the process's status, in bytes.
+def _status_bytes(field: str) -> int:
+    """Value of a field of the process's status, in bytes.
 
     Raises:
-        OSError: the system keeps no such file.
+        OSError: the system has no such file or field.
     """
-    found = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    if match is None:
         raise OSError(f"{_STATUS} has no {field}")
-    return int(found[1]) * 1024
+    return int(match[1]) * 1024

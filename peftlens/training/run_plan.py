@@ -1,4 +1,4 @@
-"""A run before it is trained: checked against its base, data and method, with nothing left open."""
+"""Plan of a run: its configuration, checked against base, data and method, with every default."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -20,20 +20,23 @@ from peftlens.tasks import load_task
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run will do.
+    """A run before training.
 
     Attributes:
-        asked: as it was given, with device and dtype of this machine; planned again, it is the same
-            run.
-        config: as the run will record it, every default filled in.
+        requested_config: the configuration as requested, with device and dtype of this machine;
+            planning it again gives the same run.
+        config: the configuration with every default filled in.
         configuration: method and hyperparameters without the seed, in a few words.
+        base: the base model.
         base_models: the cache that the base model comes from.
+        task: the task.
+        method: module of the method.
         method_config: the method's own Config.
-        shapes: of the base's parameters, before anything is attached.
+        shapes: shapes of the base's parameters, before the method is attached.
         depends_on: see `run.Record`.
     """
 
-    asked: RunConfig
+    requested_config: RunConfig
     config: RunConfig
     configuration: str
     base: BaseModel
@@ -58,7 +61,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         context: gives the base model.
 
     Raises:
-        InputError: a name, an option or a value that can't work; the message says which.
+        InputError: a name, an option or a value is invalid; the message says which.
     """
     method = registry.load("methods", config.method)
     task = load_task(config.task, config.task_config)
@@ -66,10 +69,10 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     base = context.configured_base_model(config)
     training = config.training
     if hasattr(method, "resolve_config"):
-        setting = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
-        method_config = method.resolve_config(method_config, setting)
+        method_context = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
+        method_config = method.resolve_config(method_config, method_context)
     shapes = base.shapes
-    # the formula refuses what does not fit the base; None: not known before it is attached
+    # the formula refuses values that do not fit the base; None: unknown before attaching
     if method.trainable_parameters(method_config, shapes) == 0:
         training = training.model_copy(update={"max_steps": 0, "checkpoint_steps": ()})
     if late := [step for step in training.checkpoint_steps if step > training.max_steps]:
@@ -78,14 +81,14 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         )
     if training.learning_rate is None:
         training = training.model_copy(update={"learning_rate": method.LEARNING_RATE})
-    where = {"device": base.device, "dtype": base.dtype}
+    placement = {"device": base.device, "dtype": base.dtype}
     resolved = {
         "method_config": json.loads(json.dumps(asdict(method_config))),
         "training": training,
     }
     return RunPlan(
-        asked=config.model_copy(update=where),
-        config=config.model_copy(update=where | resolved),
+        requested_config=config.model_copy(update=placement),
+        config=config.model_copy(update=placement | resolved),
         configuration=_in_words(config, method_config),
         base=base,
         base_models=context.base_models,
@@ -102,10 +105,10 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
 
 
 def _in_words(config: RunConfig, method_config: Any) -> str:
-    """Such as `lora rank=8`: the method's main hyperparameter, and whatever else the user set."""
+    """Such as `lora rank=8`: the method's main hyperparameter, and all others that the user set."""
     first = {field.name: getattr(method_config, field.name) for field in fields(method_config)[:1]}
-    shown = first if ":" not in config.method else {}  # what is behind the colon is said already
-    shown |= config.method_config
+    shown = first if ":" not in config.method else {}  # the method's name already has it
+    shown |= dict(sorted(config.method_config.items()))  # in whichever order they were written
     if config.training.learning_rate is not None:
         shown["learning_rate"] = config.training.learning_rate
     words = (f"{key}={_short(value)}" for key, value in shown.items())

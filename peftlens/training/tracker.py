@@ -1,11 +1,11 @@
-"""Keep a training that another program does as a run folder, without getting in its way.
+"""Track another program's training loop as a run folder, without interfering with it.
 
-`watch(model, out)` is for loops of one's own, `PeftLensCallback(out)` for transformers' Trainer and
-what builds on it. Both draw no random number and change nothing in the model. Whatever goes wrong
-here is told once, and the training goes on: the only broad `except` outside of a study's worker.
+`track(model, out)` is for training loops of one's own, `PeftLensCallback(out)` for transformers'
+Trainer and its subclasses. Both draw no random number and change nothing in the model. An error
+here is logged once and training continues: outside of a study's worker this is the only broad
+`except`.
 """
 
-import json
 import logging
 import math
 import os
@@ -25,8 +25,7 @@ from peft import PeftType
 from torch import nn
 
 from peftlens import registry
-from peftlens.adapters import checkpoint
-from peftlens.adapters.adapter_file import WEIGHTS, read
+from peftlens.adapters.adapter_file import WEIGHTS, AdapterFile, read
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError, require
 from peftlens.evaluation import probe_runner
@@ -34,28 +33,29 @@ from peftlens.io.files import TEMPORARY_PREFIX, sha256_file
 from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
 from peftlens.models.origin import Origin, vocabulary_sha256
 from peftlens.runs.config import UNKNOWN_TASK, RunConfig, TrainingConfig
-from peftlens.runs.run import SCHEMA, Record, Run, environment, run_id, versions
-from peftlens.runs.store import build, lock_run, seal
+from peftlens.runs.run import Run, versions
+from peftlens.runs.store import build, lock_run
+from peftlens.training.run_writer import RunWriter
 
-PROBES = ("cost", "training_log", "parameter_count")  # of those that need no model
+PROBES = ("cost", "training_log", "parameter_count")  # they need no model
 _LOG = logging.getLogger("peftlens")
-_MACHINES = ("runtime", "per_second", "flos")  # what the seed does not decide
-_NAMES = {"eval_loss": "validation_loss", "eval_accuracy": "validation_accuracy"}
+_MACHINE_DEPENDENT = ("runtime", "per_second", "flos")  # ends of names that transformers logs
+_METRIC_NAMES = {"eval_loss": "validation_loss", "eval_accuracy": "validation_accuracy"}
 
 
-def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
-    """What fails is told, and is the last thing that this watch did."""
+def _never_raises(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Log an error in a tracker's method, and stop tracking."""
 
     @wraps(method)
-    def guarded(self: "Tracker", *arguments: Any, **named: Any) -> Any:
+    def guarded(self: "Tracker", *args: Any, **kwargs: Any) -> Any:
         if self.stopped:
             return self.run
         try:
-            return method(self, *arguments, **named)
+            return method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001  # a training of days is worth more than its record
             self.close()
-            _LOG.warning("peftlens stopped watching, the training goes on: %s", error)
-            _LOG.debug("where it failed", exc_info=True)
+            _LOG.warning("peftlens stopped tracking; training continues: %s", error)
+            _LOG.debug("traceback of the error", exc_info=True)
             return self.run
 
     return guarded
@@ -63,18 +63,18 @@ def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(eq=False)
 class Tracker:
-    """A training under way; see `watch`.
+    """Tracker of one training loop; see `track`.
 
     Attributes:
-        model: that is trained.
+        model: the model in training.
         out: folder of runs.
         every: steps between two checkpoints.
-        probes: measured when the training has ended.
-        tokenizer: whose vocabulary the adapter is of, if it is at hand.
-        training: what is known of the training's configuration.
-        seed: of the training.
-        stopped: something has failed, or it has ended.
-        run: what was kept, when it has ended.
+        probes: probes to run after training.
+        tokenizer: tokenizer of the model, whose vocabulary the adapter belongs to.
+        training: values of TrainingConfig.
+        seed: seed of the training.
+        stopped: whether tracking has ended, by an error or with the training.
+        run: the finished run; None before the end and after an error.
     """
 
     model: Any
@@ -86,101 +86,77 @@ class Tracker:
     seed: int = 0
     stopped: bool = False
     run: Run | None = None
-    _held: ExitStack = field(default_factory=ExitStack, repr=False)
+    _resources: ExitStack = field(default_factory=ExitStack, repr=False)
 
-    @_harmless
+    @_never_raises
     def begin(self) -> None:
-        """Look at the model, and keep what is trained as it is before the first step."""
+        """Check the model, and save its trained weights before the first step."""
         require("every", self.every, 1)
         self.model = getattr(self.model, "_orig_mod", self.model)  # of torch.compile
-        self._method = _method_of(self.model)
-        self._base = str(getattr(self.model.config, "name_or_path", "") or "unnamed")
-        known = self.tokenizer and vocabulary_sha256(self.tokenizer.get_vocab())
-        self._origin = Origin(self._base, known or None)
-        name = f"watch-{os.getpid()}-{id(self)}"
-        self._held.enter_context(lock_run(self.out, name))  # so that nobody sweeps the folder away
+        method = _method_of(self.model)
+        base = str(getattr(self.model.config, "name_or_path", "") or "unnamed")
+        vocabulary = self.tokenizer and vocabulary_sha256(self.tokenizer.get_vocab())
+        self._writer = RunWriter(
+            path=self._temporary_folder(),
+            method=method,
+            method_config=registry.configure("methods", method, {}),
+            origin=Origin(base, vocabulary or None),
+        )
+        self._last_step, self._unlogged = 0, {}
+        self._writer.save_checkpoint(self.model, 0)
+        self._started = self._last_checkpoint = time.perf_counter()
+
+    def _temporary_folder(self) -> Path:
+        """A folder that is deleted in the end, and that `store.sweep` leaves alone until then."""
+        name = f"track-{os.getpid()}-{id(self)}"
+        self._resources.enter_context(lock_run(self.out, name))
         temporary = tempfile.TemporaryDirectory(
             prefix=f"{TEMPORARY_PREFIX}{name}-", dir=self.out, ignore_cleanup_errors=True
         )
-        self._folder = Path(self._held.enter_context(temporary))
-        self._last, self._numbers = 0, {}
-        self._began = self._before = time.perf_counter()
-        for name in ("metrics.jsonl", "timing.jsonl"):
-            (self._folder / name).touch()
-        self._checkpoint(0)
+        return Path(self._resources.enter_context(temporary))
 
-    @_harmless
-    def step(self, step: int | None = None, **numbers: Any) -> None:
-        """One optimizer step is done.
+    @_never_raises
+    def step(self, step: int | None = None, **metrics: Any) -> None:
+        """Record that an optimizer step is done.
 
         Args:
-            step: how many are done; one more than before by default.
-            numbers: such as loss=loss, plain or one-element tensors, logged when `every` says so.
+            step: number of steps done; by default one more than before.
+            metrics: such as loss=loss, numbers or one-element tensors; logged every `every` steps.
         """
-        self._last = self._last + 1 if step is None else step
-        if numbers:  # without the graph that a loss holds on to
-            self._numbers = {
+        self._last_step = self._last_step + 1 if step is None else step
+        if metrics:  # without the graph that a loss keeps alive
+            self._unlogged = {
                 name: value.detach() if isinstance(value, torch.Tensor) else value
-                for name, value in numbers.items()
+                for name, value in metrics.items()
             }
-        if self._last % self.every == 0:
-            if self._numbers:
-                self.log(self._last, **self._numbers)
-                self._numbers = {}
-            if not self.stopped:  # that the numbers could not be kept has been told
-                self._checkpoint(self._last)
+        if self._last_step % self.every == 0:
+            if self._unlogged:
+                self.log(self._last_step, **self._unlogged)
+                self._unlogged = {}
+            if not self.stopped:  # an error in `log` is logged already
+                self._save_checkpoint()
 
-    @_harmless
-    def log(self, step: int, **numbers: Any) -> None:
-        """Keep numbers of a step, now."""
-        self._last = max(self._last, step)
-        plain = {
-            _NAMES.get(name, name): _number(value)
-            for name, value in numbers.items()
-            if not name.endswith(_MACHINES)
+    @_never_raises
+    def log(self, step: int, **metrics: Any) -> None:
+        """Write metrics of a step now."""
+        self._last_step = max(self._last_step, step)
+        numbers = {
+            _METRIC_NAMES.get(name, name): _number(value)
+            for name, value in metrics.items()
+            if not name.endswith(_MACHINE_DEPENDENT)
         }
-        known = {name: value for name, value in plain.items() if value is not None}
-        self._append("metrics.jsonl", {"step": step} | known)
+        finite = {name: value for name, value in numbers.items() if value is not None}
+        self._writer.log_metrics({"step": step} | finite)
 
-    @_harmless
+    @_never_raises
     def finish(self) -> Run | None:
-        """Write the run's folder and measure it; gives the run, or None where it could not be."""
-        seconds = time.perf_counter() - self._began
-        self._append("timing.jsonl", {"seconds": seconds})
-        self._save("adapter")
-        shutil.rmtree(self._folder / f"checkpoints/{self._last}", ignore_errors=True)  # the same
-        file = read(self._folder / "adapter")
-        config = RunConfig(
-            method=self._method,
-            task=UNKNOWN_TASK,
-            base_model=self._base,
-            method_config=file.options,
-            training=self._training(),
-            seed=self.seed,
-            **_where(self.model),
-        )
-        depends_on = {"weights": sha256_file(file.folder / WEIGHTS), "versions": versions()}
-        depends_on |= _hash_of(self._base)
-        name = run_id(config, depends_on)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        record = Record(
-            schema_version=SCHEMA,
-            id=name,
-            configuration=" ".join([self._method, *(f"{k}={v}" for k, v in file.options.items())]),
-            config=config,
-            depends_on=depends_on,
-            environment=environment() | {"device": config.device,
-                                         "threads": torch.get_num_threads()},
-            status="diverged" if file.non_finite_tensors else "finished",
-            results={
-                "steps": self._last,
-                "trainable_parameters": sum(p.numel() for p in trained),
-                "base_parameters": _base_parameters(self.model),
-            },
-        )  # fmt: skip
-        record.write(self._folder)
-        seal(self._folder)
-        self.run = Run(build(self.out, name, self._into))
+        """Complete the run's folder and run the probes; returns the run, None after an error."""
+        self._writer.log_timing({"seconds": time.perf_counter() - self._started})
+        adapter = read(self._writer.save_adapter(self.model))
+        last_checkpoint = self._writer.path / f"checkpoints/{self._last_step}"
+        shutil.rmtree(last_checkpoint, ignore_errors=True)  # a copy of the adapter
+        run = self._write_record(adapter)
+        self.run = Run(build(self.out, run, self._move_into))
         self.close()
         context = RunContext()
         for probe in self.probes:
@@ -188,35 +164,49 @@ class Tracker:
         return self.run
 
     def close(self) -> None:
-        """Stop watching, and leave nothing unfinished behind."""
+        """Stop tracking, and delete an unfinished folder."""
         self.stopped = True
-        self._held.close()
+        self._resources.close()
 
-    def _into(self, folder: Path) -> None:
-        for path in list(self._folder.iterdir()):
+    def _write_record(self, adapter: AdapterFile) -> str:
+        """Write what is now certain about the training; returns the run's id."""
+        method, base = self._writer.method, self._writer.origin.base
+        weights = {"weights": sha256_file(adapter.folder / WEIGHTS), "versions": versions()}
+        return self._writer.write_record(
+            config=RunConfig(
+                method=method,
+                task=UNKNOWN_TASK,
+                base_model=base,
+                method_config=adapter.options,
+                training=self._training_config(),
+                seed=self.seed,
+                **_device_and_dtype(self.model),
+            ),
+            configuration=" ".join([method, *(f"{k}={v}" for k, v in adapter.options.items())]),
+            depends_on=weights | _base_hash(base),
+            results={
+                "steps": self._last_step,
+                "trainable_parameters": _trainable_parameters(self.model),
+                "base_parameters": _base_parameters(self.model),
+            },
+            diverged=bool(adapter.non_finite_tensors),
+        )
+
+    def _move_into(self, folder: Path) -> None:
+        for path in list(self._writer.path.iterdir()):
             path.rename(folder / path.name)
 
-    def _training(self) -> TrainingConfig:
-        kept = tuple(sorted(int(path.name) for path in self._folder.glob("checkpoints/*")))
-        given = dict(self.training) | {"max_steps": self._last, "checkpoint_steps": kept}
-        return TrainingConfig.model_validate(given)
+    def _training_config(self) -> TrainingConfig:
+        checkpoints = self._writer.path.glob("checkpoints/*")
+        steps = tuple(sorted(int(folder.name) for folder in checkpoints))
+        values = dict(self.training) | {"max_steps": self._last_step, "checkpoint_steps": steps}
+        return TrainingConfig.model_validate(values)
 
-    def _checkpoint(self, step: int) -> None:
-        now = time.perf_counter()
-        if step:
-            self._append(
-                "timing.jsonl", {"step": step, "seconds": (now - self._before) / self.every}
-            )
-        self._save(f"checkpoints/{step}")
-        self._before = time.perf_counter()
-
-    def _save(self, name: str) -> None:
-        config = registry.configure("methods", self._method, {})
-        checkpoint.save(self.model, self._method, config, self._origin, self._folder / name)
-
-    def _append(self, name: str, line: dict[str, Any]) -> None:
-        with (self._folder / name).open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+    def _save_checkpoint(self) -> None:
+        seconds = (time.perf_counter() - self._last_checkpoint) / self.every
+        self._writer.log_timing({"step": self._last_step, "seconds": seconds})
+        self._writer.save_checkpoint(self.model, self._last_step)
+        self._last_checkpoint = time.perf_counter()
 
     def __enter__(self) -> "Tracker":
         return self
@@ -228,15 +218,15 @@ class Tracker:
 
 
 def _measure(context: RunContext, run: Run, probe: str) -> None:
-    """A probe that fails is told, and costs no other."""
+    """Run a probe; an error is logged, and the other probes still run."""
     try:
         probe_runner.run_probe(context, run, probe)
-    except Exception as error:  # noqa: BLE001  # the run is there, and the program goes on
+    except Exception as error:  # noqa: BLE001  # the run is complete, and the program continues
         _LOG.warning("peftlens could not measure %s: %s", probe, error)
-        _LOG.debug("where it failed", exc_info=True)
+        _LOG.debug("traceback of the error", exc_info=True)
 
 
-def track(  # noqa: PLR0913  # what a loop of one's own knows
+def track(  # noqa: PLR0913  # facts that only the loop's author has
     model: nn.Module,
     out: str | Path,
     *,
@@ -246,36 +236,46 @@ def track(  # noqa: PLR0913  # what a loop of one's own knows
     training: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Tracker:
-    """Keep a training loop of one's own as a run that probes, report and explorer read.
+    """Track a training loop of one's own as a run that probes, report and explorer read.
+
+    Example:
+        ```python
+        with pl.track(model, "runs", tokenizer=tokenizer) as tracker:
+            for batch in batches:
+                ...  # forward, backward, optimizer step
+                tracker.step(loss=loss)
+        pl.probe(tracker.run, "delta_spectrum")
+        ```
 
     Args:
-        model: a peft model, or any model of transformers that is trained whole.
-        out: folder of runs; the run's own is made below it when the training has ended.
-        every: steps between two checkpoints of what is trained.
-        probes: measured at the end; those that need the base load it a second time.
-        tokenizer: whose vocabulary prompts are checked against later.
-        training: values of `TrainingConfig` that the run should tell, such as learning_rate.
-        seed: that the loop has set, to be told.
+        model: a peft model, or any transformers model whose parameters are all trained.
+        out: folder of runs; the run's own folder is made below it at the end of training.
+        every: steps between two checkpoints.
+        probes: probes to run at the end; those that need the base load it a second time.
+        tokenizer: tokenizer of the model, to check the vocabulary of later prompts.
+        training: values of `TrainingConfig` to record, such as learning_rate.
+        seed: the seed that the loop has set, to record it.
 
     Returns:
-        To be told of each step by `step(loss=loss)`, and of the end by `finish()`, or by leaving a
+        A tracker: call `step(loss=loss)` after each step, and `finish()` at the end, or leave a
         `with` block.
     """
-    began = Tracker(model, Path(out), every, probes, tokenizer, training or {}, seed)
-    began.begin()
-    return began
+    tracker = Tracker(model, Path(out), every, probes, tokenizer, training or {}, seed)
+    tracker.begin()
+    return tracker
 
 
 def _method_of(model: Any) -> str:
-    """The method's name here.
+    """Name of the method that trains the model.
 
     Raises:
-        InputError: it is neither a peft model nor trained whole, so that nothing could load it again.
+        InputError: not all parameters are trained, without peft, so that nothing could load them.
     """
     if isinstance(model, peft.PeftModel):
         if [*model.peft_config] != ["default"]:
             raise InputError(
-                f"it has adapters named {[*model.peft_config]}; one is kept: 'default'"
+                f"the model has adapters named {[*model.peft_config]}; "
+                "only one named 'default' can be tracked"
             )
         return f"peft:{PeftType(model.peft_config['default'].peft_type).value}"
     if all(parameter.requires_grad for parameter in model.parameters()):
@@ -283,8 +283,8 @@ def _method_of(model: Any) -> str:
     raise InputError("the model is no peft.PeftModel, and some of its weights are frozen")
 
 
-def _where(model: Any) -> dict[str, Any]:
-    """Device and dtype, as far as RunConfig has words for them."""
+def _device_and_dtype(model: Any) -> dict[str, Any]:
+    """Device and dtype of the model, `auto` for those that RunConfig does not have."""
     first = next(model.parameters())
     dtype = str(getattr(model, "dtype", first.dtype)).removeprefix("torch.")
     device = first.device.type
@@ -294,22 +294,24 @@ def _where(model: Any) -> dict[str, Any]:
     }
 
 
+def _trainable_parameters(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
 def _base_parameters(model: Any) -> int:
-    if not isinstance(model, peft.PeftModel):
-        return sum(parameter.numel() for parameter in model.parameters())
-    added = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return sum(p.numel() for p in model.parameters()) - added
+    total = sum(p.numel() for p in model.parameters())
+    return total - _trainable_parameters(model) if isinstance(model, peft.PeftModel) else total
 
 
-def _hash_of(base: str) -> dict[str, str]:
-    """The base's hash where its files are at hand; a hub's name is not looked up."""
+def _base_hash(base: str) -> dict[str, str]:
+    """Hash of the base model if its files are local; none for a name on the hub."""
     if base in BUILT_IN or Path(base).is_dir():
         return {"base": folder_sha256(locate(base))}
     return {}
 
 
 def _number(value: Any) -> float | int | None:
-    """A plain finite number; None for anything else."""
+    """A finite number; None for any other value."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):

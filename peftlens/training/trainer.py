@@ -1,15 +1,15 @@
-"""Train one run: one plain loop.
+"""Training loop over a batch of runs; most often a batch of one.
 
 Adapters are trained and computed in float32 on a base in its own dtype. Weights that live in the
 base (full fine-tuning, selected layers) stay in the base's dtype in the model, while the optimizer
-works on float32 copies of them: see master_weights.py.
+works on float32 copies of them: see master_weights.py. Batches of several runs: batched_trainer.py.
 """
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from peftlens.adapters import checkpoint
 from peftlens.adapters.run_context import RunContext
-from peftlens.data.collate import Batch, Collator, TokenizedAnswer, TokenizedExample, length
+from peftlens.data.collate import Batch, TokenizedAnswer, length
 from peftlens.evaluation.log_likelihood import answer_loss, choose
 from peftlens.io.progress import bar
 from peftlens.models.snapshot import restored_after
@@ -41,20 +39,25 @@ from peftlens.training.peak_memory import PeakMemory
 from peftlens.training.run_plan import RunPlan, plan_run
 from peftlens.training.run_writer import RunWriter
 
-SHORT = 64  # tokens of a row up to which a CPU computes attention by plain products
-REUSED = 1.0  # epochs from which on all rows are read, so that reading them ahead costs nothing
+MAX_MATH_TOKENS = 64  # per row; up to here a CPU computes attention by plain matrix products
+MIN_CACHED_EPOCHS = 1.0  # from here on every row is read anyway, so that caching costs nothing
+
+# from runs and the rows of each to the summed loss of each run, nats
+ForwardPass = Callable[
+    [Sequence["TrainState"], Sequence[list[TokenizedAnswer]]], list[torch.Tensor]
+]
 
 
 def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False) -> Run:
-    """Train a run, or find it already trained.
+    """Train a run, or open it if it is already trained.
 
     Args:
-        config: what to train.
+        config: configuration of the run.
         out: the folder of runs; the run's own folder is made below it, named by its id.
-        trust_remote_code: run Python that the base model's folder brings along.
+        trust_remote_code: run Python code from the base model's folder.
 
     Raises:
-        InputError: see `plan`.
+        InputError: see `plan_run`.
     """
     context = RunContext(trust_remote_code=trust_remote_code)
     return train_run(plan_run(config, context), Path(out))
@@ -65,27 +68,24 @@ def train_run(planned: RunPlan, out: Path) -> Run:
 
     Raises:
         RunLockedError: another process is training it.
-        RuntimeError: its method left the base changed, and so what it saved is not all it did.
+        RuntimeError: the method changed the base, so that its adapter is incomplete.
     """
 
-    def fill(folder: Path) -> None:
-        before = (
-            None
-            if planned.config.continue_from is None
-            else Run(out / planned.config.continue_from)
-        )
+    def write(folder: Path) -> None:
+        previous = planned.config.continue_from
         with restored_after(planned.base.model):
-            _train(planned, RunWriter(folder, planned), before)
+            writer = open_writer(planned, folder)
+            _train(planned, writer, Run(out / previous) if previous else None)
         require_unchanged(planned)
 
-    return Run(build(out, planned.id, fill))
+    return Run(build(out, planned.id, write))
 
 
 def require_unchanged(planned: RunPlan) -> None:
-    """Drop a base that is not as it was before the run.
+    """Discard a base that a run has changed.
 
     Raises:
-        RuntimeError: it is not.
+        RuntimeError: the base has changed.
     """
     if planned.base.changed():
         planned.base_models.discard()
@@ -94,16 +94,26 @@ def require_unchanged(planned: RunPlan) -> None:
         )
 
 
+def open_writer(planned: RunPlan, folder: Path) -> RunWriter:
+    """Writer of a planned run's folder."""
+    return RunWriter(
+        path=folder,
+        method=planned.config.method,
+        method_config=planned.method_config,
+        origin=planned.base.origin,
+    )
+
+
 @dataclass(frozen=True)
 class DryRun:
-    """What a few steps of a run took.
+    """Cost of a run, measured over a few steps.
 
     Attributes:
-        trainable_parameters: that the optimizer changes.
-        step_seconds: median of the steps but the first; None for a run without steps.
-        tokens: read in a step of `batch_size` rows, mean over all training rows.
-        peak_memory_bytes: over the loaded base; None where nobody knows.
-        adapter_bytes: of what would be saved.
+        trainable_parameters: number of parameters that the optimizer changes.
+        step_seconds: median over the steps but the first; None for a run without steps.
+        tokens: tokens per optimizer step, mean over all training rows.
+        peak_memory_bytes: peak above the loaded base; None where it can't be measured.
+        adapter_bytes: size of the adapter's files.
     """
 
     trainable_parameters: int
@@ -114,190 +124,319 @@ class DryRun:
 
 
 def dry_run(planned: RunPlan) -> DryRun:
-    """Train a planned run for three steps and keep nothing of it."""
-    config = planned.config.training
-    few = {"max_steps": min(3, config.max_steps), "checkpoint_steps": (), "logging_steps": 1}
-    short = planned.config.model_copy(update={"training": config.model_copy(update=few)})
-    trial = replace(planned, config=short)
+    """Train a planned run for three steps and discard it."""
+    config = planned.config.training.model_copy(
+        update={
+            "max_steps": min(3, planned.config.training.max_steps),
+            "checkpoint_steps": (),
+            "logging_steps": 1,
+        }
+    )
+    short = replace(planned, config=planned.config.model_copy(update={"training": config}))
     with restored_after(planned.base.model), TemporaryDirectory() as temporary:
-        folder = RunWriter(Path(temporary), trial)
+        writer = open_writer(short, Path(temporary))
         set_seed(planned.config.seed)
         peak = PeakMemory.start(planned.base.device)
         model = checkpoint.attach(planned.base.model, planned.config.method, planned.method_config)
-        read = TokenizedTask.of(planned.base, planned.task, config.max_length)
-        _calibrate(planned, model, read.encoder, read.train)
-        if few["max_steps"]:
-            with suppress(DivergenceError):  # what it took till then is what is asked
-                _loop(trial, model, TrainingLoader.of(read.encoder, read.train, config), folder)
-        memory = peak.bytes()
-        files = folder.save(model, "adapter").iterdir()
-        saved = sum(file.stat().st_size for file in files)
+        task = TokenizedTask.of(planned.base, planned.task, config.max_length)
+        _calibrate(planned, model, task)
+        loader = TrainingLoader.of(task.collator, task.train, config)
+        if config.max_steps:
+            state = TrainState.of_single_run(short, writer, model, loader, {})
+            run_training_loop([state], model, partial(_single_run_loss, model, loader))
+        peak_memory_bytes = peak.bytes()
+        adapter_bytes = sum(file.stat().st_size for file in writer.save_adapter(model).iterdir())
         lines = Path(temporary, "timing.jsonl").read_text().splitlines()
-        times = [json.loads(line)["seconds"] for line in lines]
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    lengths = [length(item.rows[item.correct]) for item in read.train]
+        trainable_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    seconds = [json.loads(line)["seconds"] for line in lines]
+    rows_per_step = config.batch_size * config.gradient_accumulation_steps
     return DryRun(
-        trainable_parameters=trained,
-        step_seconds=median(times[1:] or times) if times else None,
-        tokens=config.batch_size * config.gradient_accumulation_steps * float(np.mean(lengths)),
-        peak_memory_bytes=memory,
-        adapter_bytes=saved,
+        trainable_parameters=trainable_parameters,
+        step_seconds=median(seconds[1:] or seconds) if seconds else None,
+        tokens=rows_per_step * float(np.mean([length(row) for row in loader.rows])),
+        peak_memory_bytes=peak_memory_bytes,
+        adapter_bytes=adapter_bytes,
     )
 
 
-def _train(planned: RunPlan, folder: RunWriter, before: Run | None) -> None:
+@dataclass(frozen=True)
+class MethodHooks:
+    """Optional functions by which a method takes part in the loop; see methods/__init__.py."""
+
+    optimizer: Callable[[float, float], torch.optim.Optimizer] | None = None
+    regularization_loss: Callable[[], torch.Tensor] | None = None
+    after_step: Callable[[int, int], None] | None = None
+
+    @classmethod
+    def of(cls, planned: RunPlan, model: nn.Module) -> "MethodHooks":
+        """Bind the method's functions to the model with the method attached."""
+        hooks = (getattr(planned.method, field.name, None) for field in fields(cls))
+        return cls(*(hook and partial(hook, model, planned.method_config) for hook in hooks))
+
+
+@dataclass(eq=False, kw_only=True)
+class TrainState:
+    """State of one run in training.
+
+    Attributes:
+        planned: the run's plan.
+        writer: writer of the run's folder.
+        parameters: the trained parameters.
+        batches: iterator over optimizer steps: the rows of each forward pass.
+        open_model: opens the run's own model with its current weights.
+        results: results so far.
+        hooks: the method's functions in the loop.
+        diverged: whether training stopped at a value that is not finite.
+    """
+
+    planned: RunPlan
+    writer: RunWriter
+    parameters: Sequence[nn.Parameter]
+    batches: Iterator[list[list[TokenizedAnswer]]]
+    open_model: Callable[[], AbstractContextManager[nn.Module]]
+    results: dict[str, Any]
+    hooks: MethodHooks = MethodHooks()
+    diverged: bool = False
+
+    @classmethod
+    def of_single_run(
+        cls,
+        planned: RunPlan,
+        writer: RunWriter,
+        model: nn.Module,
+        loader: TrainingLoader,
+        results: dict[str, Any],
+    ) -> "TrainState":
+        """State of a run whose method is attached to the base itself."""
+        return cls(
+            planned=planned,
+            writer=writer,
+            parameters=[p for p in model.parameters() if p.requires_grad],
+            batches=loader.steps(planned.config.seed),
+            open_model=lambda: nullcontext(model),
+            results=results,
+            hooks=MethodHooks.of(planned, model),
+        )
+
+    def make_optimizer(self) -> OptimizerStep:
+        """Optimizer of the run's parameters, before its first step."""
+        return OptimizerStep(self.parameters, self.planned.config.training, self.hooks.optimizer)
+
+    def step(self, optimizer: OptimizerStep, step: int, loss: float) -> dict[str, Any]:
+        """Take an optimizer step; returns its line of metrics, empty if the run diverges here."""
+        try:
+            metrics = optimizer.step(step, loss)
+        except DivergenceError as error:
+            self.diverged, self.results["steps"] = True, error.steps
+            return {}
+        if self.hooks.after_step:
+            self.hooks.after_step(step, self.planned.config.training.max_steps)
+        optimizer.zero_grad()
+        return metrics
+
+    def log(self, metrics: dict[str, Any], tokens: int, seconds: float) -> None:
+        """Write a step's lines at the first step, the last, and every `logging_steps` steps."""
+        step, config = metrics["step"], self.planned.config.training
+        if step % config.logging_steps == 0 or step in (1, config.max_steps):
+            self.writer.log_metrics(metrics | {"tokens": tokens})
+            self.writer.log_timing(
+                {"step": step, "seconds": seconds, "tokens_per_second": tokens / seconds}
+            )
+
+
+def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
     training = planned.config.training
     set_seed(planned.config.seed)
     peak = PeakMemory.start(planned.base.device)
-    shape = BlockFingerprint.of(planned.base)
+    fingerprint = BlockFingerprint.of(planned.base)
     model = checkpoint.attach(planned.base.model, planned.config.method, planned.method_config)
-    if before is not None:
-        checkpoint.load_for_training(model, before)
-    read = TokenizedTask.of(planned.base, planned.task, training.max_length)
-    results = folder.facts(sum(p.numel() for p in model.parameters() if p.requires_grad), read)
-    if before is None:
-        _calibrate(planned, model, read.encoder, read.train)
-    feed = TrainingLoader.of(read.encoder, read.train, training)
-    if feed.epochs >= REUSED:
-        lower = FrozenBlockCache.of(planned.base, model, shape, read.encoder, feed.rows)
-        feed = replace(feed, lower=lower if lower.names else None)
-    folder.checkpoint(model, 0)
-    started, diverged = time.perf_counter(), None
+    if previous:
+        checkpoint.load_for_training(model, previous)
+    task = TokenizedTask.of(planned.base, planned.task, training.max_length)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    results = initial_results(planned, task, trainable)
+    if not previous:
+        _calibrate(planned, model, task)
+    loader = TrainingLoader.of(task.collator, task.train, training)
+    if loader.epochs >= MIN_CACHED_EPOCHS:
+        cache = FrozenBlockCache.of(planned.base, model, fingerprint, task.collator, loader.rows)
+        loader = replace(loader, cache=cache if cache.names else None)
+    if 0 in training.checkpoint_steps:
+        writer.save_checkpoint(model, 0)
+    state = TrainState.of_single_run(planned, writer, model, loader, results)
+    started = time.perf_counter()
     if training.max_steps:
-        try:
-            results["optimizer_state_bytes"] = _loop(planned, model, feed, folder)
-        except DivergenceError as found:
-            diverged = found
-    spent = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
-    validate_and_record(model, read, folder, results, diverged)
-    folder.timing(spent)
-    folder.finish(model, results)
+        run_training_loop([state], model, partial(_single_run_loss, model, loader))
+    timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
+    validate_and_record(state, model, task, timing)
 
 
-def validate_and_record(
-    model: nn.Module,
-    read: TokenizedTask,
-    folder: RunWriter,
-    results: dict[str, Any],
-    at: DivergenceError | None,
-) -> None:
-    """Add to the results how well the model does on the validation split, or where it diverged."""
-    try:
-        if at is not None:
-            raise at
-        scores = _validate(model.eval(), read, results["steps"])
-    except DivergenceError as diverged:
-        results["steps"] = diverged.steps
-        folder.metrics({"step": diverged.steps, "diverged": True})
-    else:
-        results |= scores
-        folder.metrics({"step": results["steps"], **scores})
+def initial_results(planned: RunPlan, task: TokenizedTask, trainable: int) -> dict[str, Any]:
+    """Results before the first step.
+
+    Args:
+        planned: the run.
+        task: its task as token ids.
+        trainable: number of parameters that the optimizer changes.
+    """
+    return {
+        "steps": planned.config.training.max_steps,
+        "trainable_parameters": trainable,
+        "base_parameters": sum(math.prod(shape) for shape in planned.shapes.values()),
+        "examples": {name: len(split) for name, split in planned.task.splits.items()},
+        "n_dropped": dict(planned.task.dropped),
+        "n_truncated": task.truncated,
+    }
 
 
-def _calibrate(
-    planned: RunPlan, model: nn.Module, encoder: Collator, items: list[TokenizedExample]
-) -> None:
-    """Let a method that wants to look at training examples first do so."""
+def _calibrate(planned: RunPlan, model: nn.Module, task: TokenizedTask) -> None:
+    """Show training examples to a method that uses them before the first step."""
     if hasattr(planned.method, "calibrate"):
-        losses = _single_losses(model, encoder, items, planned.config.seed)
+        losses = _example_losses(model, task, planned.config.seed)
         planned.method.calibrate(model, planned.method_config, losses)
 
 
-def _single_losses(
-    model: nn.Module, encoder: Collator, items: list[TokenizedExample], seed: int
-) -> Iterator[torch.Tensor]:
-    """Loss of one training example after another, nats, in an order drawn by the seed."""
-    for index in np.random.default_rng(seed).permutation(len(items)):
-        row = items[index].rows[items[index].correct]
-        yield answer_loss(model, encoder.batch([row]))
+def _example_losses(model: nn.Module, task: TokenizedTask, seed: int) -> Iterator[torch.Tensor]:
+    """Loss of one training example after another, nats, in a random order."""
+    for index in np.random.default_rng(seed).permutation(len(task.train)):
+        example = task.train[index]
+        yield answer_loss(model, task.collator.batch([example.rows[example.correct]]))
 
 
-def _loop(planned: RunPlan, model: nn.Module, feed: TrainingLoader, folder: RunWriter) -> int:
-    """The optimizer's steps; returns the bytes that it holds beside the weights.
-
-    Raises:
-        DivergenceError: a loss or gradient is not finite; the step that it belongs to is not taken.
-    """
-    config = planned.config.training
-    # accelerate keeps the first device of a process; another run may be on another one
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=planned.base.device == "cpu")
-    hooks = _Hooks.of(planned, model)
-    stepper = OptimizerStep(model.parameters(), config, hooks.optimizer)
-    batches = feed.steps(planned.config.seed)
-    model.train()
-    with bar(f"Training {planned.config.method}", config.max_steps) as shown:
-        for step in range(1, config.max_steps + 1):
-            started = time.perf_counter()
-            rows = next(batches)
-            loss = _gradients(model, feed, rows, accelerator)
-            if hooks.regularization_loss:
-                accelerator.backward(hooks.regularization_loss())
-            taken = stepper.step(step, loss)
-            if hooks.after_step:
-                hooks.after_step(step, config.max_steps)
-            stepper.zero_grad()
-            speed = folder.step(taken, tokens(rows), time.perf_counter() - started)
-            shown.advance(f"loss {loss:.3f}, {speed:.0f} tokens/s")
-            if step < config.max_steps:
-                folder.checkpoint(model, step)
-    return stepper.state_bytes
-
-
-def tokens(rows: list[list[TokenizedAnswer]]) -> int:
-    """That the model reads in one step, all its forward passes together."""
-    return sum(length(row) for part in rows for row in part)
-
-
-@dataclass(frozen=True)
-class _Hooks:
-    """What a method adds to the loop, where it adds anything; see methods/__init__.py."""
-
-    optimizer: Callable[[float, float], torch.optim.Optimizer] | None
-    regularization_loss: Callable[[], torch.Tensor] | None
-    after_step: Callable[[int, int], None] | None
-
-    @classmethod
-    def of(cls, planned: RunPlan, model: nn.Module) -> "_Hooks":
-        found = (getattr(planned.method, field.name, None) for field in fields(cls))
-        return cls(*(hook and partial(hook, model, planned.method_config) for hook in found))
-
-
-def _gradients(
+def _single_run_loss(
     model: nn.Module,
-    feed: TrainingLoader,
-    parts: list[list[TokenizedAnswer]],
-    accelerator: Accelerator,
-) -> float:
-    """Add up the gradients of the mean loss over all parts' tokens; returns that loss, nats."""
-    targets = sum(row.scored for part in parts for row in part)
-    total = 0.0
-    for part in parts:
-        batch = feed.encoder.batch(part)
-        with feed.reading(part), attention(batch):
-            loss = answer_loss(model, batch) / targets
-        accelerator.backward(loss)
-        total += loss.item()
-    return total
+    loader: TrainingLoader,
+    _: Sequence[TrainState],
+    rows_by_run: Sequence[list[TokenizedAnswer]],
+) -> list[torch.Tensor]:
+    """Forward pass of a batch of one run."""
+    (rows,) = rows_by_run
+    batch = loader.collator.batch(rows)
+    with loader.skipping_frozen_blocks(rows), attention_backend(batch):
+        return [answer_loss(model, batch)]
 
 
-def attention(batch: Batch) -> AbstractContextManager[Any]:
-    """How attention is computed for a batch, and so in its gradient too.
+def attention_backend(batch: Batch) -> AbstractContextManager[Any]:
+    """Attention implementation for a batch, which its gradient uses too.
 
-    On a CPU the gradient of torch's fused attention takes 5 ms for a layer of a batch of short rows
-    whatever their length; plain products take a tenth of it, and a step of 12-token rows a fifth
-    less in all. Their memory grows with the square of the length, so long rows stay fused.
+    On a CPU the gradient of torch's fused attention takes 5 ms per layer for a batch of short rows
+    whatever their length; plain matrix products take a tenth of it, which saves a fifth of a step
+    of 12-token rows. Their memory grows with the square of the length, so long rows stay fused.
     """
-    ids = batch.inputs["input_ids"]
-    short = ids.shape[1] <= SHORT and ids.device.type == "cpu"
+    ids = batch.inputs["input_ids"]  # (batch, seq)
+    short = ids.shape[1] <= MAX_MATH_TOKENS and ids.device.type == "cpu"
     return sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
 
 
-def _validate(model: nn.Module, read: TokenizedTask, steps: int) -> dict[str, float]:
-    choices = choose(model, read.encoder, read.validation, "Validating")
+def run_training_loop(states: Sequence[TrainState], model: nn.Module, forward: ForwardPass) -> None:
+    """Take all optimizer steps of runs with equal numbers of steps, rows and checkpoints.
+
+    A run that diverges stops there and leaves the others alone.
+
+    Args:
+        states: the runs.
+        model: the model that `forward` computes.
+        forward: one forward pass for all runs.
+    """
+    config = states[0].planned.config.training
+    active = {state: state.make_optimizer() for state in states}
+    model.train()
+    with bar(_title(states), config.max_steps) as progress:
+        for step in range(1, config.max_steps + 1):
+            started = time.perf_counter()
+            batches = [next(state.batches) for state in active]
+            losses = accumulate_gradients([*active], batches, forward)
+            lines = [
+                state.step(optimizer, step, loss)
+                for (state, optimizer), loss in zip(active.items(), losses, strict=True)
+            ]
+            seconds = time.perf_counter() - started
+            tokens = [sum(length(row) for rows in passes for row in rows) for passes in batches]
+            for state, line, count in zip(active, lines, tokens, strict=True):
+                if line:
+                    state.log(line, count, seconds / len(active))
+            active = {state: one for state, one in active.items() if not state.diverged}
+            if not active:
+                return
+            if step < config.max_steps and step in config.checkpoint_steps:
+                _save_checkpoints(active, step)
+            progress.advance(f"loss {np.mean(losses):.3f}, {sum(tokens) / seconds:.0f} tokens/s")
+    for state, optimizer in active.items():
+        state.results["optimizer_state_bytes"] = optimizer.state_bytes
+
+
+def _title(states: Sequence[TrainState]) -> str:
+    method = states[0].planned.config.method
+    return f"Training {method}" if len(states) == 1 else f"Training {len(states)} x {method}"
+
+
+def _save_checkpoints(states: Iterable[TrainState], step: int) -> None:
+    for state in states:
+        with state.open_model() as model:
+            state.writer.save_checkpoint(model, step)
+
+
+def accumulate_gradients(
+    states: Sequence[TrainState],
+    batches: Sequence[list[list[TokenizedAnswer]]],
+    forward: ForwardPass,
+) -> list[float]:
+    """Add up each run's gradients over the forward passes of one optimizer step.
+
+    Args:
+        states: the runs.
+        batches: for each run, the rows of each forward pass.
+        forward: one forward pass for all runs.
+
+    Returns:
+        Each run's loss per scored token, nats, without its regularization.
+    """
+    targets = [sum(row.scored for rows in passes for row in rows) for passes in batches]
+    totals = [0.0] * len(states)
+    for rows_by_run in zip(*batches, strict=True):
+        sums = forward(states, rows_by_run)
+        losses = [loss / count for loss, count in zip(sums, targets, strict=True)]
+        torch.autograd.backward(losses)
+        totals = [total + loss.item() for total, loss in zip(totals, losses, strict=True)]
+    for state in states:
+        if state.hooks.regularization_loss:
+            state.hooks.regularization_loss().backward()
+    return totals
+
+
+def validate_and_record(
+    state: TrainState,
+    model: nn.Module,
+    task: TokenizedTask,
+    timing: dict[str, Any],
+    **environment_extras: Any,
+) -> None:
+    """Score the trained model on the validation split, and complete the run's folder.
+
+    A run whose validation loss is not finite has diverged, too.
+    """
+    writer, planned, results = state.writer, state.planned, state.results
+    scores = {} if state.diverged else _validate(model.eval(), task)
+    results |= scores
+    writer.log_metrics({"step": results["steps"]} | (scores or {"diverged": True}))
+    writer.log_timing(timing)
+    writer.save_adapter(model)
+    writer.write_record(
+        config=planned.config,
+        configuration=planned.configuration,
+        depends_on=planned.depends_on,
+        results=results,
+        diverged=not scores,
+        **environment_extras,
+    )
+
+
+def _validate(model: nn.Module, task: TokenizedTask) -> dict[str, float]:
+    """Loss and, where there are several answers, accuracy; none if the loss is not finite."""
+    choices = choose(model, task.collator, task.validation, "Validating")
     scores = {"validation_loss": float(choices.loss.mean())}
     if not math.isfinite(scores["validation_loss"]):
-        raise DivergenceError(steps)
-    if len(read.validation[0].rows) > 1:
+        return {}
+    if len(task.validation[0].rows) > 1:
         scores["validation_accuracy"] = float((choices.by_sum == choices.correct).mean())
     return scores

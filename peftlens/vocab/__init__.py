@@ -1,1 +1,1 @@
-"""The vocabulary table: neighbors, clusters, projections, and tests against nulls."""
+"""Vocabulary of a base model: nearest neighbors, clusters, projections, and tests against nulls."""

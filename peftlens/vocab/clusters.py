@@ -1,9 +1,9 @@
-"""The clusters of a base model's vocabulary.
+"""Clusters of a base model's vocabulary, by hierarchical clustering (Ward) of the embeddings.
 
-Ward's hierarchical clustering of the centered, normalized embeddings, where only a token and its 15
-nearest tokens may be joined (scikit-learn's AgglomerativeClustering): no seed, and of the
-algorithms compared in reports/soft_prompts the one whose clusters hold together best in the middle
-of the model, a space that it has not seen.
+The embeddings are centered and normalized, and only a token and its 15 nearest tokens may be merged
+(scikit-learn's AgglomerativeClustering). It needs no seed, and of the algorithms compared in
+reports/soft_prompts (such as k-means) its clusters are the most coherent in the middle of the
+model, a space that the clustering does not use.
 """
 
 import warnings
@@ -19,10 +19,10 @@ from sklearn.metrics import silhouette_score
 from peftlens.models.base_model import BaseModel
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, kept, states, vocabulary
 
-CLUSTERS = 1024  # of a vocabulary large enough: about 50 tokens each in one of 49,152
-_SMALLEST = 10  # tokens a cluster on average, in a small vocabulary
-_SAMPLE = 4000  # tokens that the silhouette is computed on
-WORDS = 3  # in a cluster's name
+CLUSTERS = 1024  # clusters of a large vocabulary: about 50 tokens each for 49,152 tokens
+_SMALLEST = 10  # average tokens per cluster in a small vocabulary
+_SAMPLE = 4000  # tokens in the sample for the silhouette
+WORDS = 3  # words in a cluster's name
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Clusters:
     """A partition of the usable tokens.
 
     Attributes:
-        label: cluster of each token, shape (V,); −1 for tokens that mean nothing.
-        names: of each cluster: its most central words among the commoner half of its tokens.
-        silhouette: mean over 4,000 tokens, by cosine, between −1 and 1 (Rousseeuw 1987).
+        label: cluster of each token, shape (V,); −1 for unusable tokens.
+        names: name of each cluster: the most central words among the commoner half of its tokens.
+        silhouette: mean silhouette over 4,000 tokens, by cosine, between −1 and 1 (Rousseeuw 1987).
         coherence: mean cosine of two tokens of one cluster in the middle of the model; 0 by chance.
     """
 
@@ -43,7 +43,7 @@ class Clusters:
 
 
 def clusters(base: BaseModel) -> Clusters:
-    """The clusters of a base: about a minute for 49,152 tokens, then from the cache."""
+    """Compute the clusters of a base model: about a minute for 49,152 tokens, then cached."""
     known = vocabulary(base)
     label = kept(base, "clusters", lambda: {"label": _label(known, graph(base))})["label"]
     rows = centered(known)
@@ -57,7 +57,7 @@ def clusters(base: BaseModel) -> Clusters:
 
 
 def centered(known: Vocabulary) -> NDArray[np.float32]:
-    """Embeddings with their mean taken away, at unit length, shape (V, d)."""
+    """Subtract the mean from the embeddings and normalize them to unit length, shape (V, d)."""
     rows = (known.table - known.table.mean(dim=0)).cpu().numpy()
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
@@ -66,7 +66,7 @@ def _label(known: Vocabulary, near: Graph) -> NDArray[np.int64]:
     usable = known.usable
     count = min(CLUSTERS, max(2, len(usable) // _SMALLEST))
     model = AgglomerativeClustering(count, connectivity=joined(usable, near), linkage="ward")
-    with warnings.catch_warnings():  # islands of the graph are joined, as they should be
+    with warnings.catch_warnings():  # components of the graph are connected, as intended
         warnings.filterwarnings("ignore", "the number of connected components", UserWarning)
         found = model.fit_predict(centered(known)[usable])
     label = np.full(len(known.tokens), -1, np.int64)
@@ -75,7 +75,7 @@ def _label(known: Vocabulary, near: Graph) -> NDArray[np.int64]:
 
 
 def joined(usable: NDArray[np.int64], near: Graph) -> Any:
-    """Which of the usable tokens are neighbors, in either direction: shape (U, U)."""
+    """Adjacency matrix of the usable tokens, neighbors in either direction, shape (U, U)."""
     place = np.full(len(near.ids), -1)
     place[usable] = np.arange(len(usable))
     ends = place[near.ids[usable]].ravel()
@@ -90,7 +90,7 @@ def joined(usable: NDArray[np.int64], near: Graph) -> Any:
 def _names(label: NDArray[np.int64], rows: NDArray[np.float32], known: Vocabulary):
     for cluster in range(label.max() + 1):
         members = np.flatnonzero(label == cluster)
-        # byte-pair encoding numbers tokens by how early, so how often, they were merged
+        # byte-pair encoding numbers tokens in the order of merging, so by frequency
         common = members[: (len(members) + 1) // 2]
         words = [token for token in common if known.tokens[token].strip("␣").isalpha()]
         candidates = np.array(words or [*members])
@@ -101,7 +101,7 @@ def _names(label: NDArray[np.int64], rows: NDArray[np.float32], known: Vocabular
 
 
 def silhouette(rows: NDArray[np.float32], label: NDArray[np.int64]) -> float:
-    """Mean silhouette by cosine of a fixed sample; NaN where it has one cluster only.
+    """Mean silhouette by cosine of a fixed sample; NaN if it has only one cluster.
 
     Args:
         rows: shape (n, d).
@@ -115,10 +115,10 @@ def silhouette(rows: NDArray[np.float32], label: NDArray[np.int64]) -> float:
 
 
 def coherence(rows: NDArray[np.float32], label: NDArray[np.int64]) -> float:
-    """Mean cosine of two members of one cluster, over the tokens of clusters of two and more.
+    """Mean cosine of two members of one cluster, over the tokens of clusters of at least two.
 
     Args:
-        rows: shape (n, D), of any length; those of the middle of the model have mean 0.
+        rows: vectors of any length, shape (n, D); those from the middle of the model have mean 0.
         label: shape (n,).
     """
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -1,7 +1,7 @@
-"""Exact nearest rows of a table, by five measures of nearness, in chunks.
+"""Exact nearest neighbors of vectors among the rows of a table, by five metrics, in chunks.
 
-A float32 product finds a shortlist; its members are measured again in float64, so that the order is
-that of float64 and equal rows come in the order of their numbers.
+A float32 product selects a shortlist, whose similarities are recomputed in float64. So the order is
+that of float64, and equal rows are in the order of their numbers.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 Metric = Literal["cosine", "centered", "dot", "euclidean", "csls"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-DENSITY = 10  # neighbors in the local density of CSLS
-_MARGIN = 32  # rows of the shortlist beyond k; models have that many equal rows, never trained
-_ROUNDING = 4e-6  # of the largest score: what float32 sums of a few thousand terms may be wrong by
+DENSITY = 10  # number of neighbors in the local density of CSLS
+_MARGIN = 32  # rows of the shortlist beyond k; models have that many equal, untrained rows
+_ROUNDING = 4e-6  # relative error of float32 sums of a few thousand terms
 
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The rows of a table nearest to each query, nearest first.
+    """Nearest rows of a table for each query, nearest first.
 
     Attributes:
         ids: row numbers, shape (queries, k).
-        similarity: by the metric asked for, shape (queries, k); higher is nearer, so a Euclidean
-            distance is negative.
+        similarity: similarity by the chosen metric, shape (queries, k); higher is nearer, so a
+            Euclidean distance is negative.
     """
 
     ids: NDArray[np.int64]
@@ -42,22 +42,22 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
     density: torch.Tensor | None = None,
     chunk: int = 16_384,
 ) -> Neighbors:
-    """Exact k nearest rows over the whole table; ties go to the lower row number.
+    """Find the exact k nearest rows in the whole table; ties go to the lower row number.
 
-    cosine (Lester et al. 2021, arXiv:2104.08691, section 7); centered: cosine after the table's mean
-    is taken from both sides (Mu & Viswanath 2018, arXiv:1702.01417, section 2); dot; euclidean, as
-    a negative distance; csls: 2 cos(q, w) − r(q) − r(w), r the mean cosine to the 10 nearest rows
+    cosine (Lester et al. 2021, arXiv:2104.08691, section 7); centered: cosine after subtracting the
+    table's mean from both (Mu & Viswanath 2018, arXiv:1702.01417, section 2); dot; euclidean, as a
+    negative distance; csls: 2 cos(q, w) − r(q) − r(w), r the mean cosine to the 10 nearest rows
     (Conneau et al. 2018, arXiv:1710.04087, section 2.3).
 
-    Memory is chunk x queries beside the table. A row of zeros has cosine 0 with everything.
+    Needs chunk x queries of memory in addition to the table. A row of zeros has cosine 0 with all.
 
     Args:
         queries: shape (q, d), float32.
         table: shape (V, d), float32.
-        k: neighbors wanted, between 1 and V.
-        metric: the measure.
-        density: r(w) of each row, shape (V,); csls needs it.
-        chunk: rows of the table at a time.
+        k: number of neighbors, between 1 and V.
+        metric: measure of similarity.
+        density: r(w) of each row, shape (V,), for csls.
+        chunk: number of table rows per step.
 
     Raises:
         ValueError: k out of range, another width, or a vector that is zero or not finite.
@@ -76,7 +76,7 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
         ids = ids.gather(1, kept)
     result = _order(measure.exact(slice(None), table[ids].double(), ids), ids, k)
     if length < len(table):
-        # a run of ties longer than the shortlist may have lost its lower numbers
+        # if there are more ties than the shortlist holds, the lower row numbers may be missing
         slack = _ROUNDING * scores.abs().amax(dim=1)
         for row in torch.nonzero(scores[:, -1] > scores[:, k - 1] - slack).flatten().tolist():
             one = _whole_row(measure, row, table, k, chunk)
@@ -116,11 +116,12 @@ def _whole_row(measure: "_Measure", row: int, table: torch.Tensor, k: int, chunk
 
 @dataclass(frozen=True)
 class _Measure:
-    """One metric for given queries: a fast score in float32, and the similarity in float64.
+    """One metric for a set of queries: a fast score in float32, and the similarity in float64.
 
     Attributes:
-        rough: scores (q, rows) that rank as the similarity does, for rows of the table.
-        exact: similarity (q, m), for some of the queries, their own rows (q, m, d) and the numbers.
+        rough: function of table rows; scores (q, rows) with the same ranking as the similarity.
+        exact: function of a slice of the queries, rows (q, m, d) and row numbers (q, m);
+            similarity (q, m).
     """
 
     rough: Callable[[torch.Tensor, slice], torch.Tensor]
@@ -163,16 +164,18 @@ class _Measure:
 
 
 def _mean(table: torch.Tensor) -> torch.Tensor:
-    """The mean row in float64; chunks are converted that stay in the processor's cache."""
+    """Mean row in float64, converted in chunks that fit in the processor's cache."""
     sums = (rows.double().sum(dim=0) for rows in table.split(1024))
     return sum(sums, table.new_zeros(table.shape[1], dtype=torch.double)) / len(table)
 
 
 def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
-    """Cosine seen from an origin; the rough score takes it from the product, not from the rows."""
+    """Cosine relative to an origin; the rough score subtracts it from the product, not the rows."""
     exact = queries.double() - origin
     if not (exact.norm(dim=1) > 0).all():
-        raise ValueError("a query is the mean of the table; seen from there it has no direction")
+        raise ValueError(
+            "a query equals the mean of the table; relative to it, it has no direction"
+        )
     unit = exact / exact.norm(dim=1, keepdim=True)
     shift, single, center = (unit @ origin).float()[:, None], unit.float(), origin.float()
     square = center.square().sum()
@@ -205,18 +208,18 @@ def nearest_to_steps(  # noqa: PLR0913  # the last is an option
     *,
     chunk: int = 64,
 ) -> NDArray[np.int64]:
-    """The k rows with the highest cosine to center + length · direction, for every pair of them.
+    """Find the k rows with the highest cosine to center + length · direction, for every pair.
 
-    All centers take the same directions: their products with the table are computed once, which
-    makes a thousand steps from each of twenty centers cost about as much as from one. In float32.
+    All centers share the directions, whose products with the table are computed once: a thousand
+    steps from each of twenty centers take about as long as from one. In float32.
 
     Args:
         centers: shape (n, d).
-        lengths: of the steps, shape (n,).
+        lengths: lengths of the steps, shape (n,).
         directions: unit vectors, shape (B, d).
         table: shape (V, d).
-        k: neighbors wanted, between 1 and V.
-        chunk: directions at a time; memory is chunk x V.
+        k: number of neighbors, between 1 and V.
+        chunk: number of directions per step, which needs chunk x V of memory.
 
     Returns:
         Row numbers, shape (n, B, k), nearest first.

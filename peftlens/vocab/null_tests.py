@@ -1,11 +1,10 @@
-"""Whether what lies around a vector is a cluster of meaning, and what chance would find there.
+"""Null tests: whether a vector's nearest tokens form a tighter cluster than chance would give.
 
-A neighborhood is made of lexical families, for five spellings of one word are no cluster. Its
-tightness is the mean cosine between the families' nearest members, in the space where neighbors
-were looked for and in the middle of the model, which is another space. Real tokens always have
-tight neighborhoods, so tightness alone says nothing about training: it must exceed what random
-directions find, and, counting words that are not the start's, what a random step of the same length
-from the same start would have found.
+A neighborhood consists of lexical families, because five spellings of one word are not a cluster.
+Its tightness is the mean cosine between the families' nearest members, in the space of the search
+and in the middle of the model, which is another space. Real tokens always have tight neighborhoods,
+so tightness alone is not evidence of training: it must exceed that of random directions, and, when
+only words not already near the start count, that of random steps of the same length from the start.
 """
 
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from peftlens.vocab.nearest_neighbors import Metric, nearest, nearest_to_steps
 from peftlens.vocab.trained_vectors import TrainedVectors, other_starts, trained_vectors
 from peftlens.vocab.vocabulary import Vocabulary, states, vocabulary
 
-FAMILIES = 5  # Lester et al. 2021, arXiv:2104.08691, section 7, look at five neighbors
-SHORTLIST = 64  # tokens in which five families are found
+FAMILIES = 5  # as Lester et al. 2021, arXiv:2104.08691, section 7, who use five neighbors
+SHORTLIST = 64  # nearest tokens from which five families are selected
 DRAWS = 1000
 LEVEL = 0.05  # false-discovery rate
 
@@ -38,17 +37,18 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class NeighborhoodSpace:
-    """Where neighborhoods are looked for, and measured.
+    """Vector spaces in which neighborhoods are searched and their tightness is measured.
 
     Attributes:
-        usable: ids of the tokens that mean something, shape (U,).
+        usable: ids of the usable tokens, shape (U,).
         family: lexical family of every id, shape (V,).
-        rows: unit vectors in the space of the neighbors, shape (V, d), as seen from `origin`.
-        states: unit vectors in the middle of the model, shape (V, D).
-        origin: subtracted from tokens and vectors; zero unless the metric is centered, shape (d,).
-        table: tokens as they are, shape (V, d).
-        metric: how neighbors are found.
-        density: mean cosine of each token to its ten nearest, shape (V,); for csls.
+        rows: unit vectors of the tokens relative to `origin`, shape (V, d).
+        states: unit vectors of the tokens in the middle of the model, shape (V, D).
+        origin: vector subtracted from tokens and queries, shape (d,); zero unless the metric is
+            centered.
+        table: unchanged vectors of the tokens, shape (V, d).
+        metric: metric of the search.
+        density: mean cosine of each token to its ten nearest, shape (V,), for csls.
     """
 
     usable: Ids
@@ -69,17 +69,17 @@ class NeighborhoodSpace:
         metric: Metric = "cosine",
         density: torch.Tensor | None = None,
     ) -> "NeighborhoodSpace":
-        """The space of a metric over one table of the vocabulary's vectors."""
+        """Build the space of a metric from a table of the vocabulary's vectors."""
         origin = table.mean(dim=0) if metric == "centered" else torch.zeros_like(table[0])
         rows = (table - origin).cpu().numpy()
         return cls(known.usable, known.family, _unit(rows), _unit(hidden), origin, table,
                    metric, density)  # fmt: skip
 
     def families(self, shortlists: Ids) -> Ids:
-        """The nearest member of each of the five nearest families.
+        """Select the nearest member of each of the five nearest families.
 
         Args:
-            shortlists: places among the usable tokens, nearest first, shape (..., m).
+            shortlists: indices into the usable tokens, nearest first, shape (..., m).
 
         Returns:
             Token ids, shape (..., 5); −1 where the shortlist has fewer families.
@@ -94,7 +94,7 @@ class NeighborhoodSpace:
         return np.where(np.take_along_axis(repeated, first, axis=-1), -1, chosen)
 
     def around(self, queries: torch.Tensor) -> Ids:
-        """The five nearest families of each query, shape (q, 5), among the usable tokens."""
+        """Find the five nearest families of each query among the usable tokens, shape (q, 5)."""
         usable = torch.from_numpy(self.usable)
         near = None if self.density is None else self.density[usable]
         length = min(SHORTLIST, len(usable))
@@ -105,22 +105,22 @@ class NeighborhoodSpace:
     def around_steps(
         self, centers: torch.Tensor, lengths: torch.Tensor, directions: torch.Tensor
     ) -> Ids:
-        """The five nearest families of center + length · direction, shape (n, B, 5)."""
+        """Find the five nearest families of center + length · direction, shape (n, B, 5)."""
         rows = self.table[torch.from_numpy(self.usable)] - self.origin
         length = min(SHORTLIST, len(rows))
         found = nearest_to_steps(centers - self.origin, lengths, directions, rows, length)
         return self.families(found)
 
     def tightness(self, neighborhoods: Ids) -> NDArray[np.float64]:
-        """Mean pairwise cosine, in both spaces, shape (2, ...): where they lie, and in context.
+        """Mean pairwise cosine in `rows` and in `states`, shape (2, ...).
 
-        NaN where there are fewer than two families.
+        NaN for fewer than two families.
         """
         return np.stack([_pairwise(neighborhoods, self.rows),
                          _pairwise(neighborhoods, self.states)])  # fmt: skip
 
     def new_words(self, neighborhoods: Ids, start: Ids) -> NDArray[np.float64]:
-        """Share of a neighborhood's families that the start's does not have.
+        """Share of a neighborhood's families that are not in the start's neighborhood.
 
         Args:
             neighborhoods: shape (n, 5), or (n, B, 5).
@@ -138,7 +138,7 @@ class NeighborhoodSpace:
     def gained(self, neighborhoods: Ids, start: Ids) -> NDArray[np.float64]:
         """Tightness times the share of new words, shape (2, n) or (2, n, B).
 
-        A step that stays in a tight neighborhood has gained nothing, however tight it is.
+        A step that stays within the start's neighborhood gains nothing, however tight that is.
         """
         return self.tightness(neighborhoods) * self.new_words(neighborhoods, start)
 
@@ -149,7 +149,7 @@ def _unit(rows: NDArray) -> NDArray:
 
 
 def _pairwise(neighborhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean cosine of all pairs: the squared length of the sum counts each pair twice."""
+    """Mean cosine of all pairs, from the squared norm of the sum, which has each pair twice."""
     flat = neighborhoods.reshape(-1, neighborhoods.shape[-1])
     found = np.empty(len(flat))
     for start in range(0, len(flat), 4096):
@@ -166,16 +166,15 @@ def _pairwise(neighborhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float
 
 @dataclass(frozen=True)
 class NeighborhoodSample:
-    """The five nearest families of trained vectors, and those that chance finds.
+    """The five nearest families of trained vectors, and of draws from the null distributions.
 
     Attributes:
-        now: of the vectors, shape (n, 5), token ids.
-        start: of what they were before training, shape (n, 5); None where nobody knows.
-        nulls: of B draws, shape (n, B, 5), or (1, B, 5) where all vectors share the draws.
-            random_tokens: five random tokens; random_directions: a vector of the same length
-            pointing anywhere; steps: the start and a random step as long as the one that training
-            took; untrained: vectors that the initialization gives with other seeds; real_tokens:
-            tokens of the vocabulary.
+        now: families of the trained vectors, token ids, shape (n, 5).
+        start: families of the initial vectors, shape (n, 5); None if the start is unknown.
+        nulls: families of B draws, shape (n, B, 5), or (1, B, 5) where all vectors share the draws.
+            random_tokens: five random tokens; random_directions: a vector of the same length in a
+            random direction; steps: the start plus a random step of the trained length; untrained:
+            vectors initialized with other seeds; real_tokens: tokens of the vocabulary.
     """
 
     now: Ids
@@ -186,15 +185,15 @@ class NeighborhoodSample:
 def neighborhoods(  # noqa: PLR0913  # what decides the draws
     run: TrainedModel, base: BaseModel, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
 ) -> tuple[NeighborhoodSpace, NeighborhoodSample]:
-    """The neighborhoods of a run's vectors and of every null, B draws each.
+    """Compute the neighborhoods of a run's vectors and of every null, B draws each.
 
     Args:
         run: one with `token_vectors`.
         base: the run's base model.
         step: one of its saved steps.
         metric: cosine or centered.
-        draws: B.
-        seed: of the draws.
+        draws: B, the number of draws.
+        seed: random seed of the draws.
     """
 
     def sample() -> tuple[NeighborhoodSpace, NeighborhoodSample]:
@@ -224,14 +223,14 @@ def sample_nulls(
     rng: np.random.Generator,
     others: torch.Tensor | None = None,
 ) -> NeighborhoodSample:
-    """The neighborhoods of given vectors and of the nulls; see `NeighborhoodSample`.
+    """Compute the neighborhoods of vectors and of the nulls; see `NeighborhoodSample`.
 
     Args:
-        found: the vectors, with their start if it is known.
-        space: where they live; its metric is cosine or centered.
-        draws: B.
+        found: the trained vectors, with their start if known.
+        space: space of the vectors; its metric is cosine or centered.
+        draws: B, the number of draws.
         rng: source of the draws.
-        others: vectors that other seeds start from, shape (B, d).
+        others: vectors initialized with other seeds, shape (B, d).
     """
     now, width = found.now, found.now.shape[1]
     noise = torch.from_numpy(rng.standard_normal((draws, width), dtype=np.float32)).to(now.device)
@@ -257,10 +256,10 @@ def sample_nulls(
 
 
 def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
-    """One p-value a vector: of its most doubtful space.
+    """One p-value per vector: the larger one of the two spaces.
 
-    Both spaces must agree, so the larger of the two p-values is one for their conjunction (Berger
-    1982, Technometrics 24, 295-300).
+    Both spaces must agree, so the larger p-value is valid for their conjunction (Berger 1982,
+    Technometrics 24, 295-300).
 
     Args:
         observed: shape (2, n).
@@ -275,19 +274,20 @@ def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
 def verdicts(
     p_random: NDArray, p_steps: NDArray | None, kept: NDArray | None
 ) -> tuple[list[Verdict], NDArray[np.float64]]:
-    """What may be said of each vector, with the false-discovery rate held over all of them.
+    """Decide the verdict on each vector, controlling the false-discovery rate over all vectors.
 
-    readable: tighter than around random directions, with more gained by new words than by a random
-    step from the start, and the nearest family is not the start's. unchanged from initialization: the
-    nearest family is the start's, or the neighborhood is tight as a random step would leave it.
+    readable: tighter than random directions, with a larger gain (tightness times share of new
+    words) than random steps from the start, and the nearest family is not the start's. unchanged
+    from initialization: the nearest family is the start's, or the neighborhood is tight but not
+    more than after a random step.
 
     Args:
-        p_random: against random directions, shape (n,).
-        p_steps: of what was gained, against random steps, shape (n,); None if the start is unknown.
+        p_random: p-values against random directions, shape (n,).
+        p_steps: p-values of the gain against random steps, shape (n,); None if no start is known.
         kept: whether the nearest family is the start's, shape (n,).
 
     Returns:
-        The verdicts, and the q-values that decided about readable (n,).
+        The verdicts, and the q-values for readable, shape (n,).
     """
     tight = benjamini_hochberg(p_random) <= LEVEL
     if p_steps is None or kept is None:
@@ -308,9 +308,9 @@ def _verdict(readable: bool, tight: bool, kept: bool) -> Verdict:
 
 
 def prompt_means(null: NDArray, n: int, rng: np.random.Generator) -> NDArray:
-    """Null means over n vectors, shape (2, 1, B): draws of different vectors are mixed.
+    """Null means over n vectors, shape (2, 1, B), with draws permuted between vectors.
 
-    Vectors share their draws, and a mean over one and the same draw would vary too much.
+    Vectors share their draws, and a mean over the same draw would vary too much.
     """
     whole = np.broadcast_to(null, (2, n, null.shape[2]))
     mixed = [whole[:, i, rng.permutation(null.shape[2])] for i in range(n)]

@@ -1,8 +1,9 @@
-"""A map of a base's vocabulary: each token at a place in the plane, near its nearest tokens.
+"""Projection of a base model's vocabulary to two dimensions, by UMAP or PCA.
 
-UMAP (McInnes, Healy & Melville 2018, arXiv:1802.03426) of the exact neighbors by cosine. Any plane
-loses most of them, so how many it keeps is counted. Places of other vectors are means of their
-nearest tokens' places: UMAP's own `transform` depends on what else is placed with them.
+UMAP (McInnes, Healy & Melville 2018, arXiv:1802.03426) of the exact neighbors by cosine. Any
+projection to the plane loses most neighbors, so the share retained (recall) is computed. Other
+vectors are placed at the mean of their nearest tokens' points: UMAP's `transform` depends on the
+other vectors of the call.
 """
 
 import os
@@ -24,20 +25,20 @@ from peftlens.vocab.nearest_neighbors import nearest
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, kept, vocabulary
 
 Projection = Literal["umap", "pca"]
-_SAMPLE = 1000  # tokens whose neighbors are counted
+_SAMPLE = 1000  # tokens in the sample for the recall
 
 
 @dataclass(frozen=True)
 class VocabularyMap:
-    """Places of the tokens.
+    """Two-dimensional points of all tokens.
 
     Attributes:
-        points: shape (V, 2).
-        projection: how they were found.
+        points: coordinates, shape (V, 2).
+        projection: name of the projection.
         recall: share of a token's nearest tokens that are among as many nearest on the map, mean
-            over 1,000 tokens; 15 of each, or fewer where the vocabulary is small.
-        chance: the same of places given out at random.
-        axes: the plane's directions in the space, shape (2, d), where the map is a plane in it.
+            over 1,000 tokens; 15 of each, or fewer in a small vocabulary.
+        chance: recall of randomly permuted points.
+        axes: orthonormal axes of the plane, shape (2, d), if the map is a plane in the space.
     """
 
     points: NDArray[np.float32]
@@ -48,7 +49,7 @@ class VocabularyMap:
 
 
 def vocabulary_map(base: BaseModel, projection: Projection = "umap") -> VocabularyMap:
-    """The map of a base: about a minute for 49,152 tokens, then from the cache.
+    """Compute the map of a base model: about a minute for 49,152 tokens, then cached.
 
     Raises:
         InputError: no such projection.
@@ -65,19 +66,19 @@ def vocabulary_map(base: BaseModel, projection: Projection = "umap") -> Vocabula
 
 
 def plane_map(base: BaseModel, one: torch.Tensor, other: torch.Tensor) -> VocabularyMap:
-    """The plane through zero that holds two vectors, each shape (d,): nothing in it is bent.
+    """Project onto the plane spanned by two vectors, each of shape (d,): a linear map.
 
     The first axis points along the first vector.
 
     Raises:
-        InputError: they lie on one line.
+        InputError: the vectors lie on one line.
     """
     first = one.double().cpu().numpy()
     first /= np.linalg.norm(first)
     rest = other.double().cpu().numpy()
     rest = rest - (rest @ first) * first
     if np.linalg.norm(rest) < 1e-6 * float(other.norm()):
-        raise InputError("these two vectors lie on one line, which is no plane; choose another one")
+        raise InputError("these two vectors lie on one line and span no plane; choose another one")
     axes = np.stack([first, rest / np.linalg.norm(rest)])
     points = (vocabulary(base).table.double().cpu().numpy() @ axes.T).astype(np.float32)
     near = graph(base).ids
@@ -88,7 +89,7 @@ def plane_map(base: BaseModel, one: torch.Tensor, other: torch.Tensor) -> Vocabu
 
 
 def recall(points: NDArray[np.float32], near: NDArray[np.int64]) -> float:
-    """Share of tokens' neighbors that the map keeps; see `VocabularyMap`."""
+    """Share of tokens' neighbors that the map retains; see `VocabularyMap`."""
     size, k = near.shape
     sample = np.random.default_rng(0).choice(size, min(_SAMPLE, size), replace=False)
     found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[sample])[1]
@@ -102,19 +103,19 @@ def recall(points: NDArray[np.float32], near: NDArray[np.int64]) -> float:
 def place_by_neighbors(
     vectors: torch.Tensor, table: torch.Tensor, points: NDArray[np.float32], k: int = 15
 ) -> NDArray[np.float64]:
-    """Where vectors lie on a map: the mean place of their nearest tokens, weighted by nearness.
+    """Place vectors on a map, at the weighted mean of their nearest tokens' points.
 
-    A weight is the fourth power of one over the distance, 1 - cosine; so a vector that is a token
-    lies where the token does. Source: Shepard 1968, ACM National Conference, 517-524.
+    A weight is the inverse fourth power of the distance 1 - cosine, so a vector equal to a token is
+    placed at the token. Source: Shepard 1968, ACM National Conference, 517-524.
 
     Args:
         vectors: shape (n, d), float32.
         table: the vocabulary, shape (V, d), float32.
-        points: its places, shape (V, 2).
-        k: tokens that count.
+        points: points of the vocabulary, shape (V, 2).
+        k: number of nearest tokens in the mean.
 
     Returns:
-        Shape (n, 2).
+        Points of the vectors, shape (n, 2).
     """
     found = nearest(vectors, table, min(k, len(table)))
     weights = np.maximum(1 - found.similarity, 1e-6) ** -4.0
@@ -131,10 +132,10 @@ def _umap(known: Vocabulary, near: Graph) -> NDArray[np.float32]:
     size, k = near.ids.shape
     if size <= 3:
         return _pca(known)
-    say(f"Drawing the map of {size:,} tokens, once for this base")
-    # before umap is loaded: what it compiles is kept where it can be written
+    say(f"Drawing the map of {size:,} tokens, once for this base model")
+    # set before umap is loaded, so that its compiled code is cached in a writable folder
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
-    with warnings.catch_warnings():  # it tells everybody that TensorFlow is not installed
+    with warnings.catch_warnings():  # it warns that TensorFlow is not installed
         warnings.simplefilter("ignore", ImportWarning)
         import umap
 
@@ -142,7 +143,7 @@ def _umap(known: Vocabulary, near: Graph) -> NDArray[np.float32]:
     distances = np.column_stack([np.zeros(size), np.maximum(0, 1 - near.cosine)])
     start = _pca(known)
     start = 10 * start / np.abs(start).max()
-    with warnings.catch_warnings():  # that other vectors can't be placed later by its own means
+    with warnings.catch_warnings():  # it warns that `transform` will not work
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
         found = umap.UMAP(
             n_neighbors=k + 1,

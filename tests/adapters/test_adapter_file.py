@@ -47,7 +47,7 @@ def test_a_method_of_ours_has_all_its_options(folder):
 
 
 def test_what_is_broken_is_told_from_what_is_refused(folder):
-    with pytest.raises(InputError, match="is no adapter") as no_adapter:
+    with pytest.raises(InputError, match="is not an adapter") as no_adapter:
         read(folder.parent)
     assert not isinstance(no_adapter.value, InvalidAdapterError)
     theirs.edit(folder, megatron_core="theirs")

@@ -8,11 +8,11 @@ import torch
 import peftlens
 from peftlens import registry
 from peftlens.adapters import checkpoint
+from peftlens.api.run import Run
 from peftlens.errors import InputError
 from peftlens.models.base_model import load_base_model
 from peftlens.models.origin import Origin
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import Run
 
 FAST = {"max_steps": 4, "batch_size": 4, "max_length": 32, "checkpoint_steps": [0, 2]}
 
@@ -54,9 +54,9 @@ def test_plain_peft_loads_the_adapter_with_equal_logits(trained, bases, method):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Unsupported layer type")  # of every Llama norm
         theirs = peft.PeftModel.from_pretrained(plain, run.path / "adapter").eval()
-    ours = peftlens.load(run.path)
+    ours = run.load()[0]
     assert torch.equal(logits(theirs), logits(ours))
-    assert not torch.equal(logits(ours), logits(peftlens.load(run.path, step=0)))
+    assert not torch.equal(logits(ours), logits(run.load(step=0)[0]))
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full"])
@@ -65,12 +65,12 @@ def test_load_gives_what_the_probes_see(context, trained, method):
     for step in run.steps:
         with checkpoint.open_run(run, context.base_model(run), step) as model:
             inside = logits(model)
-        assert torch.equal(logits(peftlens.load(run.path, step=step)), inside)
+        assert torch.equal(logits(run.load(step=step)[0]), inside)
 
 
 def test_a_checkpoint_that_is_not_there(trained):
     with pytest.raises(InputError, match=r"has no checkpoint 3; it has \(0, 2, 4\)"):
-        peftlens.load(trained["lora"].path, step=3)
+        trained["lora"].load(step=3)
 
 
 def test_the_adapter_names_its_base_as_the_user_did(trained, bases):
@@ -141,7 +141,7 @@ def test_a_base_that_changed_since(trained, tmp_path):
     text = (run.path / "run.json").read_text()
     (run.path / "run.json").write_text(text.replace(run.record.depends_on["base"], "0" * 64))
     with pytest.raises(InputError, match="its files have changed since"):
-        peftlens.load(run.path)
+        Run(run.path).load()
 
 
 def test_parse_config_refuses_unknown_keys_and_wrong_types():

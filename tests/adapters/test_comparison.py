@@ -78,7 +78,7 @@ def test_prompts_are_compared_by_their_vectors(saved):
 
 def test_types_whose_files_do_not_say_need_the_base(saved, llama):
     pair = [saved("a", "OFT"), saved("b", "OFT")]
-    with pytest.raises(InputError, match="its file alone does not say .*; give --base"):
+    with pytest.raises(InputError, match="its file alone does not determine .*; give --base"):
         compare(pair)
     frame = compare(pair, base_model=llama).frame
     np.testing.assert_allclose(frame["cosine"], 1, atol=1e-5)
@@ -92,7 +92,7 @@ def test_three_make_three_pairs(saved):
 def test_one_is_too_few(saved):
     with pytest.raises(InputError, match="needs two"):
         compare([saved("a")])
-    with pytest.raises(InputError, match="was given twice"):
+    with pytest.raises(InputError, match="is listed twice"):
         compare([saved("a")] * 2)
 
 
@@ -113,7 +113,5 @@ def test_from_the_command_line(saved, run, tmp_path):
 def test_adapters_of_unequal_bases_are_told(saved):
     small = saved("a")
     wide = saved("b", change=lambda name, t: torch.cat([t, t], 1) if "lora_A" in name else t)
-    with pytest.raises(
-        InputError, match="reads 32 numbers in .* and 64 in .*: they are adapters of"
-    ):
+    with pytest.raises(InputError, match="has 32 inputs in .* and 64 in .*: they are adapters of"):
         compare([small, wide])

@@ -127,8 +127,8 @@ def trained(bases, words, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
 
     def train(method):
-        training = TrainingConfig(steps=1, batch_size=4, max_length=32)
-        names = {"task": f"file:{words}", "base": str(bases["llama"])}
+        training = TrainingConfig(max_steps=1, batch_size=4, max_length=32)
+        names = {"task": f"file:{words}", "base_model": str(bases["llama"])}
         return peftlens.train(RunConfig(method=method, **names, training=training), out)
 
     return train
@@ -173,7 +173,7 @@ def spoilt(value):
     ("kind", "change", "message"),
     [
         ("LORA", half, "lacks 6 tensors: .*lora_B.weight.*; it is incomplete"),
-        ("LORA", lambda _: {}, "holds no tensors: nothing was saved"),
+        ("LORA", lambda _: {}, "holds no tensors; save the adapter again"),
         ("LORA", deeper, "has, beside what fits, 4 tensors: .*layers.9"),
         ("LORA", spoilt(float("nan")), "NaN or infinite values in base_model.*; train it again"),
         ("LORA", spoilt(float("inf")), "NaN or infinite values in base_model"),
@@ -201,10 +201,10 @@ def refused(run, kind, folder):
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("LORA", {"peft_type": "NEWEST"}, "peft_type='NEWEST', which .* knows .*, LORA, "),
+        ("LORA", {"peft_type": "NEWEST"}, "peft_type='NEWEST', which .* supports .*, LORA, "),
         ("LORA", {"peft_type": None}, "peft_type=None"),
-        ("LORA", {"lora_alpha": "16"}, "lora_alpha='16'; it must be a number"),
-        ("LORA", {"lora_alpha": 0}, "lora_alpha=0; it must be a number other than 0"),
+        ("LORA", {"lora_alpha": "16"}, "lora_alpha='16'; it must be a finite number"),
+        ("LORA", {"lora_alpha": 0}, "lora_alpha=0; it must be a finite number other than 0"),
         ("LORA", {"lora_alpha": 1e9}, "multiplied by 1.25e.08"),
         ("LORA", {"r": 10_000_000}, "says rank 10000000 for .*q_proj, but .* has 8"),
         ("LORA", {"r": "8"}, "r='8'; it must be a whole number"),
@@ -247,7 +247,9 @@ def test_code_is_allowed_by_hand_alone(saved):
 def test_a_damaged_configuration_is_named(text, saved):
     folder, _ = saved()
     (folder / "adapter_config.json").write_text(text)
-    with pytest.raises(InputError, match=r"adapter_config\.json is (damaged|no configuration)"):
+    with pytest.raises(
+        InputError, match=r"adapter_config\.json is (damaged|not the configuration)"
+    ):
         _ = ExternalAdapter(folder).record
 
 
@@ -279,7 +281,7 @@ def test_weights_that_could_run_code_are_never_opened(name, saved, run, tmp_path
     for command in (("probe", "parameter_count"), ("inspect",), ("explore",)):
         code, _, err = run(*command, folder)
         assert code == 2
-        assert f"{name} was not opened, for that can run code" in err
+        assert f"{name} was not opened, because that can run code" in err
         assert "torch.load(" in err
         assert "weights_only=True" in err
     assert not (tmp_path / "canary").exists()

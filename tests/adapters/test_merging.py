@@ -52,8 +52,8 @@ def test_plain_transformers_loads_it_with_the_attached_logits(trained, tmp_path)
     run = trained("lora")
     peftlens.merge(run.path, tmp_path / "merged")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
-    attached = peftlens.load(run.path, device="cpu")
-    base = peftlens.load_base_model(run.config.base, device="cpu", dtype="float32").model
+    attached = run.load(device="cpu")[0]
+    base = peftlens.load_base_model(run.config.base_model, device="cpu", dtype="float32").model
     with torch.inference_mode():
         torch.testing.assert_close(plain(IDS).logits, attached(IDS).logits, rtol=1e-5, atol=1e-6)
         assert not torch.allclose(base(IDS).logits, attached(IDS).logits, atol=1e-3)

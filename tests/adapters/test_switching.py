@@ -16,7 +16,7 @@ def logits(model):
 
 @pytest.fixture
 def runs(bases, words, tmp_path):
-    common = {"task": f"file:{words}", "base": str(bases["llama"]), "device": "cpu"}
+    common = {"task": f"file:{words}", "base_model": str(bases["llama"]), "device": "cpu"}
     training = {"max_steps": 3, "learning_rate": 0.01, "checkpoint_steps": (1,)}
     return {
         method: peftlens.train(
@@ -28,7 +28,7 @@ def runs(bases, words, tmp_path):
 
 
 def test_each_gives_its_own_logits_in_any_order_on_one_base(runs, llama):
-    expected = {name: logits(peftlens.load(run.path, device="cpu")) for name, run in runs.items()}
+    expected = {name: logits(run.load(device="cpu")[0]) for name, run in runs.items()}
     plain, before = logits(llama.model), fingerprint(llama.model)
     adapters = peftlens.AdapterSet(llama)
     for name, run in runs.items():

@@ -83,7 +83,7 @@ def test_the_dtype_stays(saved, tmp_path):
     [
         ("LOHA", {}, "only a LoRA has a rank"),
         ("LORA", {"use_dora": True}, "has use_dora.*belong to the whole update"),
-        ("LORA", {"init_lora_weights": "pissa"}, "started by pissa"),
+        ("LORA", {"init_lora_weights": "pissa"}, "initialized by pissa"),
         ("LORA", {"lora_bias": True}, "is scaled with its factors"),
     ],
 )

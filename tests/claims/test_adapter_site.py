@@ -27,3 +27,14 @@ def test_cost_and_accuracy_must_both_differ(accuracy, seconds, outcome):
 def test_sizes_must_be_equal():
     other = AFTER_FEED_FORWARD.replace("=8", "=16")
     assert verdict(rows({AFTER_ATTENTION: {}, other: {}}))[0] == "not measured"
+
+
+def test_keys_in_another_order_and_defaults_are_the_same_adapter():
+    one = {"accuracy": 0.7, "step_seconds": 1.3}
+    names = "bottleneck placement=attention bottleneck_size=8", "bottleneck bottleneck_size=8"
+    assert verdict(rows(dict(zip(names, (one, {}), strict=True))))[0] == "supported"
+
+
+def test_what_else_differs_must_not():
+    other = f"{AFTER_FEED_FORWARD} max_steps=20"
+    assert verdict(rows({AFTER_ATTENTION: {}, other: {}}))[0] == "not measured"

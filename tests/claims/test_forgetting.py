@@ -51,7 +51,7 @@ def test_a_method_is_judged_where_it_ends():
 
 def test_one_seed_decides_nothing():
     rows = table((0, 0))["forgetting_at_matched_fit"]
-    rows = rows.assign(n_seeds=1, against_full_low=None, against_full_high=None)
+    rows = rows.assign(n_seeds=1, diff_vs_full_ci_low=None, diff_vs_full_ci_high=None)
     found, sentence = forgetting.verdict({"forgetting_at_matched_fit": rows})
     assert found == "insufficient evidence"
     assert "(one seed)" in sentence

@@ -17,6 +17,7 @@ WIDE = "lora rank=8 target_modules=all_linear"
 @pytest.mark.parametrize(
     "attention",
     ["lora rank=8", "lora rank=8 target_modules=attention",
+     "lora target_modules=query_value alpha=4 rank=8",
      "lora rank=8 target_modules=q_proj,k_proj,v_proj,o_proj"],
 )  # fmt: skip
 def test_attention_alone_against_more(attention, accuracy, width, outcome):
@@ -34,3 +35,11 @@ def test_the_best_of_either_counts():
 
 def test_one_placement_is_no_comparison():
     assert verdict(rows({"lora rank=1": {}, "lora rank=8": {}}))[0] == "not measured"
+
+
+@pytest.mark.parametrize("layers", ["q_proj,up_proj", "attention,feed_forward"])
+def test_attention_and_more_is_not_attention_alone(layers):
+    wide = f"lora target_modules={layers} rank=8"
+    found, sentence = verdict(rows({"lora alpha=4 rank=8": {}, wide: {"accuracy": 0.9}}))
+    assert found == "contradicted"
+    assert f"feed-forward layers ({wide}, 100)" in sentence

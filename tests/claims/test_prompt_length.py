@@ -37,3 +37,11 @@ def test_lengths_of_different_seeds_are_not_compared():
     assert verdict(found) == (
         "not measured", "All lengths must be trained with the same seeds."
     )  # fmt: skip
+
+
+def test_lengths_are_read_in_whichever_order_they_were_written():
+    given = {"prompt_tuning init=text num_virtual_tokens=100": {"within_margin": "no"},
+             "prompt_tuning num_virtual_tokens=50 init=text": {"within_margin": "yes"}}  # fmt: skip
+    found, sentence = verdict(rows(given))
+    assert found == "supported"
+    assert "examples: 50 tokens 0.800" in sentence

@@ -29,3 +29,21 @@ def test_ranks_must_be_equal():
 def test_without_memory_there_is_no_comparison():
     found = rows({"qlora rank=8": {"peak_memory_bytes": None}, "lora rank=8": {}})
     assert verdict(found)[0] == "not measured"
+
+
+def test_keys_in_another_order_are_the_same_configuration():
+    one = "qlora rank=8 alpha=4.0 target_modules=attention double_quant=False"
+    other = "lora rank=8 target_modules=attention alpha=4.0"
+    found, sentence = verdict(rows({one: {"peak_memory_bytes": 5e6}, other: {}}))
+    assert found == "supported"
+    assert sentence.startswith(f"{one} reaches 0.800, {other} 0.800")
+
+
+def test_a_default_that_is_written_out_is_a_default():
+    found = rows({"qlora rank=8 alpha=16": {"peak_memory_bytes": 5e6}, "lora": {}})
+    assert verdict(found)[0] == "supported"
+
+
+@pytest.mark.parametrize("words", ["target_modules=attention", "alpha=4", "max_steps=20"])
+def test_what_else_differs_must_not(words):
+    assert verdict(rows({"qlora rank=8": {}, f"lora rank=8 {words}": {}}))[0] == "not measured"

@@ -36,11 +36,51 @@ def test_wide_intervals_decide_nothing():
 
 def test_ranks_on_other_layers_are_left_out():
     tables = rows(
-        {"lora rank=1": {"rank": 1, "accuracy": 0.7}, "lora rank=8": {"rank": 8},
-         "lora rank=64": {"rank": 64},
-         "lora rank=1 target_modules=all_linear": {"rank": 1, "accuracy": 0.9}}
+        {"lora rank=1": {"accuracy": 0.7}, "lora rank=8": {}, "lora rank=64": {},
+         "lora rank=1 target_modules=all_linear": {"accuracy": 0.9}}
     )  # fmt: skip
     assert verdict(tables)[0] == "supported"
+
+
+def test_ranks_on_different_layers_are_not_compared():
+    tables = rows(
+        {"lora rank=1 target_modules=attention": {"accuracy": 0.7},
+         "lora rank=8 target_modules=all_linear": {},
+         "lora target_modules=feed_forward rank=64": {}}
+    )  # fmt: skip
+    assert verdict(tables) == (
+        "not measured",
+        "The ranks were trained on different layers (attention; all_linear; feed_forward), and can "
+        "not be compared.",
+    )
+
+
+def test_ranks_that_were_trained_differently_are_not_compared():
+    tables = rows({"lora rank=1 max_steps=20": {"accuracy": 0.7}, "lora": {}, "lora rank=64": {}})
+    found, sentence = verdict(tables)
+    assert found == "not measured"
+    assert sentence.startswith("The ranks differ in more than rank and alpha")
+
+
+def test_the_group_with_most_ranks_counts():
+    wide = "target_modules=all_linear"
+    tables = rows(
+        {f"lora rank={rank}": {"accuracy": 0.8} for rank in (1, 8, 64)}
+        | {f"lora {wide} rank={rank}": {"accuracy": 0.7 if rank == 1 else 0.8}
+           for rank in (1, 4, 8, 64)}
+    )  # fmt: skip
+    assert verdict(tables)[0] == "supported"  # by the others it would be contradicted
+
+
+def test_of_several_alphas_the_one_that_validates_best_counts():
+    tables = rows(
+        {"lora rank=1": {"accuracy": 0.7, "validation_accuracy": 0.7},
+         "lora rank=1 alpha=2": {"accuracy": 0.8, "validation_accuracy": 0.6},
+         "lora rank=8": {}, "lora alpha=128 rank=64": {}}
+    )  # fmt: skip
+    found, sentence = verdict(tables)
+    assert found == "supported"
+    assert "rank 1 has -10.0 points" in sentence
 
 
 def test_other_seeds_are_not_compared():

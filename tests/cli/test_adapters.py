@@ -20,7 +20,7 @@ def test_another_base_does_not_fit(saved, bases, run):
     code, out, _ = run("inspect", folder, "--base", bases["gpt2"])
     assert code == 1
     assert "does not fit" in out
-    assert "By its own account it is of" in out
+    assert "as its base model, not" in out
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_damage_is_a_finding_and_the_exit_code_says_so(damage, text, saved, run)
     ("changes", "text"),
     [
         ({"lora_alpha": "16"}, "lora_alpha='16'"),
-        ({"peft_type": "NEWEST"}, "does not know"),
+        ({"peft_type": "NEWEST"}, "does not support"),
         ({"r": 10_000_000}, "says rank 10000000"),
     ],
 )
@@ -86,4 +86,4 @@ def test_no_adapter_is_the_users_mistake(run, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = run("inspect", tmp_path / "empty")
     assert code == 2
-    assert "is no adapter: it has no adapter_config.json" in err
+    assert "is not an adapter: it has no adapter_config.json" in err

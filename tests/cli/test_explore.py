@@ -13,4 +13,4 @@ def test_mistakes(run, tmp_path, planted_run):
     code, _, err = run("explore", tmp_path)
     assert (code, "holds no finished run" in err) == (2, True)
     code, _, err = run("explore", planted_run.path, "--out", tmp_path / "no" / "x.html")
-    assert (code, "is no folder" in err) == (2, True)
+    assert (code, "is not a folder" in err) == (2, True)

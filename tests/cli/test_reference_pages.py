@@ -1,11 +1,16 @@
+import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from peftlens import registry
+from peftlens import cli, registry
 from peftlens.cli import reference_pages
+from peftlens.errors import InputError
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +64,68 @@ def test_the_page_of_methods_is_what_the_program_writes():
     assert (DOCS / "methods.md").read_text() == reference_pages.markdown(rows, "smollm2-135m")
 
 
-@pytest.mark.parametrize("kind", ["probes", "claims"])
-def test_the_pages_of_probes_and_claims_are_up_to_date(kind):
+@pytest.mark.parametrize("kind", ["tasks", "probes", "claims"])
+def test_the_pages_of_tasks_probes_and_claims_are_up_to_date(kind):
     written = (DOCS / f"{kind}.md").read_text()
     assert written == reference_pages.page(kind)
     for name in registry.names(kind):
         assert f"\n## {name}\n" in written
 
 
+def section(page, name):
+    return re.split(r"\n#", page.split(f"# {name}\n")[1])[0]
+
+
 def test_what_a_page_says():
     probes, claims = reference_pages.page("probes"), reference_pages.page("claims")
-    assert "For runs that expose `token_vectors`." in probes
+    assert "Scope: runs that expose `token_vectors`." in section(probes, "soft_prompt_null")
+    for name in ("rank_chart", "paired_accuracy"):
+        assert "Scope: tables of `task_items`, `parameter_count`, `cost`." in section(probes, name)
     assert "| `accuracy` |" in probes
     assert "Judged by [`rank_chart`](probes.md#rank_chart)" in claims
     assert "Rule: the most accurate LoRA of rank 4 to 32" in claims
+
+
+def test_options_of_a_task_and_a_probe_with_their_meanings():
+    tasks, probes = reference_pages.page("tasks"), reference_pages.page("probes")
+    assert "| `split.max_test` | `int \\| None` | `500` | largest" in section(tasks, "boolq")
+    assert "| `items` | `int` | `150` | of each suite at most" in section(probes, "forgetting")
+
+
+def test_options_of_a_method_with_their_meanings_and_an_example(rows):
+    page = reference_pages.markdown([*rows.values()], None)
+    lora = section(page, "lora")
+    assert "Example: `peftlens train lora --set rank=8`" in lora
+    assert "| `rank` | `int` | `8` | inner size r of B (d_out, r) and A (r, d_in). |" in lora
+    assert all(f"\n### {name}\n" in page for name in rows)
+
+
+def test_every_example_is_a_command_with_options_that_its_method_takes(rows):
+    group: Any = typer.main.get_command(cli.app)
+    command = group.commands["train"]
+    for name, row in rows.items():
+        program, verb, *arguments = shlex.split(row.example)
+        assert (program, verb) == ("peftlens", "train")
+        given = command.make_context("train", arguments).params
+        assert given["method"].partition(":")[0] == name.partition(":")[0]
+        config = registry.configure("methods", given["method"], cli._pairs(given["option"]))
+        if row.options and not row.types:
+            assert len(given["option"]) == 1
+            assert getattr(config, row.options[0].name)
+
+
+def test_rows_are_selected(rows):
+    def names(**wanted):
+        return {row.name for row in reference_pages.select([*rows.values()], **wanted)}
+
+    assert names(family="mix") == {"mam", "unipelt"}
+    assert names(exposes="soft_prompt") == {
+        "cpt", "multitask_prompt_tuning", "p_tuning", "prompt_tuning", "peft:TYPE"
+    }  # fmt: skip
+    assert names(mergeable=True) & names(mergeable=False) == {"peft:TYPE"}
+    assert names(mergeable=True) | names(mergeable=False) == set(rows)
+    assert {"lora", "bitfit"} <= names(mergeable=True)
+    with pytest.raises(InputError, match="--family 'x' fits no method; it is one of: additive"):
+        names(family="x")
+    with pytest.raises(InputError, match="--exposes 'x' fits no method; it is one of: delta_we"):
+        names(exposes="x")

@@ -61,7 +61,7 @@ def test_tables(run, folder, tmp_path):
     code, _, err = run("table", folder, "--metric", "bleu")
     assert (code, "this study has accuracy" in err) == (2, True)
     code, _, err = run("table", folder, "--out", tmp_path / "no" / "t.md")
-    assert (code, "is no folder" in err) == (2, True)
+    assert (code, "is not a folder" in err) == (2, True)
 
 
 def test_cite(run, folder):

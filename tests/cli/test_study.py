@@ -101,7 +101,7 @@ def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
             "ray", "--shard", "2/3", "--filter", "a*", "--filter", "b*", "--retry-failed",
             "--stall-timeout", 5, "--trust-remote-code")  # fmt: skip
     code, _, err = run("study", study_file, *line)
-    assert (code, "within_margin" in err) == (2, True)
+    assert (code, "enough" in err) == (2, True)
     how = StudyOptions(workers=3, threads=2, runs_per_pass=4, full_scale=True, engine="ray", shard=(2, 3),
               filter=("a*", "b*"), retry_failed=True, stall_timeout=300)  # fmt: skip
     assert asked == [(study_file, Path("x"), how, True)]

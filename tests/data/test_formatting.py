@@ -28,7 +28,7 @@ def test_labels_are_written_as_asked():
 
 def test_class_without_a_written_label():
     rows = [{"text": "x", "label": "2"}]
-    with pytest.raises(InputError, match="label '2' of rows is not in labels; known: '0'"):
+    with pytest.raises(InputError, match="label '2' of rows is not in labels, which has '0'"):
         read(rows, labels={"0": "negative"})
 
 
@@ -73,7 +73,7 @@ def test_multiple_choice_by_text_index_and_list():
 def test_multiple_choice_label_that_is_no_option():
     columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
     assert read([{"q": "?", "x": "one", "y": "two", "key": "7"}], **columns) == [
-        "label is no option"
+        "label is not an option"
     ]
 
 
@@ -84,7 +84,7 @@ def test_language_modeling_needs_no_label():
 
 
 def test_template_without_columns():
-    with pytest.raises(InputError, match="shows no column"):
+    with pytest.raises(InputError, match="uses no column"):
         read([{"text": "x", "label": "a"}], template="always the same")
 
 
@@ -97,7 +97,7 @@ def test_no_rows():
 def test_templates_that_can_not_be_filled(template):
     with pytest.raises(InputError, match="template|has no column"):
         read([{"text": "x", "label": "a"}], template=template)
-    with pytest.raises(InputError, match=r"can't be filled; it may show {text}"):
+    with pytest.raises(InputError, match=r"can't be filled; it may use {text}"):
         fill(template.replace("text.", "other."), {"text": "x"})
 
 
@@ -131,5 +131,5 @@ def test_options_with_letters_in_one_text():
     assert found == [
         Example("Which one?\nAnswer:", (" this", " that", " 1. x"), 1),
         "equal options",
-        "label is no option",
+        "label is not an option",
     ]

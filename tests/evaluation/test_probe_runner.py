@@ -5,7 +5,7 @@ import peftlens
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.probes import parameter_count
-from peftlens.results.stack import joined
+from peftlens.results import stack
 from peftlens.results.table import Column, read
 from peftlens.runs.config import RunConfig
 
@@ -102,6 +102,6 @@ def test_tables_of_an_older_version_are_left_out(context, runs, monkeypatch):
     monkeypatch.setattr(parameter_count, "measure", lambda *_: one)
     probe_runner.run_probe(context, runs["frozen"], "parameter_count")
     labels = {run.id: run.id for run in runs.values()}
-    found = joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
+    found = stack.joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
     assert found.frame["run"].tolist() == [runs["frozen"].id]
     assert found.frame["new"].tolist() == [1.0]

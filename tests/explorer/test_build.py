@@ -24,10 +24,9 @@ def test_neighbors_are_those_of_the_probe(context, atlas, planted_run):
         for s, step in enumerate(trail.steps):
             own = rows[(rows["metric"] == metric) & (rows["step"] == step)]
             for p, row in enumerate(own.to_dict("records")):
-                assert " ".join(map(str, ids[s, p])) == row["token_ids"]
-                assert " ".join(f"{one:.4f}" for one in similarity[s, p]) == row["similarities"]
-                words = " ".join(atlas.tokens[token] for token in ids[s, p])
-                assert words == row["tokens"]
+                assert ids[s, p].tolist() == list(row["token_ids"])
+                assert similarity[s, p].tolist() == list(row["similarities"])
+                assert [atlas.tokens[token] for token in ids[s, p]] == list(row["tokens"])
 
 
 def test_vectors_move_on_the_map_from_their_start(atlas):

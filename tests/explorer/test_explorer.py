@@ -96,7 +96,7 @@ def test_text_and_expressions_find_tokens(opened):
     shown.locator("#query").fill("/word[12]$/")
     expect(shown.locator("#count")).to_have_text("2 tokens")
     shown.locator("#query").fill("/(/")
-    expect(shown.locator("#count")).to_have_text("This expression can't be read.")
+    expect(shown.locator("#count")).to_have_text("This expression is invalid.")
     shown.locator("#query").fill("word")
     expect(shown.locator("#count")).to_have_text("496 tokens, the first 200 of them shown")
     assert shown.said == []
@@ -134,11 +134,11 @@ def test_a_mark_on_the_map_is_a_vector(opened):
 
 def test_the_slider_goes_back_to_the_start(opened, atlas):
     shown = opened()
-    expect(shown.locator("#step-told")).to_have_text("40")
+    expect(shown.locator("#step-shown")).to_have_text("40")
     ways = shown.locator("#map-run .way polyline")
     assert len(str(ways.first.get_attribute("points")).split()) == 3
     shown.locator("#step").fill("0")
-    expect(shown.locator("#step-told")).to_have_text("0")
+    expect(shown.locator("#step-shown")).to_have_text("0")
     assert len(str(ways.first.get_attribute("points")).split()) == 1
     first = TOKENS[atlas.trails[0].near["cosine"][0][0, 0, 0]]
     expect(shown.locator("#vectors tbody tr").first.locator(".token").first).to_have_text(first)
@@ -231,7 +231,7 @@ def test_a_link_brings_the_same_view(opened):
     other = opened(link=link)
     expect(other.locator("#query")).to_have_value("word12")
     expect(other.locator("#count")).to_have_text("11 tokens")
-    expect(other.locator("#step-told")).to_have_text("20")
+    expect(other.locator("#step-shown")).to_have_text("20")
     expect(other.locator("#map-pair .way")).to_have_count(4)
     expect(other.locator("#vectors button[aria-pressed=true]")).to_have_count(2)
     assert other.locator("#vectors").inner_text() == shown.locator("#vectors").inner_text()
@@ -250,7 +250,7 @@ def test_keys_are_enough(opened):
     expect(shown.locator("#chosen h3")).to_contain_text("␣word123")
     shown.locator("#step").focus()
     shown.keyboard.press("ArrowLeft")
-    expect(shown.locator("#step-told")).to_have_text("20")
+    expect(shown.locator("#step-shown")).to_have_text("20")
 
 
 def test_without_webgl_the_map_is_a_picture_and_the_rest_works(opened):
@@ -268,7 +268,7 @@ def test_without_webgl_the_map_is_a_picture_and_the_rest_works(opened):
     shown.locator("#query").fill("word12")
     expect(shown.locator("#map-run .found")).to_have_count(11)
     shown.locator("#step").fill("0")
-    expect(shown.locator("#step-told")).to_have_text("0")
+    expect(shown.locator("#step-shown")).to_have_text("0")
     assert shown.said == []
 
 
@@ -290,7 +290,7 @@ def test_tokens_are_shown_literally(opened):
 
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own(atlas, opened, tmp_path):
     page = tmp_path / "notebook.html"
-    frame = explorer.Page(explorer.render(atlas, HOSTILE))._repr_html_()
+    frame = explorer.Explorer(explorer.render(atlas, HOSTILE))._repr_html_()
     page.write_text(f"<!doctype html><body data-drawn>{frame}</body>")
     shown = opened(page)
     inside = shown.frame_locator("iframe")

@@ -52,12 +52,12 @@ def test_every_metric(llama, metric):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"query": " "}, "nothing was asked"),
+        ({"query": " "}, "the query is empty"),
         ({"query": "x" * 2000}, "2,000 characters"),
         ({"query": "#999999"}, "there are"),
-        ({"query": "#65 - #65"}, "comes to nothing"),
+        ({"query": "#65 - #65"}, "is zero: its terms cancel"),
         ({"query": "x", "metric": "manhattan"}, "must be one of"),
-        ({"query": "x", "k": 0}, "ask for 1 to 200"),
+        ({"query": "x", "k": 0}, "choose 1 to 200"),
     ],
 )
 def test_mistakes(llama, asked, message):

@@ -90,5 +90,5 @@ def test_a_sequence_has_its_measures(tmp_path):
 
 def test_nothing_to_give(tmp_path):
     folder = finished.study(tmp_path, [], probes=())
-    with pytest.raises(InputError, match="has no benchmark table to give"):
+    with pytest.raises(InputError, match="has no results for a benchmark table"):
         benchmark_table(study_results.read(folder))

@@ -16,7 +16,7 @@ def test_cells_stand_in_the_order_in_which_they_come():
 
 
 def test_a_heatmap_needs_a_value():
-    with pytest.raises(ValueError, match="names no column as its value"):
+    with pytest.raises(ValueError, match="but names no column as its value"):
         heatmap.plot(Table("p", 1, (), (), FRAME), Chart("heatmap", "task", "after", "t"), FRAME)
 
 

@@ -53,7 +53,11 @@ def lost(**row):
         (weights(), "ok", "All 4 adapted weights have an update"),
         (vectors(norm=0.0), "broken", "3 of 3 vectors are zero"),
         (vectors(norm=[1, 0, 1]), "warning", "1 of 3 vectors are zero"),
-        (vectors(cosine=[1.0, 1.0, 0.1]), "warning", "2 of 3 vectors point the same way .*: 0, 1"),
+        (
+            vectors(cosine=[1.0, 1.0, 0.1]),
+            "warning",
+            "2 of 3 vectors have the same direction .*: 0, 1",
+        ),
         (vectors(mean_cosine=0.97, directions=1.1), "warning", "collapsed: .* 0.97, .* 1.1 direc"),
         (vectors(norm=[1, 30, 1]), "warning", "1 vectors are more than 10 times as long .*: 1"),
         (vectors(), "ok", "3 vectors, lengths 0.9 to 1.1, with 2.9 directions"),
@@ -62,11 +66,15 @@ def lost(**row):
         (lost(forgetting=0.2, ci_low=0.1, ci_high=0.3), "warning", r"Forgot on s: .* \+0.200 nats"),
         (lost(forgetting=0.2, ci_low=-0.1, ci_high=0.3), "ok", "Nothing forgotten on s"),
         (
-            lost(accuracy_change=-0.1, accuracy_low=-0.2, accuracy_high=-0.05),
+            lost(accuracy_change=-0.1, accuracy_ci_low=-0.2, accuracy_ci_high=-0.05),
             "warning",
             r"-10.0 poi",
         ),
-        (lost(accuracy_change=-0.1, accuracy_low=-0.2, accuracy_high=0.05), "ok", r"-10.0 poi"),
+        (
+            lost(accuracy_change=-0.1, accuracy_ci_low=-0.2, accuracy_ci_high=0.05),
+            "ok",
+            r"-10.0 poi",
+        ),
     ],
 )
 def test_what_is_said(tables, severity, text):

@@ -1,4 +1,4 @@
-"""Adapters of every type, sound and damaged, as `peftlens.inspect` tells of them."""
+"""Adapters of every type, sound and damaged, as `inspect_adapter` tells of them."""
 
 import pytest
 import theirs
@@ -71,15 +71,15 @@ def test_with_its_base_every_probe_is_asked(saved, bases):
 def test_a_prompt_with_its_base_is_read(saved, bases):
     found = inspect(saved("PROMPT_TUNING"), str(bases["llama"]))
     assert {"soft_prompt_neighbors", "soft_prompt_null"} <= found.tables.keys()
-    assert any("nearest tokens mean, tested" in text for text in said(found, "ok"))
+    assert any("nearest tokens, tested" in text for text in said(found, "ok"))
 
 
 def test_what_is_unusual_is_told(saved):
     found = inspect(saved(lora_alpha=1000, modules_to_save=["lm_head"]))
     told = " ".join(said(found, "warning"))
     assert "is multiplied by 125" in told
-    assert "whole copies of the base's layers" in told
-    assert "names a folder of some machine as its base" in told
+    assert "full copies of layers of the base model" in told
+    assert "names a local folder as its base model" in told
 
 
 def test_runs_and_the_hub_are_looked_up(saved, monkeypatch, tmp_path):

@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -26,6 +27,19 @@ def test_csv_comes_back_and_begins_no_formula(text):
         frame.astype({"name": object}),
     )
     assert "-1.5" in written  # a number is no text
+
+
+def test_lists_are_joined_with_all_their_digits():
+    frame = pd.DataFrame({
+        "words": [["=a", "b"], np.array(["c"], object), None],
+        "near": [np.array([0.1234567890123, 1.0]), [2.5], None],
+        "ids": [np.array([1200, 3]), [4], None],
+    })  # fmt: skip
+    written = to_csv(frame)
+    assert written.splitlines() == [
+        "words,near,ids", "'=a b,0.1234567890123 1.0,1200 3", "c,2.5,4", ",,"
+    ]  # fmt: skip
+    assert from_csv(written)["words"].tolist()[:2] == ["=a b", "c"]
 
 
 def test_words_that_pandas_takes_for_missing_stay_words():

@@ -7,7 +7,7 @@ from peftlens.io import html
 def test_a_page_goes_where_there_is_a_folder(tmp_path):
     file = html.write("text", tmp_path / "page.html")
     assert file.read_text() == "text"
-    with pytest.raises(InputError, match="no is no folder; create it, or give another --out"):
+    with pytest.raises(InputError, match="no is not a folder; create it, or give another --out"):
         html.write("text", tmp_path / "no" / "page.html")
 
 

@@ -1,9 +1,36 @@
-from peftlens.io.progress import say, track
+from functools import partial
+
+import pytest
+import tqdm.auto
+
+from peftlens.io import progress
+from peftlens.io.progress import bar, progress_listener, say, track
 
 
 def test_track_gives_every_item_and_draws_nothing_off_a_terminal(capsys):
     assert list(track([1, 2, 3], "Counting")) == [1, 2, 3]
     assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_has_a_bar_of_tqdm(capsys, monkeypatch):
+    monkeypatch.setattr(progress.console, "is_jupyter", True)
+    monkeypatch.setattr(tqdm.auto, "tqdm", partial(tqdm.auto.tqdm, mininterval=0))
+    with bar("Training lora", 2) as shown:
+        shown.advance("loss 0.7")
+        shown.advance("loss 0.5")
+    err = capsys.readouterr().err
+    assert "Training lora:   0%|" in err
+    assert "2/2" in err
+    assert "loss 0.5" in err
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_listeners_hear_of_every_step(monkeypatch, notebook):
+    monkeypatch.setattr(progress.console, "is_jupyter", notebook)
+    heard = []
+    with progress_listener(lambda *told: heard.append(told)):
+        list(track("ab", "Counting"))
+    assert heard == [("Counting", 0, 2), ("Counting", 1, 2), ("Counting", 2, 2)]
 
 
 def test_say_prints_brackets_literally(capsys):

@@ -34,8 +34,9 @@ X = torch.tensor([[[1.0, 1.0]], [[1.0, 2.0]], [[3.0, 1.0]], [[0.0, 1.0]]])  # tw
 
 def called(module, parts, x=X):
     model = nn.Sequential(module)
-    stack = AdapterBatch(model, [{"0": part} for part in parts])
-    return stack, model, model(x)
+    batch = AdapterBatch(model, {"0": parts[0]})
+    with batch.applied([{"0": part} for part in parts]):
+        return batch, model, model(x)
 
 
 def test_low_rank_updates_of_unequal_rank():
@@ -43,15 +44,14 @@ def test_low_rank_updates_of_unequal_rank():
     two = LowRankUpdate(
         parameter([1.0, 0.0], [0.0, 1.0]), parameter([0.0, 1.0], [1.0, 0.0]), scale=0.5
     )
-    stack, model, found = called(doubling(), [one, two])
+    batch, model, found = called(doubling(), [one, two])
     # the first adds 3 x0 to the first value; the second adds half of the values, swapped
     assert found[:, 0].tolist() == [[5.0, 2.0], [5.0, 4.0], [6.5, 3.5], [0.5, 2.0]]
     found.sum().backward()
     assert one.a.grad.tolist() == [[3.0 * 2, 3.0 * 3]]
-    with stack.off():
-        assert model(X).tolist() == (2 * X).tolist()
-    stack.runs = stack.runs[1:]
-    assert model(X[2:])[:, 0].tolist() == [[6.5, 3.5], [0.5, 2.0]]
+    assert model(X).tolist() == (2 * X).tolist()
+    with batch.applied([{"0": two}]):
+        assert model(X[2:])[:, 0].tolist() == [[6.5, 3.5], [0.5, 2.0]]
 
 
 def bottleneck(down, bias, up):
@@ -96,13 +96,12 @@ def test_gains_of_any_normalization(kind, shape):
     for copy in copies:
         for p in copy.parameters():
             nn.init.normal_(p)
-    stack, model, found = called(kind(2), [NormScale(copy) for copy in copies], x)
+    _, model, found = called(kind(2), [NormScale(copy) for copy in copies], x)
     expected = torch.cat([copies[0](x[:2]), copies[1](x[2:])])
     torch.testing.assert_close(found, expected)
     found.square().sum().backward()
     assert all(p.grad is not None for copy in copies for p in copy.parameters())
-    with stack.off():
-        torch.testing.assert_close(model(x), kind(2)(x))
+    torch.testing.assert_close(model(x), kind(2)(x))
     assert {*dict(model.named_parameters())} == {
         f"0.{name}" for name, _ in kind(2).named_parameters()
     }
@@ -118,12 +117,11 @@ class Reader(nn.Module):
 
 def test_each_run_s_vectors_lead_its_rows():
     model = Reader()
-    stack = AdapterBatch(
-        model, [{"": PrependedVectors(parameter([1.0]))}, {"": PrependedVectors(parameter([2.0]))}]
-    )
+    runs = [{"": PrependedVectors(parameter([value]))} for value in (1.0, 2.0)]
+    batch = AdapterBatch(model, runs[0])
     given = {"input_ids": torch.tensor([[0], [1]]), "attention_mask": torch.ones(2, 1)}
-    vectors, mask = model(**given)
+    with batch.applied(runs):
+        vectors, mask = model(**given)
     assert vectors.tolist() == [[[1.0], [7.0]], [[2.0], [8.0]]]
     assert mask.tolist() == [[1, 1], [1, 1]]
-    with stack.off():
-        assert model(**given).tolist() == [[0], [1]]
+    assert model(**given).tolist() == [[0], [1]]

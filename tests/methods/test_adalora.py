@@ -82,7 +82,7 @@ def test_few_steps(steps):
 
 
 def test_one_step_is_too_few():
-    with pytest.raises(InputError, match="steps=1 is too few"):
+    with pytest.raises(InputError, match="max_steps=1 is too few"):
         resolve_config(Config(), setting(steps=1))
 
 

@@ -61,7 +61,7 @@ def test_count_by_hand():
 @pytest.mark.parametrize(
     ("config", "kind", "message"),
     [
-        (PROMPT, "t5", "for decoders only"),
+        (PROMPT, "t5", "supports decoders only"),
         (Config(), "llama", "once its examples are drawn"),
         (Config(token_ids=(5,), epsilon=-1), "llama", "epsilon=-1"),
     ],

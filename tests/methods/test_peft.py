@@ -65,7 +65,7 @@ def test_methods_for_many_tasks_are_told_of_one():
         ("LORA", {"target_modules": ["query"]}, "'query' matches no layer"),
         ("LORA", {"init_lora_weights": "olora"}, "'olora' is not supported: .* the method olora"),
         ("LORA", {"init_lora_weights": "OLoRA"}, "'OLoRA' is not supported"),
-        ("LORA", {"bias": "all"}, "bias='all' trains the base's own biases in place"),
+        ("LORA", {"bias": "all"}, "bias='all' trains the base model's biases in place"),
         ("PROMPT_TUNING", {"num_virtual_tokens": 0}, "num_virtual_tokens=0 must be"),
         ("PROMPT_TUNING", {"num_virtual_tokens": "x"}, "num_virtual_tokens='x' must be"),
     ],

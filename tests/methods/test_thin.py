@@ -45,7 +45,7 @@ TABLE = [
      "block_size=5 must divide 32"),
     ("road", {"group_size": 8}, 3 * (32 + 16), {"group_size": 64}, "group_size=64 must divide 32"),
     ("tinylora", {"vector_size": 5}, 3 * 2 * 5, {"vector_size": 0}, f"vector_size=0 {ONE}"),
-    ("shira", {"rank": 4}, LOW_RANK, {"rank": 11}, "rank=11 asks for more entries"),
+    ("shira", {"rank": 4}, LOW_RANK, {"rank": 11}, "rank=11 needs more entries"),
     ("supertuning", {"density": 0.25}, 3 * (256 + 128), {"density": 0}, "density=0 must lie"),
     # half of 32 directions and half of 16, each with two vectors and a value
     ("osf", {"frozen_share": 0.5}, 3 * (16 * (32 + 32 + 1) + 8 * (16 + 32 + 1)),

@@ -58,7 +58,7 @@ def test_opens_a_hub_id_with_revision_from_the_hubs_cache(bases, tmp_path, monke
     assert locate("org/tiny@v1") == repo / "snapshots" / commit
     base = opened("org/tiny@v1")
     assert base.model.config.name_or_path == "org/tiny@v1"  # no path of this machine
-    with pytest.raises(InputError, match="neither a folder nor to be had from the hub"):
+    with pytest.raises(InputError, match="neither a folder nor available from the hub"):
         locate("org/tiny@v2")
 
 

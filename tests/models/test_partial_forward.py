@@ -21,6 +21,6 @@ def test_a_block_that_is_never_reached_is_told():
     model.model.layers[1].forward = lambda hidden, **_: hidden
     with (
         stopped_after(model, "model.layers.1.mlp") as run,
-        pytest.raises(RuntimeError, match="never came to model.layers.1.mlp"),
+        pytest.raises(RuntimeError, match="never reached model.layers.1.mlp"),
     ):
         run(input_ids=torch.tensor([[5]]))

@@ -28,4 +28,11 @@ def test_without_an_interval():
     assert number(23456.7) == "23,457"
     assert number(pd.NA) == number(None) == "–"
     assert number(True) == "True"
+
+
+def test_a_list_is_joined_and_its_whole_numbers_are_ids():
+    assert number(np.array([0.123456, -2.0])) == "0.1235 -2"
+    assert number([12345, 7]) == "12345 7"
+    assert number(np.array(["␣a", "b"], object)) == "␣a b"
+    assert number([]) == ""
     assert number("word") == "word"

@@ -1,5 +1,7 @@
 """What every probe must keep."""
 
+from functools import partial
+
 import pandas as pd
 import pytest
 
@@ -8,8 +10,12 @@ from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.models.snapshot import fingerprint
+from peftlens.probes import soft_prompt_null, soft_prompt_task_words, vocabulary_clusters
+from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS
 from peftlens.runs.config import RunConfig
+from peftlens.runs.run import configurations
+from peftlens.vocab.null_tests import neighborhoods
 
 METHODS = {
     "lora": {"rank": 2},
@@ -72,7 +78,18 @@ def tables(context, probe, runs):
         name: probe_runner.collect(context, runs, name, None, OPTIONS).frame
         for name in probe.INPUTS
     }
+    labels = configurations(run.record for run in runs)
+    sources["configurations"] = configurations_table(runs, labels).frame
     return [probe.combine(sources, *config)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws():
+    """What every probe must keep does not depend on how many draws a null has."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (soft_prompt_null, soft_prompt_task_words, vocabulary_clusters):
+            patch.setattr(module, "neighborhoods", partial(neighborhoods, draws=100))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from peftlens.probes.forgetting import Config, measure
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import load_task
 
-WIKI = Config(suites=("wiki",), items=0)
+WIKI = Config(suites=("wiki",), items=30)
 BOTH = Config(suites=("wiki", "openbookqa"), items=40)
 
 
@@ -61,10 +61,10 @@ def test_the_base_has_not(context, bases, words, tmp_path):
 def test_loss_and_divergence_equal_a_plain_reference(context, bases, words, tmp_path, method):
     """One line at a time, unpadded, shifted by one, virtual tokens cut off."""
     run = train(bases, words, tmp_path, method)
-    model = peftlens.load(run.path)
+    model = run.load()[0]
     base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     total, divergence, tokens = 0.0, 0.0, 0
-    for example in load_task("wiki", {}).splits["test"]:
+    for example in load_task("wiki", {}).splits["test"][: WIKI.items]:
         ids = base.tokenizer(example.answers[0], return_tensors="pt")["input_ids"][:, :64]
         with torch.inference_mode():
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
@@ -82,7 +82,7 @@ def test_loss_and_divergence_equal_a_plain_reference(context, bases, words, tmp_
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
 def test_choices_equal_a_plain_reference(context, bases, words, tmp_path, method):
     run = train(bases, words, tmp_path, method, learning_rate=0.1)
-    model = peftlens.load(run.path)
+    model = run.load()[0]
     tokenizer = context.base_models.get(
         str(bases["llama"]), device="cpu", dtype="float32"
     ).tokenizer

@@ -16,7 +16,9 @@ def curves(*runs):
             forgetting.append(run | {"step": step, "suite": "wiki", "forgetting": loss,
                                      "accuracy_change": None})  # fmt: skip
     frames = pd.DataFrame(learning), pd.DataFrame(forgetting).astype({"accuracy_change": "Float64"})
-    return dict(zip(("learning", "forgetting"), frames, strict=True))
+    names = frames[0][["configuration"]].drop_duplicates()
+    names = names.assign(sweep=names["configuration"].str.split().str[0])
+    return dict(zip(("learning", "forgetting", "configurations"), (*frames, names), strict=True))
 
 
 def test_a_level_is_found_on_a_straight_line_between_steps():

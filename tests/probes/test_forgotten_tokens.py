@@ -25,7 +25,7 @@ def test_tokens_are_those_of_a_plain_forward_pass(context, run, bases):
     assert frame["share"].is_monotonic_increasing
     assert frame["share"].between(0, 1).all()
     base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
-    tuned = peftlens.load(run.path)
+    tuned = run.load()[0]
     for row in frame.to_dict("records"):
         text = load_task("wiki", {}).splits["test"][row["line"]].answers[0]
         ids = base.tokenizer(text, return_tensors="pt")["input_ids"][:, :64]

@@ -29,7 +29,7 @@ def test_changes_are_those_of_a_plain_forward_pass(context, trained, bases):
     text = load_task("wiki", {}).splits["test"][0].answers[0]
     ids = base.tokenizer(text, return_tensors="pt")["input_ids"][:, :64]
     with torch.inference_mode():
-        logits = [model(ids).logits[0, :-1] for model in (base.model, peftlens.load(run.path))]
+        logits = [model(ids).logits[0, :-1] for model in (base.model, run.load()[0])]
     means = [(one - one.mean(dim=-1, keepdim=True)).mean(dim=0) for one in logits]
     change = means[1] - means[0]
     for row in frame.to_dict("records"):
@@ -40,7 +40,7 @@ def test_changes_are_those_of_a_plain_forward_pass(context, trained, bases):
 
 
 def test_what_starts_as_the_base_shifts_nothing(context, trained):
-    frame = measure(context, trained("lora", steps=0), Config(items=2))
+    frame = measure(context, trained("lora", max_steps=0), Config(items=2))
     assert frame["change"].abs().max() == 0
 
 

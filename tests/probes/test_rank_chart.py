@@ -83,3 +83,16 @@ def test_runs_of_the_tiny_model(context, trained):
     assert found["n_seeds"].tolist() == [2, 2]
     assert found["trainable_parameters"].is_monotonic_increasing
     assert found["accuracy"].between(found["ci_low"] - 1e-9, found["ci_high"] + 1e-9).all()
+
+
+def test_within_a_family_numbers_differ_and_nothing_else():
+    found = chart({"lora rank=1 target_modules=attention": ("lora", 10, 0.6),
+                   "lora alpha=4 target_modules=attention rank=2": ("lora", 20, 0.6),
+                   "lora rank=1 target_modules=all_linear": ("lora", 30, 0.6),
+                   "bottleneck placement=attention": ("bottleneck", 10, 0.6)})  # fmt: skip
+    assert found["family"].tolist() == [
+        "lora target_modules=attention",
+        "lora target_modules=attention",
+        "lora target_modules=all_linear",
+        "bottleneck",
+    ]

@@ -23,7 +23,7 @@ def test_scores_on_its_own_task_are_those_of_task_items(context, run):
     items = task_items.measure(context, run)
     assert row["accuracy"] == (items["chosen"] == items["correct"]).mean()
     assert row["n_items"] == len(items)
-    assert row["after"] is None
+    assert row["continue_from"] is None
 
 
 def test_other_tasks_are_scored_too(context, run, words):

@@ -27,7 +27,7 @@ def test_each_prompt_is_scored_as_a_model_that_has_it(context, run):
     encoder = Collator.of(base, 256)
     items, _ = encoder.items(task_of(run).splits["test"])
     for name, model in {
-        "trained": peftlens.load(run.path, device="cpu"),
+        "trained": run.load(device="cpu")[0],
         "none": base.model,
     }.items():
         expected = choose(model, encoder, items)

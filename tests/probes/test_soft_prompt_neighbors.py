@@ -22,7 +22,7 @@ def test_an_untrained_prompt_is_nearest_to_the_tokens_it_started_from(
     frame = soft_prompt_neighbors.measure(context, run)
     assert len(frame) == 2 * 3 * 5  # steps, virtual tokens, metrics
     start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
-    assert [tokens.split()[0] for tokens in start["tokens"]] == ["c", "a", "b"]
+    assert [tokens[0] for tokens in start["tokens"]] == ["c", "a", "b"]
     assert start["start_token"].tolist() == ["c", "a", "b"]
     assert start["nearest_unchanged"].all()
     assert start["similarity"].min() > 0.9999
@@ -39,11 +39,12 @@ def test_movement_and_places_by_hand(context, planted_run, planted_base):
     planted.put(planted_run, 3 * rows)
     frame = soft_prompt_neighbors.measure(context, planted_run)
     last = frame[(frame["step"] == 2) & (frame["metric"] == "cosine")].reset_index()
-    assert [ids.split()[0] for ids in last["token_ids"]] == ["50", "60", "70", "80", "90", "2"]
+    assert [ids[0] for ids in last["token_ids"]] == [50, 60, 70, 80, 90, 2]
+    assert [values[0] for values in last["similarities"]] == last["similarity"].tolist()
     assert (last["norm_percentile"] == 1).all()  # three times as long as a token
     assert last["flags"][5].startswith("<unk>: special")
     start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
-    first = known.table[[int(ids.split()[0]) for ids in start["token_ids"]]]
+    first = known.table[[ids[0] for ids in start["token_ids"]]]
     expected = (3 * rows - first).norm(dim=1) / first.norm(dim=1)
     assert last["relative_displacement"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
@@ -54,10 +55,10 @@ def test_fewer_families_than_neighbors_are_counted(context, planted_run, planted
     frame = soft_prompt_neighbors.measure(context, planted_run)
     last = frame[frame["step"] == 2]
     assert {*last["families"]} == {5}  # made-up words: each is a family of its own
-    inside = {str(token) for token in range(3, 3 + planted.MEMBERS)}
+    inside = set(range(3, 3 + planted.MEMBERS))
     cosine = last[last["metric"] == "cosine"]
-    assert all({*ids.split()} <= inside for ids in cosine["token_ids"])
+    assert all({*ids} <= inside for ids in cosine["token_ids"])
     unit = torch.nn.functional.normalize(vocabulary(base).table)
-    ids = [int(one) for one in cosine["token_ids"].iloc[0].split()]
+    ids = cosine["token_ids"].iloc[0]
     pairs = (unit[ids] @ unit[ids].T).triu(1).sum() / 10
     assert cosine["tightness"].iloc[0] == pytest.approx(float(pairs), rel=1e-4)

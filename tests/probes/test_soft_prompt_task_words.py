@@ -19,6 +19,10 @@ def test_a_prompt_at_the_labels_clusters_is_related_and_one_elsewhere_is_not(pla
     far = probe.measure(RunContext(), planted_run)
     assert not of(far, "labels")["related"].any()
     assert not of(far, "typical")["related"].any()
+    (words, *_) = of(near, "labels")["nearest_words"]
+    assert {*words} <= {f"{word}" for word in map(planted.word, range(planted.MEMBERS))}
+    (task_words, *_) = of(near, "labels")["task_words"]
+    assert len(task_words) == 2  # a label each
     assert of(near, "labels")["closeness"].min() > of(far, "labels")["closeness"].max()
 
 

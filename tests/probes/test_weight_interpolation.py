@@ -2,12 +2,23 @@ import numpy as np
 import pytest
 
 import peftlens
-from peftlens.evaluation import probe_runner
+from peftlens.evaluation import probe_runner, retention
 from peftlens.models.base_model import load_base_model
 from peftlens.models.snapshot import fingerprint
-from peftlens.probes import forgetting, task_items
+from peftlens.probes import forgetting, task_items, weight_interpolation
 from peftlens.probes.weight_interpolation import Config, _between, measure
 from peftlens.runs.config import RunConfig
+
+LINES = 20  # of the encyclopedia text, in the place of all
+
+
+@pytest.fixture(autouse=True)
+def few_lines(monkeypatch):
+    def few(base, name, options, most):
+        assert most is None
+        return retention.suite(base, name, options, LINES)
+
+    monkeypatch.setattr(weight_interpolation, "suite", few)
 
 
 @pytest.fixture
@@ -35,9 +46,8 @@ def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(context,
     before = fingerprint(context.base_model(trained).model)
     none, whole = measure(context, trained, Config(scales=(0.0, 1.0))).to_dict("records")
     assert none["forgetting"] == none["ci_low"] == none["ci_high"] == none["kl"] == 0
-    end = forgetting.measure(context, trained, forgetting.Config(suites=("wiki",), items=0)).iloc[
-        -1
-    ]
+    config = forgetting.Config(suites=("wiki",), items=LINES)
+    end = forgetting.measure(context, trained, config).iloc[-1]
     assert whole["forgetting"] == pytest.approx(end["forgetting"], abs=1e-4)
     items = task_items.measure(context, trained)
     assert whole["accuracy"] == pytest.approx((items["chosen"] == items["correct"]).mean())

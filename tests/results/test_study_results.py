@@ -52,3 +52,6 @@ def test_no_study(tmp_path):
     (tmp_path / "study.json").write_text('{"schema_version": 99}')
     with pytest.raises(InputError, match="written by a later version"):
         study_results.read_index(tmp_path)
+    (tmp_path / "study.json").write_text('{"schema_version": 1, "names": {}}')
+    with pytest.raises(InputError, match="base is called base_model now"):
+        study_results.read_index(tmp_path)

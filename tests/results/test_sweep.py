@@ -34,3 +34,12 @@ def test_answers_are_seeds_by_items_and_differences_are_paired():
     # what is hard for one is hard for the other: paired, the interval is narrow
     assert told["gap_ci_high"] - told["gap_ci_low"] < one.row["ci_high"] - one.row["ci_low"]
     assert np.isfinite(one.row["seeds_ci_low"])
+
+
+def test_rates_belong_together_however_their_configurations_were_written():
+    one, other = "lora rank=1 alpha=4 learning_rate=0.1", "lora alpha=4 rank=1 learning_rate=0.01"
+    tables = study({one: ("lora", 10, 0.6), other: ("lora", 10, 0.8)})
+    tables["configurations"]["sweep"] = "lora rank=1 alpha=4"
+    (found,) = best_configurations(tables)
+    assert (found.name, found.row["n_learning_rates"]) == ("lora rank=1 alpha=4", 2)
+    assert found.row["learning_rate"] == 0.01

@@ -19,6 +19,21 @@ def test_a_written_table_reads_back_with_its_description(tmp_path):
     pd.testing.assert_frame_equal(found.frame, FRAME)
 
 
+def test_lists_keep_their_types_and_every_digit(tmp_path):
+    columns = tuple(Column(name, "a list") for name in ("words", "ids", "near"))
+    rows = [{"words": ["a", "b"], "ids": [7, 8], "near": [1 / 3, 2 / 3]}, dict.fromkeys(
+        ("words", "ids", "near"))]  # fmt: skip
+    table.write(Table("probe", 1, columns, (), pd.DataFrame(rows)), tmp_path / "t.parquet")
+    schema = pq.read_schema(tmp_path / "t.parquet")
+    kinds = [str(schema.field(name).type.value_type) for name in ("words", "ids", "near")]
+    assert kinds == ["string", "int64", "double"]
+    found = table.read(tmp_path / "t.parquet").frame
+    assert found["near"][0].tolist() == [1 / 3, 2 / 3]
+    assert found["words"][0].tolist() == ["a", "b"]
+    assert found["ids"].isna().tolist() == [False, True]
+    assert "0.3333 0.6667" in table.html_of(found)
+
+
 def test_other_readers_see_a_plain_parquet_file(tmp_path):
     table.write(Table("probe", 1, COLUMNS, CHARTS, FRAME), tmp_path / "t.parquet")
     assert pq.read_table(tmp_path / "t.parquet").to_pylist()[0] == {"name": "a", "score": 0.5}

@@ -2,11 +2,11 @@ import pandas as pd
 import pytest
 
 from peftlens.results import table
-from peftlens.results.table_cache import TableCache
+from peftlens.results.table_cache import ProbeSpec, TableCache
 
 LABELS = {"a": "lora rank=1", "b": "lora rank=2"}
-EACH = {"name": "each", "each_run": True, "version": 1, "config": {}}
-OVER = {"name": "over", "each_run": False, "version": 1, "config": {}}
+EACH = ProbeSpec(name="each", each_run=True, version=1, config={})
+OVER = ProbeSpec(name="over", each_run=False, version=1, config={})
 
 
 @pytest.fixture
@@ -76,3 +76,11 @@ def test_dropping(tables, write, tmp_path):
     tables.drop_others()
     tables.drop(["over", "missing"])
     assert [file.stem for file in tmp_path.iterdir()] == ["each"]
+
+
+def test_the_table_of_configurations_belongs_to_every_study(tmp_path):
+    tables = TableCache(tmp_path / "tables", [])
+    for name in ("configurations", "latency"):
+        tables.write(table.Table(name, 1, (table.Column("x", "x"),), (), pd.DataFrame({"x": [1]})))
+    tables.drop_others()
+    assert [file.name for file in tables.folder.iterdir()] == ["configurations.parquet"]

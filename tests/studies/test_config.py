@@ -120,7 +120,7 @@ def test_mistakes_in_either_are_found_whichever_is_asked_for(old, new, line, ful
 
 
 def test_a_larger_study_has_to_be_there():
-    with pytest.raises(InputError, match=r"has no table \[full\]; leave --full-scale"):
+    with pytest.raises(InputError, match=r"has no table \[full_scale\]; leave --full-scale"):
         parse(LARGER.partition("[full_scale]")[0], "x.toml", full=True)
 
 
@@ -135,3 +135,18 @@ def test_a_seed_below_zero_is_named_before_it_draws_an_order():
     study = parse(text, "x.toml")
     with pytest.raises(InputError, match="seed"):
         list(expand(study, study.runs[0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('base = "x"\n', "line 2: base: this key is called base_model now"),
+        ("[training]\nsteps = 9\n", "line 5: training.steps: this key is called max_steps now"),
+        ("[full]\nseeds = [1]\n", "full: this key is called full_scale now"),
+    ],
+)
+def test_a_key_with_an_old_name_says_the_new_one(text, message):
+    head, task, runs = 'name = "old"\n', '[task]\nname = "boolq"\n', '[[runs]]\nmethod = "full"\n'
+    file = head + task + text + runs if text.startswith("[") else head + text + task + runs
+    with pytest.raises(InputError, match=message):
+        parse(file, "x.toml")

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from peftlens import cli
 from peftlens.errors import InputError
 from peftlens.models.snapshot import fingerprint
-from peftlens.runs.run import without_rate
+from peftlens.runs.run import sweeps
 from peftlens.studies import estimate
 from peftlens.studies.estimate import in_words, step_flops
 from peftlens.studies.grid import plan_study
@@ -69,10 +69,10 @@ def test_every_configuration_with_all_its_runs(file):
 def test_what_is_saved_is_what_was_foretold(file, tmp_path):
     rows = estimate.estimate(file).set_index("configuration")
     outcome = run_study(file, tmp_path / "out", StudyOptions(workers=0))
-    found = {}
+    found, names = {}, sweeps(run.record for run in outcome.runs)
     for run in outcome.runs:
         size = sum(f.stat().st_size for f in run.path.rglob("adapter_*") if f.is_file())
-        name = without_rate(run.record.configuration)
+        name = names[run.id]
         found[name] = found.get(name, 0) + size
     for name, size in found.items():
         assert rows.loc[name, "disk_bytes"] == pytest.approx(size, rel=0.02)

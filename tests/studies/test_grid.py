@@ -1,10 +1,8 @@
-import json
-
 import pytest
 
 from peftlens.errors import InputError
-from peftlens.runs.config import RunConfig
 from peftlens.studies import grid
+from peftlens.studies.plan import StudyPlan
 from peftlens.training.run_plan import plan_run
 
 
@@ -28,30 +26,28 @@ def test_each_run_once(context, text):
     assert len({one.id for one in found.plans}) == 3
 
 
-def test_the_inventory_is_enough_to_plan_each_run_again(context, text):
-    inventory = json.loads(
-        json.dumps(
-            grid.inventory(text('dtype = "auto"'), "grid.toml", base_models=context.base_models)
-        )
-    )
-    for run in inventory["runs"]:
-        assert plan_run(RunConfig.model_validate(run["config"]), context).id == run["id"]
-    assert inventory["dtype"] in ("float32", "bfloat16")
-    assert inventory["gpu_bytes"] == []
-    by_name = {probe["name"]: probe for probe in inventory["probes"]}
-    assert by_name["task_items"]["each_run"]
-    assert not by_name["task_accuracy"]["each_run"]
+def test_the_plan_as_json_is_enough_to_plan_each_run_again(context, text):
+    found = grid.plan_study(text('dtype = "auto"'), "grid.toml", context)
+    plan = StudyPlan.model_validate_json(found.to_plan().model_dump_json())
+    assert plan == found.to_plan()
+    for run in plan.runs:
+        assert plan_run(run.config, context).id == run.id
+    assert [run.name for run in plan.runs] == [f"{label} seed=0" for label in found.labels.values()]
+    assert plan.dtype in ("float32", "bfloat16")
+    assert plan.bytes_per_run == found.bytes_per_run
+    assert plan.gpu_bytes == ()
+    by_name = {probe.name: probe for probe in plan.probes}
+    assert by_name["task_items"].each_run
+    assert not by_name["task_accuracy"].each_run
     assert "latency" not in by_name
 
 
 def test_a_resumed_study_keeps_the_dtype_that_it_began_with(context, text):
     for dtype in ("float32", "bfloat16"):
-        found = grid.inventory(
-            text('dtype = "auto"'), "", dtypes={"cpu": dtype}, base_models=context.base_models
-        )
-        assert found["dtype"] == dtype
-    found = grid.inventory(text(), "", dtypes={"cpu": "bfloat16"}, base_models=context.base_models)
-    assert found["dtype"] == "float32"
+        found = grid.plan_study(text('dtype = "auto"'), "", context, dtypes={"cpu": dtype})
+        assert found.to_plan().dtype == dtype
+    found = grid.plan_study(text(), "", context, dtypes={"cpu": "bfloat16"})
+    assert found.to_plan().dtype == "float32"
 
 
 def test_memory_and_disk_of_its_runs(context, text):

@@ -1,39 +1,39 @@
+import json
 import os
-import time
 from collections import deque
 from types import SimpleNamespace
 
 import pytest
 
-from peftlens.studies.local_pool import InProcessPool, LocalPool
+from peftlens.studies.local_pool import InProcessPool, LocalPool, _Process
 from peftlens.studies.scheduler import Job, Signals, run_jobs
+from peftlens.studies.worker_protocol import PlanRequest
 
 
 def run(jobs, engine):
     return list(run_jobs(deque(jobs), engine, Signals()))
 
 
-def see(name, number=0):
-    task = {"do": "see", "with": {"name": name}}
-    return Job(("see", str(number)), "", lambda: task)
+def plan(number=0, **asked):
+    request = PlanRequest(
+        text=json.dumps(asked), source="", dtypes=None, full_scale=False, trust_remote_code=False
+    )
+    return Job.from_request(request, str(number), "")
 
 
 def test_this_process_as_a_worker(fast):  # noqa: ARG001
-    plan = {"text": '{"runs": 2}', "source": "", "dtypes": None, "trust": False, "full": False}
-    (ended,) = run(
-        [Job(("plan", ""), "", lambda: {"do": "plan", "with": plan})], InProcessPool("fast")
-    )
-    assert len(ended.outcome["done"]["runs"]) == 2
+    (ended,) = run([plan(runs=2)], InProcessPool("fast"))
+    assert len(ended.outcome.result.runs) == 2
 
 
 def test_workers_are_started_once_and_see_their_variables(fast, tmp_path):  # noqa: ARG001
     engine = LocalPool([{"FAST": "1"}, {"FAST": "2"}], module="fast")
-    asked = [see("FAST", number) for number in range(6)]
-    seen = [tuple(ended.outcome["done"]) for ended in run(asked, engine)]
+    asked = [plan(number, see="FAST") for number in range(6)]
+    seen = [tuple(ended.outcome.result) for ended in run(asked, engine)]
     assert {value for _, value in seen} <= {"1", "2"}
     assert len(set(seen)) <= 2
     engine.reshape([{"FAST": "1"}])
-    again = [tuple(ended.outcome["done"]) for ended in run(asked[:1], engine)]
+    again = [tuple(ended.outcome.result) for ended in run(asked[:1], engine)]
     assert again[0] in seen or "1" not in {value for _, value in seen}
     engine.close(now=False)
     with pytest.raises(ProcessLookupError):
@@ -41,12 +41,16 @@ def test_workers_are_started_once_and_see_their_variables(fast, tmp_path):  # no
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
-    [(-9, "killed by SIGKILL"), (137, "killed by SIGKILL"), (255, "by itself, with code 255"),
-     (7, "by itself, with code 7")],
+    ("code", "summary", "is_retryable"),
+    [(-9, "killed by SIGKILL", True), (137, "killed by SIGKILL", True),
+     (255, "by itself, with code 255", False), (7, "by itself, with code 7", False)],
 )  # fmt: skip
-def test_how_a_worker_died(code, told, tmp_path):
+def test_how_a_worker_died(code, summary, is_retryable, tmp_path):
     with (tmp_path / "log").open("w+b") as log:
         process = SimpleNamespace(returncode=code)
-        worker = SimpleNamespace(process=process, heard=time.monotonic(), log=log, begun=0, at="")
-        assert told in LocalPool([{}])._death(worker)["died"]
+        log.write(b"of another job, of this one")
+        worker = _Process(process, log, log_start=16, activity="latency")
+        died = LocalPool([{}])._death(worker)
+    assert summary in died.error_summary
+    assert (died.log, died.activity) == ("of this one", "latency")
+    assert died.is_retryable is is_retryable

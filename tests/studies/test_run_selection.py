@@ -1,19 +1,21 @@
 import pytest
 
 from peftlens.errors import InputError
-from peftlens.studies.run_selection import group_runs, run_name, select_runs
+from peftlens.runs.config import RunConfig
+from peftlens.studies.plan import PlannedRun
+from peftlens.studies.run_selection import group_runs, select_runs
 
 
-def planned(run, after=None, seed=0, together=None):
-    return {"id": run, "configuration": f"lora rank={run}", "seed": seed, "after": after,
-            "together": together}  # fmt: skip
+def planned(run, continue_from=None, batch_key=None):
+    config = RunConfig(method="lora", task="wiki", continue_from=continue_from)
+    return PlannedRun(id=run, configuration=f"lora rank={run}", batch_key=batch_key, config=config)
 
 
-RUNS = [planned("1"), planned("2"), planned("3", after="2"), planned("4"), planned("5", after="3")]
+RUNS = [planned("1"), planned("2"), planned("3", "2"), planned("4"), planned("5", "3")]
 
 
-def ids(shard=None, only=()):
-    return "".join(run["id"] for run in select_runs(RUNS, shard, only))
+def ids(shard=None, patterns=()):
+    return "".join(run.id for run in select_runs(RUNS, shard, patterns))
 
 
 def test_without_a_word_all():
@@ -26,7 +28,7 @@ def test_shards_have_every_run_once_and_sequences_in_one_piece():
 
 
 @pytest.mark.parametrize(
-    ("only", "expected"),
+    ("patterns", "expected"),
     [
         (("4",), "4"),  # an id
         (("lora rank=1",), "1"),
@@ -35,8 +37,8 @@ def test_shards_have_every_run_once_and_sequences_in_one_piece():
         (("1", "3"), "123"),
     ],
 )
-def test_only_some(only, expected):
-    assert ids(only=only) == expected
+def test_only_some(patterns, expected):
+    assert ids(patterns=patterns) == expected
 
 
 def test_a_shard_that_has_none_of_those_is_no_mistake():
@@ -45,12 +47,8 @@ def test_a_shard_that_has_none_of_those_is_no_mistake():
         ids((2, 2), ("full",))
 
 
-def test_name():
-    assert run_name(planned("8", seed=3)) == "lora rank=8 seed=3"
-
-
 @pytest.mark.parametrize(
-    ("most", "devices", "expected"),
+    ("runs_per_pass", "devices", "expected"),
     [
         (1, 1, "1 2 3 4 5 6 7"),
         (8, 1, "1 24 357 6"),
@@ -59,11 +57,11 @@ def test_name():
         (8, 9, "1 2 4 3 5 7 6"),
     ],
 )
-def test_groups_of_what_is_alike(most, devices, expected):
+def test_groups_of_what_is_alike(runs_per_pass, devices, expected):
     """1 fits no other, 8 is trained on after 6, so that 6 has to be done before; 2 and 4 go
     together, and 3, 5 and 7."""
     keys = [None, "a", "b", "a", "b", "a", "b"]
-    runs = [planned(str(n), together=key) for n, key in enumerate(keys, 1)]
-    runs.append(planned("8", after="6"))
-    groups = ["".join(run["id"] for run in group) for group in group_runs(runs, most, devices)]
-    assert groups == [*expected.split(), "8"]
+    runs = [planned(str(n), batch_key=key) for n, key in enumerate(keys, 1)]
+    runs.append(planned("8", continue_from="6"))
+    groups = group_runs(runs, runs_per_pass, devices)
+    assert ["".join(run.id for run in group) for group in groups] == [*expected.split(), "8"]

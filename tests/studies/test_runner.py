@@ -6,10 +6,14 @@ import pytest
 from peftlens import registry
 from peftlens.errors import InputError
 from peftlens.results import table
+from peftlens.results.outcomes import Died, Done, Failed
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import runs_in
 from peftlens.studies import runner
-from peftlens.studies.runner import StudyOptions
+from peftlens.studies.local_pool import InProcessPool
+from peftlens.studies.plan import PlannedRun, StudyPlan
+from peftlens.studies.runner import StudyOptions, StudyRunner
+from peftlens.studies.scheduler import Job, JobKey, JobResult, Signals
 from peftlens.training import trainer
 
 HERE = StudyOptions(workers=0)
@@ -56,8 +60,8 @@ def file(bases, words, tmp_path):
 
 @pytest.fixture
 def few(file):
-    """The same with three probes in the place of all."""
-    probes = 'seeds = [0, 1]\nprobes = ["task_accuracy", "forgetting", "cost"]'
+    """The same with two probes in the place of all."""
+    probes = 'seeds = [0, 1]\nprobes = ["task_accuracy", "cost"]'
     file.write_text(file.read_text().replace("seeds = [0, 1]", probes))
     return file
 
@@ -81,6 +85,10 @@ def test_every_run_and_table_of_the_grid(file, tmp_path):
         "lora rank=2 learning_rate=0.001",
         "prompt_tuning num_virtual_tokens=3",
     ]
+    known = table.read(tmp_path / "out" / "tables" / "configurations.parquet").frame
+    assert known["configuration"].tolist() == list(dict.fromkeys(index["configurations"].values()))
+    assert known["sweep"].tolist()[1:3] == ["lora rank=1", "lora rank=2"]
+    assert known["target_modules"].dropna().tolist() == ["query_value"] * 2  # by default
     accuracy = table.read(tmp_path / "out" / "tables" / "task_accuracy.parquet").frame
     assert accuracy["n_seeds"].tolist() == [2, 2, 2, 2]
     assert accuracy["n_items"].nunique() == 1
@@ -146,7 +154,7 @@ def test_a_gpu_has_groups_without_being_asked(sweep, tmp_path, monkeypatch, caps
     real = runner._plan
 
     def with_gpu(*args):
-        return real(*args) | {"gpu_bytes": [10**12]}
+        return real(*args).model_copy(update={"gpu_bytes": (10**12,)})
 
     monkeypatch.setattr(runner, "_plan", with_gpu)
     runner.run_study(sweep, tmp_path / "out", HERE)
@@ -220,6 +228,7 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     from peftlens.probes import forgetting
 
     monkeypatch.setattr(forgetting, "measure", lambda *_: 1 / 0)
+    file.write_text(file.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
     outcome = runner.run_study(file, tmp_path / "out", HERE)
     assert outcome.failed == (
         "probe forgetting: failed: division by zero",
@@ -230,7 +239,44 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     on_request = {name for name, one in probes.items() if getattr(one, "OPTIONAL", False)}
     assert on_request
     failed = {"forgetting", "forgetting_at_matched_fit"}  # which reads the former
-    assert left == {*probes} - failed - on_request
+    assert left == {"configurations", *probes} - failed - on_request
+
+
+@pytest.fixture
+def under_way(tmp_path):
+    """A study of one run, and the job that measures it."""
+    run = PlannedRun(
+        id="a", configuration="lora", batch_key=None, config=RunConfig(method="lora", task="wiki")
+    )
+    plan = StudyPlan(
+        name="one", runs=[run], probes=[], probe_options={}, device="cpu", dtype="float32",
+        bytes_per_run=1, gpu_bytes=[],
+    )  # fmt: skip
+    study = StudyRunner(tmp_path, HERE, plan, InProcessPool("fast"), Signals(), False)
+    return study, Job(JobKey("measure", "a"), "Measuring lora seed=0", lambda: None)
+
+
+def test_a_worker_that_dies_at_a_probe_costs_that_probe(under_way):
+    study, job = under_way
+    died = Died(error_summary="killed", log="l", activity="latency", is_retryable=False)
+    assert list(study._after_measuring(JobResult(job, died))) == [job]  # the other probes
+    assert study.failed == {"latency": "probe latency: failed: killed"}
+
+
+def test_a_worker_that_dies_before_any_probe_costs_the_run(under_way):
+    study, job = under_way
+    died = Died(error_summary="killed", log="l", is_retryable=False)
+    assert list(study._after_measuring(JobResult(job, died))) == []
+    assert study.failed == {"a": "Measuring lora seed=0: failed: killed"}
+
+
+def test_outcomes_of_probes_as_a_worker_sends_them(under_way):
+    study, job = under_way
+    failed = Failed(error_summary="no", error="E: no", traceback="t", is_input_error=False)
+    sent = json.loads(Done(result={"cost": failed}).model_dump_json())
+    assert list(study._after_measuring(JobResult(job, Done.model_validate(sent)))) == []
+    assert study.failed == {"cost": "probe cost: failed: no"}
+    assert json.loads((study.out / "failed" / "cost.json").read_text())["traceback"] == "t"
 
 
 def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
@@ -242,17 +288,25 @@ def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
     file.write_text(text)
     runner.run_study(file, tmp_path / "out", HERE)
     assert not list((tmp_path / "out" / "failed").iterdir())
-    assert [path.stem for path in (tmp_path / "out" / "tables").iterdir()] == ["parameter_count"]
+    left = {path.stem for path in (tmp_path / "out" / "tables").iterdir()}
+    assert left == {"configurations", "parameter_count"}
 
 
 def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
-    text = file.read_text().partition("[[runs]]")[0].replace("[0, 1]", "[0]")
+    text = (
+        file.read_text()
+        .partition("[[runs]]")[0]
+        .replace("seeds = [0, 1]", 'seeds = [0]\nprobes = ["parameter_count"]')
+    )
     for steps in (2, 3):
-        text += f'\n[[runs]]\nmethod = "ln_tuning"\ntraining = {{ steps = {steps} }}\n'
+        text += f'\n[[runs]]\nmethod = "ln_tuning"\ntraining = {{ max_steps = {steps} }}\n'
     file.write_text(text)
     runner.run_study(file, tmp_path / "out", HERE)
     index = json.loads((tmp_path / "out" / "study.json").read_text())
-    assert list(index["configurations"].values()) == ["ln_tuning steps=2", "ln_tuning steps=3"]
+    assert list(index["configurations"].values()) == [
+        "ln_tuning max_steps=2",
+        "ln_tuning max_steps=3",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +315,7 @@ def test_configurations_that_read_the_same_are_told_apart(file, tmp_path):
         ("max_steps = 3", "stepz = 3", "line 12: training.stepz: Extra inputs are not permitted"),
         ('name = "tiny"', 'nam = "tiny"', "line 2: nam: Extra inputs"),
         ("config = {", "confg = {", "line 25: runs.2.confg: Extra inputs"),
-        ("max_steps = 3", "max_steps = -3", "line 12: training.max_steps: .*greater than or equal to 0"),
+        ("max_steps = 3", "max_steps = -3", "line 12: training.max_steps: .*greater than or equal"),
         ("max_steps = 3", "max_steps = ", "tiny.toml: Invalid value"),
         ("rank = [1, 2]", "rank = []", "line 21: runs.1.grid.rank: .*at least 1 item"),
         ("rank = [1, 2]", "rnk = [1, 2]", r"\[\[runs\]\] at line 19: lora has no option 'rnk'"),

@@ -5,42 +5,44 @@ from collections import deque
 
 import pytest
 
-from peftlens.studies.scheduler import Job, Signals, Stopped, run_jobs
+from peftlens.results.outcomes import Died, Done, Locked
+from peftlens.studies.scheduler import Job, JobKey, Signals, Stopped, run_jobs
+from peftlens.studies.worker_protocol import ProgressUpdate
 
 
 class Script:
-    """An engine that does nothing, and says of each job what it was told to say."""
+    """A pool that does nothing, and replies to each job what it was told to reply."""
 
-    def __init__(self, slots, **messages):
+    def __init__(self, slots, **replies):
         self.slots = slots
         self.given = []
         self.closed = set()
-        self._messages = messages
+        self._replies = replies
         self._busy = {}
 
     def accepts(self, slot):
         return slot not in self.closed
 
-    def submit(self, slot, task):
+    def submit(self, slot, request):
         assert slot not in self._busy
-        self.given.append(task)
-        self._busy[slot] = task
+        self.given.append(request)
+        self._busy[slot] = request
 
     def poll(self, seconds):  # noqa: ARG002
         self.closed.clear()  # whoever waits comes at last
         if not self._busy:
             return []
-        slot, task = self._busy.popitem()
-        said = self._messages.get(task, {"done": None})
-        return [(slot, said.pop(0) if isinstance(said, list) else said)]
+        slot, request = self._busy.popitem()
+        reply = self._replies[request].pop(0) if request in self._replies else Done()
+        return [(slot, ProgressUpdate(activity="a", completed=1, total=2)), (slot, reply)]
 
     def close(self, *, now):
         pass
 
 
 def job(key, needs=None):
-    """A job whose task is its key, for the script's sake."""
-    return Job(("do", key), f"job {key}", lambda: key, ("do", needs) if needs else None)
+    """A job whose request is its key, for the script's sake."""
+    return Job(JobKey("do", key), f"job {key}", lambda: key, JobKey("do", needs) if needs else None)
 
 
 def run(jobs, engine):
@@ -67,23 +69,25 @@ def test_a_job_waits_for_what_it_needs():
 
 
 def test_what_was_killed_is_tried_once_more_and_only_once():
-    died = {"died": "killed", "again": True}
-    engine = Script(1, a=[died, {"done": 1}], b=[died, died], c=[{"died": "hung", "again": False}])
-    ended = {one.job.key[1]: one.outcome for one in run([job("a"), job("b"), job("c")], engine)}
-    assert ended == {"a": {"done": 1}, "b": died, "c": {"died": "hung", "again": False}}
+    died = Died(error_summary="killed", log="", is_retryable=True)
+    hung = Died(error_summary="hung", log="", is_retryable=False)
+    engine = Script(1, a=[died, Done(result=1)], b=[died, died], c=[hung])
+    jobs = [job("a"), job("b"), job("c")]
+    ended = {one.job.key.target: one.outcome for one in run(jobs, engine)}
+    assert ended == {"a": Done(result=1), "b": died, "c": hung}
     assert engine.given == ["a", "a", "b", "b", "c"]
 
 
 def test_what_another_process_is_at_is_looked_at_again_after_the_others():
-    taken = {"claimed": "taken"}
-    engine = Script(1, a=[taken, {"done": 1}], b=[taken, taken])
+    taken = Locked(error_summary="taken")
+    engine = Script(1, a=[taken, Done(result=1)], b=[taken, taken])
     ended = run([job("a"), job("b"), job("c")], engine)
     assert engine.given == ["a", "b", "c", "a", "b"]
-    assert [one.outcome for one in ended] == [{"done": None}, {"done": 1}, taken]
+    assert [one.outcome for one in ended] == [Done(), Done(result=1), taken]
 
 
-def test_a_task_is_what_it_is_when_it_begins():
-    jobs = deque([job("a"), Job(("do", "b"), "", lambda: f"after {len(seen)}")])
+def test_a_request_is_built_when_its_job_begins():
+    jobs = deque([job("a"), Job(JobKey("do", "b"), "", lambda: f"after {len(seen)}")])
     seen = []
     engine = Script(1)
     for ended in run_jobs(jobs, engine, Signals()):
@@ -95,16 +99,16 @@ def test_the_caller_may_add_jobs():
     jobs = deque([job("a")])
     seen = []
     for ended in run_jobs(jobs, Script(1), Signals()):
-        seen.append(ended.job.key[1])
+        seen.append(ended.job.key.target)
         if len(seen) < 3:
-            jobs.append(job(f"after {ended.job.key[1]}"))
+            jobs.append(job(f"after {ended.job.key.target}"))
     assert seen == ["a", "after a", "after after a"]
 
 
 def test_after_ctrl_c_nothing_new_is_begun():
     with Signals() as signals, pytest.raises(Stopped) as stopped:
         for ended in run_jobs(deque([job("a"), job("b")]), Script(1), signals):
-            assert (ended.job.key, ended.outcome) == (("do", "a"), {"done": None})
+            assert (ended.job.key, ended.outcome) == (("do", "a"), Done())
             os.kill(os.getpid(), signal.SIGINT)
     assert stopped.value.code == 130
 

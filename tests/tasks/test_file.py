@@ -106,7 +106,8 @@ def test_line_separators_inside_a_text_do_not_end_its_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("[1]\n", "line 1 is no JSON object"), ("{}\n{\n", "line 2: Expecting")]
+    ("text", "message"),
+    [("[1]\n", "line 1 is not a JSON object"), ("{}\n{\n", "line 2: Expecting")],
 )
 def test_bad_json_names_the_line(tmp_path, text, message):
     (tmp_path / "a.jsonl").write_text(text)

@@ -129,7 +129,7 @@ def test_what_does_not_fit_in_memory_is_on_disk():
         assert row in held
         assert held[row].dtype == torch.bfloat16
         assert held[row].tolist() == [[value] * 8] * 2
-    assert (len(held._near), len(held._far)) == (3, 3)
+    assert (len(held._in_memory), len(held._on_disk)) == (3, 3)
     file = held._file
     del held
     assert file.closed
@@ -152,11 +152,11 @@ def held_states(context, run):
 def test_a_run_is_the_same_with_and_without(context, words, bases, tmp_path, monkeypatch):
     held = trained(context, words, bases, tmp_path / "held", blocks=1)
     (in_memory,) = held_states(context, held)
-    assert in_memory._near
+    assert in_memory._in_memory
     context.base_models.discard()
     monkeypatch.setattr(frozen_block_cache, "MOST", 0)
     on_disk = trained(context, words, bases, tmp_path / "disk", blocks=1)
-    monkeypatch.setattr(trainer, "REUSED", np.inf)
+    monkeypatch.setattr(trainer, "MIN_CACHED_EPOCHS", np.inf)
     plain = trained(context, words, bases, tmp_path / "plain", blocks=1)
     losses = [[line.get("loss", 0) for line in run.metrics()] for run in (held, on_disk, plain)]
     assert losses[0] == losses[1]
@@ -167,10 +167,10 @@ def test_a_run_is_the_same_with_and_without(context, words, bases, tmp_path, mon
 def test_other_runs_find_the_states_there(context, words, bases, tmp_path, monkeypatch):
     first = trained(context, words, bases, tmp_path, blocks=1)
     (held,) = held_states(context, first)
-    count = len(held._near)
+    count = len(held._in_memory)
     monkeypatch.setattr(FrozenBlockCache, "_read", lambda *_: pytest.fail("they are there"))
     trained(context, words, bases, tmp_path, "lora", target_modules=["layers.2.self_attn.v_proj"])
-    assert len(held._near) == count
+    assert len(held._in_memory) == count
 
 
 def test_few_epochs_hold_nothing(context, words, bases, tmp_path):

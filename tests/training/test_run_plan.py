@@ -39,6 +39,10 @@ def test_text_is_resolved_to_token_ids(context, config):
         ({"method_config": {"alpha": 4}}, "lora rank=8 alpha=4"),
         ({"method_config": {"target_modules": ["q_proj"]}}, "lora rank=8 target_modules=q_proj"),
         ({"training": {"learning_rate": 0.1}}, "lora rank=8 learning_rate=0.1"),
+        (
+            {"method_config": {"target_modules": ["q_proj"], "rank": 4, "alpha": 4}},
+            "lora rank=4 alpha=4 target_modules=q_proj",
+        ),
     ],
 )
 def test_configuration_in_words(context, config, changes, expected):

@@ -11,6 +11,7 @@ from tiny import build, byte_tokenizer
 from transformers import Trainer, TrainingArguments
 
 import peftlens
+from peftlens.adapters import checkpoint
 from peftlens.evaluation import probe_runner
 from peftlens.results import study_results
 from peftlens.runs import store
@@ -61,8 +62,8 @@ def train(bases, tmp_path, *callbacks, kind="LORA", count=6):
 
 
 def test_a_loop_becomes_a_run(context, prompt, tmp_path):
-    told = {"training": {"learning_rate": 0.5, "batch_size": 2}, "tokenizer": byte_tokenizer()}
-    with peftlens.track(prompt, tmp_path, every=2, seed=7, **told) as tracker:
+    options = {"training": {"learning_rate": 0.5, "batch_size": 2}, "tokenizer": byte_tokenizer()}
+    with peftlens.track(prompt, tmp_path, every=2, seed=7, **options) as tracker:
         losses = steps(prompt, tracker)
     (folder,) = tmp_path.iterdir()
     run = Run(folder)
@@ -152,7 +153,7 @@ def test_what_can_not_be_kept_is_told_once(bases, tmp_path, caplog):
     with peftlens.track(base.model, tmp_path) as tracker:
         assert steps(base.model, tracker, 2)
     assert [one.message for one in caplog.records if one.levelno == logging.WARNING] == [
-        "peftlens stopped watching, the training goes on: the model is no peft.PeftModel, "
+        "peftlens stopped tracking; training continues: the model is no peft.PeftModel, "
         "and some of its weights are frozen"
     ]
     assert not list(tmp_path.iterdir())
@@ -163,7 +164,7 @@ def test_no_failure_reaches_the_training(place, bases, tmp_path, monkeypatch, ca
     def fails(*_, **__):
         raise OSError(28, "No space left on device")
 
-    target = tracker_module.checkpoint if place == "save" else tracker_module
+    target = checkpoint if place == "save" else tracker_module
     monkeypatch.setattr(target, place, fails)
     callback = peftlens.PeftLensCallback(tmp_path / "runs", every=2)
     watched = train(bases, tmp_path, callback)
@@ -171,7 +172,7 @@ def test_no_failure_reaches_the_training(place, bases, tmp_path, monkeypatch, ca
     plain = train(bases, tmp_path)
     one, other = (peft.get_peft_model_state_dict(model) for model in (plain, watched))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert caplog.text.count("peftlens stopped watching") == 1
+    assert caplog.text.count("peftlens stopped tracking") == 1
     assert callback.run is None
     assert not list((tmp_path / "runs").iterdir())
 
@@ -188,7 +189,7 @@ def test_a_place_that_is_no_folder_is_told(prompt, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     with peftlens.track(prompt, tmp_path / "file") as tracker:
         steps(prompt, tracker, 1)
-    assert "peftlens stopped watching" in caplog.text
+    assert "peftlens stopped tracking" in caplog.text
 
 
 def test_a_training_that_fails_leaves_nothing(prompt, tmp_path):

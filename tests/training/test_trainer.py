@@ -1,15 +1,15 @@
 import json
+from functools import partial
 
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 from tiny import byte_tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import peftlens
 from peftlens.adapters.checkpoint import attach
-from peftlens.data.collate import length
+from peftlens.data.collate import TokenizedAnswer, length
 from peftlens.errors import InputError
 from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.runs.config import RunConfig
@@ -17,6 +17,7 @@ from peftlens.tasks import task_of
 from peftlens.training import trainer
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.run_plan import plan_run
+from peftlens.training.trainer import MethodHooks, TrainState
 
 FAST = {"max_steps": 6, "batch_size": 4, "max_length": 32, "logging_steps": 2}
 
@@ -32,20 +33,25 @@ def config(bases, words):
     return make
 
 
-@pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full", "ln_tuning"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("method", "dtype"),
+    [("lora", "float32"), ("prompt_tuning", "float32"), ("bottleneck", "float32"),
+     ("full", "float32"), ("ln_tuning", "float32"), ("lora", "bfloat16"), ("full", "bfloat16")],
+)  # fmt: skip
 def test_same_seed_same_bytes(config, tmp_path, method, dtype):
     options = {"train": {"checkpoint_steps": [0, 3]}, "dtype": dtype}
     first = peftlens.train(config(method, **options), tmp_path / "a")
     again = peftlens.train(config(method, **options), tmp_path / "b")
-    other = peftlens.train(config(method, seed=1, **options), tmp_path / "c")
-    assert first.id == again.id != other.id
+    assert first.id == again.id
     written = ("metrics.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
     for name in (*written, "checkpoints/3/adapter_model.safetensors"):
         assert (first.path / name).read_bytes() == (again.path / name).read_bytes()
-    assert (first.path / "metrics.jsonl").read_bytes() != (
-        other.path / "metrics.jsonl"
-    ).read_bytes()
+
+
+def test_another_seed_is_another_run(config, tmp_path):
+    first, other = (peftlens.train(config(seed=seed), tmp_path) for seed in (0, 1))
+    assert first.id != other.id
+    assert first.metrics() != other.metrics()
 
 
 def test_a_run_folder_holds_what_the_design_says(context, config, tmp_path):
@@ -109,7 +115,7 @@ def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
     train = {"max_steps": 40, "learning_rate": 3e-5, "lr_scheduler_type": "constant", "warmup_ratio": 0,
              "checkpoint_steps": [0]}  # fmt: skip
     run = peftlens.train(config("full", dtype="bfloat16", train=train), tmp_path)
-    start, end = (dict(peftlens.load(run.path, step=s).named_parameters()) for s in (0, 40))
+    start, end = (dict(run.load(step=s)[0].named_parameters()) for s in (0, 40))
     name = "model.layers.1.mlp.up_proj.weight"
     assert end[name].dtype == torch.bfloat16
     assert (start[name] != end[name]).float().mean() > 0.3
@@ -154,7 +160,7 @@ def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
         ({"method_config": {"rank": 99}}, "rank=99 must lie between 1 and 16"),
         ({"training": {"max_steps": 3, "checkpoint_steps": [5]}}, "5 lies after the last step, 3"),
         ({"training": {"max_length": 8}}, "leaves no room"),
-        ({"base": "nothing here"}, "no base model named"),
+        ({"base_model": "nothing here"}, "no base model named"),
     ],
 )
 def test_what_can_not_work_is_said_before_anything_is_written(config, tmp_path, changes, message):
@@ -193,7 +199,7 @@ def test_methods_with_a_say_in_the_loop_load_as_they_were_saved(config, tmp_path
     run = peftlens.train(config(method, **options), tmp_path)
     ids = torch.arange(3, 11).reshape(2, 4)
     with torch.inference_mode():
-        first, again = (peftlens.load(run.path, device="cpu")(input_ids=ids) for _ in "ab")
+        first, again = (run.load(device="cpu")[0](input_ids=ids) for _ in "ab")
     assert torch.equal(first.logits, again.logits)
     losses = [line["loss"] for line in run.metrics() if "loss" in line]
     assert losses[-1] < losses[0]
@@ -249,7 +255,7 @@ def test_few_shot_examples_come_from_the_training_split_by_the_seed(config, tmp_
 def test_more_examples_than_the_model_can_read(config, tmp_path):
     many = config("few_shot", method_config={"shots": 8})
     with pytest.raises(
-        InputError, match="tokens before the input are too many: this model reads 128"
+        InputError, match="tokens before the input are too many: this model's context is 128"
     ):
         peftlens.train(many, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -258,7 +264,7 @@ def test_more_examples_than_the_model_can_read(config, tmp_path):
 def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch):
     options = {"train": {"logging_steps": 1}, "dtype": "float32"}
     plain = peftlens.train(config("lora", **options), tmp_path / "a")
-    monkeypatch.setattr(trainer, "SHORT", 0)
+    monkeypatch.setattr(trainer, "MAX_MATH_TOKENS", 0)
     fused = peftlens.train(config("lora", **options), tmp_path / "b")
     for one, other in zip(plain.metrics(), fused.metrics(), strict=True):
         for name in ("loss", "grad_norm"):
@@ -266,19 +272,22 @@ def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full"])
-def test_a_step_has_the_gradients_of_transformers_own_loss(context, config, method):
+def test_a_step_has_the_gradients_of_transformers_own_loss(context, config, method, tmp_path):
     """Padded rows, the head where the loss is, attention by plain products and no cache, beside one
     row at a time by `labels` with all logits: gradients agree to 1e-4 of the largest."""
     planned = plan_run(config(method, train={"gradient_accumulation_steps": 2}), context)
-    read = TokenizedTask.of(planned.base, planned.task, 32)
-    feed = TrainingLoader.of(read.encoder, read.train, planned.config.training)
-    parts = next(feed.steps(0))
-    rows = [row for part in parts for row in part]
+    task = TokenizedTask.of(planned.base, planned.task, 32)
+    loader = TrainingLoader.of(task.collator, task.train, planned.config.training)
+    passes = next(loader.steps(0))
+    rows = [row for part in passes for row in part]
     assert len({length(row) for row in rows}) > 1
     with restored_after(planned.base.model) as base:
         model = attach(base, method, planned.method_config).train()
-        trained = [p for p in model.parameters() if p.requires_grad]
-        loss = trainer._gradients(model, feed, parts, Accelerator(cpu=True))
+        writer = trainer.open_writer(planned, tmp_path)
+        state = TrainState.of_single_run(planned, writer, model, loader, {})
+        trained = state.parameters
+        forward = partial(trainer._single_run_loss, model, loader)
+        (loss,) = trainer.accumulate_gradients([state], [passes], forward)
         found = [p.grad.clone() for p in trained]
         for p in trained:
             p.grad = None
@@ -296,3 +305,28 @@ def test_a_step_has_the_gradients_of_transformers_own_loss(context, config, meth
         torch.testing.assert_close(
             gradient, p.grad, rtol=1e-3, atol=1e-4 * p.grad.abs().max().item()
         )
+
+
+def test_each_run_s_loss_is_a_mean_over_its_own_tokens():
+    """Two passes; the first run has 4 scored tokens in all, the second 2."""
+    a, b = (torch.nn.Parameter(torch.tensor(value)) for value in (3.0, 5.0))
+    hooks = MethodHooks(regularization_loss=lambda: 10 * a)
+    nothing = dict.fromkeys(("planned", "writer", "batches", "open_model"))
+    states = [
+        TrainState(parameters=[a], results={}, hooks=hooks, **nothing),
+        TrainState(parameters=[b], results={}, **nothing),
+    ]
+    two, one = TokenizedAnswer((5,), (6, 7)), TokenizedAnswer((5,), (6,))
+    losses = trainer.accumulate_gradients(
+        states, [[[two], [two]], [[one], [one]]], lambda *_: [4 * a, 6 * b]
+    )
+    assert losses == [2 * 4 * 3 / 4, 2 * 6 * 5 / 2]
+    assert a.grad.item() == 2 * 4 / 4 + 10  # the regularization counts in the gradient alone
+    assert b.grad.item() == 2 * 6 / 2
+
+
+def test_a_method_s_hooks_are_bound_to_its_model(config):
+    model = torch.nn.Linear(1, 1)
+    assert MethodHooks.of(plan_run(config("lora")), model) == MethodHooks()
+    hooks = MethodHooks.of(plan_run(config("diff_pruning")), model)
+    assert hooks.regularization_loss.args[0] is model

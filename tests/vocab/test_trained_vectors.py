@@ -43,7 +43,7 @@ def test_a_prompt_is_what_the_model_reads_before_the_input(
 ):
     run = train(bases, words, tmp_path, method, PROMPTS[method], kind)
     found = trained_vectors(run, context.base_model(run), 3)
-    model = peftlens.load(run.path, device="cpu")
+    model = run.load(device="cpu")[0]
     seen = {}
     inner = model.get_base_model()
     inner.register_forward_pre_hook(lambda _, __, kwargs: seen.update(kwargs), with_kwargs=True)

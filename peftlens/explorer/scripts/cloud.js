@@ -1,5 +1,5 @@
-// All tokens as points. Plotly draws them by WebGL; where there is none, a plain canvas does,
-// without zooming. Whatever lies on top (see overlay.js) asks `place` where a point is.
+// All tokens as points. Plotly draws them by WebGL; without WebGL a plain canvas does, without
+// zooming. The overlay (see overlay.js) gets the position of a point from `place`.
 
 const MARGIN = 8;
 const config = { responsive: false, displaylogo: false, showSendToCloud: false, scrollZoom: true,
@@ -11,8 +11,8 @@ function hasWebGL() {
 }
 
 export class Cloud {
-  /** @param element where it is drawn; @param points {x, y}; @param on what to call: moved, clicked,
-   *  hovered, selected. */
+  /** @param element container; @param points {x, y}; @param on callbacks: moved, clicked, hovered,
+   *  selected. */
   constructor(element, points, on) {
     this.element = element;
     this.points = points;
@@ -21,7 +21,7 @@ export class Cloud {
     this.view = { x: range(points.x), y: range(points.y) };
   }
 
-  /** Draw with a color a token: numbers on a scale, or categories by their colors. */
+  /** Draw with one color per token: numbers on a scale, or categories by their colors. */
   async draw(colors) {
     this.colors = colors;
     await (this.webgl ? this.drawPlot() : this.drawCanvas());
@@ -35,7 +35,7 @@ export class Cloud {
     const trace = { type: "scattergl", mode: "markers", x, y, marker, hoverinfo: "none" };
     const axis = { visible: false, zeroline: false };
     const layout = { margin: { l: MARGIN, r: MARGIN, t: MARGIN, b: MARGIN }, dragmode: "pan", hovermode: "closest",
-      // hovering over empty space would look through all points
+      // hovering over empty space would search all points
       hoverdistance: 12, spikedistance: 20, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)", xaxis: { ...axis, range: this.view.x }, yaxis: { ...axis, range: this.view.y },
       width: this.element.clientWidth, height: this.element.clientHeight };
@@ -56,7 +56,7 @@ export class Cloud {
     this.on.moved();
   }
 
-  /** Show another part; both maps of a pair look at the same. */
+  /** Show another part of the map; both maps of a pair show the same part. */
   async look(view) {
     this.view = view;
     if (this.webgl) await Plotly.relayout(this.element, { "xaxis.range": view.x, "yaxis.range": view.y });
@@ -77,7 +77,7 @@ export class Cloud {
     }
   }
 
-  /** Where a point of the map is in the element, px. */
+  /** Position of a point of the map in the element, px. */
   place(x, y) {
     const { clientWidth: width, clientHeight: height } = this.element;
     const across = (x - this.view.x[0]) / (this.view.x[1] - this.view.x[0]);
@@ -86,7 +86,7 @@ export class Cloud {
   }
 }
 
-/** Where nearly all values lie: a few far out would leave the others little room. */
+/** Range of nearly all values: a few outliers would leave the others little room. */
 function range(values) {
   const order = Float64Array.from(values).sort();
   const at = (share) => order[Math.round(share * (order.length - 1))];
@@ -95,7 +95,7 @@ function range(values) {
   return [low - room, high + room];
 }
 
-/** The color of a share on a scale of [share, color] pairs: the nearest one below. */
+/** Color of a share on a scale of [share, color] pairs: the nearest one below. */
 function shade(scale, share) {
   let found = scale[0][1];
   for (const [place, color] of scale) if (share >= place) found = color;

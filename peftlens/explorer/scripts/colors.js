@@ -1,9 +1,9 @@
-// What the color of a token says.
+// Colors of the tokens, by cluster, kind, length of the embedding or nearness to the labels.
 
 const BLUES = [[0, "#8a8f98"], [0.5, "#56b4e9"], [1, "#0072b2"]];
-const HUES = 24; // colors that clusters take in turn: more could not be told apart
+const HUES = 24; // number of colors that clusters cycle through: more could not be distinguished
 
-/** A color a token for one of the choices: cluster, norm, kind, task. */
+/** One color per token for one of the choices: cluster, norm, kind, task. */
 export function coloring(data, choice) {
   if (choice === "norm") return { values: data.norm, scale: BLUES, low: 0, high: 255 };
   if (choice === "task" && data.task) return { values: data.task, scale: BLUES, low: 0, high: 255 };

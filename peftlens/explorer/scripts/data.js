@@ -2,13 +2,13 @@
 
 const TYPES = { u1: Uint8Array, u2: Uint16Array };
 
-/** { dtype, data } as the typed array that it was. */
+/** Decode { dtype, data } to a typed array. */
 export function unpacked({ dtype, data }) {
   const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
   return new TYPES[dtype](bytes.buffer);
 }
 
-/** What the element holds as JSON, with every packed array unpacked. */
+/** Parse the element's JSON and unpack every packed array. */
 export function readData(element) {
   const open = (value) => {
     if (value === null || typeof value !== "object") return value;

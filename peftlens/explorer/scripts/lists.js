@@ -1,6 +1,6 @@
-// Tables and lists beside the map: all that it shows is there in words too.
+// Tables and lists below the map: everything on the map is also available as text.
 
-/** An element with text, attributes and children. */
+/** Make an element with text, attributes and children. */
 export function made(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -11,7 +11,7 @@ export function made(name, attributes = {}, ...children) {
   return element;
 }
 
-/** A table with a row for each list of cells; a cell is text or an element. */
+/** Make a table with a row for each list of cells; a cell is text or an element. */
 export function table(header, rows) {
   const head = made("tr", {}, ...header.map((text) => made("th", { scope: "col" }, text)));
   const body = rows.map((cells) => made("tr", {}, ...cells.map((cell) => made("td", {}, cell))));
@@ -20,7 +20,7 @@ export function table(header, rows) {
 
 export const number = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 
-/** Neighbors of one vector at one step by each metric, as the probe measured them. */
+/** Make a table of one vector's neighbors at one step by each metric, as measured by the probe. */
 export function neighborTable(data, run, step, vector) {
   const rows = Object.entries(run.near).map(([metric, found]) => {
     const ids = found.ids[step][vector];
@@ -30,7 +30,7 @@ export function neighborTable(data, run, step, vector) {
   return table(["metric", "nearest tokens", "similarity"], rows);
 }
 
-/** CSV of tokens; text that a spreadsheet would take for a formula has an apostrophe in front. */
+/** Write tokens as CSV; text that a spreadsheet would evaluate as a formula gets an apostrophe. */
 export function tokensCsv(data, ids) {
   const quoted = (text) => `"${(/^[=+\-@\t']/.test(text) ? "'" + text : text).replaceAll('"', '""')}"`;
   const clusters = data.clusterNames || [];

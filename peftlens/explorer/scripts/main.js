@@ -1,4 +1,4 @@
-// The page: reads its data, keeps a state, and draws what the state says.
+// The page: read the data, keep the state, and draw the view of the state.
 
 import { readData } from "./data.js";
 import { readHash, writeHash } from "./state.js";
@@ -19,7 +19,7 @@ let hovered = null;
 
 const runOf = (side) => data.runs[Number(side === "pair" ? state.pair : state.run)];
 const sides = () => (state.pair === "" ? ["run"] : ["run", "pair"]);
-// runs may have saved other steps: the slider counts along the first one's, and the other follows
+// runs may have different saved steps: the slider follows the first run's, the other by its share
 const stepOf = (side) => {
   const share = state.step === "last" ? 1 : Number(state.step) / (last(state.run) || 1);
   return Math.round(share * last(side === "pair" ? state.pair : state.run));
@@ -81,8 +81,8 @@ let found = find(data.tokens, state.query);
 
 function showFound() {
   found = find(data.tokens, state.query);
-  const told = !state.query ? "" : !found.readable ? "This expression can't be read." : `${found.count.toLocaleString("en")} tokens`;
-  by("count").textContent = told + (found.count > found.ids.length ? `, the first ${found.ids.length} of them shown` : "");
+  const summary = !state.query ? "" : !found.readable ? "This expression is invalid." : `${found.count.toLocaleString("en")} tokens`;
+  by("count").textContent = summary + (found.count > found.ids.length ? `, the first ${found.ids.length} of them shown` : "");
   by("found").replaceChildren(...found.ids.slice(0, 60).map((id) =>
     made("button", { type: "button", class: "token", onclick: () => change({ token: String(id) }) }, data.tokens[id])));
 }
@@ -104,7 +104,7 @@ function showVectors() {
       number(run.q[step]?.[vector]),
     ]);
     return made("div", {}, made("h3", {}, `${run.name}, step ${run.steps[step]}${run.verdict ? `: ${run.verdict}` : ""}`),
-      table(["vector", "started at", `nearest by ${state.metric}`, "similarity", "moved", "off vocabulary", "verdict", "q"], rows));
+      table(["vector", "initial token", `nearest by ${state.metric}`, "similarity", "moved", "off vocabulary", "verdict", "q"], rows));
   });
   by("vectors").replaceChildren(...parts);
 }
@@ -146,11 +146,11 @@ function exportSelected() {
   URL.revokeObjectURL(link.href);
 }
 
-/** Change the state, and whatever shows it. */
+/** Change the state and update its views. */
 function change(changes) {
   const before = { ...state };
   Object.assign(state, changes);
-  // in a notebook's frame there is no address to keep it in
+  // a notebook's frame has no address to store the state in
   if (location.protocol !== "about:") history.replaceState(null, "", `#${writeHash(state, defaults)}`);
   const differs = (...names) => names.some((name) => before[name] !== state[name]);
   if (differs("query")) showFound();
@@ -158,7 +158,7 @@ function change(changes) {
   if (differs("run")) setSlider();
   if (differs("run", "pair", "step", "metric", "vector")) showVectors();
   if (differs("run", "pair", "step", "metric", "vector", "token")) showChosen();
-  if (differs("step")) tellStep();
+  if (differs("step")) showStep();
   if (differs("shift")) showShift();
   sides().forEach(overlay);
 }
@@ -168,10 +168,10 @@ function setSlider() {
   slider.max = String(last(state.run));
   slider.value = state.step === "last" ? slider.max : state.step;
   slider.disabled = last(state.run) === 0;
-  tellStep();
+  showStep();
 }
 
-const tellStep = () => { by("step-told").textContent = runOf("run") ? String(runOf("run").steps[stepOf("run")]) : ""; };
+const showStep = () => { by("step-shown").textContent = runOf("run") ? String(runOf("run").steps[stepOf("run")]) : ""; };
 
 async function drawMaps() {
   const two = sides().length === 2;

@@ -1,5 +1,5 @@
-// What lies on top of the points: vectors of a prompt with the way that they went, tokens that were
-// found, the one that is chosen. A few hundred marks in SVG, so that drawing them takes no time.
+// Overlay on the points: vectors of a prompt with their paths, tokens found by the search, and the
+// selected token. A few hundred marks in SVG, which are fast to draw.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = { now: "M-6-6H6V6H-6Z", start: "M0-6L6 0 0 6-6 0Z", raised: "M0-7L6 5H-6Z", lowered: "M0 7L6-5H-6Z" };
@@ -10,10 +10,10 @@ function node(parent, name, attributes) {
   return made;
 }
 
-/** Draw everything anew.
- *  @param layer the SVG; @param cloud says where; @param shown: { ways, found, chosen, near,
- *  raised, lowered }: places on the map, but for the ways.
- *  A way is { xy: [[x, y] a step], step, label, active, pick }. */
+/** Redraw the overlay.
+ *  @param layer the SVG; @param cloud maps points to positions; @param shown: { ways, found, chosen,
+ *  near, raised, lowered }: points on the map, except for the ways.
+ *  A way is { xy: one [x, y] per step, step, label, active, pick }. */
 export function drawOverlay(layer, cloud, shown) {
   layer.replaceChildren();
   const at = ([x, y]) => cloud.place(x, y);

@@ -1,6 +1,6 @@
-// Tokens that contain a text, or fit /a regular expression/.
+// Search for tokens that contain a text, or match /a regular expression/.
 
-/** Whether a token fits; null where the expression can't be read. */
+/** Make a function that matches tokens; null if the expression is invalid. */
 export function matcher(query) {
   const regex = /^\/(.+)\/(i?)$/.exec(query);
   if (regex) {
@@ -15,7 +15,7 @@ export function matcher(query) {
   return (token) => token.toLowerCase().includes(wanted);
 }
 
-/** Ids of the tokens that fit, the shortest first, and of all how many there are. */
+/** Find ids of matching tokens, shortest first, and the number of all matches. */
 export function find(tokens, query, most = 200) {
   const fits = query && matcher(query);
   if (!fits) return { ids: [], count: 0, readable: fits !== null };

@@ -1,15 +1,15 @@
-// What is shown, kept in the address behind #, so that a link brings somebody to the same view.
+// State of the view, kept in the address after #, so that a link opens the same view.
 
-/** Values as text by name, out of an address's hash. */
+/** Read the state from an address's hash, as text by name. */
 export function readHash(hash, defaults) {
-  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const stored = new URLSearchParams(hash.replace(/^#/, ""));
   return Object.fromEntries(
-    Object.entries(defaults).map(([key, value]) => [key, given.get(key) ?? value]),
+    Object.entries(defaults).map(([key, value]) => [key, stored.get(key) ?? value]),
   );
 }
 
-/** The hash of a state: what is as it is by default is left out. */
+/** Write the state as a hash, without values that equal the defaults. */
 export function writeHash(state, defaults) {
-  const told = Object.entries(state).filter(([key, value]) => value !== defaults[key]);
-  return new URLSearchParams(told.map(([key, value]) => [key, String(value)])).toString();
+  const changed = Object.entries(state).filter(([key, value]) => value !== defaults[key]);
+  return new URLSearchParams(changed.map(([key, value]) => [key, String(value)])).toString();
 }

@@ -1,0 +1,39 @@
+"""Write a report from Python."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from peftlens.api.study import Study
+from peftlens.reports import page
+from peftlens.runs.run import Run
+
+Reported = Study | Run | str | Path
+
+
+def report(
+    target: Reported | Sequence[Reported], out: str | Path | None = None, *, assets: bool = False
+) -> Path:
+    """Write the report of a study, of runs, or of several of these together, as one HTML file.
+
+    Example:
+        ```python
+        pl.report("studies/my-study")
+        pl.report([study, other], "both.html")
+        ```
+
+    Args:
+        target: studies, runs, or their folders.
+        out: the page; by default `report.html` in a study's folder, or here for a run.
+        assets: keep Plotly in a file beside the page, which several pages may share.
+
+    Raises:
+        InputError: a folder holds no study and no run, or there are several and no `out`.
+    """
+    several = [target] if isinstance(target, Study | Run | str | Path) else target
+    return page.write([_folder(one) for one in several], out, assets=assets)
+
+
+def _folder(one: Reported) -> str | Path:
+    if isinstance(one, Study):
+        return one.folder
+    return one.path if isinstance(one, Run) else one

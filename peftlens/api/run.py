@@ -1,0 +1,70 @@
+"""A run for users: its results, its history as a data frame, and its model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pandas as pd
+
+from peftlens.runs import run
+from peftlens.runs.config import Device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Run(run.Run):
+    """A finished run on disk; a notebook shows its configuration and results.
+
+    Example:
+        ```python
+        run = pl.Run("runs/3f0c2a9b71de")
+        run.results["validation_accuracy"]
+        run.history.plot(x="step", y="loss")
+        model, tokenizer = run.load()
+        ```
+
+    Attributes:
+        path: folder of the run.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a run's folder; its files are read when they are needed."""
+        super().__init__(Path(path))
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Counts and final scores, by name."""
+        return self.record.results
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Losses and scores by step, a row for each step that was logged."""
+        frame = pd.DataFrame(self.metrics())
+        return frame.groupby("step", as_index=False).first() if len(frame) else frame
+
+    def load(
+        self, *, step: int | None = None, device: Device = "auto", trust_remote_code: bool = False
+    ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+        """Load the base model with the adapter attached, in evaluation mode, and the tokenizer.
+
+        The logits are those that the model had when it was saved. For peft's methods the model is
+        a `peft.PeftModel`.
+
+        Args:
+            step: checkpoint to load instead of the end of training.
+            device: where the model goes; another one than the run's rounds a little differently.
+            trust_remote_code: run Python that the base model's folder brings along.
+
+        Raises:
+            InputError: no run, no such checkpoint, or its base has changed.
+        """
+        from peftlens.adapters.checkpoint import attach_run  # imports torch
+        from peftlens.models.base_model import load_base_model
+
+        base = load_base_model(
+            self.config.base_model,
+            device=device,
+            dtype=self.config.dtype,
+            trust_remote_code=trust_remote_code,
+        )
+        return cast("PreTrainedModel", attach_run(self, base, step)), base.tokenizer

@@ -1,0 +1,61 @@
+"""Runs that a call is about: of a run, a list of runs, a study, an adapter, or a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from peftlens.adapters.external import ExternalAdapter
+from peftlens.api.run import Run
+from peftlens.api.study import Study
+from peftlens.errors import InputError
+from peftlens.io.progress import say
+from peftlens.results import study_results
+from peftlens.results.study_results import StudyResults
+from peftlens.runs import run
+from peftlens.runs.run import configurations
+from peftlens.runs.trained_model import TrainedModel
+
+One = run.Run | ExternalAdapter | str | Path
+Target = Study | One | Sequence[One]
+
+
+def open_target(
+    target: Target, base_model: str | None = None, *, trust_remote_code: bool = False
+) -> StudyResults:
+    """Read the runs of a target; damaged ones are named and left out.
+
+    Args:
+        target: a run, a list of runs, a study, an adapter, or a folder of any of these.
+        base_model: base model of an adapter's folder; the one that it names by default.
+        trust_remote_code: let an adapter's configuration name Python to import.
+
+    Raises:
+        InputError: there is no run.
+    """
+    found = _results(target, base_model, trust_remote_code)
+    for reason in found.damaged.values():
+        say(f"Left out: {reason}")
+    if not found.runs:
+        raise InputError(f"{found.folder} holds no finished run; train one with `peftlens.train`")
+    return found
+
+
+def _results(target: Target, base_model: str | None, trust_remote_code: bool) -> StudyResults:
+    if isinstance(target, Study):
+        return target.results
+    if isinstance(target, str | Path) and not (Path(target) / "adapter_config.json").exists():
+        return study_results.read(target)
+    listed = [target] if isinstance(target, run.Run | ExternalAdapter | str | Path) else target
+    runs = [_run(one, base_model, trust_remote_code) for one in listed]
+    if not runs:
+        raise InputError("the list holds no run")
+    labels = configurations(one.record for one in runs)
+    name = ", ".join(dict.fromkeys(labels.values()))
+    return study_results.of_runs(runs[0].path.parent, name, runs, labels, [])
+
+
+def _run(one: One, base_model: str | None, trust_remote_code: bool) -> TrainedModel:
+    if isinstance(one, run.Run | ExternalAdapter):
+        return one
+    if (Path(one) / "adapter_config.json").exists():
+        return ExternalAdapter(Path(one), base_model, trust_remote_code)
+    return Run(one)

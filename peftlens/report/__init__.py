@@ -1,1 +1,0 @@
-"""The report: finished files in, one self-contained HTML page out."""

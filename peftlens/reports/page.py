@@ -1,0 +1,129 @@
+"""Report page: render a study's tables and run records as one self-contained HTML page.
+
+It imports no torch. The same files give the same bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import plotly.offline
+from plotly.offline import get_plotlyjs_version
+
+from peftlens import __version__
+from peftlens.claims import judge
+from peftlens.errors import InputError
+from peftlens.export.bibtex import bibtex
+from peftlens.inspection.findings import Finding
+from peftlens.io import html
+from peftlens.io.progress import say
+from peftlens.reports.missing import missing_results
+from peftlens.reports.provenance import origins, run_rows
+from peftlens.reports.soft_prompts import prompts
+from peftlens.reports.study_section import StudySection
+from peftlens.reports.summary import sentences
+from peftlens.reports.table_sections import ordered
+from peftlens.results import study_results
+from peftlens.results.study_results import StudyResults
+
+PACKAGE = "peftlens.reports"  # where the template, style and script lie
+LARGE = 15e6  # bytes of a page that mail and browsers begin to mind
+PLOTLY = f"plotly-{get_plotlyjs_version()}.min.js"
+
+
+def write(
+    studies: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    assets: bool = False,
+) -> Path:
+    """Write the report of a study, of runs, or of several of these together.
+
+    Args:
+        studies: folders of studies (from `peftlens study` or `peftlens quickstart`) or of runs.
+        out: file of the page; by default `report.html` in the only folder, or in the current folder
+            if that is a run's.
+        assets: whether Plotly is written to a separate file next to the page, which several pages
+            can share.
+
+    Raises:
+        InputError: a folder holds no study and no run, or there are several folders and no `out`.
+    """
+    folders = [Path(one) for one in ([studies] if isinstance(studies, str | Path) else studies)]
+    if out is None and len(folders) != 1:
+        raise InputError("a report of several studies needs --out, the page's file")
+    inside = Path() if (folders[0] / "run.json").exists() else folders[0]
+    target = Path(out) if out else inside / "report.html"
+    page = _write(render(folders, assets=assets), target)
+    if assets:
+        html.write(plotly.offline.get_plotlyjs(), target.parent / PLOTLY)
+    return page
+
+
+def write_inspection(
+    one: StudyResults,
+    about: Sequence[tuple[str, str]],
+    findings: Sequence[Finding],
+    out: str | Path,
+) -> Path:
+    """Write the inspection of an adapter as a page.
+
+    Args:
+        one: tables of the probes on the adapter.
+        about: properties of the adapter, as pairs of name and value.
+        findings: results of the checks, worst first.
+        out: file of the page.
+    """
+    chapter = replace(_chapter(one, ""), verdicts=(), findings=tuple(findings), about=tuple(about))
+    return _write(_page([chapter], [one]), Path(out))
+
+
+def _write(text: str, target: Path) -> Path:
+    if len(text.encode()) > LARGE:
+        size = len(text.encode()) / 1e6
+        say(f"{target} has {size:.0f} MB; fewer probes or runs make a smaller page")
+    return html.write(text, target)
+
+
+def render(studies: Sequence[str | Path], *, assets: bool = False) -> str:
+    """Render the page as text; see `write`.
+
+    Raises:
+        InputError: a folder holds no study and no run.
+    """
+    found = [study_results.read(study) for study in studies]
+    chapters = [_chapter(one, f"s{n}-" if len(found) > 1 else "") for n, one in enumerate(found, 1)]
+    return _page(chapters, found, assets=assets)
+
+
+def _page(
+    chapters: Sequence[StudySection], found: Sequence[StudyResults], *, assets: bool = False
+) -> str:
+    own = html.source(PACKAGE, "page.js")
+    return html.render(
+        PACKAGE,
+        [own] if assets else [plotly.offline.get_plotlyjs(), own],
+        keep="\n\t",
+        beside=[PLOTLY] if assets else [],
+        title=" and ".join(one.name for one in chapters),
+        chapters=chapters,
+        citation=bibtex(found),
+        version=__version__,
+    )
+
+
+def _chapter(one: StudyResults, prefix: str) -> StudySection:
+    frames = {name: table.frame for name, table in one.tables.items()}
+    verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
+    return StudySection(
+        prefix=prefix,
+        name=one.name,
+        answer=tuple(sentences(one.tables)),
+        verdicts=tuple(verdicts),
+        sections=tuple(ordered(one.tables, prefix)),
+        prompts=tuple(prompts(one.tables)),
+        runs=tuple(run_rows(one)),
+        absences=tuple(missing_results(one)),
+        origins=tuple(origins(one)),
+        text=one.text,
+    )

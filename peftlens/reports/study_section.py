@@ -1,0 +1,65 @@
+"""Section of the report on one study: all values that the page's template shows."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from peftlens.claims import Verdict
+from peftlens.inspection.findings import Finding
+from peftlens.reports.missing import MissingResult
+from peftlens.reports.provenance import RUN_HEADER
+from peftlens.reports.soft_prompts import Prompt
+from peftlens.reports.table_sections import Section
+
+
+@dataclass(frozen=True)
+class StudySection:
+    """Contents of the report on one study, or on one adapter.
+
+    Attributes:
+        prefix: prefix of the anchors of its parts; empty for the only study.
+        name: name of the study.
+        answer: main results, in a few sentences.
+        verdicts: verdicts on all claims, those not measured last.
+        sections: one section per table.
+        prompts: soft prompts with their nearest tokens.
+        runs: one row of text per run.
+        absences: failed, damaged, missing and unmeasured results.
+        origins: items of provenance, as pairs of name and value.
+        text: text of the study file.
+        findings: findings on an adapter, worst first; instead of verdicts.
+        about: properties of an adapter, as pairs of name and value.
+        marks: symbol of each outcome and severity.
+        run_header: names of the columns of `runs`.
+    """
+
+    prefix: str
+    name: str
+    answer: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    sections: tuple[Section, ...]
+    prompts: tuple[Prompt, ...]
+    runs: tuple[list[str], ...]
+    absences: tuple[MissingResult, ...]
+    origins: tuple[tuple[str, str], ...]
+    text: str
+    findings: tuple[Finding, ...] = ()
+    about: tuple[tuple[str, str], ...] = ()
+    marks: ClassVar[dict[str, str]] = {
+        "supported": "✓", "contradicted": "✗", "insufficient evidence": "?",
+        "ok": "✓", "broken": "✗", "warning": "!",
+    }  # fmt: skip
+    run_header: ClassVar[list[str]] = RUN_HEADER
+
+    @property
+    def judged(self) -> list[Verdict]:
+        """Verdicts on the claims that the study measured."""
+        return [one for one in self.verdicts if one.outcome != "not measured"]
+
+    @property
+    def unjudged(self) -> list[Verdict]:
+        """Verdicts on the claims that the study did not measure."""
+        return [one for one in self.verdicts if one.outcome == "not measured"]
+
+    def shows(self, table: str) -> bool:
+        """Whether the page has a section of this table."""
+        return any(section.name == table for section in self.sections)

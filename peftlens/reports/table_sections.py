@@ -1,0 +1,171 @@
+"""Table sections of the report: figures, rows as text, and all rows as a CSV download."""
+
+import base64
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from peftlens import figures, registry
+from peftlens.errors import InputError
+from peftlens.figures import plotly_figure, svg
+from peftlens.figures.spec import Plot
+from peftlens.io import escaping
+from peftlens.numerics.rounding import number
+from peftlens.results.table import Column, Table, measured
+
+FIRST = (
+    "rank_chart", "task_accuracy", "forgetting_at_matched_fit", "continual", "continual_matrix",
+    "forgetting", "learning", "cost", "parameter_count",
+)  # fmt: skip
+SHOWN = 100  # rows of a table on the page; its CSV has all
+OPEN = 4  # figures of one chart that are not folded
+PACKED = 100_000  # size of a CSV above which it is compressed, bytes
+MOST = 700_000  # size of a compressed CSV above which the page does not include it, bytes
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure on the page.
+
+    Attributes:
+        id: id of its element.
+        plot: title, finding and data.
+        spec: Plotly's figure as JSON.
+        picture: the static picture as SVG.
+    """
+
+    id: str
+    plot: Plot
+    spec: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """All rows of a table as CSV, in a data URL that needs no network.
+
+    Attributes:
+        file: name of the downloaded file.
+        link: the data URL; empty where the table is too large for a page.
+    """
+
+    file: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table with its figures.
+
+    Attributes:
+        name: name of the probe.
+        how: paragraphs of the probe's documentation.
+        options: options of the probe, as text.
+        columns: descriptions of the columns.
+        rows: cells of the first rows, as text.
+        shown: figures visible at first.
+        folded: further figures.
+        n_rows: number of all rows.
+        not_applicable: a line for each run that the probe does not apply to.
+        download: all rows as CSV.
+    """
+
+    name: str
+    how: list[str]
+    options: str
+    columns: tuple[Column, ...]
+    rows: list[list[str]]
+    shown: list[Figure]
+    folded: list[Figure]
+    n_rows: int
+    not_applicable: list[str]
+    download: Download
+
+    @property
+    def title(self) -> str:
+        """Title of the section: the probe's name in words."""
+        return self.name.replace("_", " ").capitalize()
+
+
+def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
+    """Yield the sections, the most important first: accuracy, forgetting, cost.
+
+    Args:
+        tables: tables by name.
+        prefix: prefix of the ids of figures.
+    """
+    first = [name for name in FIRST if name in tables]
+    for name in [*first, *sorted(tables.keys() - set(FIRST))]:
+        yield section(tables[name], prefix)
+
+
+def section(data: Table, prefix: str = "") -> Section:
+    """Make the section of a table: measured rows, figures, and a line per inapplicable run."""
+    frame = measured(data.frame)
+    gone = data.frame.drop(index=frame.index)
+    frame = frame.drop(columns=["status", "reason"], errors="ignore")
+    download = _download(data.name, frame)
+    frame = frame.dropna(axis="columns", how="all")
+    drawn = [
+        (place, _figure(f"{prefix}{data.name}-{n}-{place}", plot))
+        for n, chart in enumerate(data.charts)
+        for place, plot in enumerate(figures.plots(data, chart))
+    ]
+    return Section(
+        name=data.name,
+        how=_how(data.name),
+        options=", ".join(f"{name} = {value}" for name, value in data.config.items()),
+        columns=tuple(column for column in data.columns if column.name in frame),
+        rows=_cells(data, frame.head(SHOWN)),
+        shown=[figure for place, figure in drawn if place < OPEN],
+        folded=[figure for place, figure in drawn if place >= OPEN],
+        n_rows=len(frame),
+        not_applicable=[f"{row.configuration}: {row.reason}" for row in gone.itertuples()],
+        download=download,
+    )
+
+
+def _figure(name: str, plot: Plot) -> Figure:
+    spec = plotly_figure.figure(plot).to_json() or "{}"
+    # escaped so that the JSON can't close its script element
+    return Figure(name, plot, spec.replace("<", "\\u003c"), svg.svg(plot))
+
+
+def _how(probe: str) -> list[str]:
+    """Read the paragraphs of the probe's docstring, without importing it."""
+    try:
+        return registry.describe("probes", probe).doc.split("\n\n")
+    except InputError:  # of a package that is not installed here
+        return []
+
+
+def _download(name: str, frame: pd.DataFrame) -> Download:
+    csv = escaping.to_csv(frame).encode()
+    if len(csv) <= PACKED:
+        return Download(f"{name}.csv", _link("text/csv", csv))
+    packed = gzip.compress(csv, mtime=0)
+    link = _link("application/gzip", packed) if len(packed) <= MOST else ""
+    return Download(f"{name}.csv.gz", link)
+
+
+def _link(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _cells(data: Table, frame: pd.DataFrame) -> list[list[str]]:
+    """Format the cells as text; numbers with an interval are rounded by it."""
+    ends = {
+        name: (chart.low, chart.high)
+        for chart in data.charts
+        for name in (chart.y, chart.value, chart.low, chart.high)
+        if name in frame and chart.low in frame and chart.high in frame
+    }
+
+    def cell(name: str, row: dict[Any, Any]) -> str:
+        low, high = ends.get(name, (None, None))
+        return number(row[name], low and row[low], high and row[high])
+
+    return [[cell(str(name), row) for name in frame] for row in frame.to_dict("records")]

@@ -1,0 +1,90 @@
+import base64
+import gzip
+
+import numpy as np
+import pandas as pd
+
+from peftlens.reports import table_sections
+from peftlens.reports.table_sections import ordered, section
+from peftlens.results.table import Chart, Column, Table
+
+COLUMNS = (Column("name", "what"), Column("score", "how good"), Column("empty", "never filled"))
+POINTS = Chart("points", x="name", y="score", title="t")
+
+
+def table(frame, *charts, name="probe"):
+    return Table(name, 1, COLUMNS, charts, frame, {"items": 5})
+
+
+def unpacked(shown):
+    data = base64.b64decode(shown.download.link.partition(",")[2])
+    return (gzip.decompress(data) if shown.download.file.endswith(".gz") else data).decode()
+
+
+def test_cells_are_text_and_the_csv_is_exact():
+    frame = pd.DataFrame({"name": ["a", "=b"], "score": [1 / 3, None], "empty": None})
+    shown = section(table(frame))
+    assert [column.name for column in shown.columns] == ["name", "score"]  # the others are empty
+    assert shown.rows == [["a", "0.3333"], ["=b", "–"]]
+    assert unpacked(shown).splitlines() == ["name,score,empty", "a,0.3333333333333333,", "'=b,,"]
+    assert (shown.title, shown.options) == ("Probe", "items = 5")
+
+
+def test_numbers_are_rounded_by_their_interval():
+    frame = pd.DataFrame(
+        {"name": ["a"], "score": [0.8126], "ci_low": [0.7634], "ci_high": [0.8531]}
+    )
+    chart = Chart("points", x="name", y="score", title="t", low="ci_low", high="ci_high")
+    assert section(table(frame, chart)).rows == [["a", "0.81", "0.76", "0.85"]]
+
+
+def test_a_large_table_is_packed_whole_and_a_huge_one_stays_in_its_file():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"name": "a", "score": rng.random(20_000)})
+    shown = section(table(frame))
+    assert shown.download.file == "probe.csv.gz"
+    assert len(unpacked(shown).splitlines()) == 20_001
+    assert (shown.n_rows, len(shown.rows)) == (20_000, table_sections.SHOWN)
+    assert section(table(frame)).download == shown.download  # the same bytes, whenever
+    huge = section(table(pd.concat([frame] * 2).assign(score=rng.random(40_000), n=range(40_000))))
+    assert len(huge.download.link) < table_sections.MOST * 4 / 3 + 100
+
+
+def test_what_was_not_measured_is_listed_apart():
+    frame = pd.DataFrame(
+        {
+            "configuration": ["x", "y"], "name": ["a", None], "score": [1.0, None], "empty": None,
+            "status": ["measured", "not_applicable"], "reason": [None, "because"],
+        }
+    )  # fmt: skip
+    shown = section(table(frame))
+    assert shown.n_rows == 1
+    assert shown.not_applicable == ["y: because"]
+
+
+def test_figures_can_not_end_their_script_element():
+    frame = pd.DataFrame({"name": ["</script>"], "score": [1.0], "empty": [None]})
+    (figure,) = section(table(frame, POINTS)).shown
+    assert "<" not in figure.spec
+
+
+def test_figures_beyond_the_first_few_are_folded():
+    names = [f"n{k}" for k in range(6)]
+    frame = pd.DataFrame({"name": names, "score": range(6)})
+    chart = Chart("points", x="name", y="score", title="t", each="name")
+    shown = section(table(frame, chart))
+    assert len(shown.shown) == table_sections.OPEN
+    assert len(shown.folded) == 2
+    assert len({figure.id for figure in (*shown.shown, *shown.folded)}) == 6
+
+
+def test_how_it_was_measured_is_the_probes_own_word():
+    frame = pd.DataFrame({"name": [], "score": []})
+    assert "What size buys" in section(table(frame, name="rank_chart")).how[0]
+    assert section(table(frame, name="of_somebody_else")).how == []
+
+
+def test_order():
+    frame = pd.DataFrame({"name": ["a"], "score": [1.0]})
+    tables = {name: table(frame, name=name) for name in ("latency", "cost", "rank_chart")}
+    assert [one.name for one in ordered(tables)] == ["rank_chart", "cost", "latency"]

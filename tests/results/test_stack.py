@@ -1,0 +1,46 @@
+import finished
+import numpy as np
+import pandas as pd
+import pytest
+
+from peftlens.results import table
+from peftlens.results.stack import join
+from peftlens.results.table import Column, Table
+
+COLUMNS = tuple(Column(name, "what it is") for name in ("words", "near", "n", "note"))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [finished.run(tmp_path, finished.lora(rank, 0), rank) for rank in (1, 2)]
+
+
+def joined(runs, *frames):
+    tables = [Table("probe", 1, COLUMNS, (), frame) for frame in frames]
+    labels = {run.id: f"lora rank={rank}" for rank, run in enumerate(runs, 1)}
+    return join(dict(zip(runs, tables, strict=True)), labels)
+
+
+def test_rows_stand_below_each_other_with_their_run(runs):
+    frame = pd.DataFrame({"words": ["a"], "near": [0.5], "n": [1], "note": [None]})
+    found = joined(runs, frame, frame.assign(n=None)).frame
+    assert found["configuration"].tolist() == ["lora rank=1", "lora rank=2"]
+    assert found["run"].tolist() == [run.id for run in runs]
+    assert found["n"].dtype == "Int64"
+    assert found["n"].isna().tolist() == [False, True]
+    assert found["words"].dtype == "string"
+
+
+def test_lists_stay_lists_beside_a_run_that_has_none(runs, tmp_path):
+    some = pd.DataFrame({
+        "words": [["a", "b"], None], "near": [[1 / 3, 0.5], np.array([0.25])], "n": [1, 2],
+        "note": ["x", None],
+    })  # fmt: skip
+    none = table.not_applicable(COLUMNS, "because")[[column.name for column in COLUMNS]]
+    found = joined(runs, none, some)
+    table.write(found, tmp_path / "t.parquet")
+    again = table.read(tmp_path / "t.parquet").frame
+    assert again["words"].isna().tolist() == [True, False, True]
+    assert again["words"][1].tolist() == ["a", "b"]
+    assert [value.tolist() for value in again["near"][1:]] == [[1 / 3, 0.5], [0.25]]
+    assert again["n"].isna().tolist() == [True, False, False]
