@@ -65,7 +65,7 @@ def test_a_random_update_does_as_a_random_one_should(weight):
     assert inside == pytest.approx(rows[0]["in_random"], rel=0.1)
 
 
-def test_a_row_for_each_weight_of_a_run(lora):
-    rows = measure(lora, Config())
+def test_a_row_for_each_weight_of_a_run(context, lora):
+    rows = measure(context, lora, Config())
     assert len(rows) == 6
     assert rows["amplification"].gt(0).all()

@@ -5,8 +5,8 @@ from peftlens.models.base_model import load_base_model
 from peftlens.probes.base_parameters import measure
 
 
-def test_every_parameter_counts_once(lora):
-    rows = measure(lora).set_index("part")
+def test_every_parameter_counts_once(context, lora):
+    rows = measure(context, lora).set_index("part")
     assert rows["parameters"].sum() == lora.record.results["base_parameters"]
     assert rows["share"].sum() == pytest.approx(1)
     # query and output 32 x 32, key and value 16 x 32; gate, up and down 64 x 32; three blocks

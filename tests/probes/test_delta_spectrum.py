@@ -21,8 +21,8 @@ def test_a_row_says_what_the_singular_values_do():
     assert row["exact"]
 
 
-def test_a_run_of_lora_uses_at_most_its_rank(lora):
-    rows = measure(lora)
+def test_a_run_of_lora_uses_at_most_its_rank(context, lora):
+    rows = measure(context, lora)
     assert set(rows["step"]) == {4}  # at step 0 nothing has changed
     assert len(rows) == 6  # query and value of three blocks
     assert set(rows["rank"]) == {2}
@@ -30,8 +30,8 @@ def test_a_run_of_lora_uses_at_most_its_rank(lora):
     assert (rows["norm"] > 0).all()
 
 
-def test_a_method_without_a_rank_has_no_share_of_it(full):
-    rows = measure(full)
+def test_a_method_without_a_rank_has_no_share_of_it(context, full):
+    rows = measure(context, full)
     assert rows["rank"].isna().all()
     assert rows["k90_used"].isna().all()
     assert rows["stable_rank"].gt(0).all()

@@ -32,11 +32,11 @@ def test_a_row_of_zeros_counts_as_turned_away(weight):
     )
 
 
-def test_correlation_is_over_the_weights_of_a_role(lora, trained):
-    rows = measure(lora)
+def test_correlation_is_over_the_weights_of_a_role(context, lora, trained):
+    rows = measure(context, lora)
     values = rows[rows["weight"].str.contains("v_proj")]
     assert len(values) == 3
     expected = np.corrcoef(values["magnitude"], values["direction"])[0, 1]
     assert values["correlation"].tolist() == pytest.approx([expected] * 3)
-    lone = measure(trained("lora", rank=2, target_modules=["layers.0.self_attn.q_proj"]))
+    lone = measure(context, trained("lora", rank=2, target_modules=["layers.0.self_attn.q_proj"]))
     assert lone["correlation"].isna().all()

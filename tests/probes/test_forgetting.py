@@ -20,8 +20,8 @@ def train(bases, words, out, method, **training):
 
 
 @pytest.mark.parametrize("method", ["lora", "bottleneck", "full", "ln_tuning", "last_layers"])
-def test_nothing_is_forgotten_before_the_first_step(bases, words, tmp_path, method):
-    frame = measure(train(bases, words, tmp_path, method), BOTH)
+def test_nothing_is_forgotten_before_the_first_step(context, bases, words, tmp_path, method):
+    frame = measure(context, train(bases, words, tmp_path, method), BOTH)
     text, questions = frame[frame["step"] == 0].to_dict("records")
     for name in ("forgetting", "ci_low", "ci_high", "kl", "kl_ci_low", "kl_ci_high"):
         assert text[name] == 0
@@ -32,7 +32,7 @@ def test_nothing_is_forgotten_before_the_first_step(bases, words, tmp_path, meth
     assert end["kl"] > 0
 
 
-def test_a_model_of_noise_has_forgotten(bases, words, tmp_path, monkeypatch):
+def test_a_model_of_noise_has_forgotten(context, bases, words, tmp_path, monkeypatch):
     """Weights replaced by noise, by way of a run whose training does that."""
     run = train(bases, words, tmp_path, "full")
     from peftlens.probes import forgetting
@@ -47,18 +47,18 @@ def test_a_model_of_noise_has_forgotten(bases, words, tmp_path, monkeypatch):
         return real(model, *rest)
 
     monkeypatch.setattr(forgetting, "scores", spoiled)
-    end = measure(run, WIKI).iloc[-1]
+    end = measure(context, run, WIKI).iloc[-1]
     assert 0 < end["ci_low"] < end["forgetting"] < end["ci_high"]
     assert 0 < end["kl_ci_low"] < end["kl"] < end["kl_ci_high"]
 
 
-def test_the_base_has_not(bases, words, tmp_path):
-    (only,) = measure(train(bases, words, tmp_path, "frozen"), WIKI).to_dict("records")
+def test_the_base_has_not(context, bases, words, tmp_path):
+    (only,) = measure(context, train(bases, words, tmp_path, "frozen"), WIKI).to_dict("records")
     assert only["ci_low"] == only["forgetting"] == only["ci_high"] == 0
 
 
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
-def test_loss_and_divergence_equal_a_plain_reference(bases, words, tmp_path, method):
+def test_loss_and_divergence_equal_a_plain_reference(context, bases, words, tmp_path, method):
     """One line at a time, unpadded, shifted by one, virtual tokens cut off."""
     run = train(bases, words, tmp_path, method)
     model = run.load()[0]
@@ -73,7 +73,7 @@ def test_loss_and_divergence_equal_a_plain_reference(bases, words, tmp_path, met
         total += cross_entropy(logits, ids[0, 1:], reduction="sum").item()
         divergence += (before.exp() * (before - logits.log_softmax(-1))).sum().item()
         tokens += ids.shape[1] - 1
-    end = measure(run, WIKI).iloc[-1]
+    end = measure(context, run, WIKI).iloc[-1]
     assert end["n_tokens"] == tokens
     assert end["loss"] == pytest.approx(total / tokens, abs=1e-5)
     assert end["kl"] == pytest.approx(divergence / tokens, abs=1e-5)
@@ -103,17 +103,17 @@ def test_choices_equal_a_plain_reference(context, bases, words, tmp_path, method
         losses.append(
             -sums[example.correct] / len(tokenizer(example.answers[example.correct])["input_ids"])
         )
-    (_, end) = measure(run, Config(suites=("openbookqa",), items=40)).to_dict("records")
+    (_, end) = measure(context, run, Config(suites=("openbookqa",), items=40)).to_dict("records")
     assert end["n_items"] == 39
     assert end["accuracy"] == sum(right) / 39
     assert end["loss"] == pytest.approx(sum(losses) / 39, abs=1e-5)
 
 
-def test_suites_of_ones_own(bases, words, tmp_path):
+def test_suites_of_ones_own(context, bases, words, tmp_path):
     run = train(bases, words, tmp_path, "lora")
     own = f"file:{words}"
     config = Config(suites=(own,), suite_options={own: {"template": "{text} is"}}, items=0)
-    frame = measure(run, config)
+    frame = measure(context, run, config)
     assert set(frame["suite"]) == {own}
     assert set(frame["n_items"]) == {24}
     assert frame["accuracy_change"].notna().all()

@@ -19,8 +19,8 @@ def run(bases, words, tmp_path):
     )  # fmt: skip
 
 
-def test_tokens_are_those_of_a_plain_forward_pass(run, bases):
-    frame = measure(run, Config(tokens=5))
+def test_tokens_are_those_of_a_plain_forward_pass(context, run, bases):
+    frame = measure(context, run, Config(tokens=5))
     assert frame["loss_increase"].is_monotonic_decreasing
     assert frame["share"].is_monotonic_increasing
     assert frame["share"].between(0, 1).all()
@@ -39,7 +39,7 @@ def test_tokens_are_those_of_a_plain_forward_pass(run, bases):
 
 
 def test_all_tokens_together_are_the_rise_of_the_loss(context, run):
-    frame = measure(run, Config(tokens=10**6))
+    frame = measure(context, run, Config(tokens=10**6))
     (whole,) = forgetting.measure(
         context, run, forgetting.Config(suites=("wiki",), items=0)
     ).to_dict("records")

@@ -32,8 +32,8 @@ def test_every_state_is_timed_once_a_round(clock, llama):
     np.testing.assert_allclose(found["attached"], [1.5, 1.5, 1.5])
 
 
-def test_an_adapter_that_can_be_merged_has_three_states(lora):
-    rows = measure(lora, QUICK).set_index("state")
+def test_an_adapter_that_can_be_merged_has_three_states(context, lora):
+    rows = measure(context, lora, QUICK).set_index("state")
     assert list(rows.index) == ["base", "attached", "merged"]
     assert rows.loc["base", ["ratio", "ci_low", "ci_high"]].tolist() == [1, 1, 1]
     assert rows["seconds"].gt(0).all()
@@ -41,8 +41,8 @@ def test_an_adapter_that_can_be_merged_has_three_states(lora):
     assert set(rows["n_rounds"]) == {4}
 
 
-def test_a_prompt_has_two(trained):
-    assert list(measure(trained("prompt_tuning"), QUICK)["state"]) == ["base", "attached"]
+def test_a_prompt_has_two(context, trained):
+    assert list(measure(context, trained("prompt_tuning"), QUICK)["state"]) == ["base", "attached"]
 
 
 def test_the_merged_model_is_the_attached_one(context, lora):
@@ -55,5 +55,5 @@ def test_the_merged_model_is_the_attached_one(context, lora):
 def test_the_base_is_as_it_was(context, lora):
     base = context.base_model(lora)
     before = fingerprint(base.model)
-    measure(lora, QUICK)
+    measure(context, lora, QUICK)
     assert fingerprint(base.model) == before

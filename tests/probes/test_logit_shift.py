@@ -21,9 +21,9 @@ def trained(bases, words, tmp_path):
     return train
 
 
-def test_changes_are_those_of_a_plain_forward_pass(trained, bases):
+def test_changes_are_those_of_a_plain_forward_pass(context, trained, bases):
     run = trained("full")
-    frame = measure(run, Config(items=1, tokens=5))
+    frame = measure(context, run, Config(items=1, tokens=5))
     assert frame["direction"].tolist() == ["raised"] * 5 + ["lowered"] * 5
     base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     text = load_task("wiki", {}).splits["test"][0].answers[0]
@@ -39,13 +39,13 @@ def test_changes_are_those_of_a_plain_forward_pass(trained, bases):
     assert frame["n_tokens"].iloc[0] == len(ids[0]) - 1
 
 
-def test_what_starts_as_the_base_shifts_nothing(trained):
-    frame = measure(trained("lora", max_steps=0), Config(items=2))
+def test_what_starts_as_the_base_shifts_nothing(context, trained):
+    frame = measure(context, trained("lora", max_steps=0), Config(items=2))
     assert frame["change"].abs().max() == 0
 
 
-def test_answers_of_a_task_are_read_too(trained, words):
+def test_answers_of_a_task_are_read_too(context, trained, words):
     run = trained("lora")
-    frame = measure(run, Config(suite=f"file:{words}", items=4, tokens=2))
+    frame = measure(context, run, Config(suite=f"file:{words}", items=4, tokens=2))
     assert len(frame) == 4
     assert frame["change"].abs().max() > 0

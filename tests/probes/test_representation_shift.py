@@ -34,8 +34,8 @@ def test_states_are_those_of_a_plain_reading(llama):
 
 
 @pytest.mark.parametrize("method", ["lora", "bottleneck", "full"])
-def test_before_training_nothing_has_moved(trained, method):
-    rows = measure(trained(method), Config(items=10))
+def test_before_training_nothing_has_moved(context, trained, method):
+    rows = measure(context, trained(method), Config(items=10))
     start, end = rows[rows["step"] == 0], rows[rows["step"] == 4]
     assert set(rows["text"]) == {"task", "general"}
     assert rows["layer"].unique().tolist() == [1, 2, 3]
@@ -45,8 +45,8 @@ def test_before_training_nothing_has_moved(trained, method):
     assert (end["cka"] < 1).all()
 
 
-def test_a_soft_prompt_moves_states_by_being_there(trained):
-    rows = measure(trained("prompt_tuning", num_virtual_tokens=3), Config(items=10))
+def test_a_soft_prompt_moves_states_by_being_there(context, trained):
+    rows = measure(context, trained("prompt_tuning", num_virtual_tokens=3), Config(items=10))
     assert (rows["distance"] > 0).all()
     assert rows["cka"].between(-0.2, 1).all()
 
@@ -70,7 +70,7 @@ def test_a_model_of_noise_is_seen_to_be_another(llama):
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("gpt2", 2), ("t5", 2)])
-def test_other_architectures(bases, words, tmp_path, kind, layers):
+def test_other_architectures(context, bases, words, tmp_path, kind, layers):
     run = peftlens.train(
         RunConfig(
             method="prompt_tuning", task=f"file:{words}", base_model=str(bases[kind]), device="cpu",
@@ -79,6 +79,6 @@ def test_other_architectures(bases, words, tmp_path, kind, layers):
         ),
         tmp_path,
     )  # fmt: skip
-    rows = measure(run, Config(items=10))
+    rows = measure(context, run, Config(items=10))
     assert rows["layer"].max() == layers
     assert (rows["distance"] > 0).all()

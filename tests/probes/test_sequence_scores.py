@@ -19,16 +19,16 @@ def run(bases, words, tmp_path):
 
 
 def test_scores_on_its_own_task_are_those_of_task_items(context, run):
-    (row,) = measure(run, Config(items=0)).to_dict("records")
+    (row,) = measure(context, run, Config(items=0)).to_dict("records")
     items = task_items.measure(context, run)
     assert row["accuracy"] == (items["chosen"] == items["correct"]).mean()
     assert row["n_items"] == len(items)
     assert row["continue_from"] is None
 
 
-def test_other_tasks_are_scored_too(run, words):
+def test_other_tasks_are_scored_too(context, run, words):
     tasks = ({"name": f"file:{words}", "template": "Is {text} good?"}, {"name": "openbookqa"})
-    frame = measure(run, Config(tasks=tasks, items=10))
+    frame = measure(context, run, Config(tasks=tasks, items=10))
     assert frame["task"].tolist() == [f"file:{words}", "openbookqa"]
     assert frame["n_items"].tolist() == [10, 10]
 

@@ -2,13 +2,16 @@ import numpy as np
 import pytest
 
 import peftlens
+from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import load_base_model
 from peftlens.probes.subspace_overlap import Config, _measured, compare
 
 
 def table(runs, *directions):
-    return compare({run: run.record.configuration for run in runs}, Config(directions=directions))
+    return compare(
+        RunContext(), {run: run.record.configuration for run in runs}, Config(directions=directions)
+    )
 
 
 def test_equal_directions_overlap_wholly_and_opposite_ones_too():

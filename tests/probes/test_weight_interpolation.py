@@ -69,7 +69,7 @@ def test_a_run_in_bfloat16_is_scaled_in_float32(context, run):
     trained = run("lora", dtype="bfloat16")
     with context.open_run(trained):
         pass
-    (row,) = measure(trained, Config(scales=(0.5,))).to_dict("records")
+    (row,) = measure(context, trained, Config(scales=(0.5,))).to_dict("records")
     assert row["forgetting"] != 0
 
 
