@@ -45,7 +45,7 @@ def test_unknown_name_suggests_the_known_one():
 
 
 def test_name_like_no_other_lists_what_there_is():
-    with pytest.raises(InputError, match="known: adalora, adaption_prompt"):
+    with pytest.raises(InputError, match="choose from adalora, adaption_prompt"):
         registry.load("methods", "zzz")
 
 

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from peftlens import registry
 from peftlens.errors import InputError
-from peftlens.results.configurations import CONFIGURATIONS
 
 _FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "soft prompt", "mix")
 
@@ -262,7 +261,8 @@ def _columns(about: registry.Description) -> list[str]:
 
 def _judgement(about: registry.Description) -> list[str]:
     constants = about.constants
-    probes = [one for one in constants["NEEDS"] if one != CONFIGURATIONS]  # every study has that
+    # the table `configurations` is not a probe's: every study has it
+    probes = [name for name in constants["NEEDS"] if name in registry.names("probes")]
     needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in probes)
     return ["", f"Source: {constants['SOURCE']}.", "",
             f"Judged by {needs}. To measure it: {constants['TO_MEASURE']}."]  # fmt: skip
