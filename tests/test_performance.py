@@ -23,7 +23,7 @@ def text(name):
 def goals(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "analyses" / "performance"))
     yield importlib.import_module("goals")
-    for name in ("goals", "writing"):
+    for name in ("goals", "measurements"):
         sys.modules.pop(name)
 
 
@@ -61,9 +61,9 @@ def test_every_script_has_its_table(goals):
 
 def test_the_tables_of_the_docs():
     studies = text("docs/studies.md")
-    for row in rows("supervising").itertuples():
+    for row in rows("study_overhead").itertuples():
         assert (
-            f"| {row.runs} | {row.seconds_all_new} | {row.ms_a_run} | {row.seconds_all_there} "
+            f"| {row.runs} | {row.seconds_all_new} | {row.ms_per_run} | {row.seconds_all_there} "
             f"| {row.supervisor_mb} | {row.worker_mb} |"
         ) in studies
     for row in rows("workers").itertuples():

@@ -14,7 +14,7 @@ os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # before torch is loaded
 import statistics
 
 import torch
-from writing import seconds, write
+from measurements import seconds, write
 
 from peftlens.adapters import checkpoint
 from peftlens.adapters.run_context import RunContext

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from writing import FOLDER
+from measurements import FOLDER
 
-SCRIPTS = ("steps", "rank_study", "top_layers", "together", "compiled", "spectra", "neighbors",
-           "pages", "start", "growth", "retention", "maps", "supervising", "workers")  # fmt: skip
+SCRIPTS = ("steps", "rank_study", "top_layers", "batched_training", "compiled", "spectra", "neighbors",
+           "pages", "start", "growth", "retention", "maps", "study_overhead", "workers")  # fmt: skip
 Rows = Sequence[Mapping[str, str]]
 COLUMNS = ("what", "against", "goal", "measured", "outcome", "in_the_way", "table")
 MARKS = ("<!-- goals -->\n", "<!-- /goals -->\n")

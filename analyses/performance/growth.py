@@ -2,7 +2,7 @@
 
 python analyses/performance/growth.py
 
-Runs of a study (a worker that trains nothing; see supervising.py), tokens that are scored, rows of
+Runs of a study (a worker that trains nothing; see study_overhead.py), tokens that are scored, rows of
 a vocabulary that is searched, runs in a report. `ratio` is to the line before: 2 is linear.
 """
 
@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import pages
-import supervising
+import study_overhead
 import torch
-from writing import seconds, write
+from measurements import seconds, write
 
 from peftlens.data.collate import Collator, TokenizedAnswer
 from peftlens.evaluation.log_likelihood import log_probabilities
@@ -25,7 +25,7 @@ from peftlens.vocab.nearest_neighbors import nearest
 
 def runs(count: int, folder: Path) -> dict:
     """Run a new study of `count` runs."""
-    took, megabytes, _ = supervising.carried_out(count, folder / "study")
+    took, megabytes, _ = study_overhead.carried_out(count, folder / "study")
     return {"seconds": took, "megabytes": megabytes}
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from writing import write
+from measurements import write
 
 from peftlens.models import base_model
 from peftlens.vocab import projection as maps

@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 import torch
+from measurements import in_turn, seconds, write
 from sklearn.neighbors import NearestNeighbors
-from writing import in_turn, seconds, write
 
 from peftlens.vocab.nearest_neighbors import METRICS, nearest, nearest_to_steps
 

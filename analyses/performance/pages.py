@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from measurements import ROOT, seconds, write
 from playwright.sync_api import sync_playwright
-from writing import ROOT, seconds, write
 
 from peftlens.explorer import page as explorer
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import peft
-from writing import seconds, write
+from measurements import seconds, write
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator

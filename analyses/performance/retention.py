@@ -8,7 +8,7 @@ scored one answer after another, beside answers behind one reading of their prom
 
 import statistics
 
-from writing import in_turn, seconds, write
+from measurements import in_turn, seconds, write
 
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import log_probabilities

@@ -13,7 +13,7 @@ import timeit
 from functools import partial
 
 import numpy as np
-from writing import seconds, write
+from measurements import seconds, write
 
 from peftlens.adapters.delta_factors import product_values
 

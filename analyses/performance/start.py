@@ -9,7 +9,7 @@ import os
 import statistics
 import subprocess
 
-from writing import write
+from measurements import write
 
 COMMANDS = (("--help",), ("methods",), ("probes",), ("study", "--help"))
 

@@ -21,9 +21,9 @@ from functools import partial
 import numpy as np
 import peft
 import torch
+from measurements import in_turn, write
 from torch.utils.data import SequentialSampler
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
-from writing import in_turn, write
 
 import peftlens
 from peftlens.adapters.checkpoint import open_run

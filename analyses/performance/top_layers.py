@@ -12,10 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from writing import in_turn, write
+from measurements import in_turn, write
 
 import peftlens
-from peftlens.training import frozen_block_cache, trainer
+from peftlens.training import trainer
 
 EPOCH, EPOCHS, ROUNDS = 10, 4, 2
 TOP_SIX = [f"layers.{i}.self_attn.{part}_proj" for i in range(24, 30) for part in "qv"]
@@ -30,7 +30,6 @@ HELD, NOT_HELD = 1.0, 1e9  # values of trainer.MIN_CACHED_EPOCHS
 def trained(epochs: float, method: str, options: dict[str, Any], times: list[list[float]]) -> float:
     """Validation loss; the seconds of each step are added to `times`."""
     trainer.MIN_CACHED_EPOCHS = epochs
-    frozen_block_cache.forget()
     config = peftlens.RunConfig(
         method=method, task="bbc_topic", method_config=options, device="cpu",
         task_config={"split": {"max_train": 16 * EPOCH}},

@@ -13,7 +13,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from writing import seconds, write
+from measurements import seconds, write
 
 STUDY = """
 name = "workers"

@@ -1,6 +1,6 @@
 """Several runs trained in one pass over the base model, and the same runs one after another.
 
-python analyses/performance/together.py [RUNS]
+python analyses/performance/batched_training.py [RUNS]
 
 LoRA of ranks 1, 2, 4, ... on SmolLM2-135M, 20 steps of 16 headlines, on the device that there is.
 Both in turn, twice; medians of the seconds of all steps.
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from writing import in_turn, write
+from measurements import in_turn, write
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.runs.config import RunConfig
@@ -28,7 +28,7 @@ def of_steps(runs: list[Run]) -> float:
 
 
 def main() -> None:
-    """Write reports/performance/together.csv."""
+    """Write reports/performance/batched_training.csv."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     context = RunContext()
     plans = [

@@ -1,6 +1,6 @@
 """Cost of supervision: runs without training, a resumed study, memory.
 
-python analyses/performance/supervising.py
+python analyses/performance/study_overhead.py
 
 The worker is that of the tests, tests/fast.py: a run is a folder with five small files.
 """
@@ -12,12 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from writing import ROOT, write
+from measurements import ROOT, write
 
 CODE = """
 import sys, threading, time
 import psutil
-from peftlens import study
+from peftlens.studies import runner
 
 def highest(pid):  # of resident memory; getrusage would tell the parent's from before exec, too
     with open(f"/proc/{pid}/status") as file:
@@ -35,7 +35,7 @@ def watch():
 workers = [0]
 threading.Thread(target=watch, daemon=True).start()
 started = time.perf_counter()
-outcome = study.carry_out(sys.argv[1], sys.argv[2], study.How(module="fast", workers=2, threads=1))
+outcome = runner.run_study(sys.argv[1], sys.argv[2], runner.StudyOptions(module="fast", workers=2, threads=1))
 assert len(outcome.runs) == int(sys.argv[3]) and not outcome.failed, outcome.failed
 print(time.perf_counter() - started, highest("self"), max(workers))
 """
@@ -57,7 +57,7 @@ def carried_out(runs: int, folder: Path) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Write reports/performance/supervising.csv."""
+    """Write reports/performance/study_overhead.csv."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         for runs in (100, 1000, 10_000):
@@ -65,7 +65,7 @@ def main() -> None:
             again, _, _ = carried_out(runs, Path(temporary, str(runs)))
             rows.append(
                 {"runs": runs, "seconds_all_new": round(new, 1),
-                 "ms_a_run": round(1000 * new / runs, 1), "seconds_all_there": round(again, 1),
+                 "ms_per_run": round(1000 * new / runs, 1), "seconds_all_there": round(again, 1),
                  "supervisor_mb": round(own), "worker_mb": round(worker)}
             )  # fmt: skip
     write(__file__, rows)
