@@ -108,7 +108,7 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
         (["report", "nowhere"], "nowhere holds no finished run and no study"),
         (["probe", "forget", "nowhere"], "no probe named 'forget'; did you mean forgetting?"),
         (["probe", "forgetting", "nowhere"], "nowhere holds no finished run"),
-        (["methods", "zzz"], "no method named 'zzz'; known: adalora"),
+        (["methods", "zzz"], "no method named 'zzz'; choose from adalora"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(run, arguments, message):

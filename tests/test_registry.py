@@ -34,7 +34,7 @@ def test_describe_reads_inherited_options_too():
 def test_an_option_that_is_declared_again_is_the_child_s():
     pissa = options("methods", "pissa")
     assert list(pissa) == ["rank", "alpha", "target_modules"]
-    assert (pissa["alpha"].default, options("methods", "lora")["alpha"].default) == ("8", "16")
+    assert (pissa["alpha"].default, options("methods", "lora")["alpha"].default) == ("8.0", "16.0")
     assert pissa["alpha"].meaning.startswith("numerator of the scale; the paper's is 1")
 
 
@@ -52,7 +52,7 @@ def test_names_of_constants_and_types_are_followed_to_where_they_are_imported_fr
 
 def test_the_meaning_of_an_option_may_take_several_lines():
     meaning = options("methods", "prompt_tuning")["init"].meaning
-    assert meaning.startswith('where they start: "vocabulary" (embeddings of tokens drawn')
+    assert meaning.startswith('initialization: "vocabulary" (embeddings of tokens drawn')
     assert meaning.endswith('the rest as for "vocabulary").')
 
 

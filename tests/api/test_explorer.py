@@ -22,5 +22,5 @@ def test_a_run_alone_has_its_logits_measured(planted_run):
 
 def test_no_folder_to_save_in_is_one_line(planted_run, tmp_path):
     drawn = pl.explore(planted_run, projection="pca", logits=False)
-    with pytest.raises(pl.InputError, match="is no folder"):
+    with pytest.raises(pl.InputError, match="is not a folder"):
         drawn.save(tmp_path / "nowhere" / "explorer.html")

@@ -5,12 +5,15 @@ from finished import lora, plain, study
 
 import peftlens as pl
 from peftlens.results import failures
+from peftlens.results.outcomes import Failed
+
+FAILED = Failed(error_summary="it broke", error="E: it broke", traceback="", is_input_error=False)
 
 
 @pytest.fixture
 def opened(tmp_path):
     folder = study(tmp_path, [lora(1, 0), lora(1, 1), plain("frozen", 0), plain("frozen", 1)])
-    failures.record(folder, "learning", "probe learning", {"failed": "it broke", "error": "E"})
+    failures.record(folder, "learning", "probe learning", FAILED)
     return pl.load_study(str(folder))
 
 
@@ -64,7 +67,7 @@ def test_a_study_file_is_run_and_found_done(study_file, tmp_path):
     whole = pl.run_study(str(study_file), str(out), workers=0)
     assert [run.config.method for run in whole.runs] == ["frozen", "lora", "lora"]
     assert whole.failures.empty
-    assert whole.tables.keys() == {"task_accuracy", "parameter_count"}
+    assert whole.tables.keys() == {"configurations", "task_accuracy", "parameter_count"}
     assert json.loads((out / "study.json").read_text())["name"] == "tiny"
 
 

@@ -43,7 +43,7 @@ def test_the_plane_of_two_vectors(context, planted_run):
     (trail,) = one.trails
     assert trail.xy[-1, 0, 1] == pytest.approx(0, abs=1e-6)  # the first axis is the first vector's
     assert one.projection == "a plane in the space"
-    with pytest.raises(InputError, match="vector 99 is not there"):
+    with pytest.raises(InputError, match="there is no vector 99"):
         build.build_explorer(context, [planted_run], {planted_run.id: "p"}, between=(0, 99))
 
 
@@ -89,7 +89,7 @@ def test_nothing_to_draw(context, planted_base, planted_words, tmp_path):
         training={"max_steps": 1, "batch_size": 4},
     )
     run = peftlens.train(config, tmp_path / "runs")
-    with pytest.raises(InputError, match="lora: nothing here trains vectors"):
+    with pytest.raises(InputError, match="lora: no run has trained vectors"):
         build.build_explorer(context, [run], {run.id: "x"}, "pca")
     (shift,) = build.build_explorer(context, [run], {run.id: "x"}, "pca", logits=True).shifts
     rows = probe_runner.run_probe(context, run, "logit_shift").frame

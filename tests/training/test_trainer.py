@@ -325,8 +325,8 @@ def test_each_run_s_loss_is_a_mean_over_its_own_tokens():
     assert b.grad.item() == 2 * 6 / 2
 
 
-def test_a_method_s_hooks_are_bound_to_its_model(config):
+def test_a_method_s_hooks_are_bound_to_its_model(context, config):
     model = torch.nn.Linear(1, 1)
-    assert MethodHooks.of(plan_run(config("lora")), model) == MethodHooks()
-    hooks = MethodHooks.of(plan_run(config("diff_pruning")), model)
+    assert MethodHooks.of(plan_run(config("lora"), context), model) == MethodHooks()
+    hooks = MethodHooks.of(plan_run(config("diff_pruning"), context), model)
     assert hooks.regularization_loss.args[0] is model

@@ -6,6 +6,7 @@ import planted
 import pytest
 import torch
 
+from peftlens.adapters.run_context import RunContext
 from peftlens.models.base_model import load_base_model
 from peftlens.vocab.null_tests import (
     NeighborhoodSpace,
@@ -155,9 +156,13 @@ def test_the_null_of_a_prompts_mean_mixes_draws():
 
 
 def test_the_same_seed_gives_the_same_draws(planted_run):
-    _, first = neighborhoods.__wrapped__(planted_run, 2, "cosine", draws=50)
-    _, again = neighborhoods.__wrapped__(planted_run, 2, "cosine", draws=50)
-    _, other = neighborhoods.__wrapped__(planted_run, 2, "cosine", draws=50, seed=1)
+    def fresh(**seed):
+        base = RunContext().base_model(planted_run)  # which holds no draws yet
+        return neighborhoods(planted_run, base, 2, "cosine", draws=50, **seed)
+
+    _, first = fresh()
+    _, again = fresh()
+    _, other = fresh(seed=1)
     for name, ids in first.nulls.items():
         assert (ids == again.nulls[name]).all()
     assert (first.nulls["steps"] != other.nulls["steps"]).any()
