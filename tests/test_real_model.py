@@ -146,7 +146,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 def test_the_page_shows_these_numbers(finished):
     page = report.write(finished.folder).read_text()
     accuracy = read(finished, "task_accuracy").set_index("configuration").loc["frozen", "accuracy"]
-    assert f"The untrained base model answers {accuracy:.0%}" in page
+    assert f"The untrained base model has an accuracy of {accuracy:.0%}" in page
     assert "smollm2-135m" in page
 
 
