@@ -132,37 +132,85 @@ def _measurements(config: RunConfig, rng, items: int):
     tokens = "␣news <b>x</b> </script>" if prompt else ""
     return {
         "task_items": [
-            {"item": n, "correct": 0, "chosen": 0 if hit else 1, "chosen_per_byte": 0,
-             "loss": float(1 - hit / 2)} for n, hit in enumerate(right)
+            {
+                "item": n,
+                "correct": 0,
+                "chosen": 0 if hit else 1,
+                "chosen_per_byte": 0,
+                "loss": float(1 - hit / 2),
+            }
+            for n, hit in enumerate(right)
         ],
         "parameter_count": [
-            {"rank": rank or None, "trainable_parameters": 57_600 * rank or 11_520,
-             "share": 0.001, "adapter_bytes": 230_400 * max(rank, 1)}
+            {
+                "rank": rank or None,
+                "trainable_parameters": 57_600 * rank or 11_520,
+                "share": 0.001,
+                "adapter_bytes": 230_400 * max(rank, 1),
+            }
         ],
         "cost": [
-            {"learning_rate": config.training.learning_rate,
-             "validation_accuracy": float(right.mean()), "validation_loss": 0.5,
-             "step_seconds": 0.5 + 0.01 * rank, "tokens_per_second": 100.0,
-             "training_seconds": 20.0, "peak_memory_bytes": 200_000_000 + rank * 1_000_000,
-             "optimizer_state_bytes": 1_000_000}
+            {
+                "learning_rate": config.training.learning_rate,
+                "validation_accuracy": float(right.mean()),
+                "validation_loss": 0.5,
+                "step_seconds": 0.5 + 0.01 * rank,
+                "tokens_per_second": 100.0,
+                "training_seconds": 20.0,
+                "peak_memory_bytes": 200_000_000 + rank * 1_000_000,
+                "optimizer_state_bytes": 1_000_000,
+            }
         ],
         "forgetting": [
-            {"step": step, "suite": suite, "forgetting": step * rise / 40, "n_items": 20,
-             "ci_low": step * rise / 40 - 0.1, "ci_high": step * rise / 40 + 0.1, "n_tokens": 500}
-            for suite, rise in (("wiki", 0.3), ("news", 0.1)) for step in (0, 40)
+            {
+                "step": step,
+                "suite": suite,
+                "forgetting": step * rise / 40,
+                "n_items": 20,
+                "ci_low": step * rise / 40 - 0.1,
+                "ci_high": step * rise / 40 + 0.1,
+                "n_tokens": 500,
+            }
+            for suite, rise in (("wiki", 0.3), ("news", 0.1))
+            for step in (0, 40)
         ],
         "learning": [
             {"step": step, "loss": 2.0 - step / 40, "accuracy": 0.5 + step / 160, "n_items": 20}
             for step in (0, 40)
         ],
         "soft_prompt_neighbors": [
-            {"step": step, "position": n, "metric": "cosine", "tokens": tokens.split(), "token_ids": [1, 2],
-             "similarities": [0.5, 0.4], "similarity": 0.5, "start_token": "=cmd()", "nearest_unchanged": True,
-             "relative_displacement": 0.1, "off_vocabulary": 0.2, "space": "embedding"}
-            for step in (0, 40) for n in range(3)
-        ] if prompt else [],
+            {
+                "step": step,
+                "position": n,
+                "metric": "cosine",
+                "tokens": tokens.split(),
+                "token_ids": [1, 2],
+                "similarities": [0.5, 0.4],
+                "similarity": 0.5,
+                "start_token": "=cmd()",
+                "nearest_unchanged": True,
+                "relative_displacement": 0.1,
+                "off_vocabulary": 0.2,
+                "space": "embedding",
+            }
+            for step in (0, 40)
+            for n in range(3)
+        ]
+        if prompt
+        else [],
         "soft_prompt_null": [
-            {"step": step, "position": n, "metric": "cosine", "verdict": "readable", "q": 0.01,
-             "readable": 1.0, "draws": 100} for step in (0, 40) for n in (None, 0, 1, 2)
-        ] if prompt else [],
-    }  # fmt: skip
+            {
+                "step": step,
+                "position": n,
+                "metric": "cosine",
+                "verdict": "readable",
+                "q": 0.01,
+                "readable": 1.0,
+                "draws": 100,
+            }
+            for step in (0, 40)
+            for n in (None, 0, 1, 2)
+        ]
+        if prompt
+        else [],
+    }

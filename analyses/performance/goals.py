@@ -14,8 +14,22 @@ from pathlib import Path
 
 from measurements import FOLDER
 
-SCRIPTS = ("steps", "rank_study", "top_layers", "batched_training", "compiled", "spectra", "neighbors",
-           "pages", "start", "growth", "retention", "maps", "study_overhead", "workers")  # fmt: skip
+SCRIPTS = (
+    "steps",
+    "rank_study",
+    "top_layers",
+    "batched_training",
+    "compiled",
+    "spectra",
+    "neighbors",
+    "pages",
+    "start",
+    "growth",
+    "retention",
+    "maps",
+    "study_overhead",
+    "workers",
+)
 Rows = Sequence[Mapping[str, str]]
 COLUMNS = ("what", "against", "goal", "measured", "outcome", "in_the_way", "table")
 MARKS = ("<!-- goals -->\n", "<!-- /goals -->\n")

@@ -35,7 +35,8 @@ def watch():
 workers = [0]
 threading.Thread(target=watch, daemon=True).start()
 started = time.perf_counter()
-outcome = runner.run_study(sys.argv[1], sys.argv[2], runner.StudyOptions(module="fast", workers=2, threads=1))
+options = runner.StudyOptions(module="fast", workers=2, threads=1)
+outcome = runner.run_study(sys.argv[1], sys.argv[2], options)
 assert len(outcome.runs) == int(sys.argv[3]) and not outcome.failed, outcome.failed
 print(time.perf_counter() - started, highest("self"), max(workers))
 """

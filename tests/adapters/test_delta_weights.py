@@ -18,13 +18,21 @@ def trained(base, words, out, method, steps=2, **options):
     options |= {"rank": 3} if method in RANKS else {}
     return peftlens.train(
         RunConfig(
-            method=method, task=f"file:{words}", base_model=str(base), device="cpu", dtype="float32",
+            method=method,
+            task=f"file:{words}",
+            base_model=str(base),
+            device="cpu",
+            dtype="float32",
             method_config=options,
-            training={"max_steps": steps, "batch_size": 4, "learning_rate": 1e-2,
-                      "checkpoint_steps": [0]},
+            training={
+                "max_steps": steps,
+                "batch_size": 4,
+                "learning_rate": 1e-2,
+                "checkpoint_steps": [0],
+            },
         ),
         out,
-    )  # fmt: skip
+    )
 
 
 def updates(context, run, step=None):

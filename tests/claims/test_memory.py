@@ -7,11 +7,19 @@ from peftlens.claims.memory import verdict
 def table(**peaks):
     return {
         "cost": pd.DataFrame(
-            [{"method": name, "configuration": f"{name} seed", "optimizer_state_bytes": 8, "seed": seed,
-              "peak_memory_bytes": peak + seed}
-             for name, peak in peaks.items() for seed in range(3)]
+            [
+                {
+                    "method": name,
+                    "configuration": f"{name} seed",
+                    "optimizer_state_bytes": 8,
+                    "seed": seed,
+                    "peak_memory_bytes": peak + seed,
+                }
+                for name, peak in peaks.items()
+                for seed in range(3)
+            ]
         )
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,22 @@ def table(gains, method="lora", continue_from=None):
     return {
         "sequence_scores": pd.DataFrame(
             [
-                {"shared_configuration": method, "method": method, "trained_on": trained, "task": task,
-                 "continue_from": continue_from, "base_accuracy": 0.5, "n_items": 50,
-                 "accuracy": 0.5 + (gain if task == trained else 0) + 0.001 * seed}
-                for seed in range(3) for trained, gain in zip("ab", gains, strict=True)
+                {
+                    "shared_configuration": method,
+                    "method": method,
+                    "trained_on": trained,
+                    "task": task,
+                    "continue_from": continue_from,
+                    "base_accuracy": 0.5,
+                    "n_items": 50,
+                    "accuracy": 0.5 + (gain if task == trained else 0) + 0.001 * seed,
+                }
+                for seed in range(3)
+                for trained, gain in zip("ab", gains, strict=True)
                 for task in "ab"
             ]
         )
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,40 @@ def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
         raise InputError("enough")
 
     monkeypatch.setattr(runner, "run_study", carry_out)
-    line = ("--out", "x", "--workers", 3, "--threads", 2, "--runs-per-pass", 4, "--full-scale", "--engine",
-            "ray", "--shard", "2/3", "--filter", "a*", "--filter", "b*", "--retry-failed",
-            "--stall-timeout", 5, "--trust-remote-code")  # fmt: skip
+    line = (
+        "--out",
+        "x",
+        "--workers",
+        3,
+        "--threads",
+        2,
+        "--runs-per-pass",
+        4,
+        "--full-scale",
+        "--engine",
+        "ray",
+        "--shard",
+        "2/3",
+        "--filter",
+        "a*",
+        "--filter",
+        "b*",
+        "--retry-failed",
+        "--stall-timeout",
+        5,
+        "--trust-remote-code",
+    )
     code, _, err = run("study", study_file, *line)
     assert (code, "enough" in err) == (2, True)
-    how = StudyOptions(workers=3, threads=2, runs_per_pass=4, full_scale=True, engine="ray", shard=(2, 3),
-              filter=("a*", "b*"), retry_failed=True, stall_timeout=300)  # fmt: skip
+    how = StudyOptions(
+        workers=3,
+        threads=2,
+        runs_per_pass=4,
+        full_scale=True,
+        engine="ray",
+        shard=(2, 3),
+        filter=("a*", "b*"),
+        retry_failed=True,
+        stall_timeout=300,
+    )
     assert asked == [(study_file, Path("x"), how, True)]

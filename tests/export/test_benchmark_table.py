@@ -76,9 +76,20 @@ def test_the_best_stands_out_only_from_what_is_clearly_worse():
 
 def test_a_sequence_has_its_measures(tmp_path):
     folder = finished.study(tmp_path, [finished.lora(1, 0)], probes=("cost",))
-    rows = [{"name": "lora (swapped)", "configuration": "lora", "regime": "swapped", "measure": measure,
-             "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n_seeds": 3, "n_items": 50}
-            for measure in ("ACC", "F")]  # fmt: skip
+    rows = [
+        {
+            "name": "lora (swapped)",
+            "configuration": "lora",
+            "regime": "swapped",
+            "measure": measure,
+            "value": 0.5,
+            "ci_low": 0.4,
+            "ci_high": 0.6,
+            "n_seeds": 3,
+            "n_items": 50,
+        }
+        for measure in ("ACC", "F")
+    ]
     data = Table("continual", 1, (), (), pd.DataFrame(rows))
     columns = tuple(table.Column(name, name) for name in data.frame)
     table.write(Table("continual", 1, columns, (), data.frame), folder / "tables/continual.parquet")

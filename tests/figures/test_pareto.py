@@ -5,10 +5,12 @@ from peftlens.results.table import Chart, Table
 
 FRAME = pd.DataFrame(
     {
-        "configuration": ["frozen", "a", "b", "c", "d", "e"], "method": ["f", "m", "m", "n", "n", "n"],
-        "cost": [0, 1, 2, 2, 4, 8], "gain": [0.9, 0.5, 0.4, 0.6, 0.6, 0.7],
+        "configuration": ["frozen", "a", "b", "c", "d", "e"],
+        "method": ["f", "m", "m", "n", "n", "n"],
+        "cost": [0, 1, 2, 2, 4, 8],
+        "gain": [0.9, 0.5, 0.4, 0.6, 0.6, 0.7],
     }
-)  # fmt: skip
+)
 CHART = Chart("pareto", x="cost", y="gain", title="t", log_x=True, by="method")
 
 

@@ -1,4 +1,4 @@
-"""Each part by hand on a module of its own; whole models: tests/training/test_batched_trainer.py."""
+"""Each part by hand on a module of its own; test_batched_trainer.py has whole models."""
 
 from functools import partial
 

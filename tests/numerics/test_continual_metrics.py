@@ -49,13 +49,21 @@ def rows(seed=0):
     scores = {"a1": ("a", None, 0.9, 0.4), "b1": ("b", "a1", 0.6, 0.8), "b0": ("b", None, 0.3, 0.7)}
     return pd.DataFrame(
         [
-            {"run": f"{run}{seed}", "shared_configuration": "lora", "seed": seed, "trained_on": trained,
-             "continue_from": after and f"{after}{seed}", "task": task, "accuracy": accuracy,
-             "base_accuracy": {"a": 0.5, "b": 0.45}[task], "n_items": {"a": 30, "b": 20}[task]}
+            {
+                "run": f"{run}{seed}",
+                "shared_configuration": "lora",
+                "seed": seed,
+                "trained_on": trained,
+                "continue_from": after and f"{after}{seed}",
+                "task": task,
+                "accuracy": accuracy,
+                "base_accuracy": {"a": 0.5, "b": 0.45}[task],
+                "n_items": {"a": 30, "b": 20}[task],
+            }
             for run, (trained, after, *both) in scores.items()
             for task, accuracy in zip("ab", both, strict=True)
         ]
-    )  # fmt: skip
+    )
 
 
 def test_both_regimes_are_read_off_the_runs():

@@ -13,11 +13,19 @@ def rows(*finals):
             ("y", "b", "x", (final, 0.8)),
         ):
             found += [
-                {"run": f"{run}{seed}", "shared_configuration": "lora", "seed": seed, "trained_on": trained,
-                 "continue_from": after and f"{after}{seed}", "task": task, "accuracy": accuracy,
-                 "base_accuracy": 0.5, "n_items": 10}
+                {
+                    "run": f"{run}{seed}",
+                    "shared_configuration": "lora",
+                    "seed": seed,
+                    "trained_on": trained,
+                    "continue_from": after and f"{after}{seed}",
+                    "task": task,
+                    "accuracy": accuracy,
+                    "base_accuracy": 0.5,
+                    "n_items": 10,
+                }
                 for task, accuracy in zip("ab", both, strict=True)
-            ]  # fmt: skip
+            ]
     return {"sequence_scores": pd.DataFrame(found)}
 
 

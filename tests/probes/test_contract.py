@@ -137,12 +137,16 @@ PROMPT_PROBES = [
 def test_a_prompt_of_one_vector(context, name, bases, words, tmp_path):
     run = peftlens.train(
         RunConfig(
-            method="prompt_tuning", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-            dtype="float32", training={"max_steps": 2, "batch_size": 4},
+            method="prompt_tuning",
+            task=f"file:{words}",
+            base_model=str(bases["llama"]),
+            device="cpu",
+            dtype="float32",
+            training={"max_steps": 2, "batch_size": 4},
             method_config={"num_virtual_tokens": 1, "init": "text", "init_text": "a"},
         ),
         tmp_path,
-    )  # fmt: skip
+    )
     frame = probe_runner.run_probe(context, run, name).frame
     assert set(frame["status"]) == {"measured"}
 

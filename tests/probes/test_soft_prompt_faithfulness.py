@@ -14,11 +14,17 @@ from peftlens.vocab.trained_vectors import trained_vectors
 @pytest.fixture(params=["llama", "t5"])
 def run(request, bases, words, tmp_path):
     return peftlens.train(
-        RunConfig(method="prompt_tuning", task=f"file:{words}", base_model=str(bases[request.param]),
-                  device="cpu", dtype="float32", method_config={"num_virtual_tokens": 3},
-                  training={"max_steps": 5, "learning_rate": 0.3}),
+        RunConfig(
+            method="prompt_tuning",
+            task=f"file:{words}",
+            base_model=str(bases[request.param]),
+            device="cpu",
+            dtype="float32",
+            method_config={"num_virtual_tokens": 3},
+            training={"max_steps": 5, "learning_rate": 0.3},
+        ),
         tmp_path,
-    )  # fmt: skip
+    )
 
 
 def test_each_prompt_is_scored_as_a_model_that_has_it(context, run):
@@ -43,11 +49,17 @@ def test_each_prompt_is_scored_as_a_model_that_has_it(context, run):
 
 def test_a_model_that_reads_a_second_prompt_is_refused(context, bases, words, tmp_path):
     run = peftlens.train(
-        RunConfig(method="multitask_prompt_tuning", task=f"file:{words}", base_model=str(bases["t5"]),
-                  device="cpu", dtype="float32", method_config={"num_virtual_tokens": 3},
-                  training={"max_steps": 5, "learning_rate": 0.3}),
+        RunConfig(
+            method="multitask_prompt_tuning",
+            task=f"file:{words}",
+            base_model=str(bases["t5"]),
+            device="cpu",
+            dtype="float32",
+            method_config={"num_virtual_tokens": 3},
+            training={"max_steps": 5, "learning_rate": 0.3},
+        ),
         tmp_path,
-    )  # fmt: skip
+    )
     with pytest.raises(NotApplicable, match="reads more than its prompt"):
         probe.measure(context, run)
 

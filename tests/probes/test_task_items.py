@@ -24,11 +24,16 @@ def test_every_test_example_once_with_its_right_answer(context, bases, words, tm
 
 def test_language_modeling_has_a_loss_and_nothing_to_choose(context, bases, words, tmp_path):
     run = peftlens.train(
-        RunConfig(method="frozen", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-                  dtype="float32",
-                  task_config={"kind": "language_modeling", "template": "{text}"}),
+        RunConfig(
+            method="frozen",
+            task=f"file:{words}",
+            base_model=str(bases["llama"]),
+            device="cpu",
+            dtype="float32",
+            task_config={"kind": "language_modeling", "template": "{text}"},
+        ),
         tmp_path,
-    )  # fmt: skip
+    )
     frame = task_items.measure(context, run)
     assert frame["chosen"].isna().all()
     assert (frame["loss"] > 0).all()

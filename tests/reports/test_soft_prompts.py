@@ -5,9 +5,20 @@ from peftlens.results.table import Table
 
 
 def near(step, **changes):
-    row = {"run": "r", "configuration": "p", "seed": 0, "status": "measured", "step": step,
-           "metric": "cosine", "position": 4, "start_token": "a", "tokens": ["a", "b"], "nearest_unchanged": True,
-           "similarity": 0.5, "relative_displacement": 1.5}  # fmt: skip
+    row = {
+        "run": "r",
+        "configuration": "p",
+        "seed": 0,
+        "status": "measured",
+        "step": step,
+        "metric": "cosine",
+        "position": 4,
+        "start_token": "a",
+        "tokens": ["a", "b"],
+        "nearest_unchanged": True,
+        "similarity": 0.5,
+        "relative_displacement": 1.5,
+    }
     rows = [row | changes, row | {"step": 0, "tokens": ["a", "c"]}, row | {"metric": "dot"}]
     return {"soft_prompt_neighbors": Table("soft_prompt_neighbors", 2, (), (), pd.DataFrame(rows))}
 

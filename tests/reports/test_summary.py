@@ -64,11 +64,18 @@ def test_nothing_is_said_of_what_was_not_measured():
 
 def test_a_sequence_says_who_lost_least_and_most():
     rows = [
-        {"configuration": name, "regime": regime, "measure": measure, "value": value, "ci_low": value - 0.1,
-         "ci_high": value + 0.1}
-        for name, value in (("full", 0.01), ("lora", 0.2)) for measure in ("ACC", "F")
+        {
+            "configuration": name,
+            "regime": regime,
+            "measure": measure,
+            "value": value,
+            "ci_low": value - 0.1,
+            "ci_high": value + 0.1,
+        }
+        for name, value in (("full", 0.01), ("lora", 0.2))
+        for measure in ("ACC", "F")
         for regime in ("one adapter", "swapped")
-    ]  # fmt: skip
+    ]
     (sentence,) = sentences({"continual": table("continual", rows)})
     assert sentence == (
         "Trained on one task after another, full lost the least accuracy on the earlier ones "
@@ -96,8 +103,14 @@ def test_runs_are_counted_once_whatever_was_asked_of_them():
 
 
 def test_one_sequence_is_told_alone():
-    row = {"configuration": "lora", "regime": "one adapter", "measure": "F", "value": 0.2, "ci_low": None,
-           "ci_high": None}  # fmt: skip
+    row = {
+        "configuration": "lora",
+        "regime": "one adapter",
+        "measure": "F",
+        "value": 0.2,
+        "ci_low": None,
+        "ci_high": None,
+    }
     (sentence,) = sentences({"continual": table("continual", [row])})
     assert sentence == (
         "Trained on one task after another, lora lost 20 points of accuracy on the earlier ones."

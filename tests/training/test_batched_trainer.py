@@ -24,11 +24,16 @@ def planned(context, bases, words):
     def make(method, base="llama", training=None, dtype="float32", **changes):
         return plan_run(
             RunConfig(
-                method=method, task=f"file:{words}", base_model=str(bases[base]), device="cpu",
-                dtype=dtype, training=FAST | {"gradient_accumulation_steps": 2} | (training or {}), **changes,
+                method=method,
+                task=f"file:{words}",
+                base_model=str(bases[base]),
+                device="cpu",
+                dtype=dtype,
+                training=FAST | {"gradient_accumulation_steps": 2} | (training or {}),
+                **changes,
             ),
             context,
-        )  # fmt: skip
+        )
 
     return make
 

@@ -9,8 +9,12 @@ from peftlens.training.run_plan import plan_run
 def config(bases, words):
     def make(method="lora", **changes):
         return RunConfig(
-            method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu", **changes
-        )  # fmt: skip
+            method=method,
+            task=f"file:{words}",
+            base_model=str(bases["llama"]),
+            device="cpu",
+            **changes,
+        )
 
     return make
 

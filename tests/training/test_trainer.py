@@ -112,8 +112,13 @@ def test_warm_up_and_decay(config, tmp_path):
 
 def test_small_steps_are_not_lost_in_bfloat16(config, tmp_path):
     """A rate whose single steps round away in bfloat16 still moves the weights over many."""
-    train = {"max_steps": 40, "learning_rate": 3e-5, "lr_scheduler_type": "constant", "warmup_ratio": 0,
-             "checkpoint_steps": [0]}  # fmt: skip
+    train = {
+        "max_steps": 40,
+        "learning_rate": 3e-5,
+        "lr_scheduler_type": "constant",
+        "warmup_ratio": 0,
+        "checkpoint_steps": [0],
+    }
     run = peftlens.train(config("full", dtype="bfloat16", train=train), tmp_path)
     start, end = (dict(run.load(step=s)[0].named_parameters()) for s in (0, 40))
     name = "model.layers.1.mlp.up_proj.weight"

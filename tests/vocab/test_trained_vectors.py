@@ -25,12 +25,21 @@ PROMPTS = {
 def train(bases, words, out, method, options, kind="llama"):
     return peftlens.train(
         RunConfig(
-            method=method, task=f"file:{words}", base_model=str(bases[kind]), device="cpu",
-            dtype="float32", method_config=options,
-            training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0], "learning_rate": 0.1},
+            method=method,
+            task=f"file:{words}",
+            base_model=str(bases[kind]),
+            device="cpu",
+            dtype="float32",
+            method_config=options,
+            training={
+                "max_steps": 3,
+                "batch_size": 4,
+                "checkpoint_steps": [0],
+                "learning_rate": 0.1,
+            },
         ),
         out,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
