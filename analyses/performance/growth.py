@@ -3,7 +3,8 @@
 python analyses/performance/growth.py
 
 Runs of a study (a worker that trains nothing; see study_overhead.py), tokens that are scored, rows
-of a vocabulary that is searched, runs in a report. `ratio` is to the line before: 2 is linear."""
+of a vocabulary that is searched, runs in a report. `ratio` is to the line before: 2 is linear.
+"""
 
 import statistics
 import tempfile
