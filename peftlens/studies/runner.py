@@ -146,7 +146,7 @@ def run_study(
 
 
 def _local_pool(options: StudyOptions) -> InProcessPool | LocalPool:
-    """Create the pool on this machine, with one worker until the plan gives the memory per run."""
+    """Create the local pool, with one worker until the plan gives the memory per run."""
     if options.workers == 0:
         return InProcessPool(options.module)
     environments = Allocation(1, options.threads or 1).environments()
@@ -289,9 +289,7 @@ class StudyRunner:
         left = [run for run in self.runs if run not in self.done and run not in self.failed]
         runs = [Run(self.folder / run) for run in self.runs if run in self.done]
         if left and (self.locked or self.options.shard):
-            say(
-                f"{len(left)} runs are left to other processes; the last to finish writes the tables"
-            )
+            say(f"{len(left)} runs are left to other processes; the last one writes the tables")
         elif runs:
             self._tabulate(runs)
         return StudyOutcome(self.out, tuple(runs), tuple(self.failed.values()), len(left))

@@ -164,7 +164,7 @@ def test_what_is_exported_comes_back(run, tmp_path, finished_study):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no result of method_comparison"),
+        ("{", "not a result of method_comparison"),
         ("[]", "no result"),
         ("{}", "it has no run_info"),
         ("null", "no result"),
