@@ -136,7 +136,7 @@ def test_weights_are_compared_when_they_are_read(sealed):
     with pytest.raises(ValueError, match="not those that were written"):
         Run(sealed).verify([weights.name])
     weights.unlink()
-    assert store.damage(Run(sealed)) == f"{weights} is gone"
+    assert store.damage(Run(sealed)) == f"{weights} is missing"
 
 
 def test_finished_and_damaged_runs_are_told_apart(sealed):
