@@ -104,7 +104,7 @@ def test_one_task_is_shown_with_the_options_of_its_split(terminal):
 
 def test_one_claim_is_shown_with_the_probes_that_judge_it(terminal):
     plugins.claims("rank")
-    assert "Judged by: rank_chart, paired_accuracy\n" in terminal()
+    assert "Judged by: rank_chart, paired_accuracy, configurations\n" in terminal()
 
 
 @pytest.mark.parametrize("command", [plugins.tasks, plugins.probes])

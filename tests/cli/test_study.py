@@ -94,7 +94,7 @@ def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
 
     def carry_out(file, out, how, *, trust_remote_code):
         asked.append((file, out, how, trust_remote_code))
-        raise InputError("within_margin")
+        raise InputError("enough")
 
     monkeypatch.setattr(runner, "run_study", carry_out)
     line = ("--out", "x", "--workers", 3, "--threads", 2, "--runs-per-pass", 4, "--full-scale", "--engine",

@@ -105,7 +105,7 @@ def test_a_damaged_run_is_measured_no_further(trained):
     wrong = measure(trained, "task_items", "parameter_count")
     assert list(wrong) == ["task_items"]
     assert isinstance(wrong["task_items"], Corrupted)
-    assert "not those that were written" in wrong["task_items"].error_summary
+    assert "contents have changed" in wrong["task_items"].error_summary
 
 
 def test_tables(trained, planned, tmp_path):
