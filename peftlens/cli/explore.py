@@ -1,4 +1,4 @@
-"""The command that opens a map of the vocabulary."""
+"""Command for the map of the vocabulary: explore."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,43 +10,47 @@ from peftlens.cli.output import Open, open_in_browser
 from peftlens.errors import InputError
 
 
-def explore(  # noqa: PLR0913  # a flag each
+def explore(  # noqa: PLR0913  # one argument per flag
     target: Annotated[Path, typer.Argument(help=targets.HELP)],
     base: targets.Base = None,
     projection: Annotated[
-        Literal["umap", "pca"], typer.Option(help="How the map is drawn.")
+        Literal["umap", "pca"], typer.Option(help="Projection of the map.")
     ] = "umap",
     between: Annotated[
         tuple[int, int] | None,
-        typer.Option(help="Two vectors of the first run: the map is the plane that holds both."),
+        typer.Option(help="Two vectors of the first run, whose plane becomes the map."),
     ] = None,
     logits: Annotated[
         bool | None,
         typer.Option(
-            help="Measure which tokens each run raises and lowers, ten seconds a run; by default "
-            "for a single run, and in a study where it is known already."
+            help="Measure which tokens each run makes more or less likely, ten seconds per run; by "
+            "default for a single run, and in a study if it was measured before."
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The page; explorer.html in a study's folder by default, or here."),
+        typer.Option(
+            help="Path of the page; explorer.html in a study's folder by default, or here."
+        ),
     ] = None,
     serve: Annotated[
         bool,
         typer.Option(
             "--serve",
-            help="Instead of a page, answer on this machine: neighbors of any text, token or sum "
-            "of them, until Ctrl-C. It needs the extra `app`.",
+            help="Instead of writing a page, start a local server until Ctrl-C: neighbors of any "
+            "text, token or sum of these. Requires the extra `app`.",
         ),
     ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --serve; 0: a free one.")] = 8050,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of --serve; 0 for any free port.")
+    ] = 8050,
     show: Open = False,
     trust_remote_code: targets.Trust = False,
 ) -> None:
-    """Draw a map of the vocabulary with the trained vectors on it: one HTML file, no network.
+    """Draw a map of the vocabulary with the trained vectors, as one HTML file without network use.
 
-    A base's first map takes a minute for 49,152 tokens on two cores, its clusters one more;
-    both are kept.
+    The first map of a base model takes a minute for 49,152 tokens on two cores, and its clusters
+    another minute; both are cached.
     """
     if serve:
         _serve(target, base, port, trust_remote_code)
@@ -58,12 +62,14 @@ def explore(  # noqa: PLR0913  # a flag each
     from peftlens.io.html import require_place
 
     require_place(page)
-    found = targets.open_target(target, base, trust_remote_code=trust_remote_code)
-    names = found.index["names"]
-    wanted = len(found.runs) == 1 if logits is None else logits
+    results = targets.open_target(target, base, trust_remote_code=trust_remote_code)
+    names = results.index["names"]
+    with_logits = len(results.runs) == 1 if logits is None else logits
     context = RunContext(trust_remote_code=trust_remote_code)
-    drawn = build_explorer(context, found.runs, names, projection, between=between, logits=wanted)
-    print(explorer.write(drawn, found.name, page))
+    content = build_explorer(
+        context, results.runs, names, projection, between=between, logits=with_logits
+    )
+    print(explorer.write(content, results.name, page))
     if show:
         open_in_browser(page)
 
@@ -77,11 +83,11 @@ def _serve(target: Path, base: str | None, port: int, trust: bool) -> None:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise
         raise InputError("--serve needs the extra `app`: pip install 'peftlens[app]'") from error
-    found = targets.open_target(target, base, trust_remote_code=trust)
+    results = targets.open_target(target, base, trust_remote_code=trust)
     server.serve(
         RunContext(trust_remote_code=trust),
-        found.runs,
-        found.index["names"],
+        results.runs,
+        results.index["names"],
         port,
         lambda url: print(f"{url}\nCtrl-C stops it", flush=True),
     )

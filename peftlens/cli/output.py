@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for scripts, and how to go on."""
+"""Output of commands: tables for people, JSON for scripts, and hints for resuming."""
 
 import json
 import shlex
@@ -22,12 +22,12 @@ Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser
 
 
 def print_json(value: Any) -> None:
-    """JSON, indented."""
+    """Print a value as indented JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_frame(frame: Any) -> None:
-    """A data frame as a table; columns without a single value are left out."""
+    """Print a data frame as a table without its empty columns."""
     frame = frame.dropna(axis="columns", how="all")
     rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
     print_table([str(column) for column in frame.columns], rows)
@@ -42,7 +42,7 @@ def _cell(value: Any) -> str:
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """A table; cells are plain text, whatever marks they hold."""
+    """Print a table of plain text; markup in cells is not interpreted."""
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
@@ -54,11 +54,11 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
 
 
 def print_groups(header: list[str], groups: Mapping[str, list[list[str]]]) -> None:
-    """Rows below a title each, aligned with one another; only the last column is wrapped.
+    """Print groups of rows under titles, with aligned columns; only the last column is wrapped.
 
     Args:
         header: titles of the columns, printed once.
-        groups: rows by the group's title; an empty title is not printed.
+        groups: rows by title of the group; an empty title is not printed.
     """
     from rich.table import Column, Table
     from rich.text import Text
@@ -88,7 +88,7 @@ def print_groups(header: list[str], groups: Mapping[str, list[list[str]]]) -> No
 
 
 def print_text(text: str, indent: int = 0) -> None:
-    """Paragraphs of plain text, wrapped at the terminal's width; indented ones keep their lines."""
+    """Print paragraphs, wrapped at the terminal's width; indented paragraphs keep their lines."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -100,17 +100,17 @@ def print_text(text: str, indent: int = 0) -> None:
 
 
 def _console() -> "Console":
-    """The terminal; nothing is cut where the output goes to a file."""
+    """Create a console for the terminal, or a wide one if the output goes to a file."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
 
 
 def open_in_browser(page: Path) -> None:
-    """Open a page.
+    """Open a page in the browser.
 
     Raises:
-        InputError: there is no browser.
+        InputError: no browser could be started.
     """
     if typer.launch(page.resolve().as_uri()):
         raise InputError(f"no browser could be started here; open {page} yourself")
@@ -118,11 +118,11 @@ def open_in_browser(page: Path) -> None:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """On Ctrl-C or SIGTERM, say how to go on."""
+    """Print the command for resuming after Ctrl-C or SIGTERM, and exit."""
     from peftlens.studies.scheduler import Stopped
 
     def terminated(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # what cleans up now is not disturbed
+        signal.signal(number, signal.SIG_IGN)  # further signals must not interrupt the cleanup
         raise Stopped(128 + number)
 
     before = signal.signal(signal.SIGTERM, terminated)
@@ -130,7 +130,7 @@ def resumable() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, Stopped) as stopped:
         command = shlex.join(["peftlens", *sys.argv[1:]])
-        print(f"Stopped; finished runs are kept. To go on: {command}", file=sys.stderr)
+        print(f"Stopped; finished runs are kept. To resume: {command}", file=sys.stderr)
         raise typer.Exit(stopped.code if isinstance(stopped, Stopped) else 130) from None
     finally:
         signal.signal(signal.SIGTERM, before)

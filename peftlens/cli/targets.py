@@ -1,4 +1,4 @@
-"""What a command was pointed at: a study, a run, a folder of runs, or an adapter."""
+"""Targets of commands: a study, a run, a folder of runs, or an adapter."""
 
 import sys
 from pathlib import Path
@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 HELP = "Folder of a study, of a run, of runs, or of an adapter."
 Base = Annotated[
-    str | None, typer.Option(help="Base model of an adapter; the one that it names by default.")
+    str | None,
+    typer.Option(help="Base model of an adapter; by default the one named in the adapter's files."),
 ]
 Trust = Annotated[
     bool,
     typer.Option(
-        "--trust-remote-code", help="Run Python that the model brings, or a configuration names."
+        "--trust-remote-code",
+        help="Run Python code of the model, or code named in a configuration.",
     ),
 ]
 
@@ -26,15 +28,15 @@ Trust = Annotated[
 def open_target(
     target: Path, base: str | None, *, trust_remote_code: bool = False
 ) -> "StudyResults":
-    """The runs there that are whole; the others are named.
+    """Open the undamaged runs of a folder; print the reasons of the others.
 
     Args:
-        target: the folder.
-        base: of an adapter; the one that it names by default.
-        trust_remote_code: let an adapter's configuration name code to import.
+        target: folder of a study, of a run, of runs, or of an adapter.
+        base: base model of an adapter; None for the one named in the adapter's files.
+        trust_remote_code: whether to import code named in an adapter's configuration.
 
     Raises:
-        InputError: there is nothing.
+        InputError: the folder holds no finished run.
     """
     from peftlens.results import study_results
 
@@ -43,11 +45,11 @@ def open_target(
 
         adapter = ExternalAdapter(target, base, trust_remote_code)
         names = {adapter.id: adapter.record.configuration}
-        found = study_results.of_runs(target, target.resolve().name, [adapter], names, [])
+        results = study_results.of_runs(target, target.resolve().name, [adapter], names, [])
     else:
-        found = study_results.read(target)
-    for reason in found.damaged.values():
+        results = study_results.read(target)
+    for reason in results.damaged.values():
         print(f"Left out: {reason}", file=sys.stderr)
-    if not found.runs:
+    if not results.runs:
         raise InputError(f"{target} holds no finished run; train one with `peftlens train`")
-    return found
+    return results

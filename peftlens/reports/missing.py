@@ -9,12 +9,12 @@ from peftlens.results.study_results import StudyResults
 
 @dataclass(frozen=True)
 class MissingResult:
-    """One kind of missing results.
+    """Missing results of one kind.
 
     Attributes:
         title: name of the kind.
         remedy: how to obtain the results.
-        lines: description and reason of each result, with details or an empty text.
+        lines: pairs of a description with its reason, and details or an empty text.
     """
 
     title: str
@@ -22,35 +22,39 @@ class MissingResult:
     lines: list[tuple[str, str]]
 
 
-def missing_results(one: StudyResults) -> Iterator[MissingResult]:
-    """Yield the kinds that have missing results; inapplicable probes are shown with their table."""
+def missing_results(results: StudyResults) -> Iterator[MissingResult]:
+    """Yield missing results by kind; inapplicable probes are shown with their tables instead."""
     kinds = (
         (
             "Failed",
             "Run the same command with --retry-failed to try again.",
             [
-                (f"{about['what']}: {redacted(about['told'])}", _more(about))
-                for about in one.failed.values()
+                (f"{failure['what']}: {redacted(failure['summary'])}", _details(failure))
+                for failure in results.failed.values()
             ],
         ),
         (
             "Damaged, and left out",
             "Run the study's command to move them aside and train them again.",
             [
-                (f"{one.index['names'][run]}: {redacted(why)}", "")
-                for run, why in one.damaged.items()
+                (f"{results.index['names'][run]}: {redacted(reason)}", "")
+                for run, reason in results.damaged.items()
             ],
         ),
-        ("Not run", "Run the study's command to train them.", [(name, "") for name in one.missing]),
+        (
+            "Not run",
+            "Run the study's command to train them.",
+            [(name, "") for name in results.missing],
+        ),
         (
             "Not measured",
             "Run the study's command to measure them.",
-            [(name, "") for name in one.unmeasured],
+            [(name, "") for name in results.unmeasured],
         ),
         (
             "Tables that can't be read",
             "Run the study's command to make them again.",
-            [(f"{name}: {redacted(why)}", "") for name, why in one.unreadable.items()],
+            [(f"{name}: {redacted(reason)}", "") for name, reason in results.unreadable.items()],
         ),
     )
     for title, remedy, lines in kinds:
@@ -58,5 +62,5 @@ def missing_results(one: StudyResults) -> Iterator[MissingResult]:
             yield MissingResult(title, remedy, lines)
 
 
-def _more(about: dict[str, str]) -> str:
-    return redacted("\n".join(about[name] for name in ("traceback", "log") if about.get(name)))
+def _details(failure: dict[str, str]) -> str:
+    return redacted("\n".join(failure[name] for name in ("traceback", "log") if failure.get(name)))

@@ -1,1 +1,1 @@
-"""What a study gave: tables, sweeps, failures and the invocations behind them."""
+"""Results of a study: tables, sweeps, failures and invocations."""

@@ -1,7 +1,7 @@
-"""The table `configurations`: each configuration's hyperparameters, defaults filled in.
+"""Table `configurations`: the hyperparameters of each configuration, defaults included.
 
-Names of configurations are for people. Whatever compares configurations reads their values here, so
-it makes no difference in which order, or whether, a study file wrote a key.
+Names of configurations are for people. Comparisons of configurations read the values in this table,
+which depend neither on the order of a study file's keys nor on omitted defaults.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,25 +16,25 @@ from peftlens.runs.trained_model import TrainedModel
 CONFIGURATIONS = "configurations"
 VERSION = 1
 NAMES = (
-    Column("configuration", "method and the hyperparameters that the study set"),
-    Column("sweep", "the same without the learning rate, as tables of best rates name it"),
+    Column("configuration", "method and the hyperparameters set by the study"),
+    Column("sweep", "configuration without the learning rate, as in tables of best rates"),
 )
 
 
 def configurations_table(runs: Sequence[TrainedModel], labels: Mapping[str, str]) -> Table:
-    """A row for each configuration, a column for each hyperparameter of any of them.
+    """Build a table with a row for each configuration and a column for each hyperparameter.
 
-    Numbers and truth values stay what they are; a list is text, its items joined by commas. A cell
-    is missing where the method has no such hyperparameter.
+    Numbers and truth values keep their types; lists become text, with items joined by commas. A
+    cell is missing if the method has no such hyperparameter.
 
     Args:
-        runs: finished runs, in the order that the rows should have.
-        labels: name of each run's configuration by run id.
+        runs: finished runs, in the order of the rows.
+        labels: names of the configurations, by run id.
     """
-    of_sweep = sweeps(run.record for run in runs)
+    sweep_labels = sweeps(run.record for run in runs)
     rows: dict[str, dict[str, Any]] = {}
     for run in runs:
-        names = {"configuration": labels[run.id], "sweep": of_sweep[run.id]}
+        names = {"configuration": labels[run.id], "sweep": sweep_labels[run.id]}
         rows.setdefault(labels[run.id], names | hyperparameters(run.config))
     keys = dict.fromkeys(key for row in rows.values() for key in row)
     frame = pd.DataFrame({key: _typed([row.get(key) for row in rows.values()]) for key in keys})
@@ -45,7 +45,7 @@ def configurations_table(runs: Sequence[TrainedModel], labels: Mapping[str, str]
 
 
 def _typed(values: list[Any]) -> pd.Series:
-    """Numbers or truth values where all of a column are, otherwise text."""
+    """Build a column of numbers or truth values where all values are, and of text otherwise."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return pd.Series(values, dtype="boolean")

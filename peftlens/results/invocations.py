@@ -1,6 +1,6 @@
-"""How a study was carried out: a file for each call, calls/<time>-<pid>.json.
+"""Records of a study's calls, for provenance: calls/<time>-<pid>.json.
 
-It is for readers who ask where the numbers come from; no result depends on it.
+No result depends on them.
 """
 
 import json
@@ -22,10 +22,10 @@ from peftlens.io.hardware import cores, memory_bytes
 _HOMES = re.compile(
     r"(/home/[^/\s\"']+|/Users/[^/\s\"']+|/root|[A-Z]:\\Users\\[^\\\s\"']+)(?=[/\\\s\"']|$)"
 )
-_ABSOLUTE = re.compile(r"(?<![^=:])/(?!/).+")  # a word's, or what follows its = or :
+_ABSOLUTE = re.compile(r"(?<![^=:])/(?!/).+")  # at the start of an argument, or after = or :
 _SECRETS = (
     re.compile(r"\b(hf|sk|ghp|gho|glpat|xox[abp])[_-][\w-]{8,}"),
-    re.compile(r"(?<=://)[^/\s@]+(?=@)"),  # of an address that names a user
+    re.compile(r"(?<=://)[^/\s@]+(?=@)"),  # credentials in a URL
     re.compile(
         r"(?i)(?<=token[= ])\S+|(?<=password[= ])\S+|(?<=secret[= ])\S+|(?<=api_key[= ])\S+"
     ),
@@ -33,11 +33,11 @@ _SECRETS = (
 
 
 def record(study: Path) -> None:
-    """Keep when, where and by which command a study was carried out."""
+    """Write the time, machine and command of this call."""
     began = datetime.now(UTC)
-    about = {
+    call = {
         "began": began.isoformat(timespec="seconds"),
-        "command": redacted(shlex.join([Path(sys.argv[0]).name, *map(_from_here, sys.argv[1:])])),
+        "command": redacted(shlex.join([Path(sys.argv[0]).name, *map(_shorten, sys.argv[1:])])),
         "peftlens": __version__,
         "code": _commit(Path(__file__).parent),
         "folder": _commit(Path.cwd()),
@@ -48,40 +48,40 @@ def record(study: Path) -> None:
     }
     (study / "calls").mkdir(exist_ok=True)
     file = study / "calls" / f"{began:%Y%m%dT%H%M%S%f}-{os.getpid()}.json"
-    write_json(file, about)
+    write_json(file, call)
 
 
 def recorded(study: Path) -> list[dict[str, Any]]:
-    """All of them, by time; one that can't be read is left out."""
-    found = []
+    """Read the records of all calls, by time; unreadable files are left out."""
+    calls = []
     for file in sorted((study / "calls").glob("[0-9]*.json")):
         with suppress(ValueError):
-            found.append(json.loads(file.read_text()))
-    return found
+            calls.append(json.loads(file.read_text()))
+    return calls
 
 
 def redacted(text: str) -> str:
-    """Text without home folders and what looks like a secret."""
+    """Replace home folders and likely secrets in a text."""
     text = _HOMES.sub("~", text)
     for pattern in _SECRETS:
         text = pattern.sub("***", text)
     return text
 
 
-def _from_here(word: str) -> str:
-    """Of an absolute path what lies below the working directory, or below a home, or its name."""
+def _shorten(argument: str) -> str:
+    """Shorten absolute paths: relative to the working directory, home kept, or the name alone."""
 
-    def shorter(found: re.Match[str]) -> str:
-        path = Path(found[0])
+    def shorten(match: re.Match[str]) -> str:
+        path = Path(match[0])
         if path.is_relative_to(Path.cwd()):
             return str(path.relative_to(Path.cwd()))
-        return found[0] if _HOMES.match(found[0]) else path.name
+        return match[0] if _HOMES.match(match[0]) else path.name
 
-    return _ABSOLUTE.sub(shorter, word)
+    return _ABSOLUTE.sub(shorten, argument)
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit that a folder is at, and whether files were changed since; None without git."""
+    """Return the commit of a folder, with a mark for changed files; None without git."""
     try:
         commit = _git(folder, "rev-parse", "--short=12", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -91,15 +91,15 @@ def _commit(folder: Path) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         ["git", "-C", str(folder), *arguments],
         capture_output=True, text=True, check=True, timeout=10,
     )  # fmt: skip
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 def _processor() -> str:
-    """Its name, where the system says it."""
+    """Return the name of the processor, or else its architecture."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -6,14 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Message(BaseModel):
-    """A message between processes: JSON on the way, unchangeable, without unknown keys."""
+    """Immutable message between processes, sent as JSON; unknown keys are errors."""
 
     # TOML has inf and nan, and so may the options of a probe
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class Done(Message):
-    """The job is finished.
+    """Outcome of a finished job.
 
     Attributes:
         result: return value of the worker's action; the request's kind decides its type.
@@ -24,22 +24,22 @@ class Done(Message):
 
 
 class Problem(Message):
-    """Base of all outcomes without a result.
+    """Base class of all outcomes without a result.
 
     Attributes:
-        error_summary: the reason, in one line.
+        error_summary: reason, in one line.
     """
 
     error_summary: str
 
 
 class Failed(Problem):
-    """The action raised an error.
+    """Outcome of an action that raised an error.
 
     Attributes:
         error: type and text of the error.
-        traceback: as Python prints it.
-        is_input_error: whether the user can correct it.
+        traceback: traceback in Python's format.
+        is_input_error: whether the user can correct the error.
     """
 
     kind: Literal["failed"] = "failed"
@@ -49,11 +49,11 @@ class Failed(Problem):
 
 
 class Died(Problem):
-    """The worker process ended before the job.
+    """Outcome of a job whose worker process ended first.
 
     Attributes:
-        log: the end of its output during the job.
-        activity: the last activity that it announced: the probe, where it measured.
+        log: end of the worker's output during the job.
+        activity: last activity announced by the worker: the probe, if it was measuring.
         is_retryable: whether the same job may succeed in a new worker.
     """
 
@@ -64,22 +64,22 @@ class Died(Problem):
 
 
 class Locked(Problem):
-    """Another process is building the run."""
+    """Outcome of a job whose run is locked by another process."""
 
     kind: Literal["locked"] = "locked"
 
 
 class Corrupted(Problem):
-    """A file of the run differs from the one that was written."""
+    """Outcome of a job whose run has changed or missing files."""
 
     kind: Literal["corrupted"] = "corrupted"
 
 
 class DiskError(Problem):
-    """The disk is full, or may not be written to.
+    """Outcome of a job on a full or unwritable disk.
 
     Attributes:
-        errno: number of the system's error.
+        errno: error number of the system.
     """
 
     kind: Literal["disk_error"] = "disk_error"

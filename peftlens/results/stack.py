@@ -1,4 +1,4 @@
-"""Tables of one probe over several runs, put below each other."""
+"""Concatenation of one probe's tables over several runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,23 +12,24 @@ from peftlens.runs.trained_model import TrainedModel
 
 
 def joined(runs: Sequence[Run], name: str, labels: Mapping[str, str]) -> Table:
-    """What a probe has measured before of those of several runs that it has measured.
+    """Read and join a probe's saved tables of several runs.
 
-    Tables of older versions of the probe, whose columns may be others, are left out.
+    Runs without a table are left out, and so are tables of older versions, whose columns may
+    differ.
 
     Raises:
         InputError: a table is damaged.
     """
     files = {run: run.path / "probes" / f"{name}.parquet" for run in runs}
-    there: dict[TrainedModel, Table] = {
+    saved: dict[TrainedModel, Table] = {
         run: read(file) for run, file in files.items() if file.exists()
     }
-    newest = max(one.version for one in there.values())
-    return join({run: one for run, one in there.items() if one.version == newest}, labels)
+    newest = max(table.version for table in saved.values())
+    return join({run: table for run, table in saved.items() if table.version == newest}, labels)
 
 
 def join(tables: Mapping[TrainedModel, Table], labels: Mapping[str, str]) -> Table:
-    """All rows below each other, each with what ties it to its run."""
+    """Concatenate the rows of all tables, and add the identity columns of their runs."""
     frames = []
     for run, table in tables.items():
         identity = {
@@ -45,16 +46,16 @@ def join(tables: Mapping[TrainedModel, Table], labels: Mapping[str, str]) -> Tab
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """All rows below each other, in types that can be missing: some runs fill no columns."""
+    """Concatenate rows with nullable types, as columns may be empty for some runs."""
     types = {str(name): _type([frame[name] for frame in frames]) for name in frames[0]}
     return pd.concat([frame.astype(types) for frame in frames], ignore_index=True)
 
 
 def _type(columns: list[pd.Series]) -> str:
-    """The type that holds the values of one column of every frame; lists are plain objects."""
+    """Return the common type of one column of all frames; lists are plain objects."""
     nullable = {"i": "Int64", "u": "Int64", "f": "Float64", "b": "boolean"}
-    found = [nullable[column.dtype.kind] for column in columns if column.dtype.kind in nullable]
-    if found:
-        return found[0]
+    types = [nullable[column.dtype.kind] for column in columns if column.dtype.kind in nullable]
+    if types:
+        return types[0]
     present = [value for column in columns for value in column.dropna().head(1)]
     return "object" if any(isinstance(value, list | np.ndarray) for value in present) else "string"

@@ -1,4 +1,4 @@
-"""A study as it lies on disk, for those who read it: no lock is taken, and nothing is changed."""
+"""Results of a study, read from its folder without locks or changes."""
 
 import json
 from collections.abc import Sequence
@@ -19,46 +19,46 @@ from peftlens.runs.trained_model import TrainedModel
 
 
 def read_index(study: Path) -> dict[str, Any]:
-    """What study.json says of a study: `runs`, their ids, and by id `configurations` and `names`.
+    """Read study.json: the ids `runs`, and by id their `configurations` and `names`.
 
     Raises:
-        InputError: there is none, or another version wrote it.
+        InputError: the file is missing or damaged, or another version wrote it.
     """
-    found = index_or_none(study)
-    if "names" not in found:
+    index = index_or_none(study)
+    if "names" not in index:
         raise InputError(f"{study} holds no study that can be read; run `peftlens study` first")
-    return found
+    return index
 
 
 def index_or_none(study: Path) -> dict[str, Any]:
-    """The same, and empty where it is missing or damaged: it is made anew of the study's file.
+    """Read study.json; return an empty index if the file is missing or damaged.
 
     Raises:
-        InputError: another version wrote it.
+        InputError: another version wrote the file.
     """
     file = study / "study.json"
     try:
-        found = json.loads(file.read_text())
+        index = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    require_schema(found.get("schema_version", 1), file)
-    return found
+    require_schema(index.get("schema_version", 1), file)
+    return index
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What a study has given so far.
+    """Present results of a study.
 
     Attributes:
-        folder: where it lies.
-        index: what study.json says.
-        runs: those that are finished and whole, in the study's order.
-        damaged: what is wrong with each of the others that are there, by run id.
-        failed: what failed, as `failures.details` tells it.
-        tables: by probe.
-        unreadable: what is wrong with each other table, by probe.
-        text: the study's file.
-        calls: how it was carried out, as `invocations.record` wrote it.
+        folder: folder of the study.
+        index: contents of study.json.
+        runs: finished, undamaged runs, in the study's order.
+        damaged: reasons of damage to the other finished runs, by run id.
+        failed: records of failures, by run id or probe; see `failures.details`.
+        tables: readable tables, by probe.
+        unreadable: errors of the unreadable tables, by probe.
+        text: text of the study's file.
+        calls: records of the study's calls; see `invocations.record`.
     """
 
     folder: Path
@@ -73,29 +73,29 @@ class StudyResults:
 
     @property
     def name(self) -> str:
-        """What the study's file calls it."""
+        """Title of the study."""
         return self.index["name"]
 
     @property
     def configurations(self) -> dict[str, str]:
-        """Name of each run's configuration by run id."""
+        """Names of the runs' configurations, by run id."""
         return self.index["configurations"]
 
     @property
     def missing(self) -> list[str]:
-        """Runs that have not been trained, and have not failed either, by name."""
-        known = {run.path.name for run in self.runs} | self.damaged.keys() | self.failed.keys()
-        return [self.index["names"][run] for run in self.index["runs"] if run not in known]
+        """Names of the runs that are neither trained nor failed."""
+        present = {run.path.name for run in self.runs} | self.damaged.keys() | self.failed.keys()
+        return [self.index["names"][run] for run in self.index["runs"] if run not in present]
 
     @property
     def unmeasured(self) -> list[str]:
-        """Probes that the study asks for and that have no table."""
-        known = self.tables.keys() | self.unreadable.keys() | self.failed.keys()
-        return [probe for probe in self.index.get("probes", ()) if probe not in known]
+        """Names of the study's probes that have neither a table nor a failure."""
+        present = self.tables.keys() | self.unreadable.keys() | self.failed.keys()
+        return [probe for probe in self.index.get("probes", ()) if probe not in present]
 
     @cached_property
     def sha256(self) -> str:
-        """Of all tables: of their rows, whatever file format they are kept in."""
+        """SHA-256 of the rows of all tables, independent of their file format."""
         rows = {name: escaping.to_csv(one.frame) for name, one in sorted(self.tables.items())}
         return sha256_text(canonical_json(rows))
 
@@ -107,14 +107,14 @@ def of_runs(
     names: dict[str, str],
     tables: Sequence[Table],
 ) -> StudyResults:
-    """Runs that no study holds together, with what was measured of them.
+    """Combine runs outside of a study with the tables measured on them.
 
     Args:
-        folder: where they lie.
-        name: what they are called together.
-        runs: finished runs, or adapters.
-        names: of each, by run id.
-        tables: of probes over these runs.
+        folder: folder of the runs.
+        name: title of the combination.
+        runs: finished runs or adapters.
+        names: names of the runs, by run id.
+        tables: tables of probes over these runs.
     """
     index = {"name": name, "runs": [], "names": names, "configurations": names}
     return StudyResults(
@@ -130,23 +130,23 @@ def of_runs(
     )
 
 
-def _loose(folder: Path, runs: Sequence[Run]) -> StudyResults:
+def _without_study(folder: Path, runs: Sequence[Run]) -> StudyResults:
     reasons = {run.path.name: store.damage(run) for run in runs}
     whole = [run for run in runs if not reasons[run.path.name]]
     labels = configurations(run.record for run in whole)
     names = {run.id: f"{labels[run.id]} seed={run.config.seed}" for run in whole}
     probes = {file.stem for run in whole for file in (run.path / "probes").glob("*.parquet")}
     tables = [joined(whole, probe, labels) for probe in sorted(probes)]
-    found = of_runs(folder, folder.resolve().name, whole, labels, tables)
+    results = of_runs(folder, folder.resolve().name, whole, labels, tables)
     damaged = {run: reason for run, reason in reasons.items() if reason}
-    return replace(found, damaged=damaged, index=found.index | {"names": names | damaged})
+    return replace(results, damaged=damaged, index=results.index | {"names": names | damaged})
 
 
 def read(study: str | Path) -> StudyResults:
-    """Read a study's folder, or a run's, or a folder of runs with what was measured of each.
+    """Read the results of a study, of a run or of a folder of runs.
 
     Raises:
-        InputError: there is neither, or a later version wrote it.
+        InputError: the folder holds neither a study nor runs, or a later version wrote it.
     """
     folder = Path(study)
     if not (folder / "study.json").exists():
@@ -156,7 +156,7 @@ def read(study: str | Path) -> StudyResults:
                 f"{study} holds no finished run and no study; `peftlens train` or `peftlens study` "
                 "makes one"
             )
-        return _loose(folder, runs)
+        return _without_study(folder, runs)
     index = read_index(folder)
     whole, damaged = store.finished(folder / "runs", index["runs"])
     tables, unreadable = {}, {}

@@ -1,7 +1,7 @@
-"""Configurations at their best learning rate, in a form in which they can be compared.
+"""Comparison of configurations at their best learning rates.
 
-Of a configuration's rates the one with the highest mean accuracy on validation examples counts:
-one rate for all would decide the order. It is scored on test examples.
+The best rate of a configuration has the highest mean accuracy on validation examples; one rate for
+all configurations would favor some of them. Configurations are scored on test examples.
 """
 
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ import pandas as pd
 from peftlens.numerics.resampling import crossed_interval, few_interval
 from peftlens.results.configurations import CONFIGURATIONS
 
-TABLES = ("task_items", "parameter_count", "cost")  # of the probes that this is made of
+TABLES = ("task_items", "parameter_count", "cost")  # tables of probes that are needed
 
 
 @dataclass(frozen=True)
 class BestConfiguration:
-    """A configuration at its best rate.
+    """Results of a configuration at its best learning rate.
 
     Attributes:
         name: method and hyperparameters, without the learning rate.
-        row: what is known of it, by the names of `rank_chart`'s columns.
-        right: which of its answers were, 0 or 1, shape (seeds, items).
+        row: values of the columns of `rank_chart`, by name.
+        right: correctness of its answers, 0 or 1, shape (seeds, items).
     """
 
     name: str
@@ -33,19 +33,19 @@ class BestConfiguration:
 
     @property
     def size(self) -> int:
-        """Trainable parameters."""
+        """Number of trainable parameters."""
         return self.row["trainable_parameters"]
 
     def pairs_with(self, other: "BestConfiguration") -> bool:
-        """Whether both have the same seeds and test examples."""
-        one, two = self.right, other.right
-        return one.index.equals(two.index) and one.columns.equals(two.columns)
+        """Return whether both have the same seeds and test examples."""
+        ours, theirs = self.right, other.right
+        return ours.index.equals(theirs.index) and ours.columns.equals(theirs.columns)
 
     def minus(self, other: "BestConfiguration", name: str) -> dict[str, float | None]:
-        """A paired difference with its interval; none where seeds or examples are not the same."""
+        """Compute the paired difference in accuracy, with interval; empty if they do not pair."""
         if not self.pairs_with(other):
             return {}
-        difference = self.right.to_numpy() - other.right.to_numpy()
+        difference = self.right.to_numpy() - other.right.to_numpy()  # (seeds, items)
         interval = crossed_interval(difference, np.random.default_rng(0))
         return {
             name: difference.mean(),
@@ -55,10 +55,10 @@ class BestConfiguration:
 
 
 def best_configurations(tables: Mapping[str, pd.DataFrame]) -> list[BestConfiguration]:
-    """Every configuration with answers to choose from, a method's by size.
+    """Return all configurations of multiple-choice tasks, grouped by method and sorted by size.
 
     Args:
-        tables: of the probes in `TABLES`, and `configurations`.
+        tables: tables of the probes in `TABLES`, and `configurations`.
     """
     items = tables["task_items"].dropna(subset=["chosen"])
     if items.empty:
@@ -66,24 +66,24 @@ def best_configurations(tables: Mapping[str, pd.DataFrame]) -> list[BestConfigur
     counted = tables["parameter_count"][["run", "rank", "trainable_parameters", "adapter_bytes"]]
     runs = tables["cost"].merge(counted, on="run")
     groups = runs.groupby(runs["configuration"].map(sweep_names(tables)), sort=False)
-    found = [_setting(str(name), group, items) for name, group in groups]
+    best = [_best_configuration(str(name), group, items) for name, group in groups]
     methods = list(dict.fromkeys(runs["method"]))
-    return sorted(found, key=lambda one: (methods.index(one.row["method"]), one.size))
+    return sorted(best, key=lambda one: (methods.index(one.row["method"]), one.size))
 
 
 def sweep_names(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
-    """Name of each configuration's sweep, by the configuration's name."""
+    """Return the names of sweeps, by the configuration's name."""
     return tables[CONFIGURATIONS].set_index("configuration")["sweep"]
 
 
-def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> BestConfiguration:
+def _best_configuration(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> BestConfiguration:
     rates = runs.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
     best = runs[runs["learning_rate"] == rates.idxmax()] if rates.notna().any() else runs
-    own = items[items["run"].isin(best["run"])]
-    right = (own["chosen"] == own["correct"]).astype(float)
-    wide = right.groupby([own["seed"], own["item"]]).mean().unstack()
-    both = crossed_interval(wide, np.random.default_rng(0))
-    seeds = few_interval(wide.mean(axis=1).to_numpy(), (0, 1))
+    answers = items[items["run"].isin(best["run"])]
+    is_right = (answers["chosen"] == answers["correct"]).astype(float)
+    right = is_right.groupby([answers["seed"], answers["item"]]).mean().unstack()  # (seeds, items)
+    both = crossed_interval(right, np.random.default_rng(0))
+    seeds = few_interval(right.mean(axis=1).to_numpy(), (0, 1))
     first = best.iloc[0]
     row = {
         "configuration": name,
@@ -96,12 +96,12 @@ def _setting(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> BestConfigur
         "step_seconds": best["step_seconds"].median(),
         "peak_memory_bytes": best["peak_memory_bytes"].median(),
         "validation_accuracy": rates.max(),
-        "accuracy": wide.to_numpy().mean(),
+        "accuracy": right.to_numpy().mean(),
         "ci_low": both.low,
         "ci_high": both.high,
         "seeds_ci_low": seeds.low,
         "seeds_ci_high": seeds.high,
-        "n_seeds": wide.shape[0],
-        "n_items": wide.shape[1],
+        "n_seeds": right.shape[0],
+        "n_items": right.shape[1],
     }
-    return BestConfiguration(name, row, wide)
+    return BestConfiguration(name, row, right)

@@ -1,6 +1,6 @@
-"""The contract between probes and figures: a described table and how to draw it.
+"""Result tables with descriptions of their columns and charts, stored as Parquet.
 
-A table file is Parquet and carries its description, so that a reader needs no probe and no torch.
+The description is part of the file, so that reading a table needs neither its probe nor torch.
 """
 
 import io
@@ -23,7 +23,14 @@ _METADATA = b"peftlens"
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a result table; `unit` is "1" when dimensionless."""
+    """Column of a result table.
+
+    Attributes:
+        name: name of the column.
+        meaning: meaning of its values, as a noun phrase.
+        unit: unit of its values; "1" for dimensionless numbers.
+        better: direction of better values, if there is one.
+    """
 
     name: str
     meaning: str
@@ -33,26 +40,27 @@ class Column:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing request that any renderer (Plotly, a plain table) can honor.
+    """Description of a chart, independent of the drawing library.
 
-    Where a table has steps and the chart shows none, each run's last step is drawn.
+    If a table has steps and the chart does not show them, the last step of each run is drawn.
 
     Attributes:
-        kind: points: names down the side, and a mark for each row with its interval, or where a
-                name has many rows, their median and the middle 90 %;
-            line: marks joined along x, rows of equal x being averaged, in a band;
-            front: marks, and a line through those that no other one betters;
-            heatmap: a cell for each x and y, with `value` in it.
-        x: column on the horizontal axis; of names, where they go down the side.
-        y: column on the vertical axis.
-        title: what is drawn, in words.
-        low: column with the interval's lower end; none is drawn without it.
-        high: column with its upper end.
-        text: column written beside each point; of a front, the share of resamples in which a mark
-            is on it, which is told and not drawn.
-        log_x: the horizontal axis is logarithmic.
-        each: a column; a figure is drawn for each of its values that has any rows to draw.
-        by: a column; each of its values has a line, color, shape and dash of its own.
+        kind: kind of the chart.
+            points: names along the vertical axis, with a mark and an interval for each row, or the
+                median and the central 90 % of a name with many rows;
+            line: marks joined along x with a confidence band; rows of equal x are averaged;
+            pareto: marks, and a line through the Pareto-optimal ones;
+            heatmap: cells with the color of `value`, for each pair of x and y.
+        x: column of the horizontal axis; for points, the column of names.
+        y: column of the vertical axis; for points, the column of values.
+        title: title of the chart.
+        low: column of the interval's lower ends; None for a chart without intervals.
+        high: column of the interval's upper ends.
+        text: column of texts next to the points; in a Pareto chart, the share of resamples with the
+            mark on the front, which is listed but not drawn.
+        log_x: whether the horizontal axis is logarithmic.
+        each: column whose values get a figure each, if they have rows to draw.
+        by: column whose values get a line, color, shape and dash each.
         value: column of a heatmap's cells.
     """
 
@@ -69,28 +77,30 @@ class Chart:
     value: str | None = None
 
 
-# Every probe's table starts with what ties a row to its run, and says what was not measured.
+# Every probe's table starts with the identity of the run, and has a status with its reason.
 IDENTITY = (
     Column("run", "id of the run"),
-    Column("configuration", "method and the hyperparameters that the study set"),
+    Column("configuration", "method and the hyperparameters set by the study"),
     Column("method", "name of the method"),
     Column("seed", "seed of the run"),
 )
 STATUS = (
-    Column("status", "measured, or not_applicable"),
-    Column("reason", "why it was not measured"),
+    Column("status", "measured or not_applicable"),
+    Column("reason", "reason for a missing measurement"),
 )
 
 
 @dataclass(frozen=True)
 class Table:
-    """A data frame with its description.
+    """Data frame with its description.
 
     Attributes:
-        name: the probe's name.
-        version: the probe's VERSION.
-        frame: the rows; its columns are named as `columns` says.
-        config: the probe's options, as plain values.
+        name: name of the probe.
+        version: VERSION of the probe.
+        columns: descriptions of the columns, in the frame's order.
+        charts: charts of the table.
+        frame: rows of the table.
+        config: options of the probe, as plain values.
     """
 
     name: str
@@ -101,17 +111,17 @@ class Table:
     config: dict[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
-        """The measured rows, for a notebook."""
+        """Render the measured rows for a notebook."""
         return html_of(measured(self.frame).drop(columns=["status", "reason"], errors="ignore"))
 
 
 def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of a table with a row per checkpoint, the rows of each run's last one."""
+    """Select the rows of each run's last checkpoint."""
     return frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
 
 
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are not there only to say why nothing was measured."""
+    """Select the measured rows, without those that only hold a reason."""
     return frame[frame["status"] == "measured"] if "status" in frame else frame
 
 
@@ -119,34 +129,34 @@ _SHOWN = 60  # rows of a table in a notebook
 
 
 def html_of(frame: pd.DataFrame) -> str:
-    """The first rows as an HTML table, whatever is in them, without columns that are empty."""
+    """Render the first rows as an escaped HTML table, without empty columns."""
     shown = frame.dropna(axis="columns", how="all").head(_SHOWN)
     texts = {name: [visible(number(value)) for value in shown[name]] for name in shown}
-    left = len(frame) - len(shown)
-    more = f"<p>{left:,} more rows</p>" if left else ""
+    hidden = len(frame) - len(shown)
+    more = f"<p>{hidden:,} more rows</p>" if hidden else ""
     return pd.DataFrame(texts).to_html(index=False, escape=True, border=0) + more
 
 
 class NotApplicable(Exception):
-    """A probe says that a run has nothing for it to measure; the message is the reason."""
+    """Exception of a probe that does not apply to a run; the message is the reason."""
 
 
 def not_applicable(columns: tuple[Column, ...], reason: str) -> pd.DataFrame:
-    """One row that says why there is nothing; every measured column is missing in it."""
+    """Return a single row with the reason, in which all measured columns are missing."""
     row = {column.name: None for column in columns} | {"status": "not_applicable", "reason": reason}
     return pd.DataFrame([row])
 
 
 def write(table: Table, path: Path) -> None:
-    """Write the table and its description, whole or not at all.
+    """Write a table with its description atomically.
 
     Raises:
-        ValueError: the frame's columns are not the declared ones.
+        ValueError: the frame's columns differ from the declared ones.
     """
     declared = [column.name for column in table.columns]
-    if (found := list(table.frame.columns)) != declared:
-        raise ValueError(f"table {table.name} has columns {found}, declared are {declared}")
-    about = {
+    if (actual := list(table.frame.columns)) != declared:
+        raise ValueError(f"table {table.name} has columns {actual}, declared are {declared}")
+    description = {
         "name": table.name,
         "version": table.version,
         "columns": [asdict(column) for column in table.columns],
@@ -155,7 +165,7 @@ def write(table: Table, path: Path) -> None:
     }
     data = pa.Table.from_pandas(table.frame, preserve_index=False)
     data = data.replace_schema_metadata(
-        {**(data.schema.metadata or {}), _METADATA: json.dumps(about).encode()}
+        {**(data.schema.metadata or {}), _METADATA: json.dumps(description).encode()}
     )
     buffer = io.BytesIO()
     pq.write_table(data, buffer)
@@ -163,21 +173,21 @@ def write(table: Table, path: Path) -> None:
 
 
 def read(path: Path) -> Table:
-    """Read a table that `write` wrote.
+    """Read a table file.
 
     Raises:
-        InputError: the file is damaged or not ours.
+        InputError: the file is damaged or was not written by `write`.
     """
     try:
         data = pq.read_table(path)
-        about = json.loads((data.schema.metadata or {})[_METADATA])
+        description = json.loads((data.schema.metadata or {})[_METADATA])
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise InputError(f"{path} is no table of peftlens or is damaged; delete it") from error
+        raise InputError(f"{path} is not a table of peftlens, or is damaged; delete it") from error
     return Table(
-        name=about["name"],
-        version=about["version"],
-        columns=tuple(Column(**column) for column in about["columns"]),
-        charts=tuple(Chart(**chart) for chart in about["charts"]),
+        name=description["name"],
+        version=description["version"],
+        columns=tuple(Column(**column) for column in description["columns"]),
+        charts=tuple(Chart(**chart) for chart in description["charts"]),
         frame=data.to_pandas(),
-        config=about.get("config", {}),
+        config=description.get("config", {}),
     )

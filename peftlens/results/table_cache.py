@@ -1,4 +1,4 @@
-"""The tables of a study that are on disk: which are still what would be made now."""
+"""Tables of a study on disk, and the check of whether they are up to date."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,13 +13,13 @@ from peftlens.runs.config import StrictModel
 
 
 class ProbeSpec(StrictModel):
-    """A probe of a study, and everything beside the runs that decides its numbers.
+    """Probe of a study, with everything besides the runs that determines its results.
 
     Attributes:
-        name: the probe's name.
-        each_run: whether it measures one run at a time.
-        version: version of its numbers.
-        config: values of its Config.
+        name: name of the probe.
+        each_run: whether the probe measures one run at a time.
+        version: VERSION of the probe.
+        config: values of the probe's Config.
     """
 
     name: str
@@ -30,28 +30,28 @@ class ProbeSpec(StrictModel):
 
 @dataclass(frozen=True)
 class TableCache:
-    """A folder of tables.
+    """Folder of tables.
 
     Attributes:
-        folder: with a Parquet file for each probe.
-        probes: the study's probes.
+        folder: folder with a Parquet file for each probe.
+        probes: probes of the study.
     """
 
     folder: Path
     probes: Sequence[ProbeSpec]
 
     def measured(self) -> dict[str, set[str]]:
-        """Runs whose measurements a table holds, by probe; of the probes that measure each run."""
-        known = {probe.name: self._current(probe) for probe in self.probes if probe.each_run}
-        return {name: set(one.frame["run"]) for name, one in known.items() if one}
+        """Return the ids of the runs in each up-to-date table of a probe that measures each run."""
+        tables = {probe.name: self._current(probe) for probe in self.probes if probe.each_run}
+        return {name: set(one.frame["run"]) for name, one in tables.items() if one}
 
     def stale(self, labels: Mapping[str, str]) -> list[tuple[str, Path]]:
-        """Probes whose tables have to be made, with the file of each, in the order to make them.
+        """List the probes with outdated tables and their files, in the order of computation.
 
-        A table over others' tables is as old as the oldest of all.
+        A table over other tables is outdated as soon as any of the others is.
 
         Args:
-            labels: of the runs that there are, in the order that tables should have.
+            labels: names of the finished runs' configurations, by run id in the order of the rows.
         """
         names = [
             probe.name
@@ -64,34 +64,34 @@ class TableCache:
         return [(name, self._file(name)) for name in names]
 
     def write(self, one: table.Table) -> None:
-        """Write a table of this process's."""
+        """Write a table that was computed in this process."""
         self.folder.mkdir(exist_ok=True)
         table.write(one, self._file(one.name))
 
     def drop(self, names: Iterable[str]) -> None:
-        """Delete tables, where there are any of these names."""
+        """Delete the tables with these names, if there are any."""
         for name in names:
             self._file(name).unlink(missing_ok=True)
 
     def drop_others(self) -> None:
-        """Delete tables of other probes: an earlier study file asked for them."""
+        """Delete tables of probes that are no longer in the study file."""
         names = {CONFIGURATIONS, *(probe.name for probe in self.probes)}
         self.drop(file.stem for file in self.folder.glob("*") if file.stem not in names)
 
     def _current(self, probe: ProbeSpec) -> table.Table | None:
-        """A probe's table, unless another version or other options made it."""
-        with suppress(InputError):  # none yet, or damaged: made anew
-            known = table.read(self._file(probe.name))
-            if (known.version, known.config) == (probe.version, probe.config):
-                return known
+        """Read a probe's table; None if it is from another version or other options."""
+        with suppress(InputError):  # missing or damaged: it will be written again
+            saved = table.read(self._file(probe.name))
+            if (saved.version, saved.config) == (probe.version, probe.config):
+                return saved
         return None
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.parquet"
 
 
-def _rows(known: table.Table | None) -> list[tuple[str, str]] | None:
-    """The runs of a table in its order, with the names of their configurations."""
-    if known is None:
+def _rows(saved: table.Table | None) -> list[tuple[str, str]] | None:
+    """Return the runs of a table in its order, with the names of their configurations."""
+    if saved is None:
         return None
-    return list(dict.fromkeys(zip(known.frame["run"], known.frame["configuration"], strict=True)))
+    return list(dict.fromkeys(zip(saved.frame["run"], saved.frame["configuration"], strict=True)))

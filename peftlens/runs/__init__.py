@@ -1,1 +1,1 @@
-"""A run on disk: its configuration, its folder, and the store that holds many."""
+"""Runs on disk: configuration of a run, its folder, and the store of many runs."""

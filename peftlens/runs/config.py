@@ -1,4 +1,4 @@
-"""What a user says about a run: method, task, base, and how it is trained."""
+"""Configuration of a run: method, task, base model and training."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,20 +10,20 @@ from peftlens.io.rows import save_rows
 if TYPE_CHECKING:
     from peftlens.io.rows import Rows
 
-UNKNOWN_TASK = "unknown"  # of what another program trained
+UNKNOWN_TASK = "unknown"  # task of adapters from other programs
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 class StrictModel(BaseModel):
-    """A configuration: unchangeable, and an unknown key is an error."""
+    """Immutable configuration; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TrainingConfig(StrictModel):
-    """How a run is trained.
+    """Configuration of a training loop.
 
     Example:
         ```python
@@ -31,17 +31,18 @@ class TrainingConfig(StrictModel):
         ```
 
     Attributes:
-        max_steps: optimizer steps; 0 trains nothing.
-        batch_size: examples a forward pass.
-        gradient_accumulation_steps: forward passes an optimizer step.
-        learning_rate: highest rate; None takes the method's own default.
+        max_steps: number of optimizer steps; 0 for no training.
+        batch_size: number of examples per forward pass.
+        gradient_accumulation_steps: number of forward passes per optimizer step.
+        learning_rate: peak learning rate; None for the method's default.
         lr_scheduler_type: shape of the decay after the warm-up.
-        warmup_ratio: share of the steps with a rising rate.
-        weight_decay: AdamW's decay, decoupled from the gradient.
-        max_grad_norm: the gradient's norm is clipped here.
-        max_length: tokens of prompt and answer together; longer prompts lose their beginning.
-        checkpoint_steps: steps after which what is trained is saved; 0 is before the first.
-        logging_steps: steps between two lines of metrics.
+        warmup_ratio: fraction of the steps in which the rate increases.
+        weight_decay: weight decay of AdamW, decoupled from the gradient.
+        max_grad_norm: upper limit of the gradient's norm, which is clipped.
+        max_length: highest number of tokens of prompt and answer together; longer prompts are cut
+            at the beginning.
+        checkpoint_steps: steps after which the adapter is saved; 0 for its initial state.
+        logging_steps: number of steps between two lines of metrics.
     """
 
     max_steps: Annotated[int, Field(ge=0)] = 100
@@ -58,7 +59,7 @@ class TrainingConfig(StrictModel):
 
 
 class RunConfig(StrictModel):
-    """Everything a user says about one run.
+    """Complete configuration of one run.
 
     Example:
         ```python
@@ -72,17 +73,18 @@ class RunConfig(StrictModel):
         ```
 
     Attributes:
-        method: name of a file in methods/.
-        task: name of a file in tasks/, or file:PATH, or hub:org/name; or rows, which are saved in
-            the cache, and whose file is then the task.
+        method: name of the method, a file in methods/.
+        task: name of a task in tasks/, file:PATH or hub:org/name; rows are saved to a file in the
+            cache, which becomes the task.
         base_model: smollm2-135m, a hub id with @revision, a model folder, or a .gguf file.
-        method_config: values for the method's Config.
-        task_config: values for the task's Config.
-        training: how it is trained.
-        seed: reaches every draw: initialization, order of the examples, dropout.
-        continue_from: id of a run in the same folder whose adapter is trained on, instead of a new one.
-        device: where it runs; auto takes a GPU if there is one.
-        dtype: of the base's weights; auto takes bfloat16 where the device is fast at it.
+        method_config: values of the method's Config.
+        task_config: values of the task's Config.
+        training: configuration of the training loop.
+        seed: random seed of initialization, order of examples and dropout.
+        continue_from: id of a run in the same folder whose adapter is trained further; None for a
+            new adapter.
+        device: device of the run; auto for a GPU if there is one.
+        dtype: dtype of the base model's weights; auto for bfloat16 on devices that are fast at it.
     """
 
     method: str

@@ -1,11 +1,11 @@
-"""The run on disk: the one thing that training writes and everything else reads.
+"""Folder of a finished run, written by training and read by all other packages.
 
-<run_id>/run.json             what was asked for, what it depended on, what came out
+<run_id>/run.json             configuration, dependencies and results
          adapter/             adapter_config.json and adapter_model.safetensors
-         checkpoints/<step>/  the same, before the last step
-         metrics.jsonl        what the seed decides: losses and scores
-         timing.jsonl         what the machine decides: seconds, tokens per second, memory
-         digests.json         SHA-256 of all of these, by their paths
+         checkpoints/<step>/  the same files at earlier steps
+         metrics.jsonl        values determined by the seed: losses and scores
+         timing.jsonl         values determined by the machine: seconds, tokens per second, memory
+         digests.json         SHA-256 of all these files, by path
          probes/<probe>.parquet
 """
 
@@ -31,23 +31,23 @@ from peftlens.runs.config import UNKNOWN_TASK, RunConfig
 from peftlens.runs.trained_model import TrainedModel
 
 SCHEMA = 2  # 1: before 0.1.0, with the old names of `errors.RENAMED_KEYS`
-# Versions that can change a result; another one makes another run.
+# Packages whose versions can change a result; another version gives another run id.
 MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers", "accelerate", "numpy")
 
 _DIGESTS = TypeAdapter(dict[str, str])
 
 
 class Record(BaseModel):
-    """What run.json holds.
+    """Contents of run.json.
 
     Attributes:
-        schema_version: of this layout; a newer one is read but never written over.
-        id: see `run_id`.
-        configuration: method and hyperparameters without the seed, in a few words.
-        config: the configuration with every default filled in.
-        depends_on: hashes of base and data, and the versions that matter.
-        environment: the machine and all versions; for the reader, not part of the id.
-        status: diverged: the loss was not finite, and training stopped there.
+        schema_version: version of the layout.
+        id: id of the run; see `run_id`.
+        configuration: name of the configuration: method and hyperparameters without the seed.
+        config: configuration with all defaults filled in.
+        depends_on: hashes of base model and data, and versions of the packages in `MATTERS`.
+        environment: machine and versions of all packages, for readers; not part of the id.
+        status: finished, or diverged if training stopped at a loss that was not finite.
         results: counts and final scores.
     """
 
@@ -69,16 +69,16 @@ class Record(BaseModel):
 
 
 class _SchemaVersion(BaseModel):
-    """The one field of run.json that every version can read."""
+    """Field of run.json that is common to all versions."""
 
     schema_version: int
 
 
 def require_schema(version: int, file: Path) -> None:
-    """Refuse a file of another version, whose keys could mean something else.
+    """Check that a file has the present schema version.
 
     Raises:
-        InputError: with the remedy.
+        InputError: the version differs; the message names the remedy.
     """
     if version > SCHEMA:
         raise InputError(f"{file} was written by a later version; upgrade peftlens to read it")
@@ -90,22 +90,22 @@ def require_schema(version: int, file: Path) -> None:
 
 
 class CorruptedRunError(InputError):
-    """A file of a run is not as it was written."""
+    """Error of a run whose files have changed since training."""
 
 
 def run_id(config: RunConfig, depends_on: dict[str, Any]) -> str:
-    """First 12 hex digits of the SHA-256 of all that decides the result."""
+    """Return the first 12 hex digits of the SHA-256 of all inputs that determine the result."""
     identity = {"config": config.model_dump(mode="json"), "depends_on": depends_on}
     return sha256_text(canonical_json(identity))[:12]
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what can change a result."""
+    """Return the installed versions of packages that can change a result."""
     return {package: importlib.metadata.version(package) for package in MATTERS}
 
 
 def environment() -> dict[str, Any]:
-    """The machine that a run was made on; no names of users or folders."""
+    """Describe this machine, without names of users or folders."""
     others = ("safetensors", "scipy", "pandas", "plotly")
     return {
         "python": platform.python_version(),
@@ -118,24 +118,24 @@ def environment() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Run(TrainedModel):
-    """A finished run.
+    """Finished run.
 
     Attributes:
-        path: its folder.
+        path: folder of the run.
     """
 
     path: Path
 
     @cached_property
     def record(self) -> Record:
-        """What run.json says.
+        """Contents of run.json.
 
         Raises:
-            InputError: there is none, it is damaged, or another version wrote it.
+            InputError: the file is missing or damaged, or another version wrote it.
         """
         file = self.path / "run.json"
         if not file.is_file():
-            raise InputError(f"{self.path} is no run: it has no run.json")
+            raise InputError(f"{self.path} is not a run: it has no run.json")
         self.verify(["run.json"])
         try:
             version = _SchemaVersion.model_validate_json(file.read_bytes()).schema_version
@@ -151,10 +151,10 @@ class Run(TrainedModel):
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """SHA-256 of every file that training wrote, by its path in the folder.
+        """SHA-256 of all files written by training, by path in the folder.
 
         Raises:
-            CorruptedRunError: they can't be read.
+            CorruptedRunError: digests.json can't be read.
         """
         file = self.path / "digests.json"
         try:
@@ -165,22 +165,22 @@ class Run(TrainedModel):
             raise self._damaged(file, validation_summary(error)) from error
 
     def verify(self, names: Iterable[str]) -> None:
-        """Compare files with what was written when the run was trained.
+        """Compare files with the digests from training.
 
         Args:
-            names: paths in the folder; one that training did not write is let be.
+            names: paths in the folder; paths without a digest are skipped.
 
         Raises:
-            CorruptedRunError: a byte has changed, or the file is gone.
+            CorruptedRunError: a file has changed or is missing.
         """
         for name in names:
-            known, file = self.digests.get(name), self.path / name
-            if known is None or name in self._verified:
+            digest, file = self.digests.get(name), self.path / name
+            if digest is None or name in self._verified:
                 continue
             if not file.is_file():
-                raise self._damaged(file, "it is gone")
-            if sha256_file(file) != known:
-                raise self._damaged(file, "its bytes are not those that were written")
+                raise self._damaged(file, "it is missing")
+            if sha256_file(file) != digest:
+                raise self._damaged(file, "its contents have changed")
             self._verified.add(name)
 
     @cached_property
@@ -189,7 +189,7 @@ class Run(TrainedModel):
 
     @property
     def id(self) -> str:
-        """The name of its folder, which `run_id` gave."""
+        """Id of the run, from `run_id`; also the name of its folder."""
         return self.record.id
 
     @property
@@ -199,15 +199,15 @@ class Run(TrainedModel):
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The steps at which what was trained is on disk; the last one is the adapter's."""
+        """Steps with saved weights; the last step has the final adapter."""
         saved = {int(folder.name) for folder in self.path.glob("checkpoints/*")}
         return tuple(sorted(saved | {self.record.results["steps"]}))
 
     def adapter(self, step: int | None = None) -> Path:
-        """Folder of what was trained: after the last step, or at a checkpoint.
+        """Return the folder of the adapter after the last step, or at a checkpoint.
 
         Raises:
-            CorruptedRunError: its files are not as they were written.
+            CorruptedRunError: the adapter's files have changed.
         """
         last = step is None or step == self.record.results["steps"]
         name = "adapter" if last else f"checkpoints/{step}"
@@ -215,7 +215,7 @@ class Run(TrainedModel):
         return self.path / name
 
     def _repr_html_(self) -> str:
-        """What was trained and what came out, for a notebook."""
+        """Render configuration and results for a notebook."""
         record = self.record
         rows = {
             "configuration": record.configuration,
@@ -229,11 +229,11 @@ class Run(TrainedModel):
         return f"<table>{cells}</table>"
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
+        """Read the rows of metrics.jsonl."""
         return self._lines("metrics.jsonl")
 
     def timing(self) -> list[dict[str, Any]]:
-        """The lines of timing.jsonl."""
+        """Read the rows of timing.jsonl."""
         return self._lines("timing.jsonl")
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
@@ -242,68 +242,68 @@ class Run(TrainedModel):
 
 
 def runs_in(folder: Path) -> list[Run]:
-    """Every run below a folder of runs, in the order of their ids."""
-    found = sorted(folder.glob("*/run.json"))
-    return [Run(file.parent) for file in found if not file.parent.name.startswith(TEMPORARY_PREFIX)]
+    """List the runs in a folder of runs, sorted by id."""
+    files = sorted(folder.glob("*/run.json"))
+    return [Run(file.parent) for file in files if not file.parent.name.startswith(TEMPORARY_PREFIX)]
 
 
 def configurations(runs: Iterable[Any]) -> dict[str, str]:
-    """Name of each run's configuration by run id: equal exactly where all but the seed is equal.
+    """Name the configuration of each run, by run id; runs share it if only their seeds differ.
 
-    Where two would have the same name, the values in which they differ are added.
+    Where the names of two configurations coincide, their differing values are appended.
 
     Args:
-        runs: records, or plans of runs to come.
+        runs: records or plans of runs.
     """
     return _labels([*runs], {"seed"})
 
 
 def sweeps(runs: Iterable[Any]) -> dict[str, str]:
-    """Name of each run's sweep by run id: equal exactly where all but seed and rate is equal.
+    """Name the sweep of each run, by run id; runs share it if only seed and rate differ.
 
-    A sweep is a configuration at all its learning rates; its name is without them.
+    A sweep is a configuration at all its learning rates, which its name leaves out.
 
     Args:
-        runs: records, or plans of runs to come.
+        runs: records or plans of runs.
     """
     return _labels([*runs], {"seed", "learning_rate"})
 
 
 def _labels(runs: list[Any], ignored: set[str]) -> dict[str, str]:
-    """A name for each group of runs that are equal but for the ignored keys."""
+    """Name each group of runs with equal values apart from the ignored keys."""
     first: dict[str, str] = {}
     labels = {}
     for run in runs:
-        labels[run.id] = first.setdefault(_identity(run, ignored), _words(run, ignored))
+        labels[run.id] = first.setdefault(_identity(run, ignored), _base_name(run, ignored))
     for describe in (partial(_values, ignored=ignored), _hashes):
-        _tell_apart(labels, runs, describe)
+        _append_differences(labels, runs, describe)
     return labels
 
 
 def _identity(run: Any, ignored: set[str]) -> str:
-    """Equal for runs of one group; runs of other programs have nothing but their names."""
+    """Return a key shared by the runs of one group; other programs' runs only have a name."""
     name = run.configuration if run.config.task == UNKNOWN_TASK else None
     return canonical_json([name, _values(run, ignored), run.depends_on])
 
 
-def _words(run: Any, ignored: set[str]) -> str:
+def _base_name(run: Any, ignored: set[str]) -> str:
     rate = f" learning_rate={run.config.training.learning_rate}"
     return run.configuration.removesuffix(rate if "learning_rate" in ignored else "")
 
 
-def _tell_apart(
+def _append_differences(
     labels: dict[str, str], runs: list[Any], describe: Callable[[Any], dict[str, str]]
 ) -> None:
-    """Add to equal names the values that differ between their runs, such as `max_steps=100`."""
+    """Append the values that differ between runs of equal names, such as `max_steps=100`."""
     groups: dict[str, list[Any]] = defaultdict(list)
     for run in runs:
         groups[labels[run.id]].append(run)
     for members in groups.values():
         described = [describe(run) for run in members]
-        keys = dict.fromkeys(key for own in described for key in own)
-        varying = [key for key in keys if len({own.get(key) for own in described}) > 1]
-        for run, own in zip(members, described, strict=True):
-            texts = [f"{key}={' '.join(own[key].split())}" for key in varying if key in own]
+        keys = dict.fromkeys(key for values in described for key in values)
+        varying = [key for key in keys if len({values.get(key) for values in described}) > 1]
+        for run, values in zip(members, described, strict=True):
+            texts = [f"{key}={' '.join(values[key].split())}" for key in varying if key in values]
             labels[run.id] = " ".join([labels[run.id], *texts])
 
 
@@ -316,17 +316,17 @@ def _hashes(run: Any) -> dict[str, str]:
 
 
 def hyperparameters(config: RunConfig) -> dict[str, Any]:
-    """Every value of a configuration but the seed, nested keys by their last part."""
+    """Flatten a configuration without its seed; nested keys keep only their last part."""
     values = config.model_dump(mode="json", exclude={"seed"})
     nested = [values.pop(name) for name in ("method_config", "task_config", "training")]
     return values | nested[0] | nested[1] | nested[2]
 
 
 def flat(run: Any) -> dict[str, str]:
-    """The same as text."""
+    """Flatten a run's configuration without its seed, with values as text."""
     return {key: text(value) for key, value in hyperparameters(run.config).items()}
 
 
 def text(value: Any) -> str:
-    """A value of a configuration; equal for tables whose keys are in another order."""
+    """Convert a value of a configuration to text, independent of the order of a table's keys."""
     return canonical_json(value) if isinstance(value, dict) else str(value)

@@ -1,4 +1,4 @@
-"""The interface that a run and an adapter from another program have in common."""
+"""Common interface of a run and of an adapter from another program."""
 
 from functools import cached_property
 from pathlib import Path
@@ -11,71 +11,71 @@ if TYPE_CHECKING:
 
 
 class TrainedModel(Protocol):
-    """Trained weights on disk, and what is recorded of their training.
+    """Trained weights on disk, with the records of their training.
 
     Attributes:
-        path: its folder.
+        path: folder of the run or adapter.
     """
 
     path: Path
 
     @cached_property
     def record(self) -> "Record":
-        """Its configuration and results, as far as they are recorded."""
+        """Configuration and results, as far as they are recorded."""
         ...
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The steps whose weights are on disk; the last one ends the training."""
+        """Steps with saved weights, ending with the last step of training."""
         ...
 
     def adapter(self, step: int | None = None) -> Path:
-        """Folder of the trained weights: after the last step, or at a checkpoint."""
+        """Return the folder of the weights after the last step, or at a checkpoint."""
         ...
 
     @property
     def table_folder(self) -> Path | None:
-        """Folder that keeps probes' tables; None where nothing may be written."""
+        """Folder of probes' tables; None if they can't be saved."""
         ...
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """SHA-256 of every file that training wrote, by its path in the folder."""
+        """SHA-256 of all files written by training, by path in the folder."""
         ...
 
     def metrics(self) -> list[dict[str, Any]]:
-        """What the seed decides, step by step; empty where nothing was recorded."""
+        """Return the metrics of logged steps, determined by the seed; empty if not recorded."""
         ...
 
     def timing(self) -> list[dict[str, Any]]:
-        """What the machine decides, step by step; empty where nothing was recorded."""
+        """Return the timings of logged steps, determined by the machine; empty if not recorded."""
         ...
 
     @property
     def id(self) -> str:
-        """What tells it apart."""
+        """Id of the run or adapter."""
         return self.record.id
 
     @property
     def config(self) -> RunConfig:
-        """Its configuration, with every default filled in."""
+        """Configuration with all defaults filled in."""
         return self.record.config
 
     @property
     def rank(self) -> int | None:
-        """The nominal rank, by its name here or by peft's; None for methods without one."""
+        """Nominal rank, as `rank` or peft's `r`; None for methods without one."""
         options = self.config.method_config
         return options.get("rank", options.get("r"))
 
     @property
     def task(self) -> str | None:
-        """The task that it was trained on; None where another program trained it."""
+        """Task of the training; None for an adapter from another program."""
         return None if self.config.task == UNKNOWN_TASK else self.config.task
 
     @property
     def is_reproducible(self) -> bool:
-        """Whether configuration and seed make its untrained start again.
+        """Whether configuration and seed reproduce the initial weights.
 
-        Of what another program trained, only the adapter's own files say how it is attached.
+        Adapters from other programs do not record them.
         """
         return self.task is not None

@@ -1,1 +1,1 @@
-"""A grid of runs: configuration, scheduling, workers and pools."""
+"""Studies, which are grids of runs: configuration, scheduling, workers and pools."""

@@ -1,4 +1,4 @@
-"""Every run of a study file, checked against base, data and methods before any is trained."""
+"""Planning of a study: all runs of its file, validated before any is trained."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from peftlens.tasks import load_task
 from peftlens.training import batched_trainer
 from peftlens.training.run_plan import RunPlan, plan_run
 
-# What training takes beside the base: a float32 copy of a weight, its gradient, AdamW's two
-# moments; and libraries, activations and logits of small batches.
-_BYTES_A_WEIGHT, _BYTES_ANYWAY = 16, 1_500_000_000
+# Memory of training in addition to the base model. Per trained weight: a float32 copy, its gradient
+# and AdamW's two moments. In total: libraries, activations and logits of small batches.
+_BYTES_PER_WEIGHT, _BASE_BYTES = 16, 1_500_000_000
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class StudyGrid:
     """A study file and its runs.
 
     Attributes:
-        study: what the file says.
-        plans: in the file's order; each run once.
+        study: contents of the file.
+        plans: plans of the distinct runs, in the file's order.
         labels: name of each run's configuration by run id.
     """
 
@@ -40,56 +40,61 @@ class StudyGrid:
 
     @property
     def options(self) -> probe_runner.Options:
-        """Values for the probes' Configs; a sequence of tasks is told to the probe of it."""
-        asked = self.study.continual
-        if asked is None:
+        """Values of the probes' Configs; the sequence of tasks is an option of its probe."""
+        continual = self.study.continual
+        if continual is None:
             return self.study.probe_options
-        tasks = {"tasks": [task.model_dump() for task in asked.tasks], "items": asked.items}
-        return {"sequence_scores": tasks} | self.study.probe_options
+        options = {
+            "tasks": [task.model_dump() for task in continual.tasks],
+            "items": continual.items,
+        }
+        return {"sequence_scores": options} | self.study.probe_options
 
     @property
     def probes(self) -> tuple[str, ...]:
-        """What is measured: what the file asks for, or every probe but those for a closer look."""
+        """Names of the measured probes: those in the file, or all that are not optional."""
         if self.study.probes is not None:
             return self.study.probes
         names = registry.names("probes")
-        found = {name: registry.load("probes", name) for name in names}
-        asked = {name for name in names if getattr(found[name], "OPTIONAL", False)}
+        modules = {name: registry.load("probes", name) for name in names}
+        optional = {name for name in names if getattr(modules[name], "OPTIONAL", False)}
         if self.study.continual:
-            asked -= {"sequence_scores", "continual", "continual_matrix"}
-        return tuple(name for name in names if name not in asked)
+            optional -= {"sequence_scores", "continual", "continual_matrix"}
+        return tuple(name for name in names if name not in optional)
 
     @property
     def bytes_per_run(self) -> int:
-        """Memory that the largest run may take, its base included: an estimate from above.
+        """Upper estimate of the memory of the largest run, its base model included.
 
-        A method whose count is not known before it is attached counts as its base alone.
+        Methods that can't count their parameters before they are attached count as zero.
         """
         base = int(self.plans[0].base.model.get_memory_footprint())
-        return base + _BYTES_ANYWAY + _BYTES_A_WEIGHT * max(map(_trained, self.plans))
+        return base + _BASE_BYTES + _BYTES_PER_WEIGHT * max(map(_trainable_parameters, self.plans))
 
     @property
     def bytes_on_disk(self) -> int:
-        """What all runs save, as far as it is known before they are attached."""
+        """Estimated size of all saved adapters and checkpoints."""
         return sum(
-            4 * _trained(one) * (1 + len(one.config.training.checkpoint_steps))
-            for one in self.plans
+            4
+            * _trainable_parameters(run_plan)
+            * (1 + len(run_plan.config.training.checkpoint_steps))
+            for run_plan in self.plans
         )
 
     def to_plan(self) -> StudyPlan:
-        """The same for a process without a model."""
+        """Convert to the plan that the supervisor reads without a model."""
         base = self.plans[0].base
         gpus = torch.cuda.device_count() if base.device == "cuda" else 0
         return StudyPlan(
             name=self.study.name,
             runs=tuple(
                 PlannedRun(
-                    id=one.id,
-                    configuration=self.labels[one.id],
-                    batch_key=batched_trainer.batch_key(one),
-                    config=one.requested_config,
+                    id=run_plan.id,
+                    configuration=self.labels[run_plan.id],
+                    batch_key=batched_trainer.batch_key(run_plan),
+                    config=run_plan.requested_config,
                 )
-                for one in self.plans
+                for run_plan in self.plans
             ),
             probes=tuple(probe_runner.describe(name, self.options) for name in self.probes),
             probe_options={name: dict(values) for name, values in self.options.items()},
@@ -102,9 +107,9 @@ class StudyGrid:
         )
 
 
-def _trained(one: RunPlan) -> int:
-    """Parameters that a run trains; 0 where that is not known before it is attached."""
-    return one.method.trainable_parameters(one.method_config, one.shapes) or 0
+def _trainable_parameters(run_plan: RunPlan) -> int:
+    """Count a run's trainable parameters; 0 if the method can't count them in advance."""
+    return run_plan.method.trainable_parameters(run_plan.method_config, run_plan.shapes) or 0
 
 
 def plan_study(
@@ -118,27 +123,27 @@ def plan_study(
     """Plan every run of a study file.
 
     Args:
-        text: what the file says.
-        source: its name, for errors.
-        context: gives the base model.
-        full: see `config.parse`.
-        dtypes: what dtype="auto" was found to mean, by device; it is measured otherwise, and a busy
-            machine could find another one when a study is resumed.
+        text: text of the file.
+        source: name of the file, for errors.
+        context: source of the base model.
+        full: whether to plan the larger study; see `config.parse`.
+        dtypes: meaning of dtype="auto" by device, from an earlier call. It is measured where
+            missing; measuring again on a busy machine could change the runs of a resumed study.
 
     Raises:
         InputError: the file, or anything it names, can't be used.
     """
     study = parse(text, source, full)
-    on, _ = resolve(study.device, "float32")
-    if study.dtype == "auto" and dtypes and on in dtypes:
-        study = study.model_copy(update={"dtype": dtypes[on]})
+    device, _ = resolve(study.device, "float32")
+    if study.dtype == "auto" and dtypes and device in dtypes:
+        study = study.model_copy(update={"dtype": dtypes[device]})
     _check_shared(study, source, context)
     plans = _plans(study, partial(entry_line, text, full=full), source, context)
     return StudyGrid(study, plans, configurations(plans))
 
 
 def _check_shared(study: StudyConfig, source: str, context: RunContext) -> None:
-    """Open what all runs share, so that no [[runs]] entry is blamed for it."""
+    """Check probes, tasks and base model first, so that errors do not name a [[runs]] entry."""
     for name, values in study.probe_options.items():
         try:
             probe_runner.configure(name, values)
@@ -164,23 +169,23 @@ def _plans(
     for index, entry in enumerate(study.runs):
         try:
             for configs in expand(study, entry):
-                for one in _chained(configs, context):
-                    plans.setdefault(one.id, one)
+                for run_plan in _plan_sequence(configs, context):
+                    plans.setdefault(run_plan.id, run_plan)
         except InputError as error:
-            where = f"{source}, [[runs]] at line {line_of(index)}"
-            raise InputError(f"{where}: {error}") from error
+            location = f"{source}, [[runs]] at line {line_of(index)}"
+            raise InputError(f"{location}: {error}") from error
     return list(plans.values())
 
 
-def _chained(configs: list[RunConfig], context: RunContext) -> Iterator[RunPlan]:
-    """The runs of one configuration and seed: each task alone, and each after the one before it."""
-    before: RunPlan | None = None
+def _plan_sequence(configs: list[RunConfig], context: RunContext) -> Iterator[RunPlan]:
+    """Plan one configuration and seed: each task alone, and each after the previous task."""
+    previous: RunPlan | None = None
     for config in configs:
         alone = plan_run(config, context)
         yield alone
-        if before is None:
-            before = alone
+        if previous is None:
+            previous = alone
         else:
-            continued = config.model_copy(update={"continue_from": before.id})
-            before = plan_run(continued, context)
-            yield before
+            continued = config.model_copy(update={"continue_from": previous.id})
+            previous = plan_run(continued, context)
+            yield previous

@@ -1,4 +1,4 @@
-"""Workers on this machine: processes of their own, or this one."""
+"""Pools of workers on this machine: separate processes, or this process."""
 
 import os
 import queue
@@ -26,13 +26,13 @@ from peftlens.studies.worker_protocol import (
     to_line,
 )
 
-_CLEANUP_SECONDS = 5.0  # for a worker that ends
-_KILL_DELAY = 60.0  # seconds after which a worker, starting or not, should have ended itself
-_LOG_BYTES = 20_000  # kept of a failed job's log
+_CLEANUP_SECONDS = 5.0  # for a worker to exit
+_KILL_DELAY = 60.0  # seconds past the stall timeout, after which a worker is killed
+_LOG_BYTES = 20_000  # length of the kept end of a failed job's log
 
 
 class InProcessPool:
-    """One slot: this process itself. Nothing protects it, and a debugger can look at it."""
+    """Pool with this process as its only slot, for debugging: crashes are not isolated."""
 
     slots = 1
 
@@ -45,19 +45,19 @@ class InProcessPool:
         return import_module(self._module).actions()
 
     def accepts(self, slot: int) -> bool:  # noqa: ARG002
-        """Always."""
+        """Return True: every slot accepts a job at any time."""
         return True
 
     def submit(self, slot: int, request: Request) -> None:  # noqa: ARG002
-        """Perform it at once."""
+        """Perform a request at once."""
         self._outcome = perform(self._actions[request.kind], request)
 
     def poll(self, seconds: float) -> Iterable[tuple[int, Reply]]:  # noqa: ARG002
-        """The outcome."""
+        """Return the outcome of the last request."""
         return [(0, self._outcome)] if self._outcome else []
 
     def close(self, *, now: bool) -> None:
-        """Nothing is left to do."""
+        """Do nothing: there is no process to end."""
 
 
 @dataclass
@@ -82,12 +82,12 @@ class _Process:
 
 
 class LocalPool:
-    """Processes on this machine, started when they are first needed.
+    """Pool of worker processes on this machine, each started for its first request.
 
     Args:
-        environments: variables of each worker, beside this process's own.
-        stall_timeout: seconds without progress after which a worker is taken for hung; 0 for never.
-        module: whose `python -m` serves; see `worker_protocol.main`.
+        environments: environment variables of each worker, in addition to this process's.
+        stall_timeout: seconds without progress after which a worker counts as hung; 0 for never.
+        module: name of the worker's module; see `worker_protocol.main`.
     """
 
     def __init__(
@@ -104,30 +104,30 @@ class LocalPool:
         self._replies: queue.Queue[tuple[int, _Process, Reply | None]] = queue.Queue()
 
     def reshape(self, environments: list[dict[str, str]]) -> None:
-        """Have a slot for each of these; a worker whose variables stay the same is kept."""
+        """Change the number of slots; workers survive if their variables stay the same."""
         if environments[0] != self._environments[0]:
             self.close(now=True)
         self.slots, self._environments = len(environments), environments
 
     def accepts(self, slot: int) -> bool:  # noqa: ARG002
-        """Always."""
+        """Return True: every slot accepts a job at any time."""
         return True
 
     def submit(self, slot: int, request: Request) -> None:
-        """Send it to the slot's worker, a new one if need be."""
+        """Send a request to the slot's worker; start a worker if there is none."""
         worker = self._workers.get(slot)
         if worker is None or worker.process.poll() is not None:
             worker = self._workers[slot] = self._start(slot)
         worker.log_start = os.fstat(worker.log.fileno()).st_size
         worker.activity, worker.last_reply = None, time.monotonic()
         assert worker.process.stdin
-        with suppress(BrokenPipeError):  # it has died, and its listener reports that
+        with suppress(BrokenPipeError):  # the worker died, and its listener reports that
             worker.process.stdin.write(to_line(request))
             worker.process.stdin.flush()
 
     def _start(self, slot: int) -> _Process:
-        log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the worker
-        with _ctrl_c_blocked():
+        log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
+        with _sigint_blocked():
             process = subprocess.Popen(
                 [sys.executable, "-m", self._module, str(self._stall_timeout)],
                 env=os.environ | self._environments[slot],
@@ -142,14 +142,14 @@ class LocalPool:
         return worker
 
     def _listen(self, slot: int, worker: _Process) -> None:
-        with suppress(BrokenPipeError), worker.process:  # closes its pipes in the end
+        with suppress(BrokenPipeError), worker.process:  # closes its pipes at the end
             assert worker.process.stdout
             for line in worker.process.stdout:
                 self._replies.put((slot, worker, parse_reply(line)))
         self._replies.put((slot, worker, None))
 
     def poll(self, seconds: float) -> Iterable[tuple[int, Reply]]:
-        """Replies of the present workers; those of a worker that was replaced are dropped."""
+        """Yield replies of the present workers; replies of replaced workers are dropped."""
         self._kill_hung()
         with suppress(queue.Empty):
             slot, worker, reply = self._replies.get(timeout=seconds)
@@ -165,7 +165,7 @@ class LocalPool:
             yield slot, reply
 
     def _kill_hung(self) -> None:
-        """Kill workers that should have ended themselves: stopped, or without a clock that runs."""
+        """Kill workers whose watchdog did not fire: stopped processes, or hung at startup."""
         if not self._stall_timeout:
             return
         for worker in self._workers.values():
@@ -175,9 +175,9 @@ class LocalPool:
     def _death(self, worker: _Process) -> Died:
         code = worker.process.returncode
         silent = time.monotonic() - worker.last_reply
-        # a worker that ends itself exits with 1; its clock and ours differ by the pipe's delay
+        # the watchdog exits with 1; its clock and this one differ by the delay of the pipe
         hung = bool(self._stall_timeout) and silent > 0.9 * self._stall_timeout
-        number = -code if code < 0 else code - 128  # the second is a shell's way to say so
+        number = -code if code < 0 else code - 128  # a shell reports signals as 128 + number
         by_signal = number in {*signal.Signals}
         worker.log.seek(worker.log_start)
         log = worker.log.read()[-_LOG_BYTES:].decode(errors="replace")
@@ -199,7 +199,7 @@ class LocalPool:
         )
 
     def close(self, *, now: bool) -> None:
-        """End the workers; `now` does not wait for their jobs."""
+        """End the workers; with `now`, without waiting for their jobs."""
         workers, self._workers = list(self._workers.values()), {}
         for worker in workers:
             if now:
@@ -219,10 +219,10 @@ class LocalPool:
 
 
 @contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
-    """A process that is started meanwhile never gets Ctrl-C, not even while it loads libraries.
+def _sigint_blocked() -> Iterator[None]:
+    """Block SIGINT for processes started in the block, even while they load libraries.
 
-    A terminal sends it to all processes; what it means is the supervisor's to decide.
+    A terminal sends Ctrl-C to all processes, but only the supervisor handles it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

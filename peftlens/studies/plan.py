@@ -1,4 +1,4 @@
-"""The plan of a study: its runs and probes, as the supervisor reads them without a model."""
+"""Plan of a study: its runs and probes, in a form that needs no model to read."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from peftlens.runs.config import RunConfig
 
 
 class PlannedRun(Message):
-    """A run of a study.
+    """Planned run of a study.
 
     Attributes:
         id: the run's id.
-        configuration: name of its configuration.
-        batch_key: equal for runs that can be trained in one pass; None for a run that is trained
-            alone.
-        config: method, task, base model and training; planned again it has the same id.
+        configuration: name of the run's configuration.
+        batch_key: key shared by all runs that can be trained in one pass; None for a run that must
+            be trained alone.
+        config: configuration as requested; planning it again gives the same id.
     """
 
     id: str
@@ -40,17 +40,17 @@ class PlannedRun(Message):
 
 
 class StudyPlan(Message):
-    """A study before it is run.
+    """Plan of a whole study.
 
     Attributes:
         name: title of the study.
-        runs: in the order of the study's file.
-        probes: in the order of measuring.
+        runs: planned runs, in the order of the study's file.
+        probes: probes, in the order of measuring.
         probe_options: values of the probes' Configs, by probe.
         device: device of every run.
         dtype: dtype of the base model's weights.
         bytes_per_run: upper estimate of the memory of one run, its base model included.
-        gpu_bytes: memory of each GPU of this machine; empty where runs are trained on the CPU.
+        gpu_bytes: memory of each GPU of this machine; empty if runs are trained on the CPU.
     """
 
     name: str

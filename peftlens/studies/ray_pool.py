@@ -1,7 +1,8 @@
-"""Workers on a Ray cluster: each an actor that holds the base and does what `worker` does.
+"""Pool of workers on a Ray cluster: actors that hold the base model and execute requests.
 
-Nothing is shared but Ray itself: a run's folder travels as bytes through the object store, and this
-process alone writes to the study. Base and data must be had under the same names on every node.
+No shared file system is needed: a run's folder is sent as bytes through Ray's object store, and
+only this process writes to the study's folder. Base model and data must be available under the same
+names on every node.
 """
 
 import logging
@@ -26,20 +27,20 @@ from peftlens.studies.worker_protocol import (
     perform_with_watchdog,
 )
 
-Files = dict[str, bytes]  # by their paths in a run's folder
-# runs are trained alone here, and tables are written where the study lies
+Files = dict[str, bytes]  # contents of files by path in a run's folder
+# batches are not trained on Ray, and tables are written on the study's machine
 RayRequest = PlanRequest | TrainRequest | MeasureRequest
 
 
 class RayPool:
-    """A slot for each run that the cluster has CPUs or GPUs for; see `scheduler.WorkerPool`.
+    """Pool with as many slots as the cluster has room for; see `scheduler.WorkerPool`.
 
     Args:
         runs: the study's folder of runs, on this machine.
-        needs: of each worker: `num_cpus`, `num_gpus`, `memory` in bytes, as Ray counts them.
-        workers: instead of as many as there is room for.
-        stall_timeout: see `local_pool.LocalPool`.
-        module: whose actions the workers offer.
+        needs: resources of each worker in Ray's terms: `num_cpus`, `num_gpus`, `memory` in bytes.
+        workers: highest number of workers; None for as many as there is room for.
+        stall_timeout: seconds without progress before a worker exits; 0 for never.
+        module: name of the module with the worker's actions.
 
     Raises:
         InputError: Ray is not installed, or no node has room for a worker.
@@ -54,79 +55,80 @@ class RayPool:
         stall_timeout: float = 0,
         module: str = "peftlens.studies.worker",
     ) -> None:
-        self._ray = _started()
+        self._ray = _connect()
         self._runs = runs
         self._stall_timeout, self._module = stall_timeout, module
         self._worker = self._ray.remote(**needs, max_restarts=0)(_Actor)
-        room = _room(self._ray.nodes(), needs)
-        if not room:
+        capacity = _capacity(self._ray.nodes(), needs)
+        if not capacity:
             raise InputError(
                 f"no node of the Ray cluster has room for a worker, which needs {needs}"
             )
-        self.slots = min(workers or room, room)
+        self.slots = min(workers or capacity, capacity)
         self._actors: dict[int, Any] = {}
-        self._coming: dict[Any, int] = {}  # slots whose actor waits for a node, by its first sign
-        self._answers: dict[Any, tuple[int, Request]] = {}
-        self._held: dict[int, ExitStack] = {}
+        # slots of actors that wait for a node, by the reference that resolves once the actor runs
+        self._starting: dict[Any, int] = {}
+        self._pending: dict[Any, tuple[int, Request]] = {}
+        self._locks: dict[int, ExitStack] = {}
         self._ready: list[tuple[int, Outcome]] = []
         for slot in range(self.slots):
             self._start(slot)
 
     def _start(self, slot: int) -> None:
         self._actors[slot] = self._worker.remote(self._module, self._stall_timeout, os.getcwd())
-        self._coming[self._actors[slot].ready.remote()] = slot
+        self._starting[self._actors[slot].ready.remote()] = slot
 
     def accepts(self, slot: int) -> bool:
-        """Whether the slot's actor runs; after a node was lost there may be no room for it."""
-        return slot not in self._coming.values()
+        """Return whether the slot's actor runs; it may wait for room after a node was lost."""
+        return slot not in self._starting.values()
 
     def submit(self, slot: int, request: Request) -> None:
         """Send a request to the slot's actor with the files that it reads."""
-        self._held[slot] = held = ExitStack()
+        self._locks[slot] = lock = ExitStack()
         if isinstance(request, TrainRequest):
             try:
-                held.enter_context(store.lock_run(self._runs, request.run))
+                lock.enter_context(store.lock_run(self._runs, request.run))
             except store.RunLockedError as error:
                 self._ready.append((slot, outcome_of_error(error)))
                 return
             if (self._runs / request.run).exists():
                 self._ready.append((slot, Done(result="finished by another process")))
                 return
-        read = _read_by(request)
-        files = _pack(self._runs / read) if read else {}
-        answer = self._actors[slot].perform.remote(request, read, files)
-        self._answers[answer] = slot, request
+        input_run = _input_run(request)
+        files = _pack(self._runs / input_run) if input_run else {}
+        reference = self._actors[slot].perform.remote(request, input_run, files)
+        self._pending[reference] = slot, request
 
     def poll(self, seconds: float) -> Iterable[tuple[int, Outcome]]:
-        """Outcomes; what a worker made is on this machine's disk by then."""
+        """Yield outcomes, after the files of each are on this machine's disk."""
         while self._ready:
             slot, outcome = self._ready.pop()
-            self._held.pop(slot).close()
+            self._locks.pop(slot).close()
             yield slot, outcome
-        waiting = [*self._answers, *self._coming]
-        for answer in self._ray.wait(waiting, timeout=seconds)[0] if waiting else ():
-            if answer in self._coming:
-                self._arrived(answer)
+        waiting = [*self._pending, *self._starting]
+        for reference in self._ray.wait(waiting, timeout=seconds)[0] if waiting else ():
+            if reference in self._starting:
+                self._confirm_start(reference)
                 continue
-            slot, request = self._answers.pop(answer)
-            with self._held.pop(slot):
-                yield slot, self._outcome(answer, slot, request)
+            slot, request = self._pending.pop(reference)
+            with self._locks.pop(slot):
+                yield slot, self._outcome(reference, slot, request)
 
-    def _arrived(self, sign: Any) -> None:
-        slot = self._coming.pop(sign)
+    def _confirm_start(self, reference: Any) -> None:
+        slot = self._starting.pop(reference)
         try:
-            self._ray.get(sign)
+            self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            if "creation task" in str(error):  # it would fail again, wherever it runs
+            if "creation task" in str(error):  # it would fail on any node
                 raise RuntimeError(f"a worker can't be started: {_line(error)}") from error
             self._start(slot)
 
-    def _outcome(self, answer: Any, slot: int, request: Request) -> Outcome:
+    def _outcome(self, reference: Any, slot: int, request: Request) -> Outcome:
         try:
-            outcome, files = self._ray.get(answer)
+            outcome, files = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:  # the actor died, or its node
             self._start(slot)
-            # one that ended itself, for instance because it hung, would do it again
+            # an actor that exited by itself, for instance after a stall, would exit again
             return Died(
                 error_summary=f"the worker was lost: {_line(error)}",
                 log="",
@@ -150,20 +152,20 @@ class RayPool:
                     target.parent.mkdir(exist_ok=True)
                     write_atomic(target, data)
 
-    def close(self, *, now: bool) -> None:  # noqa: ARG002  # an actor is idle, or not wanted
-        """Let the actors go; the cluster stays."""
+    def close(self, *, now: bool) -> None:  # noqa: ARG002  # killing loses no result
+        """Kill the actors; the cluster keeps running."""
         for actor in self._actors.values():
             self._ray.kill(actor)
-        for held in self._held.values():
-            held.close()
-        self._actors, self._coming, self._answers, self._held = {}, {}, {}, {}
+        for lock in self._locks.values():
+            lock.close()
+        self._actors, self._starting, self._pending, self._locks = {}, {}, {}, {}
 
 
 class _Actor:
-    """The remote side."""
+    """Worker on a node of the cluster."""
 
     def __init__(self, module: str, stall_timeout: float, folder: str) -> None:
-        if Path(folder).is_dir():  # names of files in a study are relative to it
+        if Path(folder).is_dir():  # paths in a study file are relative to it
             os.chdir(folder)
         self._actions = import_module(module).actions()
         self._stall_timeout = stall_timeout
@@ -171,30 +173,34 @@ class _Actor:
     def ready(self) -> None:
         """Return as soon as the actor runs."""
 
-    def perform(self, request: RayRequest, read: str | None, files: Files) -> tuple[Outcome, Files]:
-        """Perform a request in a temporary folder; returns the outcome and the files it made."""
+    def perform(
+        self, request: RayRequest, input_run: str | None, files: Files
+    ) -> tuple[Outcome, Files]:
+        """Perform a request in a temporary folder; return the outcome and the new files."""
         if isinstance(request, PlanRequest):
             return self._perform(request), {}
         with tempfile.TemporaryDirectory() as temporary:
             runs = Path(temporary)
-            if read:
-                _unpack(files, runs / read)
+            if input_run:
+                _unpack(files, runs / input_run)
             if isinstance(request, TrainRequest):
-                made, changed = runs / request.run, {"folder": runs}
+                output, update = runs / request.run, {"folder": runs}
             else:
-                made, changed = runs / request.run.name, {"run": runs / request.run.name}
-            outcome = self._perform(request.model_copy(update=changed))
+                output, update = runs / request.run.name, {"run": runs / request.run.name}
+            outcome = self._perform(request.model_copy(update=update))
             if not isinstance(outcome, Done):
                 return outcome, {}
-            known = files if isinstance(request, MeasureRequest) else {}  # of the same run
-            return outcome, {n: d for n, d in _pack(made).items() if known.get(n) != d}
+            before = files if isinstance(request, MeasureRequest) else {}  # of the same run
+            return outcome, {
+                name: data for name, data in _pack(output).items() if before.get(name) != data
+            }
 
     def _perform(self, request: RayRequest) -> Outcome:
         return perform_with_watchdog(request, self._actions, self._stall_timeout, lambda _: None)
 
 
-def _read_by(request: Request) -> str | None:
-    """The run whose files a request reads."""
+def _input_run(request: Request) -> str | None:
+    """Return the id of the run whose files a request reads, if any."""
     match request:
         case MeasureRequest():
             return request.run.name
@@ -203,26 +209,26 @@ def _read_by(request: Request) -> str | None:
     return None
 
 
-def _started() -> Any:
-    """Ray, connected to the cluster of RAY_ADDRESS, or to one that it starts on this machine."""
+def _connect() -> Any:
+    """Connect Ray to the cluster of RAY_ADDRESS, or else to a new one on this machine."""
     try:
         import ray
     except ImportError as error:
         raise InputError("--engine ray needs Ray: pip install 'peftlens[cluster]'") from error
     if not ray.is_initialized():
-        own: dict[str, Any] = (
+        local: dict[str, Any] = (
             {} if "RAY_ADDRESS" in os.environ else {"_node_ip_address": "127.0.0.1"}
         )
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR, **own)
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR, **local)
     return ray
 
 
-def _room(nodes: Iterable[Mapping[str, Any]], needs: Mapping[str, float]) -> int:
-    """How many workers the living nodes have room for."""
+def _capacity(nodes: Iterable[Mapping[str, Any]], needs: Mapping[str, float]) -> int:
+    """Count the workers that fit on the living nodes."""
     names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-    wanted = {names[key]: value for key, value in needs.items() if value}
+    required = {names[key]: value for key, value in needs.items() if value}
     alive = [node["Resources"] for node in nodes if node["Alive"]]
-    return sum(min(int(node.get(k, 0) // v) for k, v in wanted.items()) for node in alive)
+    return sum(min(int(node.get(k, 0) // v) for k, v in required.items()) for node in alive)
 
 
 def _pack(folder: Path) -> Files:
@@ -234,7 +240,7 @@ def _pack(folder: Path) -> Files:
 
 
 def _unpack(files: Files, folder: Path) -> None:
-    """Write files below a folder."""
+    """Write files into a folder."""
     for name, data in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The runs of a study as jobs: each trained alone, or several in one pass over the base."""
+"""Training jobs of a study: runs trained alone, or in batches with one pass over the base model."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,19 +12,19 @@ from peftlens.studies.run_selection import group_runs
 from peftlens.studies.scheduler import Job, JobKey, JobResult
 from peftlens.studies.worker_protocol import TrainBatchRequest, TrainRequest
 
-RUNS_PER_PASS = 8  # on a GPU; memory for their activations grows with them
+RUNS_PER_PASS = 8  # on a GPU; memory of activations grows in proportion
 
 
 @dataclass
 class RunBatches:
-    """Jobs that train the runs of one study.
+    """Builder of jobs that train the runs of one study.
 
     Attributes:
-        folder: where runs are written.
-        trust_remote_code: run Python from the base model's folder.
-        devices: GPUs; each has a pass of its own while there are enough runs.
-        runs_per_pass: most runs in one pass; by default several on a GPU, and on a CPU, where that
-            does not pay, one.
+        folder: folder of all runs.
+        trust_remote_code: whether to run Python from the base model's folder.
+        devices: number of GPUs; runs are split so that each GPU gets at least one pass.
+        runs_per_pass: highest number of runs per pass; by default several on a GPU and one on a
+            CPU, where batches are no faster.
     """
 
     folder: Path
@@ -33,10 +33,10 @@ class RunBatches:
     runs_per_pass: int | None = None
     _groups: dict[str, Sequence[PlannedRun]] = field(
         default_factory=dict, init=False
-    )  # by the first one's id
+    )  # by id of the first run
 
     def jobs(self, runs: Sequence[PlannedRun]) -> Iterator[Job]:
-        """A job for each run, or for several that are trained in one pass."""
+        """Yield the jobs: one per run that is trained alone, and one per batch of runs."""
         runs_per_pass = self.runs_per_pass or (RUNS_PER_PASS if self.devices else 1)
         groups = group_runs(runs, runs_per_pass, max(1, self.devices))
         if grouped := [group for group in groups if len(group) > 1]:
@@ -48,7 +48,7 @@ class RunBatches:
             yield self._run_job(group[0]) if len(group) == 1 else self._batch_job(group)
 
     def results_by_run(self, result: JobResult, jobs: deque[Job]) -> Iterator[JobResult]:
-        """Split a job's result by its runs; runs of a pass that failed join the jobs, alone."""
+        """Split a job's result by run; the runs of a failed batch are queued as single jobs."""
         kind, first = result.job.key
         if kind == "train":
             yield result

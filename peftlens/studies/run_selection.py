@@ -1,4 +1,4 @@
-"""Which runs of a study one supervisor takes, and which of them are trained in one pass."""
+"""Selection of a study's runs by shard and filter, and their grouping into batches."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -10,22 +10,22 @@ from peftlens.studies.plan import PlannedRun
 def select_runs(
     runs: Sequence[PlannedRun], shard: tuple[int, int] | None, patterns: Sequence[str]
 ) -> list[PlannedRun]:
-    """The runs of a shard that fit, with those that they are trained on after, in the same order.
+    """Select the matching runs of a shard, and the runs that they continue from, in order.
 
     Args:
-        runs: of the whole study.
-        shard: (i, n): the i-th of n parts, counted from 1. Sequences of tasks stay in one piece.
-        patterns: patterns for a run's id, configuration or name; all fit where there are none.
+        runs: all runs of the study.
+        shard: (i, n) for the i-th of n parts, counted from 1; a sequence of tasks is never split.
+        patterns: patterns for a run's id, configuration or name; without any, all runs match.
 
     Raises:
-        InputError: no run of the study fits.
+        InputError: no run of the study matches.
     """
     by_id = {run.id: run for run in runs}
     if patterns and not any(_matches(run, patterns) for run in runs):
         configurations = ", ".join(dict.fromkeys(run.configuration for run in runs))
         raise InputError(f"--filter {' '.join(patterns)}: no run fits; there are {configurations}")
     part, parts = shard or (1, 1)
-    places: dict[str, int] = {}  # of the first runs of sequences
+    places: dict[str, int] = {}  # index of each sequence, by id of its first run
     selected: set[str] = set()
     for run in runs:
         chain = [run.id]
@@ -40,16 +40,16 @@ def select_runs(
 def group_runs(
     runs: Sequence[PlannedRun], runs_per_pass: int, devices: int
 ) -> list[list[PlannedRun]]:
-    """Put runs into groups that can be trained in one pass, in the order of the first of each.
+    """Group runs for training in one pass, in the order of the groups' first runs.
 
     Args:
-        runs: those that are to be trained.
-        runs_per_pass: most runs in a group.
-        devices: there is a group for each as long as there are enough runs.
+        runs: runs to train.
+        runs_per_pass: highest number of runs per group.
+        devices: number of devices; runs are split so that each device gets at least one group.
     """
     if runs_per_pass == 1:
         return [[run] for run in runs]
-    previous = {run.continue_from for run in runs}  # others wait for these
+    previous = {run.continue_from for run in runs}  # other runs wait for these
     batchable: dict[str, list[PlannedRun]] = {}
     for run in runs:
         key = None if run.id in previous else run.batch_key

@@ -1,13 +1,14 @@
-"""A study carried out: the runs that its file names, and the tables that they give.
+"""Supervisor of a study: trains and measures its runs with workers, and writes its tables.
 
-DIR/study.toml            the file as it was given
-    study.json            its runs, by id, with the names of their configurations
-    calls/                when and how it was carried out, see invocations.py
-    runs/<run_id>/        see run.py, and store.py for what else may lie there
-    failed/<key>.json     see failures.py
+DIR/study.toml            copy of the study file
+    study.json            run ids, with the names of the runs' configurations
+    calls/                time, machine and command of each call, see invocations.py
+    runs/<run_id>/        finished runs, see run.py; temporary files and locks, see store.py
+    failed/<key>.json     failures, see failures.py
     tables/<probe>.parquet
 
-This process trains nothing and loads no model: workers do, and one that dies costs one run.
+This process loads no model. Training and measuring is left to workers, and the death of a worker
+costs at most one run.
 """
 
 from collections import deque
@@ -56,23 +57,22 @@ Pool = TypeVar("Pool", bound=WorkerPool)
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """How a study is run; all but `full_scale` and the rounding of sums leaves results alone.
+    """Options of one call; apart from `full_scale` they change results only by rounding.
 
     Attributes:
-        workers: runs trained at the same time; as many as the machine has room for by default, and
-            0 for this process itself.
-        threads: of each worker; see `hardware.allocate`.
-        runs_per_pass: most runs that are trained in one pass over the base, see
-            layers/batched_adapters.py; several on a GPU by default, and on a CPU, where it does
-            not pay, one.
-        full_scale: the larger study that the file's table [full_scale] describes.
-        engine: where workers are: processes on this machine, or Ray's cluster.
-        shard: (i, n): the i-th of n parts of the study, counted from 1.
+        workers: number of runs trained at the same time; by default as many as the machine has
+            room for; 0 for training in this process.
+        threads: number of threads per worker; see `hardware.allocate`.
+        runs_per_pass: highest number of runs trained in one pass over the base model, see
+            layers/batched_adapters.py; by default several on a GPU and one on a CPU, where batches
+            are no faster.
+        full_scale: whether to run the larger study of the file's table [full_scale].
+        engine: location of the workers: processes on this machine, or a Ray cluster.
+        shard: (i, n) for the i-th of n parts of the study, counted from 1.
         filter: patterns such as `lora*`; see `run_selection.select_runs`.
-        retry_failed: train and measure once more what failed before.
-        stall_timeout: seconds without a sign of progress after which a worker is taken for hung;
-            0: never.
-        module: whose actions the workers offer.
+        retry_failed: whether to retry runs and probes that failed before.
+        stall_timeout: seconds without progress after which a worker counts as hung; 0 for never.
+        module: name of the module with the workers' actions.
     """
 
     workers: int | None = None
@@ -89,14 +89,14 @@ class StudyOptions:
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """What became of a study.
+    """Outcome of one call.
 
     Attributes:
-        folder: where it lies.
+        folder: folder of the study.
         runs: finished runs, in the study's order.
-        failed: one line for each run or probe that failed, now or before.
-        left: how many runs are neither finished nor failed: other processes are at them, or they
-            were not asked for.
+        failed: one line for each run or probe that failed, in this call or an earlier one.
+        left: number of runs that are neither finished nor failed: locked by other processes or
+            outside of the selection.
     """
 
     folder: Path
@@ -112,10 +112,11 @@ def run_study(
     *,
     trust_remote_code: bool = False,
 ) -> StudyOutcome:
-    """Train what is not trained yet, measure it, and write the tables.
+    """Train and measure the unfinished runs of a study, and write its tables.
 
-    All runs are checked before the first is trained. A run that fails is recorded under failed/
-    and the study goes on; a finished run is never trained again, and a failed one only if asked.
+    All runs are validated before the first is trained. A failed run is recorded under failed/ and
+    the study continues; a finished run is never trained again, a failed one only with
+    `retry_failed`.
 
     Raises:
         InputError: the file, or anything it names, can't be used.
@@ -134,7 +135,7 @@ def run_study(
             full_scale=options.full_scale,
             trust_remote_code=trust_remote_code,
         )
-        if options.engine == "ray":  # nodes may have what this machine has not
+        if options.engine == "ray":  # this machine may lack the devices of the nodes
             with _closing(_ray_pool(out, options)) as ray_pool:
                 plan = _plan(ray_pool, request, signals)
         else:
@@ -145,7 +146,7 @@ def run_study(
 
 
 def _local_pool(options: StudyOptions) -> InProcessPool | LocalPool:
-    """Workers on this machine; one, for the plan has to say how many there is room for."""
+    """Create the local pool, with one worker until the plan gives the memory per run."""
     if options.workers == 0:
         return InProcessPool(options.module)
     environments = Allocation(1, options.threads or 1).environments()
@@ -153,7 +154,7 @@ def _local_pool(options: StudyOptions) -> InProcessPool | LocalPool:
 
 
 def _ray_pool(out: Path, options: StudyOptions, plan: StudyPlan | None = None) -> WorkerPool:
-    """Workers on a cluster: one to plan with, or as many as there is room for."""
+    """Create the pool on a cluster: one worker for planning, or as many as there is room for."""
     from peftlens.studies.ray_pool import RayPool
 
     needs = {"num_cpus": options.threads or 1}
@@ -172,7 +173,7 @@ def _ray_pool(out: Path, options: StudyOptions, plan: StudyPlan | None = None) -
 
 @contextmanager
 def _closing(pool: Pool) -> Iterator[Pool]:
-    """Close a pool; at once where something was raised."""
+    """Close a pool after the block; after an exception without waiting for jobs."""
     try:
         yield pool
     except BaseException:
@@ -201,18 +202,18 @@ def _disk_error(problem: DiskError) -> OSError:
 
 @dataclass
 class StudyRunner:
-    """One study under way.
+    """Execution of one study.
 
     Attributes:
         out: folder of the study.
-        options: of this call.
-        plan: runs and probes of the study.
+        options: options of this call.
+        plan: plan of the study.
         local_pool: workers on this machine.
-        signals: Ctrl-C and SIGTERM.
-        trust_remote_code: run Python from the base model's folder.
-        done: finished and uncorrupted runs.
-        failed: a line for each failure, by run id or probe.
-        locked: runs that another process is building.
+        signals: handler of Ctrl-C and SIGTERM.
+        trust_remote_code: whether to run Python from the base model's folder.
+        done: ids of finished, uncorrupted runs.
+        failed: summaries of failures, by run id or probe.
+        locked: ids of runs that another process is building.
     """
 
     out: Path
@@ -227,12 +228,12 @@ class StudyRunner:
 
     @property
     def folder(self) -> Path:
-        """The folder of all runs."""
+        """Folder of all runs."""
         return self.out / "runs"
 
     @cached_property
     def runs(self) -> dict[str, PlannedRun]:
-        """Every run of the study, by id."""
+        """All runs of the study, by id."""
         return {run.id: run for run in self.plan.runs}
 
     @cached_property
@@ -242,18 +243,18 @@ class StudyRunner:
 
     @property
     def tables(self) -> TableCache:
-        """Tables on disk."""
+        """Cache of the tables on disk."""
         return TableCache(self.out / "tables", self.plan.probes)
 
     @cached_property
     def selected(self) -> list[PlannedRun]:
-        """Runs of this call's shard and filter."""
+        """Runs in this call's shard and filter."""
         return select_runs(self.plan.runs, self.options.shard, self.options.filter)
 
     def prepare(self, text: str) -> None:
-        """Write what the study is, and clear away what dead processes and older files left."""
+        """Write study.toml and study.json; delete leftovers of dead processes and older files."""
         probes = [probe.name for probe in self.plan.probes]
-        tried = {*probes, *(run.id for run in self.selected)} if self.options.retry_failed else ()
+        retried = {*probes, *(run.id for run in self.selected)} if self.options.retry_failed else ()
         self.out.mkdir(parents=True, exist_ok=True)
         write_atomic(self.out / "study.toml", text.encode())
         index = {
@@ -266,35 +267,35 @@ class StudyRunner:
             "dtypes": {self.plan.device: self.plan.dtype},
         }
         write_json(self.out / "study.json", index)
-        if swept := store.sweep(self.folder):
-            say(f"Deleted {swept} unfinished pieces that a stopped process had left")
-        known = [*self.runs, *probes]
-        failures.forget(self.out, keep={*known}.difference(tried))
+        if deleted := store.sweep(self.folder):
+            say(f"Deleted {deleted} unfinished files or folders of stopped processes")
+        keys = [*self.runs, *probes]
+        failures.forget(self.out, keep={*keys}.difference(retried))
         before = failures.recorded(self.out)
         self.failed = {
-            key: f"{before[key]} (before; not tried again)" for key in known if key in before
+            key: f"{before[key]} (before; not tried again)" for key in keys if key in before
         }
         self.tables.drop_others()
 
     def run(self) -> StudyOutcome:
-        """Train, measure, tabulate."""
+        """Train and measure the runs, and write the tables."""
         self.done, damaged = store.finished(self.folder, self.runs)
         for run, reason in damaged.items():
-            self._put_aside(run, reason)
+            self._quarantine(run, reason)
         if self.done:
-            say(f"{len(self.done)} of {len(self.runs)} runs are already there")
+            say(f"{len(self.done)} of {len(self.runs)} runs are already finished")
         self._train_and_measure()
         self.done |= store.finished(self.folder, self.runs.keys() - self.done)[0]
         left = [run for run in self.runs if run not in self.done and run not in self.failed]
         runs = [Run(self.folder / run) for run in self.runs if run in self.done]
         if left and (self.locked or self.options.shard):
-            say(f"{len(left)} runs are left to others; who finishes the last one writes the tables")
+            say(f"{len(left)} runs are left to other processes; the last one writes the tables")
         elif runs:
             self._tabulate(runs)
         return StudyOutcome(self.out, tuple(runs), tuple(self.failed.values()), len(left))
 
     def _train_and_measure(self) -> None:
-        """Train missing runs, and measure them and the finished ones."""
+        """Train the missing runs; measure these and the finished ones."""
         finished = [run for run in self.selected if run.id in self.done]
         missing = [
             run for run in self.selected if run.id not in self.done and run.id not in self.failed
@@ -317,15 +318,15 @@ class StudyRunner:
                 if result.job.key.kind == "measure":
                     jobs.extend(self._after_measuring(result))
                     continue
-                for one in batches.results_by_run(result, jobs):
+                for run_result in batches.results_by_run(result, jobs):
                     number += 1
-                    say(f"[{number}/{len(missing)}] {self._after_training(one, jobs)}")
-                    if isinstance(one.outcome, Done):
-                        jobs.extend(self._measure_jobs(one.job.key.target, {}))
+                    say(f"[{number}/{len(missing)}] {self._after_training(run_result, jobs)}")
+                    if isinstance(run_result.outcome, Done):
+                        jobs.extend(self._measure_jobs(run_result.job.key.target, {}))
 
     @contextmanager
     def _pool(self, jobs: int) -> Iterator[WorkerPool]:
-        """The workers that train and measure runs."""
+        """Open the pool of workers that train and measure runs."""
         if isinstance(self.local_pool, InProcessPool):
             yield self.local_pool
         elif self.options.engine == "ray":
@@ -344,7 +345,7 @@ class StudyRunner:
             yield self.local_pool
 
     def _after_training(self, result: JobResult, jobs: deque[Job]) -> str:
-        """Keep the outcome of a run; returns it in a line."""
+        """Record the outcome of a run; return a one-line summary."""
         description, run = result.job.description, result.job.key.target
         match result.outcome:
             case Done(result=summary):
@@ -352,16 +353,16 @@ class StudyRunner:
                 return f"{description}: {summary}"
             case Locked():
                 self.locked.add(run)
-                for job in list(jobs):  # in the order of their needs
+                for job in list(jobs):  # each follows the job that it needs
                     if job.needs and job.needs.target in self.locked:
                         self.locked.add(job.key.target)
                         jobs.remove(job)
-                return f"{description}: another process is at it"
+                return f"{description}: another process is building it"
             case Problem() as problem:
                 return self._record(run, description, problem)
 
     def _measure_jobs(self, run: str, measured: Mapping[str, Collection[str]]) -> Iterator[Job]:
-        """The job that measures a run, unless all is measured."""
+        """Yield the job that measures a run, unless all its probes are measured."""
         probes = [
             probe.name
             for probe in self.plan.probes
@@ -375,7 +376,7 @@ class StudyRunner:
             yield Job(JobKey("measure", run), description, build_request)
 
     def _measure_request(self, run: str, probes: Sequence[str]) -> MeasureRequest:
-        """Without the probes that have failed by now: they are tried no further."""
+        """Build the request without probes that have failed in the meantime."""
         return MeasureRequest(
             run=self.folder / run,
             probes=tuple(probe for probe in probes if probe not in self.failed),
@@ -384,7 +385,7 @@ class StudyRunner:
         )
 
     def _after_measuring(self, result: JobResult) -> Iterator[Job]:
-        """Keep failures; yields the job once more where its worker died at one of the probes."""
+        """Record failures; yield the job again if its worker died at one of the probes."""
         run = result.job.key.target
         match result.outcome:
             case Done(result=outcomes):
@@ -401,8 +402,8 @@ class StudyRunner:
             case DiskError() as problem:
                 raise _disk_error(problem)
             case Corrupted(error_summary=reason):
-                self._put_aside(run, reason)
-                self.failed[run] = f"{reason}; put aside: next time it is trained anew"
+                self._quarantine(run, reason)
+                self.failed[run] = f"{reason}; quarantined: the next call trains it again"
             case Problem() as problem:
                 self._record(probe, f"probe {probe}", problem)
 
@@ -410,14 +411,14 @@ class StudyRunner:
         self.failed[key] = failures.record(self.out, key, what, problem)
         return self.failed[key]
 
-    def _put_aside(self, run: str, reason: str) -> None:
+    def _quarantine(self, run: str, reason: str) -> None:
         self.done.discard(run)
-        with suppress(store.RunLockedError):  # somebody does the same
-            if aside := store.quarantine(self.folder, run):
-                say(f"{reason}: moved to {aside}")
+        with suppress(store.RunLockedError):  # another process quarantines it
+            if target := store.quarantine(self.folder, run):
+                say(f"{reason}: moved to {target}")
 
     def _tabulate(self, runs: Sequence[Run]) -> None:
-        """Write the tables that are not those of these runs already."""
+        """Write the tables that are missing or out of date."""
         labels = {run.path.name: self.labels[run.path.name] for run in runs}
         self.tables.write(configurations_table(runs, labels))
         requests = [
@@ -431,11 +432,14 @@ class StudyRunner:
             )
             for probe, file in self.tables.stale(labels)
         ]
-        jobs = deque(Job.from_request(one, one.probe, f"probe {one.probe}") for one in requests)
+        jobs = deque(
+            Job.from_request(request, request.probe, f"probe {request.probe}")
+            for request in requests
+        )
         for result in run_jobs(jobs, self.local_pool, self.signals, "Tables"):
             match result.outcome:
                 case DiskError() as problem:
                     raise _disk_error(problem)
                 case Problem() as problem:
                     say(self._record(result.job.key.target, result.job.description, problem))
-        self.tables.drop(self.failed)  # they may hold fewer runs than there are now
+        self.tables.drop(self.failed)  # an old table may lack runs

@@ -1,7 +1,7 @@
-"""Dispatch jobs to workers, and lose at most one job to a worker that dies or hangs.
+"""Dispatch of jobs to workers, in which a dead or hung worker costs at most one job.
 
-A job that a signal killed is tried once more: the kernel kills for want of memory, which may be
-there later.
+A job whose worker was killed by a signal is retried once: the usual cause is a lack of memory,
+which may be free later.
 """
 
 import signal
@@ -23,8 +23,8 @@ class JobKey(NamedTuple):
     """Identity of a job.
 
     Attributes:
-        kind: kind of its request.
-        target: id of a run, or name of a probe.
+        kind: kind of the job's request.
+        target: id of a run or name of a probe.
     """
 
     kind: str
@@ -33,13 +33,13 @@ class JobKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """A job for a worker.
+    """Job for a worker.
 
     Attributes:
         key: identity of the job.
-        description: the same for people.
-        build_request: makes the request when a worker is free for it.
-        needs: key of a job that must have ended before this one can begin.
+        description: name of the job for people.
+        build_request: function that builds the request once a worker is free.
+        needs: key of a job that must end before this one can begin, if any.
     """
 
     key: JobKey
@@ -51,25 +51,34 @@ class Job:
     def from_request(
         cls, request: Request, target: str, description: str, needs: JobKey | None = None
     ) -> "Job":
-        """A job whose request does not depend on the jobs before it."""
+        """Create a job whose request does not depend on earlier jobs."""
         return cls(JobKey(request.kind, target), description, lambda: request, needs)
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job and its outcome."""
+    """Job with its outcome.
+
+    Attributes:
+        job: the finished job.
+        outcome: outcome of the job.
+    """
 
     job: Job
     outcome: Outcome
 
 
 class WorkerPool(Protocol):
-    """Slots for workers, each with at most one job at a time."""
+    """Interface of pools: slots for workers, each with at most one job at a time.
+
+    Attributes:
+        slots: number of slots.
+    """
 
     slots: int
 
     def accepts(self, slot: int) -> bool:
-        """Whether an idle slot can begin a job; one that can't may later."""
+        """Return whether an idle slot can begin a job now."""
         ...
 
     def submit(self, slot: int, request: Request) -> None:
@@ -77,19 +86,19 @@ class WorkerPool(Protocol):
         ...
 
     def poll(self, seconds: float) -> Iterable[tuple[int, Reply]]:
-        """New replies with their slots; waits up to so many seconds for the first."""
+        """Return new replies with their slots; wait up to so many seconds for the first."""
         ...
 
     def close(self, *, now: bool) -> None:
-        """End the workers after their jobs, or with `now` in the middle of them."""
+        """End the workers after their present jobs; with `now`, at once."""
         ...
 
 
 class Stopped(BaseException):
-    """A signal asked for the end.
+    """Exception that ends the program after a signal.
 
     Attributes:
-        code: what the process exits with: 130 for Ctrl-C, 143 for SIGTERM.
+        code: exit code of the process: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     def __init__(self, code: int) -> None:
@@ -98,12 +107,12 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """While the block runs, Ctrl-C lets what is under way finish; Ctrl-C again or SIGTERM does not.
+    """Signal handler: the first Ctrl-C waits for present jobs; a second one or SIGTERM does not.
 
-    Outside of a program's main thread signals can't be caught, and nothing changes.
+    Outside of the main thread signals can't be caught, and the handler has no effect.
 
     Attributes:
-        code: 0, or what to exit with when that is finished.
+        code: exit code once the present jobs are finished; 0 before a signal.
     """
 
     def __init__(self) -> None:
@@ -113,19 +122,19 @@ class Signals:
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._asked)
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         again, self.code = bool(self.code), self.code or 128 + number
         if not again and number == signal.SIGINT:
-            say("Finishing what is under way; Ctrl-C again drops it")
+            say("Finishing the present jobs; Ctrl-C again drops them")
             return
-        for other in self._before:  # the cleaning up that follows is not disturbed
+        for other in self._before:  # further signals must not interrupt the cleanup
             signal.signal(other, signal.SIG_IGN)
         raise Stopped(self.code)
 
@@ -133,13 +142,13 @@ class Signals:
 def run_jobs(
     jobs: deque[Job], pool: WorkerPool, signals: Signals, title: str = ""
 ) -> Iterator[JobResult]:
-    """Do all jobs, as many at a time as there are slots; yields the result of each as it ends.
+    """Run all jobs, as many at a time as there are slots; yield each result as its job ends.
 
     The caller may add jobs to the queue in between. A job that is locked by another process is
-    tried once more after all the others, and never waited for.
+    retried once, after all other jobs.
 
     Raises:
-        Stopped: a signal asked for it; what is under way was finished or dropped.
+        Stopped: a signal was received; present jobs were finished or dropped.
     """
     with bars() as shown:
         overall = shown.add_task(title, total=None, note="", visible=bool(title))
@@ -157,7 +166,11 @@ def run_jobs(
 
 
 class JobBoard:
-    """Present jobs by slot, jobs that were tried before, and the progress bars of them all."""
+    """State of a queue of jobs: present jobs by slot, retried jobs, and their progress bars.
+
+    Attributes:
+        busy: present jobs, by slot.
+    """
 
     def __init__(
         self, jobs: deque[Job], pool: WorkerPool, shown: Progress, overall: TaskID
@@ -172,7 +185,7 @@ class JobBoard:
         self._lines: dict[int, TaskID] = {}
 
     def dispatch(self) -> None:
-        """Give each idle slot a job, as long as there are any that can begin."""
+        """Submit jobs that can begin to the idle slots."""
         for slot in range(self._pool.slots):
             if slot in self.busy or not self._pool.accepts(slot):
                 continue
@@ -184,7 +197,7 @@ class JobBoard:
         self._shown.update(self._overall, completed=self._ended, total=total)
 
     def handle(self, slot: int, reply: Reply) -> JobResult | None:
-        """The result of the job that a reply ends, if it ends one."""
+        """Process a reply; return the result of the job that it ends, if any."""
         if isinstance(reply, ProgressUpdate):
             if slot in self._lines:
                 self._shown.update(
@@ -196,12 +209,12 @@ class JobBoard:
             return None
         job = self.busy.pop(slot, None)
         if job is None:
-            return None  # an idle worker died, and a new one comes when it is needed
+            return None  # an idle worker died; its slot starts another one on demand
         self._shown.remove_task(self._lines.pop(slot))
         match reply:
             case Died(is_retryable=True) if job.key not in self._killed:
                 self._killed.add(job.key)
-                say(f"{job.description}: {reply.error_summary}; once more")
+                say(f"{job.description}: {reply.error_summary}; retrying once")
                 self._jobs.appendleft(job)
                 return None
             case Locked() if job.key not in self._locked:
@@ -213,7 +226,7 @@ class JobBoard:
 
 
 def _take_ready(jobs: deque[Job], busy: Mapping[int, Job]) -> Job | None:
-    """Take the first job whose needs have ended out of the queue."""
+    """Remove the first job that can begin from the queue and return it."""
     for index, job in enumerate(jobs):
         if job.needs is None or all(job.needs != other.key for other in (*jobs, *busy.values())):
             del jobs[index]

@@ -1,4 +1,4 @@
-"""How far a study is, told by its folder while others work on it."""
+"""Progress of a study, read from its folder while other processes work on it."""
 
 import time
 from collections import defaultdict
@@ -15,14 +15,14 @@ from peftlens.runs.run import CorruptedRunError, Run
 
 @dataclass(frozen=True)
 class ActiveRun:
-    """A run that a process is building.
+    """Run under construction.
 
     Attributes:
-        run: its id.
-        what: configuration and seed.
-        host: the machine.
-        pid: the process there.
-        seconds: since it began.
+        run: id of the run.
+        what: configuration and seed of the run.
+        host: name of the machine.
+        pid: process id on that machine.
+        seconds: seconds since the process began the run.
     """
 
     run: str
@@ -34,15 +34,16 @@ class ActiveRun:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Where a study stands.
+    """Progress of a study.
 
     Attributes:
-        done: finished runs.
-        running: at this moment.
-        failed: ids of runs and names of probes, with the error in a line.
-        damaged: finished runs whose files have changed since, with the reason.
-        left: runs that are neither finished nor running nor failed.
-        seconds_left: of training, with as many runs at a time as now; None before any is finished.
+        done: number of finished runs.
+        running: runs under construction.
+        failed: summaries of failures, by run id or probe.
+        damaged: reasons of damage to finished runs, by run id.
+        left: number of runs that are neither finished nor running nor failed.
+        seconds_left: estimated remaining training time at the present number of simultaneous runs;
+            None before any run is finished.
     """
 
     done: int
@@ -54,47 +55,50 @@ class StudyStatus:
 
 
 def study_status(out: Path) -> StudyStatus:
-    """Read a study's folder; no lock is taken, and nothing is changed.
+    """Read the progress of a study from its folder, without locks or changes.
 
     Raises:
-        InputError: there is no study, or a later version wrote it.
+        InputError: the folder holds no study, or a later version wrote it.
     """
     index = read_index(out)
     names, runs = index["names"], out / "runs"
     done, damaged = store.finished(runs, names)
     failed = failures.recorded(out)
     running = tuple(
-        ActiveRun(run, names[run], holder.host, holder.pid, time.time() - holder.since)
-        for run, holder in store.lock_owners(runs).items()
+        ActiveRun(run, names[run], owner.host, owner.pid, time.time() - owner.since)
+        for run, owner in store.lock_owners(runs).items()
         if run in names and run not in done
     )
-    known = {*done, *failed, *(one.run for one in running)}
-    left = [run for run in names if run not in known]
-    took = _seconds([Run(runs / run) for run in done], index["configurations"])
-    ahead = [index["configurations"][run] for run in (*left, *(one.run for one in running))]
-    spent = sum(one.seconds for one in running)
+    active = [one.run for one in running]
+    counted = {*done, *failed, *active}
+    left = [run for run in names if run not in counted]
+    durations = _durations([Run(runs / run) for run in done], index["configurations"])
+    remaining = [index["configurations"][run] for run in (*left, *active)]
+    elapsed = sum(one.seconds for one in running)
+    seconds = _remaining_seconds(durations, remaining, elapsed) if durations else None
     return StudyStatus(
         done=len(done),
         running=running,
         failed=failed,
         damaged=damaged,
         left=len(left),
-        seconds_left=_estimate(took, ahead, spent) / max(1, len(running)) if took else None,
+        seconds_left=None if seconds is None else seconds / max(1, len(running)),
     )
 
 
-def _seconds(runs: Iterable[Run], configurations: dict[str, str]) -> dict[str, float]:
-    """Median seconds of training a run, by configuration."""
-    found: dict[str, list[float]] = defaultdict(list)
+def _durations(runs: Iterable[Run], configurations: dict[str, str]) -> dict[str, float]:
+    """Return the median training time of a run in seconds, by configuration."""
+    durations: dict[str, list[float]] = defaultdict(list)
     for run in runs:
         try:
-            found[configurations[run.path.name]].append(run.timing()[-1]["seconds"])
+            durations[configurations[run.path.name]].append(run.timing()[-1]["seconds"])
         except (CorruptedRunError, LookupError, ValueError):
-            continue  # an estimate can do without it
-    return {configuration: median(seconds) for configuration, seconds in found.items()}
+            continue  # the estimate leaves this run out
+    return {configuration: median(seconds) for configuration, seconds in durations.items()}
 
 
-def _estimate(took: dict[str, float], ahead: list[str], spent: float) -> float:
-    """A configuration that has not been trained yet takes as long as the others do."""
-    other = median(took.values())
-    return max(0.0, sum(took.get(configuration, other) for configuration in ahead) - spent)
+def _remaining_seconds(durations: dict[str, float], remaining: list[str], elapsed: float) -> float:
+    """Estimate the remaining training time; untrained configurations take the median time."""
+    typical = median(durations.values())
+    total = sum(durations.get(configuration, typical) for configuration in remaining)
+    return max(0.0, total - elapsed)

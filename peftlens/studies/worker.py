@@ -1,9 +1,8 @@
-"""Actions of a worker: plan a study, train a run, measure it, write a table.
+"""Actions of a worker process: plan a study, train a run, measure it, write a table.
 
     python -m peftlens.studies.worker SECONDS
 
-The worker holds the base model. Its requests come from `scheduler`; it exits after SECONDS without
-progress (0: never).
+The worker keeps the base model in memory. It exits after SECONDS without progress (0: never).
 """
 
 from collections.abc import Callable
@@ -49,18 +48,18 @@ def plan(context: RunContext, request: PlanRequest) -> StudyPlan:
 
 
 def train(context: RunContext, request: TrainRequest) -> str:
-    """Train a run; returns its results in words.
+    """Train a run; return a one-line summary of its results.
 
     Raises:
-        InputError: planned here, the run has another id.
+        InputError: the worker's plan of the run has a different id.
         RunLockedError: another process is training it.
     """
     planned = _planned(context, request.config, request.run)
-    return _in_words(trainer.train_run(planned, request.folder))
+    return _summary(trainer.train_run(planned, request.folder))
 
 
 def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, str]:
-    """Train runs in one pass; returns the results of each in words, by id.
+    """Train runs in one pass; return one-line summaries of their results, by id.
 
     Runs that another process is training are left out.
 
@@ -68,32 +67,34 @@ def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, st
         InputError: see `train`.
     """
     plans = [_planned(context, config, run) for run, config in request.configs.items()]
-    return {run.id: _in_words(run) for run in batched_trainer.train_runs(plans, request.folder)}
+    return {run.id: _summary(run) for run in batched_trainer.train_runs(plans, request.folder)}
 
 
 def _planned(context: RunContext, config: RunConfig, run: str) -> RunPlan:
     planned = plan_run(config, context)
     if planned.id != run:
         raise InputError(
-            "base, data or packages are not those that the study was planned with: "
-            f"it is run {planned.id} here"
+            "base model, data or packages differ from those of the study's plan: "
+            f"the run's id is {planned.id} here"
         )
     return planned
 
 
-def _in_words(run: Run) -> str:
+def _summary(run: Run) -> str:
     results = run.record.results
     if run.record.status == "diverged":
         return "diverged"
     score = results.get("validation_accuracy")
-    shown = f"loss {results['validation_loss']:.3f}" if score is None else f"accuracy {score:.3f}"
-    return f"{shown} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
+    score_text = (
+        f"loss {results['validation_loss']:.3f}" if score is None else f"accuracy {score:.3f}"
+    )
+    return f"{score_text} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
 
 
 def measure(context: RunContext, request: MeasureRequest) -> dict[str, Outcome]:
-    """Measure probes on a finished run; returns the outcome of each unfinished one, by name.
+    """Measure probes on a finished run; return the outcomes of unfinished probes, by name.
 
-    A corrupted run or a full disk would fail all other probes too: they are not tried.
+    Measuring ends at a corrupted run or a full disk, where all later probes would fail too.
     """
     unfinished: dict[str, Outcome] = {}
     for name in request.probes:
@@ -119,11 +120,11 @@ def write_table(context: RunContext, request: TableRequest) -> None:
 
 
 def actions() -> worker_protocol.Actions:
-    """Actions of one worker, which share the base model that it holds."""
+    """Return the actions of one worker, which share its base model."""
     base_models = BaseModelCache()
-    found = {"plan": plan, "train": train, "train_batch": train_batch, "measure": measure,
-             "table": write_table}  # fmt: skip
-    return {kind: partial(_in_context, action, base_models) for kind, action in found.items()}
+    by_kind = {"plan": plan, "train": train, "train_batch": train_batch, "measure": measure,
+               "table": write_table}  # fmt: skip
+    return {kind: partial(_in_context, action, base_models) for kind, action in by_kind.items()}
 
 
 def _in_context(

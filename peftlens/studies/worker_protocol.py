@@ -1,8 +1,8 @@
 """Worker process: executes JSON requests from stdin and exits after a stall timeout.
 
-Requests come in on standard input, a line each. Out go progress updates and one outcome for each
-request. All else that is printed goes to standard error, which the supervisor keeps for the record
-of a failure.
+Standard input takes one request per line; standard output returns progress updates and one outcome
+per request. All other output goes to standard error, which the supervisor keeps for records of
+failures.
 """
 
 import faulthandler
@@ -34,18 +34,18 @@ from peftlens.runs.config import RunConfig
 from peftlens.runs.run import CorruptedRunError
 from peftlens.runs.store import DISK, RunLockedError
 
-_REPORT_INTERVAL = 0.2  # seconds between two updates; a step of a tiny model takes a hundredth
+_REPORT_INTERVAL = 0.2  # seconds between updates; a step of a tiny model takes only 0.01 s
 
 
 class PlanRequest(Message):
-    """Plan a study; the result is a `plan.StudyPlan`.
+    """Request to plan a study; the result is a `plan.StudyPlan`.
 
     Attributes:
         text: text of the study's file.
         source: name of the file, for errors.
         dtypes: meaning of dtype="auto" by device, from an earlier call; measured where missing.
-        full_scale: plan the larger study of the file's table [full_scale].
-        trust_remote_code: run Python from the base model's folder.
+        full_scale: whether to plan the larger study of the file's table [full_scale].
+        trust_remote_code: whether to run Python from the base model's folder.
     """
 
     kind: Literal["plan"] = "plan"
@@ -57,13 +57,13 @@ class PlanRequest(Message):
 
 
 class TrainRequest(Message):
-    """Train a run; the result is a line about it.
+    """Request to train a run; the result is a one-line summary.
 
     Attributes:
-        run: id that the study's plan has for it.
+        run: id of the run in the study's plan.
         config: configuration of the run.
         folder: folder of all runs.
-        trust_remote_code: run Python from the base model's folder.
+        trust_remote_code: whether to run Python from the base model's folder.
     """
 
     kind: Literal["train"] = "train"
@@ -74,12 +74,12 @@ class TrainRequest(Message):
 
 
 class TrainBatchRequest(Message):
-    """Train several runs in one pass over the base model; the result is a line for each, by id.
+    """Request to train several runs in one pass; the result holds one-line summaries, by id.
 
     Attributes:
         configs: configurations, by run id.
         folder: folder of all runs.
-        trust_remote_code: run Python from the base model's folder.
+        trust_remote_code: whether to run Python from the base model's folder.
     """
 
     kind: Literal["train_batch"] = "train_batch"
@@ -89,13 +89,13 @@ class TrainBatchRequest(Message):
 
 
 class MeasureRequest(Message):
-    """Measure a finished run; the result holds the outcome of each unfinished probe, by name.
+    """Request to measure a finished run; the result holds outcomes of unfinished probes, by name.
 
     Attributes:
         run: folder of the run.
         probes: names of the probes, in the order of measuring.
         probe_options: values of the probes' Configs, by probe.
-        trust_remote_code: run Python from the base model's folder.
+        trust_remote_code: whether to run Python from the base model's folder.
     """
 
     kind: Literal["measure"] = "measure"
@@ -106,7 +106,7 @@ class MeasureRequest(Message):
 
 
 class TableRequest(Message):
-    """Write a probe's table over finished runs; there is no result.
+    """Request to write a probe's table over finished runs; there is no result.
 
     Attributes:
         probe: name of the probe.
@@ -114,7 +114,7 @@ class TableRequest(Message):
         labels: names of the configurations, by run id.
         probe_options: values of the probes' Configs, by probe.
         file: path of the table.
-        trust_remote_code: run Python from the base model's folder.
+        trust_remote_code: whether to run Python from the base model's folder.
     """
 
     kind: Literal["table"] = "table"
@@ -130,9 +130,9 @@ class ProgressUpdate(Message):
     """Progress of the present job.
 
     Attributes:
-        activity: the present part of it.
-        completed: finished steps of that part.
-        total: number of its steps; 0 announces an activity without a count.
+        activity: name of the present part of the job.
+        completed: number of finished steps of that part.
+        total: number of all steps of that part; 0 for a part without a count.
     """
 
     kind: Literal["progress"] = "progress"
@@ -151,17 +151,17 @@ PROBE_OUTCOMES: TypeAdapter[dict[str, Outcome]] = TypeAdapter(dict[str, Outcome]
 
 
 def to_line(message: Message) -> str:
-    """A message as a line of ASCII, for names of files need not be valid Unicode."""
+    """Encode a message as a line of ASCII, as file names need not be valid Unicode."""
     return json.dumps(message.model_dump(mode="json")) + "\n"
 
 
 def parse_reply(line: str) -> Reply:
-    """The reply that a line holds."""
+    """Decode the reply in a line."""
     return REPLIES.validate_python(json.loads(line))
 
 
 def perform(action: Callable[..., Any], *arguments: Any) -> Outcome:
-    """Call an action; an error that it raises becomes an outcome too."""
+    """Call an action and return its outcome; a raised error becomes an outcome too."""
     try:
         return Done(result=action(*arguments))
     except Exception as error:  # noqa: BLE001  # one failure must not cost the other runs
@@ -169,15 +169,15 @@ def perform(action: Callable[..., Any], *arguments: Any) -> Outcome:
 
 
 def outcome_of_error(error: Exception) -> Failed | Locked | Corrupted | DiskError:
-    """The outcome of an action that raised this error."""
+    """Return the outcome of an action that raised this error."""
     match error:
         case RunLockedError():
             return Locked(error_summary=str(error))
         case CorruptedRunError():
             return Corrupted(error_summary=str(error))
         case OSError(errno=int(number)) if number in DISK:
-            where = f": {error.filename}" if error.filename else ""
-            return DiskError(error_summary=f"{error.strerror}{where}", errno=number)
+            file = f": {error.filename}" if error.filename else ""
+            return DiskError(error_summary=f"{error.strerror}{file}", errno=number)
     return Failed(
         error_summary=" ".join(str(error).split()) or type(error).__name__,
         error=f"{type(error).__name__}: {error}",
@@ -192,14 +192,14 @@ def perform_with_watchdog(
     stall_timeout: float,
     report: Callable[[ProgressUpdate], object],
 ) -> Outcome:
-    """Perform a request, report its progress, and end this process where there is none.
+    """Perform a request, report its progress, and end this process if it stalls.
 
     Args:
-        request: the job.
-        actions: the worker's actions.
-        stall_timeout: seconds without progress after which the process prints where every thread
-            of it is and exits; 0 for never.
-        report: takes the updates.
+        request: request to perform.
+        actions: actions of the worker.
+        stall_timeout: seconds without progress after which the process prints the stack of every
+            thread and exits; 0 for never.
+        report: receiver of progress updates.
     """
     reported = 0.0
 
@@ -219,19 +219,19 @@ def perform_with_watchdog(
 
 
 def serve(actions: Actions, stall_timeout: float, requests: TextIO, replies: TextIO) -> None:
-    """Perform one request after another, until there are no more or nobody reads the replies.
+    """Perform requests in turn, until the input ends or the supervisor is gone.
 
-    A worker that loses its supervisor finishes the present job, so that nothing of it is lost.
+    A worker without a supervisor finishes its present job first, so that no work is lost.
 
     Args:
-        actions: the worker's actions.
-        stall_timeout: see `perform_with_watchdog`.
-        requests: a line each.
-        replies: takes progress updates and outcomes, a line each.
+        actions: actions of the worker.
+        stall_timeout: seconds without progress before exit; see `perform_with_watchdog`.
+        requests: stream of requests, one per line.
+        replies: stream for progress updates and outcomes, one per line.
     """
 
     def send(reply: Reply) -> bool:
-        """Write a line; False where the supervisor is gone."""
+        """Write a reply; return False if the supervisor is gone."""
         try:
             replies.write(to_line(reply))
             replies.flush()
@@ -246,19 +246,19 @@ def serve(actions: Actions, stall_timeout: float, requests: TextIO, replies: Tex
 
 
 def _restart_watchdog(stall_timeout: float) -> None:
-    """Start the clock again. It runs outside of Python: native code that hangs can't stop it."""
+    """Restart the timer, which runs outside of Python: hung native code can't block it."""
     if stall_timeout:
         faulthandler.dump_traceback_later(stall_timeout, exit=True)
 
 
 def _exit_on_signal(number: int, _: FrameType | None) -> None:
-    """Clean up and exit; a second signal, as when a whole group gets it, does not disturb that."""
+    """Exit with cleanup, and ignore a second signal, as a process group may receive it twice."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
 def main(actions: Actions) -> None:
-    """Serve on this process's standard streams."""
+    """Serve requests on this process's standard streams."""
     signal.signal(signal.SIGTERM, _exit_on_signal)
     faulthandler.enable()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")

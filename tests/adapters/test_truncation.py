@@ -114,7 +114,7 @@ def test_from_the_command_line(saved, run, tmp_path):
     code, out, _ = run("resize", folder, "--rank", 2, "--out", tmp_path / "new")
     assert code == 0
     assert "rank 2 for 6 weights" in out
-    assert "at the least, in model.layers." in out
+    assert "at least, in model.layers." in out
     assert json.loads((tmp_path / "new" / "adapter_config.json").read_text())["r"] == 2
     assert run("resize", folder, "--energy", 0.9, "--out", tmp_path / "by_energy")[0] == 0
     code, _, err = run("resize", folder, "--rank", 2, "--out", tmp_path / "new")

@@ -29,7 +29,7 @@ def test_methods_are_listed_by_family_with_what_merges(capsys):
     assert qlora.split()[1] == "yes"
     (bitfit,) = (line for line in lines if line.startswith("bitfit "))
     assert bitfit.split()[1:3] == ["if", "..."]
-    assert lines[1].split() == ["name", "mergeable", "what"]
+    assert lines[1].split() == ["name", "mergeable", "description"]
 
 
 @pytest.mark.parametrize("kind", registry.PARTS)
@@ -46,13 +46,13 @@ def test_the_last_column_of_methods_has_more_than_half_of_80_columns(terminal):
     """So that no description is wrapped into pieces: its widest line is the column's measure."""
     plugins.methods()
     header = terminal().splitlines()[1]
-    assert header.index("what") <= COLUMNS // 2
+    assert header.index("description") <= COLUMNS // 2
 
 
 def test_methods_counted_on_a_base(capsys, bases):
     plugins.methods(base=str(bases["llama"]))
     out = capsys.readouterr().out
-    assert out.splitlines()[1].split() == ["name", "trained", "mergeable", "what"]
+    assert out.splitlines()[1].split() == ["name", "trained", "mergeable", "description"]
     assert "bitfit is not counted: this model has no biases" in out
 
 

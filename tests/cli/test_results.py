@@ -78,4 +78,4 @@ def test_export(run, folder, tmp_path):
     code, out, _ = run("export", folder / "runs" / f"{0:012x}", "--to", "model-card")
     assert (code, out.startswith("---\nbase_model: smollm2-135m")) == (0, True)
     code, _, err = run("export", tmp_path, "--to", "model-card")
-    assert (code, "is no run" in err) == (2, True)
+    assert (code, "is not a run" in err) == (2, True)

@@ -50,7 +50,7 @@ def test_validate(run, study_file, monkeypatch):
     code, out, _ = run("study", "validate", study_file)
     assert code == 0
     assert "3 runs of 3 configurations" in out
-    assert "No mistake found" in out
+    assert "No errors found" in out
     assert not (study_file.parent / "studies").exists()
     found = json.loads(run("study", "validate", study_file, "--json")[1])
     assert found["runs"] == 3
@@ -65,10 +65,10 @@ def test_validate(run, study_file, monkeypatch):
 
 
 def test_ahead_is_rounded():
-    assert studying._ahead(None) == studying._ahead(0) == ""
-    assert "a minute" in studying._ahead(30)
-    assert "45 minutes" in studying._ahead(45 * 60)
-    assert "3.0 hours" in studying._ahead(3 * 3600)
+    assert studying._remaining_time(None) == studying._remaining_time(0) == ""
+    assert "a minute" in studying._remaining_time(30)
+    assert "45 minutes" in studying._remaining_time(45 * 60)
+    assert "3.0 hours" in studying._remaining_time(3 * 3600)
 
 
 def test_status_of_no_study(run, tmp_path):

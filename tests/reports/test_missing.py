@@ -22,8 +22,8 @@ def test_each_kind_with_its_remedy(tmp_path):
     (folder / "study.json").write_text(json.dumps(index))
     (folder / "runs" / index["runs"][0] / "timing.jsonl").unlink()
     (folder / "failed").mkdir()
-    told = {"told": f"no room in {homes.LINUX}/x", "traceback": f"File {homes.ROOT}/x"}
-    about = {"what": "full seed=0"} | told
+    failure = {"summary": f"no room in {homes.LINUX}/x", "traceback": f"File {homes.ROOT}/x"}
+    about = {"what": "full seed=0"} | failure
     (folder / "failed" / f"{'f' * 12}.json").write_text(json.dumps(about))
     (folder / "tables" / "cost.parquet").write_bytes(b"")
     found = {one.title: one for one in missing_results(study_results.read(folder))}

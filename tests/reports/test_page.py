@@ -295,14 +295,18 @@ def test_what_is_not_there_is_said(trained, tmp_path):
     (copy / "runs" / third / "metrics.jsonl").write_text("")
     (copy / "tables" / "forgetting.parquet").write_bytes(b"half")
     (copy / "failed").mkdir()
-    record = {"what": "lora rank=1 seed=0", "told": "RuntimeError: out of luck", "traceback": "T1"}
+    record = {
+        "what": "lora rank=1 seed=0",
+        "summary": "RuntimeError: out of luck",
+        "traceback": "T1",
+    }
     (copy / "failed" / f"{second}.json").write_text(json.dumps(record))
     text = report.render([copy])
     assert "lora rank=1 seed=0: RuntimeError: out of luck" in text
     assert "T1" in text
     assert "frozen seed=0" in text[text.index("<h3>Not run") :]
     assert "metrics.jsonl is damaged" in text
-    assert "forgetting.parquet is no table of peftlens or is damaged" in text
+    assert "forgetting.parquet is not a table of peftlens, or is damaged" in text
 
 
 def test_a_study_without_runs_or_tables(tmp_path):

@@ -16,7 +16,7 @@ def test_what_is_recorded_is_read_and_forgotten(tmp_path):
     assert failures.recorded(tmp_path) == {"abc": line, "latency": "probe latency: failed: killed"}
     about = json.loads((tmp_path / "failed" / "abc.json").read_text())
     assert about == {
-        "what": "lora seed=0", "told": "out of luck", "error": "E: out", "traceback": "line 3",
+        "what": "lora seed=0", "summary": "out of luck", "error": "E: out", "traceback": "line 3",
     }  # fmt: skip
     failures.forget(tmp_path, keep=["latency"])
     assert list(failures.recorded(tmp_path)) == ["latency"]
@@ -28,6 +28,6 @@ def test_the_file_of_each_kind(tmp_path):
     failures.record(tmp_path, "died", "a run", died)
     failures.record(tmp_path, "corrupted", "a run", Corrupted(error_summary="run.json differs"))
     assert failures.details(tmp_path) == {
-        "died": {"what": "a run", "told": "killed", "log": "l"},
-        "corrupted": {"what": "a run", "told": "run.json differs"},
+        "died": {"what": "a run", "summary": "killed", "log": "l"},
+        "corrupted": {"what": "a run", "summary": "run.json differs"},
     }

@@ -164,18 +164,16 @@ def test_what_is_exported_comes_back(run, tmp_path, finished_study):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no result of method_comparison"),
-        ("[]", "no result"),
+        ("{", "not a result of method_comparison"),
+        ("[]", "not a result"),
         ("{}", "it has no run_info"),
-        ("null", "no result"),
-        ("5", "no result"),
+        ("null", "not a result"),
+        ("5", "not a result"),
     ],
 )
 def test_a_file_that_is_none_is_named(content, message, folder):
     (folder / "other.json").write_text(content)
-    with pytest.raises(
-        InputError, match=rf"other\.json is {message}|other\.json is no .*{message}"
-    ):
+    with pytest.raises(InputError, match=rf"other\.json is .*{message}"):
         import_results(folder, folder.parent / "study")
 
 

@@ -25,16 +25,16 @@ def test_what_is_whole_damaged_failed_missing_and_unmeasured(folder):
     index["probes"] += ["latency"]
     (folder / "study.json").write_text(json.dumps(index))
     (folder / "failed").mkdir()
-    (folder / "failed" / f"{'f' * 12}.json").write_text('{"what": "x", "told": "y"}')
+    (folder / "failed" / f"{'f' * 12}.json").write_text('{"what": "x", "summary": "y"}')
     (folder / "runs" / index["runs"][0] / "metrics.jsonl").write_text("{}")
     (folder / "tables" / "cost.parquet").write_bytes(b"half")
     one = study_results.read(folder)
     assert [run.id for run in one.runs] == [index["runs"][1]]
     assert "metrics.jsonl is damaged" in one.damaged[index["runs"][0]]
-    assert one.failed["f" * 12]["told"] == "y"
+    assert one.failed["f" * 12]["summary"] == "y"
     assert one.missing == ["lora rank=9 seed=1"]
     assert one.unmeasured == ["latency"]
-    assert "is no table of peftlens" in one.unreadable["cost"]
+    assert "is not a table of peftlens" in one.unreadable["cost"]
 
 
 def test_the_hash_is_that_of_the_rows(folder, tmp_path_factory):

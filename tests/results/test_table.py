@@ -53,7 +53,7 @@ def test_damaged_file(tmp_path, content):
 
 def test_somebody_elses_parquet(tmp_path):
     FRAME.to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(InputError, match="is no table of peftlens"):
+    with pytest.raises(InputError, match="is not a table of peftlens"):
         table.read(tmp_path / "t.parquet")
 
 

@@ -50,7 +50,7 @@ def test_run_json_that_can_not_be_read(folder, content, message):
 
 
 def test_folder_that_is_no_run(tmp_path):
-    with pytest.raises(InputError, match="is no run: it has no run.json"):
+    with pytest.raises(InputError, match="is not a run: it has no run.json"):
         _ = Run(tmp_path).id
 
 

@@ -133,10 +133,10 @@ def test_weights_are_compared_when_they_are_read(sealed):
     weights.write_text("other")
     assert store.damage(Run(sealed)) is None
     assert store.damage(Run(sealed), weights=True)
-    with pytest.raises(ValueError, match="not those that were written"):
+    with pytest.raises(ValueError, match="contents have changed"):
         Run(sealed).verify([weights.name])
     weights.unlink()
-    assert store.damage(Run(sealed)) == f"{weights} is gone"
+    assert store.damage(Run(sealed)) == f"{weights} is missing"
 
 
 def test_finished_and_damaged_runs_are_told_apart(sealed):

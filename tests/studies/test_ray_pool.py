@@ -102,5 +102,5 @@ def test_room_is_counted_by_what_is_scarcest():
         {"Alive": True, "Resources": {"CPU": 1.0, "memory": 90e9}},
         {"Alive": False, "Resources": {"CPU": 64.0, "memory": 90e9}},
     ]
-    assert ray_pool._room(nodes, {"num_cpus": 1, "memory": 3e9}) == 3 + 1
-    assert ray_pool._room(nodes, {"num_cpus": 1, "num_gpus": 1}) == 0
+    assert ray_pool._capacity(nodes, {"num_cpus": 1, "memory": 3e9}) == 3 + 1
+    assert ray_pool._capacity(nodes, {"num_cpus": 1, "num_gpus": 1}) == 0

@@ -405,7 +405,7 @@ def test_training_goes_on_from_what_the_run_before_has_trained(bases, words, tmp
     start = (second.adapter(0) / "adapter_model.safetensors").read_bytes()
     assert start == (first.adapter() / "adapter_model.safetensors").read_bytes()
     assert (second.adapter() / "adapter_model.safetensors").read_bytes() != start
-    with pytest.raises(InputError, match="is no run"):
+    with pytest.raises(InputError, match="is not a run"):
         adapter(continue_from="missing")
 
 

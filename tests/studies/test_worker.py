@@ -66,7 +66,7 @@ def test_it_trains_the_run_that_was_planned(trained):
 
 
 def test_another_run_than_planned_is_refused(planned, tmp_path):
-    with pytest.raises(ValueError, match="are not those that the study was planned with"):
+    with pytest.raises(ValueError, match="differ from those of the study"):
         train(planned.model_copy(update={"id": "0" * 12}), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -105,7 +105,7 @@ def test_a_damaged_run_is_measured_no_further(trained):
     wrong = measure(trained, "task_items", "parameter_count")
     assert list(wrong) == ["task_items"]
     assert isinstance(wrong["task_items"], Corrupted)
-    assert "not those that were written" in wrong["task_items"].error_summary
+    assert "contents have changed" in wrong["task_items"].error_summary
 
 
 def test_tables(trained, planned, tmp_path):
