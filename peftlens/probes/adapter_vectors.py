@@ -44,7 +44,7 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     if TENSOR not in file.header or len(file.header[TENSOR].shape) != 2:
         raise NotApplicable(f"{file.adapter_type} trains no vectors before the input")
     if file.non_finite_tensors:
-        raise NotApplicable("it holds NaN or infinite values")
+        raise NotApplicable("the file has NaN or infinite values")
     with file.open_weights() as opened:
         vectors = opened.get_tensor(TENSOR).float()  # (n, d)
     cosines = normalize(vectors) @ normalize(vectors).T  # (n, n)

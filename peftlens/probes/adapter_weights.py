@@ -126,7 +126,7 @@ def _module(name: str, file: AdapterFile) -> str:
 def _spectra(file: AdapterFile) -> tuple[dict[str, dict[str, Any]], str | None]:
     """Compute the spectrum per weight, or the reason for its absence."""
     if file.non_finite_tensors:
-        return {}, "it holds NaN or infinite values"
+        return {}, "the file has NaN or infinite values"
     try:
         spectra = {factors.name: _spectrum(factors) for factors in delta_factors(file)}
     except NotApplicable as reason:

@@ -41,7 +41,7 @@ COLUMNS = (
            "best accuracy"),
     Column("value", "mean over seeds: an accuracy or a difference of accuracies", "1"),
     Column("ci_low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
-    Column("ci_high", "upper end", "1"),
+    Column("ci_high", "upper end of this interval", "1"),
     Column("n_seeds", "number of sequences"),
     Column("orders", "sequences of tasks in the data"),
     Column("n_items", "number of scored examples of the smallest task"),

@@ -20,7 +20,7 @@ COLUMNS = (
     Column("task", "scored task"),
     Column("accuracy", "mean accuracy over seeds", "1", "higher"),
     Column("ci_low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
-    Column("ci_high", "upper end", "1"),
+    Column("ci_high", "upper end of this interval", "1"),
     Column("n_seeds", "number of sequences"),
     Column("n_items", "number of scored examples of the smallest task"),
 )

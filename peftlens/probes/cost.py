@@ -50,7 +50,7 @@ def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
     """
     results, lines = run.record.results, run.timing()
     if not lines:
-        raise NotApplicable("its training kept no numbers")
+        raise NotApplicable("no training metrics were recorded")
     steps = [line for line in lines if line.get("step", 1) > 1]
     speeds = [line["tokens_per_second"] for line in steps if "tokens_per_second" in line]
     row = {

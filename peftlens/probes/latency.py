@@ -52,7 +52,7 @@ COLUMNS = (
     Column("seconds", "time of a forward pass, median over rounds", "s", "lower"),
     Column("ratio", "time over that of the base in the same round, geometric mean", "1", "lower"),
     Column("ci_low", "lower end of its 95 % interval over rounds", "1"),
-    Column("ci_high", "upper end", "1"),
+    Column("ci_high", "upper end of this interval", "1"),
     Column("swap_seconds", "time to swap this adapter in; for attached only",
            "s", "lower"),
     Column("tokens", "number of input tokens per row", "1"),

@@ -30,7 +30,7 @@ COLUMNS = (
         "nats per token",
         "higher",
     ),
-    Column("loss_decrease_ci_high", "upper end", "nats per token", "higher"),
+    Column("loss_decrease_ci_high", "upper end of this interval", "nats per token", "higher"),
     Column("n_items", "number of validation examples", "1"),
     Column("learning_rate", "peak learning rate of the run"),
 )

@@ -22,7 +22,7 @@ COLUMNS = (
     Column(
         "difference_ci_low", "lower end of its paired 95 % interval over seeds and examples", "1"
     ),
-    Column("difference_ci_high", "upper end", "1"),
+    Column("difference_ci_high", "upper end of this interval", "1"),
     Column("n_seeds", "number of runs per configuration"),
     Column("n_items", "number of test examples"),
 )

@@ -25,7 +25,7 @@ def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
     """
     results = run.record.results
     if "trainable_parameters" not in results:
-        raise NotApplicable("its training kept no numbers")
+        raise NotApplicable("no training metrics were recorded")
     row = {
         "rank": run.rank,
         "trainable_parameters": results["trainable_parameters"],

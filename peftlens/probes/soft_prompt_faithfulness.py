@@ -36,11 +36,11 @@ COLUMNS = (
     Column("omitted_position", "position of the omitted vector"),
     Column("accuracy", "share of test examples answered right", "1", "higher"),
     Column("accuracy_ci_low", "lower end of the 95 % interval over examples", "1"),
-    Column("accuracy_ci_high", "upper end", "1"),
+    Column("accuracy_ci_high", "upper end of this interval", "1"),
     Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
     Column("gap", "loss minus that of the trained prompt on the same examples", "nats per token"),
     Column("gap_ci_low", "lower end of its paired 95 % interval over examples", "nats per token"),
-    Column("gap_ci_high", "upper end", "nats per token"),
+    Column("gap_ci_high", "upper end of this interval", "nats per token"),
     Column("n_items", "number of test examples"),
 )
 CHARTS: tuple[Chart, ...] = ()
@@ -89,7 +89,9 @@ def _check_inputs(
     with context.open_run(run) as model:
         trained = choose(model, encoder, items, "Scoring as trained")
     if np.abs(trained.loss - whole.loss).max() > _ROUNDING:
-        raise NotApplicable("the model reads more than its prompt: that alone gives other losses")
+        raise NotApplicable(
+            "the model reads more than its prompt, which alone gives different losses"
+        )
 
 
 def _tokens(prompt: torch.Tensor, table: torch.Tensor, metric: Metric) -> torch.Tensor:

@@ -41,7 +41,7 @@ def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
     names = [column.name for column in COLUMNS]
     rows = [line for line in run.metrics() if line.keys() & {*names[1:]}]
     if not rows:
-        raise NotApplicable("its training kept no numbers")
+        raise NotApplicable("no training metrics were recorded")
     frame = pd.DataFrame(rows).reindex(columns=names)
     return (
         frame.groupby("step", as_index=False)

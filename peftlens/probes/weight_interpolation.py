@@ -50,11 +50,11 @@ COLUMNS = (
     Column("scale", "α in W0 + α ΔW: 0 is the base, 1 the tuned model", "1"),
     Column("accuracy", "share of the task's test examples answered right", "1", "higher"),
     Column("accuracy_ci_low", "lower end of its 95 % interval over examples", "1"),
-    Column("accuracy_ci_high", "upper end", "1"),
+    Column("accuracy_ci_high", "upper end of this interval", "1"),
     Column("loss", "loss of the right answers", "nats per token", "lower"),
     Column("forgetting", "increase of the loss on encyclopedia text", "nats per token", "lower"),
     Column("ci_low", "lower end of its paired 95 % interval over lines", "nats per token"),
-    Column("ci_high", "upper end", "nats per token"),
+    Column("ci_high", "upper end of this interval", "nats per token"),
     Column("kl", "KL(base || scaled) of the next token on the text", "nats per token", "lower"),
     Column("n_items", "number of test examples"),
 )
