@@ -1,10 +1,11 @@
-"""Claims, one file each; the file name is the claim's name.
+"""Claims about PEFT, one per file, judged by the result tables of a study.
 
-A claim has CLAIM, the sentence that is tested; SOURCE, who says so; NEEDS, the tables that it reads,
-of probes or `configurations`; TO_MEASURE, a study that would decide; and `verdict(tables)`. Its
-rule and its thresholds stand in its docstring. ANALYSIS names the one of analyses/ whose verdict is
-published in reports/. Where a study lacks the runs that would decide, it is not measured, and the
-sentence says what would. A claim reads result tables only: no model, no torch.
+The file name is the claim's name. A claim module has CLAIM, the tested sentence; SOURCE, its
+citation; NEEDS, the names of the tables it reads (probes or `configurations`); TO_MEASURE, a study
+that would decide it; and `verdict(tables)`. Its docstring states the decision rule and the
+thresholds. ANALYSIS names the analysis in analyses/ whose verdict is published in reports/. A claim
+is "not measured" if the study lacks the necessary runs; its sentence then names them. A claim reads
+result tables only: no model, no torch.
 """
 
 from collections.abc import Mapping
@@ -25,15 +26,16 @@ Outcome = Literal["supported", "contradicted", "insufficient evidence", "not mea
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study says of a claim.
+    """Verdict of a study on a claim.
 
     Attributes:
-        claim: the claim's name.
-        text: the claim itself, as it is made.
-        source: who makes it.
-        needs: the tables that decide.
-        outcome: one of four words.
-        sentence: the numbers, in English; of a claim that was not measured, why, and what would.
+        claim: name of the claim.
+        text: wording of the claim.
+        source: citation of the claim.
+        needs: names of the tables that decide it.
+        outcome: one of the four outcomes.
+        sentence: the numbers in plain English; for a claim that was not measured, the reason and
+            a study that would measure it.
     """
 
     claim: str
@@ -44,50 +46,55 @@ class Verdict:
     sentence: str
 
     def _repr_html_(self) -> str:
-        text, sentence = (escape(visible(one)) for one in (self.text, self.sentence))
+        text, sentence = (escape(visible(part)) for part in (self.text, self.sentence))
         return f"<p><strong>{self.outcome.capitalize()}:</strong> <q>{text}</q> {sentence}</p>"
 
 
 def judge(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
-    """Every claim's verdict on a study's tables; `not measured` where a table is missing."""
-    return [_judged(name, tables) for name in registry.names("claims")]
+    """Judge every claim by a study's tables; `not measured` where a table is missing."""
+    return [_judge_claim(name, tables) for name in registry.names("claims")]
 
 
-def _judged(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
+def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
     claim = registry.load("claims", name)
-    known = {need: measured(tables[need]) for need in claim.NEEDS if need in tables}
-    missing = [need for need in claim.NEEDS if need not in known or known[need].empty]
+    inputs = {need: measured(tables[need]) for need in claim.NEEDS if need in tables}
+    missing = [need for need in claim.NEEDS if need not in inputs or inputs[need].empty]
     if missing:
         outcome, sentence = "not measured", f"Nothing was measured by {', '.join(missing)}."
     else:
-        outcome, sentence = claim.verdict(known)
+        outcome, sentence = claim.verdict(inputs)
     if outcome == "not measured":
         sentence = f"{sentence} To measure it, {claim.TO_MEASURE}."
     return Verdict(name, claim.CLAIM, claim.SOURCE, tuple(claim.NEEDS), outcome, sentence)
 
 
 def trained_prompts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of each run's last step, if that is not its start."""
+    """Select the rows of each run's last step, without runs whose last step is step 0."""
     rows = last_steps(frame)
     return rows[rows["step"] > 0]
 
 
 def hyperparameter(tables: Mapping[str, pd.DataFrame], name: str) -> pd.Series:
-    """Values of a hyperparameter by configuration, as `rank_chart` names it; a list is one text.
+    """Return a hyperparameter's value per configuration, indexed by the names of `rank_chart`.
+
+    A list is one comma-separated string.
 
     Args:
-        tables: with `configurations`.
-        name: such as "target_modules".
+        tables: result tables, including `configurations`.
+        name: name of the hyperparameter, such as "target_modules".
     """
     return _values(tables).reindex(columns=[name])[name]
 
 
 def equal_but(tables: Mapping[str, pd.DataFrame], *names: str) -> pd.Series:
-    """A number for each configuration: the same where all hyperparameters but some are equal.
+    """Number the groups of configurations that differ in some hyperparameters only.
 
     Args:
-        tables: with `configurations`.
-        names: the hyperparameters that may differ, beside the learning rate.
+        tables: result tables, including `configurations`.
+        names: names of the hyperparameters that may differ, in addition to the learning rate.
+
+    Returns:
+        Group number per configuration.
     """
     values = _values(tables)
     others = [*values.columns.difference([*names, "configuration", "learning_rate"])]
@@ -99,12 +106,12 @@ def _values(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float] | None:
-    """Difference of accuracies with its interval; None where there is none.
+    """Look up the difference of two configurations' accuracies with its interval, if measured.
 
     Args:
-        frame: the table of `paired_accuracy`.
-        one: a configuration.
-        other: what it is compared with.
+        frame: table of `paired_accuracy`.
+        one: name of a configuration.
+        other: name of the configuration it is compared with.
     """
     rows = frame[(frame["configuration"] == one) & (frame["other"] == other)]
     rows = rows.dropna(subset=["difference", "difference_ci_low"])
@@ -119,32 +126,32 @@ def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float
 
 
 def counted(row: Mapping[Any, Any] | pd.Series) -> str:
-    """How many seeds and examples a row of `rank_chart` rests on."""
+    """Format the numbers of seeds and examples of a row of `rank_chart`."""
     return f"{seeds(row['n_seeds'])}, {row['n_items']} examples"
 
 
 def seeds(n: int) -> str:
-    """Such as `1 seed`."""
+    """Format a number of seeds, such as `1 seed`."""
     return f"{n} seed{'' if n == 1 else 's'}"
 
 
 def difference_text(value: float, low: float | None, high: float | None) -> str:
-    """A difference of accuracies with its interval, in points."""
+    """Format a difference of accuracies with its interval, in percentage points."""
     ends = "" if pd.isna(low) else f", {100 * float(low):+.1f} to {100 * float(high):+.1f}"  # pyright: ignore[reportArgumentType]
     return f"{100 * value:+.1f} points{ends}"
 
 
 def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
-    """Supported if it holds in most prompts, contradicted if it does not, with the interval told.
+    """Judge whether a property holds in most prompts, by the 95 % interval of the share of prompts.
 
     The interval is exact (Clopper & Pearson 1934), so fewer than six prompts never decide.
 
     Args:
-        shares: one a prompt, between 0 and 1; it holds in those above one half.
-        words: what holds, after "In k of n prompts ".
+        shares: share of vectors with the property per prompt, 0 to 1; above one half it holds.
+        words: the property, as the continuation of "In k of n prompts ".
 
     Returns:
-        The outcome, and the first sentence of the reason.
+        Outcome, and the first sentence of the reason.
     """
     holds, n = int((shares > 0.5).sum()), len(shares)
     interval = binomtest(holds, n).proportion_ci(0.95, method="exact")

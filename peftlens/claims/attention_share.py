@@ -1,7 +1,8 @@
 """Most parameters of the model sit in attention.
 
-Rule: the share of the base's parameters in its attention layers, over all and over the blocks' own.
-Supported if both are above one half, contradicted if neither is. Counted, so there is no interval.
+Rule: the share of attention layers in all parameters of the base and in the parameters of its
+blocks. Supported if both shares are above one half, contradicted if neither is. Parameters are
+counted, so there is no interval.
 """
 
 from collections.abc import Mapping
@@ -24,15 +25,16 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the counts of the base."""
     parts = tables["base_parameters"].drop_duplicates("part").set_index("part")
     counts = parts["parameters"].astype(int)
-    whole, inside = counts.sum(), counts.drop(["embeddings", "other"], errors="ignore").sum()
+    base_total = counts.sum()
+    block_total = counts.drop(["embeddings", "other"], errors="ignore").sum()
     attention = counts.get("attention", 0)
-    shares = [attention / total if total else 0 for total in (whole, inside)]
-    others = ", ".join(f"{part} {count / whole:.0%}" for part, count in counts.items())
+    shares = [attention / total if total else 0 for total in (base_total, block_total)]
+    others = ", ".join(f"{part} {count / base_total:.0%}" for part, count in counts.items())
     sentence = (
-        f"Attention holds {shares[0]:.0%} of the base's {whole:,} parameters and {shares[1]:.0%} "
-        f"of its blocks' ({others})."
+        f"Attention holds {shares[0]:.0%} of the base's {base_total:,} parameters and "
+        f"{shares[1]:.0%} of its blocks' ({others})."
     )
-    over = [share > 0.5 for share in shares]
-    if all(over):
+    above_half = [share > 0.5 for share in shares]
+    if all(above_half):
         return "supported", sentence
-    return ("insufficient evidence" if any(over) else "contradicted"), sentence
+    return ("insufficient evidence" if any(above_half) else "contradicted"), sentence

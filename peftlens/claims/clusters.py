@@ -2,8 +2,8 @@
 
 Rule: a vector counts if `soft_prompt_null` calls it readable by cosine: its nearest words are
 closer together than those around random directions, in the embedding table and in the middle of the
-model, and the training, not the start, has brought that about. Supported if the 95 % interval of
-the share of prompts of which most vectors are readable lies above one half, contradicted if below.
+model, because of training and not of the initialization. Supported if the 95 % interval of the
+share of prompts with mostly readable vectors lies above one half, contradicted if below.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if rows.empty:
         return "not measured", "No prompt with a known start was trained."
     readable = (rows["verdict"] == "readable").groupby(rows["run"]).mean()
-    outcome, told = by_half(readable, "most vectors lie in tight clusters of new words")
+    outcome, sentence = by_half(readable, "most vectors lie in tight clusters of new words")
     start = (rows["verdict"] == "unchanged from initialization").mean()
     noise = (rows["verdict"] == "not distinguishable from noise").mean()
     return outcome, (
-        f"{told} Of all {len(rows)} vectors {start:.0%} are as their initialization left them and "
-        f"{noise:.0%} are not distinguishable from noise."
+        f"{sentence} Of all {len(rows)} vectors {start:.0%} are as their initialization left them "
+        f"and {noise:.0%} are not distinguishable from noise."
     )

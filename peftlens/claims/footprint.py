@@ -1,8 +1,8 @@
 """An adapter is megabytes; a fully fine-tuned copy is as large as the model, once per task.
 
-Rule: of every configuration that trains a part only, the adapter on disk is compared with what full
-fine-tuning saves. Supported if at least nine in ten take a tenth of it or less, contradicted if
-fewer than half do. Bytes are exact, so there is no interval.
+Rule: the adapter file of every configuration that trains only a part of the model is compared with
+the file of full fine-tuning. Supported if at least nine in ten take a tenth of its bytes or less,
+contradicted if fewer than half do. Bytes are exact, so there is no interval.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,11 @@
 """PEFT is less prone to catastrophic forgetting than full fine-tuning.
 
 Rule: each parameter-efficient method is judged at the highest accuracy that it and full fine-tuning
-both reach. Its rise of the loss on text there, minus that of full fine-tuning with the same seeds,
-has a 95 % interval over seeds (`forgetting_at_matched_fit`). A method whose interval lies below
-zero forgets less, above zero more. Supported if at least one forgets less and none forgets more,
-contradicted if at least one forgets more and none less; with both, or neither, the evidence is
-insufficient.
+both reach. Its increase of the loss on text at that level, minus that of full fine-tuning with the
+same seeds, has a 95 % interval over seeds (`forgetting_at_matched_fit`). A method with an interval
+below zero forgets less, above zero more. Supported if at least one method forgets less and none
+forgets more, contradicted if at least one forgets more and none less; with both or neither, the
+evidence is insufficient.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ ANALYSIS = "forgetting"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
-    """Judge by the methods whose interval leaves out zero."""
+    """Judge by the methods whose interval excludes zero."""
     rows = tables["forgetting_at_matched_fit"].dropna(subset="diff_vs_full")
     if rows.empty:
         return "not measured", (
@@ -35,16 +35,18 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = rows[rows["level"] == highest]
     less = rows[(rows["diff_vs_full_ci_high"] < 0).fillna(False)]
     more = rows[(rows["diff_vs_full_ci_low"] > 0).fillna(False)]
-    told = (
+    comparisons = "; ".join(_method_text(row) for row in rows.to_dict("records"))
+    sentence = (
         f"At equal accuracy {len(less)} of {len(rows)} methods forgot less than full fine-tuning "
         f"and {len(more)} more, by 95 % intervals over {seeds(rows['n_seeds'].min())}: "
-    ) + "; ".join(_told(row) for row in rows.to_dict("records"))
+        f"{comparisons}."
+    )
     if len(less) and not len(more):
-        return "supported", f"{told}."
-    return ("contradicted" if len(more) and not len(less) else "insufficient evidence"), f"{told}."
+        return "supported", sentence
+    return ("contradicted" if len(more) and not len(less) else "insufficient evidence"), sentence
 
 
-def _told(row: dict) -> str:
+def _method_text(row: dict) -> str:
     number = f"{row['configuration']} at {row['level']:.0%} {row['diff_vs_full']:+.2f}"
     if pd.isna(row["diff_vs_full_ci_low"]):
         return f"{number} nats per token (one seed)"

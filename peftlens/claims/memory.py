@@ -1,9 +1,9 @@
 """Full fine-tuning needs far more training memory than PEFT.
 
-Rule: the highest memory of training over the loaded base, median over seeds, of full fine-tuning
-over that of each other method's leanest configuration. Far more is at least twice. Supported if it
-is so for every method, contradicted if for fewer than half. Only runs of the same batch size and
-length compare: one study.
+Rule: the peak training memory above the loaded base (median over seeds) of full fine-tuning is
+divided by that of each other method's leanest configuration. "Far more" means at least twice.
+Supported if this holds for every method, contradicted if for fewer than half. Only runs of the same
+batch size and length are comparable: those of one study.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """B·A has the shape of W; merged into W, LoRA adds no inference latency.
 
-Rule: the time of a forward pass of the merged model over the base's, of every LoRA that was timed,
-with its 95 % interval over rounds. No latency means at most 5 % more. Supported if every interval
-lies below that, contradicted if one lies above.
+Rule: the time of a forward pass of the merged model over that of the base, for every timed LoRA,
+with its 95 % interval over rounds. "No latency" means at most 5 % more. Supported if every interval
+lies below that, contradicted if any lies above.
 """
 
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     attached = rows[rows["state"] == "attached"]["ratio"].median()
     sentence = (
         f"Merged, the slowest of {len(merged)} LoRAs takes {worst['ratio']:.3f} times the base's "
-        f"time ({worst['ci_low']:.3f} to {worst['ci_high']:.3f}, {worst['n_rounds']} rounds); attached "
-        f"and not merged they take {attached:.2f} times as long, in the median."
+        f"time ({worst['ci_low']:.3f} to {worst['ci_high']:.3f}, {worst['n_rounds']} rounds); "
+        f"attached and not merged they take {attached:.2f} times as long, in the median."
     )
     if (merged["ci_high"] < MORE).all():
         return "supported", sentence

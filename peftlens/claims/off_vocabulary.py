@@ -1,9 +1,9 @@
 """Soft prompts do not coincide with any real token.
 
 Rule: a vector coincides with a token if their cosine is at least 0.99. Supported if the 95 %
-interval of the share of prompts of which most vectors, at the last step, coincide with none lies
-above one half, contradicted if below. How far out the vectors lie is said beside it, against the
-distance of tokens to each other.
+interval of the share of prompts in which most vectors, at the last step, coincide with no token
+lies above one half, contradicted if below. The sentence also compares the vectors' distance to
+their nearest token with the distances between tokens; it does not decide.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if rows.empty:
         return "not measured", "No prompt was trained."
     off = (rows["similarity"] < COINCIDES).groupby(rows["run"]).mean()
-    outcome, told = by_half(off, "most vectors coincide with no token")
+    outcome, sentence = by_half(off, "most vectors coincide with no token")
     return outcome, (
-        f"{told} The median cosine to the nearest token is {rows['similarity'].median():.2f}; "
+        f"{sentence} The median cosine to the nearest token is {rows['similarity'].median():.2f}; "
         f"{rows['off_vocabulary'].median():.0%} of the tokens have another token nearer than that."
     )

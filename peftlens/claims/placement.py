@@ -1,9 +1,9 @@
 """LoRA on self-attention alone is often enough.
 
-Rule: the most accurate LoRA on attention alone against the most accurate one that reaches the
-feed-forward layers, each at its best rate, by the paired difference of accuracies with its 95 %
-interval over seeds and examples. Supported if the interval lies above minus one point, contradicted
-if below. One study shows it for one task; "often" needs several.
+Rule: the most accurate LoRA on attention alone against the most accurate one that includes the
+feed-forward layers, each at its best learning rate, by the paired difference of accuracies with its
+95 % interval over seeds and examples. Supported if the interval lies above minus one point,
+contradicted if below. One study shows this for one task; "often" needs several.
 """
 
 from collections.abc import Mapping
@@ -35,15 +35,16 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
             "LoRA must be trained on attention alone, and with the feed-forward layers."
         )
     attention, wider = rows[alone].iloc[0], rows[~alone].iloc[0]
-    found = pair(tables["paired_accuracy"], attention["configuration"], wider["configuration"])
-    if found is None:
+    difference = pair(tables["paired_accuracy"], attention["configuration"], wider["configuration"])
+    if difference is None:
         return "not measured", "The two were not trained with the same seeds."
-    value, low, high = found
+    value, low, high = difference
     sentence = (
         f"On attention alone the best LoRA ({attention['configuration']}, "
         f"{attention['trainable_parameters']:,} parameters) reaches {attention['accuracy']:.3f}, "
-        f"with the feed-forward layers ({wider['configuration']}, {wider['trainable_parameters']:,}) "
-        f"{wider['accuracy']:.3f}: {difference_text(value, low, high)} ({counted(wider)})."
+        f"with the feed-forward layers ({wider['configuration']}, "
+        f"{wider['trainable_parameters']:,}) {wider['accuracy']:.3f}: "
+        f"{difference_text(value, low, high)} ({counted(wider)})."
     )
     if low > -MARGIN:
         return "supported", sentence

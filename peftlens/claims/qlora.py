@@ -1,10 +1,10 @@
 """Quantizing the frozen base (QLoRA) keeps accuracy and saves memory.
 
-Rule: QLoRA against LoRA of the same rank, layers and training, each at its best rate. Accuracy is
-kept if the 95 % interval of the paired difference lies above minus one point. Memory is saved if
-the highest memory of training is lower; it is counted over the loaded base, which stays in memory
-unquantized while it is lent, so a saving on the base itself is not seen here. Contradicted if the
-interval lies below minus one point; supported if both hold.
+Rule: QLoRA against LoRA of the same rank, layers and training, each at its best learning rate.
+Accuracy is kept if the 95 % interval of the paired difference lies above minus one point. Memory is
+saved if the peak training memory is lower. That peak is counted above the loaded base, which stays
+in memory unquantized during the run, so savings on the base itself are not measured. Contradicted
+if the interval lies below minus one point; supported if both hold.
 """
 
 from collections.abc import Mapping
@@ -27,22 +27,22 @@ MARGIN = 0.01
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the pair with the highest rank."""
     rows = tables["rank_chart"].dropna(subset="peak_memory_bytes").set_index("configuration")
-    alike = equal_but(tables, "method", "double_quant")  # which LoRA has not
+    group = equal_but(tables, "method", "double_quant")  # LoRA has no double_quant
     pairs = [
         (one, other)
         for one in rows.index[rows["method"] == "qlora"]
         for other in rows.index[rows["method"] == "lora"]
-        if alike[one] == alike[other]
+        if group[one] == group[other]
     ]
     if not pairs:
         return "not measured", (
             "QLoRA and LoRA of one rank must both be trained where memory is measured."
         )
     one, other = max(pairs, key=lambda both: rows.loc[both[0], "trainable_parameters"])
-    found = pair(tables["paired_accuracy"], one, other)
-    if found is None:
+    difference = pair(tables["paired_accuracy"], one, other)
+    if difference is None:
         return "not measured", "The two were not trained with the same seeds."
-    value, low, high = found
+    value, low, high = difference
     memory = rows.loc[[one, other], "peak_memory_bytes"].astype(float)
     sentence = (
         f"{one} reaches {rows.loc[one, 'accuracy']:.3f}, {other} "
@@ -52,5 +52,5 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     )
     if high < -MARGIN:
         return "contradicted", sentence
-    kept = low > -MARGIN and memory.iloc[0] < memory.iloc[1]
-    return ("supported" if kept else "insufficient evidence"), sentence
+    both_hold = low > -MARGIN and memory.iloc[0] < memory.iloc[1]
+    return ("supported" if both_hold else "insufficient evidence"), sentence

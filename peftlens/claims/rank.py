@@ -1,13 +1,13 @@
 """Ranks 4 to 32 are a good trade between parameters and accuracy.
 
 Rule: the most accurate LoRA of rank 4 to 32 against every smaller and every larger rank, each at
-its best rate, by the paired differences of accuracies with their 95 % intervals over seeds and
-examples. Supported if every smaller rank falls short by more than a point and no larger one may
-gain more than a point. Contradicted if a smaller rank is within a point for certain, or a larger
-one gains more than a point for certain. Only LoRAs that are equal in all but rank and alpha are
-compared: on the same layers, with the same training. There must be ranks below 4, from 4 to 32 and
-above 32 among them; of several such groups the one with most ranks counts, and of several alphas of
-a rank the one that is best on validation examples.
+its best learning rate, by the paired differences of accuracies with their 95 % intervals over seeds
+and examples. Supported if every smaller rank is worse by more than a point and no larger rank may
+be better by more than a point. Contradicted if the interval of a smaller rank lies above minus one
+point, or that of a larger rank above one point. Only LoRAs equal in all but rank and alpha are
+compared: on the same layers, with the same training. They must include ranks below 4, from 4 to 32
+and above 32. Of several such groups the one with the most ranks decides; of several alphas for one
+rank, the one with the best validation accuracy.
 """
 
 from collections.abc import Mapping
@@ -29,15 +29,15 @@ MARGIN = 0.01
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
-    """Judge by what is lost below, and gained above."""
+    """Judge by the differences of smaller and larger ranks from the best rank of 4 to 32."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values("validation_accuracy", kind="stable")
-    alike = rows["configuration"].map(equal_but(tables, "rank", "alpha"))
-    groups = [own.drop_duplicates("rank", keep="last") for _, own in rows.groupby(alike)]
-    whole = [own.sort_values("rank") for own in groups if _reaches_all(own["rank"])]
-    if not whole:
-        return "not measured", _lacking(rows, tables)
-    rows = max(whole, key=len)
+    numbers = rows["configuration"].map(equal_but(tables, "rank", "alpha"))
+    groups = [group.drop_duplicates("rank", keep="last") for _, group in rows.groupby(numbers)]
+    complete = [group.sort_values("rank") for group in groups if _covers_ranges(group["rank"])]
+    if not complete:
+        return "not measured", _missing_runs(rows, tables)
+    rows = max(complete, key=len)
     best = rows[rows["rank"].between(LOW, HIGH)].sort_values("accuracy").iloc[-1]
     others = rows[~rows["rank"].between(LOW, HIGH)].to_dict("records")
     pairs = [
@@ -59,18 +59,18 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     return ("supported" if decided else "insufficient evidence"), f"{sentence}."
 
 
-def _reaches_all(ranks: pd.Series) -> bool:
-    """Whether there are ranks below LOW, from LOW to HIGH, and above HIGH."""
+def _covers_ranges(ranks: pd.Series) -> bool:
+    """Return whether ranks below LOW, from LOW to HIGH, and above HIGH are present."""
     return bool(ranks.min() < LOW and ranks.max() > HIGH and ranks.between(LOW, HIGH).any())
 
 
-def _lacking(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
-    if not _reaches_all(rows["rank"]):
+def _missing_runs(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
+    if not _covers_ranges(rows["rank"]):
         return "LoRA must be trained with ranks below 4, from 4 to 32, and above."
     layers = rows["configuration"].map(hyperparameter(tables, "target_modules"))
     if layers.nunique() > 1:
         return (
             f"The ranks were trained on different layers ({'; '.join(layers.unique())}), "
-            "and can not be compared."
+            "and cannot be compared."
         )
-    return "The ranks differ in more than rank and alpha, and can not be compared."
+    return "The ranks differ in more than rank and alpha, and cannot be compared."

@@ -1,9 +1,9 @@
 """The nearest tokens of a soft prompt are related to its task.
 
 Rule: a prompt counts if `soft_prompt_task_words` finds it, as a whole, closer to the labels or to
-the words typical of the training text than random directions, random steps from its start and real
-tokens are; with two sets of words, at 0.025 each. Supported if the 95 % interval of the share of
-such prompts lies above one half, contradicted if below.
+the words typical of the training text than random directions, random steps from its initialization
+and real tokens; with two sets of words, at level 0.025 each. Supported if the 95 % interval of the
+share of such prompts lies above one half, contradicted if below.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         return "not measured", "No prompt was trained."
     sets = whole.groupby("run")["q"].agg(["min", "count"])
     related = (sets["min"] <= LEVEL / sets["count"]).astype(float)
-    outcome, told = by_half(related, "the words are closer to the task's than chance")
+    outcome, sentence = by_half(related, "the words are closer to the task's than chance")
     each = tokens.groupby("words")["related"].mean()
     shares = (
         f"{share:.0%} to the {'labels' if name == 'labels' else 'typical words'}"
         for name, share in each.items()
     )
-    return outcome, f"{told} Related single vectors: {', '.join(shares)}."
+    return outcome, f"{sentence} Related single vectors: {', '.join(shares)}."

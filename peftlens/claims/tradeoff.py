@@ -1,10 +1,10 @@
 """Methods trade parameter efficiency against compute efficiency; selective ones are mixed.
 
-Rule: Spearman's correlation, over configurations at their best rates, between trainable parameters
-and the time of a training step, with a 95 % bootstrap interval over configurations. A trade means
-that fewer parameters cost more time: supported if the interval lies below zero, contradicted if
-above. At least six configurations of three methods are needed. What the selective methods reach is
-told beside it, and not judged.
+Rule: Spearman's correlation, over configurations at their best learning rates, between trainable
+parameters and the time of a training step, with a 95 % bootstrap interval over configurations. A
+trade means that fewer parameters cost more time: supported if the interval lies below zero,
+contradicted if above. At least six configurations of three methods are needed. The accuracies of
+selective methods are reported, and do not decide.
 """
 
 from collections.abc import Mapping
@@ -35,9 +35,9 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     size = rows["trainable_parameters"].to_numpy(float)
     seconds = rows["step_seconds"].to_numpy(float)
     rng = np.random.default_rng(0)
-    drawn = [_spearman(size[pick], seconds[pick])
+    resampled = [_spearman(size[pick], seconds[pick])
              for pick in rng.integers(len(rows), size=(RESAMPLES, len(rows)))]  # fmt: skip
-    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     sentence = (
         f"Over {len(rows)} configurations the correlation of trainable parameters with the time of "
         f"a step is {_spearman(size, seconds):+.2f} (95 % interval {low:+.2f} to {high:+.2f})."
@@ -54,15 +54,15 @@ def _spearman(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _selective(rows: pd.DataFrame) -> str:
-    known = registry.names("methods")
+    names = registry.names("methods")
     family = {name: registry.describe("methods", name).constants.get("FAMILY")
-              for name in rows["method"].unique() if name in known}  # fmt: skip
-    chosen = rows[rows["method"].map(family) == "selective"]
-    if chosen.empty:
+              for name in rows["method"].unique() if name in names}  # fmt: skip
+    selective = rows[rows["method"].map(family) == "selective"]
+    if selective.empty:
         return ""
-    places = rows["accuracy"].rank(ascending=False)[chosen.index]
+    places = rows["accuracy"].rank(ascending=False)[selective.index]
     each = (
         f"{row['configuration']} {row['accuracy']:.3f} (place {place:.0f})"
-        for row, place in zip(chosen.to_dict("records"), places, strict=True)
+        for row, place in zip(selective.to_dict("records"), places, strict=True)
     )
     return f" Selective methods reach {', '.join(each)}."

@@ -1,1 +1,1 @@
-"""Scores by log-likelihood, retention, and the runner of probes."""
+"""Scoring by log-likelihood, retention suites, and execution of probes."""

@@ -1,9 +1,9 @@
-"""Log-probabilities of answers, and the loss that training minimizes.
+"""Log-probabilities of candidate answers, and the training loss.
 
-The output head is applied only where the loss is. A slice of the hidden states would be slower than
-all logits in bfloat16 (it becomes a batched product that copies the head's weight for each row), so
-the states are gathered to two dimensions first; a hook on the head does this for any model and any
-method, whatever wraps them.
+The output head is applied at scored positions only. In bfloat16, a slice of the hidden states would
+be slower than all logits (it becomes a batched product that copies the head's weight for each row).
+The states are therefore gathered to two dimensions first, by a hook on the head that works for any
+model and method, whatever wraps them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,20 +26,21 @@ from peftlens.data.collate import (
 )
 from peftlens.io.progress import track
 
-SAVED = 3  # times the tokens, that reading a prompt once for all its answers must save to pay
+SAVED = 3  # least reduction factor of tokens that makes a shared pass of each prompt faster
 
 
 @contextmanager
 def _gathered(model: nn.Module, scored: torch.Tensor) -> Iterator[list[torch.Tensor]]:
-    """The head sees only the scored positions, as (n, d); a list that will hold these.
+    """Restrict the head's input to the scored positions, and collect that input in a list.
 
-    Soft prompts lengthen the hidden states in front; positions count from the end.
+    Soft prompts lengthen the hidden states at the front, so positions count from the end.
     """
-    seen: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []  # (n, d) per forward pass
 
     def gather(_: nn.Module, args: tuple[torch.Tensor]) -> torch.Tensor:
-        states = args[0][:, -scored.shape[1] :]
-        seen.append(states[scored.to(states.device)])  # another one, if the base lies on several
+        states = args[0][:, -scored.shape[1] :]  # (batch, seq, d)
+        # the head may be on another device than the inputs if the base is on several
+        seen.append(states[scored.to(states.device)])  # (n, d)
         return seen[-1]
 
     head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
@@ -51,22 +52,22 @@ def _gathered(model: nn.Module, scored: torch.Tensor) -> Iterator[list[torch.Ten
 
 
 def answer_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Logits (n, V) in float32 at the batch's scored positions, n = number of targets."""
+    """Compute float32 logits (n, V) at the batch's scored positions, n = number of targets."""
     return answer_states(model, batch)[1]
 
 
 def answer_states(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the head reads at the scored positions, (n, d), and its logits (n, V) in float32."""
+    """Compute the head's input (n, d) and its float32 logits (n, V) at the scored positions."""
     with _gathered(model, batch.scored) as states:
-        # a cache that nobody reads behind copies the keys and values of every layer
+        # an unused cache would copy the keys and values of every layer
         logits = model(**batch.inputs, use_cache=False).logits.float()
     return states[0], logits
 
 
 def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Summed cross-entropy of the answers' tokens, nats, float32.
+    """Compute the cross-entropy of the answers' tokens, summed, nats, float32.
 
-    Divided by the number of targets it is the loss that transformers computes from `labels`.
+    Divided by the number of targets, it equals the loss that transformers computes from `labels`.
     """
     return nn.functional.cross_entropy(answer_logits(model, batch), batch.targets, reduction="sum")
 
@@ -75,40 +76,43 @@ def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 def log_probabilities(
     model: nn.Module, encoder: Collator, rows: Sequence[TokenizedAnswer], description: str
 ) -> NDArray[np.float64]:
-    """Log-probability of each row's answer given its prompt, nats, summed over tokens.
+    """Compute the log-probability of each row's answer given its prompt, nats, summed over tokens.
 
-    Candidate answers that differ only in their last token share one forward pass, as single-token
-    labels do.
+    Candidate answers that differ only in their last token, such as single-token labels, share one
+    forward pass.
     """
     shared: dict[tuple[int, ...], list[int]] = {}
     for index, row in enumerate(rows):
-        # where the prompt ends matters too: it decides which positions are scored
+        # the key includes the prompt length, which decides the scored positions
         shared.setdefault((len(row.prompt), *row.prompt, *row.answer[:-1]), []).append(index)
     groups = list(shared.values())
     firsts = [rows[group[0]] for group in groups]
     sums = np.zeros(len(rows))
     for indices in track(list(scoring_batches(firsts, encoder.at_once)), description):
         batch = encoder.batch([firsts[index] for index in indices])
-        logs = answer_logits(model, batch).log_softmax(dim=-1)
+        logs = answer_logits(model, batch).log_softmax(dim=-1)  # (n, V)
         ends = np.cumsum([firsts[index].scored for index in indices])
         for index, end in zip(indices, ends, strict=True):
             first = firsts[index]
-            own = logs[end - first.scored : end]
+            answer_logs = logs[end - first.scored : end]  # (answer tokens, V)
             for member in groups[index]:
-                targets = torch.tensor(rows[member].answer[-first.scored :], device=own.device)
-                sums[member] = own.gather(1, targets[:, None]).cpu().double().sum().item()
+                targets = torch.tensor(rows[member].answer[-first.scored :], device=logs.device)
+                chosen = answer_logs.gather(1, targets[:, None])  # (answer tokens, 1)
+                sums[member] = chosen.cpu().double().sum().item()
     return sums
 
 
 @dataclass(frozen=True)
 class Choices:
-    """Which answer the model prefers for each item, by two scores.
+    """Preferred answer of a model for each item, by two scores.
 
     Attributes:
         correct: index of the right answer, shape (n,).
-        by_sum: index of the answer with the highest summed log-probability (lm-eval's `acc`).
-        by_byte: the same per UTF-8 byte of the answer (lm-eval's `acc_norm`).
-        loss: negative log-probability of the right answer per token, nats.
+        by_sum: index of the answer with the highest summed log-probability (lm-eval's `acc`),
+            shape (n,).
+        by_byte: index of the answer with the highest log-probability per UTF-8 byte (lm-eval's
+            `acc_norm`), shape (n,).
+        loss: negative log-probability of the right answer per token, nats, shape (n,).
     """
 
     correct: NDArray[np.int64]
@@ -123,10 +127,10 @@ def choose(
     items: Sequence[TokenizedExample],
     description: str = "Scoring",
 ) -> Choices:
-    """Score every candidate answer of every item in full; ties go to the first."""
+    """Score every candidate answer of every item in full; the first wins ties."""
     rows = [row for item in items for row in item.rows]
     if _shares_prompts(model, encoder, items):
-        sums = _behind_prompts(model, encoder, items, description)
+        sums = _score_with_prompt_cache(model, encoder, items, description)
     else:
         sums = log_probabilities(model, encoder, rows, description)
     by_sum, by_byte, loss = [], [], []
@@ -142,12 +146,12 @@ def choose(
 
 
 def _shares_prompts(model: nn.Module, encoder: Collator, items: Sequence[TokenizedExample]) -> bool:
-    """Whether to read each prompt once, for all its answers.
+    """Return whether one forward pass of each prompt should serve all its answers.
 
-    It must save most of the tokens to pay: two short batches, of prompts and of answers, take the
-    place of a full one. Answers of one token need no second reading, an encoder-decoder reads its
-    prompt elsewhere, and a method sets `reads_whole_rows` where a position's place in the row
-    matters to it.
+    This is faster only if it saves most of the tokens, since two short batches (prompts, then
+    answers) replace a full one. It does not apply to single-token answers, which need no second
+    pass, to encoder-decoders, whose prompt is the encoder's input, or to methods that set
+    `reads_whole_rows` because a token's position in the row matters to them.
     """
     rows = [row for item in items for row in item.rows]
     longer = any(len(row.answer) > 1 and row.prompt for row in rows)
@@ -158,65 +162,71 @@ def _shares_prompts(model: nn.Module, encoder: Collator, items: Sequence[Tokeniz
 
 
 @torch.inference_mode()
-def _behind_prompts(
+def _score_with_prompt_cache(
     model: nn.Module, encoder: Collator, items: Sequence[TokenizedExample], description: str
 ) -> NDArray[np.float64]:
-    """Log-probability of every answer, nats, items one after the other.
+    """Compute the log-probability of every answer, nats, in the order of the items.
 
-    Each prompt is read once; its answers are read behind the keys and values that it left. Prompts
-    of one batch have one length, so that no padding stands between a prompt and its answer.
+    Each prompt has one forward pass; its answers follow with the prompt's cached keys and values.
+    Prompts of a batch are of equal length, so no padding separates a prompt from its answer.
     """
     sums = [np.zeros(len(item.rows)) for item in items]
-    for indices in track(list(_of_equal_prompts(items, encoder.at_once)), description):
-        prompts = torch.tensor([items[i].rows[0].prompt for i in indices], device=encoder.device)
+    for indices in track(list(_equal_length_batches(items, encoder.at_once)), description):
+        ids = [items[i].rows[0].prompt for i in indices]
+        prompts = torch.tensor(ids, device=encoder.device)  # (items, seq)
         last = torch.zeros_like(prompts, dtype=torch.bool)
         last[:, -1] = True
         with _gathered(model, last):
-            read = model(input_ids=prompts, attention_mask=torch.ones_like(prompts), use_cache=True)
-        first = read.logits.float().log_softmax(dim=-1).cpu()  # (items, V)
+            outputs = model(
+                input_ids=prompts, attention_mask=torch.ones_like(prompts), use_cache=True
+            )
+        first = outputs.logits.float().log_softmax(dim=-1).cpu()  # (items, V)
         answers = [(n, i, k) for n, i in enumerate(indices) for k in range(len(items[i].rows))]
         for n, i, k in answers:
             sums[i][k] = first[n, items[i].rows[k].answer[0]].item()
         longer = [one for one in answers if len(items[one[1]].rows[one[2]].answer) > 1]
         if longer:
-            cache = read.past_key_values
+            cache = outputs.past_key_values
             cache.batch_select_indices(
                 torch.tensor([n for n, _, _ in longer], device=encoder.device)
             )
             texts = [items[i].rows[k].answer for _, i, k in longer]
-            for (_, i, k), rest in zip(longer, _rest(model, encoder, cache, texts), strict=True):
+            rests = _continuation_sums(model, encoder, cache, texts)
+            for (_, i, k), rest in zip(longer, rests, strict=True):
                 sums[i][k] += rest
     return np.concatenate(sums)
 
 
-def _rest(
+def _continuation_sums(
     model: nn.Module, encoder: Collator, cache: Any, answers: list[tuple[int, ...]]
 ) -> Iterator[float]:
-    """Log-probability of each answer without its first token, behind the cache of its prompt."""
-    ids, there = encoder.pad([[*answer[:-1]] for answer in answers])
-    ids, there = ids.to(encoder.device), there.to(encoder.device)
-    mask = ids.new_ones(len(ids), cache.get_seq_length() + ids.shape[1])
+    """Yield the log-probability of each answer after its first token, given its prompt's cache."""
+    ids, scored = encoder.pad([[*answer[:-1]] for answer in answers])
+    ids, scored = ids.to(encoder.device), scored.to(encoder.device)  # (answers, longest - 1)
+    mask = ids.new_ones(len(ids), cache.get_seq_length() + ids.shape[1])  # (answers, all positions)
     inner: Any = model
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         inner = inner.get_base_model()  # the prompt is in the cache
-    with _gathered(model, there):
-        logits = inner(input_ids=ids, attention_mask=mask, past_key_values=cache).logits
+    with _gathered(model, scored):
+        logits = inner(input_ids=ids, attention_mask=mask, past_key_values=cache).logits  # (n, V)
     targets = torch.tensor([t for answer in answers for t in answer[1:]], device=logits.device)
     logs = logits.float().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0].cpu().double()
     for part in logs.split([len(answer) - 1 for answer in answers]):
         yield part.sum().item()
 
 
-def _of_equal_prompts(items: Sequence[TokenizedExample], most: int) -> Iterator[list[int]]:
-    """Indices of items whose prompts have one length, at most so many tokens together."""
+def _equal_length_batches(
+    items: Sequence[TokenizedExample], max_tokens: int
+) -> Iterator[list[int]]:
+    """Yield batches of item indices: prompts of equal length, at most `max_tokens` tokens."""
     by_length: dict[int, list[int]] = {}
     for index, item in enumerate(items):
         by_length.setdefault(len(item.rows[0].prompt), []).append(index)
-    for common, indices in sorted(by_length.items()):
+    for prompt_length, indices in sorted(by_length.items()):
         batch, tokens = [], 0
         for index in indices:
-            more = common + sum(len(row.answer) for row in items[index].rows)
-            if batch and tokens + more > most:
+            more = prompt_length + sum(len(row.answer) for row in items[index].rows)
+            if batch and tokens + more > max_tokens:
                 yield batch
                 batch, tokens = [], 0
             batch.append(index)

@@ -1,4 +1,4 @@
-"""Run probes over finished runs, keep what they measured, and join it into tables."""
+"""Execution of probes on finished runs, with cached results joined into tables."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -25,39 +25,39 @@ from peftlens.results.table_cache import ProbeSpec
 from peftlens.runs.run import configurations
 from peftlens.runs.trained_model import TrainedModel
 
-Options = Mapping[str, Mapping[str, Any]]  # of probes, by their names
+Options = Mapping[str, Mapping[str, Any]]  # option values per probe name
 
 
 def run_probe(
     context: RunContext, run: TrainedModel, name: str, options: Options | None = None
 ) -> Table:
-    """A probe's table of one run: read if this version measured it with these options, or measured.
+    """Return a probe's table for one run, from disk if version and options match, else measured.
 
-    A run that does not offer what the probe needs, or that diverged, gets one row that says so.
+    A run that diverged or lacks a property the probe requires gets one row with the reason.
 
     Args:
-        context: gives the run's base model.
-        run: a finished run.
-        name: a probe that measures runs.
-        options: values for the probe's Config, by the probe's name; those of others are let be.
+        context: source of the run's base model.
+        run: finished run.
+        name: name of a probe with `measure`.
+        options: values for the probe's Config, by the probe's name; other probes' are ignored.
 
     Raises:
-        InputError: no such probe or option, or the run's files are damaged.
+        InputError: the probe or option does not exist, or the run's files are damaged.
     """
     probe = registry.load("probes", name)
     config = configure(name, (options or {}).get(name, {}))
-    plain = _plain(config)
+    values = _json_values(config)
     file = run.table_folder and run.table_folder / f"{name}.parquet"
     if file and file.exists():
-        known = read(file)
-        if (known.version, known.config) == (probe.VERSION, plain):
-            return known
+        cached = read(file)
+        if (cached.version, cached.config) == (probe.VERSION, values):
+            return cached
     try:
         _check(run, probe.REQUIRES)
         frame = _call(probe.measure, config, context, run).assign(status="measured", reason=None)
     except NotApplicable as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
-    table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, plain)
+    table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, values)
     if file:
         file.parent.mkdir(exist_ok=True)
         write(table, file)
@@ -65,25 +65,25 @@ def run_probe(
 
 
 def describe(name: str, options: Options) -> ProbeSpec:
-    """What decides a probe's numbers beside the runs, and whether it measures one run at a time.
+    """Return a probe's version and configuration, and whether it measures one run at a time.
 
     Raises:
-        InputError: no such probe or option.
+        InputError: the probe or option does not exist.
     """
     probe = registry.load("probes", name)
     return ProbeSpec(
         name=name,
         each_run=hasattr(probe, "measure"),
         version=probe.VERSION,
-        config=_plain(configure(name, options.get(name, {}))),
+        config=_json_values(configure(name, options.get(name, {}))),
     )
 
 
 def configure(name: str, values: Mapping[str, Any]) -> Any:
-    """A probe's Config; None where it has none.
+    """Build a probe's Config, or None for a probe without options.
 
     Raises:
-        InputError: an unknown option or a wrong value.
+        InputError: an option does not exist, or a value is invalid.
     """
     if hasattr(registry.load("probes", name), "Config"):
         return registry.configure("probes", name, dict(values))
@@ -96,8 +96,8 @@ def _call(probe: Callable[..., pd.DataFrame], config: Any, *arguments: Any) -> p
     return probe(*arguments) if config is None else probe(*arguments, config)
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    """The options as JSON has them."""
+def _json_values(config: Any) -> dict[str, Any]:
+    """Convert the options to JSON types."""
     return {} if config is None else json.loads(json.dumps(asdict(config)))
 
 
@@ -115,17 +115,17 @@ def collect(
     labels: dict[str, str] | None = None,
     options: Options | None = None,
 ) -> Table:
-    """A probe's table over several runs.
+    """Return a probe's table over several runs.
 
     Args:
-        context: gives the runs' base models.
-        runs: finished runs, in the order that the rows should have.
-        name: a probe that measures runs, compares them, or combines what others measured.
-        labels: name of each run's configuration by run id; made up from the runs by default.
-        options: see `run_probe`.
+        context: source of the runs' base models.
+        runs: finished runs, in the order of the table's rows.
+        name: name of a probe with `measure`, `compare` or `combine`.
+        labels: name of each run's configuration by run id; by default derived from the runs.
+        options: values for the probes' Config, by probe name.
 
     Raises:
-        InputError: no such probe or option, or a run's files are damaged.
+        InputError: the probe or option does not exist, or a run's files are damaged.
     """
     probe = registry.load("probes", name)
     labels = configurations(run.record for run in runs) | (labels or {})
@@ -133,16 +133,16 @@ def collect(
         return join({run: run_probe(context, run, name, options) for run in runs}, labels)
     config = configure(name, (options or {}).get(name, {}))
     if hasattr(probe, "compare"):
-        able = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
-        frame = _call(probe.compare, config, context, able)
+        applicable = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
+        frame = _call(probe.compare, config, context, applicable)
     else:
         tables = {
-            one: measured(collect(context, runs, one, labels, options).frame)
-            for one in probe.INPUTS
+            source: measured(collect(context, runs, source, labels, options).frame)
+            for source in probe.INPUTS
         }
         tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
-    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _plain(config))
+    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _json_values(config))
 
 
 def _applies(run: TrainedModel, required: frozenset[str]) -> bool:

@@ -1,9 +1,9 @@
-"""How well a model still does what nobody trained it for: the base's scores and a run's.
+"""Retention of general abilities: scores of a base model and of its tuned versions on suites.
 
-A suite is a task of which only the test split is read. A text is scored by the loss of its tokens,
-and by how far the run's predictions have moved from the base's, KL(base || tuned); a question by
-the answer that is chosen. The base's scores are computed once per base and data, and kept on disk
-under a key that holds all they depend on.
+A suite is the test split of a task. A text is scored by the loss of its tokens and by the distance
+of the tuned model's predictions from the base's, KL(base || tuned); a question by the answer with
+the highest log-probability. The base's scores are computed once per base and suite, and cached on
+disk under a hash of everything they depend on.
 """
 
 from collections import Counter
@@ -30,20 +30,20 @@ from peftlens.runs.run import versions
 from peftlens.tasks import load_task
 
 SUITES = ("wiki", "piqa", "openbookqa", "commonsenseqa")
-MAX_LENGTH = 256  # tokens of a text; the longest line of wiki has fewer
-_VERSION = 2  # of what is kept on disk
-_AT_ONCE = 256  # tokens whose two distributions over the vocabulary are compared at a time
+MAX_LENGTH = 256  # tokens per text; the longest line of wiki has fewer
+_VERSION = 2  # version of the cached files
+_KL_CHUNK = 256  # tokens per comparison of two distributions over the vocabulary
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What is asked.
+    """Tokenized test split of a task, for scoring base and tuned models.
 
     Attributes:
-        name: as the user gave it.
-        kind: texts (language_modeling), or questions with answers to choose from.
-        items: as token ids.
-        sha256: of the data, and how many of them are asked.
+        name: name of the task, as in the configuration.
+        kind: kind of the task: texts (language_modeling), or questions with candidate answers.
+        items: tokenized examples.
+        sha256: hash of the data and of the number of items.
     """
 
     name: str
@@ -53,23 +53,25 @@ class Suite:
 
     @property
     def texts(self) -> bool:
-        """Whether tokens are predicted, and nothing is chosen."""
+        """True if the suite consists of texts and not of questions."""
         return self.kind == "language_modeling"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model makes of a suite's n items.
+    """Scores of a model on the n items of a suite.
 
     Attributes:
-        loss: of a text, summed over its tokens; of a question's right answer, per token; nats (n,).
-        tokens: that the loss was summed over; 1 for a question, shape (n,).
-        right: whether the answer of highest log-probability is right, 0 or 1 (n,); None for texts.
-        right_per_byte: the same by log-probability per byte of the answer.
-        token_loss: loss of every token of the texts, one text after the other, nats; None for
+        loss: loss of a text, summed over its tokens, or of a question's right answer, per token;
+            nats, shape (n,).
+        tokens: number of tokens in the sum of the loss; 1 for a question; shape (n,).
+        right: 1 if the answer with the highest log-probability is right, else 0; shape (n,); None
+            for texts.
+        right_per_byte: like `right`, by log-probability per byte of the answer.
+        token_loss: loss of every token of the texts, in their order, nats, shape (t,); None for
             questions.
-        kl: KL(base || tuned), summed over a text's tokens, nats (n,); None for questions, and where
-            the base does more than multiply behind its last hidden states.
+        kl: KL(base || tuned) of a text, summed over its tokens, nats, shape (n,); None for
+            questions, and if the base's logits depend on more than its head's weight and bias.
     """
 
     loss: NDArray[np.float64]
@@ -82,12 +84,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Reference:
-    """The base's scores, and what its predictions for the suite's texts can be made of again.
+    """Scores of the base, with the tensors that reproduce its predictions for the suite's texts.
 
     Attributes:
-        states: what its head read for every token, shape (t, d); None for questions.
-        head: weight (V, d) and bias (V,) or None; None as `states` is, or if they are not all that
-            the base's logits are made of.
+        scores: scores of the base.
+        states: head input for every token, shape (t, d); None for questions.
+        head: weight (V, d), and bias (V,) or None, of the base's head; None for questions, and if
+            the logits depend on more than these.
     """
 
     scores: Scores
@@ -95,136 +98,139 @@ class Reference:
     head: tuple[torch.Tensor, torch.Tensor | None] | None = None
 
 
-def suite(base: BaseModel, name: str, options: dict[str, Any], most: int | None) -> Suite:
-    """The test split of a task, or its first items; the order was drawn by the split's own seed.
+def suite(base: BaseModel, name: str, options: dict[str, Any], max_items: int | None) -> Suite:
+    """Tokenize the test split of a task, or its first items in the random order of the split.
 
     Args:
-        base: whose tokenizer reads the texts.
-        name: a task, file:PATH or hub:org/name.
-        options: of the task.
-        most: items at most; None takes all.
+        base: base model with the tokenizer.
+        name: name of a task, file:PATH or hub:org/name.
+        options: options of the task.
+        max_items: maximum number of items; None for all.
 
     Raises:
-        InputError: no such task, or nothing of it can be used.
+        InputError: the task does not exist, or none of its items can be scored.
     """
     task = load_task(name, options)
     encoder = Collator.of(base, MAX_LENGTH)
     items, reasons = [], Counter()
-    for example in task.splits["test"][:most]:
+    for example in task.splits["test"][:max_items]:
         try:
-            found, left_out = encoder.items([example])
-        except (
-            InputError
-        ) as error:  # an answer longer than the model's context costs that item only
-            found, left_out = [], {str(error): 1}
-        items += found
-        reasons.update(left_out)
+            tokenized, skipped = encoder.items([example])
+        except InputError as error:  # only this item's answer exceeds the model's context
+            tokenized, skipped = [], {str(error): 1}
+        items += tokenized
+        reasons.update(skipped)
     if not items:
         raise InputError(
             f"retention suite {name!r} has no item that can be scored: {dict(reasons)}"
         )
-    return Suite(name, task.kind, tuple(items), sha256_text(f"{task.sha256} {most}"))
+    return Suite(name, task.kind, tuple(items), sha256_text(f"{task.sha256} {max_items}"))
 
 
-def reference(base: BaseModel, asked: Suite) -> Reference:
-    """The base's scores: from disk, or computed now with nothing attached to it."""
-    file = cache_dir("retention") / f"{_key(base, asked)}.safetensors"
+def reference(base: BaseModel, suite_data: Suite) -> Reference:
+    """Load the base's scores from disk, or compute them without any adapter attached."""
+    file = cache_dir("retention") / f"{_key(base, suite_data)}.safetensors"
     with FileLock(f"{file}.lock"):
         if not file.exists():
             with restored_after(base.model) as model:
-                write_atomic(file, safetensors.torch.save(_reference(model, base, asked)))
-    held = safetensors.torch.load_file(file, device=base.device)
-    fields = {name: tensor.cpu().numpy() for name, tensor in held.items()
+                write_atomic(file, safetensors.torch.save(_reference(model, base, suite_data)))
+    tensors = safetensors.torch.load_file(file, device=base.device)
+    fields = {name: tensor.cpu().numpy() for name, tensor in tensors.items()
               if name in Scores.__dataclass_fields__}  # fmt: skip
-    return Reference(
-        Scores(**fields), held.get("states"), _head(base.model) if "plain_head" in held else None
-    )
+    head = _head(base.model) if "plain_head" in tensors else None
+    return Reference(Scores(**fields), tensors.get("states"), head)
 
 
-def _key(base: BaseModel, asked: Suite) -> str:
-    matters = {
+def _key(base: BaseModel, suite_data: Suite) -> str:
+    inputs = {
         "base": base.sha256,
         "device": base.device,
         "dtype": base.dtype,
-        "threads": torch.get_num_threads(),  # sums are split among them, and round accordingly
-        "suite": asked.sha256,
+        "threads": torch.get_num_threads(),  # their number affects rounding
+        "suite": suite_data.sha256,
         "versions": versions(),
         "version": _VERSION,
         "max_length": Collator.of(base, MAX_LENGTH).max_length,
     }
-    return sha256_text(canonical_json(matters))[:32]
+    return sha256_text(canonical_json(inputs))[:32]
 
 
-def _reference(model: nn.Module, base: BaseModel, asked: Suite) -> dict[str, torch.Tensor]:
-    what = f"The base on {asked.name}, once"
+def _reference(model: nn.Module, base: BaseModel, suite_data: Suite) -> dict[str, torch.Tensor]:
+    description = f"Scoring the base on {suite_data.name}"
     encoder = Collator.of(base, MAX_LENGTH)
-    if not asked.texts:
-        return _tensors(_chosen(model, encoder, asked, what))
-    states: list[torch.Tensor | None] = [None] * len(asked.items)
-    losses: list[Any] = [None] * len(asked.items)
+    if not suite_data.texts:
+        return _tensors(_question_scores(model, encoder, suite_data, description))
+    states: list[torch.Tensor | None] = [None] * len(suite_data.items)
+    losses: list[Any] = [None] * len(suite_data.items)
     head, plain = _head(model), True
-    for part in _texts(model, encoder, asked, what):
-        again = nn.functional.linear(part.states, *head).float() if head else None
-        plain = plain and again is not None and torch.allclose(again, part.logits, atol=1e-3)
-        for item, own in part.of_items(part.states):
-            states[item] = own
-        for item, own in part.of_items(part.loss):
-            losses[item] = own
-    found = _tensors(_from_tokens(losses))
-    found["states"] = torch.cat([one for one in states if one is not None]).cpu()
-    return found | ({"plain_head": torch.ones(1)} if plain else {})
+    for batch in _text_batches(model, encoder, suite_data, description):
+        logits = nn.functional.linear(batch.states, *head).float() if head else None  # (tokens, V)
+        plain = plain and logits is not None and torch.allclose(logits, batch.logits, atol=1e-3)
+        for item, item_states in batch.split(batch.states):
+            states[item] = item_states
+        for item, item_loss in batch.split(batch.loss):
+            losses[item] = item_loss
+    tensors = _tensors(_text_scores(losses))
+    tensors["states"] = torch.cat([one for one in states if one is not None]).cpu()  # (t, d)
+    return tensors | ({"plain_head": torch.ones(1)} if plain else {})
 
 
 def _head(model: Any) -> tuple[torch.Tensor, torch.Tensor | None] | None:
-    """The output head's own tensors: no method writes into them, so they stay what they were."""
+    """Return the output head's weight and bias, which no method modifies in place."""
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         return None
     return head.weight.data, None if head.bias is None else head.bias.data
 
 
-def scores(model: nn.Module, base: BaseModel, asked: Suite, known: Reference) -> Scores:
-    """What a model, made of the base, makes of a suite.
+def scores(model: nn.Module, base: BaseModel, suite_data: Suite, baseline: Reference) -> Scores:
+    """Score a tuned model on a suite.
 
     Args:
-        model: with whatever was trained attached.
-        base: what it was made of.
-        asked: the suite.
-        known: of the base, for the distance from its predictions.
+        model: tuned model, with its adapter attached.
+        base: base model of the tuned model.
+        suite_data: suite to score.
+        baseline: scores of the base, for the distance from its predictions.
     """
-    what, encoder = f"Scoring {asked.name}", Collator.of(base, MAX_LENGTH)
-    if known.states is None:
-        return _chosen(model, encoder, asked, what)
-    losses: list[Any] = [None] * len(asked.items)
-    kl = np.zeros(len(asked.items))
-    states = known.states.split([item.rows[0].scored for item in asked.items])
-    for part in _texts(model, encoder, asked, what):
-        for item, own in part.of_items(part.loss):
-            losses[item] = own
-        if known.head is not None:
-            # the batch of the base again, so that equal models differ by no rounding
-            base_logits = nn.functional.linear(
-                torch.cat([states[i] for i in part.items]), *known.head
-            )
-            for item, own in part.of_items(_divergence(base_logits, part.logits)):
-                kl[item] = own.sum().item()
-    found = _from_tokens(losses)
-    return replace(found, kl=None if known.head is None else kl)
+    description, encoder = f"Scoring {suite_data.name}", Collator.of(base, MAX_LENGTH)
+    if baseline.states is None:
+        return _question_scores(model, encoder, suite_data, description)
+    losses: list[Any] = [None] * len(suite_data.items)
+    kl = np.zeros(len(suite_data.items))
+    states = baseline.states.split([item.rows[0].scored for item in suite_data.items])
+    for batch in _text_batches(model, encoder, suite_data, description):
+        for item, item_loss in batch.split(batch.loss):
+            losses[item] = item_loss
+        if baseline.head is not None:
+            # the same batches as for the base, so that equal models have equal rounding
+            base_states = torch.cat([states[i] for i in batch.items])  # (tokens, d)
+            base_logits = nn.functional.linear(base_states, *baseline.head)  # (tokens, V)
+            for item, item_kl in batch.split(_divergence(base_logits, batch.logits)):
+                kl[item] = item_kl.sum().item()
+    return replace(_text_scores(losses), kl=None if baseline.head is None else kl)
 
 
 @torch.inference_mode()
 def _divergence(base: torch.Tensor, tuned: torch.Tensor) -> torch.Tensor:
-    """KL(base || tuned) of every token, nats, from two sets of logits (t, V): shape (t,)."""
-    found = []
-    for one, other in zip(base.split(_AT_ONCE), tuned.split(_AT_ONCE), strict=True):
-        p, q = one.float().log_softmax(dim=-1), other.log_softmax(dim=-1)
-        found.append((p.exp() * (p - q)).sum(dim=-1))
-    return torch.cat(found)
+    """Compute KL(base || tuned) of every token, nats, shape (t,), from logits of shape (t, V)."""
+    chunks = []
+    for base_part, tuned_part in zip(base.split(_KL_CHUNK), tuned.split(_KL_CHUNK), strict=True):
+        p, q = base_part.float().log_softmax(dim=-1), tuned_part.log_softmax(dim=-1)
+        chunks.append((p.exp() * (p - q)).sum(dim=-1))
+    return torch.cat(chunks)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A batch of texts: items, their numbers of tokens, and what every token got, (tokens, ...)."""
+class _TextBatch:
+    """Scored batch of texts.
+
+    Attributes:
+        items: indices of the items.
+        lengths: number of scored tokens per item.
+        states: head input per token, shape (tokens, d).
+        logits: logits per token, shape (tokens, V).
+        loss: loss per token, nats, shape (tokens,).
+    """
 
     items: list[int]
     lengths: list[int]
@@ -232,38 +238,47 @@ class _Part:
     logits: torch.Tensor
     loss: torch.Tensor
 
-    def of_items(self, values: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    def split(self, values: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield each item's index with its tokens' values."""
         yield from zip(self.items, values.split(self.lengths), strict=True)
 
 
 @torch.inference_mode()
-def _texts(model: nn.Module, encoder: Collator, asked: Suite, what: str) -> Iterator[_Part]:
-    rows = [item.rows[0] for item in asked.items]
-    for indices in track(list(scoring_batches(rows, encoder.at_once)), what):
+def _text_batches(
+    model: nn.Module, encoder: Collator, suite_data: Suite, description: str
+) -> Iterator[_TextBatch]:
+    rows = [item.rows[0] for item in suite_data.items]
+    for indices in track(list(scoring_batches(rows, encoder.at_once)), description):
         batch = encoder.batch([rows[index] for index in indices])
         states, logits = answer_states(model, batch)
         loss = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-        yield _Part(indices, [rows[i].scored for i in indices], states, logits, loss)
+        yield _TextBatch(indices, [rows[i].scored for i in indices], states, logits, loss)
 
 
-def _from_tokens(losses: list[torch.Tensor]) -> Scores:
-    each = [loss.cpu().double().numpy() for loss in losses]
+def _text_scores(losses: list[torch.Tensor]) -> Scores:
+    arrays = [loss.cpu().double().numpy() for loss in losses]  # (tokens of the text,) each
     return Scores(
-        loss=np.array([loss.sum() for loss in each]),
-        tokens=np.array([len(loss) for loss in each]),
-        token_loss=np.concatenate(each),
+        loss=np.array([loss.sum() for loss in arrays]),
+        tokens=np.array([len(loss) for loss in arrays]),
+        token_loss=np.concatenate(arrays),
     )
 
 
-def _chosen(model: nn.Module, encoder: Collator, asked: Suite, what: str) -> Scores:
-    found = choose(model, encoder, asked.items, what)
+def _question_scores(
+    model: nn.Module, encoder: Collator, suite_data: Suite, description: str
+) -> Scores:
+    choices = choose(model, encoder, suite_data.items, description)
     return Scores(
-        loss=found.loss,
-        tokens=np.ones(len(found.loss), np.int64),
-        right=(found.by_sum == found.correct).astype(float),
-        right_per_byte=(found.by_byte == found.correct).astype(float),
+        loss=choices.loss,
+        tokens=np.ones(len(choices.loss), np.int64),
+        right=(choices.by_sum == choices.correct).astype(float),
+        right_per_byte=(choices.by_byte == choices.correct).astype(float),
     )
 
 
-def _tensors(found: Scores) -> dict[str, torch.Tensor]:
-    return {k: torch.from_numpy(v) for k, v in asdict(found).items() if v is not None}
+def _tensors(scored: Scores) -> dict[str, torch.Tensor]:
+    return {
+        name: torch.from_numpy(values)
+        for name, values in asdict(scored).items()
+        if values is not None
+    }

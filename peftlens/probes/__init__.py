@@ -1,10 +1,10 @@
-"""Probes, one file each; the file name is the probe's name.
+"""Probes: measurements of trained adapters, one per file.
 
-A probe has VERSION, COLUMNS and CHARTS. One that measures a run has REQUIRES (of what a method
-EXPOSES) and `measure(context, run)`; one that holds runs side by side has REQUIRES and
-`compare(context, runs)`, with the names of their configurations; one that sums up has INPUTS, the
-probes whose tables it reads, and `combine(tables)`, which gets the table `configurations` too.
-Where it has a Config, its options, that is a last argument of each. The context, an
-`adapters.run_context.RunContext`, gives base models.
-OPTIONAL = True leaves it out of a study that does not name it.
+The file name is the probe's name. A probe module has VERSION, COLUMNS and CHARTS, and one of three
+functions. `measure(context, run)` measures one run; `compare(context, runs)` compares runs, passed
+as a mapping to the names of their configurations. Both come with REQUIRES, properties that a method
+must list in its EXPOSES. `combine(tables)` aggregates the tables of the probes in INPUTS and the
+table `configurations`. A probe with options has a dataclass Config, the last argument of its
+function. The context, an `adapters.run_context.RunContext`, loads base models. OPTIONAL = True
+excludes the probe from studies that do not name it.
 """

@@ -1,7 +1,7 @@
-"""The vectors of a soft prompt or prefix as its file has them: lengths, doubles, collapse.
+"""Geometry of a soft prompt's or prefix's vectors: lengths, duplicates and collapse.
 
-It needs no base; what the vectors are near, the probes of soft prompts say, with it. A prefix's
-vectors hold the keys and values of all layers, one after the other.
+It reads the adapter file only and needs no base model; the soft_prompt probes measure the nearest
+vocabulary tokens. A prefix vector is the concatenation of the keys and values of all layers.
 """
 
 import numpy as np
@@ -17,24 +17,26 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 1
-OPTIONAL = True  # for a look at one adapter; of a study the probes of soft prompts say more
+OPTIONAL = (
+    True  # meant for single adapters; in a study, the soft_prompt probes are more informative
+)
 TENSOR = "prompt_embeddings"
 COLUMNS = (
-    Column("position", "which virtual token, counted from 0"),
-    Column("norm", "its length", "1"),
-    Column("nearest", "the other vector with the highest cosine to it"),
-    Column("cosine", "to that one", "1"),
-    Column("mean_cosine", "to all others", "1"),
-    Column("directions", "effective rank of all vectors together, each at length 1", "1"),
+    Column("position", "index of the virtual token, counted from 0"),
+    Column("norm", "Euclidean length of the vector", "1"),
+    Column("nearest", "position of the other vector with the highest cosine"),
+    Column("cosine", "cosine with the nearest vector", "1"),
+    Column("mean_cosine", "mean cosine with all other vectors", "1"),
+    Column("directions", "effective rank of all vectors together, normalized to length 1", "1"),
 )
 CHARTS = ()
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row for each vector.
+    """Return one row per vector.
 
     Raises:
-        NotApplicable: the file holds no such vectors, or not only finite ones.
+        NotApplicable: the file has no such vectors, or non-finite values.
     """
     if run.record.results.get("trainable_parameters") == 0:
         raise NotApplicable(f"{run.config.method} trains nothing")
@@ -42,10 +44,10 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     if TENSOR not in file.header or len(file.header[TENSOR].shape) != 2:
         raise NotApplicable(f"{file.adapter_type} trains no vectors before the input")
     if file.non_finite_tensors:
-        raise NotApplicable("it holds NaN or infinite values")
+        raise NotApplicable("the file has NaN or infinite values")
     with file.open_weights() as opened:
-        vectors = opened.get_tensor(TENSOR).float()
-    cosines = normalize(vectors) @ normalize(vectors).T
+        vectors = opened.get_tensor(TENSOR).float()  # (n, d)
+    cosines = normalize(vectors) @ normalize(vectors).T  # (n, n)
     n = len(vectors)
     others = cosines.masked_fill(torch.eye(n, dtype=torch.bool), -torch.inf)
     alone = n == 1

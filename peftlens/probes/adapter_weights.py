@@ -1,8 +1,9 @@
-"""What lies in an adapter's file, module by module: sizes, and the update's spectrum if it has it.
+"""Contents of an adapter file per module: tensor sizes, and the spectrum of the update.
 
-It needs no base. Where the file alone says what is added to a weight (LoRA, AdaLoRA, LoHa, LoKr),
-the singular values of ΔW come exactly from its factors; otherwise `no_spectrum` says why not. Of
-DoRA it is the update before lengths are set, which the base would be needed for.
+It needs no base model. Where the file alone determines the update of a weight (LoRA, AdaLoRA, LoHa,
+LoKr), the singular values of ΔW are computed exactly from its factors; otherwise
+`spectrum_unavailable` gives the reason. For DoRA, it is the update before the rows are rescaled,
+because rescaling requires the base.
 """
 
 import re
@@ -22,26 +23,26 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 2
-OPTIONAL = True  # for a look at one adapter; of a study delta_spectrum says more
+OPTIONAL = True  # meant for single adapters; in a study, delta_spectrum is more informative
 COLUMNS = (
-    Column("module", "of the base, or what all modules share"),
-    Column("layer", "the number in the module's name; missing outside of the blocks"),
-    Column("role", "the last part of the module's name, such as q_proj"),
-    Column("tensors", "in the file"),
-    Column("n_values", "in these", "1"),
-    Column("bytes", "that they take", "bytes"),
-    Column("dtype", "of the tensors"),
+    Column("module", "name of the base's module, or shared for tensors of all modules"),
+    Column("layer", "number of the block in the module's name; missing outside of the blocks"),
+    Column("role", "last part of the module's name, such as q_proj"),
+    Column("tensors", "number of tensors in the file"),
+    Column("n_values", "number of values in these tensors", "1"),
+    Column("bytes", "size of these tensors", "bytes"),
+    Column("dtype", "data types of these tensors"),
     Column("largest", "largest absolute value", "1"),
-    Column("zero", "tensors that hold nothing but zeros"),
-    Column("not_finite", "tensors that hold NaN or infinite values"),
+    Column("zero", "number of tensors with zeros only"),
+    Column("not_finite", "number of tensors with NaN or infinite values"),
     Column("rank", "nominal rank r"),
     Column("norm", "‖ΔW‖_F", "1"),
     Column("stable_rank", "‖ΔW‖_F² / ‖ΔW‖₂²", "1"),
-    Column("effective_rank", "exp of the entropy of the singular values' shares", "1"),
-    Column("k90", "singular values that hold 90 % of ‖ΔW‖_F²", "1"),
-    Column("k95", "singular values that hold 95 % of it", "1"),
-    Column("k99", "singular values that hold 99 % of it", "1"),
-    Column("spectrum_unavailable", "why the update's singular values are not known"),
+    Column("effective_rank", "exponential of the entropy of the normalized singular values", "1"),
+    Column("k90", "number of singular values needed for 90 % of ‖ΔW‖_F²", "1"),
+    Column("k95", "number of singular values needed for 95 % of it", "1"),
+    Column("k99", "number of singular values needed for 99 % of it", "1"),
+    Column("spectrum_unavailable", "reason for missing singular values of the update"),
 )
 CHARTS = (
     Chart(
@@ -58,17 +59,17 @@ _NUMBERS = ("largest", "norm", "stable_rank", "effective_rank")
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row for each module that the file has anything of, in the model's order.
+    """Return one row per module in the file, in the order of the model.
 
     Raises:
-        NotApplicable: nothing was trained.
+        NotApplicable: no parameter was trained.
     """
     if run.record.results.get("trainable_parameters") == 0:
         raise NotApplicable(f"{run.config.method} trains nothing")
     file = read(run.adapter(), trust_remote_code=context.trust_remote_code)
     spectra, reason = _spectra(file)
     rows = [
-        {"module": module, **_place(module), **sizes, "spectrum_unavailable": reason}
+        {"module": module, **_position(module), **sizes, "spectrum_unavailable": reason}
         | spectra.get(f"{module}.weight", {})
         for module, sizes in _sizes(file)
     ]
@@ -76,13 +77,13 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_NUMBERS, "Float64"))
 
 
-def _place(module: str) -> dict[str, Any]:
+def _position(module: str) -> dict[str, Any]:
     number = re.search(r"\.(\d+)\.", module)
     return {"layer": number and int(number[1]), "role": module.rpartition(".")[2]}
 
 
 def _sizes(file: AdapterFile) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each module, and what its tensors come to."""
+    """Yield each module with the sizes of its tensors."""
     groups: dict[str, list[str]] = {}
     for name in file.header:
         groups.setdefault(_module(name, file), []).append(name)
@@ -106,40 +107,40 @@ def _sizes(file: AdapterFile) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _natural(module: str) -> list[tuple[int, int | str]]:
-    """A key by which layer 10 comes after layer 9; the file has them in the order of letters."""
+    """Build a sort key with layer 10 after layer 9; the file's order is lexicographic."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in module.split(".")]
 
 
 def _module(name: str, file: AdapterFile) -> str:
-    """Cut at the part of a tensor's name that is the adapter's."""
-    own = name.removeprefix(PREFIX)
+    """Strip the adapter's part from a tensor's name."""
+    parameter = name.removeprefix(PREFIX)
     if file.is_peft_type:
         stem = next(
             (p for k, p in PEFT_TYPE_TO_PREFIX_MAPPING.items() if k == file.adapter_type), None
         )
-        if stem and (found := re.match(rf"(?:(.+?)\.)?(?:base_model\.)?{stem}", own)):
-            return found[1] or "shared"
-    return own.removesuffix(".weight").removesuffix(".bias")
+        if stem and (match := re.match(rf"(?:(.+?)\.)?(?:base_model\.)?{stem}", parameter)):
+            return match[1] or "shared"
+    return parameter.removesuffix(".weight").removesuffix(".bias")
 
 
 def _spectra(file: AdapterFile) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """By weight; and why there are none."""
+    """Compute the spectrum per weight, or the reason for its absence."""
     if file.non_finite_tensors:
-        return {}, "it holds NaN or infinite values"
+        return {}, "the file has NaN or infinite values"
     try:
-        found = {one.name: _spectrum(one) for one in delta_factors(file)}
+        spectra = {factors.name: _spectrum(factors) for factors in delta_factors(file)}
     except NotApplicable as reason:
         return {}, str(reason)
-    return found, None
+    return spectra, None
 
 
-def _spectrum(one: DeltaFactors) -> dict[str, Any]:
-    values = np.asarray(one.values, float)
+def _spectrum(factors: DeltaFactors) -> dict[str, Any]:
+    values = np.asarray(factors.values, float)
     if not values.any():
-        return {"rank": one.rank, "norm": 0.0}
+        return {"rank": factors.rank, "norm": 0.0}
     return {
-        "rank": one.rank,
-        "norm": one.norm,
+        "rank": factors.rank,
+        "norm": factors.norm,
         "stable_rank": stable_rank(values),
         "effective_rank": effective_rank(values),
     } | {f"k{share}": energy_rank(values, share / 100) for share in (90, 95, 99)}

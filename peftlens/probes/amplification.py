@@ -1,8 +1,8 @@
-"""By how much an update amplifies what the weight had in the update's own directions.
+"""Amplification factor of an update in its strongest directions of the weight.
 
 ‖ΔW‖_F / ‖Uᵀ W₀ V‖_F, with U and V the strongest directions of ΔW: large where training strengthens
-what W₀ does little of. Beside it what W₀ has in as many of its own strongest directions, and in
-random ones. Source: Hu et al. 2021, arXiv:2106.09685, section 7.3.
+directions that are weak in W₀. For comparison, the norm of W₀ in equally many of its strongest
+directions and of random directions. Source: Hu et al. 2021, arXiv:2106.09685, section 7.3.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
-OPTIONAL = True  # it decomposes every weight that has changed
+OPTIONAL = True  # it decomposes every changed weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,21 +27,21 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        directions: of ΔW on each side; 0 takes the nominal rank, or without one those that hold
-            90 % of ‖ΔW‖_F².
+        directions: number of directions of ΔW on each side; 0 for the nominal rank, or, without
+            a rank, the number of directions with 90 % of ‖ΔW‖_F².
     """
 
     directions: int = 0
 
 
 COLUMNS = (
-    Column("weight", "the weight matrix; none is listed that is as it was"),
-    Column("directions", "of ΔW on each side", "1"),
+    Column("weight", "name of the weight matrix; unchanged matrices are omitted"),
+    Column("directions", "number of directions of ΔW on each side", "1"),
     Column("update_norm", "‖ΔW‖_F", "1"),
     Column("weight_norm", "‖W₀‖_F", "1"),
     Column("in_update", "‖Uᵀ W₀ V‖_F in the strongest directions of ΔW", "1"),
-    Column("in_weight", "the same in the strongest directions of W₀", "1"),
-    Column("in_random", "the same expected in random directions", "1"),
+    Column("in_weight", "norm of W₀ in its strongest directions", "1"),
+    Column("in_random", "expected norm of W₀ in random directions", "1"),
     Column("amplification", "update_norm / in_update", "1"),
     Column("random_amplification", "update_norm / in_random", "1"),
 )
@@ -50,16 +50,16 @@ CHARTS = (
         "points",
         x="configuration",
         y="amplification",
-        title="By how much the update amplifies its directions of the weight",
+        title="Amplification factor of the update in its directions of the weight",
     ),
 )
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row for each changed weight matrix, at the end of training.
+    """Return one row per changed weight matrix, at the end of training.
 
     Raises:
-        NotApplicable: no matrix has changed.
+        NotApplicable: no weight matrix changed.
     """
     rows = [
         _row(update, config.directions) for update in delta_weights(run, context.base_model(run))
@@ -69,9 +69,9 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def _row(update: DeltaWeight, asked: int) -> dict[str, Any]:
+def _row(update: DeltaWeight, directions: int) -> dict[str, Any]:
     s = update.svd.s
-    count = min(asked or update.rank or energy_rank(s), len(s))
+    count = min(directions or update.rank or energy_rank(s), len(s))
     u, vt = update.svd.u[:, :count], update.svd.vt[:count]
     weight_norm = float(np.linalg.norm(update.before))
     in_update = float(np.linalg.norm(projected(u, vt, update.before)))

@@ -1,4 +1,4 @@
-"""Where the base model's parameters sit: attention, feed-forward layers, embeddings, the rest."""
+"""Distribution of the base model's parameters over attention, feed-forward and embeddings."""
 
 import math
 from collections import Counter
@@ -13,15 +13,15 @@ from peftlens.runs.trained_model import TrainedModel
 REQUIRES = frozenset()
 VERSION = 1
 COLUMNS = (
-    Column("part", "attention, feed_forward, embeddings or other"),
-    Column("parameters", "of the base; a weight that two layers share counts once", "1"),
-    Column("share", "of all its parameters", "1"),
+    Column("part", "part of the model: attention, feed_forward, embeddings or other"),
+    Column("parameters", "number of parameters; weights shared by layers count once", "1"),
+    Column("share", "share of all parameters of the base", "1"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row for each part; the same for every run of one base."""
+    """Return one row per part of the model; equal for all runs of one base."""
     counts: Counter[str] = Counter()
     for name, shape in context.base_model(run).shapes.items():
         counts[part_of(name)] += math.prod(shape)

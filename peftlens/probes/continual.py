@@ -1,8 +1,8 @@
-"""Tasks learned one after the other: what is left of the earlier ones, and what it helps the later.
+"""Continual-learning metrics of a sequence of tasks: accuracy, transfer and forgetting.
 
-In two regimes. *one adapter*: it is trained on task after task. *swapped*: each task has an adapter
-of its own on the same base, and the right one is put in: then nothing can be forgotten, by
-construction, and the price is one adapter a task.
+Two regimes are compared. *one adapter*: one adapter is trained on the tasks in sequence. *swapped*:
+each task has a separate adapter on the same base, selected by task: nothing can be forgotten, by
+construction, at the cost of one adapter per task.
 Source: Lopez-Paz & Ranzato 2017, arXiv:1706.08840 (ACC, BWT, FWT); Chaudhry et al. 2018,
 arXiv:1801.10112 (F).
 """
@@ -25,7 +25,7 @@ from peftlens.results.table import Chart, Column
 
 INPUTS = ("sequence_scores",)
 VERSION = 2
-OPTIONAL = True  # where there is a sequence
+OPTIONAL = True  # only for sequences of tasks
 MEASURES: dict[str, Callable[[Sequence], float]] = {
     "ACC": lambda one: average_accuracy(one.scores),
     "BWT": lambda one: backward_transfer(one.scores),
@@ -33,17 +33,18 @@ MEASURES: dict[str, Callable[[Sequence], float]] = {
     "F": lambda one: forgetting(one.scores),
 }
 COLUMNS = (
-    Column("name", "setting and regime"),
-    Column("configuration", "method and the hyperparameters that the study set"),
-    Column("regime", "one adapter trained on, or one for each task, swapped"),
+    Column("name", "configuration and regime"),
+    Column("configuration", "method and the hyperparameters set by the study"),
+    Column("regime", "one adapter, trained on all tasks, or swapped, with one adapter per task"),
     Column("measure", "ACC: mean accuracy at the end; BWT: change of accuracy on earlier tasks; "
-           "FWT: accuracy before a task is trained, minus the base's; F: fall below the best"),
-    Column("value", "mean over seeds, of accuracies or their differences", "1"),
+           "FWT: accuracy on a task before its training, minus the base's; F: decrease from the "
+           "best accuracy"),
+    Column("value", "mean over seeds: an accuracy or a difference of accuracies", "1"),
     Column("ci_low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
-    Column("ci_high", "upper end", "1"),
-    Column("n_seeds", "sequences"),
-    Column("orders", "the tasks, in every order that was met"),
-    Column("n_items", "scored examples of the smallest task"),
+    Column("ci_high", "upper end of this interval", "1"),
+    Column("n_seeds", "number of sequences"),
+    Column("orders", "sequences of tasks in the data"),
+    Column("n_items", "number of scored examples of the smallest task"),
 )  # fmt: skip
 CHARTS = (
     Chart(
@@ -59,19 +60,19 @@ CHARTS = (
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row for each setting, regime and measure; none without a whole sequence."""
+    """Return one row per configuration, regime and metric; only complete sequences count."""
     groups: dict[tuple[str, str], list[Sequence]] = defaultdict(list)
     for one in sequences(tables["sequence_scores"]):
         groups[one.setting, one.regime].append(one)
     rows = []
-    for (setting, regime), members in groups.items():
-        for measure, of in MEASURES.items():
-            values = [of(one) for one in members]
+    for (configuration, regime), members in groups.items():
+        for measure, metric in MEASURES.items():
+            values = [metric(one) for one in members]
             interval = few_interval(values)
             rows.append(
                 {
-                    "name": f"{setting} ({regime})",
-                    "configuration": setting,
+                    "name": f"{configuration} ({regime})",
+                    "configuration": configuration,
                     "regime": regime,
                     "measure": measure,
                     "value": sum(values) / len(values),

@@ -1,4 +1,4 @@
-"""R, cell by cell: accuracy on each task of a sequence after training on each of them."""
+"""Accuracy matrix R of continual learning: score on each task after training on each task."""
 
 from collections.abc import Mapping
 
@@ -10,19 +10,19 @@ from peftlens.results.table import Chart, Column
 
 INPUTS = ("sequence_scores",)
 VERSION = 4
-OPTIONAL = True  # where there is a sequence
+OPTIONAL = True  # only for sequences of tasks
 COLUMNS = (
-    Column("name", "setting, regime and order"),
-    Column("configuration", "method and the hyperparameters that the study set"),
-    Column("regime", "one adapter trained on, or one for each task, swapped"),
-    Column("order", "the tasks as they were met"),
-    Column("after_task", "task that was trained last; base: before any"),
-    Column("task", "task that is scored"),
-    Column("accuracy", "mean over seeds", "1", "higher"),
+    Column("name", "configuration, regime and order"),
+    Column("configuration", "method and the hyperparameters set by the study"),
+    Column("regime", "one adapter, trained on all tasks, or swapped, with one adapter per task"),
+    Column("order", "tasks in the order of training"),
+    Column("after_task", "last trained task; base for the untrained model"),
+    Column("task", "scored task"),
+    Column("accuracy", "mean accuracy over seeds", "1", "higher"),
     Column("ci_low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
-    Column("ci_high", "upper end", "1"),
-    Column("n_seeds", "sequences"),
-    Column("n_items", "scored examples of the smallest task"),
+    Column("ci_high", "upper end of this interval", "1"),
+    Column("n_seeds", "number of sequences"),
+    Column("n_items", "number of scored examples of the smallest task"),
 )
 CHARTS = (
     Chart(
@@ -37,7 +37,7 @@ CHARTS = (
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row for each cell of R, and for the base's own scores above it."""
+    """Return one row per cell of R, after rows with the scores of the untrained base."""
     rows = []
     for one in sequences(tables["sequence_scores"]):
         for after, scores in [("base", one.untrained), *zip(one.tasks, one.scores, strict=True)]:
@@ -51,9 +51,9 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=names)
     cells = pd.DataFrame(rows).groupby(names[:6], sort=False)
-    found = cells.agg(accuracy=("accuracy", "mean"), n_seeds=("accuracy", "size"),
+    frame = cells.agg(accuracy=("accuracy", "mean"), n_seeds=("accuracy", "size"),
                       n_items=("n_items", "min")).reset_index()  # fmt: skip
     intervals = [few_interval(cell["accuracy"], (0, 1)) for _, cell in cells]
-    found["ci_low"] = [interval.low for interval in intervals]
-    found["ci_high"] = [interval.high for interval in intervals]
-    return found[names]
+    frame["ci_low"] = [interval.low for interval in intervals]
+    frame["ci_high"] = [interval.high for interval in intervals]
+    return frame[names]

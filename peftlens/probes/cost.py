@@ -1,6 +1,6 @@
-"""What a run took and what it gave, as training wrote it down: nothing is computed again.
+"""Cost and validation scores of a run, as recorded during training.
 
-Time and memory are the machine's: compare runs of one study on one machine that did nothing else.
+Time and memory depend on the machine: compare only runs of one study on one otherwise idle machine.
 """
 
 from statistics import median
@@ -14,43 +14,43 @@ from peftlens.runs.trained_model import TrainedModel
 REQUIRES = frozenset()
 VERSION = 2
 COLUMNS = (
-    Column("learning_rate", "highest rate of the run"),
+    Column("learning_rate", "peak learning rate of the run"),
     Column("validation_accuracy", "share of validation examples answered right", "1", "higher"),
-    Column("validation_loss", "negative log-probability of the right answers there",
+    Column("validation_loss", "negative log-probability of the right answers",
            "nats per token", "lower"),
-    Column("step_seconds", "median over the logged steps but the first", "s", "lower"),
-    Column("tokens_per_second", "tokens read in training, median as before", "1/s", "higher"),
-    Column("training_seconds", "all steps together", "s", "lower"),
-    Column("peak_memory_bytes", "highest memory of training over the loaded base; missing where "
-           "the system does not say", "bytes", "lower"),
-    Column("optimizer_state_bytes", "what the optimizer holds: moments, and float32 copies of weights of "
-           "lower precision", "bytes", "lower"),
+    Column("step_seconds", "median time of the logged steps, without the first", "s", "lower"),
+    Column("tokens_per_second", "tokens per second, median of the same steps", "1/s", "higher"),
+    Column("training_seconds", "total time of all steps", "s", "lower"),
+    Column("peak_memory_bytes", "peak training memory above the loaded base; missing where "
+           "the system does not report it", "bytes", "lower"),
+    Column("optimizer_state_bytes", "memory of the optimizer: moments, and float32 copies of "
+           "low-precision weights", "bytes", "lower"),
 )  # fmt: skip
 CHARTS = (
     Chart(
         "points",
         x="configuration",
         y="peak_memory_bytes",
-        title="Memory of training, over the loaded base (a mark for each run)",
+        title="Training memory above the loaded base (one mark per run)",
     ),
     Chart(
         "points",
         x="configuration",
         y="step_seconds",
-        title="Time of a training step (a mark for each run)",
+        title="Time of a training step (one mark per run)",
     ),
 )
 
 
 def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """One row.
+    """Return one row.
 
     Raises:
-        NotApplicable: it is an adapter from elsewhere, whose training nobody recorded.
+        NotApplicable: no training was recorded, as with external adapters.
     """
     results, lines = run.record.results, run.timing()
     if not lines:
-        raise NotApplicable("its training kept no numbers")
+        raise NotApplicable("no training metrics were recorded")
     steps = [line for line in lines if line.get("step", 1) > 1]
     speeds = [line["tokens_per_second"] for line in steps if "tokens_per_second" in line]
     row = {
@@ -63,6 +63,6 @@ def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
         "peak_memory_bytes": lines[-1].get("peak_memory_bytes"),
         "optimizer_state_bytes": results.get("optimizer_state_bytes"),
     }
-    whole = {"peak_memory_bytes": "Int64", "optimizer_state_bytes": "Int64"}
-    others = {name: "Float64" for name in row if name not in whole}
-    return pd.DataFrame([row]).astype(whole | others)
+    integers = {"peak_memory_bytes": "Int64", "optimizer_state_bytes": "Int64"}
+    floats = {name: "Float64" for name in row if name not in integers}
+    return pd.DataFrame([row]).astype(integers | floats)

@@ -1,10 +1,11 @@
-"""How many directions an update uses: the singular values of ΔW, weight by weight.
+"""Spectrum of the update ΔW per weight: stable rank, effective rank and energy rank.
 
-A nominal rank r says how many there may be. Stable rank, effective rank and k90 say how many there
-are; over r, how much of the rank was used. For a method without a rank that column is missing.
-Where an update's factors are known its r values come from those, exactly; a dense one is decomposed
-whole, or by its largest values if the matrix is large: then `exact` is false, and the figures are
-of the part of ‖ΔW‖_F² that `captured` gives.
+The nominal rank r is an upper bound on the number of directions. Stable rank, effective rank and
+k90 measure the number of directions in use; divided by r, the used share of the rank (missing for
+methods without a rank). The r singular values of a factorized update are computed exactly from its
+factors. A dense update is decomposed in full, or partially if the matrix is large: then only its
+largest singular values are computed, `exact` is false, and the numbers refer to the share
+`captured` of ‖ΔW‖_F².
 """
 
 from typing import Any
@@ -21,21 +22,21 @@ from peftlens.runs.trained_model import TrainedModel
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
 COLUMNS = (
-    Column("step", "optimizer steps taken", "steps"),
-    Column("weight", "the weight matrix; none is listed that is as it was"),
-    Column("d_out", "its outputs", "1"),
-    Column("d_in", "its inputs", "1"),
-    Column("rank", "nominal rank r; missing for methods that have none"),
+    Column("step", "number of optimizer steps taken", "steps"),
+    Column("weight", "name of the weight matrix; unchanged matrices are omitted"),
+    Column("d_out", "number of outputs", "1"),
+    Column("d_in", "number of inputs", "1"),
+    Column("rank", "nominal rank r; missing for methods without a rank"),
     Column("norm", "‖ΔW‖_F", "1"),
     Column("relative_norm", "‖ΔW‖_F / ‖W₀‖_F", "1"),
     Column("stable_rank", "‖ΔW‖_F² / ‖ΔW‖₂²", "1"),
-    Column("effective_rank", "exp of the entropy of the singular values' shares", "1"),
-    Column("k90", "singular values that hold 90 % of ‖ΔW‖_F²", "1"),
+    Column("effective_rank", "exponential of the entropy of the normalized singular values", "1"),
+    Column("k90", "number of singular values needed for 90 % of ‖ΔW‖_F²", "1"),
     Column("stable_rank_used", "stable_rank / r", "1"),
     Column("effective_rank_used", "effective_rank / r", "1"),
     Column("k90_used", "k90 / r", "1"),
-    Column("exact", "all singular values are known, not the largest only"),
-    Column("captured", "share of ‖ΔW‖_F² in the values that are known", "1"),
+    Column("exact", "true if all singular values were computed, not only the largest"),
+    Column("captured", "share of ‖ΔW‖_F² in the computed singular values", "1"),
 )
 CHARTS = tuple(
     Chart("points", x="configuration", y=y, title=title)
@@ -48,10 +49,10 @@ CHARTS = tuple(
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row for each changed weight matrix at every saved step.
+    """Return one row per saved step and changed weight matrix.
 
     Raises:
-        NotApplicable: no matrix has changed.
+        NotApplicable: no weight matrix changed.
     """
     base = context.base_model(run)
     rows = [

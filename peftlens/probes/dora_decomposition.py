@@ -1,9 +1,10 @@
-"""How an update changes the lengths of a weight's rows, and how their directions.
+"""Decomposition of an update into changes of magnitude and direction of a weight's rows (DoRA).
 
-W = m · V with one length m for each output: ΔM is the mean |m − m₀| over the rows, ΔD the mean of
-1 − cos between a row and what it was. Over weights and steps the two go together in LoRA and apart
-in full fine-tuning and DoRA, so Liu et al. 2024, arXiv:2402.09353, section 3.2, where a row here is
-a column. A weight's rows are those that peft's DoRA gives a length each.
+W = m · V with one length m per output: ΔM is the mean |m − m₀| over the rows, ΔD the mean of
+1 − cos between a row before and after training. According to Liu et al. 2024, arXiv:2402.09353,
+section 3.2, the two correlate positively over weights and steps in LoRA, and negatively in full
+fine-tuning and DoRA. A row here is a column there. Rows are those to which peft's DoRA assigns a
+magnitude.
 """
 
 from typing import Any
@@ -18,15 +19,15 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
-OPTIONAL = True  # it decomposes every weight that has changed
+OPTIONAL = True  # it decomposes every changed weight
 COLUMNS = (
-    Column("step", "optimizer steps taken", "steps"),
-    Column("weight", "the weight matrix; none is listed that is as it was"),
-    Column("magnitude", "ΔM: mean change of its rows' lengths", "1"),
-    Column("relative_magnitude", "ΔM over the mean length", "1"),
-    Column("direction", "ΔD: mean 1 − cos of its rows with what they were", "1"),
-    Column("correlation", "of ΔM with ΔD over the run's weights of this role and steps; missing "
-           "with fewer than three", "1"),
+    Column("step", "number of optimizer steps taken", "steps"),
+    Column("weight", "name of the weight matrix; unchanged matrices are omitted"),
+    Column("magnitude", "ΔM: mean absolute change of the rows' lengths", "1"),
+    Column("relative_magnitude", "ΔM divided by the mean length before training", "1"),
+    Column("direction", "ΔD: mean 1 − cos between the rows before and after training", "1"),
+    Column("correlation", "correlation of ΔM with ΔD over the weights of this role and the steps "
+           "of the run; missing with fewer than three", "1"),
 )  # fmt: skip
 CHARTS = (
     Chart(
@@ -39,10 +40,10 @@ CHARTS = (
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row for each changed weight matrix at every saved step.
+    """Return one row per saved step and changed weight matrix.
 
     Raises:
-        NotApplicable: no matrix has changed.
+        NotApplicable: no weight matrix changed.
     """
     base = context.base_model(run)
     rows = [
@@ -57,8 +58,8 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     frame["correlation"] = pd.array([pd.NA] * len(frame), "Float64")
     for _, group in frame.groupby(role):
         if len(group) > 2:
-            found = np.corrcoef(group["magnitude"], group["direction"])[0, 1]
-            frame.loc[group.index, "correlation"] = found
+            correlation = np.corrcoef(group["magnitude"], group["direction"])[0, 1]
+            frame.loc[group.index, "correlation"] = correlation
     return frame
 
 

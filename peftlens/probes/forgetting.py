@@ -1,9 +1,9 @@
-"""What training cost elsewhere: general text and general questions, before and after.
+"""Forgetting: change of loss on general text and of accuracy on general questions by training.
 
-The baseline is the base model itself. Both are scored in the same batches, so a method that starts
-as the identity has forgotten exactly nothing at step 0. Padding and virtual tokens are never
-counted, and a text's first token, which nothing predicts, is left out. Differences are paired by
-item: the interval is a bootstrap over the suite's items, and says nothing about other seeds.
+The baseline is the base model itself. Both models are scored in the same batches, so the forgetting
+of a method that starts as the identity is exactly zero at step 0. Padding, virtual tokens and the
+first token of a text, which is not predicted, are excluded. Differences are paired by item: the
+interval is a bootstrap over the suite's items, and does not include the variance between seeds.
 """
 
 from dataclasses import dataclass, field
@@ -28,9 +28,9 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        suites: tasks whose test split is read: built in, file:PATH or hub:org/name.
-        items: of each suite at most, drawn by its split's own seed; 0 takes all.
-        suite_options: options of a suite's task, by its name, such as the columns of a file.
+        suites: names of tasks with a test split: built in, file:PATH or hub:org/name.
+        items: maximum number of items per suite, in the random order of its split; 0 for all.
+        suite_options: options of a suite's task by name, such as the columns of a file.
     """
 
     suites: tuple[str, ...] = SUITES
@@ -39,33 +39,33 @@ class Config:
 
 
 COLUMNS = (
-    Column("step", "training steps so far"),
-    Column("suite", "what was asked: general text, or questions with answers to choose from"),
-    Column("base_loss", "loss of the base model on its texts, or right answers", "nats per token",
+    Column("step", "number of optimizer steps taken"),
+    Column("suite", "name of the suite: general text, or questions with candidate answers"),
+    Column("base_loss", "loss of the base model on texts or right answers", "nats per token",
            "lower"),
-    Column("loss", "loss of the tuned model on the same", "nats per token", "lower"),
-    Column("forgetting", "loss − base_loss on texts", "nats per token", "lower"),
+    Column("loss", "loss of the tuned model on texts or right answers", "nats per token", "lower"),
+    Column("forgetting", "loss minus base_loss, on texts", "nats per token", "lower"),
     Column("ci_low", "lower end of the paired 95 % interval over items", "nats per token"),
     Column("ci_high", "upper end of the paired 95 % interval over items", "nats per token"),
-    Column("base_accuracy", "share of questions that the base model answers right", "1", "higher"),
-    Column("accuracy", "share that the tuned model answers right", "1", "higher"),
-    Column("accuracy_change", "accuracy − base_accuracy", "1", "higher"),
+    Column("base_accuracy", "share of questions answered right by the base", "1", "higher"),
+    Column("accuracy", "share of questions answered right by the tuned model", "1", "higher"),
+    Column("accuracy_change", "accuracy minus base_accuracy", "1", "higher"),
     Column("accuracy_ci_low", "lower end of its paired 95 % interval over questions", "1"),
-    Column("accuracy_ci_high", "upper end", "1"),
-    Column("base_accuracy_per_byte", "of the base, by log-probability per byte", "1", "higher"),
-    Column("accuracy_per_byte", "the same of the tuned model", "1", "higher"),
+    Column("accuracy_ci_high", "upper end of this interval", "1"),
+    Column("base_accuracy_per_byte", "base accuracy by log-probability per byte", "1", "higher"),
+    Column("accuracy_per_byte", "tuned accuracy by log-probability per byte", "1", "higher"),
     Column("kl", "KL(base || tuned) of the next token", "nats per token", "lower"),
     Column("kl_ci_low", "lower end of its 95 % interval over texts", "nats per token"),
-    Column("kl_ci_high", "upper end", "nats per token"),
-    Column("n_items", "texts or questions"),
-    Column("n_tokens", "predicted tokens; missing for questions"),
+    Column("kl_ci_high", "upper end of this interval", "nats per token"),
+    Column("n_items", "number of texts or questions"),
+    Column("n_tokens", "number of predicted tokens; missing for questions"),
 )  # fmt: skip
 CHARTS = (
     Chart(
         "points",
         x="configuration",
         y="forgetting",
-        title="Forgetting: rise of the loss on general text (bars: 95 % interval over texts)",
+        title="Forgetting: increase of the loss on general text (bars: 95 % interval over texts)",
         low="ci_low",
         high="ci_high",
         each="suite",
@@ -83,7 +83,7 @@ CHARTS = (
         "line",
         x="step",
         y="forgetting",
-        title="Rise of the loss on general text while training",
+        title="Increase of the loss on general text during training",
         low="ci_low",
         high="ci_high",
         each="suite",
@@ -93,18 +93,18 @@ CHARTS = (
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row for each suite at every checkpoint and at the end."""
+    """Return one row per saved step and suite."""
     base = context.base_model(run)
-    asked = [suite(base, name, config.suite_options.get(name, {}), config.items or None)
-             for name in config.suites]  # fmt: skip
-    known = [reference(base, one) for one in asked]
+    suites = [suite(base, name, config.suite_options.get(name, {}), config.items or None)
+              for name in config.suites]  # fmt: skip
+    references = [reference(base, one) for one in suites]
     rows = []
     for step in run.steps:
         with context.open_run(run, step) as model:
-            found = [scores(model, base, *one) for one in zip(asked, known, strict=True)]
+            tuned = [scores(model, base, *pair) for pair in zip(suites, references, strict=True)]
         rows += [
             {"step": step, "suite": one.name} | _row(before.scores, after)
-            for one, before, after in zip(asked, known, found, strict=True)
+            for one, before, after in zip(suites, references, tuned, strict=True)
         ]
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
     return frame.astype({"n_tokens": "Int64"} | dict.fromkeys(_FLOATS, "Float64"))
@@ -135,7 +135,7 @@ def _row(before: Scores, after: Scores) -> dict[str, Any]:
 
 
 def _mean(name: str, prefix: str, values: NDArray, tokens: NDArray) -> dict[str, float | None]:
-    """A mean over tokens with its interval over items."""
-    found: Interval = ratio_interval(values, tokens, np.random.default_rng(0))
+    """Compute a mean over tokens with its interval over items, as columns."""
+    interval: Interval = ratio_interval(values, tokens, np.random.default_rng(0))
     mean = values.sum() / tokens.sum()
-    return {name: mean, f"{prefix}ci_low": found.low, f"{prefix}ci_high": found.high}
+    return {name: mean, f"{prefix}ci_low": interval.low, f"{prefix}ci_high": interval.high}

@@ -1,7 +1,7 @@
-"""Where in a text the loss has risen most: the tokens that a run predicts worst against its base.
+"""Tokens of a text with the largest increase of loss from the base to the tuned model.
 
-At the end of training, on encyclopedia text. A rise that sits in a few kinds of token (names,
-numbers, the start of a line) is another forgetting than one that is spread over all of them.
+Measured at the end of training, on encyclopedia text. An increase concentrated in a few kinds of
+tokens (names, numbers, line starts) is a different kind of forgetting than one spread over all.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
 VERSION = 2
-OPTIONAL = True  # for a closer look at one run
+OPTIONAL = True  # meant for single runs
 _CONTEXT = 8  # tokens shown before the predicted one
 
 
@@ -26,45 +26,45 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        tokens: how many are listed.
+        tokens: number of listed tokens.
     """
 
     tokens: int = 20
 
 
 COLUMNS = (
-    Column("token", "what had to be predicted; ␣ is a space"),
-    Column("context", "the text before it"),
+    Column("token", "predicted token; ␣ is a space"),
+    Column("context", "text before the token"),
     Column("base_loss", "loss of the base model on this token", "nats", "lower"),
     Column("loss", "loss of the tuned model", "nats", "lower"),
-    Column("loss_increase", "loss − base_loss", "nats", "lower"),
-    Column("share", "of all rises on the text, how much lies in this token and those above", "1"),
-    Column("line", "number of the text"),
-    Column("position", "of the token in it, from 0"),
-    Column("n_tokens", "predicted tokens in all"),
+    Column("loss_increase", "loss minus base_loss", "nats", "lower"),
+    Column("share", "cumulative share of all loss increases, up to this row", "1"),
+    Column("line", "index of the text"),
+    Column("position", "position of the token in the text, counted from 0"),
+    Column("n_tokens", "number of predicted tokens in total"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row for each token, the largest rise first."""
+    """Return one row per token, the largest increase first."""
     base = context.base_model(run)
-    asked = suite(base, "wiki", {}, None)
-    known = reference(base, asked)
+    texts = suite(base, "wiki", {}, None)
+    baseline = reference(base, texts)
     with context.open_run(run) as model:
-        found = scores(model, base, asked, known)
-    before, after = known.scores.token_loss, found.token_loss
-    assert before is not None and after is not None  # texts have them
-    rise = after - before
-    rises = np.maximum(rise, 0)
-    worst = np.argsort(-rise, kind="stable")[: config.tokens]
-    shares = np.cumsum(rises[worst]) / max(rises.sum(), 1e-12)
-    starts = np.cumsum([0, *known.scores.tokens])
+        tuned = scores(model, base, texts, baseline)
+    before, after = baseline.scores.token_loss, tuned.token_loss
+    assert before is not None and after is not None  # present for texts
+    change = after - before  # (t,)
+    increase = np.maximum(change, 0)
+    worst = np.argsort(-change, kind="stable")[: config.tokens]
+    shares = np.cumsum(increase[worst]) / max(increase.sum(), 1e-12)
+    starts = np.cumsum([0, *baseline.scores.tokens])
     rows = []
     for token, share in zip(worst, shares, strict=True):
         line = int(np.searchsorted(starts, token, side="right")) - 1
-        answer = asked.items[line].rows[0].answer
-        position = int(token - starts[line]) + len(answer) - known.scores.tokens[line]
+        answer = texts.items[line].rows[0].answer
+        position = int(token - starts[line]) + len(answer) - baseline.scores.tokens[line]
         shown = [readable(base.tokenizer, one) for one in answer[: position + 1]]
         rows.append(
             {
@@ -72,11 +72,11 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
                 "context": "".join(shown[-1 - _CONTEXT : -1]),
                 "base_loss": before[token],
                 "loss": after[token],
-                "loss_increase": rise[token],
+                "loss_increase": change[token],
                 "share": share,
                 "line": line,
                 "position": position,
-                "n_tokens": len(rise),
+                "n_tokens": len(change),
             }
         )
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])

@@ -1,9 +1,10 @@
-"""Directions that an update put among a weight's strongest, and that the weight did not have.
+"""Intruder dimensions: strong singular directions of a tuned weight that are new to the weight.
 
-Of the k largest left singular vectors of W₀ + ΔW, those whose |cos| with every left singular vector
-of W₀ is below a threshold. Source: Shuttleworth et al. 2024, arXiv:2410.21228, section 3: k = 10
-and a threshold of 0.5, as here. A random direction would come about as near as `random` says, far
-below the threshold: so a count of zero shows that W₀'s strong directions were kept.
+Of the k strongest left singular vectors of W₀ + ΔW, those with |cos| below a threshold to every
+left singular vector of W₀. Source: Shuttleworth et al. 2024, arXiv:2410.21228, section 3, with
+k = 10 and a threshold of 0.5, as here. The column `random` gives the nearest |cos| of a random
+direction, far below the threshold: a count of zero therefore shows that the strong directions of W₀
+persist.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
-OPTIONAL = True  # it decomposes whole weights, two each
+OPTIONAL = True  # two full decompositions per weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,8 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        directions: k, the strongest directions that are looked at.
-        threshold: |cos| below which a direction is new.
+        directions: k, the number of strongest directions.
+        threshold: |cos| below which a direction counts as new.
     """
 
     directions: int = 10
@@ -37,30 +38,30 @@ class Config:
 
 
 COLUMNS = (
-    Column("step", "optimizer steps taken", "steps"),
-    Column("weight", "the weight matrix; none is listed that is as it was"),
-    Column("intruders", "of its strongest directions, those that it did not have", "1", "lower"),
-    Column("directions", "strongest directions that were looked at", "1"),
-    Column("lowest_cosine", "of these, the smallest nearest |cos| with a direction of W₀", "1",
+    Column("step", "number of optimizer steps taken", "steps"),
+    Column("weight", "name of the weight matrix; unchanged matrices are omitted"),
+    Column("intruders", "number of new directions among the strongest", "1", "lower"),
+    Column("directions", "number of strongest directions", "1"),
+    Column("lowest_cosine", "smallest over these of the nearest |cos| with a direction of W₀", "1",
            "higher"),
-    Column("first_intruder", "how many directions are stronger than the first intruder", "1"),
-    Column("random", "nearest |cos| that a random direction would have", "1"),
+    Column("first_intruder", "number of directions stronger than the first intruder", "1"),
+    Column("random", "expected nearest |cos| of a random direction", "1"),
 )  # fmt: skip
 CHARTS = (
     Chart(
         "points",
         x="configuration",
         y="lowest_cosine",
-        title="How near W₀ comes to the newest of the strongest directions",
+        title="Lowest nearest |cos| of the strongest directions with W₀",
     ),
 )
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row for each changed weight matrix at every saved step.
+    """Return one row per saved step and changed weight matrix.
 
     Raises:
-        NotApplicable: no matrix has changed.
+        NotApplicable: no weight matrix changed.
     """
     base = context.base_model(run)
     rows = [
@@ -74,9 +75,9 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
 
 def _row(update: DeltaWeight, config: Config) -> dict[str, Any]:
-    own = np.linalg.svd(update.before, full_matrices=False).U
+    original = np.linalg.svd(update.before, full_matrices=False).U
     tuned = np.linalg.svd(update.after, full_matrices=False).U
-    near = nearest_cosines(tuned[:, : config.directions], own)
+    near = nearest_cosines(tuned[:, : config.directions], original)
     new = near < config.threshold
     return {
         "weight": update.name,
@@ -84,5 +85,5 @@ def _row(update: DeltaWeight, config: Config) -> dict[str, Any]:
         "directions": len(near),
         "lowest_cosine": float(near.min()),
         "first_intruder": int(new.argmax()) if new.any() else None,
-        "random": random_cosine(*own.shape),
+        "random": random_cosine(*original.shape),
     }

@@ -1,8 +1,8 @@
-"""What an adapter costs at inference: the base, the adapter attached, and merged into the weights.
+"""Inference latency of the base model, with the adapter attached, and merged into the weights.
 
-Forward passes of the three are timed in turn, in one process, so that each round's times stand
-under the same load; the ratios are paired by round. "Merged" is missing for methods that can't be.
-Beside it the time to swap the adapter in, with base and adapter in memory already.
+Forward passes of the three models alternate in one process, so that all times of a round are under
+the same load; ratios are paired by round. "Merged" is missing for methods that cannot be merged.
+It also measures the time to swap the adapter in, with base and adapter already in memory.
 """
 
 import time
@@ -29,7 +29,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 2
-OPTIONAL = True  # its times mean something only on a machine that does nothing else
+OPTIONAL = True  # times are meaningful only on an otherwise idle machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        tokens: that each forward pass reads.
-        rows: in a batch.
-        rounds: in each of which every model is timed once.
+        tokens: number of input tokens per row.
+        rows: number of rows per batch.
+        rounds: number of rounds, with one timed pass per model in each.
     """
 
     tokens: int = 64
@@ -48,16 +48,16 @@ class Config:
 
 
 COLUMNS = (
-    Column("state", "base, attached or merged"),
-    Column("seconds", "one forward pass, median over rounds", "s", "lower"),
-    Column("ratio", "seconds over the base's of the same round, geometric mean", "1", "lower"),
+    Column("state", "state of the model: base, attached or merged"),
+    Column("seconds", "time of a forward pass, median over rounds", "s", "lower"),
+    Column("ratio", "time over that of the base in the same round, geometric mean", "1", "lower"),
     Column("ci_low", "lower end of its 95 % interval over rounds", "1"),
-    Column("ci_high", "upper end", "1"),
-    Column("swap_seconds", "to take one adapter out and put this one in; missing but for attached",
+    Column("ci_high", "upper end of this interval", "1"),
+    Column("swap_seconds", "time to swap this adapter in; for attached only",
            "s", "lower"),
-    Column("tokens", "that a forward pass reads", "1"),
-    Column("rows", "in a batch", "1"),
-    Column("n_rounds", "rounds"),
+    Column("tokens", "number of input tokens per row", "1"),
+    Column("rows", "number of rows per batch", "1"),
+    Column("n_rounds", "number of rounds"),
 )  # fmt: skip
 CHARTS = (
     Chart(
@@ -73,30 +73,30 @@ CHARTS = (
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row each for base, attached and, where there is one, merged."""
+    """Return one row each for the base, attached and, if mergeable, merged model."""
     base = context.base_model(run)
     inputs = random_inputs(base.model, config.rows, config.tokens)
     merged = _merged(run, base)
     with restored_after(base.model):
-        held = AdapterSet(base)
-        held.add("run", run)
+        adapters = AdapterSet(base)
+        adapters.add("run", run)
         swaps: list[float] = []
         states: dict[str, Callable[[], nn.Module]] = {
-            "base": lambda: held.use(None),
-            "attached": lambda: _swapped(held, swaps),
+            "base": lambda: adapters.use(None),
+            "attached": lambda: _swapped(adapters, swaps),
         }
         if merged is not None:
             states["merged"] = lambda: merged
         seconds = _times(states, inputs, base, config.rounds)
-        held.use(None)
+        adapters.use(None)
     rows = []
-    for state, own in seconds.items():
-        logs = np.log(own / seconds["base"])
+    for state, times in seconds.items():
+        logs = np.log(times / seconds["base"])
         interval = mean_interval(logs, np.random.default_rng(0))
         rows.append(
             {
                 "state": state,
-                "seconds": np.median(own),
+                "seconds": np.median(times),
                 "ratio": np.exp(logs.mean()),
                 "ci_low": None if interval.low is None else np.exp(interval.low),
                 "ci_high": None if interval.high is None else np.exp(interval.high),
@@ -111,7 +111,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
 
 def _merged(run: TrainedModel, base: BaseModel) -> nn.Module | None:
-    """A second model, with the update written into its weights in their own dtype."""
+    """Load a second model with the update merged into its weights, in their original dtype."""
     exact = in_float32(base)
     model: Any = None
     with suppress(InputError), restored_after(exact.model):
@@ -126,9 +126,9 @@ def _merged(run: TrainedModel, base: BaseModel) -> nn.Module | None:
     return model
 
 
-def _swapped(held: AdapterSet, swaps: list[float]) -> nn.Module:
+def _swapped(adapters: AdapterSet, swaps: list[float]) -> nn.Module:
     started = time.perf_counter()
-    model = held.use("run")
+    model = adapters.use("run")
     swaps.append(time.perf_counter() - started)
     return model
 
@@ -137,11 +137,11 @@ def _swapped(held: AdapterSet, swaps: list[float]) -> nn.Module:
 def _times(
     states: dict[str, Callable[[], nn.Module]], inputs: dict[str, Any], base: BaseModel, rounds: int
 ) -> dict[str, np.ndarray]:
-    """Seconds of each state's forward pass in every round; a first round is not counted.
+    """Time each state's forward pass in every round, after a warm-up round.
 
-    The order changes from round to round, for what runs first finds caches that others left.
+    The order rotates from round to round, because the first state finds caches of other states.
     """
-    found: dict[str, list[float]] = {name: [] for name in states}
+    seconds: dict[str, list[float]] = {name: [] for name in states}
     order = list(states)
     for number in range(rounds + 1):
         order.append(order.pop(0))
@@ -152,8 +152,8 @@ def _times(
             model(**inputs)
             _wait(base.device)
             if number:
-                found[name].append(time.perf_counter() - started)
-    return {name: np.array(times) for name, times in found.items()}
+                seconds[name].append(time.perf_counter() - started)
+    return {name: np.array(times) for name, times in seconds.items()}
 
 
 def _wait(device: str) -> None:

@@ -1,7 +1,7 @@
-"""Whether training did anything: loss and accuracy on validation examples at each saved step.
+"""Learning curve: loss and accuracy on validation examples at each saved step.
 
-The same examples at every step, so the fall since the first saved step is paired by item; a run
-that saved nothing before its end has no fall.
+The examples are the same at every step, so the decrease since the first saved step is paired by
+item. It is missing for runs with one saved step.
 """
 
 import numpy as np
@@ -18,38 +18,40 @@ from peftlens.tasks import task_of
 REQUIRES = frozenset()
 VERSION = 3
 COLUMNS = (
-    Column("step", "optimizer steps taken", "steps"),
+    Column("step", "number of optimizer steps taken", "steps"),
     Column("loss", "negative log-probability of the right answers", "nats per token", "lower"),
     Column("accuracy", "share of validation examples answered right", "1", "higher"),
-    Column("loss_decrease", "loss at the first saved step minus this", "nats per token", "higher"),
+    Column(
+        "loss_decrease", "loss at the first saved step minus this loss", "nats per token", "higher"
+    ),
     Column(
         "loss_decrease_ci_low",
         "lower end of its 95 % interval over items",
         "nats per token",
         "higher",
     ),
-    Column("loss_decrease_ci_high", "upper end", "nats per token", "higher"),
-    Column("n_items", "validation examples", "1"),
-    Column("learning_rate", "highest rate of the run"),
+    Column("loss_decrease_ci_high", "upper end of this interval", "nats per token", "higher"),
+    Column("n_items", "number of validation examples", "1"),
+    Column("learning_rate", "peak learning rate of the run"),
 )
 CHARTS = tuple(
-    Chart("line", x="step", y=y, title=f"{y.capitalize()} on validation examples while training",
+    Chart("line", x="step", y=y, title=f"{y.capitalize()} on validation examples during training",
           by="configuration")
     for y in ("loss", "accuracy")
 )  # fmt: skip
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """One row per saved step."""
+    """Return one row per saved step."""
     examples = task_of(run).splits["validation"]
     encoder = Collator.of(context.base_model(run), run.config.training.max_length)
     items, _ = encoder.items(examples)
     losses, right = [], []
     for step in run.steps:
         with context.open_run(run, step) as model:
-            found = choose(model, encoder, items, f"Validation at step {step}")
-        losses.append(found.loss)
-        right.append(found.by_sum == found.correct if len(items[0].rows) > 1 else None)
+            choices = choose(model, encoder, items, f"Validation at step {step}")
+        losses.append(choices.loss)
+        right.append(choices.by_sum == choices.correct if len(items[0].rows) > 1 else None)
     rows = []
     for step, loss, hits in zip(run.steps, losses, right, strict=True):
         row = {
@@ -61,10 +63,10 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
         }
         row |= {"loss_decrease": None, "loss_decrease_ci_low": None, "loss_decrease_ci_high": None}
         if step > run.steps[0]:
-            fall = losses[0] - loss
-            interval = mean_interval(fall, np.random.default_rng(0))
+            decrease = losses[0] - loss
+            interval = mean_interval(decrease, np.random.default_rng(0))
             row |= {
-                "loss_decrease": fall.mean(),
+                "loss_decrease": decrease.mean(),
                 "loss_decrease_ci_low": interval.low,
                 "loss_decrease_ci_high": interval.high,
             }

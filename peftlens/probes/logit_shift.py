@@ -1,8 +1,8 @@
-"""Which tokens a run predicts more and less than its base does, whatever comes before them.
+"""Mean shift of each token's logit from the base to the tuned model, over all contexts of a text.
 
-The mean over the tokens of a text of the tuned model's logits minus the base's. Logits are known up
-to a constant, so at each token their mean over the vocabulary is taken away first. It applies to
-every method: what an update of the weights does, seen where tokens come out.
+Logits are defined up to a constant, so their mean over the vocabulary is subtracted at each
+position before they are averaged. It applies to every method, since it measures the effect of an
+update on the model's output.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
 VERSION = 1
-OPTIONAL = True  # for a closer look, and for the explorer
+OPTIONAL = True  # meant for single runs and the explorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        suite: a text, or a task whose answers are read: wiki, file:PATH, hub:org/name, a task.
-        items: how many of its texts or questions; 0 takes all.
-        tokens: how many are listed at either end.
+        suite: name of a task with texts or answers: built in, file:PATH or hub:org/name.
+        items: number of texts or questions; 0 for all.
+        tokens: number of listed tokens per direction.
     """
 
     suite: str = "wiki"
@@ -45,25 +45,25 @@ class Config:
 
 
 COLUMNS = (
-    Column("suite", "what was read"),
-    Column("direction", "raised or lowered"),
-    Column("token", "␣ is a space"),
-    Column("token_id", "its id"),
-    Column("change", "of its logit, mean over the positions, against the mean token's", "1"),
+    Column("suite", "name of the suite"),
+    Column("direction", "direction of the shift: raised or lowered"),
+    Column("token", "text of the token; ␣ is a space"),
+    Column("token_id", "id of the token"),
+    Column("change", "mean change of its logit over positions, minus the mean token's", "1"),
     Column("spread", "standard deviation of the change over the vocabulary", "1"),
-    Column("n_tokens", "positions that were read"),
+    Column("n_tokens", "number of positions"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row for each token, what was raised most first, then what was lowered most."""
+    """Return one row per token: the most raised first, then the most lowered."""
     base = context.base_model(run)
-    asked = suite(base, config.suite, {}, config.items or None)
+    texts = suite(base, config.suite, {}, config.items or None)
     with restored_after(base.model) as model:
-        before, n = _mean_logits(model, base, asked)
+        before, n = _mean_logits(model, base, texts)
     with context.open_run(run) as model:
-        after, _ = _mean_logits(model, base, asked)
+        after, _ = _mean_logits(model, base, texts)
     change = after - before
     order = np.argsort(-change, kind="stable")
     k = min(config.tokens, len(order) // 2)
@@ -86,16 +86,16 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
 @torch.inference_mode()
 def _mean_logits(
-    model: nn.Module, base: BaseModel, asked: Suite
+    model: nn.Module, base: BaseModel, texts: Suite
 ) -> tuple[NDArray[np.float64], int]:
-    """Mean over positions of logits without their mean over the vocabulary, shape (V,)."""
+    """Average centered logits over positions, shape (V,), and count the positions."""
     encoder = Collator.of(base, MAX_LENGTH)
-    rows = [item.rows[item.correct] for item in asked.items]
+    rows = [item.rows[item.correct] for item in texts.items]
     total, n = None, 0
-    for indices in track(list(scoring_batches(rows, encoder.at_once)), f"Logits on {asked.name}"):
+    for indices in track(list(scoring_batches(rows, encoder.at_once)), f"Logits on {texts.name}"):
         logits = answer_logits(model, encoder.batch([rows[index] for index in indices]))
-        centered = logits - logits.mean(dim=-1, keepdim=True)
+        centered = logits - logits.mean(dim=-1, keepdim=True)  # (n, V)
         part = centered.double().sum(dim=0).cpu()
         total, n = part if total is None else total + part, n + len(logits)
-    assert total is not None  # a suite has items
+    assert total is not None  # suites are not empty
     return (total / n).numpy(), n

@@ -1,8 +1,8 @@
-"""Every two configurations side by side: the difference of their accuracies, paired.
+"""Paired difference of test accuracies for every pair of configurations.
 
-Each at the learning rate that is best on validation examples; the difference is that on the same
-test examples with the same seeds, and its interval resamples both. Two intervals that overlap may
-belong to configurations that differ beyond doubt: only the paired difference tells.
+Each configuration is at its best learning rate by validation accuracy. The difference is on the
+same test examples with the same seeds, and its interval resamples both. Configurations with
+overlapping intervals may still differ significantly: only the paired difference decides.
 """
 
 from collections.abc import Mapping
@@ -17,21 +17,21 @@ INPUTS = TABLES
 VERSION = 3
 COLUMNS = (
     Column("configuration", "method and its hyperparameters, without the learning rate"),
-    Column("other", "what it is compared with"),
-    Column("difference", "accuracy minus the other's", "1", "higher"),
+    Column("other", "configuration to compare with"),
+    Column("difference", "accuracy minus that of the other configuration", "1", "higher"),
     Column(
         "difference_ci_low", "lower end of its paired 95 % interval over seeds and examples", "1"
     ),
-    Column("difference_ci_high", "upper end", "1"),
-    Column("n_seeds", "runs of each"),
-    Column("n_items", "test examples"),
+    Column("difference_ci_high", "upper end of this interval", "1"),
+    Column("n_seeds", "number of runs per configuration"),
+    Column("n_items", "number of test examples"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row for every pair, both ways round; without a difference where seeds are not the same."""
-    found = best_configurations(tables)
+    """Return one row per ordered pair; the difference is missing if the seeds differ."""
+    configurations = best_configurations(tables)
     rows = [
         {
             "configuration": a.name,
@@ -40,7 +40,7 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             "n_items": a.right.shape[1],
         }
         | a.minus(b, "difference")
-        for pair in combinations(found, 2)
+        for pair in combinations(configurations, 2)
         for a, b in (pair, pair[::-1])
     ]
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])

@@ -1,4 +1,4 @@
-"""How much was trained, and how much it takes to keep it."""
+"""Number of trainable parameters and size of the adapter file."""
 
 import pandas as pd
 
@@ -9,23 +9,23 @@ from peftlens.runs.trained_model import TrainedModel
 REQUIRES = frozenset()
 VERSION = 1
 COLUMNS = (
-    Column("rank", "nominal rank; missing for methods that have none"),
-    Column("trainable_parameters", "parameters that the optimizer changes", "1", "lower"),
-    Column("share", "trainable parameters over the base model's", "1", "lower"),
+    Column("rank", "nominal rank; missing for methods without a rank"),
+    Column("trainable_parameters", "number of parameters changed by the optimizer", "1", "lower"),
+    Column("share", "trainable parameters divided by the base model's parameters", "1", "lower"),
     Column("adapter_bytes", "size of adapter_model.safetensors", "bytes", "lower"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """One row.
+    """Return one row.
 
     Raises:
-        NotApplicable: it is an adapter from elsewhere, whose training nobody recorded.
+        NotApplicable: no training was recorded, as with external adapters.
     """
     results = run.record.results
     if "trainable_parameters" not in results:
-        raise NotApplicable("its training kept no numbers")
+        raise NotApplicable("no training metrics were recorded")
     row = {
         "rank": run.rank,
         "trainable_parameters": results["trainable_parameters"],

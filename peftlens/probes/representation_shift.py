@@ -1,11 +1,11 @@
-"""How far training has moved the states behind each block: one ruler for all methods.
+"""Shift of the hidden states after each block from the base to the tuned model, by CKA.
 
-Soft prompts and bottleneck adapters have no update of the weights to decompose; but every method
-changes the states behind the blocks. They are compared with the base's for the same tokens by
-debiased linear CKA: 1 where they are the same up to rotation and scale, 0 where they have nothing
-in common. Source: Kornblith et al. 2019, arXiv:1905.00414. A text's first token is left out: models
-gather huge activations there (Sun et al. 2024, arXiv:2402.17762), which would decide everything.
-Of an encoder-decoder the encoder's blocks are compared.
+Soft prompts and bottleneck adapters have no weight update to decompose, but every method changes
+the hidden states. They are compared with the base's for the same tokens by debiased linear CKA: 1
+if they are equal up to rotation and scale, 0 if they are unrelated. Source: Kornblith et al. 2019,
+arXiv:1905.00414. A text's first token is excluded, because its massive activations (Sun et al.
+2024, arXiv:2402.17762) would dominate the result. For an encoder-decoder, the encoder's blocks are
+compared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ from peftlens.tasks import load_task, task_of
 
 REQUIRES = frozenset()
 VERSION = 1
-OPTIONAL = True  # it reads the texts with the base again for every run
+OPTIONAL = True  # it repeats the base's forward passes for every run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        suite: the task whose texts are the general ones.
-        items: texts of each kind at most.
-        tokens: of each kind at most.
+        suite: name of the task with the general texts.
+        items: maximum number of texts of each kind.
+        tokens: maximum number of tokens of each kind.
     """
 
     suite: str = "wiki"
@@ -51,19 +51,19 @@ class Config:
 
 
 COLUMNS = (
-    Column("step", "optimizer steps taken", "steps"),
-    Column("text", "the task's own, or general text"),
-    Column("layer", "block behind which the states are compared, counted from 1"),
+    Column("step", "number of optimizer steps taken", "steps"),
+    Column("text", "kind of text: of the task, or general"),
+    Column("layer", "number of the block before the compared states, counted from 1"),
     Column("cka", "debiased linear CKA with the base's states", "1", "higher"),
     Column("distance", "mean ‖h − h₀‖ / ‖h₀‖ over the tokens", "1", "lower"),
-    Column("n_tokens", "compared tokens"),
+    Column("n_tokens", "number of compared tokens"),
 )
 CHARTS = (
     Chart(
         "line",
         x="layer",
         y="cka",
-        title="Likeness to the base, by layer (CKA)",
+        title="Similarity to the base by layer (CKA)",
         each="text",
         by="configuration",
     ),
@@ -71,7 +71,7 @@ CHARTS = (
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row for each saved step, kind of text and layer; without a task, of general text alone."""
+    """Return one row per saved step, kind of text and layer; only general text without a task."""
     base = context.base_model(run)
     encoder = Collator.of(base, run.config.training.max_length)
     tasks = {} if run.task is None else {"task": task_of(run)}
@@ -82,8 +82,8 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     rows = []
     for step in run.steps:
         with context.open_run(run, step) as model:
-            for kind, own in texts.items():
-                after = _states(model, base, encoder, own, config.tokens)
+            for kind, kind_texts in texts.items():
+                after = _states(model, base, encoder, kind_texts, config.tokens)
                 pairs = zip(before[kind], after, strict=True)
                 for layer, (old, new) in enumerate(pairs, 1):
                     rows.append({"step": step, "text": kind, "layer": layer} | _row(old, new))
@@ -91,53 +91,53 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
 
 def _row(before: NDArray[np.float32], after: NDArray[np.float32]) -> dict[str, Any]:
-    moved = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
-    return {"cka": linear_cka(before, after), "distance": moved.mean(), "n_tokens": len(before)}
+    distances = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
+    return {"cka": linear_cka(before, after), "distance": distances.mean(), "n_tokens": len(before)}
 
 
 def _texts(examples: Sequence[Example]) -> list[str]:
-    """Prompts with their right answers, as they are read in training."""
+    """Join prompts with their right answers, as in training."""
     return [one.prompt + one.answers[one.correct] for one in examples]
 
 
 @torch.inference_mode()
 def _states(
-    model: nn.Module, base: BaseModel, encoder: Collator, texts: list[str], most: int
+    model: nn.Module, base: BaseModel, encoder: Collator, texts: list[str], max_tokens: int
 ) -> list[NDArray[np.float32]]:
-    """States behind each block, (tokens, d), of every token of the texts but the first.
+    """Compute the states after each block, (tokens, d), without each text's first token.
 
     Raises:
-        NotApplicable: fewer than four tokens.
+        NotApplicable: the texts have fewer than four tokens.
     """
-    # an encoder reads the prompt, a decoder all
+    # an encoder gets the prompt only, a decoder prompt and answer
     examples = [Example(t, (".",), 0) if encoder.seq2seq else Example("", (t,), 0) for t in texts]
     rows = [item.rows[0] for item in encoder.items(examples)[0]]
     names = blocks(base.shapes)
     layers = [base.model.get_submodule(n) for n in names if ("encoder" in n) == encoder.seq2seq]
-    found: list[list[torch.Tensor]] = [[] for _ in layers]
+    collected: list[list[torch.Tensor]] = [[] for _ in layers]
     for indices in scoring_batches(rows, encoder.at_once):
         batch = encoder.batch([rows[index] for index in indices])
-        there = batch.inputs["attention_mask"].bool()
-        there[:, 0] = False
-        with _recorded(layers, there) as states:
+        compared = batch.inputs["attention_mask"].bool()  # (batch, seq)
+        compared[:, 0] = False
+        with _recorded(layers, compared) as states:
             model(**batch.inputs)
-        for layer, own in zip(found, states, strict=True):
-            layer.append(own)
-        if sum(map(len, found[0])) >= most:
+        for layer, part in zip(collected, states, strict=True):
+            layer.append(part)
+        if sum(map(len, collected[0])) >= max_tokens:
             break
-    if sum(map(len, found[0])) < 4:
+    if sum(map(len, collected[0])) < 4:
         raise NotApplicable("the texts have fewer than four tokens")
-    return [torch.cat(layer)[:most].float().cpu().numpy() for layer in found]
+    return [torch.cat(layer)[:max_tokens].float().cpu().numpy() for layer in collected]
 
 
 @contextmanager
-def _recorded(layers: list[nn.Module], there: torch.Tensor) -> Iterator[list[torch.Tensor]]:
-    """A list that will hold what each layer returns at given positions, counted from the end."""
+def _recorded(layers: list[nn.Module], positions: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    """Collect each layer's output at the marked positions, counted from the end, in a list."""
     states: list[torch.Tensor] = []
 
     def record(_: nn.Module, __: Any, output: Any) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output
-        states.append(hidden[:, -there.shape[1] :][there])
+        hidden = output[0] if isinstance(output, tuple) else output  # (batch, seq, d)
+        states.append(hidden[:, -positions.shape[1] :][positions])
 
     handles = [layer.register_forward_hook(record) for layer in layers]
     try:

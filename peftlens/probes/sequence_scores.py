@@ -1,7 +1,8 @@
-"""What a run, trained on one task of a sequence, scores on every task of it.
+"""Accuracy of a run, trained on one task of a sequence, on every task of the sequence.
 
-One row of R, the matrix of continual learning, beside the base's own scores: `continual` puts the
-rows of a sequence together. A continual study names the tasks; without any, a run's own is scored.
+It is one row of R, the accuracy matrix of continual learning, together with the base's accuracies;
+`continual` combines the rows of a sequence. A continual study sets the tasks; by default, only the
+run's training task is scored.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 2
-OPTIONAL = True  # where there is a sequence
+OPTIONAL = True  # only for sequences of tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        tasks: each with its name and the options of the task.
-        items: test examples of each task at most; 0 takes all.
+        tasks: tables with the name and the options of each task.
+        items: maximum number of test examples per task; 0 for all.
     """
 
     tasks: tuple[dict[str, Any], ...] = ()
@@ -33,45 +34,43 @@ class Config:
 
 
 COLUMNS = (
-    Column("shared_configuration", "method and hyperparameters that all runs of a sequence share"),
-    Column("trained_on", "the task that the run was trained on"),
-    Column(
-        "continue_from", "run whose adapter it went on from; missing where a new one was trained"
-    ),
-    Column("task", "the task that is scored"),
-    Column("accuracy", "share of its test examples answered right", "1", "higher"),
-    Column("base_accuracy", "share that the untrained base answers right", "1", "higher"),
-    Column("n_items", "test examples"),
+    Column("shared_configuration", "method and hyperparameters shared by all runs of a sequence"),
+    Column("trained_on", "training task of the run"),
+    Column("continue_from", "id of the run of the initial adapter; missing for new adapters"),
+    Column("task", "scored task"),
+    Column("accuracy", "share of the task's test examples answered right", "1", "higher"),
+    Column("base_accuracy", "share answered right by the untrained base", "1", "higher"),
+    Column("n_items", "number of test examples"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row for each task.
+    """Return one row per task.
 
     Raises:
-        NotApplicable: a task has no answers to choose from.
+        NotApplicable: a task has no candidate answers.
     """
     base = context.base_model(run)
     tasks = config.tasks or ({"name": run.config.task, **run.config.task_config},)
-    asked = [suite(base, one["name"], {k: v for k, v in one.items() if k != "name"},
-                   config.items or None) for one in tasks]  # fmt: skip
-    known = [reference(base, one) for one in asked]
+    suites = [suite(base, one["name"], {k: v for k, v in one.items() if k != "name"},
+                    config.items or None) for one in tasks]  # fmt: skip
+    references = [reference(base, one) for one in suites]
     rows = []
     with context.open_run(run) as model:
-        for one, before in zip(asked, known, strict=True):
-            if before.scores.right is None:
-                raise NotApplicable(f"{one.name} has no answers to choose from")
-            found = scores(model, base, one, before)
+        for one, baseline in zip(suites, references, strict=True):
+            if baseline.scores.right is None:
+                raise NotApplicable(f"{one.name} has no candidate answers")
+            tuned = scores(model, base, one, baseline)
             rows.append(
                 {
                     "shared_configuration": run.record.configuration,
                     "trained_on": run.config.task,
                     "continue_from": run.config.continue_from,
                     "task": one.name,
-                    "accuracy": None if found.right is None else found.right.mean(),
-                    "base_accuracy": before.scores.right.mean(),
-                    "n_items": len(before.scores.right),
+                    "accuracy": None if tuned.right is None else tuned.right.mean(),
+                    "base_accuracy": baseline.scores.right.mean(),
+                    "n_items": len(baseline.scores.right),
                 }
             )
     return pd.DataFrame(rows)

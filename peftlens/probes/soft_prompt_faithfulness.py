@@ -1,9 +1,9 @@
-"""Whether a soft prompt does what its nearest tokens would do, and which of its vectors matter.
+"""Faithfulness of a soft prompt to its nearest tokens, and importance of its vectors.
 
-Every vector is replaced by its nearest token, and the task scored again beside the trained prompt,
-the prompt as it started, and no prompt: if the tokens' text does not do the work, reading it does
-not tell what the prompt does (the discretization gap; Khashabi et al. 2022, arXiv:2112.08348,
-section 3). Then each vector is left out in turn. Measured at the end of training.
+Every vector is replaced by its nearest token, and the task is scored with this prompt, the trained
+prompt, the initial prompt, and no prompt. If the nearest tokens do not perform like the prompt,
+they do not explain it (the discretization gap; Khashabi et al. 2022, arXiv:2112.08348, section 3).
+Then each vector is omitted in turn. Measured at the end of training.
 """
 
 from collections.abc import Iterator
@@ -28,36 +28,36 @@ from peftlens.vocab.trained_vectors import trained_vectors
 
 REQUIRES = frozenset({"soft_prompt"})
 VERSION = 2
-ITEMS = 200  # of the test split, for each prompt
-ITEMS_WITHOUT = 32  # of them, for each vector that is left out
+ITEMS = 200  # test examples per prompt
+ITEMS_WITHOUT = 32  # test examples per omitted vector
 _ROUNDING = 0.02  # nats per token, in bfloat16
 COLUMNS = (
     Column("prompt", "trained, its nearest tokens, as it started, none, or without one vector"),
-    Column("omitted_position", "which vector was left out"),
+    Column("omitted_position", "position of the omitted vector"),
     Column("accuracy", "share of test examples answered right", "1", "higher"),
     Column("accuracy_ci_low", "lower end of the 95 % interval over examples", "1"),
-    Column("accuracy_ci_high", "upper end", "1"),
+    Column("accuracy_ci_high", "upper end of this interval", "1"),
     Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
-    Column("gap", "loss − that of the trained prompt on the same examples", "nats per token"),
+    Column("gap", "loss minus that of the trained prompt on the same examples", "nats per token"),
     Column("gap_ci_low", "lower end of its paired 95 % interval over examples", "nats per token"),
-    Column("gap_ci_high", "upper end", "nats per token"),
-    Column("n_items", "test examples"),
+    Column("gap_ci_high", "upper end of this interval", "nats per token"),
+    Column("n_items", "number of test examples"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row per prompt, and one for each vector that is left out."""
+    """Return one row per prompt, and one per omitted vector."""
     base = context.base_model(run)
-    found = trained_vectors(run, base, run.steps[-1])
+    vectors = trained_vectors(run, base, run.steps[-1])
     encoder = Collator.of(base, run.config.training.max_length)
     items, _ = encoder.items(task_of(run).splits["test"][:ITEMS])
     prompts = {
-        "trained": found.now,
-        **{f"nearest tokens ({metric})": _tokens(found.now, found.table, metric)
+        "trained": vectors.now,
+        **{f"nearest tokens ({metric})": _tokens(vectors.now, vectors.table, metric)
            for metric in ("cosine", "euclidean")},
-        "as it started": found.start,
-        "none": found.now[:0],
+        "as it started": vectors.start,
+        "none": vectors.now[:0],
     }  # fmt: skip
     scores = {
         name: _score(base, encoder, prompt, items, f"Scoring with prompt: {name}")
@@ -66,11 +66,11 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     }
     rows = [_row(name, scores["trained"], score) for name, score in scores.items()]
     few = items[:ITEMS_WITHOUT]
-    whole = _score(base, encoder, found.now, few, "Scoring with prompt: whole")
-    _check(context, run, encoder, few, whole)
-    for index, score in _without(base, encoder, found.now, few):
+    whole = _score(base, encoder, vectors.now, few, "Scoring with prompt: whole")
+    _check_inputs(context, run, encoder, few, whole)
+    for index, score in _without_each_vector(base, encoder, vectors.now, few):
         rows.append(
-            _row("without one", whole, score) | {"omitted_position": found.positions[index]}
+            _row("without one", whole, score) | {"omitted_position": vectors.positions[index]}
         )
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
     if task_of(run).kind == "language_modeling":
@@ -78,25 +78,27 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     return frame.astype({"omitted_position": "Int64"})
 
 
-def _check(
+def _check_inputs(
     context: RunContext,
     run: TrainedModel,
     encoder: Collator,
     items: list[TokenizedExample],
     whole: Choices,
 ) -> None:
-    """Refuse a run whose model reads more than the prompt, such as a second one in a decoder."""
+    """Reject a run with more inputs than the prompt, such as a second prompt in a decoder."""
     with context.open_run(run) as model:
-        own = choose(model, encoder, items, "Scoring as trained")
-    if np.abs(own.loss - whole.loss).max() > _ROUNDING:
-        raise NotApplicable("the model reads more than its prompt: that alone gives other losses")
+        trained = choose(model, encoder, items, "Scoring as trained")
+    if np.abs(trained.loss - whole.loss).max() > _ROUNDING:
+        raise NotApplicable(
+            "the model reads more than its prompt, which alone gives different losses"
+        )
 
 
 def _tokens(prompt: torch.Tensor, table: torch.Tensor, metric: Metric) -> torch.Tensor:
     return table[torch.from_numpy(nearest(prompt, table, 1, metric).ids[:, 0])]
 
 
-def _without(
+def _without_each_vector(
     base: BaseModel, encoder: Collator, prompt: torch.Tensor, items: list[TokenizedExample]
 ) -> Iterator[tuple[int, Choices]]:
     for index in range(len(prompt)):

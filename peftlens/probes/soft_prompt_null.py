@@ -1,13 +1,13 @@
-"""Whether a trained vector's neighbors are more than its start and more than chance: the verdict.
+"""Null tests of a trained vector's neighbors against initialization and chance, with a verdict.
 
-Tightness of the neighborhood, in the space of the neighbors and in the middle of the model, is
-held against B = 1,000 draws each of: random tokens (a straw man: neighbors of anything are close
-together), random directions with the vector's length, random steps from the vector's start as long
-as the step that training took, vectors of untrained prompts, and real tokens. Against random steps,
-tightness is weighed by the share of words that the start's neighborhood has not: what stays where
-it was gains nothing. Random directions and random steps decide; p = (1 + #{null >= observed}) /
-(1 + B), the larger of both spaces' p counts, and the false-discovery rate is held at 5 % over the
-vectors of a prompt.
+The tightness of the neighborhood, in the space of the vectors and in the middle of the model, is
+compared with B = 1,000 draws of each null: random tokens (a straw man: neighbors of anything are
+close together), random directions of the vector's length, random steps from the vector's
+initialization of the length of the actual step, vectors of untrained prompts, and real tokens.
+Against random steps, tightness is weighted by the share of words that are new to the neighborhood:
+an unchanged neighborhood gains nothing. Random directions and random steps decide;
+p = (1 + #{null >= observed}) / (1 + B), the larger p of both spaces counts, and the false-discovery
+rate is controlled at 5 % over the vectors of a prompt.
 Source of the claim: Lester et al. 2021, arXiv:2104.08691, section 7 (without a statistic).
 """
 
@@ -30,19 +30,25 @@ VERSION = 2
 TESTED: tuple[Metric, ...] = ("cosine", "centered")
 _NULLS = ("random_tokens", "random_directions", "steps", "untrained", "real_tokens")
 COLUMNS = (
-    Column("step", "training steps so far"),
-    Column("position", "which vector; missing in the row of the whole prompt"),
-    Column("metric", "how neighbors were found: cosine decides, centered is beside it"),
+    Column("step", "number of optimizer steps taken"),
+    Column("position", "position of the vector; missing in the row of the whole prompt"),
+    Column("metric", "similarity metric: cosine decides, centered is for comparison"),
     Column("verdict", "readable, unchanged from initialization, or not distinguishable from noise"),
-    Column("q", "of readable: p against directions and steps, corrected over the prompt", "1"),
+    Column("q", "p against directions and steps, corrected over the prompt's vectors", "1"),
     Column(
         "nearest_unchanged",
-        "nearest word is the start's; of a prompt, the share of its vectors",
+        "1 if the nearest word is unchanged; for a prompt, the mean of its vectors",
         "1",
     ),
-    Column("new_words", "share of the five nearest words that are not the start's", "1"),
-    Column("tightness", "mean cosine between the five nearest words, where they lie", "1"),
-    Column("context_tightness", "the same between their states in the middle of the model", "1"),
+    Column("new_words", "share of the five nearest words that are new since initialization", "1"),
+    Column(
+        "tightness", "mean cosine between the five nearest words, in the space of the vectors", "1"
+    ),
+    Column(
+        "context_tightness",
+        "mean cosine between their hidden states in the middle of the model",
+        "1",
+    ),
     *(
         column
         for null in _NULLS
@@ -51,14 +57,14 @@ COLUMNS = (
             Column(f"mean_{null}", f"mean tightness of {null.replace('_', ' ')}", "1"),
         )
     ),
-    Column("readable", "share of the prompt's vectors that are readable", "1"),
-    Column("draws", "B, of each null"),
+    Column("readable", "share of readable vectors of the prompt", "1"),
+    Column("draws", "B, number of draws of each null"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row per step, metric and vector, and one for the whole prompt."""
+    """Return one row per step, metric and vector, and one per prompt."""
     base = context.base_model(run)
     frames = [_measure(run, base, step, metric) for step in run.steps for metric in TESTED]
     frame = pd.concat(frames, ignore_index=True)
@@ -67,26 +73,26 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
 
 
 def _measure(run: TrainedModel, base: BaseModel, step: int, metric: Metric) -> pd.DataFrame:
-    space, found = neighborhoods(run, base, step, metric)
-    observed = space.tightness(found.now)  # (2, n)
-    nulls = {name: space.tightness(ids) for name, ids in found.nulls.items()}  # (2, n or 1, B)
+    space, sample = neighborhoods(run, base, step, metric)
+    observed = space.tightness(sample.now)  # (2, n)
+    nulls = {name: space.tightness(ids) for name, ids in sample.nulls.items()}  # (2, n or 1, B)
     p = {name: p_values(observed, null) for name, null in nulls.items()}
-    kept = new = gained = None
-    if found.start is not None:
-        kept = space.family[found.now[:, 0]] == space.family[found.start[:, 0]]
-        new = space.new_words(found.now, found.start)
+    unchanged = new = gained = None
+    if sample.start is not None:
+        unchanged = space.family[sample.now[:, 0]] == space.family[sample.start[:, 0]]
+        new = space.new_words(sample.now, sample.start)
         gained = (
-            space.gained(found.now, found.start),
-            space.gained(found.nulls["steps"], found.start),
+            space.gained(sample.now, sample.start),
+            space.gained(sample.nulls["steps"], sample.start),
         )
         p["steps"] = p_values(*gained)
-    words, q = verdicts(p["random_directions"], p.get("steps"), kept)
+    words, q = verdicts(p["random_directions"], p.get("steps"), unchanged)
     frame = pd.DataFrame(
         {
             "position": trained_vectors(run, base, step).positions,
             "verdict": words,
             "q": q,
-            "nearest_unchanged": None if kept is None else kept.astype(float),
+            "nearest_unchanged": None if unchanged is None else unchanged.astype(float),
             "new_words": new,
             "tightness": observed[0],
             "context_tightness": observed[1],
@@ -97,10 +103,10 @@ def _measure(run: TrainedModel, base: BaseModel, step: int, metric: Metric) -> p
             },
         }
     )
-    whole = _whole(observed, nulls, gained, kept)
+    whole = _whole(observed, nulls, gained, unchanged)
     whole["readable"] = (frame["verdict"] == "readable").mean()
     rows = [*frame.to_dict("records"), whole]
-    draws = found.nulls["random_directions"].shape[1]
+    draws = sample.nulls["random_directions"].shape[1]
     return pd.DataFrame(rows).assign(step=step, metric=metric, draws=draws)
 
 
@@ -108,22 +114,22 @@ def _whole(
     observed: NDArray,
     nulls: dict[str, NDArray],
     gained: tuple[NDArray, NDArray] | None,
-    kept: NDArray | None,
+    unchanged: NDArray | None,
 ) -> dict[str, Any]:
-    """The prompt as one: its mean tightness, and whether most of its vectors kept their word."""
+    """Test the prompt as a whole: its mean tightness, and the majority of nearest words."""
     mean = np.nanmean(observed, axis=1, keepdims=True)  # (2, 1)
     means = {name: _mean(null, observed.shape[1]) for name, null in nulls.items()}
     p = {name: p_values(mean, null) for name, null in means.items()}
     most = None
-    if gained is not None and kept is not None:
+    if gained is not None and unchanged is not None:
         now, steps = gained
         p["steps"] = p_values(np.nanmean(now, axis=1, keepdims=True), _mean(steps, now.shape[1]))
-        most = np.array([kept.mean() >= 0.5])
+        most = np.array([unchanged.mean() >= 0.5])
     (word,), q = verdicts(p["random_directions"], p.get("steps"), most)
     return {
         "verdict": word,
         "q": q[0],
-        "nearest_unchanged": None if kept is None else kept.mean(),
+        "nearest_unchanged": None if unchanged is None else unchanged.mean(),
         "tightness": mean[0, 0],
         "context_tightness": mean[1, 0],
         **{f"p_{name}": values[0] for name, values in p.items()},

@@ -1,10 +1,10 @@
-"""Whether a trained vector's nearest words have to do with the task, more than chance or its start.
+"""Null tests of the relation between a trained vector's nearest words and words of the task.
 
-Two sets of words stand for the task: its labels, and the words typical of its training text against
+Two sets of words represent the task: its labels, and the typical words of its training text against
 encyclopedia text (log-odds with a Dirichlet prior, Monroe et al. 2008, Political Analysis 16). The
-statistic is the mean, over the five nearest words, of the highest cosine to a word of the set. It
-must exceed that of the neighbors of random directions, of random steps from the start, and of real
-tokens, in the space of the neighbors and in the middle of the model.
+statistic is the mean over the five nearest words of the highest cosine to a word of the set. It
+must exceed that of the neighbors of random directions, of random steps from the initialization, and
+of real tokens, in the space of the vectors and in the middle of the model.
 """
 
 import re
@@ -35,17 +35,17 @@ from peftlens.vocab.vocabulary import vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
 VERSION = 2
-WORDS = 50  # typical ones, of those that are one token
+WORDS = 50  # maximum number of typical words
 _NULLS = ("random_directions", "steps", "real_tokens")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 COLUMNS = (
-    Column("step", "training steps so far"),
-    Column("position", "which vector; missing in the row of the whole prompt"),
-    Column("words", "labels of the task, or words typical of its training text"),
-    Column("related", "whether q is at most 0.05"),
-    Column("q", "the largest of the p-values, corrected over the prompt", "1"),
+    Column("step", "number of optimizer steps taken"),
+    Column("position", "position of the vector; missing in the row of the whole prompt"),
+    Column("words", "set of words: labels of the task, or typical words of its training text"),
+    Column("related", "true if q is at most 0.05"),
+    Column("q", "largest p of the nulls, corrected over the prompt's vectors", "1"),
     Column("closeness", "mean over the nearest words of the highest cosine to a task word", "1"),
-    Column("context_closeness", "the same in the middle of the model", "1"),
+    Column("context_closeness", "closeness in the middle of the model", "1"),
     Column("start_closeness", "closeness before training", "1"),
     *(Column(f"p_{null}", f"p against neighbors of {null.replace('_', ' ')}", "1")
       for null in _NULLS),
@@ -53,13 +53,13 @@ COLUMNS = (
       for null in _NULLS),
     Column("nearest_words", "list of the five nearest words"),
     Column("task_words", "list of the ten most typical words of the set"),
-    Column("n_words", "words in the set"),
+    Column("n_words", "number of words in the set"),
 )  # fmt: skip
 CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row per step, set of words and vector, and one for the whole prompt."""
+    """Return one row per step, set of words and vector, and one per prompt."""
     base = context.base_model(run)
     sets = {"labels": _labels(run, base), "typical": _typical(run, base)}
     sets = {name: ids for name, ids in sets.items() if ids}
@@ -72,28 +72,28 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
 
 
 def _labels(run: TrainedModel, base: BaseModel) -> list[tuple[int, ...]]:
-    """Token ids of each label, as the answer has them."""
+    """Tokenize each label as in the answers."""
     texts = [base.tokenizer(label, add_special_tokens=False)["input_ids"]
              for label in task_of(run).labels]  # fmt: skip
     return list(dict.fromkeys(map(tuple, texts)))
 
 
 def _typical(run: TrainedModel, base: BaseModel) -> list[tuple[int, ...]]:
-    """The task's most typical words that are one token; words of its template are left out."""
+    """Rank the task's typical single-token words, without the words of its template."""
     prompts = [_words(example.prompt) for example in task_of(run).splits["train"]]
-    everywhere = Counter(word for words in prompts for word in set(words))
+    n_prompts = Counter(word for words in prompts for word in set(words))
     counts = Counter(word for words in prompts for word in words)
-    for word, examples in everywhere.items():
-        if examples > len(prompts) / 2:
+    for word, n in n_prompts.items():
+        if n > len(prompts) / 2:
             del counts[word]
-    elsewhere = _encyclopedia()
-    known = sorted({*counts, *elsewhere})
+    background = _encyclopedia()
+    words = sorted({*counts, *background})
     if not counts:
         return []
-    scores = log_odds([counts[word] for word in known], [elsewhere[word] for word in known])
-    typical = [word for word, score in zip(known, scores, strict=True) if score > 0]
+    scores = log_odds([counts[word] for word in words], [background[word] for word in words])
+    typical = [word for word, score in zip(words, scores, strict=True) if score > 0]
     tokens = base.tokenizer([f" {word}" for word in typical], add_special_tokens=False)["input_ids"]
-    # of equally typical words the commoner, which byte-pair encoding gave its number earlier
+    # ties go to the smaller id: the more frequent word in the order of byte-pair merges
     ranked = sorted((-score, *ids) for score, ids in zip(scores[scores > 0], tokens, strict=True)
                     if len(ids) == 1)  # fmt: skip
     return [(ids,) for _, ids in ranked[:WORDS]]
@@ -113,28 +113,28 @@ def _encyclopedia() -> Counter[str]:
 def _measure(
     run: TrainedModel, base: BaseModel, step: int, name: str, words: list[tuple[int, ...]]
 ) -> pd.DataFrame:
-    space, found = neighborhoods(run, base, step, "cosine")
+    space, sample = neighborhoods(run, base, step, "cosine")
     close = _closeness(space, words)
-    observed = _mean(close, found.now)  # (2, n)
-    nulls = {null: _mean(close, found.nulls[null]) for null in _NULLS if null in found.nulls}
+    observed = _mean(close, sample.now)  # (2, n)
+    nulls = {null: _mean(close, sample.nulls[null]) for null in _NULLS if null in sample.nulls}
     p = {null: p_values(observed, values) for null, values in nulls.items()}
     q = benjamini_hochberg(np.max([*p.values()], axis=0))
-    known = vocabulary(base)
+    vocab = vocabulary(base)
     frame = pd.DataFrame(
         {
             "position": trained_vectors(run, base, step).positions,
             "q": q,
             "closeness": observed[0],
             "context_closeness": observed[1],
-            "start_closeness": None if found.start is None else _mean(close, found.start)[0],
+            "start_closeness": None if sample.start is None else _mean(close, sample.start)[0],
             **{f"p_{null}": values for null, values in p.items()},
             **{f"mean_{null}": values[0].mean(axis=1) + 0 * q for null, values in nulls.items()},
             "nearest_words": [
-                [known.tokens[token] for token in ids[ids >= 0]] for ids in found.now
+                [vocab.tokens[token] for token in ids[ids >= 0]] for ids in sample.now
             ],
         }
     )
-    task_words = [known.tokens[token] for ids in words[:10] for token in ids]
+    task_words = [vocab.tokens[token] for ids in words[:10] for token in ids]
     rows = [*frame.to_dict("records"), _whole(observed, nulls)]
     return pd.DataFrame([row | {"task_words": task_words} for row in rows]).assign(
         step=step,
@@ -161,16 +161,16 @@ def _whole(observed: NDArray, nulls: dict[str, NDArray]) -> dict[str, Any]:
 
 
 def _closeness(space: NeighborhoodSpace, words: list[tuple[int, ...]]) -> list[NDArray]:
-    """Highest cosine of every token to a word of the set, in both spaces, each of shape (V,)."""
-    found = []
+    """Compute every token's highest cosine to a word of the set, (V,), in both spaces."""
+    closeness = []
     for rows in (space.rows, space.states):
-        targets = np.stack([rows[list(ids)].mean(axis=0) for ids in words])
+        targets = np.stack([rows[list(ids)].mean(axis=0) for ids in words])  # (words, d)
         targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-12)
-        found.append((rows @ targets.T).max(axis=1))
-    return found
+        closeness.append((rows @ targets.T).max(axis=1))
+    return closeness
 
 
 def _mean(closeness: list[NDArray], neighborhoods: Ids) -> NDArray:
-    """Mean over each neighborhood's words, shape (2, ...)."""
-    there = neighborhoods >= 0
-    return np.stack([(one[neighborhoods] * there).sum(-1) / there.sum(-1) for one in closeness])
+    """Average the closeness over each neighborhood's words, shape (2, ...)."""
+    present = neighborhoods >= 0
+    return np.stack([(one[neighborhoods] * present).sum(-1) / present.sum(-1) for one in closeness])

@@ -1,10 +1,10 @@
-"""Do runs that differ in one thing alone change a weight along the same directions?
+"""Overlap of the update's strongest directions between seeds, ranks and steps.
 
-φ of the strongest singular directions of two updates, on the side of the weight's outputs and of
-its inputs, beside what random directions would give: max(i, j) / d, which is large for small models
-and must be read beside φ. Compared are runs that differ in the seed, or in the rank (and alpha),
-and a run's saved steps with its end. Source: Hu et al. 2021, arXiv:2106.09685, section 7.2 and
-appendix G; they compare ranks 8 and 64, and two seeds.
+The overlap is φ of the strongest singular directions of two updates, on the side of the weight's
+outputs and of its inputs. Random directions have max(i, j) / d, which is large for small models and
+necessary for the interpretation of φ. Pairs of runs differ only in the seed, or only in the rank
+(and alpha); a run's saved steps are compared with its last one. Source: Hu et al. 2021,
+arXiv:2106.09685, section 7.2 and appendix G; they compare ranks 8 and 64, and two seeds.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
-OPTIONAL = True  # it holds every run's directions side by side
+OPTIONAL = True  # it keeps the directions of all runs in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,30 +33,34 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        directions: how many of the strongest directions of each are compared; those that both have.
+        directions: numbers of strongest directions to compare; numbers above a rank are skipped.
     """
 
     directions: tuple[int, ...] = (1, 2, 4, 8)
 
 
 COLUMNS = (
-    Column("between", "seeds, ranks, or steps of one run"),
-    Column("configuration", "of the first: method and the hyperparameters that the study set"),
+    Column("between", "difference of the pair: seeds, ranks, or steps of one run"),
+    Column("configuration", "configuration of the first run"),
     Column("run", "id of the first run"),
-    Column("step", "optimizer steps that it had taken", "steps"),
-    Column("other_configuration", "of the second"),
+    Column("step", "number of optimizer steps of the first run", "steps"),
+    Column("other_configuration", "configuration of the second run"),
     Column("other_run", "id of the second run"),
-    Column("other_step", "optimizer steps that it had taken", "steps"),
-    Column("role", "the last part of the weights' names, such as q_proj"),
-    Column("side", "directions of the weight's outputs, or of its inputs"),
-    Column("directions", "how many of the strongest ones were compared", "1"),
-    Column("similarity", "φ, mean over the weights of this role that both changed", "1"),
-    Column("lowest", "the smallest φ of these weights", "1"),
-    Column("highest", "the largest", "1"),
+    Column("other_step", "number of optimizer steps of the second run", "steps"),
+    Column("role", "last part of the weights' names, such as q_proj"),
+    Column("side", "side of the directions: outputs or inputs of the weight"),
+    Column("directions", "number of strongest directions", "1"),
+    Column("similarity", "φ, mean over the weights of this role changed by both runs", "1"),
+    Column("lowest", "smallest φ of these weights", "1"),
+    Column("highest", "largest φ of these weights", "1"),
     Column("random", "φ of random directions", "1"),
-    Column("smallest_angle", "between the subspaces, mean over the weights", "degrees"),
-    Column("largest_angle", "between the subspaces, mean over the weights", "degrees"),
-    Column("n_weights", "weights of this role that both changed", "1"),
+    Column(
+        "smallest_angle", "smallest angle between the subspaces, mean over the weights", "degrees"
+    ),
+    Column(
+        "largest_angle", "largest angle between the subspaces, mean over the weights", "degrees"
+    ),
+    Column("n_weights", "number of weights of this role changed by both runs", "1"),
 )
 CHARTS = (
     Chart(
@@ -68,13 +72,20 @@ CHARTS = (
     ),
 )
 
-# Of one weight: left and right singular vectors, shapes (d_out, k) and (d_in, k).
+# left and right singular vectors of one weight, shapes (d_out, k) and (d_in, k)
 Sides = dict[str, NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
 class _State:
-    """A run's updates at one of its steps."""
+    """Strongest directions of a run's updates at a step.
+
+    Attributes:
+        configuration: name of the configuration.
+        run: id of the run.
+        step: number of optimizer steps taken.
+        weights: singular vectors per weight name.
+    """
 
     configuration: str
     run: str
@@ -83,27 +94,31 @@ class _State:
 
 
 def compare(context: RunContext, runs: Mapping[TrainedModel, str], config: Config) -> pd.DataFrame:
-    """A row for each pair, role, side and number of directions; none where nothing pairs.
+    """Return one row per pair, role, side and number of directions; none without pairs.
 
     Args:
-        context: gives the runs' base models.
-        runs: with the names of their configurations.
-        config: how many directions.
+        context: source of the runs' base models.
+        runs: runs, mapped to the names of their configurations.
+        config: options of the probe.
     """
-    most = max(config.directions)
-    ends = {run: _state(context, run, name, run.steps[-1], most) for run, name in runs.items()}
+    max_directions = max(config.directions)
+    ends = {
+        run: _state(context, run, name, run.steps[-1], max_directions) for run, name in runs.items()
+    }
     rows = []
     for one, other in combinations(runs, 2):
         if between := _difference(one, other):
             rows += _rows(between, ends[one], ends[other], config)
     for run, name in runs.items():
         for step in run.steps[:-1]:
-            rows += _rows("steps", _state(context, run, name, step, most), ends[run], config)
+            rows += _rows(
+                "steps", _state(context, run, name, step, max_directions), ends[run], config
+            )
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
 
 
 def _difference(one: TrainedModel, other: TrainedModel) -> str | None:
-    """What two runs differ in, if it is the seed or the rank alone."""
+    """Return the only difference of two runs, if it is the seed or the rank."""
     a, b = flat(one), flat(other)
     differing = {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
     same_seed = one.config.seed == other.config.seed
@@ -113,11 +128,11 @@ def _difference(one: TrainedModel, other: TrainedModel) -> str | None:
 
 
 def _state(
-    context: RunContext, run: TrainedModel, configuration: str, step: int, most: int
+    context: RunContext, run: TrainedModel, configuration: str, step: int, max_directions: int
 ) -> _State:
     weights = {}
     for update in delta_weights(run, context.base_model(run), step):
-        u, vt = update.svd.u[:, :most], update.svd.vt[:most]
+        u, vt = update.svd.u[:, :max_directions], update.svd.vt[:max_directions]
         weights[update.name] = {"outputs": u.copy(), "inputs": vt.T.copy()}
     return _State(configuration, run.id, step, weights)
 
@@ -127,7 +142,7 @@ def _rows(between: str, one: _State, other: _State, config: Config) -> Iterator[
     for name in one.weights:
         if name in other.weights:
             shared.setdefault(name.split(".")[-2], []).append(name)
-    about = {
+    pair = {
         "between": between,
         "configuration": one.configuration,
         "run": one.run,
@@ -139,13 +154,13 @@ def _rows(between: str, one: _State, other: _State, config: Config) -> Iterator[
     for role, names in shared.items():
         for side in ("outputs", "inputs"):
             pairs = [(one.weights[name][side], other.weights[name][side]) for name in names]
-            there = min(min(a.shape[1], b.shape[1]) for a, b in pairs)
-            for count in (count for count in config.directions if count <= there):
-                found = _measured([(a[:, :count], b[:, :count]) for a, b in pairs])
-                yield about | {"role": role, "side": side, "directions": count} | found
+            n_shared = min(min(a.shape[1], b.shape[1]) for a, b in pairs)
+            for count in (count for count in config.directions if count <= n_shared):
+                overlap = _overlap([(a[:, :count], b[:, :count]) for a, b in pairs])
+                yield pair | {"role": role, "side": side, "directions": count} | overlap
 
 
-def _measured(pairs: list[tuple[NDArray, NDArray]]) -> dict[str, Any]:
+def _overlap(pairs: list[tuple[NDArray, NDArray]]) -> dict[str, Any]:
     similarity = [subspace_similarity(a, b) for a, b in pairs]
     angles = np.degrees([principal_angles(a, b)[[0, -1]] for a, b in pairs])
     random = [random_similarity(a.shape[1], b.shape[1], len(a)) for a, b in pairs]

@@ -1,7 +1,7 @@
-"""Accuracy of each configuration on its task, with the two sources of noise told apart.
+"""Test accuracy of each configuration, with separate intervals over examples and over seeds.
 
-The interval over items says how the figure would move with other test examples, the interval over
-seeds how it would move with another training run. With one seed there is no interval over seeds.
+The interval over items estimates the variation with other test examples, the interval over seeds
+that with other training runs. With one seed, there is no interval over seeds.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,19 @@ from peftlens.results.table import Chart, Column
 INPUTS = ("task_items",)
 VERSION = 3
 COLUMNS = (
-    Column("configuration", "method and the hyperparameters that the study set"),
+    Column("configuration", "method and the hyperparameters set by the study"),
     Column("method", "name of the method"),
     Column("accuracy", "share of test examples answered right, mean over seeds", "1", "higher"),
     Column("items_ci_low", "lower end of the 95 % interval over test examples", "1"),
     Column("items_ci_high", "upper end of the 95 % interval over test examples", "1"),
     Column("seeds_ci_low", "lower end of the 95 % interval over seeds; none with one seed", "1"),
     Column("seeds_ci_high", "upper end of the 95 % interval over seeds; none with one seed", "1"),
-    Column("accuracy_per_byte", "the same where answers compete per byte", "1", "higher"),
+    Column(
+        "accuracy_per_byte", "accuracy by log-probability per byte of the answer", "1", "higher"
+    ),
     Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
-    Column("n_items", "test examples"),
-    Column("n_seeds", "runs"),
+    Column("n_items", "number of test examples"),
+    Column("n_seeds", "number of runs"),
 )
 CHARTS = (
     Chart(
@@ -40,7 +42,7 @@ CHARTS = (
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row per configuration, in the study's order; no accuracy where nothing can be chosen."""
+    """Return one row per configuration, in the study's order; tasks of texts have no accuracy."""
     items = tables["task_items"]
     rows = [_row(str(name), group) for name, group in items.groupby("configuration", sort=False)]
     return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])

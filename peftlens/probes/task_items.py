@@ -1,9 +1,9 @@
-"""Which answer a run's model prefers for every test example of its task.
+"""Preferred answer of a run's model for every test example of its task.
 
-Scored by the log-probability of the full answer, as lm-evaluation-harness does (Gao et al. 2024):
-summed (`acc`) and per byte of the answer (`acc_norm`). The table of items is what paired
-comparisons between methods need; `task_accuracy` sums it up. A language-modeling task has no
-answers to choose from: only its loss is measured.
+Answers are scored by their full log-probability, as in lm-evaluation-harness (Gao et al. 2024):
+summed (`acc`) and per byte of the answer (`acc_norm`). Paired comparisons between methods require
+this table; `task_accuracy` aggregates it. A language-modeling task has no candidate answers: only
+its loss is measured.
 """
 
 import pandas as pd
@@ -28,7 +28,7 @@ CHARTS: tuple[Chart, ...] = ()
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """One row per test example, in the split's order."""
+    """Return one row per test example, in the split's order."""
     task = task_of(run)
     encoder = Collator.of(context.base_model(run), run.config.training.max_length)
     items, _ = encoder.items(task.splits["test"])

@@ -1,7 +1,7 @@
-"""What a training wrote down while it went on: loss, rate and scores, step by step.
+"""Training log of a run: loss, learning rate, gradient norm and validation scores per step.
 
-It is read off the run's metrics and needs no model. The loss is that of the batches of the steps
-themselves, so it is noisy, and says nothing of other examples.
+It comes from the recorded metrics and needs no model. The loss is that of each step's training
+batches, so it is noisy and does not measure generalization.
 """
 
 import pandas as pd
@@ -12,34 +12,36 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 1
-OPTIONAL = True  # of a study `learning` says more
+OPTIONAL = True  # in a study, `learning` is more informative
 COLUMNS = (
-    Column("step", "optimizer steps taken", "steps"),
-    Column("loss", "of the training batches", "nats per token", "lower"),
-    Column("learning_rate", "of that step"),
+    Column("step", "number of optimizer steps taken", "steps"),
+    Column("loss", "loss of the training batches", "nats per token", "lower"),
+    Column("learning_rate", "learning rate of the step"),
     Column("grad_norm", "norm of the gradient", "1"),
-    Column("validation_loss", "as the training measured it", "nats per token", "lower"),
-    Column("validation_accuracy", "as the training measured it", "1", "higher"),
+    Column(
+        "validation_loss", "validation loss recorded during training", "nats per token", "lower"
+    ),
+    Column("validation_accuracy", "validation accuracy recorded during training", "1", "higher"),
 )
 CHARTS = (
     Chart("line", x="step", y="loss", title="Loss of the training batches", by="configuration"),
     Chart(
-        "line", x="step", y="validation_loss", title="Validation loss while training",
+        "line", x="step", y="validation_loss", title="Validation loss during training",
         by="configuration",
     ),
 )  # fmt: skip
 
 
 def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:
-    """A row for each step of which anything was kept.
+    """Return one row per step with recorded metrics.
 
     Raises:
-        NotApplicable: nothing was, as with an adapter from elsewhere.
+        NotApplicable: no metrics were recorded, as with external adapters.
     """
     names = [column.name for column in COLUMNS]
     rows = [line for line in run.metrics() if line.keys() & {*names[1:]}]
     if not rows:
-        raise NotApplicable("its training kept no numbers")
+        raise NotApplicable("no training metrics were recorded")
     frame = pd.DataFrame(rows).reindex(columns=names)
     return (
         frame.groupby("step", as_index=False)

@@ -1,7 +1,7 @@
-"""What is remembered, and what is still known of the task, if only part of an update is kept.
+"""Accuracy and forgetting of interpolations between the base's and the tuned weights.
 
-The base's weights plus α times the update, W0 + α ΔW: at α = 0 the base, at 1 the tuned model. It
-needs no training, so it is the cheapest remedy against forgetting. Source: Wortsman et al. 2022,
+The interpolated weights are W0 + α ΔW: the base at α = 0, the tuned model at 1. It needs no
+training, so it is the cheapest remedy for forgetting. Source: Wortsman et al. 2022,
 arXiv:2109.01903 (WiSE-FT), section 3. Computed in float32, whatever the run's dtype.
 """
 
@@ -30,7 +30,7 @@ from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 2
-OPTIONAL = True  # it scores every run six times
+OPTIONAL = True  # six scorings of every run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ class Config:
     """Options of the probe.
 
     Attributes:
-        scales: α.
-        items: test examples of the task at most; 0 takes all.
+        scales: values of α.
+        items: maximum number of test examples of the task; 0 for all.
     """
 
     scales: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
@@ -50,20 +50,20 @@ COLUMNS = (
     Column("scale", "α in W0 + α ΔW: 0 is the base, 1 the tuned model", "1"),
     Column("accuracy", "share of the task's test examples answered right", "1", "higher"),
     Column("accuracy_ci_low", "lower end of its 95 % interval over examples", "1"),
-    Column("accuracy_ci_high", "upper end", "1"),
-    Column("loss", "of the right answers", "nats per token", "lower"),
-    Column("forgetting", "rise of the loss on encyclopedia text", "nats per token", "lower"),
+    Column("accuracy_ci_high", "upper end of this interval", "1"),
+    Column("loss", "loss of the right answers", "nats per token", "lower"),
+    Column("forgetting", "increase of the loss on encyclopedia text", "nats per token", "lower"),
     Column("ci_low", "lower end of its paired 95 % interval over lines", "nats per token"),
-    Column("ci_high", "upper end", "nats per token"),
+    Column("ci_high", "upper end of this interval", "nats per token"),
     Column("kl", "KL(base || scaled) of the next token on the text", "nats per token", "lower"),
-    Column("n_items", "test examples"),
+    Column("n_items", "number of test examples"),
 )
 CHARTS = (
     Chart(
         "line",
         x="forgetting",
         y="accuracy",
-        title="What is forgotten against what is learned, as the update is scaled",
+        title="Accuracy against forgetting, as the update is scaled",
         low="accuracy_ci_low",
         high="accuracy_ci_high",
         text="scale",
@@ -73,24 +73,24 @@ CHARTS = (
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """A row for each α, at the end of training."""
+    """Return one row per α, at the end of training."""
     base = in_float32(context.base_model(run))
     with restored_after(base.model):
         try:
             tuned = merged_weights(run, base)
         except InputError as error:
             raise NotApplicable(str(error)) from error
-    asked = suite(base, "wiki", {}, None)
-    known = reference(base, asked)
+    texts = suite(base, "wiki", {}, None)
+    baseline = reference(base, texts)
     encoder = Collator.of(base, run.config.training.max_length)
     items, _ = encoder.items(task_of(run).splits["test"][: config.items or None])
     rows = []
     for scale in config.scales:
         with _between(base.model, tuned, scale) as model:
-            text = scores(model, base, asked, known)
-            found = choose(model, encoder, items, f"Scoring with α = {scale:g}")
-        change, right = text.loss - known.scores.loss, found.by_sum == found.correct
-        paired = ratio_interval(change, text.tokens, np.random.default_rng(0))
+            retained = scores(model, base, texts, baseline)
+            choices = choose(model, encoder, items, f"Scoring with α = {scale:g}")
+        change, right = retained.loss - baseline.scores.loss, choices.by_sum == choices.correct
+        paired = ratio_interval(change, retained.tokens, np.random.default_rng(0))
         accuracy = mean_interval(right, np.random.default_rng(0))
         rows.append(
             {
@@ -98,11 +98,11 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
                 "accuracy": right.mean(),
                 "accuracy_ci_low": accuracy.low,
                 "accuracy_ci_high": accuracy.high,
-                "loss": found.loss.mean(),
-                "forgetting": change.sum() / text.tokens.sum(),
+                "loss": choices.loss.mean(),
+                "forgetting": change.sum() / retained.tokens.sum(),
                 "ci_low": paired.low,
                 "ci_high": paired.high,
-                "kl": None if text.kl is None else text.kl.sum() / text.tokens.sum(),
+                "kl": None if retained.kl is None else retained.kl.sum() / retained.tokens.sum(),
                 "n_items": len(items),
             }
         )
@@ -114,14 +114,14 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
 @contextmanager
 def _between(model: Any, tuned: dict[str, torch.Tensor], scale: float) -> Iterator[nn.Module]:
-    """The model with weights W0 + α (W - W0); afterwards with its own."""
-    own = model.state_dict()
+    """Set the model's weights to W0 + α (W - W0), and restore them afterwards."""
+    original = model.state_dict()
     with restored_after(model), torch.no_grad():
         parameters = dict(model.named_parameters(remove_duplicate=False))
-        changed = {name for name in parameters if not torch.equal(own[name], tuned[name])}
+        changed = {name for name in parameters if not torch.equal(original[name], tuned[name])}
         for name in changed:
-            mixed = own[name] + scale * (tuned[name] - own[name])
+            mixed = original[name] + scale * (tuned[name] - original[name])
             layer, _, last = name.rpartition(".")
-            # a new parameter: what was tied to the old one may have stayed as it was
+            # a new parameter, because a tied weight may be unchanged
             setattr(model.get_submodule(layer), last, nn.Parameter(mixed, requires_grad=False))
         yield model

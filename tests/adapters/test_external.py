@@ -112,7 +112,7 @@ def test_what_its_training_took_nobody_knows(context, probe, prompt):
         "records"
     )
     assert row["status"] == "not_applicable"
-    assert row["reason"] == "its training kept no numbers"
+    assert row["reason"] == "no training metrics were recorded"
 
 
 def test_an_adapter_that_names_no_base_needs_one(prompt):

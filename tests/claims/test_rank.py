@@ -50,8 +50,8 @@ def test_ranks_on_different_layers_are_not_compared():
     )  # fmt: skip
     assert verdict(tables) == (
         "not measured",
-        "The ranks were trained on different layers (attention; all_linear; feed_forward), and can "
-        "not be compared.",
+        "The ranks were trained on different layers (attention; all_linear; feed_forward), and "
+        "cannot be compared.",
     )
 
 

@@ -15,7 +15,11 @@ from peftlens.adapters.merging import merge_into_base
 from peftlens.data.collate import Collator, TokenizedAnswer, TokenizedExample
 from peftlens.errors import InputError
 from peftlens.evaluation import log_likelihood
-from peftlens.evaluation.log_likelihood import _behind_prompts, _shares_prompts, log_probabilities
+from peftlens.evaluation.log_likelihood import (
+    _score_with_prompt_cache,
+    _shares_prompts,
+    log_probabilities,
+)
 from peftlens.layers.peft_wrapper import add_task_ids
 from peftlens.models.architecture import shapes
 from peftlens.models.origin import Origin
@@ -264,7 +268,7 @@ def test_answers_behind_one_reading_of_their_prompt(case, monkeypatch):
     assert _shares_prompts(wrapped, encoder, items)
     whole = log_probabilities(wrapped, encoder, rows, "")
     torch.testing.assert_close(
-        _behind_prompts(wrapped, encoder, items, ""), whole, rtol=1e-5, atol=1e-5
+        _score_with_prompt_cache(wrapped, encoder, items, ""), whole, rtol=1e-5, atol=1e-5
     )
 
 

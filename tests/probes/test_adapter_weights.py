@@ -43,7 +43,7 @@ def test_numbers_that_are_none_have_no_spectrum(context, adapter):
     save_file({n: t / 0 if "layers.0" in n else t for n, t in load_file(file).items()}, file)
     frame = run_probe(context, ExternalAdapter(adapter.path), "adapter_weights").frame
     assert frame["norm"].isna().all()
-    assert set(frame["spectrum_unavailable"]) == {"it holds NaN or infinite values"}
+    assert set(frame["spectrum_unavailable"]) == {"the file has NaN or infinite values"}
     assert list(frame["not_finite"]) == [2, 2, 0, 0, 0, 0]
 
 

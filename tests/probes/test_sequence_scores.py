@@ -36,4 +36,4 @@ def test_other_tasks_are_scored_too(context, run, words):
 def test_text_has_nothing_to_choose_from(context, run):
     options = {"sequence_scores": {"tasks": [{"name": "wiki"}]}}
     frame = probe_runner.run_probe(context, run, "sequence_scores", options).frame
-    assert frame["reason"].tolist() == ["wiki has no answers to choose from"]
+    assert frame["reason"].tolist() == ["wiki has no candidate answers"]

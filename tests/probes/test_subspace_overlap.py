@@ -5,7 +5,7 @@ import peftlens
 from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import load_base_model
-from peftlens.probes.subspace_overlap import Config, _measured, compare
+from peftlens.probes.subspace_overlap import Config, _overlap, compare
 
 
 def table(runs, *directions):
@@ -16,7 +16,7 @@ def table(runs, *directions):
 
 def test_equal_directions_overlap_wholly_and_opposite_ones_too():
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(20, 3)))[0]
-    found = _measured([(basis, -basis[:, ::-1])])
+    found = _overlap([(basis, -basis[:, ::-1])])
     assert found["similarity"] == pytest.approx(1)
     assert found["largest_angle"] == pytest.approx(0, abs=1e-5)
     assert found["random"] == 3 / 20
@@ -26,7 +26,7 @@ def test_a_known_angle():
     flat = np.eye(4)[:, :2]
     turned = flat.copy()
     turned[:, 1] = [0, np.cos(0.5), np.sin(0.5), 0]
-    found = _measured([(flat, turned)])
+    found = _overlap([(flat, turned)])
     assert found["similarity"] == pytest.approx((1 + np.cos(0.5) ** 2) / 2)
     assert (found["smallest_angle"], found["largest_angle"]) == pytest.approx(
         (0, np.degrees(0.5)), abs=1e-5

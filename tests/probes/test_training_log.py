@@ -31,4 +31,4 @@ def test_a_row_for_each_step(tmp_path):
 
 def test_a_run_that_kept_nothing_says_so(tmp_path):
     (row,) = logged(tmp_path, {"step": 20, "epoch": 1.0}).to_dict("records")
-    assert (row["status"], row["reason"]) == ("not_applicable", "its training kept no numbers")
+    assert (row["status"], row["reason"]) == ("not_applicable", "no training metrics were recorded")
