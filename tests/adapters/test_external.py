@@ -174,7 +174,7 @@ def spoilt(value):
     [
         ("LORA", half, "lacks 6 tensors: .*lora_B.weight.*; it is incomplete"),
         ("LORA", lambda _: {}, "holds no tensors; save the adapter again"),
-        ("LORA", deeper, "has, beside what fits, 4 tensors: .*layers.9"),
+        ("LORA", deeper, "has, in addition to those that fit, 4 tensors: .*layers.9"),
         ("LORA", spoilt(float("nan")), "NaN or infinite values in base_model.*; train it again"),
         ("LORA", spoilt(float("inf")), "NaN or infinite values in base_model"),
         ("PROMPT_TUNING", spoilt(float("nan")), "NaN or infinite values in prompt_embeddings"),
