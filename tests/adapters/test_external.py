@@ -322,7 +322,7 @@ def test_an_adapter_is_no_base(saved, bases, tmp_path):
     folder, _ = saved()
     base = shutil.copytree(bases["llama"], tmp_path / "base")
     shutil.copy(folder / "adapter_config.json", base)
-    with pytest.raises(InputError, match="holds an adapter beside a model"):
+    with pytest.raises(InputError, match="holds an adapter next to a model"):
         load_base_model(str(base))
 
 
