@@ -52,8 +52,8 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
     Needs chunk x queries of memory in addition to the table. A row of zeros has cosine 0 with all.
 
     Args:
-        queries: shape (q, d), float32.
-        table: shape (V, d), float32.
+        queries: query vectors, shape (q, d), float32.
+        table: rows to search, shape (V, d), float32.
         k: number of neighbors, between 1 and V.
         metric: measure of similarity.
         density: r(w) of each row, shape (V,), for csls.
@@ -68,8 +68,8 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
     scores = queries.new_empty(len(queries), 0)
     ids = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
     for start in range(0, len(table), chunk):
-        found = measure.rough(table[start : start + chunk], slice(start, start + chunk))
-        best = found.topk(min(length, found.shape[1]), dim=1)
+        rough = measure.rough(table[start : start + chunk], slice(start, start + chunk))
+        best = rough.topk(min(length, rough.shape[1]), dim=1)
         scores = torch.cat([scores, best.values], dim=1)
         ids = torch.cat([ids, best.indices + start], dim=1)
         scores, kept = scores.topk(min(length, scores.shape[1]), dim=1)
@@ -153,8 +153,8 @@ class _Measure:
             return cosine
         if density is None:
             raise ValueError("metric csls needs the density of every row")
-        own = nearest(queries, table, min(DENSITY, len(table)), chunk=chunk).similarity
-        around = torch.from_numpy(own).mean(dim=1).to(queries.device)[:, None]
+        similarity = nearest(queries, table, min(DENSITY, len(table)), chunk=chunk).similarity
+        around = torch.from_numpy(similarity).mean(dim=1).to(queries.device)[:, None]
         return cls(
             lambda rows, numbers: cosine.rough(rows, numbers).sub_(density[numbers], alpha=0.5),
             lambda part, rows, ids: (
@@ -214,10 +214,10 @@ def nearest_to_steps(  # noqa: PLR0913  # the last is an option
     steps from each of twenty centers take about as long as from one. In float32.
 
     Args:
-        centers: shape (n, d).
+        centers: starting points, shape (n, d).
         lengths: lengths of the steps, shape (n,).
         directions: unit vectors, shape (B, d).
-        table: shape (V, d).
+        table: rows to search, shape (V, d).
         k: number of neighbors, between 1 and V.
         chunk: number of directions per step, which needs chunk x V of memory.
 
@@ -227,11 +227,11 @@ def nearest_to_steps(  # noqa: PLR0913  # the last is an option
     norms = table.norm(dim=1, keepdim=True)
     unit = table / torch.where(norms > 0, norms, 1)
     start = centers @ unit.T  # (n, V)
-    found = np.empty((len(centers), len(directions), k), np.int64)
+    ids = np.empty((len(centers), len(directions), k), np.int64)
     for low in range(0, len(directions), chunk):
         along = directions[low : low + chunk] @ unit.T  # (chunk, V)
         scores = torch.empty_like(along)
         for index, length in enumerate(lengths.tolist()):
             torch.add(start[index], along, alpha=length, out=scores)
-            found[index, low : low + chunk] = scores.topk(k, dim=1).indices.cpu().numpy()
-    return found
+            ids[index, low : low + chunk] = scores.topk(k, dim=1).indices.cpu().numpy()
+    return ids
