@@ -76,7 +76,7 @@ def test_a_text_is_answered(context, served, planted_run):
     assert executable, "these tests need Chromium: apt-get install chromium"
     known = trained_vectors(planted_run, context.base_model(planted_run), planted_run.steps[-1])
     given = QueryVectors(known.now, known.positions)
-    first = neighbors(context.base_model(planted_run), "#40 + [2]", given=given)[0]
+    first = neighbors(context.base_model(planted_run), "#40 + [2]", trained=given)[0]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         page = browser.new_page()
