@@ -11,7 +11,7 @@ from peftlens.training.tracker import PROBES, Tracker, track
 
 
 class PeftLensCallback(TrainerCallback):
-    """Track a training of transformers' Trainer, TRL's included, as `track` does a loop.
+    """Callback that tracks transformers' Trainer, including TRL's, as `track` tracks a loop.
 
     Example:
         ```python
