@@ -354,5 +354,5 @@ def _source(dotted: str) -> str:
     except ImportError as error:
         raise InputError(f"module {dotted} can't be imported: {error}") from error
     if spec is None or spec.origin is None:
-        raise InputError(f"there is no module {dotted}; reinstall the package that names it")
+        raise InputError(f"there is no module {dotted}; reinstall the package that provides it")
     return Path(spec.origin).read_text()

@@ -113,7 +113,7 @@ def delta_factors(file: AdapterFile, only: str | None = None) -> Iterator[DeltaF
     Updates of zero are included: their `norm` is 0.
 
     Args:
-        file: the adapter.
+        file: file of the adapter.
         only: name of a single weight to read.
 
     Raises:
@@ -172,7 +172,7 @@ def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:
 
 
 def _rank(config: Mapping[str, Any], module: str, pair: tuple[Float, Float]) -> int:
-    """Nominal rank: from the configuration for LoHa and LoKr, else from the factors."""
+    """Return the nominal rank: from the configuration for LoHa and LoKr, else from the factors."""
     rank = config.get("r") if config.get("peft_type") in ("LOHA", "LOKR") else None
     if rank is None:
         return pair[1].shape[0]
@@ -199,10 +199,12 @@ def _lora(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, 
 
 
 def scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    """Scale of LoRA's B A: alpha / r, or alpha / sqrt(r) (Kalajdzievski 2023, arXiv:2312.03732).
+    """Return the scale of LoRA's B A: alpha / r, or alpha / sqrt(r).
+
+    Source of the latter: Kalajdzievski 2023, arXiv:2312.03732.
 
     Args:
-        config: the adapter's configuration.
+        config: configuration of the adapter.
         module: name of the module.
         rank: r of the module.
     """

@@ -1,4 +1,4 @@
-"""External adapter: an adapter folder of another program, and how it attaches to its base."""
+"""External adapter: folder written by another program, its record, and its attachment."""
 
 import warnings
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Data of the explorer: arrays and texts, independent of how the page draws them.
+"""Data of the explorer: arrays and texts, independent of their layout on the page.
 
 V is the size of the vocabulary.
 """
@@ -27,7 +27,7 @@ class PromptTrajectory:
     Attributes:
         name: configuration and seed of the run.
         verdict: verdict on the whole prompt at the last step; empty where not tested.
-        steps: the saved steps.
+        steps: saved steps of the run.
         positions: index of each vector's virtual token, or of its row in the table.
         starts: nearest token of each vector before training.
         xy: positions on the map, shape (s, n, 2).

@@ -24,7 +24,7 @@ class QueryVectors:
     """Trained vectors that a query can refer to by position.
 
     Attributes:
-        now: the vectors, shape (n, d).
+        now: vectors of the run, shape (n, d).
         positions: position of each vector.
     """
 
@@ -61,7 +61,7 @@ def neighbors(
     Args:
         base: base model with the embeddings.
         query: text of the query, see `vector`.
-        metric: one of `nearest_neighbors.METRICS`.
+        metric: measure of similarity, one of `nearest_neighbors.METRICS`.
         k: number of neighbors.
         trained: trained vectors that the query can refer to.
 

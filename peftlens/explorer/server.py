@@ -71,7 +71,7 @@ def serve(
     port: int,
     announce: Callable[[str], None],
 ) -> None:
-    """Serve until Ctrl-C.
+    """Run the server until Ctrl-C.
 
     Args:
         context: access to the base model.

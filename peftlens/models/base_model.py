@@ -62,8 +62,8 @@ class BaseModel:
     """A base model in memory.
 
     Attributes:
-        model: the transformers model.
-        tokenizer: its tokenizer.
+        model: model of transformers.
+        tokenizer: tokenizer of the model.
         reference: name of the model, as the user wrote it.
         sha256: hash of the weights, configuration and tokenizer files.
         device: torch device of the model.

@@ -69,7 +69,7 @@ def _shallow(value: object) -> object:
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """Hex SHA-256 of everything in a model that a method could change.
+    """Hash everything in a model that a method could change (SHA-256, hexadecimal).
 
     Covers names, classes, hooks, training flags, dtypes, the configuration and every byte of the
     weights; 0.3 s for 135M parameters in bfloat16.

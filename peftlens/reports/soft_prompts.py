@@ -23,7 +23,7 @@ class Token:
     Attributes:
         position: index of the vector in the prompt.
         start: initial token of the vector, if any.
-        words: the nearest tokens.
+        words: nearest tokens, nearest first.
         cosine: cosine with the nearest token.
         displacement: distance from the start, over the length of the start.
         verdict: verdict of `soft_prompt_null`, after a mark; empty where not tested.
@@ -45,10 +45,10 @@ class Prompt:
 
     Attributes:
         name: configuration and seed of the run.
-        step: the last saved step.
+        step: last saved step.
         n_unchanged: number of vectors whose nearest token is still the initial one, if known.
         verdict: verdict on the whole prompt; empty where it was not tested against chance.
-        tokens: the vectors, in order.
+        tokens: vectors of the prompt, in order.
     """
 
     name: str

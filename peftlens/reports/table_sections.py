@@ -34,7 +34,7 @@ class Figure:
         id: id of its element.
         plot: title, finding and data.
         spec: Plotly's figure as JSON.
-        picture: the static picture as SVG.
+        picture: static picture as SVG.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Download:
 
     Attributes:
         file: name of the downloaded file.
-        link: the data URL; empty where the table is too large for a page.
+        link: data URL; empty where the table is too large for a page.
     """
 
     file: str

@@ -60,7 +60,7 @@ class PeftLensCallback(TrainerCallback):
 
 
 def _training_values(args: Any, state: Any) -> dict[str, Any]:
-    """Values of TrainingConfig in the Trainer's arguments."""
+    """Extract the values of TrainingConfig from the Trainer's arguments."""
     schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     values: dict[str, Any] = {
         "batch_size": args.per_device_train_batch_size,

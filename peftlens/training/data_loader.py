@@ -20,9 +20,9 @@ class TokenizedTask:
     """A task as token ids.
 
     Attributes:
-        collator: the collator that tokenized it.
-        train: the training examples.
-        validation: the validation examples.
+        collator: collator that tokenized the task.
+        train: training examples.
+        validation: validation examples.
         truncated: number of truncated or dropped examples of each split, by reason.
     """
 
@@ -57,7 +57,7 @@ class TrainingLoader:
 
     Attributes:
         collator: collator of the batches.
-        rows: the training examples with their correct answers.
+        rows: training examples with their correct answers.
         config: batch size, accumulation and number of steps.
         cache: cache of the frozen blocks' hidden states; None without a cache.
     """

@@ -47,7 +47,7 @@ class StateStore:
         return row in self._in_memory or row in self._on_disk
 
     def __getitem__(self, row: TokenizedAnswer) -> torch.Tensor:
-        """Hidden states of a row, (seq, d)."""
+        """Return the hidden states of a row, (seq, d)."""
         return self._in_memory[row] if row in self._in_memory else self._read(*self._on_disk[row])
 
     def __setitem__(self, row: TokenizedAnswer, states: torch.Tensor) -> None:
@@ -76,7 +76,7 @@ class FrozenBlockCache:
     """Cache of the states after the frozen blocks at the bottom of a model.
 
     Attributes:
-        base: the base model.
+        base: base model of the run.
         names: names of the blocks, lowest first; none if the lowest block is trained.
         collator: collator of the training batches.
         groups: rows that are computed together with each row.
@@ -101,8 +101,8 @@ class FrozenBlockCache:
         """Create the cache for the frozen blocks at the bottom of a model.
 
         Args:
-            base: the base model, with a method attached.
-            model: the result of the method's `attach`.
+            base: base model, with a method attached.
+            model: result of the method's `attach`.
             before: fingerprint of the base before the method was attached.
             collator: collator of the training batches.
             rows: all training rows.

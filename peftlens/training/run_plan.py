@@ -23,9 +23,9 @@ class RunPlan:
     """A run before training.
 
     Attributes:
-        requested_config: the configuration as requested, with device and dtype of this machine;
+        requested_config: configuration as requested, with device and dtype of this machine;
             planning it again gives the same run.
-        config: the configuration with every default filled in.
+        config: configuration with every default filled in.
         configuration: method and hyperparameters without the seed, in a few words.
         base: base model of the run.
         base_models: cache of the base model.
@@ -33,7 +33,7 @@ class RunPlan:
         method: module of the method.
         method_config: Config of the method.
         shapes: shapes of the base's parameters, before the method is attached.
-        depends_on: see `run.Record`.
+        depends_on: hashes and versions that can change the results, see `run.Record`.
     """
 
     requested_config: RunConfig

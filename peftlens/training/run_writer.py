@@ -75,7 +75,7 @@ class RunWriter:
         """Complete the folder with run.json and digests.json and return the run's id.
 
         Args:
-            config: the configuration with every default filled in.
+            config: configuration with every default filled in.
             configuration: method and hyperparameters without the seed, in a few words.
             depends_on: hashes of base and data, and versions that can change the results.
             results: counts and final scores.

@@ -66,7 +66,7 @@ class Tracker:
     """Tracker of one training loop; see `track`.
 
     Attributes:
-        model: the model in training.
+        model: model in training.
         out: folder of runs.
         every: steps between two checkpoints.
         probes: probes to run after training.
@@ -121,7 +121,7 @@ class Tracker:
 
         Args:
             step: number of steps done; by default one more than before.
-            metrics: such as loss=loss, numbers or one-element tensors; logged every `every` steps.
+            metrics: numbers or one-element tensors, such as loss=loss; logged every `every` steps.
         """
         self._last_step = self._last_step + 1 if step is None else step
         if metrics:  # without the graph that a loss keeps alive
@@ -248,13 +248,13 @@ def track(  # noqa: PLR0913  # one argument per property of the loop
         ```
 
     Args:
-        model: a peft model, or any transformers model whose parameters are all trained.
+        model: peft model, or any transformers model whose parameters are all trained.
         out: folder of runs; the run's own folder is made below it at the end of training.
         every: steps between two checkpoints.
         probes: probes to run at the end; those that need the base load it a second time.
         tokenizer: tokenizer of the model, to check the vocabulary of later prompts.
         training: values of `TrainingConfig` to record, such as learning_rate.
-        seed: the seed that the loop has set, to record it.
+        seed: random seed of the loop, to record it.
 
     Returns:
         A tracker: call `step(loss=loss)` after each step, and `finish()` at the end, or leave a
@@ -280,7 +280,7 @@ def _method_of(model: Any) -> str:
         return f"peft:{PeftType(model.peft_config['default'].peft_type).value}"
     if all(parameter.requires_grad for parameter in model.parameters()):
         return "full"
-    raise InputError("the model is no peft.PeftModel, and some of its weights are frozen")
+    raise InputError("the model is not a peft.PeftModel, and some of its weights are frozen")
 
 
 def _device_and_dtype(model: Any) -> dict[str, Any]:

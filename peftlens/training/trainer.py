@@ -1,7 +1,7 @@
 """Training loop over a batch of runs; most often a batch of one.
 
-Adapters are trained and computed in float32 on a base in its own dtype. Weights that live in the
-base (full fine-tuning, selected layers) stay in the base's dtype in the model, while the optimizer
+Adapters are trained and computed in float32, the base in its dtype. Trained weights of the base
+(full fine-tuning, selected layers) stay in that dtype in the model, while the optimizer
 works on float32 copies of them: see master_weights.py. Batches of several runs: batched_trainer.py.
 """
 
@@ -179,13 +179,13 @@ class TrainState:
     """State of one run in training.
 
     Attributes:
-        planned: the run's plan.
+        planned: plan of the run.
         writer: writer of the run's folder.
-        parameters: the trained parameters.
+        parameters: trained parameters of the run.
         batches: iterator over optimizer steps: the rows of each forward pass.
         open_model: opens the run's own model with its current weights.
         results: results so far.
-        hooks: the method's functions in the loop.
+        hooks: functions of the method in the loop.
         diverged: whether training stopped at a value that is not finite.
     """
 
@@ -334,9 +334,9 @@ def run_training_loop(states: Sequence[TrainState], model: nn.Module, forward: F
     A run that diverges stops there, and the other runs continue.
 
     Args:
-        states: the runs.
-        model: the model that `forward` computes.
-        forward: one forward pass for all runs.
+        states: states of the runs.
+        model: model that `forward` runs.
+        forward: function for one forward pass of all runs.
     """
     config = states[0].planned.config.training
     active = {state: state.make_optimizer() for state in states}
@@ -384,9 +384,9 @@ def accumulate_gradients(
     """Add up each run's gradients over the forward passes of one optimizer step.
 
     Args:
-        states: the runs.
-        batches: for each run, the rows of each forward pass.
-        forward: one forward pass for all runs.
+        states: states of the runs.
+        batches: rows of each forward pass, for each run.
+        forward: function for one forward pass of all runs.
 
     Returns:
         Each run's loss per scored token, nats, without its regularization.

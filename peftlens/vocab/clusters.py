@@ -75,7 +75,7 @@ def _label(vocab: Vocabulary, near: Graph) -> NDArray[np.int64]:
 
 
 def joined(usable: NDArray[np.int64], near: Graph) -> Any:
-    """Adjacency matrix of the usable tokens, neighbors in either direction, shape (U, U)."""
+    """Build the symmetric adjacency matrix of the usable tokens in the graph, shape (U, U)."""
     place = np.full(len(near.ids), -1)
     place[usable] = np.arange(len(usable))
     ends = place[near.ids[usable]].ravel()

@@ -72,8 +72,8 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
         best = rough.topk(min(length, rough.shape[1]), dim=1)
         scores = torch.cat([scores, best.values], dim=1)
         ids = torch.cat([ids, best.indices + start], dim=1)
-        scores, kept = scores.topk(min(length, scores.shape[1]), dim=1)
-        ids = ids.gather(1, kept)
+        scores, places = scores.topk(min(length, scores.shape[1]), dim=1)
+        ids = ids.gather(1, places)
     result = _order(measure.exact(slice(None), table[ids].double(), ids), ids, k)
     if length < len(table):
         # if there are more ties than the shortlist holds, the lower row numbers may be missing
@@ -164,13 +164,13 @@ class _Measure:
 
 
 def _mean(table: torch.Tensor) -> torch.Tensor:
-    """Mean row in float64, converted in chunks that fit in the processor's cache."""
+    """Compute the mean row in float64, in chunks that fit in the processor's cache."""
     sums = (rows.double().sum(dim=0) for rows in table.split(1024))
     return sum(sums, table.new_zeros(table.shape[1], dtype=torch.double)) / len(table)
 
 
 def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
-    """Cosine relative to an origin; the rough score subtracts it from the product, not the rows."""
+    """Build the cosine relative to an origin; the rough score shifts products, not rows."""
     exact = queries.double() - origin
     if not (exact.norm(dim=1) > 0).all():
         raise ValueError(
@@ -187,9 +187,9 @@ def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
         return (single @ rows.T).sub_(shift).mul_(squares.clamp(min=1e-20).rsqrt())
 
     def precise(part: slice, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        moved = rows - origin if origin.any() else rows
-        lengths = moved.norm(dim=2)
-        return _dot(unit[part], moved) / torch.where(lengths > 0, lengths, 1)
+        shifted = rows - origin if origin.any() else rows
+        lengths = shifted.norm(dim=2)
+        return _dot(unit[part], shifted) / torch.where(lengths > 0, lengths, 1)
 
     return _Measure(rough, precise)
 

@@ -112,7 +112,7 @@ class NeighborhoodSpace:
         return self.families(shortlists)
 
     def tightness(self, neighborhoods: Ids) -> NDArray[np.float64]:
-        """Mean pairwise cosine in `rows` and in `states`, shape (2, ...).
+        """Compute the mean pairwise cosine in `rows` and in `states`, shape (2, ...).
 
         NaN for fewer than two families.
         """
@@ -120,7 +120,7 @@ class NeighborhoodSpace:
                          _pairwise(neighborhoods, self.states)])  # fmt: skip
 
     def new_words(self, neighborhoods: Ids, start: Ids) -> NDArray[np.float64]:
-        """Share of a neighborhood's families that are not in the start's neighborhood.
+        """Compute the share of a neighborhood's families absent from the start's neighborhood.
 
         Args:
             neighborhoods: shape (n, 5), or (n, B, 5).
@@ -136,7 +136,7 @@ class NeighborhoodSpace:
         return (there & ~old).sum(axis=-1) / there.sum(axis=-1)
 
     def gained(self, neighborhoods: Ids, start: Ids) -> NDArray[np.float64]:
-        """Tightness times the share of new words, shape (2, n) or (2, n, B).
+        """Compute tightness times the share of new words, shape (2, n) or (2, n, B).
 
         A step that stays within the start's neighborhood gains nothing, however tight that is.
         """
@@ -149,7 +149,7 @@ def _unit(rows: NDArray) -> NDArray:
 
 
 def _pairwise(neighborhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean cosine of all pairs, from the squared norm of the sum, which has each pair twice."""
+    """Compute the mean cosine of all pairs from the squared norm of their sum."""
     flat = neighborhoods.reshape(-1, neighborhoods.shape[-1])
     cosines = np.empty(len(flat))
     for start in range(0, len(flat), 4096):
@@ -189,7 +189,7 @@ def neighborhoods(  # noqa: PLR0913  # the draws depend on each
 
     Args:
         run: run whose method exposes `token_vectors`.
-        base: the run's base model.
+        base: base model of the run.
         step: a saved step of the run.
         metric: metric of the search, cosine or centered.
         draws: B, the number of draws.
@@ -226,7 +226,7 @@ def sample_nulls(
     """Compute the neighborhoods of vectors and of the nulls; see `NeighborhoodSample`.
 
     Args:
-        vectors: the trained vectors, with their start if known.
+        vectors: trained vectors, with their start if known.
         space: space of the vectors; its metric is cosine or centered.
         draws: B, the number of draws.
         rng: source of the draws.
@@ -256,7 +256,7 @@ def sample_nulls(
 
 
 def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
-    """One p-value per vector: the larger one of the two spaces.
+    """Return one p-value per vector: the larger one of the two spaces.
 
     Both spaces must agree, so the larger p-value is valid for their conjunction (Berger 1982,
     Technometrics 24, 295-300).
@@ -272,7 +272,7 @@ def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
 
 
 def verdicts(
-    p_random: NDArray, p_steps: NDArray | None, kept: NDArray | None
+    p_random: NDArray, p_steps: NDArray | None, unchanged: NDArray | None
 ) -> tuple[list[Verdict], NDArray[np.float64]]:
     """Decide the verdict on each vector, controlling the false-discovery rate over all vectors.
 
@@ -284,23 +284,23 @@ def verdicts(
     Args:
         p_random: p-values against random directions, shape (n,).
         p_steps: p-values of the gain against random steps, shape (n,); None without a start.
-        kept: whether the nearest family is the start's, shape (n,).
+        unchanged: whether the nearest family is the start's, shape (n,).
 
     Returns:
         The verdicts, and the q-values for readable, shape (n,).
     """
     tight = benjamini_hochberg(p_random) <= LEVEL
-    if p_steps is None or kept is None:
+    if p_steps is None or unchanged is None:
         words: list[Verdict] = [
             "tight, start unknown" if one else "not distinguishable from noise" for one in tight
         ]
         return words, benjamini_hochberg(p_random)
     q = benjamini_hochberg(np.maximum(p_random, p_steps))
-    return [_verdict(*one) for one in zip(q <= LEVEL, tight, kept, strict=True)], q
+    return [_verdict(*one) for one in zip(q <= LEVEL, tight, unchanged, strict=True)], q
 
 
-def _verdict(readable: bool, tight: bool, kept: bool) -> Verdict:
-    if kept:
+def _verdict(readable: bool, tight: bool, unchanged: bool) -> Verdict:
+    if unchanged:
         return "unchanged from initialization"
     if readable:
         return "readable"
@@ -308,7 +308,7 @@ def _verdict(readable: bool, tight: bool, kept: bool) -> Verdict:
 
 
 def prompt_means(null: NDArray, n: int, rng: np.random.Generator) -> NDArray:
-    """Null means over n vectors, shape (2, 1, B), with draws permuted between vectors.
+    """Compute null means over n vectors, shape (2, 1, B), with draws permuted between vectors.
 
     Vectors share their draws, and a mean over the same draw would vary too much.
     """
