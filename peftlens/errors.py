@@ -46,7 +46,7 @@ def validation_summary(error: ValidationError) -> str:
 
 
 def reason(problem: ErrorDetails) -> str:
-    """The reason of one of pydantic's errors; for a key with an old name, its new name."""
+    """Describe one of pydantic's errors; for a key with an old name, give its new name."""
     key = problem["loc"][-1] if problem["loc"] else ""
     if problem["type"] == "extra_forbidden" and key in RENAMED_KEYS:
         return f"this key is called {RENAMED_KEYS[str(key)]} now"

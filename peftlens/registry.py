@@ -28,7 +28,7 @@ from peftlens.errors import RENAMED_KEYS, InputError, validation_summary
 
 _SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
 Kind = Literal["methods", "tasks", "probes", "claims"]
-# What a plug-in's module must have.
+# Required names of a plug-in's module.
 PARTS: dict[Kind, tuple[str, ...]] = {
     "methods": ("FAMILY", "EXPOSES", "LEARNING_RATE", "Config", "attach", "trainable_parameters"),
     "tasks": ("Config", "load"),
@@ -42,9 +42,10 @@ class Option:
     """A field of a dataclass of options.
 
     Attributes:
-        type: the annotation, as written in the source.
-        default: likewise.
-        meaning: its text below `Attributes:` in the docstring of the class.
+        name: name of the field.
+        type: annotation of the field, as written in the source.
+        default: default of the field, as written in the source.
+        meaning: description of the field below `Attributes:` in the docstring of the class.
     """
 
     name: str
@@ -58,10 +59,12 @@ class Description:
     """Self-description of a plug-in, read from its source.
 
     Attributes:
+        name: name of the plug-in.
         summary: first line of the docstring.
-        constants: the module's upper-case literals, such as FAMILY or EXPOSES.
-        options: the fields of Config.
-        package: the distribution that contains it.
+        doc: the whole docstring.
+        constants: upper-case literals of the module, such as FAMILY or EXPOSES.
+        options: fields of Config.
+        package: name of the distribution that contains the plug-in.
     """
 
     name: str
@@ -74,29 +77,29 @@ class Description:
     @property
     def source(self) -> str:
         """First paper named in the docstring, such as arXiv:2106.09685; empty without one."""
-        found = _SOURCE.search(self.doc)
-        return found[1] if found else ""
+        match = _SOURCE.search(self.doc)
+        return match[1] if match else ""
 
 
 def _modules(kind: Kind) -> dict[str, tuple[str, EntryPoint | None]]:
     """Map each plug-in's name to its dotted module and, if another package's, its entry point.
 
     Raises:
-        InputError: another package gives a plug-in a name that is taken.
+        InputError: another package provides a plug-in with a name that exists already.
     """
     package = import_module(f"peftlens.{kind}")
-    found: dict[str, tuple[str, EntryPoint | None]] = {
+    modules: dict[str, tuple[str, EntryPoint | None]] = {
         module.name: (f"{package.__name__}.{module.name}", None)
         for module in iter_modules(package.__path__)
     }
     for point in entry_points(group=package.__name__):
-        if point.name in found:
+        if point.name in modules:
             raise InputError(
                 f"package {_distribution(point)} provides a {kind[:-1]} named {point.name!r}, "
-                "but there is one already; uninstall the package or have it renamed"
+                "but this name exists already; uninstall the package, or ask for another name"
             )
-        found[point.name] = (point.module, point)
-    return dict(sorted(found.items()))
+        modules[point.name] = (point.module, point)
+    return dict(sorted(modules.items()))
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -168,17 +171,17 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
     """
     plugin, colon, argument = name.partition(":")
     module = load(kind, name)
-    known = [field.name for field in fields(module.Config)]
+    options = [field.name for field in fields(module.Config)]
     if colon:
         if not hasattr(module, "ARGUMENT"):
             raise InputError(f"{plugin} takes no argument after a colon; remove it from {name!r}")
         values = values | {module.ARGUMENT: argument}
-    if unknown := {key: value for key, value in values.items() if key not in known}:
-        if "options" not in known:
-            name, listed = next(iter(unknown)), ", ".join(known) or "none"
+    if unknown := {key: value for key, value in values.items() if key not in options}:
+        if "options" not in options:
+            name, listed = next(iter(unknown)), ", ".join(options) or "none"
             renamed = f"it is called {RENAMED_KEYS[name]} now; " if name in RENAMED_KEYS else ""
             raise InputError(f"{plugin} has no option {name!r}; {renamed}it has {listed}")
-        plain = {key: value for key, value in values.items() if key in known}
+        plain = {key: value for key, value in values.items() if key in options}
         values = plain | {"options": plain.get("options", {}) | unknown}
     try:
         return TypeAdapter(module.Config).validate_python(values)
@@ -215,7 +218,7 @@ def describe(kind: Kind, name: str) -> Description:
 
 
 class _Module:
-    """A module's syntax tree; names are followed to the modules that they are imported from."""
+    """Syntax tree of a module; imported names are looked up in their modules."""
 
     def __init__(self, dotted: str) -> None:
         self.tree = ast.parse(_source(dotted))
@@ -236,16 +239,16 @@ class _Module:
                     self.classes[name] = node
 
     def constants(self) -> dict[str, Any]:
-        """Upper-case constants whose values are literals, wherever these are written."""
-        found: dict[str, Any] = {}
+        """Return the upper-case constants with literal values, including imported ones."""
+        literals: dict[str, Any] = {}
         for name, node in self.assigned.items():
             if name.isupper():
                 with suppress(ValueError):  # computed
-                    found[name] = self._literal(node)
-        return found
+                    literals[name] = self._literal(node)
+        return literals
 
     def _literal(self, node: ast.expr) -> Any:
-        """Value of an expression without operators; a set as a sorted list.
+        """Evaluate an expression without operators; a set becomes a sorted list.
 
         Raises:
             ValueError: the expression is computed.
@@ -254,11 +257,11 @@ class _Module:
         return sorted(value) if isinstance(value, set) else value
 
     def inlined(self, node: ast.expr) -> ast.expr:
-        """An expression with values in the place of constants' names."""
+        """Replace the names of constants in an expression by their values."""
         return _Inlined(self).visit(deepcopy(node))
 
     def definition(self, name: str) -> ast.expr | None:
-        """The expression behind a constant's name, of this module or an imported one."""
+        """Return the expression assigned to a constant of this module or an imported one."""
         if name in self.assigned:
             return self.inlined(self.assigned[name])
         if name in self.imported:
@@ -267,42 +270,42 @@ class _Module:
         return None
 
     def options(self, class_name: str) -> dict[str, Option]:
-        """Fields of a dataclass by name: those of its parents first, nested ones as `field.key`."""
+        """Return a dataclass's fields by name: parents' first, nested ones as `field.key`."""
         if class_name in self.imported:
             origin, original = self.imported[class_name]
             return _Module(origin).options(original)
         if class_name not in self.classes:
             return {}
         node = self.classes[class_name]
-        found: dict[str, Option] = {}
+        options: dict[str, Option] = {}
         for base in node.bases:
-            found |= self.options(ast.unparse(base))
+            options |= self.options(ast.unparse(base))
         meanings = _attributes(ast.get_docstring(node) or "")
         for field in node.body:
             if isinstance(field, ast.AnnAssign) and field.value is not None:
                 name = ast.unparse(field.target)
                 annotation, default = self.inlined(field.annotation), self.inlined(field.value)
-                found[name] = Option(
+                options[name] = Option(
                     name, ast.unparse(annotation), _default(default), meanings.get(name, "")
                 )
-                found |= self._nested(name, annotation, default)
-        return found
+                options |= self._nested(name, annotation, default)
+        return options
 
     def _nested(self, name: str, annotation: ast.expr, default: ast.expr) -> dict[str, Option]:
-        """Options of a field that is a dataclass itself, with the defaults that it has there."""
-        given = {one.arg: one.value for one in getattr(default, "keywords", ())}
+        """Return the options of a field of a dataclass type, with the defaults of this field."""
+        overrides = {one.arg: one.value for one in getattr(default, "keywords", ())}
         return {
             f"{name}.{key}": replace(
                 option,
                 name=f"{name}.{key}",
-                default=ast.unparse(given[key]) if key in given else option.default,
+                default=ast.unparse(overrides[key]) if key in overrides else option.default,
             )
             for key, option in self.options(ast.unparse(annotation)).items()
         }
 
 
 class _Inlined(ast.NodeTransformer):
-    """Replaces constants' names by their values, and `frozenset(...)` by a set."""
+    """Transformer that replaces constants' names by values, and `frozenset(...)` by a set."""
 
     def __init__(self, module: _Module) -> None:
         self._module = module
@@ -313,7 +316,9 @@ class _Inlined(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         match node:
             case ast.Call(func=ast.Name(id="frozenset"), args=[]):
-                return ast.Call(ast.Name("set"), [], [])  # literal_eval's word for an empty set
+                return ast.Call(
+                    ast.Name("set"), [], []
+                )  # the only empty set that literal_eval accepts
             case ast.Call(func=ast.Name(id="frozenset"), args=[members]):
                 members = self.visit(members)
                 return ast.Set(members.elts) if hasattr(members, "elts") else node
@@ -321,19 +326,21 @@ class _Inlined(ast.NodeTransformer):
 
 
 def _default(node: ast.expr) -> str:
-    """A field's default as source text; a factory as a call of it."""
+    """Write a field's default as source text; a factory as a call."""
     match node:
-        case ast.Call(func=ast.Name(id="field"), keywords=[ast.keyword("default_factory", made)]):
-            return f"{ast.unparse(made)}()"
+        case ast.Call(
+            func=ast.Name(id="field"), keywords=[ast.keyword("default_factory", factory)]
+        ):
+            return f"{ast.unparse(factory)}()"
     return ast.unparse(node)
 
 
 def _attributes(doc: str) -> dict[str, str]:
-    """Lines below `Attributes:` in a docstring, by name."""
+    """Parse the lines below `Attributes:` in a docstring, by name."""
     _, _, section = doc.partition("Attributes:\n")
     section = re.split(r"\n(?=\S)", section)[0]  # up to a line without indentation
-    found = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    lines = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in lines}
 
 
 def _source(dotted: str) -> str:
@@ -347,5 +354,5 @@ def _source(dotted: str) -> str:
     except ImportError as error:
         raise InputError(f"module {dotted} can't be imported: {error}") from error
     if spec is None or spec.origin is None:
-        raise InputError(f"there is no module {dotted}; reinstall the package that names it")
+        raise InputError(f"there is no module {dotted}; reinstall the package that provides it")
     return Path(spec.origin).read_text()

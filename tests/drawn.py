@@ -21,8 +21,8 @@ def trail(name, size, *, vectors=4, steps=(0, 20, 40), seed=0):
         positions=tuple(range(vectors)),
         starts=tuple(f"start{n}" for n in range(vectors)),
         xy=rng.normal(size=(*shape, 2)),
-        moved=rng.random(shape),
-        off=np.where(rng.random(shape) < 0.5, np.nan, 0.5),
+        displacement=rng.random(shape),
+        off_vocabulary=np.where(rng.random(shape) < 0.5, np.nan, 0.5),
         verdicts=[["readable"] * vectors for _ in steps],
         q=[[0.01] * (vectors - 1) + [None] for _ in steps],
         near=near,
@@ -39,9 +39,9 @@ def shift(name, size):
     )
 
 
-def atlas(size=500, trails=("one", "two"), tokens=None, **about):
+def explorer_data(size=500, trails=("one", "two"), tokens=None, **values):
     rng = np.random.default_rng(1)
-    given = {
+    defaults = {
         "base": "made-up",
         "sha256": "ba5e" * 16,
         "width": 64,
@@ -58,4 +58,4 @@ def atlas(size=500, trails=("one", "two"), tokens=None, **about):
         "shifts": (shift("lora", size),),
         "task": rng.random(size),
     }
-    return ExplorerData(**(given | about))
+    return ExplorerData(**(defaults | values))

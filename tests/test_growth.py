@@ -175,7 +175,8 @@ def test_a_report_grows_by_no_more_than_its_runs(tmp_path):
 
 def test_a_map_grows_by_no_more_than_its_tokens():
     empty, one, two = (
-        len(explorer_page.render(drawn.atlas(size), "t").encode()) for size in (10, 2000, 4000)
+        len(explorer_page.render(drawn.explorer_data(size), "t").encode())
+        for size in (10, 2000, 4000)
     )
     assert two - empty <= 2.1 * (one - empty)
 

@@ -65,7 +65,9 @@ def map_of_tokens(folder: Path) -> dict:
     rng = np.random.default_rng(0)
     syllables = ["al", "ber", "con", "dra", "el", "fi", "gon", "ha", "il", "jo", "ka", "lum"]
     tokens = tuple("␣" + "".join(rng.choice(syllables, 3)) for _ in range(262_144))
-    page = explorer.write(drawn.atlas(len(tokens), tokens=tokens), "map", folder / "map.html")
+    page = explorer.write(
+        drawn.explorer_data(len(tokens), tokens=tokens), "map", folder / "map.html"
+    )
     took = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)

@@ -1,1 +1,1 @@
-"""Trained weights: read, load, merge, switch, compare and truncate them."""
+"""Adapters: reading, saving, attaching, merging, switching, comparing and truncating them."""

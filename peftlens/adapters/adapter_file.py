@@ -214,10 +214,10 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
         InvalidAdapterError: the adapter is invalid; the message names file, field and remedy.
         InputError: the folder is not an adapter, or could run code.
     """
-    about = _config(folder / CONFIG)
+    config = _config(folder / CONFIG)
     if not trust_remote_code:
-        _refuse_code(folder / CONFIG, about)
-    _check_numbers(folder / CONFIG, about)
+        _refuse_code(folder / CONFIG, config)
+    _check_numbers(folder / CONFIG, config)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise InputError(_without_weights(folder))
@@ -235,43 +235,43 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
         ) from error
     if not header:
         raise InvalidAdapterError(f"{weights} holds no tensors; save the adapter again")
-    found = AdapterFile(folder, about, header, metadata)
-    _check_sizes(found)
-    return found
+    adapter = AdapterFile(folder, config, header, metadata)
+    _check_sizes(adapter)
+    return adapter
 
 
 def _config(file: Path) -> dict[str, Any]:
     try:
-        about = json.loads(file.read_text())
+        config = json.loads(file.read_text())
     except FileNotFoundError:
         raise InputError(f"{file.parent} is not an adapter: it has no {CONFIG}") from None
     except (OSError, ValueError) as error:
         raise InvalidAdapterError(f"{file} is damaged: {error}; get the file again") from error
-    if not isinstance(about, dict):
+    if not isinstance(config, dict):
         raise InvalidAdapterError(
             f"{file} is not the configuration of an adapter: it does not hold a JSON object"
         )
-    if METHOD in about:
-        registry.check("methods", str(about[METHOD]))
-    elif about.get("peft_type") not in TYPES:
+    if METHOD in config:
+        registry.check("methods", str(config[METHOD]))
+    elif config.get("peft_type") not in TYPES:
         raise InvalidAdapterError(
-            f"{file} has peft_type={about.get('peft_type')!r}, which this version of peft does not "
-            f"support; it supports {', '.join(TYPES)}"
+            f"{file} has peft_type={config.get('peft_type')!r}, which this version of peft does "
+            f"not support; it supports {', '.join(TYPES)}"
         )
-    return about
+    return config
 
 
-def _refuse_code(file: Path, about: dict[str, Any]) -> None:
+def _refuse_code(file: Path, config: dict[str, Any]) -> None:
     """Refuse fields that make peft import modules named in the file.
 
     peft writes a mapping to a class of transformers where no task type was set; it names only code
     that is loaded anyway, and peftlens does not read it. megatron.core is peft's default, and is
     imported only where megatron_config is set.
     """
-    mapping = about.get("auto_mapping")
+    mapping = config.get("auto_mapping")
     parent = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
     harmless = parent is None or str(parent).split(".")[0] == "transformers"
-    megatron = about.get("megatron_config") or about.get("megatron_core") not in (
+    megatron = config.get("megatron_config") or config.get("megatron_core") not in (
         None, "megatron.core",
     )  # fmt: skip
     for name, runs_code in (("auto_mapping", not harmless), ("megatron_core", megatron)):
@@ -282,15 +282,15 @@ def _refuse_code(file: Path, about: dict[str, Any]) -> None:
             )
 
 
-def _check_numbers(file: Path, about: dict[str, Any]) -> None:
+def _check_numbers(file: Path, config: dict[str, Any]) -> None:
     for name, least in _NUMBERS.items():
-        value = about.get(name)
+        value = config.get(name)
         if value is not None and (not _is_number(value) or value < least or value != int(value)):
             raise InvalidAdapterError(
                 f"{file} has {name}={value!r}; it must be a whole number, at least {least}"
             )
     for name in ("lora_alpha", "alpha"):
-        value = about.get(name)
+        value = config.get(name)
         if value is None:
             continue
         if not _is_number(value) or not 0 < abs(value) < math.inf:
@@ -298,10 +298,10 @@ def _check_numbers(file: Path, about: dict[str, Any]) -> None:
                 f"{file} has {name}={value!r}; it must be a finite number other than 0, because it "
                 "multiplies the whole update"
             )
-        if abs(value) / (about.get("r") or 1) > _LARGEST_SCALE:
+        if abs(value) / (config.get("r") or 1) > _LARGEST_SCALE:
             raise InvalidAdapterError(
                 f"{file} has {name}={value!r}: the update would be multiplied by "
-                f"{value / (about.get('r') or 1):g}; scales in use are below 100"
+                f"{value / (config.get('r') or 1):g}; scales in use are below 100"
             )
 
 
@@ -322,26 +322,26 @@ def _without_weights(folder: Path) -> str:
     )
 
 
-def _check_sizes(found: AdapterFile) -> None:
+def _check_sizes(adapter: AdapterFile) -> None:
     """Check ranks and numbers of virtual tokens against the header, before peft allocates them."""
-    about, file = found.config, found.folder / WEIGHTS
-    prompts = found.header.get("prompt_embeddings")
-    tokens = about.get("num_virtual_tokens")
-    if found.is_peft_type and prompts and tokens is not None and prompts.shape[0] % tokens:
+    config, file = adapter.config, adapter.folder / WEIGHTS
+    prompts = adapter.header.get("prompt_embeddings")
+    tokens = config.get("num_virtual_tokens")
+    if adapter.is_peft_type and prompts and tokens is not None and prompts.shape[0] % tokens:
         raise InvalidAdapterError(
-            f"{found.folder / CONFIG} has num_virtual_tokens={tokens}, but {file} holds "
+            f"{adapter.folder / CONFIG} has num_virtual_tokens={tokens}, but {file} holds "
             f"{prompts.shape[0]} vectors; these files do not belong together"
         )
-    if about.get("peft_type") != "LORA":
+    if config.get("peft_type") != "LORA":
         return
-    patterns = about.get("rank_pattern") or {}
-    for name, entry in found.header.items():
+    patterns = config.get("rank_pattern") or {}
+    for name, entry in adapter.header.items():
         if not name.endswith("lora_A.weight") or len(entry.shape) != 2:
             continue
         module = module_of(name)
-        rank = patterns.get(get_pattern_key(list(patterns), module), about.get("r"))
+        rank = patterns.get(get_pattern_key(list(patterns), module), config.get("r"))
         if entry.shape[0] != rank:
             raise InvalidAdapterError(
-                f"{found.folder / CONFIG} says rank {rank} for {module}, but {file} has "
+                f"{adapter.folder / CONFIG} says rank {rank} for {module}, but {file} has "
                 f"{entry.shape[0]}; these files do not belong together"
             )

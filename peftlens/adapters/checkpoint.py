@@ -1,4 +1,4 @@
-"""What was trained: save it, attach it again, and give back a run's model."""
+"""Checkpoint: save the trained tensors of a model, load them, and attach a run to its base."""
 
 import errno
 import json
@@ -38,7 +38,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 
 def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
-    """Let a method change the model; what it returns is ready to train."""
+    """Attach a method to the base model and return the model to train."""
     with warnings.catch_warnings():
         # peft 0.21 reads an attribute that transformers 5.23 has renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
@@ -46,7 +46,7 @@ def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
 
 
 def state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What was trained, by the names in the adapter's file; peft's own names for its methods."""
+    """Return the trained tensors by their names in the adapter's file, as peft names them."""
     if isinstance(model, peft.PeftModel):
         return _named_once(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
     trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
@@ -54,13 +54,13 @@ def state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _named_once(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without second names of one tensor: what several layers share is saved, and loaded, once."""
+    """Keep one name of a tensor that several layers share, so that it is saved and loaded once."""
     first = {(t.data_ptr(), t.shape): name for name, t in reversed(tensors.items())}
     return {name: t for name, t in tensors.items() if first[(t.data_ptr(), t.shape)] == name}
 
 
 def _saved_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors that are not trained and yet not to be had from the configuration, such as a mask."""
+    """Yield untrained tensors that the configuration does not determine, such as a mask."""
     for name, module in model.named_modules():
         for buffer in getattr(module, "SAVED_BUFFERS", ()):
             yield f"{name}.{buffer}", module.get_buffer(buffer)
@@ -69,11 +69,11 @@ def _saved_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def save(model: nn.Module, method: str, config: Any, origin: Origin, folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors.
 
-    Methods of peft write what `peft.PeftModel.from_pretrained` loads; where they train weights of
-    the base in bfloat16 (ln_tuning), with `autocast_adapter_dtype=False`.
+    `peft.PeftModel.from_pretrained` loads the files of peft's methods. For a method that trains
+    weights of a bfloat16 base model (ln_tuning), pass `autocast_adapter_dtype=False`.
 
     Raises:
-        OSError: the disk is full or may not be written to.
+        OSError: the disk is full or not writable.
     """
     folder.mkdir(parents=True)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in state(model).items()}
@@ -82,47 +82,49 @@ def save(model: nn.Module, method: str, config: Any, origin: Origin, folder: Pat
         metadata[VOCABULARY] = origin.vocabulary
     try:
         write_weights(tensors, folder / WEIGHTS, metadata)
-    except SafetensorError as error:  # its only reason to fail here: the disk
-        found = re.search(r"os error (\d+)", str(error))
-        number = int(found[1]) if found else errno.EIO
+    except SafetensorError as error:  # only the disk can fail here
+        match = re.search(r"os error (\d+)", str(error))
+        number = int(match[1]) if match else errno.EIO
         raise OSError(number, os.strerror(number), str(folder / WEIGHTS)) from error
     if isinstance(model, peft.PeftModel):
-        about = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=_plain))
-        about |= {"inference_mode": True, "base_model_name_or_path": origin.base}
+        values = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=_plain))
+        values |= {"inference_mode": True, "base_model_name_or_path": origin.base}
     else:
-        about = {METHOD: method, "base_model_name_or_path": origin.base, **asdict(config)}
-    (folder / CONFIG).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+        values = {METHOD: method, "base_model_name_or_path": origin.base, **asdict(config)}
+    (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
 def _plain(value: Any) -> Any:
-    """Peft's configurations hold sets, in an order that differs from process to process."""
+    """Convert a set of a peft configuration to a sorted list; its order varies by process."""
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     raise TypeError(f"{value!r} in a peft configuration is not JSON")
 
 
 def load_state(model: nn.Module, folder: Path) -> None:
-    """Fill an attached model with saved values; every tensor must be there, fit and be finite.
+    """Load saved tensors into an attached model; each must be present, fit and be finite.
 
     Raises:
-        InputError: tensors are missing, unknown, of another shape or not finite; or a damaged file.
+        InputError: tensors are missing, unknown, of another shape or not finite, or the file is
+            damaged.
     """
     file = folder / WEIGHTS
-    wanted = {name: tuple(tensor.shape) for name, tensor in state(model).items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in state(model).items()}
     try:
         with safe_open(file, framework="pt") as header:
-            found = {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
+            names = header.keys()
+            saved = {name: tuple(header.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError) as error:
         raise InputError(f"{file} can't be read: {error}") from error
-    if found != wanted:
-        raise InputError(f"{file} does not fit: {_difference(wanted, found)}")
+    if saved != expected:
+        raise InputError(f"{file} does not fit: {_difference(expected, saved)}")
     tensors = safetensors.torch.load_file(file)
     if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise InputError(f"{file} holds NaN or infinite values in {', '.join(bad[:3])}")
     if isinstance(model, peft.PeftModel):
         peft.set_peft_model_state_dict(model, tensors)
         if isinstance(model.peft_config["default"], peft.PromptEncoderConfig):
-            # what was saved is the network's output, which must not go through it again
+            # the file holds the network's output, which must not pass through the network again
             model.peft_config["default"].inference_mode = True
         return
     with torch.no_grad():
@@ -132,41 +134,41 @@ def load_state(model: nn.Module, folder: Path) -> None:
 
 
 def load_for_training(model: nn.Module, run: Run) -> None:
-    """Fill a newly attached model with what another run has trained, to train it further.
+    """Load the weights of another run into a newly attached model, to continue its training.
 
     Raises:
-        InputError: the run is not there or diverged, it does not fit, or its method keeps less than
-            training needs.
+        InputError: the run does not exist or diverged, it does not fit, or its method saves less
+            than training needs.
     """
     if run.record.status == "diverged":
-        raise InputError(f"run {run.id} diverged: nothing can be trained on from there")
-    known = model.peft_config["default"] if isinstance(model, peft.PeftModel) else None
-    if isinstance(known, peft.PromptEncoderConfig):
-        raise InputError("p_tuning keeps its network's output only, and can't be trained further")
+        raise InputError(f"run {run.id} diverged, so its training can't be continued")
+    config = model.peft_config["default"] if isinstance(model, peft.PeftModel) else None
+    if isinstance(config, peft.PromptEncoderConfig):
+        raise InputError("p_tuning saves only its network's output, so it can't be trained further")
     load_state(model, run.adapter())
 
 
-def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
-    missing = [name for name in wanted if name not in found]
-    unknown = [name for name in found if name not in wanted]
+def _difference(expected: dict[str, tuple[int, ...]], saved: dict[str, tuple[int, ...]]) -> str:
+    missing = [name for name in expected if name not in saved]
+    unknown = [name for name in saved if name not in expected]
     if missing or unknown:
         return f"{len(missing)} tensors missing {missing[:2]}, {len(unknown)} unknown {unknown[:2]}"
-    name = next(name for name in wanted if wanted[name] != found[name])
-    return f"{name} has shape {found[name]}, the model needs {wanted[name]}"
+    name = next(name for name in expected if expected[name] != saved[name])
+    return f"{name} has shape {saved[name]}, the model needs {expected[name]}"
 
 
 @contextmanager
 def open_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> Iterator[nn.Module]:
-    """Attach a run to its base model for as long as the block lasts."""
+    """Attach a run to its base model for the duration of the block."""
     with restored_after(base.model):
         yield attach_run(run, base, step)
 
 
 def attach_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> nn.Module:
-    """A run's model on a base that is the caller's to change.
+    """Attach a run to a base model, which is changed, and return the run's model.
 
     Raises:
-        InputError: the base is another one, or there is no such checkpoint.
+        InputError: the run has another base model, or the checkpoint does not exist.
     """
     if base.sha256 != run.record.depends_on.get("base", base.sha256):
         raise InputError(
@@ -183,7 +185,7 @@ def attach_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> n
 
 
 def _attach_file(file: AdapterFile, base: BaseModel) -> nn.Module:
-    """Attach an adapter by what its own folder says."""
+    """Attach an adapter as its folder describes it."""
     if file.is_peft_type:
         return attach_adapter(file, base)
     file.require_vocabulary(base.origin)

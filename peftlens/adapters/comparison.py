@@ -64,8 +64,8 @@ def compare(
 
     Args:
         adapters: two or more.
-        directions: the strongest ones of each that are compared; fewer where a rank is lower.
-        base_model: compute the updates from it; types need it whose files do not hold the update.
+        directions: number of strongest directions of each to compare; fewer where a rank is lower.
+        base_model: base model, for types whose files do not determine the update.
 
     Raises:
         InputError: fewer than two adapters, or one has no update to compare.
@@ -103,8 +103,8 @@ def _source(named: tuple[str, ExternalAdapter], base_model: BaseModel | None) ->
         return _Source(name, (PROMPT,), lambda _: DeltaFactors(name=PROMPT, change=vectors))
     try:
         if base_model is not None:
-            known = {one.name: one for one in delta_weights(adapter, base_model)}
-            return _Source(name, tuple(known), known.__getitem__)
+            deltas = {one.name: one for one in delta_weights(adapter, base_model)}
+            return _Source(name, tuple(deltas), deltas.__getitem__)
         return _Source(name, weights(file), lambda one: next(delta_factors(file, one)))
     except NotApplicable as reason:
         raise InputError(f"{adapter.path} can't be compared: {reason}; give --base") from reason
@@ -116,8 +116,8 @@ def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, 
     if first is None or second is None:
         there, source = (first, one) if first is not None else (second, other)
         assert there is not None
-        own = "norm" if first is not None else "other_norm"
-        return {"in": source.name, own: there.norm}
+        column = "norm" if first is not None else "other_norm"
+        return {"in": source.name, column: there.norm}
     if first.shape[1] != second.shape[1]:
         raise InputError(
             f"{name} has {first.shape[1]} inputs in {one.name} and {second.shape[1]} in "
@@ -136,7 +136,7 @@ def _overlap(first: DeltaFactors, second: DeltaFactors, directions: int) -> dict
     one, other = first.svd, second.svd
     k = min(directions, int((one.s > 0).sum()), int((other.s > 0).sum()))
     angles = np.degrees(principal_angles(one.vt[:k].T, other.vt[:k].T))
-    found = {
+    row = {
         "directions": k,
         "similarity_in": subspace_similarity(one.vt[:k].T, other.vt[:k].T),
         "random_in": random_similarity(k, k, first.shape[1]),
@@ -144,9 +144,9 @@ def _overlap(first: DeltaFactors, second: DeltaFactors, directions: int) -> dict
         "largest_angle": float(angles[-1]),
     }
     if first.shape[0] == second.shape[0]:
-        found["similarity"] = subspace_similarity(one.u[:, :k], other.u[:, :k])
-        found["random"] = random_similarity(k, k, first.shape[0])
-    return found
+        row["similarity"] = subspace_similarity(one.u[:, :k], other.u[:, :k])
+        row["random"] = random_similarity(k, k, first.shape[0])
+    return row
 
 
 def _interference(first: np.ndarray, second: np.ndarray) -> dict[str, float]:

@@ -113,14 +113,14 @@ def delta_factors(file: AdapterFile, only: str | None = None) -> Iterator[DeltaF
     Updates of zero are included: their `norm` is 0.
 
     Args:
-        file: the adapter.
+        file: file of the adapter.
         only: name of a single weight to read.
 
     Raises:
         NotApplicable: this type's update depends on the base model, or it has none.
     """
-    about = file.config
-    marker, factors = _known(file)
+    config = file.config
+    marker, factors = _factors_of_type(file)
     with file.open_weights() as opened:
         modules = [
             (module, names)
@@ -133,9 +133,9 @@ def delta_factors(file: AdapterFile, only: str | None = None) -> Iterator[DeltaF
                 for end, name in names.items()
                 if len(file.header[name].shape) == 2
             }
-            if pair := factors(parts, about, module):
+            if pair := factors(parts, config, module):
                 yield DeltaFactors(
-                    name=f"{module}.weight", factors=pair, rank=_rank(about, module, pair)
+                    name=f"{module}.weight", factors=pair, rank=_rank(config, module, pair)
                 )
 
 
@@ -148,7 +148,7 @@ def weights(file: AdapterFile) -> tuple[str, ...]:
     return tuple(one.name for one in delta_factors(file))
 
 
-def _known(file: AdapterFile) -> "tuple[str, Factors]":
+def _factors_of_type(file: AdapterFile) -> "tuple[str, Factors]":
     if file.adapter_type == "LORA" and file.initialization in HOLDING:
         raise NotApplicable(
             f"initialized by {file.initialization}, its factors contain a part of the base "
@@ -163,70 +163,72 @@ def _known(file: AdapterFile) -> "tuple[str, Factors]":
 
 def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:
     """Group the tensors by module; keys are the parts of their names after the marker."""
-    found: dict[str, dict[str, str]] = {}
+    modules: dict[str, dict[str, str]] = {}
     for name in file.header:
         module, mark, end = name.removeprefix(PREFIX).rpartition(f".{marker}")
         if mark:
-            found.setdefault(module, {})[end.removesuffix(".weight")] = name
-    return found
+            modules.setdefault(module, {})[end.removesuffix(".weight")] = name
+    return modules
 
 
-def _rank(about: Mapping[str, Any], module: str, pair: tuple[Float, Float]) -> int:
-    """Nominal rank: from the configuration for LoHa and LoKr, else from the factors."""
-    said = about.get("r") if about.get("peft_type") in ("LOHA", "LOKR") else None
-    if said is None:
+def _rank(config: Mapping[str, Any], module: str, pair: tuple[Float, Float]) -> int:
+    """Return the nominal rank: from the configuration for LoHa and LoKr, else from the factors."""
+    rank = config.get("r") if config.get("peft_type") in ("LOHA", "LOKR") else None
+    if rank is None:
         return pair[1].shape[0]
-    return _by_pattern(about.get("rank_pattern"), module, said)
+    return _by_pattern(config.get("rank_pattern"), module, rank)
 
 
 def _by_pattern(pattern: Mapping[str, Any] | None, module: str, otherwise: Any) -> Any:
     """Look up a module's value in a pattern of the configuration."""
-    known = pattern or {}
-    return known.get(get_pattern_key(list(known), module), otherwise)
+    values = pattern or {}
+    return values.get(get_pattern_key(list(values), module), otherwise)
 
 
 Parts = Mapping[str, Float]
 Factors = Callable[[Parts, Mapping[str, Any], str], tuple[Float, Float] | None]
 
 
-def _lora(parts: Parts, about: Mapping[str, Any], module: str) -> tuple[Float, Float] | None:
+def _lora(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, Float] | None:
     b, a = (parts.get("B"), parts.get("A"))
     if "embedding_A" in parts and "embedding_B" in parts:  # (r, V) and (d, r): a table's rows
         b, a = parts["embedding_A"].T, parts["embedding_B"].T
     if b is None or a is None:
         return None
-    return scale(about, module, a.shape[0]) * b, a
+    return scale(config, module, a.shape[0]) * b, a
 
 
-def scale(about: Mapping[str, Any], module: str, rank: int) -> float:
-    """Scale of LoRA's B A: alpha / r, or alpha / sqrt(r) (Kalajdzievski 2023, arXiv:2312.03732).
+def scale(config: Mapping[str, Any], module: str, rank: int) -> float:
+    """Return the scale of LoRA's B A: alpha / r, or alpha / sqrt(r).
+
+    Source of the latter: Kalajdzievski 2023, arXiv:2312.03732.
 
     Args:
-        about: the adapter's configuration.
+        config: configuration of the adapter.
         module: name of the module.
         rank: r of the module.
     """
-    alpha = _by_pattern(about.get("alpha_pattern"), module, about.get("lora_alpha", rank))
-    return alpha / (rank**0.5 if about.get("use_rslora") else rank)
+    alpha = _by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", rank))
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
 
 
-def _adalora(parts: Parts, about: Mapping[str, Any], module: str) -> tuple[Float, Float]:  # noqa: ARG001
+def _adalora(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, Float]:  # noqa: ARG001
     a, b, e = parts["A"], parts["B"], parts["E"]
     # as in peft: lora_alpha or r over r, plus a small number so that the divisor is never zero
-    alpha = about["lora_alpha"] if about["lora_alpha"] > 0 else a.shape[0]
+    alpha = config["lora_alpha"] if config["lora_alpha"] > 0 else a.shape[0]
     return alpha / (a.shape[0] + 1e-5) * b, e * a
 
 
-def _loha(parts: Parts, about: Mapping[str, Any], module: str) -> tuple[Float, Float] | None:
+def _loha(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, Float] | None:
     if "t1" in parts or not {"w1_a", "w1_b", "w2_a", "w2_b"} <= parts.keys():
         return None
     left = np.einsum("mi,mj->mij", parts["w1_a"], parts["w2_a"])
     right = np.einsum("in,jn->ijn", parts["w1_b"], parts["w2_b"])
     rows, columns = left.shape[0], right.shape[2]
-    return _alpha_over_rank(about, module) * left.reshape(rows, -1), right.reshape(-1, columns)
+    return _alpha_over_rank(config, module) * left.reshape(rows, -1), right.reshape(-1, columns)
 
 
-def _lokr(parts: Parts, about: Mapping[str, Any], module: str) -> tuple[Float, Float] | None:
+def _lokr(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, Float] | None:
     one = parts["w1"] if "w1" in parts else parts["w1_a"] @ parts["w1_b"]
     if "w2" in parts:
         left, right = parts["w2"], np.eye(parts["w2"].shape[1])
@@ -234,13 +236,13 @@ def _lokr(parts: Parts, about: Mapping[str, Any], module: str) -> tuple[Float, F
         left, right = parts["w2_a"], parts["w2_b"]
     else:
         return None
-    scaled = _alpha_over_rank(about, module) * one
+    scaled = _alpha_over_rank(config, module) * one
     return np.kron(scaled, left), np.kron(np.eye(one.shape[1]), right)
 
 
-def _alpha_over_rank(about: Mapping[str, Any], module: str) -> float:
-    rank = _by_pattern(about.get("rank_pattern"), module, about["r"])
-    return _by_pattern(about.get("alpha_pattern"), module, about["alpha"]) / rank
+def _alpha_over_rank(config: Mapping[str, Any], module: str) -> float:
+    rank = _by_pattern(config.get("rank_pattern"), module, config["r"])
+    return _by_pattern(config.get("alpha_pattern"), module, config["alpha"]) / rank
 
 
 # By type: the marker before the last part of its tensors' names, and the function for factors.

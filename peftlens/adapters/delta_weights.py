@@ -57,38 +57,38 @@ class DeltaWeight(DeltaFactors):
 def delta_weights(
     run: TrainedModel, base: BaseModel, step: int | None = None
 ) -> Iterator[DeltaWeight]:
-    """Every weight matrix that has changed, in the base's order; none where nothing has.
+    """Yield the update of every changed weight matrix, in the base model's order.
 
     Args:
-        run: of a method that exposes `delta_weight`.
+        run: run of a method that exposes `delta_weight`.
         base: the run's base model.
-        step: a checkpoint instead of the end of training.
+        step: step of a checkpoint; by default the end of training.
 
     Raises:
         NotApplicable: the run can't be merged into this base model.
     """
     turned = {f"{name}.weight" for name in weight_layout(base.model).transposed}
     parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
-    own = {name: parameter.data for name, parameter in parameters}
+    weights = {name: parameter.data for name, parameter in parameters}
     with open_run(run, base, step) as model:
-        factors = _factors(model, own)
+        factors = _factors(model, weights)
     if factors is not None:
         changed = [name for name, (b, _) in factors.items() if b.any()]  # B starts at zero
         for name in track(changed, _DOING):
-            weight, pair = _matrix(own[name], name in turned), factors[name]
+            weight, pair = _matrix(weights[name], name in turned), factors[name]
             yield DeltaWeight(name=name, before=weight, factors=pair, rank=pair[1].shape[0])
         return
     exact = in_float32(base)
-    own = {name: parameter.data for name, parameter in exact.model.named_parameters()}
+    weights = {name: parameter.data for name, parameter in exact.model.named_parameters()}
     with restored_after(exact.model):
         try:
             tuned = merged_weights(run, exact, step)
         except InputError as error:
             raise NotApplicable(str(error)) from error
-    matrices = [name for name, weight in own.items() if weight.ndim == 2]
-    changed = [name for name in matrices if not torch.equal(own[name], tuned[name])]
+    matrices = [name for name, weight in weights.items() if weight.ndim == 2]
+    changed = [name for name in matrices if not torch.equal(weights[name], tuned[name])]
     for name in track(changed, _DOING):
-        weight = _matrix(own[name], name in turned)
+        weight = _matrix(weights[name], name in turned)
         change = _matrix(tuned[name], name in turned) - weight
         yield DeltaWeight(name=name, before=weight, change=change, rank=run.rank)
 
@@ -100,27 +100,27 @@ def _matrix(tensor: torch.Tensor, turned: bool) -> Float:
 
 
 def _factors(
-    model: nn.Module, own: dict[str, torch.Tensor]
+    model: nn.Module, weights: dict[str, torch.Tensor]
 ) -> dict[str, tuple[Float, Float]] | None:
     """Return scaled B and A of every changed weight; None if the update has other parts."""
     if not isinstance(model, peft.PeftModel):
         return None
-    found = {}
+    factors = {}
     for name, layer in peft_layers(model, LoraLayer):
         weight = f"{name}.weight"
-        if not _is_plain(layer, own[weight]):
+        if not _is_plain(layer, weights[weight]):
             return None
         sides = layer.lora_B, layer.lora_A
         b, a = (one["default"].weight.detach().double().cpu().numpy() for one in sides)
-        found[weight] = (layer.scaling["default"] * b, a)
-    return found if found and len(state(model)) == 2 * len(found) else None
+        factors[weight] = (layer.scaling["default"] * b, a)
+    return factors if factors and len(state(model)) == 2 * len(factors) else None
 
 
-def _is_plain(layer: LoraLayer, own: torch.Tensor) -> bool:
+def _is_plain(layer: LoraLayer, before: torch.Tensor) -> bool:
     """Whether W = W₀ + scale · B A: no variant, and no part of W₀ in the factors."""
     held = isinstance(layer.lora_A, nn.ModuleDict) and "default" in layer.lora_A
     if not held or "default" in layer.lora_variant:
         return False
     plain: Any = layer.get_base_layer()
     weight = plain.weight
-    return not weight.is_floating_point() or torch.equal(weight.data, own)
+    return not weight.is_floating_point() or torch.equal(weight.data, before)

@@ -1,4 +1,4 @@
-"""An adapter from another program: its folder, and its base model."""
+"""External adapter: folder written by another program, its record, and its attachment."""
 
 import warnings
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from peftlens.runs.trained_model import TrainedModel
 
 @dataclass(frozen=True)
 class ExternalAdapter(TrainedModel):
-    """A folder with adapter_config.json and adapter_model.safetensors.
+    """Adapter in a folder with adapter_config.json and adapter_model.safetensors.
 
     Attributes:
-        path: the folder; nothing is written there.
-        base_model: the base model's name; the one that the adapter names by default.
-        trust_remote_code: let its configuration name code to import.
+        path: folder of the adapter; nothing is written there.
+        base_model: name of the base model; by default the one that the adapter names.
+        trust_remote_code: whether the adapter's configuration may name Python code to import.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class ExternalAdapter(TrainedModel):
 
     @cached_property
     def file(self) -> AdapterFile:
-        """What lies there.
+        """Configuration and header of the adapter.
 
         Raises:
             InputError: see `adapter_file.read`.
@@ -46,7 +46,7 @@ class ExternalAdapter(TrainedModel):
 
     @cached_property
     def record(self) -> Record:
-        """As much of a run's record as is known: the method and the base."""
+        """Record of a run, limited to the adapter's method and base model."""
         base = self.base_model or self.file.config.get("base_model_name_or_path")
         if not base:
             raise InputError(f"{self.path / CONFIG} names no base model; give it by --base")
@@ -68,39 +68,39 @@ class ExternalAdapter(TrainedModel):
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """One, and nobody knows after how many steps."""
+        """Saved steps: only 0, because the number of training steps is unknown."""
         return (0,)
 
-    def adapter(self, step: int | None = None) -> Path:  # noqa: ARG002  # there is one state only
-        """The folder itself."""
+    def adapter(self, step: int | None = None) -> Path:  # noqa: ARG002  # only one state exists
+        """Return the folder itself."""
         return self.path
 
     @property
     def table_folder(self) -> None:
-        """None: the folder is somebody else's."""
+        """Folder of probe tables: None, because the adapter belongs to another program."""
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """None were written."""
+        """Hashes of the files: none are recorded."""
         return {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Nothing of its training is recorded."""
+        """Return the training metrics: none are recorded."""
         return []
 
     def timing(self) -> list[dict[str, Any]]:
-        """Nothing of its training is recorded."""
+        """Return the training times: none are recorded."""
         return []
 
 
 def attach_adapter(file: AdapterFile, base: BaseModel) -> nn.Module:
-    """One of peft's adapters on a base that is the caller's to change, complete or not at all.
+    """Attach an adapter of peft to a base model, which is changed, only if it fits completely.
 
-    Peft loads what fits and remarks on the rest; here every tensor that the configuration asks for
-    has to be in the file, with its shape, and no other one.
+    Peft loads the tensors that fit and warns about the rest. Here the file must contain exactly the
+    tensors that the configuration requires, with their shapes.
 
     Raises:
-        InputError: it does not fit the base, or holds NaN.
+        InputError: the adapter does not fit the base model, or holds NaN.
     """
     file.require_sound()
     file.require_vocabulary(base.origin)
@@ -109,9 +109,9 @@ def attach_adapter(file: AdapterFile, base: BaseModel) -> nn.Module:
         copy_weights(base.model, [name for name, _ in base.model.named_parameters()])
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on missing tensors, which are errors here
+            warnings.simplefilter("ignore")  # warnings about missing tensors, which are errors here
             model = peft.PeftModel.from_pretrained(base.model, str(file.folder))
-    # what its many types raise where tensors or options do not fit; another one is a defect
+    # peft's exceptions where tensors or options do not fit; any other exception is a defect
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"{file.folder} does not fit {base.reference!r}: {line}") from error
@@ -120,50 +120,52 @@ def attach_adapter(file: AdapterFile, base: BaseModel) -> nn.Module:
 
 
 def _writes_into_base(file: AdapterFile, base: BaseModel) -> bool:
-    """Whether loading fills or changes the base's own tensors, which are lent and must not be."""
-    own = {name for name, _ in base.model.named_parameters()}
-    fills = any(".base_layer." in name or name.removeprefix(PREFIX) in own for name in file.header)
+    """Whether loading writes into the base model's tensors, which other runs share."""
+    in_base = {name for name, _ in base.model.named_parameters()}
+    fills = any(
+        ".base_layer." in name or name.removeprefix(PREFIX) in in_base for name in file.header
+    )
     biases = file.config.get("bias", "none") not in (None, "none")
     return file.initialization in HOLDING or biases or fills
 
 
 def _check_sizes(file: AdapterFile, base: BaseModel) -> None:
-    """What a prompt's configuration says of its base, against the base.
+    """Check the sizes in a prompt's configuration against those of the base model.
 
-    Vectors before the input are as wide as the embeddings, trained caches as all heads' keys.
+    Virtual tokens have the width of the embeddings, trained key-value caches that of all key heads.
     """
     config = base.model.config.get_text_config()
     _, heads, size = geometry(config)
     cached = file.adapter_type in ("PREFIX_TUNING", "CARTRIDGE")
-    wide = heads * size if cached else config.hidden_size
-    for name, real in (("token_dim", wide), ("num_layers", config.num_hidden_layers)):
-        said = file.config.get(name)
-        if said is not None and said != real:
+    width = heads * size if cached else config.hidden_size
+    for name, actual in (("token_dim", width), ("num_layers", config.num_hidden_layers)):
+        value = file.config.get(name)
+        if value is not None and value != actual:
             raise InputError(
-                f"{file.folder / CONFIG} has {name}={said}, but {base.reference!r} has {real}; "
-                "give its own base by --base"
+                f"{file.folder / CONFIG} has {name}={value}, but {base.reference!r} has {actual}; "
+                "give the adapter's base model by --base"
             )
 
 
 def _check_complete(file: AdapterFile, base: BaseModel, model: peft.PeftModel) -> None:
-    wanted = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    own = model.state_dict()
-    shared = {_place(wanted[name]) for name in file.header if name in wanted}
+    required = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    loaded = model.state_dict()
+    shared = {_place(required[name]) for name in file.header if name in required}
     missing = [
         name
-        for name, value in wanted.items()
+        for name, value in required.items()
         if name not in file.header and _place(value) not in shared
     ]
-    unknown = [name for name in file.header if name not in wanted and name not in own]
-    for names, what in ((missing, "lacks"), (unknown, "has, beside what fits,")):
+    unknown = [name for name in file.header if name not in required and name not in loaded]
+    for names, problem in ((missing, "lacks"), (unknown, "has, in addition to those that fit,")):
         if names:
             listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             raise InputError(
-                f"{file.folder / WEIGHTS} does not fit {base.reference!r}: it {what} {len(names)} "
-                f"tensors: {listed}; it is incomplete, or of another model"
+                f"{file.folder / WEIGHTS} does not fit {base.reference!r}: it {problem} "
+                f"{len(names)} tensors: {listed}; it is incomplete, or of another base model"
             )
 
 
 def _place(value: torch.Tensor) -> tuple[Any, ...]:
-    """Tensors that several layers share are saved once by some."""
+    """Identify a tensor by its memory: some methods save a tensor of several layers once."""
     return value.data_ptr(), value.shape

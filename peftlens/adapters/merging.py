@@ -56,7 +56,7 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
     model = attach_run(run, base)
     before = _logits(model)
     merged = merge_into_base(model, config.method)
-    precision = "float32" if config.dtype == "auto" else config.dtype  # a watched float16 run
+    precision = "float32" if config.dtype == "auto" else config.dtype  # a tracked float16 run
     dtype = getattr(torch, precision)
     state = {name: tensor.to(dtype) for name, tensor in places.state(merged, config.method).items()}
     _untie(merged)
@@ -93,7 +93,7 @@ def require_mergeable(run: TrainedModel) -> None:
 def merged_weights(
     run: TrainedModel, base: BaseModel, step: int | None = None
 ) -> dict[str, torch.Tensor]:
-    """Every weight of the base as the run has changed it, by the base's names.
+    """Return every weight of the base model with the run's update, by the base model's names.
 
     Args:
         run: run of a method that can be merged.

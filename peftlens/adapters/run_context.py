@@ -1,4 +1,4 @@
-"""What work on several runs shares: the cache of base models, and whether these may bring code."""
+"""Run context: base models shared by work on several runs, and whether their code may run."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,15 +19,15 @@ class RunContext:
     """Access to the base models of runs.
 
     Attributes:
-        base_models: the cache that they come from.
-        trust_remote_code: run Python that a base model's folder brings along.
+        base_models: cache of the base models.
+        trust_remote_code: whether Python code from a base model's folder may run.
     """
 
     base_models: BaseModelCache = field(default_factory=BaseModelCache)
     trust_remote_code: bool = False
 
     def configured_base_model(self, config: RunConfig) -> BaseModel:
-        """Return the base model that a configuration names, on its device and in its dtype.
+        """Return the base model of a configuration, on its device and in its dtype.
 
         Raises:
             InputError: see `load_base_model`.
@@ -40,7 +40,7 @@ class RunContext:
         )
 
     def base_model(self, run: TrainedModel) -> BaseModel:
-        """Return a run's base model, on the run's device if this machine has one of its kind.
+        """Return the base model of a run, on the run's type of device if this machine has one.
 
         Raises:
             InputError: see `load_base_model`.
@@ -51,26 +51,26 @@ class RunContext:
             return self.configured_base_model(run.config.model_copy(update={"device": "auto"}))
 
     def shared_base_model(self, runs: Sequence[TrainedModel]) -> BaseModel:
-        """Return the base model that runs have in common.
+        """Return the common base model of several runs.
 
         Raises:
-            InputError: they have different ones.
+            InputError: the runs have different base models.
         """
         bases = {self.base_model(run).sha256: run.config.base_model for run in runs}
         if len(bases) > 1:
             raise InputError(
-                f"these runs have different bases ({', '.join(map(str, bases.values()))}), and "
-                "their vocabularies are not the same; give runs of one of them"
+                f"these runs have different base models ({', '.join(map(str, bases.values()))}), "
+                "whose vocabularies differ; give runs of one base model"
             )
         return self.base_model(runs[0])
 
     @contextmanager
     def open_run(self, run: TrainedModel, step: int | None = None) -> Iterator[nn.Module]:
-        """Attach a run to its base model for as long as the block lasts.
+        """Attach a run to its base model for the duration of the block.
 
         Args:
             run: a finished run.
-            step: a checkpoint instead of the end of training.
+            step: step of a checkpoint; by default the end of training.
 
         Raises:
             InputError: see `checkpoint.attach_run`.

@@ -15,8 +15,8 @@ from peftlens.runs.trained_model import TrainedModel
 class AdapterSet:
     """Adapters of several runs on one base model, one of which is active at a time.
 
-    The base's weights are held once; each adapter holds what it trained. A method that trains the
-    base's own weights (`full`) holds a copy of those.
+    The base's weights are stored once; each adapter stores its trained tensors. A method that
+    trains the base's weights (`full`) stores a copy of those.
 
     Example:
         ```python

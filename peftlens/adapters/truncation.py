@@ -94,7 +94,7 @@ def _refuse(file: AdapterFile) -> None:
     """Refuse adapters whose update is not a product of two matrices."""
     if file.non_finite_tensors:
         file.require_sound()
-    about = file.config
+    config = file.config
     if file.adapter_type != "LORA":
         raise InputError(
             f"{file.folder} is of type {file.adapter_type}; only a LoRA has a rank to lower"
@@ -105,7 +105,7 @@ def _refuse(file: AdapterFile) -> None:
         ("layer_replication", "several layers share one factor"),
         ("alora_invocation_tokens", "it is active only after certain tokens"),
     ):
-        if about.get(option):
+        if config.get(option):
             raise InputError(f"{file.folder} has {option}, and can't be resized: {why}")
     weights = {name: one.shape for name, one in file.header.items() if "lora_" in name}
     if deep := [name for name, shape in weights.items() if len(shape) > 2]:
@@ -143,22 +143,22 @@ def _like(file: AdapterFile, name: str, value: Float) -> torch.Tensor:
 def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
     """Read the tensors that are not truncated: biases, full layers, trained tokens."""
     with file.open_weights() as opened:
-        found = {
+        others = {
             name: opened.get_tensor(name)
             for name in file.header
             if not name.endswith(("lora_A.weight", "lora_B.weight"))
             and not name.endswith(("lora_embedding_A", "lora_embedding_B"))
         }
-    if biased := [name for name in found if name.endswith("lora_B.bias")]:
+    if biased := [name for name in others if name.endswith("lora_B.bias")]:
         raise InputError(f"{file.folder} can't be resized: {biased[0]} is scaled with its factors")
-    return found
+    return others
 
 
-def _config(about: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
+def _config(config: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
     """Make the configuration with the new ranks; the scale alpha / r is 1 everywhere."""
     usual = max(ranks.values())
     others = {module: rank for module, rank in ranks.items() if rank != usual}
-    return dict(about) | {
+    return dict(config) | {
         "r": usual,
         "lora_alpha": usual,
         "use_rslora": False,

@@ -1,1 +1,1 @@
-"""The public API, `import peftlens as pl`: what a notebook or script calls, a file per idea."""
+"""Public API, `import peftlens as pl`: functions and classes for notebooks and scripts."""

@@ -1,4 +1,4 @@
-"""Adapters that any program trained, and runs: open, inspect, compare, truncate, merge."""
+"""Adapters of peft and of runs: open, inspect, compare, truncate, merge."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -19,7 +19,7 @@ Adapter = ExternalAdapter | Run | str | Path
 def load_adapter(
     adapter: str | Path, base_model: str | None = None, *, trust_remote_code: bool = False
 ) -> ExternalAdapter:
-    """Open an adapter of Hugging Face peft, or that of a run.
+    """Open an adapter of Hugging Face peft, or the adapter of a run.
 
     Example:
         ```python
@@ -29,11 +29,11 @@ def load_adapter(
 
     Args:
         adapter: folder of an adapter or run, or `org/name@revision` on the hub.
-        base_model: its base model; the one that the adapter names by default.
-        trust_remote_code: let the adapter's configuration name Python to import.
+        base_model: name of the base model; by default the one that the adapter names.
+        trust_remote_code: whether the adapter's configuration may name Python code to import.
 
     Raises:
-        InputError: there is no adapter.
+        InputError: the adapter does not exist.
     """
     return ExternalAdapter(located(adapter), base_model, trust_remote_code)
 
@@ -41,23 +41,23 @@ def load_adapter(
 def inspect_adapter(
     adapter: Adapter, base_model: str | None = None, *, trust_remote_code: bool = False
 ) -> Inspection:
-    """Look at an adapter: is it whole, was it trained, which rank would do, what does it do?
+    """Inspect an adapter: completeness, training, sufficient rank, and effect on the base model.
 
     Example:
         ```python
-        found = pl.inspect_adapter("org/name")
-        found.findings, found.tables["adapter_weights"].frame
+        inspection = pl.inspect_adapter("org/name")
+        inspection.findings, inspection.tables["adapter_weights"].frame
         pl.inspect_adapter("org/name", base_model="org/model")  # and its effect on the base
         ```
 
     Args:
         adapter: an opened adapter, a run, a folder of either, or a hub id.
-        base_model: its base model, loaded to measure the adapter's effect on it; by default only
-            one that `load_adapter` was called with.
-        trust_remote_code: let configurations name Python to import.
+        base_model: name of the base model, loaded to measure the adapter's effect; by default the
+            argument of `load_adapter`, and without that the effect is not measured.
+        trust_remote_code: whether configurations may name Python code to import.
 
     Raises:
-        InputError: there is no adapter, or it could run code.
+        InputError: the adapter does not exist, or could run code.
     """
     one = _opened(adapter, base_model, trust_remote_code)
     return inspect(one.path, one.base_model, trust_remote_code=one.trust_remote_code)
@@ -70,7 +70,7 @@ def compare_adapters(
     directions: int = 8,
     trust_remote_code: bool = False,
 ) -> Table:
-    """Compare adapters weight by weight: shared directions, and conflicts if they were added.
+    """Compare adapters by weight: shared directions, and conflicts if they were added.
 
     Example:
         ```python
@@ -78,13 +78,13 @@ def compare_adapters(
         ```
 
     Args:
-        adapters: two or more of one base.
-        base_model: their base model; needed for types whose files do not determine the update.
-        directions: number of strongest directions of each that are compared.
-        trust_remote_code: let configurations name Python to import.
+        adapters: two or more adapters of one base model.
+        base_model: name of the base model; needed for types whose file alone lacks the update.
+        directions: number of strongest directions of each to compare.
+        trust_remote_code: whether configurations may name Python code to import.
 
     Raises:
-        InputError: fewer than two adapters, or one that can't be compared.
+        InputError: there are fewer than two adapters, or one of them can't be compared.
     """
     opened = [_opened(one, base_model, trust_remote_code) for one in adapters]
     base = None
@@ -101,7 +101,7 @@ def truncate_adapter(
     energy: float | None = None,
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
-    """Write a LoRA of lower rank: its update truncated by its singular values.
+    """Write a LoRA of lower rank, its update truncated to the largest singular values.
 
     Example:
         ```python
@@ -110,27 +110,27 @@ def truncate_adapter(
 
     Args:
         adapter: an opened adapter, a run, a folder of either, or a hub id.
-        out: the new folder, which must not exist.
-        rank: rank of every weight that has a higher one.
-        energy: instead, each weight's lowest rank that keeps this share of its ‖ΔW‖_F².
-        trust_remote_code: let the adapter's configuration name Python to import.
+        out: folder of the new adapter, which must not exist.
+        rank: new rank of every weight with a higher one.
+        energy: alternatively, the share of each weight's ‖ΔW‖_F² to retain, with the lowest rank.
+        trust_remote_code: whether the adapter's configuration may name Python code to import.
 
     Returns:
-        A row for each weight: its rank before, the rank kept, and the share of energy kept.
+        One row per weight: its old rank, its new rank, and the retained share of energy.
 
     Raises:
-        InputError: neither rank nor energy is set or both are, the adapter has no rank to lower,
+        InputError: neither or both of rank and energy are set, the adapter has no rank to lower,
             or `out` exists.
     """
     one = _opened(adapter, None, trust_remote_code)
-    found = truncation.truncate(
+    truncations = truncation.truncate(
         one.path, out, rank=rank, energy=energy, trust_remote_code=one.trust_remote_code
     )
-    return pd.DataFrame([asdict(weight) for weight in found])
+    return pd.DataFrame([asdict(weight) for weight in truncations])
 
 
 def merge(run: Run | str | Path, out: str | Path, *, trust_remote_code: bool = False) -> float:
-    """Merge a run into its base and save a plain model folder that transformers loads.
+    """Merge a run into its base model and save the result as a plain transformers model.
 
     Example:
         ```python
@@ -139,8 +139,8 @@ def merge(run: Run | str | Path, out: str | Path, *, trust_remote_code: bool = F
 
     Args:
         run: a run, or its folder.
-        out: the model's folder, which must not exist.
-        trust_remote_code: run Python that the base model's folder brings along.
+        out: folder of the merged model, which must not exist.
+        trust_remote_code: whether Python code from a base model's folder may run.
 
     Returns:
         Relative error of the merged model's logits on random tokens.

@@ -1,4 +1,4 @@
-"""Open the explorer from Python."""
+"""Explorer: map of the vocabulary with trained vectors, for notebooks."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from peftlens.explorer.build import build_explorer
 from peftlens.explorer.page import Explorer, render
 
 
-def explore(  # noqa: PLR0913  # an option each
+def explore(  # noqa: PLR0913  # one argument per option
     target: Target,
     *,
     projection: Literal["umap", "pca"] = "umap",
@@ -17,7 +17,7 @@ def explore(  # noqa: PLR0913  # an option each
     base_model: str | None = None,
     trust_remote_code: bool = False,
 ) -> Explorer:
-    """Draw a map of the vocabulary with the trained vectors on it; a notebook shows it.
+    """Draw a map of the vocabulary with the trained vectors; a notebook displays it.
 
     Example:
         ```python
@@ -27,24 +27,25 @@ def explore(  # noqa: PLR0913  # an option each
 
     Args:
         target: a run, a list of runs, a study, an adapter, or a folder of any of these.
-        projection: how the map is drawn; a base model's first UMAP takes about a minute.
-        between: two vectors of the first run: the map is the plane that holds both.
-        logits: measure which tokens each run raises and lowers, ten seconds per run; by default for
-            a single run, and in a study where it has been measured already.
-        base_model: base model of an adapter's folder; the one that it names by default.
-        trust_remote_code: run Python that a base model's folder brings along.
+        projection: projection to the plane; a base model's first UMAP takes about a minute.
+        between: two vectors of the first run, whose plane is the map instead.
+        logits: whether to measure the tokens whose logits each run raises and lowers, ten seconds
+            per run; by default for a single run, and in a study where they are measured already.
+        base_model: base model of an adapter's folder; by default the one that the adapter names.
+        trust_remote_code: whether Python code from a base model's folder may run.
 
     Raises:
-        InputError: there is no run, the runs have different bases, or there is nothing to show.
+        InputError: there is no run, the runs have different base models, or there is nothing to
+            show.
     """
-    found = open_target(target, base_model, trust_remote_code=trust_remote_code)
-    wanted = len(found.runs) == 1 if logits is None else logits
+    results = open_target(target, base_model, trust_remote_code=trust_remote_code)
+    with_logits = len(results.runs) == 1 if logits is None else logits
     data = build_explorer(
         session_context(trust_remote_code=trust_remote_code),
-        found.runs,
-        found.index["names"],
+        results.runs,
+        results.index["names"],
         projection,
         between=between,
-        logits=wanted,
+        logits=with_logits,
     )
-    return Explorer(render(data, found.name))
+    return Explorer(render(data, results.name))

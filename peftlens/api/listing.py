@@ -1,4 +1,4 @@
-"""Data frames of the methods, tasks, probes and claims that are installed."""
+"""Data frames of the installed methods, tasks, probes and claims."""
 
 import pandas as pd
 
@@ -7,7 +7,7 @@ from peftlens.registry import Description, Kind
 
 
 def list_methods() -> pd.DataFrame:
-    """List the fine-tuning methods: family, source, what probes may ask of each.
+    """List the fine-tuning methods: family, source, and the quantities exposed to probes.
 
     Example:
         ```python
@@ -19,7 +19,7 @@ def list_methods() -> pd.DataFrame:
 
 
 def list_tasks() -> pd.DataFrame:
-    """List the tasks that are built in; a file, a hub data set or a data frame is one too.
+    """List the built-in tasks; files, hub data sets and data frames are tasks, too.
 
     Example:
         ```python
@@ -30,7 +30,7 @@ def list_tasks() -> pd.DataFrame:
 
 
 def list_probes() -> pd.DataFrame:
-    """List the probes: what each requires of a method, and which other probes it reads.
+    """List the probes: required quantities of a method, and probes whose tables each one reads.
 
     Example:
         ```python
@@ -41,7 +41,7 @@ def list_probes() -> pd.DataFrame:
 
 
 def list_claims() -> pd.DataFrame:
-    """List the claims that a report judges, and the probes that each needs.
+    """List the claims that a report judges, and the probes needed for each.
 
     Example:
         ```python
@@ -52,20 +52,20 @@ def list_claims() -> pd.DataFrame:
 
 
 def _frame(kind: Kind, **constants: str) -> pd.DataFrame:
-    """A row for each plug-in: its name, constants of its module, summary and paper."""
-    found = [registry.describe(kind, name) for name in registry.names(kind)]
+    """Tabulate the plug-ins: name, constants of the module, summary and paper."""
+    plugins = [registry.describe(kind, name) for name in registry.names(kind)]
     return pd.DataFrame(
         {
-            "name": [one.name for one in found],
-            **{key: [_text(one, name) for one in found] for key, name in constants.items()},
-            "summary": [one.summary for one in found],
-            "source": [one.source for one in found],
+            "name": [one.name for one in plugins],
+            **{key: [_text(one, name) for one in plugins] for key, name in constants.items()},
+            "summary": [one.summary for one in plugins],
+            "source": [one.source for one in plugins],
         }
     )
 
 
 def _text(one: Description, constant: str) -> object:
-    """A constant's value; a collection as its members by commas."""
+    """Return a constant's value; a collection as text, separated by commas."""
     value = one.constants.get(constant)
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(sorted(map(str, value)))

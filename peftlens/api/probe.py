@@ -1,4 +1,4 @@
-"""Run a probe from Python."""
+"""Probe: measure runs and adapters, for notebooks."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def probe(
     trust_remote_code: bool = False,
     **options: Any,
 ) -> Table:
-    """Measure runs with a probe; a run's measurement is kept in its folder and read the next time.
+    """Measure runs with a probe; a run's measurement is cached in its folder.
 
     Example:
         ```python
@@ -28,15 +28,15 @@ def probe(
     Args:
         target: a run, a list of runs, a study, an adapter, or a folder of any of these.
         name: name of the probe, see `list_probes`.
-        base_model: base model of an adapter's folder; the one that it names by default.
-        trust_remote_code: run Python that a base model's folder brings along.
+        base_model: base model of an adapter's folder; by default the one that the adapter names.
+        trust_remote_code: whether Python code from a base model's folder may run.
         options: values of the probe's Config.
 
     Raises:
-        InputError: no such probe or option, or there is no run.
+        InputError: the probe or an option does not exist, or there is no run.
     """
-    found = open_target(target, base_model, trust_remote_code=trust_remote_code)
+    results = open_target(target, base_model, trust_remote_code=trust_remote_code)
     context = session_context(trust_remote_code=trust_remote_code)
     return Table.of(
-        probe_runner.collect(context, found.runs, name, found.configurations, {name: options})
+        probe_runner.collect(context, results.runs, name, results.configurations, {name: options})
     )

@@ -1,4 +1,4 @@
-"""Write a report from Python."""
+"""Report of studies and runs as one HTML file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,14 @@ from peftlens.api.study import Study
 from peftlens.reports import page
 from peftlens.runs.run import Run
 
-Reported = Study | Run | str | Path
+Reportable = Study | Run | str | Path
 
 
 def report(
-    target: Reported | Sequence[Reported], out: str | Path | None = None, *, assets: bool = False
+    target: Reportable | Sequence[Reportable],
+    out: str | Path | None = None,
+    *,
+    assets: bool = False,
 ) -> Path:
     """Write the report of a study, of runs, or of several of these together, as one HTML file.
 
@@ -23,17 +26,19 @@ def report(
 
     Args:
         target: studies, runs, or their folders.
-        out: the page; by default `report.html` in a study's folder, or here for a run.
-        assets: keep Plotly in a file beside the page, which several pages may share.
+        out: file of the page; by default `report.html` in a study's folder, or in the current
+            folder for a run.
+        assets: whether Plotly is written to a separate file next to the page, which several pages
+            can share.
 
     Raises:
-        InputError: a folder holds no study and no run, or there are several and no `out`.
+        InputError: a folder holds no study and no run, or there are several folders and no `out`.
     """
     several = [target] if isinstance(target, Study | Run | str | Path) else target
     return page.write([_folder(one) for one in several], out, assets=assets)
 
 
-def _folder(one: Reported) -> str | Path:
+def _folder(one: Reportable) -> str | Path:
     if isinstance(one, Study):
         return one.folder
     return one.path if isinstance(one, Run) else one

@@ -1,4 +1,4 @@
-"""A run for users: its results, its history as a data frame, and its model."""
+"""Run, for notebooks: its results, its history as a data frame, and its model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Run(run.Run):
-    """A finished run on disk; a notebook shows its configuration and results.
+    """Finished run on disk; a notebook displays its configuration and results.
 
     Example:
         ```python
@@ -38,7 +38,7 @@ class Run(run.Run):
 
     @property
     def history(self) -> pd.DataFrame:
-        """Losses and scores by step, a row for each step that was logged."""
+        """Losses and scores, one row per logged step."""
         frame = pd.DataFrame(self.metrics())
         return frame.groupby("step", as_index=False).first() if len(frame) else frame
 
@@ -47,16 +47,16 @@ class Run(run.Run):
     ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         """Load the base model with the adapter attached, in evaluation mode, and the tokenizer.
 
-        The logits are those that the model had when it was saved. For peft's methods the model is
-        a `peft.PeftModel`.
+        The logits equal those of the model when it was saved. For peft's methods the model is a
+        `peft.PeftModel`.
 
         Args:
-            step: checkpoint to load instead of the end of training.
-            device: where the model goes; another one than the run's rounds a little differently.
-            trust_remote_code: run Python that the base model's folder brings along.
+            step: step of a checkpoint; by default the end of training.
+            device: torch device; rounding differs slightly on another type than the run's.
+            trust_remote_code: whether Python code from the base model's folder may run.
 
         Raises:
-            InputError: no run, no such checkpoint, or its base has changed.
+            InputError: the run or the checkpoint does not exist, or the base model has changed.
         """
         from peftlens.adapters.checkpoint import attach_run  # imports torch
         from peftlens.models.base_model import load_base_model

@@ -1,4 +1,4 @@
-"""Session: the base model that calls from Python share, so that it is loaded once."""
+"""Session: base model shared by calls of the public API, so that it is loaded once."""
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.models.base_model_cache import BaseModelCache
@@ -7,9 +7,9 @@ _BASE_MODELS = BaseModelCache()
 
 
 def session_context(*, trust_remote_code: bool = False) -> RunContext:
-    """Return access to the base model that the last call used, if it is the same.
+    """Return a run context with the base model of the last call in memory.
 
     Args:
-        trust_remote_code: run Python from the base model's folder.
+        trust_remote_code: whether Python code from the base model's folder may run.
     """
     return RunContext(base_models=_BASE_MODELS, trust_remote_code=trust_remote_code)

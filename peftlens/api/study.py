@@ -1,4 +1,4 @@
-"""A study for users: run one or open one, then its runs, tables, verdicts and exports."""
+"""Study, for notebooks: run or open one; its runs, tables, verdicts and exports."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ Format = Literal["markdown", "latex", "csv", "html"]
 
 @dataclass(frozen=True)
 class Study:
-    """A study, a folder of runs, or one run, with the tables measured of them.
+    """Study, folder of runs, or single run, with its tables.
 
     Example:
         ```python
@@ -41,14 +41,14 @@ class Study:
         ```
 
     Attributes:
-        results: contents of the folder when it was read.
+        results: contents of the folder at the time of reading.
     """
 
     results: StudyResults
 
     @property
     def name(self) -> str:
-        """Name in the study file."""
+        """Name of the study in its file."""
         return self.results.name
 
     @property
@@ -58,17 +58,17 @@ class Study:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Finished runs, in the study's order."""
+        """Finished runs, in the order of the study."""
         return tuple(Run(run.path) for run in self.results.runs)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
-        """Tables by probe."""
+        """Tables, by name of the probe."""
         return {name: Table.of(one) for name, one in self.results.tables.items()}
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Every result that is missing: its kind, the reason, the traceback if there is one."""
+        """Missing results: kind, reason, and traceback if there is one."""
         rows = [
             {"kind": missing.title, "reason": reason, "details": details}
             for missing in missing_results(self.results)
@@ -77,9 +77,9 @@ class Study:
         return pd.DataFrame(rows, columns=["kind", "reason", "details"])
 
     def verdicts(self) -> pd.DataFrame:
-        """Judge every claim by the study's tables: a row for each, those not measured last."""
-        found = judge({name: one.frame for name, one in self.tables.items()})
-        ordered = sorted(found, key=lambda verdict: verdict.outcome == "not measured")
+        """Judge all claims by the study's tables; one row per claim, those not measured last."""
+        verdicts = judge({name: one.frame for name, one in self.tables.items()})
+        ordered = sorted(verdicts, key=lambda verdict: verdict.outcome == "not measured")
         columns = ["claim", "outcome", "sentence", "text", "source"]
         return pd.DataFrame([asdict(verdict) for verdict in ordered], columns=columns)
 
@@ -92,28 +92,28 @@ class Study:
     def benchmark_table(
         self, *, format: Format | None = None, metrics: Sequence[str] = ()
     ) -> pd.DataFrame | str:
-        """Scores and costs of every configuration, with intervals.
+        """Tabulate scores and costs of every configuration, with intervals.
 
         Args:
-            format: text for a paper or README; by default a data frame with a row for each
-                configuration, task and metric.
-            metrics: such as accuracy or forgetting; all by default.
+            format: format of the text for a paper or README; by default a data frame with one row
+                per configuration, task and metric.
+            metrics: names of metrics, such as accuracy or forgetting; by default all.
 
         Raises:
-            InputError: no such metric, or nothing was measured.
+            InputError: a metric does not exist, or nothing was measured.
         """
         frame = benchmark_table.benchmark_table(self.results, tuple(metrics))
         return frame if format is None else table_formats.FORMATS[format](self.results, frame)
 
     def bibtex(self) -> str:
-        """BibTeX of peftlens with the hash of the results, the base, each method, the data."""
+        """Write BibTeX entries of peftlens, with the results' hash, the base, methods and data."""
         return bibtex([self.results])
 
     def report(self, out: str | Path | None = None) -> Path:
-        """Write the report, one HTML file without network; `report.html` in the folder by default.
+        """Write the report as one offline HTML file, by default `report.html` in the folder.
 
         Raises:
-            InputError: the page's folder is not there.
+            InputError: the folder of the page does not exist.
         """
         return page.write(self.folder, out)
 
@@ -130,7 +130,7 @@ class Study:
 
 
 def load_study(folder: str | Path) -> Study:
-    """Open a study's folder, a folder of runs, or a run's.
+    """Open a study by its folder, a folder of runs, or the folder of one run.
 
     Example:
         ```python
@@ -138,12 +138,12 @@ def load_study(folder: str | Path) -> Study:
         ```
 
     Raises:
-        InputError: the folder holds no run, or a later version wrote it.
+        InputError: the folder holds no run, or was written by a later version.
     """
     return Study(study_results.read(folder))
 
 
-def run_study(  # noqa: PLR0913  # an option each
+def run_study(  # noqa: PLR0913  # one argument per option
     file: str | Path,
     out: str | Path,
     *,
@@ -153,10 +153,10 @@ def run_study(  # noqa: PLR0913  # an option each
     retry_failed: bool = False,
     trust_remote_code: bool = False,
 ) -> Study:
-    """Train the grid of runs that a file describes, measure them, and write the tables.
+    """Train the grid of runs in a study file, measure them, and write the tables.
 
-    Finished runs are kept: the same call goes on where the last one stopped. A run that fails
-    stands in `failures`, and the others go on.
+    Finished runs are reused, so the same call resumes an interrupted study. A failed run is listed
+    in `failures`, and the other runs continue.
 
     Example:
         ```python
@@ -166,15 +166,15 @@ def run_study(  # noqa: PLR0913  # an option each
     Args:
         file: TOML file with the grid.
         out: folder of the study.
-        full_scale: run the larger study that the file's table [full_scale] describes.
-        workers: runs trained at the same time; as many as the machine has room for by default, and
-            0 for this process itself.
-        filter: patterns of configurations to train, such as `lora*`; all by default.
-        retry_failed: train and measure once more the runs that failed before.
-        trust_remote_code: run Python that the base model's folder brings along.
+        full_scale: whether to run the larger study in the file's table [full_scale].
+        workers: number of runs trained at the same time; by default as many as fit in memory; 0
+            trains in this process.
+        filter: patterns of configurations to train, such as `lora*`; by default all.
+        retry_failed: whether to repeat runs and measurements that failed before.
+        trust_remote_code: whether Python code from the base model's folder may run.
 
     Raises:
-        InputError: the file, or anything it names, can't be used.
+        InputError: the file or one of its values is invalid.
     """
     options = StudyOptions(
         full_scale=full_scale, workers=workers, filter=tuple(filter), retry_failed=retry_failed

@@ -1,4 +1,4 @@
-"""A table with its figures, for notebooks: interactive by Plotly, shown as pictures."""
+"""Table with its figures, for notebooks: interactive Plotly figures, displayed as pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from peftlens.results.table import measured
 
 @dataclass(frozen=True)
 class Figures(Sequence[go.Figure]):
-    """Plotly figures of a table, by index; a notebook shows a static picture of each.
+    """Plotly figures of a table, by index; a notebook displays a static picture of each.
 
     Attributes:
-        plots: what the figures show.
+        plots: data and labels of the figures.
     """
 
     plots: tuple[Plot, ...]
@@ -47,27 +47,27 @@ class Figures(Sequence[go.Figure]):
 
 
 class Table(table.Table):
-    """What a probe measured: rows, the meaning of each column, and figures.
+    """Table of a probe: rows, meanings of the columns, and figures.
 
     Example:
         ```python
         table = pl.probe(run, "forgetting", items=50)
         table.to_frame()       # a pandas.DataFrame
         table.columns          # name, meaning and unit of each column
-        table.plot()           # shows the figures
+        table.plot()           # displays the figures
         table.plot()[0].show() # the first one, interactive
         ```
 
     Attributes:
         name: name of the probe.
-        frame: every row, also those that say why nothing was measured.
+        frame: all rows, including those with the reason why nothing was measured.
         columns: name, meaning and unit of each column.
         config: options of the probe.
     """
 
     @classmethod
     def of(cls, one: table.Table) -> "Table":
-        """The same table with what a notebook needs."""
+        """Convert a table to one with methods for notebooks."""
         return cls(**vars(one))
 
     def to_frame(self) -> pd.DataFrame:
@@ -78,6 +78,6 @@ class Table(table.Table):
         """Draw the table's charts.
 
         Returns:
-            Plotly figures, of which a chart may have several; none for a table without charts.
+            Plotly figures, one or more per chart.
         """
         return Figures(tuple(plot for chart in self.charts for plot in figures.plots(self, chart)))

@@ -1,4 +1,4 @@
-"""Runs that a call is about: of a run, a list of runs, a study, an adapter, or a folder."""
+"""Target of a call: opens the runs of a run, a list of runs, a study, an adapter, or a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,22 +21,22 @@ Target = Study | One | Sequence[One]
 def open_target(
     target: Target, base_model: str | None = None, *, trust_remote_code: bool = False
 ) -> StudyResults:
-    """Read the runs of a target; damaged ones are named and left out.
+    """Read the runs of a target; damaged runs are reported and left out.
 
     Args:
         target: a run, a list of runs, a study, an adapter, or a folder of any of these.
-        base_model: base model of an adapter's folder; the one that it names by default.
-        trust_remote_code: let an adapter's configuration name Python to import.
+        base_model: base model of an adapter's folder; by default the one that the adapter names.
+        trust_remote_code: whether an adapter's configuration may name Python code to import.
 
     Raises:
         InputError: there is no run.
     """
-    found = _results(target, base_model, trust_remote_code)
-    for reason in found.damaged.values():
+    results = _results(target, base_model, trust_remote_code)
+    for reason in results.damaged.values():
         say(f"Left out: {reason}")
-    if not found.runs:
-        raise InputError(f"{found.folder} holds no finished run; train one with `peftlens.train`")
-    return found
+    if not results.runs:
+        raise InputError(f"{results.folder} holds no finished run; train one with `peftlens.train`")
+    return results
 
 
 def _results(target: Target, base_model: str | None, trust_remote_code: bool) -> StudyResults:

@@ -1,1 +1,1 @@
-"""Tasks as examples, formatted, tokenized and collated."""
+"""Data of tasks: examples, formatting, tokenization and collation."""

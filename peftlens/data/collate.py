@@ -230,7 +230,7 @@ class Collator:
 
 
 def length(row: TokenizedAnswer) -> int:
-    """Number of tokens of this row in the model's input."""
+    """Count the tokens of this row in the model's input."""
     return len(row.prompt) + len(row.answer) - 1
 
 

@@ -21,7 +21,7 @@ class Columns:
 
     Attributes:
         kind: classification, multiple_choice or language_modeling.
-        template: the prompt, with columns in braces; for language modeling the whole text.
+        template: prompt with columns in braces; for language modeling the whole text.
         label: column with the class; for multiple choice, the right option or its 0-based index.
         labels: text for each class, where it differs from the class itself.
         options: for multiple choice, columns with one option each, or one column with a list.
@@ -146,7 +146,7 @@ def lettered(text: str, template: str) -> Iterator[Example | str]:
 
     Args:
         text: JSON lines, each with `question`, `options` (one line per option) and `answer`.
-        template: the prompt; {question} is filled in.
+        template: template of the prompt, with {question}.
     """
     for line in text.splitlines():
         row = json.loads(line)

@@ -19,7 +19,7 @@ class Example:
 
     Attributes:
         prompt: text before the answer; empty for language modeling.
-        answers: the candidates, each with its leading space; for language modeling only the text.
+        answers: candidate answers, each with a leading space; for language modeling only the text.
         correct: index of the right answer.
     """
 
@@ -56,7 +56,7 @@ class Task:
     Attributes:
         name: name of the task, as the user wrote it.
         kind: classification, multiple_choice or language_modeling.
-        labels: the classes as written in answers; empty unless a classification.
+        labels: classes as written in answers; empty unless a classification.
         splits: train, validation and test examples; no prompt is in two of them.
         dropped: number of dropped examples of the source, by reason.
         sha256: hex digest of all examples in their splits.

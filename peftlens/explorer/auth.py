@@ -49,9 +49,9 @@ class Guard:
         if ".." in request.path or "\\" in request.path:
             abort(404)
         if self._matches(request.args.get("token")):
-            answer = redirect(request.path)
-            answer.set_cookie(COOKIE, self.token, httponly=True, samesite="Strict")
-            return answer  # pyright: ignore[reportReturnType]
+            response = redirect(request.path)
+            response.set_cookie(COOKIE, self.token, httponly=True, samesite="Strict")
+            return response  # pyright: ignore[reportReturnType]
         if not self._matches(request.cookies.get(COOKIE)):
             abort(401)
         return None
@@ -60,9 +60,9 @@ class Guard:
         return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
 
 
-def _headers(answer: Response) -> Response:
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    answer.headers["Referrer-Policy"] = "no-referrer"
-    answer.headers["Cache-Control"] = "no-store"
-    answer.headers["X-Frame-Options"] = "DENY"
-    return answer
+def _headers(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Frame-Options"] = "DENY"
+    return response

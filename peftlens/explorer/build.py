@@ -31,7 +31,7 @@ from peftlens.vocab.vocabulary import Vocabulary, vocabulary
 NEEDED = "token_vectors"
 
 
-def build_explorer(  # noqa: PLR0913  # each changes what is shown
+def build_explorer(  # noqa: PLR0913  # one argument per option
     context: RunContext,
     runs: Sequence[TrainedModel],
     names: dict[str, str],
@@ -43,83 +43,87 @@ def build_explorer(  # noqa: PLR0913  # each changes what is shown
     """Build the vocabulary map of the runs' base model, with a trajectory for each trained prompt.
 
     Args:
-        context: gives the base model.
-        runs: finished runs or adapters of one base.
-        names: of each, by run id.
-        projection: of the map.
-        between: two vectors of the first run whose plane, at its last step, is the map instead.
-        logits: measure what each run predicts more and less than its base, about ten seconds a run;
-            otherwise that is shown of those runs of which it is known.
+        context: access to the base model.
+        runs: finished runs or adapters of one base model.
+        names: names of the runs, by run id.
+        projection: projection of the map.
+        between: two vectors of the first run, whose plane at the last step is the map instead.
+        logits: whether to measure the logit shift of each run, about ten seconds per run; by
+            default, only shifts that are already measured are shown.
 
     Raises:
         InputError: the runs have different base models, or nothing to show.
     """
     base = context.shared_base_model(runs)
     finished = [run for run in runs if run.record.status == "finished"]
-    able = [run for run in finished if _offers(run)]
-    shifted = [run for run in finished if logits or _known(run, "logit_shift")]
-    if not able and not shifted:
+    with_vectors = [run for run in finished if _has_vectors(run)]
+    shifted = [run for run in finished if logits or _is_measured(run, "logit_shift")]
+    if not with_vectors and not shifted:
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise InputError(
             f"{methods}: no run has trained vectors comparable with tokens, as prompt_tuning and "
             "other methods have; --logits shows which tokens a run of any method raises and lowers"
         )
-    known, groups = vocabulary(base), clusters(base)
-    drawn = _between(able, base, between) if between else vocabulary_map(base, projection)
-    norms = known.table.norm(dim=1).cpu().numpy()
+    vocab, partition = vocabulary(base), clusters(base)
+    projected = _plane(with_vectors, base, between) if between else vocabulary_map(base, projection)
+    norms = vocab.table.norm(dim=1).cpu().numpy()
     order = np.argsort(np.argsort(norms, kind="stable"), kind="stable")
-    trails = [_trail(context, run, names[run.id], drawn) for run in track(able, "Reading vectors")]
+    trails = [
+        _trajectory(context, run, names[run.id], projected)
+        for run in track(with_vectors, "Reading vectors")
+    ]
     return ExplorerData(
         base=base.reference,
         sha256=base.sha256,
-        width=known.table.shape[1],
-        tokens=known.tokens,
-        points=drawn.points,
-        projection=drawn.projection,
-        recall=drawn.recall,
-        chance=drawn.chance,
+        width=vocab.table.shape[1],
+        tokens=vocab.tokens,
+        points=projected.points,
+        projection=projected.projection,
+        recall=projected.recall,
+        chance=projected.chance,
         norm=order / max(1, len(order) - 1),
-        kind=_kinds(known),
-        cluster=groups.label,
-        cluster_names=groups.names,
-        task=_task(runs[0], base, known),
+        kind=_kinds(vocab),
+        cluster=partition.label,
+        cluster_names=partition.names,
+        task=_task(runs[0], base, vocab),
         trails=tuple(one for one in trails if one is not None),
         shifts=tuple(_shift(context, run, names[run.id]) for run in shifted),
     )
 
 
-def _between(
-    able: Sequence[TrainedModel], base: BaseModel, between: tuple[int, int]
+def _plane(
+    runs: Sequence[TrainedModel], base: BaseModel, between: tuple[int, int]
 ) -> VocabularyMap:
-    found = trained_vectors(able[0], base, able[0].steps[-1]) if able else None
-    if found is None or found.space != "embedding":
+    """Project the vocabulary onto the plane of two vectors of the first run."""
+    trained = trained_vectors(runs[0], base, runs[0].steps[-1]) if runs else None
+    if trained is None or trained.space != "embedding":
         raise InputError("the plane of two vectors needs a run with vectors among the embeddings")
-    for one in between:
-        if one not in found.positions:
-            listed = ", ".join(map(str, found.positions))
-            raise InputError(f"there is no vector {one}; the first run has {listed}")
-    rows = [found.now[found.positions.index(one)] for one in between]
+    for position in between:
+        if position not in trained.positions:
+            listed = ", ".join(map(str, trained.positions))
+            raise InputError(f"there is no vector {position}; the first run has {listed}")
+    rows = [trained.now[trained.positions.index(position)] for position in between]
     return plane_map(base, *rows)
 
 
-def _task(run: TrainedModel, base: BaseModel, known: Vocabulary) -> np.ndarray | None:
-    """Highest cosine of each token to a label of the run's task, between 0 and 1, shape (V,)."""
+def _task(run: TrainedModel, base: BaseModel, vocab: Vocabulary) -> np.ndarray | None:
+    """Compute each token's highest cosine to a label of the task, between 0 and 1, shape (V,)."""
     if run.task is None:
         return None
     labels = task_of(run).labels
     if not labels:
         return None
     ids = [base.tokenizer(one, add_special_tokens=False)["input_ids"] for one in labels]
-    means = torch.stack([known.table[one].mean(dim=0) for one in ids])  # (labels, d)
-    cosines = torch.nn.functional.normalize(known.table) @ torch.nn.functional.normalize(means).T
+    means = torch.stack([vocab.table[one].mean(dim=0) for one in ids])  # (labels, d)
+    cosines = torch.nn.functional.normalize(vocab.table) @ torch.nn.functional.normalize(means).T
     return cosines.max(dim=1).values.clamp(0, 1).cpu().double().numpy()
 
 
-def _offers(run: TrainedModel) -> bool:
+def _has_vectors(run: TrainedModel) -> bool:
     return NEEDED in registry.exposed(run.config.method, run.config.method_config)
 
 
-def _known(run: TrainedModel, probe: str) -> bool:
+def _is_measured(run: TrainedModel, probe: str) -> bool:
     folder = run.table_folder
     return folder is not None and (folder / f"{probe}.parquet").exists()
 
@@ -128,20 +132,21 @@ def _shift(context: RunContext, run: TrainedModel, name: str) -> LogitShift:
     rows = measured(probe_runner.run_probe(context, run, "logit_shift").frame)
     ends = {
         direction: tuple(
-            (int(i), float(c)) for i, c in zip(own["token_id"], own["change"], strict=True)
+            (int(token), float(change))
+            for token, change in zip(tokens["token_id"], tokens["change"], strict=True)
         )
-        for direction, own in rows.groupby("direction")
+        for direction, tokens in rows.groupby("direction")
     }
     text = f"{rows['n_tokens'].iloc[0]:,} tokens of {rows['suite'].iloc[0]}"
     return LogitShift(name, text, ends["raised"], ends["lowered"])
 
 
-def _trail(
-    context: RunContext, run: TrainedModel, name: str, drawn: VocabularyMap
+def _trajectory(
+    context: RunContext, run: TrainedModel, name: str, projected: VocabularyMap
 ) -> PromptTrajectory | None:
-    """None where the probe finds nothing to measure, such as a table that has not changed."""
+    """Return a run's trajectory; None if the probe does not apply, as to an unchanged table."""
     rows = measured(probe_runner.run_probe(context, run, "soft_prompt_neighbors").frame)
-    if rows.empty or (drawn.axes is not None and rows["space"].iloc[0] != "embedding"):
+    if rows.empty or (projected.axes is not None and rows["space"].iloc[0] != "embedding"):
         return None
     steps = tuple(int(step) for step in rows["step"].unique())
     metrics = list(rows["metric"].unique())
@@ -150,11 +155,11 @@ def _trail(
     verdicts = _verdicts(context, run)
     places = []
     for step in steps:
-        found = trained_vectors(run, context.base_model(run), step)
-        if drawn.axes is None:
-            places.append(place_by_neighbors(found.now, found.table, drawn.points))
+        trained = trained_vectors(run, context.base_model(run), step)
+        if projected.axes is None:
+            places.append(place_by_neighbors(trained.now, trained.table, projected.points))
         else:
-            places.append(found.now.double().cpu().numpy() @ drawn.axes.T)
+            places.append(trained.now.double().cpu().numpy() @ projected.axes.T)
     whole = verdicts.get((steps[-1], None))
     return PromptTrajectory(
         name=name,
@@ -163,8 +168,8 @@ def _trail(
         positions=positions,
         starts=tuple(_text(one) for one in first[first["step"] == steps[-1]]["start_token"]),
         xy=np.stack(places),
-        moved=_grid(first, "relative_displacement", steps),
-        off=_grid(first, "off_vocabulary", steps),
+        displacement=_grid(first, "relative_displacement", steps),
+        off_vocabulary=_grid(first, "off_vocabulary", steps),
         verdicts=[[verdicts[step, p][0] for p in positions] for step in steps] if verdicts else [],
         q=[[verdicts[step, p][1] for p in positions] for step in steps] if verdicts else [],
         near={
@@ -180,8 +185,8 @@ def _trail(
 def _verdicts(
     context: RunContext, run: TrainedModel
 ) -> dict[tuple[int, int | None], tuple[str, float | None]]:
-    """By step and position, None for the whole prompt; only what was tested already: it is slow."""
-    if not _known(run, "soft_prompt_null"):
+    """Index measured verdicts by step and position, None for the whole prompt; empty if none."""
+    if not _is_measured(run, "soft_prompt_null"):
         return {}
     rows = measured(probe_runner.run_probe(context, run, "soft_prompt_null").frame)
     return {
@@ -194,12 +199,13 @@ def _verdicts(
 
 
 def _grid(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
+    """Arrange a column of numbers by step, shape (steps, positions)."""
     values = [rows[rows["step"] == step][column] for step in steps]
     return np.array([one.astype("Float64").to_numpy(float, na_value=np.nan) for one in values])
 
 
 def _lists(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
-    """A column of lists of k numbers, shape (steps, positions, k)."""
+    """Arrange a column of lists of k numbers by step, shape (steps, positions, k)."""
     return np.stack([np.stack([*rows[rows["step"] == step][column]]) for step in steps])
 
 
@@ -207,11 +213,12 @@ def _text(value: Any) -> str | None:
     return None if pd.isna(value) else str(value)
 
 
-def _kinds(known: Vocabulary) -> np.ndarray:
-    found = np.array([_kind(token) for token in known.tokens], np.uint8)
-    found[known.untrained | known.nameless] = KINDS.index("untrained")
-    found[known.special] = KINDS.index("special")
-    return found
+def _kinds(vocab: Vocabulary) -> np.ndarray:
+    """Classify all tokens by indices into KINDS, shape (V,)."""
+    kinds = np.array([_kind(token) for token in vocab.tokens], np.uint8)
+    kinds[vocab.untrained | vocab.nameless] = KINDS.index("untrained")
+    kinds[vocab.special] = KINDS.index("special")
+    return kinds
 
 
 def _kind(token: str) -> int:

@@ -1,4 +1,4 @@
-"""Data of the explorer: arrays and texts, independent of how the page draws them.
+"""Data of the explorer: arrays and texts, independent of their layout on the page.
 
 V is the size of the vocabulary.
 """
@@ -27,12 +27,12 @@ class PromptTrajectory:
     Attributes:
         name: configuration and seed of the run.
         verdict: verdict on the whole prompt at the last step; empty where not tested.
-        steps: the saved steps.
-        positions: virtual token, or row of the table, of each vector.
+        steps: saved steps of the run.
+        positions: index of each vector's virtual token, or of its row in the table.
         starts: nearest token of each vector before training.
         xy: positions on the map, shape (s, n, 2).
-        moved: distance from the start over the start's length, shape (s, n); NaN if unknown.
-        off: share of the tokens that have a nearer token than the vector has, shape (s, n).
+        displacement: distance from the start over the start's length, shape (s, n); NaN if unknown.
+        off_vocabulary: share of tokens with a nearer token than the vector has, shape (s, n).
         verdicts: verdict on each vector, s lists of n; empty where not tested.
         q: q-values of the verdicts, s lists of n.
         near: ids and similarities of the nearest tokens, each of shape (s, n, k), by metric.
@@ -44,8 +44,8 @@ class PromptTrajectory:
     positions: tuple[int, ...]
     starts: tuple[str | None, ...]
     xy: NDArray[np.float64]
-    moved: NDArray[np.float64]
-    off: NDArray[np.float64]
+    displacement: NDArray[np.float64]
+    off_vocabulary: NDArray[np.float64]
     verdicts: list[list[str]]
     q: list[list[float | None]]
     near: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
@@ -85,9 +85,9 @@ class ExplorerData:
         kind: index into KINDS, shape (V,).
         cluster: cluster of each token, shape (V,); −1 for none.
         cluster_names: names of the clusters.
-        task: highest cosine of each token to a label of the task, shape (V,), if there are labels.
         trails: trajectories of the runs that trained vectors.
         shifts: logit shifts of the runs for which they were measured.
+        task: highest cosine of each token to a label of the task, shape (V,), if there are labels.
     """
 
     base: str

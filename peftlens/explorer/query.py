@@ -24,7 +24,7 @@ class QueryVectors:
     """Trained vectors that a query can refer to by position.
 
     Attributes:
-        now: the vectors, shape (n, d).
+        now: vectors of the run, shape (n, d).
         positions: position of each vector.
     """
 
@@ -40,13 +40,13 @@ class Neighbor:
         token: readable text of the token.
         token_id: id of the token.
         similarity: similarity to the query by the chosen metric.
-        oddity: peculiarities of the token, as text.
+        flags: peculiarities of the token, as text.
     """
 
     token: str
     token_id: int
     similarity: float
-    oddity: str
+    flags: str
 
 
 def neighbors(
@@ -61,7 +61,7 @@ def neighbors(
     Args:
         base: base model with the embeddings.
         query: text of the query, see `vector`.
-        metric: one of `nearest_neighbors.METRICS`.
+        metric: measure of similarity, one of `nearest_neighbors.METRICS`.
         k: number of neighbors.
         trained: trained vectors that the query can refer to.
 
@@ -72,17 +72,17 @@ def neighbors(
         raise InputError(f"metric {metric!r} must be one of {', '.join(METRICS)}")
     if not 1 <= k <= MOST:
         raise InputError(f"{k} neighbors can't be shown; choose 1 to {MOST}")
-    known = vocabulary(base)
+    vocab = vocabulary(base)
     total = vector(base, query, trained)  # (d,)
     if not torch.isfinite(total).all() or total.norm() == 0:
         raise InputError(f"{query!r} is zero: its terms cancel each other")
     density = None
     if metric == "csls":
-        density = torch.from_numpy(graph(base).density).to(known.table.device)
-    found = nearest(total[None], known.table, min(k, len(known.table)), metric, density=density)
+        density = torch.from_numpy(graph(base).density).to(vocab.table.device)
+    near = nearest(total[None], vocab.table, min(k, len(vocab.table)), metric, density=density)
     return [
-        Neighbor(known.tokens[token], int(token), float(near), known.flags(int(token)))
-        for token, near in zip(found.ids[0], found.similarity[0], strict=True)
+        Neighbor(vocab.tokens[token], int(token), float(similarity), vocab.flags(int(token)))
+        for token, similarity in zip(near.ids[0], near.similarity[0], strict=True)
     ]
 
 

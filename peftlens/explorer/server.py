@@ -1,6 +1,6 @@
 """Local web server (Dash): nearest tokens of any text, token, trained vector, or sum of them.
 
-It needs the extra `app`. It listens on this machine only, and access needs its auth token.
+It needs the extra `app`. It listens on this machine only, and requests need its auth token.
 """
 
 import socket
@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.explorer.auth import Guard
-from peftlens.explorer.query import LONGEST, MOST, QueryVectors, neighbors
+from peftlens.explorer.query import LONGEST, MOST, Neighbor, QueryVectors, neighbors
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import METRICS
@@ -30,7 +30,7 @@ HELP = (
 def application(
     context: RunContext, runs: Sequence[TrainedModel], names: dict[str, str], guard: Guard
 ) -> dash.Dash:
-    """The app over the base of some runs; vectors are those of the run and step that are chosen."""
+    """Build the app for the base model of runs; trained vectors are those of the selected step."""
     app = dash.Dash(__name__, title="peftlens", update_title="", serve_locally=True)
     guard.watch(app.server)
     base, by_id = context.shared_base_model(runs), {run.id: run for run in runs}
@@ -38,8 +38,8 @@ def application(
 
     @app.callback(Output("step", "options"), Output("step", "value"), Input("run", "value"))
     def steps(run: str | None):
-        found = by_id[run].steps if run in by_id else ()
-        return [*found], found[-1] if found else None
+        saved = by_id[run].steps if run in by_id else ()
+        return [*saved], saved[-1] if saved else None
 
     @app.callback(
         Output("answer", "children"),
@@ -54,12 +54,12 @@ def application(
         try:
             trained = None
             if run in by_id and step in by_id[run].steps:
-                known = trained_vectors(by_id[run], base, step)
-                trained = QueryVectors(known.now, known.positions)
-            found = neighbors(base, str(query), metric, int(count or 20), trained)  # pyright: ignore
+                vectors = trained_vectors(by_id[run], base, step)
+                trained = QueryVectors(vectors.now, vectors.positions)
+            nearest = neighbors(base, str(query), metric, int(count or 20), trained)  # pyright: ignore
         except (InputError, NotApplicable) as error:
             return html.P(str(error), role="alert")
-        return _table(found)
+        return _table(nearest)
 
     return app
 
@@ -69,20 +69,20 @@ def serve(
     runs: Sequence[TrainedModel],
     names: dict[str, str],
     port: int,
-    tell: Callable[[str], None],
+    announce: Callable[[str], None],
 ) -> None:
-    """Serve until Ctrl-C.
+    """Run the server until Ctrl-C.
 
     Args:
-        context: gives the base model.
-        runs: of one base.
-        names: of each, by run id.
-        port: 0 takes a free one.
-        tell: is called with the address, its token in it, once somebody can come in.
+        context: access to the base model.
+        runs: runs of one base model.
+        names: names of the runs, by run id.
+        port: port of the server; 0 selects a free one.
+        announce: function called with the address, including the token, when the server is ready.
 
     Raises:
         InputError: the runs have different base models.
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,13 +92,13 @@ def serve(
         guard = Guard(frozenset({f"{HOST}:{number}", f"localhost:{number}"}))
         server = application(context, runs, names, guard).server
         waiting = make_server(HOST, number, server, threaded=True, fd=listener.fileno())
-        tell(f"http://{HOST}:{number}/?token={guard.token}")
+        announce(f"http://{HOST}:{number}/?token={guard.token}")
         with suppress(KeyboardInterrupt):
             waiting.serve_forever()
 
 
 def _layout(runs: Sequence[TrainedModel], names: dict[str, str]) -> html.Main:
-    named = [{"label": names[run.id], "value": run.id} for run in runs]
+    options = [{"label": names[run.id], "value": run.id} for run in runs]
     style = {"maxWidth": "60rem", "margin": "0 auto", "padding": "1rem", "font": "16px system-ui"}
     return html.Main(
         [
@@ -110,7 +110,7 @@ def _layout(runs: Sequence[TrainedModel], names: dict[str, str]) -> html.Main:
             html.Label("number", htmlFor="count"),
             dcc.Input(id="count", type="number", min=1, max=MOST, step=1, value=20),
             html.Label("[n] is a vector of", htmlFor="run"),
-            dcc.Dropdown(id="run", options=named, placeholder="a run"),
+            dcc.Dropdown(id="run", options=options, placeholder="a run"),
             html.Label("at step", htmlFor="step"),
             dcc.Dropdown(id="step", options=[], placeholder="of the run", clearable=False),
             html.Div(id="answer", role="status"),
@@ -119,11 +119,11 @@ def _layout(runs: Sequence[TrainedModel], names: dict[str, str]) -> html.Main:
     )
 
 
-def _table(found) -> html.Table:
+def _table(nearest: Sequence[Neighbor]) -> html.Table:
     head = html.Tr([html.Th(name) for name in ("token", "id", "similarity", "")])
     rows = [
         html.Tr([html.Td(html.Code(one.token)), html.Td(one.token_id),
-                 html.Td(f"{one.similarity:.4f}"), html.Td(one.oddity)])
-        for one in found
+                 html.Td(f"{one.similarity:.4f}"), html.Td(one.flags)])
+        for one in nearest
     ]  # fmt: skip
     return html.Table([html.Thead(head), html.Tbody(rows)])

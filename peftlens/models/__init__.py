@@ -1,1 +1,1 @@
-"""Base models, what is attached to them, and the views of them that probes ask for."""
+"""Base models: loading, architecture, snapshots, and partial forward passes."""

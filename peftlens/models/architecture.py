@@ -152,7 +152,7 @@ def norms(shapes: Shapes) -> dict[str, tuple[int, ...]]:
         if len(shape) == 1 and _NORM.search(name.split(".")[-2])
     }
     if not gains_and_biases:
-        raise InputError("this model has no layer whose name says that it normalizes")
+        raise InputError("this model has no normalization layer with a recognized name")
     return gains_and_biases
 
 

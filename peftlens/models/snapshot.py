@@ -1,4 +1,4 @@
-"""Restore the shared base model after whatever was done to it, and prove that it is unchanged."""
+"""Snapshot of the shared base model: restore it after changes, and verify that it is unchanged."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,7 +13,12 @@ from transformers import PreTrainedModel
 
 @dataclass(frozen=True)
 class Snapshot:
-    """References to a model's modules and parameters at one moment; no weight is copied."""
+    """References to a model's modules and parameters at one moment; no weight is copied.
+
+    Attributes:
+        modules: every module with its class and attributes.
+        parameters: every parameter with its data and its `requires_grad` flag.
+    """
 
     modules: list[tuple[nn.Module, type, dict[str, Any]]]
     parameters: list[tuple[nn.Parameter, torch.Tensor, bool]]
@@ -64,7 +69,7 @@ def _shallow(value: object) -> object:
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """Hex SHA-256 of everything in a model that a method could change.
+    """Hash everything in a model that a method could change (SHA-256, hexadecimal).
 
     Covers names, classes, hooks, training flags, dtypes, the configuration and every byte of the
     weights; 0.3 s for 135M parameters in bfloat16.

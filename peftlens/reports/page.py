@@ -26,8 +26,8 @@ from peftlens.reports.table_sections import ordered
 from peftlens.results import study_results
 from peftlens.results.study_results import StudyResults
 
-PACKAGE = "peftlens.reports"  # where the template, style and script lie
-LARGE = 15e6  # bytes of a page that mail and browsers begin to mind
+PACKAGE = "peftlens.reports"  # package with the template, style and script
+LARGE = 15e6  # size of a page that is large for mail and browsers, bytes
 PLOTLY = f"plotly-{get_plotlyjs_version()}.min.js"
 
 
@@ -61,21 +61,26 @@ def write(
 
 
 def write_inspection(
-    one: StudyResults,
-    about: Sequence[tuple[str, str]],
+    results: StudyResults,
+    properties: Sequence[tuple[str, str]],
     findings: Sequence[Finding],
     out: str | Path,
 ) -> Path:
     """Write the inspection of an adapter as a page.
 
     Args:
-        one: tables of the probes on the adapter.
-        about: properties of the adapter, as pairs of name and value.
+        results: tables of the probes on the adapter.
+        properties: properties of the adapter, as pairs of name and value.
         findings: results of the checks, worst first.
         out: file of the page.
     """
-    chapter = replace(_chapter(one, ""), verdicts=(), findings=tuple(findings), about=tuple(about))
-    return _write(_page([chapter], [one]), Path(out))
+    section = replace(
+        _section(results, ""),
+        verdicts=(),
+        findings=tuple(findings),
+        properties=tuple(properties),
+    )
+    return _write(_page([section], [results]), Path(out))
 
 
 def _write(text: str, target: Path) -> Path:
@@ -91,39 +96,40 @@ def render(studies: Sequence[str | Path], *, assets: bool = False) -> str:
     Raises:
         InputError: a folder holds no study and no run.
     """
-    found = [study_results.read(study) for study in studies]
-    chapters = [_chapter(one, f"s{n}-" if len(found) > 1 else "") for n, one in enumerate(found, 1)]
-    return _page(chapters, found, assets=assets)
+    results = [study_results.read(study) for study in studies]
+    prefixes = [f"s{n}-" if len(results) > 1 else "" for n in range(1, len(results) + 1)]
+    sections = [_section(*pair) for pair in zip(results, prefixes, strict=True)]
+    return _page(sections, results, assets=assets)
 
 
 def _page(
-    chapters: Sequence[StudySection], found: Sequence[StudyResults], *, assets: bool = False
+    sections: Sequence[StudySection], results: Sequence[StudyResults], *, assets: bool = False
 ) -> str:
-    own = html.source(PACKAGE, "page.js")
+    script = html.source(PACKAGE, "page.js")
     return html.render(
         PACKAGE,
-        [own] if assets else [plotly.offline.get_plotlyjs(), own],
+        [script] if assets else [plotly.offline.get_plotlyjs(), script],
         keep="\n\t",
         beside=[PLOTLY] if assets else [],
-        title=" and ".join(one.name for one in chapters),
-        chapters=chapters,
-        citation=bibtex(found),
+        title=" and ".join(one.name for one in sections),
+        sections=sections,
+        citation=bibtex(results),
         version=__version__,
     )
 
 
-def _chapter(one: StudyResults, prefix: str) -> StudySection:
-    frames = {name: table.frame for name, table in one.tables.items()}
+def _section(results: StudyResults, prefix: str) -> StudySection:
+    frames = {name: table.frame for name, table in results.tables.items()}
     verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
     return StudySection(
         prefix=prefix,
-        name=one.name,
-        answer=tuple(sentences(one.tables)),
+        name=results.name,
+        answer=tuple(sentences(results.tables)),
         verdicts=tuple(verdicts),
-        sections=tuple(ordered(one.tables, prefix)),
-        prompts=tuple(prompts(one.tables)),
-        runs=tuple(run_rows(one)),
-        absences=tuple(missing_results(one)),
-        origins=tuple(origins(one)),
-        text=one.text,
+        tables=tuple(ordered(results.tables, prefix)),
+        prompts=tuple(prompts(results.tables)),
+        runs=tuple(run_rows(results)),
+        absences=tuple(missing_results(results)),
+        origins=tuple(origins(results)),
+        text=results.text,
     )

@@ -75,7 +75,7 @@ def _calls(calls: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 def run_rows(one: StudyResults) -> Iterator[list[str]]:
     """Yield a row of text for each run, with the columns of RUN_HEADER."""
     for run in one.runs:
-        if run.timing():  # an adapter has nothing of what a row tells
+        if run.timing():  # an external adapter has no training to describe
             yield _row(run, one.configurations[run.id])
 
 

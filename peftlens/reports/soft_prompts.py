@@ -22,10 +22,10 @@ class Token:
 
     Attributes:
         position: index of the vector in the prompt.
-        start: token at which the vector started, if any.
-        words: the nearest tokens.
+        start: initial token of the vector, if any.
+        words: nearest tokens, nearest first.
         cosine: cosine with the nearest token.
-        moved: distance from the start, over the length of the start.
+        displacement: distance from the start, over the length of the start.
         verdict: verdict of `soft_prompt_null`, after a mark; empty where not tested.
         q: q-value of the verdict.
     """
@@ -34,7 +34,7 @@ class Token:
     start: str
     words: list[str]
     cosine: str
-    moved: str
+    displacement: str
     verdict: str
     q: str
 
@@ -45,15 +45,15 @@ class Prompt:
 
     Attributes:
         name: configuration and seed of the run.
-        step: the last saved step.
-        kept: number of vectors whose nearest token is still the initial one, if known.
+        step: last saved step.
+        n_unchanged: number of vectors whose nearest token is still the initial one, if known.
         verdict: verdict on the whole prompt; empty where it was not tested against chance.
-        tokens: the vectors, in order.
+        tokens: vectors of the prompt, in order.
     """
 
     name: str
     step: int
-    kept: int | None
+    n_unchanged: int | None
     verdict: str
     tokens: list[Token]
 
@@ -70,7 +70,7 @@ def prompts(tables: dict[str, Table]) -> Iterator[Prompt]:
         yield Prompt(
             name=f"{name}, seed {seed}",
             step=int(rows["step"].iloc[0]),
-            kept=None
+            n_unchanged=None
             if rows["nearest_unchanged"].isna().any()
             else int(rows["nearest_unchanged"].sum()),
             verdict=_marked(of_run.get(None)),
@@ -96,7 +96,7 @@ def _token(row: dict[Any, Any], tested: dict[Any, Any] | None) -> Token:
         start="–" if pd.isna(row["start_token"]) else row["start_token"],
         words=list(row["tokens"]),
         cosine=f"{row['similarity']:.2f}",
-        moved="–"
+        displacement="–"
         if pd.isna(row["relative_displacement"])
         else f"{row['relative_displacement']:.2f}",
         verdict=_marked(tested),

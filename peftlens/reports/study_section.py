@@ -20,14 +20,14 @@ class StudySection:
         name: name of the study.
         answer: main results, in a few sentences.
         verdicts: verdicts on all claims, those not measured last.
-        sections: one section per table.
+        tables: one section per table.
         prompts: soft prompts with their nearest tokens.
         runs: one row of text per run.
         absences: failed, damaged, missing and unmeasured results.
         origins: items of provenance, as pairs of name and value.
         text: text of the study file.
         findings: findings on an adapter, worst first; instead of verdicts.
-        about: properties of an adapter, as pairs of name and value.
+        properties: properties of an adapter, as pairs of name and value.
         marks: symbol of each outcome and severity.
         run_header: names of the columns of `runs`.
     """
@@ -36,14 +36,14 @@ class StudySection:
     name: str
     answer: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
-    sections: tuple[Section, ...]
+    tables: tuple[Section, ...]
     prompts: tuple[Prompt, ...]
     runs: tuple[list[str], ...]
     absences: tuple[MissingResult, ...]
     origins: tuple[tuple[str, str], ...]
     text: str
     findings: tuple[Finding, ...] = ()
-    about: tuple[tuple[str, str], ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
     marks: ClassVar[dict[str, str]] = {
         "supported": "✓", "contradicted": "✗", "insufficient evidence": "?",
         "ok": "✓", "broken": "✗", "warning": "!",
@@ -62,4 +62,4 @@ class StudySection:
 
     def shows(self, table: str) -> bool:
         """Whether the page has a section of this table."""
-        return any(section.name == table for section in self.sections)
+        return any(section.name == table for section in self.tables)

@@ -80,19 +80,19 @@ def _sequence(frame: pd.DataFrame) -> Iterator[str]:
     if len(rows) == 1:
         only = rows.iloc[0]
         yield (
-            f"Trained on one task after another, {only['configuration']} lost {_fall(only)} of "
+            f"Trained on one task after another, {only['configuration']} lost {_lost(only)} of "
             "accuracy on the earlier ones."
         )
     elif len(rows):
         least, most = rows.iloc[0], rows.iloc[-1]
         yield (
             f"Trained on one task after another, {least['configuration']} lost the least accuracy "
-            f"on the earlier ones ({_fall(least)}) and {most['configuration']} the most "
-            f"({_fall(most)})."
+            f"on the earlier ones ({_lost(least)}) and {most['configuration']} the most "
+            f"({_lost(most)})."
         )
 
 
-def _fall(row: Any) -> str:
+def _lost(row: Any) -> str:
     points = f"{100 * row['value']:.0f} points"
     if pd.isna(row["ci_low"]):
         return points

@@ -34,7 +34,7 @@ class Figure:
         id: id of its element.
         plot: title, finding and data.
         spec: Plotly's figure as JSON.
-        picture: the static picture as SVG.
+        picture: static picture as SVG.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Download:
 
     Attributes:
         file: name of the downloaded file.
-        link: the data URL; empty where the table is too large for a page.
+        link: data URL; empty where the table is too large for a page.
     """
 
     file: str
@@ -58,23 +58,23 @@ class Download:
 
 @dataclass(frozen=True)
 class Section:
-    """One table with its figures.
+    """Section on one table, with its figures.
 
     Attributes:
         name: name of the probe.
-        how: paragraphs of the probe's documentation.
+        description: paragraphs of the probe's documentation.
         options: options of the probe, as text.
         columns: descriptions of the columns.
         rows: cells of the first rows, as text.
         shown: figures visible at first.
         folded: further figures.
         n_rows: number of all rows.
-        not_applicable: a line for each run that the probe does not apply to.
+        not_applicable: one line per run to which the probe does not apply.
         download: all rows as CSV.
     """
 
     name: str
-    how: list[str]
+    description: list[str]
     options: str
     columns: tuple[Column, ...]
     rows: list[list[str]]
@@ -105,7 +105,7 @@ def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
 def section(data: Table, prefix: str = "") -> Section:
     """Make the section of a table: measured rows, figures, and a line per inapplicable run."""
     frame = measured(data.frame)
-    gone = data.frame.drop(index=frame.index)
+    inapplicable = data.frame.drop(index=frame.index)
     frame = frame.drop(columns=["status", "reason"], errors="ignore")
     download = _download(data.name, frame)
     frame = frame.dropna(axis="columns", how="all")
@@ -116,14 +116,14 @@ def section(data: Table, prefix: str = "") -> Section:
     ]
     return Section(
         name=data.name,
-        how=_how(data.name),
+        description=_description(data.name),
         options=", ".join(f"{name} = {value}" for name, value in data.config.items()),
         columns=tuple(column for column in data.columns if column.name in frame),
         rows=_cells(data, frame.head(SHOWN)),
         shown=[figure for place, figure in drawn if place < OPEN],
         folded=[figure for place, figure in drawn if place >= OPEN],
         n_rows=len(frame),
-        not_applicable=[f"{row.configuration}: {row.reason}" for row in gone.itertuples()],
+        not_applicable=[f"{row.configuration}: {row.reason}" for row in inapplicable.itertuples()],
         download=download,
     )
 
@@ -134,11 +134,11 @@ def _figure(name: str, plot: Plot) -> Figure:
     return Figure(name, plot, spec.replace("<", "\\u003c"), svg.svg(plot))
 
 
-def _how(probe: str) -> list[str]:
+def _description(probe: str) -> list[str]:
     """Read the paragraphs of the probe's docstring, without importing it."""
     try:
         return registry.describe("probes", probe).doc.split("\n\n")
-    except InputError:  # of a package that is not installed here
+    except InputError:  # the probe belongs to a package that is not installed
         return []
 
 

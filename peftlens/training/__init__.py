@@ -1,1 +1,1 @@
-"""Training a run: plan, data loader, optimizer, loop, and run folder."""
+"""Training of runs: plan, data loader, optimizer, loop, and run folder."""

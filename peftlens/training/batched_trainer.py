@@ -1,8 +1,9 @@
 """Train several runs of one method in one pass over the base: ranks, rates and seeds of a sweep.
 
-Each run keeps its own order of the data, its own optimizer, rate and schedule; its adapter sees its
-own rows only, and a run that diverges leaves the others as they are. See layers/batched_adapters.py
-for the forward pass. It pays where one run leaves the device idle, as small models do a GPU.
+Each run has a separate order of the data, optimizer, learning rate and schedule; its adapter is
+applied to its rows only, and a run that diverges does not affect the others. See
+layers/batched_adapters.py for the forward pass. It saves time where a single run underuses the
+device, as a small model does on a GPU.
 """
 
 import time
@@ -42,7 +43,7 @@ Parts = Mapping[str, BatchedPart]  # by the dotted name of a module of the base
 
 
 def batch_key(planned: RunPlan) -> str | None:
-    """Key that is equal for runs which can share a pass; None for a run that is trained alone."""
+    """Return a key that is equal for runs that can share a pass; None for a run trained alone."""
     batchable = getattr(planned.method, "batchable_fields", None)
     varies = batchable and batchable(planned.method_config)
     config = planned.config
@@ -68,7 +69,7 @@ def _has_independent_rows(planned: RunPlan) -> bool:
 
 
 def train_runs(plans: Sequence[RunPlan], out: Path) -> list[Run]:
-    """Train planned runs of one `batch_key`; returns those that are finished.
+    """Train planned runs of one `batch_key` and return the finished ones.
 
     Runs that another process is training are skipped.
 
@@ -107,7 +108,7 @@ def _train(writers: Sequence[tuple[RunPlan, RunWriter]]) -> None:
 def _initialize(
     planned: RunPlan, writer: RunWriter, task: TokenizedTask
 ) -> tuple[TrainState, Parts]:
-    """State and parts of a run before its first step, drawn as training it alone draws them."""
+    """Initialize state and parts of a run with the random numbers of training it alone."""
     config = planned.config
     set_seed(config.seed)
     with _attached(planned) as model:
@@ -123,7 +124,7 @@ def _initialize(
         writer=writer,
         parameters=trained,
         batches=TrainingLoader.of(task.collator, task.train, config.training).steps(config.seed),
-        open_model=partial(_own_model, planned, parts),
+        open_model=partial(_open_model, planned, parts),
         results=initial_results(planned, task, sum(p.numel() for p in trained)),
     )
     return state, parts
@@ -131,14 +132,14 @@ def _initialize(
 
 @contextmanager
 def _attached(planned: RunPlan) -> Iterator[nn.Module]:
-    """A newly initialized model of a run, on the base."""
+    """Attach a newly initialized method of a run to the base."""
     with restored_after(planned.base.model) as base:
         yield checkpoint.attach(base, planned.config.method, planned.method_config)
 
 
 @contextmanager
-def _own_model(planned: RunPlan, parts: Parts) -> Iterator[nn.Module]:
-    """A run's model as training it alone has it, with the current weights of its parts."""
+def _open_model(planned: RunPlan, parts: Parts) -> Iterator[nn.Module]:
+    """Open a run's separate model, with the current weights of its parts."""
     with _attached(planned) as model, torch.no_grad():
         for name, part in planned.method.trainable_parts(model).items():
             for target, value in zip(part.parameters(), parts[name].parameters(), strict=True):
@@ -151,10 +152,10 @@ class _BatchedForward:
     """One forward pass of the base over the rows of several runs.
 
     Attributes:
-        model: the base.
+        model: base model.
         collator: collator of its batches.
-        adapters: the runs' parts on the base.
-        parts: the parts of each run.
+        adapters: parts of the runs, applied to the base model.
+        parts: trainable parts of each run.
     """
 
     model: nn.Module
@@ -165,7 +166,7 @@ class _BatchedForward:
     def __call__(
         self, states: Sequence[TrainState], rows_by_run: Sequence[list[TokenizedAnswer]]
     ) -> list[torch.Tensor]:
-        """Summed loss of each run over its rows, nats."""
+        """Compute the summed loss of each run over its rows, nats."""
         # the last batch of an epoch may be smaller, and comes at another step in each run
         most = max(map(len, rows_by_run))
         padded = [[*rows, *[rows[0]] * (most - len(rows))] for rows in rows_by_run]
@@ -176,7 +177,8 @@ class _BatchedForward:
         losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
         by_run = losses.split([_scored_tokens(rows) for rows in padded])
         return [
-            own[: _scored_tokens(rows)].sum() for own, rows in zip(by_run, rows_by_run, strict=True)
+            run_losses[: _scored_tokens(rows)].sum()
+            for run_losses, rows in zip(by_run, rows_by_run, strict=True)
         ]
 
 

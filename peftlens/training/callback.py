@@ -11,7 +11,7 @@ from peftlens.training.tracker import PROBES, Tracker, track
 
 
 class PeftLensCallback(TrainerCallback):
-    """Track a training of transformers' Trainer, TRL's included, as `track` does a loop.
+    """Callback that tracks transformers' Trainer, including TRL's, as `track` tracks a loop.
 
     Example:
         ```python
@@ -60,7 +60,7 @@ class PeftLensCallback(TrainerCallback):
 
 
 def _training_values(args: Any, state: Any) -> dict[str, Any]:
-    """Values of TrainingConfig in the Trainer's arguments."""
+    """Extract the values of TrainingConfig from the Trainer's arguments."""
     schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     values: dict[str, Any] = {
         "batch_size": args.per_device_train_batch_size,

@@ -20,9 +20,9 @@ class TokenizedTask:
     """A task as token ids.
 
     Attributes:
-        collator: the collator that tokenized it.
-        train: the training examples.
-        validation: the validation examples.
+        collator: collator that tokenized the task.
+        train: training examples.
+        validation: validation examples.
         truncated: number of truncated or dropped examples of each split, by reason.
     """
 
@@ -57,9 +57,9 @@ class TrainingLoader:
 
     Attributes:
         collator: collator of the batches.
-        rows: the training examples with their correct answers.
+        rows: training examples with their correct answers.
         config: batch size, accumulation and number of steps.
-        cache: cache of the frozen blocks' hidden states; None where there is none.
+        cache: cache of the frozen blocks' hidden states; None without a cache.
     """
 
     collator: Collator
@@ -71,7 +71,7 @@ class TrainingLoader:
     def of(
         cls, collator: Collator, examples: list[TokenizedExample], config: TrainingConfig
     ) -> "TrainingLoader":
-        """Loader of the correct answers of examples."""
+        """Create a loader of the correct answers of examples."""
         return cls(collator, [example.rows[example.correct] for example in examples], config)
 
     @property
@@ -86,11 +86,11 @@ class TrainingLoader:
         )
 
     def steps(self, seed: int) -> Iterator[list[list[TokenizedAnswer]]]:
-        """Endless iterator over optimizer steps: the rows of each of their forward passes."""
+        """Yield optimizer steps forever: the rows of each of their forward passes."""
         batches = training_batches(self.rows, self.config.batch_size, np.random.default_rng(seed))
         while True:
             yield list(islice(batches, self.config.gradient_accumulation_steps))
 
     def skipping_frozen_blocks(self, rows: list[TokenizedAnswer]) -> AbstractContextManager[None]:
-        """Within the block, a forward pass of these rows starts above the cached blocks."""
+        """Start forward passes of these rows above the cached blocks, within a `with` block."""
         return nullcontext() if self.cache is None else self.cache.skipping(rows)

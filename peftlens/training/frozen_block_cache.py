@@ -47,7 +47,7 @@ class StateStore:
         return row in self._in_memory or row in self._on_disk
 
     def __getitem__(self, row: TokenizedAnswer) -> torch.Tensor:
-        """Hidden states of a row, (seq, d)."""
+        """Return the hidden states of a row, (seq, d)."""
         return self._in_memory[row] if row in self._in_memory else self._read(*self._on_disk[row])
 
     def __setitem__(self, row: TokenizedAnswer, states: torch.Tensor) -> None:
@@ -76,11 +76,11 @@ class FrozenBlockCache:
     """Cache of the states after the frozen blocks at the bottom of a model.
 
     Attributes:
-        base: the base model.
+        base: base model of the run.
         names: names of the blocks, lowest first; none if the lowest block is trained.
         collator: collator of the training batches.
-        groups: for each row, the rows that are computed together with it.
-        held: the states.
+        groups: rows that are computed together with each row.
+        held: store of the states.
     """
 
     base: BaseModel
@@ -98,11 +98,11 @@ class FrozenBlockCache:
         collator: Collator,
         rows: Sequence[TokenizedAnswer],
     ) -> "FrozenBlockCache":
-        """Find the frozen blocks at the bottom of a model.
+        """Create the cache for the frozen blocks at the bottom of a model.
 
         Args:
-            base: the base model, with a method attached.
-            model: the result of the method's `attach`.
+            base: base model, with a method attached.
+            model: result of the method's `attach`.
             before: fingerprint of the base before the method was attached.
             collator: collator of the training batches.
             rows: all training rows.
@@ -119,14 +119,14 @@ class FrozenBlockCache:
 
     @contextmanager
     def skipping(self, rows: Sequence[TokenizedAnswer]) -> Iterator[None]:
-        """Within the block, a forward pass of these rows starts above the frozen blocks."""
+        """Start forward passes of these rows above the frozen blocks, within a `with` block."""
         for row in rows:
             if row not in self.held:
                 self._read(self.groups[row])
         by_row = [self.held[row].to(self.base.device) for row in rows]
         states = pad_sequence(by_row, batch_first=True)  # (batch, seq, d)
         modules = [self.base.model.get_submodule(name) for name in self.names]
-        # accelerate sets a forward of its own on a base that lies on several devices
+        # accelerate replaces `forward` in a base model on several devices
         originals = [vars(module).get("forward") for module in modules]
         for module in modules:
             module.forward = lambda *_, **__: states
@@ -163,7 +163,7 @@ class BlockFingerprint:
 
     @classmethod
     def of(cls, base: BaseModel) -> "BlockFingerprint":
-        """Fingerprint of a base without a method attached."""
+        """Take the fingerprint of a base without a method attached."""
         try:
             names = () if base.model.config.is_encoder_decoder else tuple(blocks(base.shapes))
         except InputError:  # no numbered blocks
@@ -184,7 +184,7 @@ def _parts(block: nn.Module) -> tuple[Any, ...]:
 
 
 def _depth(base: BaseModel, model: nn.Module, before: BlockFingerprint) -> int:
-    """Number of blocks at the bottom that are unchanged and below all trained parameters."""
+    """Count the blocks at the bottom that are unchanged and below all trained parameters."""
     modules = [base.model.get_submodule(name) for name in before.names]
     depth = 0
     for block, parts in zip(modules, before.parts, strict=True):

@@ -46,12 +46,12 @@ class MasterWeights:
 
 
 def _accumulate_in_float32(master: nn.Parameter) -> Callable[[torch.Tensor], None]:
-    """Hook that sums gradients in float32 and frees the low-precision gradient at once."""
+    """Make a hook that sums gradients in float32 and frees the low-precision gradient."""
 
-    def move(parameter: torch.Tensor) -> None:
+    def accumulate(parameter: torch.Tensor) -> None:
         if parameter.grad is not None:
             gradient = parameter.grad.float()
             master.grad = gradient if master.grad is None else master.grad + gradient
             parameter.grad = None
 
-    return move
+    return accumulate

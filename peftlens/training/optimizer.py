@@ -57,7 +57,7 @@ class OptimizerStep:
         )
 
     def step(self, step: int, loss: float) -> dict[str, float]:
-        """Take a step by the accumulated gradients; returns its line of metrics.
+        """Take a step by the accumulated gradients and return its metrics.
 
         Args:
             step: number of the step, from 1.

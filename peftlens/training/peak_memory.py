@@ -23,11 +23,11 @@ class PeakMemory:
 
     @classmethod
     def start(cls, device: str) -> "PeakMemory":
-        """Reset the peak, and note the memory now in use.
+        """Reset the peak and record the memory in use.
 
         Args:
-            device: cuda measures allocations on the GPU, any other the resident set, whose
-                peak only Linux can reset.
+            device: torch device; for cuda the allocations on the GPU are measured, otherwise the
+                resident set, whose peak only Linux can reset.
         """
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -40,7 +40,7 @@ class PeakMemory:
             return cls(device, None)
 
     def bytes(self) -> int | None:
-        """Peak since the start minus the memory in use then; None where it can't be measured."""
+        """Return the peak since the start minus the memory in use then; None if not measurable."""
         if self._before is None:
             return None
         if self.device == "cuda":
@@ -49,9 +49,9 @@ class PeakMemory:
 
 
 def _trim_heap() -> None:
-    """Return freed memory to the system, or reusing an earlier run's would go uncounted.
+    """Return freed memory to the system; otherwise its reuse would not be counted.
 
-    Only GNU's C library has such a call.
+    Only GNU's C library has this function.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
@@ -59,7 +59,7 @@ def _trim_heap() -> None:
 
 
 def _status_bytes(field: str) -> int:
-    """Value of a field of the process's status, in bytes.
+    """Read a field of the process's status, in bytes.
 
     Raises:
         OSError: the system has no such file or field.

@@ -23,17 +23,17 @@ class RunPlan:
     """A run before training.
 
     Attributes:
-        requested_config: the configuration as requested, with device and dtype of this machine;
+        requested_config: configuration as requested, with device and dtype of this machine;
             planning it again gives the same run.
-        config: the configuration with every default filled in.
+        config: configuration with every default filled in.
         configuration: method and hyperparameters without the seed, in a few words.
-        base: the base model.
-        base_models: the cache that the base model comes from.
-        task: the task.
+        base: base model of the run.
+        base_models: cache of the base model.
+        task: task of the run.
         method: module of the method.
-        method_config: the method's own Config.
+        method_config: Config of the method.
         shapes: shapes of the base's parameters, before the method is attached.
-        depends_on: see `run.Record`.
+        depends_on: hashes and versions that can change the results, see `run.Record`.
     """
 
     requested_config: RunConfig
@@ -57,11 +57,11 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     """Check a configuration before anything is trained.
 
     Args:
-        config: what to train.
-        context: gives the base model.
+        config: configuration to check.
+        context: access to the base model.
 
     Raises:
-        InputError: a name, an option or a value is invalid; the message says which.
+        InputError: a name, an option or a value is invalid; the message names it.
     """
     method = registry.load("methods", config.method)
     task = load_task(config.task, config.task_config)
@@ -89,7 +89,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     return RunPlan(
         requested_config=config.model_copy(update=placement),
         config=config.model_copy(update=placement | resolved),
-        configuration=_in_words(config, method_config),
+        configuration=_configuration_name(config, method_config),
         base=base,
         base_models=context.base_models,
         task=task,
@@ -104,11 +104,11 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     )
 
 
-def _in_words(config: RunConfig, method_config: Any) -> str:
-    """Such as `lora rank=8`: the method's main hyperparameter, and all others that the user set."""
-    first = {field.name: getattr(method_config, field.name) for field in fields(method_config)[:1]}
-    shown = first if ":" not in config.method else {}  # the method's name already has it
-    shown |= dict(sorted(config.method_config.items()))  # in whichever order they were written
+def _configuration_name(config: RunConfig, method_config: Any) -> str:
+    """Name the method with its main hyperparameter and the user's, such as `lora rank=8`."""
+    main = {field.name: getattr(method_config, field.name) for field in fields(method_config)[:1]}
+    shown = main if ":" not in config.method else {}  # otherwise part of the method's name
+    shown |= dict(sorted(config.method_config.items()))  # independent of the order in the file
     if config.training.learning_rate is not None:
         shown["learning_rate"] = config.training.learning_rate
     words = (f"{key}={_short(value)}" for key, value in shown.items())

@@ -23,9 +23,9 @@ class RunWriter:
     """Writer of one run folder.
 
     Attributes:
-        path: an empty folder.
+        path: folder of the run, empty at first.
         method: name of the method.
-        method_config: the method's own Config.
+        method_config: Config of the method.
         origin: base model and vocabulary that the adapters belong to.
     """
 
@@ -55,7 +55,7 @@ class RunWriter:
         self._save(model, f"checkpoints/{step}")
 
     def save_adapter(self, model: nn.Module) -> Path:
-        """Save the trained weights after the last step; returns their folder."""
+        """Save the trained weights after the last step and return their folder."""
         return self._save(model, "adapter")
 
     def _save(self, model: nn.Module, name: str) -> Path:
@@ -72,15 +72,15 @@ class RunWriter:
         diverged: bool,
         **environment_extras: Any,
     ) -> str:
-        """Complete the folder by run.json and digests.json; returns the run's id.
+        """Complete the folder with run.json and digests.json and return the run's id.
 
         Args:
-            config: the configuration with every default filled in.
+            config: configuration with every default filled in.
             configuration: method and hyperparameters without the seed, in a few words.
             depends_on: hashes of base and data, and versions that can change the results.
             results: counts and final scores.
             diverged: whether training ended early, at a value that is not finite.
-            environment_extras: entries of `environment` beside machine and versions.
+            environment_extras: entries of `environment` in addition to machine and versions.
         """
         record = Record(
             schema_version=SCHEMA,
@@ -98,6 +98,6 @@ class RunWriter:
 
 
 def _compute(device: str) -> dict[str, Any]:
-    """Device and number of threads."""
+    """Return the device and the number of threads."""
     name = torch.cuda.get_device_name() if device == "cuda" else device
     return {"device": name, "threads": torch.get_num_threads()}

@@ -1,6 +1,6 @@
 """Track another program's training loop as a run folder, without interfering with it.
 
-`track(model, out)` is for training loops of one's own, `PeftLensCallback(out)` for transformers'
+`track(model, out)` is for custom training loops, `PeftLensCallback(out)` for transformers'
 Trainer and its subclasses. Both draw no random number and change nothing in the model. An error
 here is logged once and training continues: outside of a study's worker this is the only broad
 `except`.
@@ -37,7 +37,7 @@ from peftlens.runs.run import Run, versions
 from peftlens.runs.store import build, lock_run
 from peftlens.training.run_writer import RunWriter
 
-PROBES = ("cost", "training_log", "parameter_count")  # they need no model
+PROBES = ("cost", "training_log", "parameter_count")  # probes that need no model
 _LOG = logging.getLogger("peftlens")
 _MACHINE_DEPENDENT = ("runtime", "per_second", "flos")  # ends of names that transformers logs
 _METRIC_NAMES = {"eval_loss": "validation_loss", "eval_accuracy": "validation_accuracy"}
@@ -52,7 +52,7 @@ def _never_raises(method: Callable[..., Any]) -> Callable[..., Any]:
             return self.run
         try:
             return method(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001  # a training of days is worth more than its record
+        except Exception as error:  # noqa: BLE001  # a training of days matters more than its record
             self.close()
             _LOG.warning("peftlens stopped tracking; training continues: %s", error)
             _LOG.debug("traceback of the error", exc_info=True)
@@ -66,7 +66,7 @@ class Tracker:
     """Tracker of one training loop; see `track`.
 
     Attributes:
-        model: the model in training.
+        model: model in training.
         out: folder of runs.
         every: steps between two checkpoints.
         probes: probes to run after training.
@@ -92,7 +92,7 @@ class Tracker:
     def begin(self) -> None:
         """Check the model, and save its trained weights before the first step."""
         require("every", self.every, 1)
-        self.model = getattr(self.model, "_orig_mod", self.model)  # of torch.compile
+        self.model = getattr(self.model, "_orig_mod", self.model)  # inside torch.compile's
         method = _method_of(self.model)
         base = str(getattr(self.model.config, "name_or_path", "") or "unnamed")
         vocabulary = self.tokenizer and vocabulary_sha256(self.tokenizer.get_vocab())
@@ -107,7 +107,7 @@ class Tracker:
         self._started = self._last_checkpoint = time.perf_counter()
 
     def _temporary_folder(self) -> Path:
-        """A folder that is deleted in the end, and that `store.sweep` leaves alone until then."""
+        """Create a folder that is deleted at the end, and that `store.sweep` skips until then."""
         name = f"track-{os.getpid()}-{id(self)}"
         self._resources.enter_context(lock_run(self.out, name))
         temporary = tempfile.TemporaryDirectory(
@@ -121,7 +121,7 @@ class Tracker:
 
         Args:
             step: number of steps done; by default one more than before.
-            metrics: such as loss=loss, numbers or one-element tensors; logged every `every` steps.
+            metrics: numbers or one-element tensors, such as loss=loss; logged every `every` steps.
         """
         self._last_step = self._last_step + 1 if step is None else step
         if metrics:  # without the graph that a loss keeps alive
@@ -150,7 +150,7 @@ class Tracker:
 
     @_never_raises
     def finish(self) -> Run | None:
-        """Complete the run's folder and run the probes; returns the run, None after an error."""
+        """Complete the run's folder, run the probes, and return the run; None after an error."""
         self._writer.log_timing({"seconds": time.perf_counter() - self._started})
         adapter = read(self._writer.save_adapter(self.model))
         last_checkpoint = self._writer.path / f"checkpoints/{self._last_step}"
@@ -169,7 +169,7 @@ class Tracker:
         self._resources.close()
 
     def _write_record(self, adapter: AdapterFile) -> str:
-        """Write what is now certain about the training; returns the run's id."""
+        """Write the record of the finished training and return the run's id."""
         method, base = self._writer.method, self._writer.origin.base
         weights = {"weights": sha256_file(adapter.folder / WEIGHTS), "versions": versions()}
         return self._writer.write_record(
@@ -226,7 +226,7 @@ def _measure(context: RunContext, run: Run, probe: str) -> None:
         _LOG.debug("traceback of the error", exc_info=True)
 
 
-def track(  # noqa: PLR0913  # facts that only the loop's author has
+def track(  # noqa: PLR0913  # one argument per property of the loop
     model: nn.Module,
     out: str | Path,
     *,
@@ -236,7 +236,7 @@ def track(  # noqa: PLR0913  # facts that only the loop's author has
     training: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Tracker:
-    """Track a training loop of one's own as a run that probes, report and explorer read.
+    """Track a custom training loop as a run that probes, report and explorer read.
 
     Example:
         ```python
@@ -248,13 +248,13 @@ def track(  # noqa: PLR0913  # facts that only the loop's author has
         ```
 
     Args:
-        model: a peft model, or any transformers model whose parameters are all trained.
+        model: peft model, or any transformers model whose parameters are all trained.
         out: folder of runs; the run's own folder is made below it at the end of training.
         every: steps between two checkpoints.
         probes: probes to run at the end; those that need the base load it a second time.
         tokenizer: tokenizer of the model, to check the vocabulary of later prompts.
         training: values of `TrainingConfig` to record, such as learning_rate.
-        seed: the seed that the loop has set, to record it.
+        seed: random seed of the loop, to record it.
 
     Returns:
         A tracker: call `step(loss=loss)` after each step, and `finish()` at the end, or leave a
@@ -266,7 +266,7 @@ def track(  # noqa: PLR0913  # facts that only the loop's author has
 
 
 def _method_of(model: Any) -> str:
-    """Name of the method that trains the model.
+    """Return the name of the method that trains the model.
 
     Raises:
         InputError: not all parameters are trained, without peft, so that nothing could load them.
@@ -280,11 +280,11 @@ def _method_of(model: Any) -> str:
         return f"peft:{PeftType(model.peft_config['default'].peft_type).value}"
     if all(parameter.requires_grad for parameter in model.parameters()):
         return "full"
-    raise InputError("the model is no peft.PeftModel, and some of its weights are frozen")
+    raise InputError("the model is not a peft.PeftModel, and some of its weights are frozen")
 
 
 def _device_and_dtype(model: Any) -> dict[str, Any]:
-    """Device and dtype of the model, `auto` for those that RunConfig does not have."""
+    """Return device and dtype of the model, `auto` for values that RunConfig lacks."""
     first = next(model.parameters())
     dtype = str(getattr(model, "dtype", first.dtype)).removeprefix("torch.")
     device = first.device.type
@@ -304,14 +304,14 @@ def _base_parameters(model: Any) -> int:
 
 
 def _base_hash(base: str) -> dict[str, str]:
-    """Hash of the base model if its files are local; none for a name on the hub."""
+    """Hash the base model if its files are local; return nothing for a name on the hub."""
     if base in BUILT_IN or Path(base).is_dir():
         return {"base": folder_sha256(locate(base))}
     return {}
 
 
 def _number(value: Any) -> float | int | None:
-    """A finite number; None for any other value."""
+    """Convert a value to a finite number; None for any other value."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):

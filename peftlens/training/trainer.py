@@ -1,7 +1,7 @@
 """Training loop over a batch of runs; most often a batch of one.
 
-Adapters are trained and computed in float32 on a base in its own dtype. Weights that live in the
-base (full fine-tuning, selected layers) stay in the base's dtype in the model, while the optimizer
+Adapters are trained and computed in float32, the base in its dtype. Trained weights of the base
+(full fine-tuning, selected layers) stay in that dtype in the model, while the optimizer
 works on float32 copies of them: see master_weights.py. Batches of several runs: batched_trainer.py.
 """
 
@@ -40,9 +40,9 @@ from peftlens.training.run_plan import RunPlan, plan_run
 from peftlens.training.run_writer import RunWriter
 
 MAX_MATH_TOKENS = 64  # per row; up to here a CPU computes attention by plain matrix products
-MIN_CACHED_EPOCHS = 1.0  # from here on every row is read anyway, so that caching costs nothing
+MIN_CACHED_EPOCHS = 1.0  # from here on every row is computed anyway, so caching is free
 
-# from runs and the rows of each to the summed loss of each run, nats
+# function from runs and the rows of each to the summed loss of each run, nats
 ForwardPass = Callable[
     [Sequence["TrainState"], Sequence[list[TokenizedAnswer]]], list[torch.Tensor]
 ]
@@ -53,8 +53,8 @@ def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False
 
     Args:
         config: configuration of the run.
-        out: the folder of runs; the run's own folder is made below it, named by its id.
-        trust_remote_code: run Python code from the base model's folder.
+        out: folder of runs, in which the run's folder is created, named by its id.
+        trust_remote_code: whether Python code from the base model's folder may run.
 
     Raises:
         InputError: see `plan_run`.
@@ -95,7 +95,7 @@ def require_unchanged(planned: RunPlan) -> None:
 
 
 def open_writer(planned: RunPlan, folder: Path) -> RunWriter:
-    """Writer of a planned run's folder."""
+    """Create the writer of a planned run's folder."""
     return RunWriter(
         path=folder,
         method=planned.config.method,
@@ -179,13 +179,13 @@ class TrainState:
     """State of one run in training.
 
     Attributes:
-        planned: the run's plan.
+        planned: plan of the run.
         writer: writer of the run's folder.
-        parameters: the trained parameters.
+        parameters: trained parameters of the run.
         batches: iterator over optimizer steps: the rows of each forward pass.
         open_model: opens the run's own model with its current weights.
         results: results so far.
-        hooks: the method's functions in the loop.
+        hooks: functions of the method in the loop.
         diverged: whether training stopped at a value that is not finite.
     """
 
@@ -207,7 +207,7 @@ class TrainState:
         loader: TrainingLoader,
         results: dict[str, Any],
     ) -> "TrainState":
-        """State of a run whose method is attached to the base itself."""
+        """Create the state of a run whose method is attached to the base itself."""
         return cls(
             planned=planned,
             writer=writer,
@@ -219,11 +219,11 @@ class TrainState:
         )
 
     def make_optimizer(self) -> OptimizerStep:
-        """Optimizer of the run's parameters, before its first step."""
+        """Create the optimizer of the run's parameters."""
         return OptimizerStep(self.parameters, self.planned.config.training, self.hooks.optimizer)
 
     def step(self, optimizer: OptimizerStep, step: int, loss: float) -> dict[str, Any]:
-        """Take an optimizer step; returns its line of metrics, empty if the run diverges here."""
+        """Take an optimizer step and return its metrics, empty if the run diverges here."""
         try:
             metrics = optimizer.step(step, loss)
         except DivergenceError as error:
@@ -272,11 +272,11 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
 
 
 def initial_results(planned: RunPlan, task: TokenizedTask, trainable: int) -> dict[str, Any]:
-    """Results before the first step.
+    """Collect the results before the first step.
 
     Args:
-        planned: the run.
-        task: its task as token ids.
+        planned: plan of the run.
+        task: task of the run as token ids.
         trainable: number of parameters that the optimizer changes.
     """
     return {
@@ -290,14 +290,14 @@ def initial_results(planned: RunPlan, task: TokenizedTask, trainable: int) -> di
 
 
 def _calibrate(planned: RunPlan, model: nn.Module, task: TokenizedTask) -> None:
-    """Show training examples to a method that uses them before the first step."""
+    """Pass training examples to a method that uses them before the first step."""
     if hasattr(planned.method, "calibrate"):
         losses = _example_losses(model, task, planned.config.seed)
         planned.method.calibrate(model, planned.method_config, losses)
 
 
 def _example_losses(model: nn.Module, task: TokenizedTask, seed: int) -> Iterator[torch.Tensor]:
-    """Loss of one training example after another, nats, in a random order."""
+    """Yield the losses of single training examples in a random order, nats."""
     for index in np.random.default_rng(seed).permutation(len(task.train)):
         example = task.train[index]
         yield answer_loss(model, task.collator.batch([example.rows[example.correct]]))
@@ -309,7 +309,7 @@ def _single_run_loss(
     _: Sequence[TrainState],
     rows_by_run: Sequence[list[TokenizedAnswer]],
 ) -> list[torch.Tensor]:
-    """Forward pass of a batch of one run."""
+    """Compute the loss of a batch of one run."""
     (rows,) = rows_by_run
     batch = loader.collator.batch(rows)
     with loader.skipping_frozen_blocks(rows), attention_backend(batch):
@@ -317,10 +317,10 @@ def _single_run_loss(
 
 
 def attention_backend(batch: Batch) -> AbstractContextManager[Any]:
-    """Attention implementation for a batch, which its gradient uses too.
+    """Select the attention implementation for a batch, which its gradient uses, too.
 
     On a CPU the gradient of torch's fused attention takes 5 ms per layer for a batch of short rows
-    whatever their length; plain matrix products take a tenth of it, which saves a fifth of a step
+    regardless of their length; plain matrix products take a tenth, which saves a fifth of a step
     of 12-token rows. Their memory grows with the square of the length, so long rows stay fused.
     """
     ids = batch.inputs["input_ids"]  # (batch, seq)
@@ -331,12 +331,12 @@ def attention_backend(batch: Batch) -> AbstractContextManager[Any]:
 def run_training_loop(states: Sequence[TrainState], model: nn.Module, forward: ForwardPass) -> None:
     """Take all optimizer steps of runs with equal numbers of steps, rows and checkpoints.
 
-    A run that diverges stops there and leaves the others alone.
+    A run that diverges stops there, and the other runs continue.
 
     Args:
-        states: the runs.
-        model: the model that `forward` computes.
-        forward: one forward pass for all runs.
+        states: states of the runs.
+        model: model that `forward` runs.
+        forward: function for one forward pass of all runs.
     """
     config = states[0].planned.config.training
     active = {state: state.make_optimizer() for state in states}
@@ -384,9 +384,9 @@ def accumulate_gradients(
     """Add up each run's gradients over the forward passes of one optimizer step.
 
     Args:
-        states: the runs.
-        batches: for each run, the rows of each forward pass.
-        forward: one forward pass for all runs.
+        states: states of the runs.
+        batches: rows of each forward pass, for each run.
+        forward: function for one forward pass of all runs.
 
     Returns:
         Each run's loss per scored token, nats, without its regularization.
@@ -432,7 +432,7 @@ def validate_and_record(
 
 
 def _validate(model: nn.Module, task: TokenizedTask) -> dict[str, float]:
-    """Loss and, where there are several answers, accuracy; none if the loss is not finite."""
+    """Compute loss and, with several answers, accuracy; empty if the loss is not finite."""
     choices = choose(model, task.collator, task.validation, "Validating")
     scores = {"validation_loss": float(choices.loss.mean())}
     if not math.isfinite(scores["validation_loss"]):

@@ -44,38 +44,38 @@ class Clusters:
 
 def clusters(base: BaseModel) -> Clusters:
     """Compute the clusters of a base model: about a minute for 49,152 tokens, then cached."""
-    known = vocabulary(base)
-    label = kept(base, "clusters", lambda: {"label": _label(known, graph(base))})["label"]
-    rows = centered(known)
-    inside = label[known.usable]
+    vocab = vocabulary(base)
+    label = kept(base, "clusters", lambda: {"label": _label(vocab, graph(base))})["label"]
+    rows = centered(vocab)
+    inside = label[vocab.usable]
     return Clusters(
         label,
-        tuple(_names(label, rows, known)),
-        silhouette(rows[known.usable], inside),
-        coherence(states(base)[known.usable], inside),
+        tuple(_names(label, rows, vocab)),
+        silhouette(rows[vocab.usable], inside),
+        coherence(states(base)[vocab.usable], inside),
     )
 
 
-def centered(known: Vocabulary) -> NDArray[np.float32]:
+def centered(vocab: Vocabulary) -> NDArray[np.float32]:
     """Subtract the mean from the embeddings and normalize them to unit length, shape (V, d)."""
-    rows = (known.table - known.table.mean(dim=0)).cpu().numpy()
+    rows = (vocab.table - vocab.table.mean(dim=0)).cpu().numpy()
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _label(known: Vocabulary, near: Graph) -> NDArray[np.int64]:
-    usable = known.usable
+def _label(vocab: Vocabulary, near: Graph) -> NDArray[np.int64]:
+    usable = vocab.usable
     count = min(CLUSTERS, max(2, len(usable) // _SMALLEST))
     model = AgglomerativeClustering(count, connectivity=joined(usable, near), linkage="ward")
     with warnings.catch_warnings():  # components of the graph are connected, as intended
         warnings.filterwarnings("ignore", "the number of connected components", UserWarning)
-        found = model.fit_predict(centered(known)[usable])
-    label = np.full(len(known.tokens), -1, np.int64)
-    label[usable] = found
+        inside = model.fit_predict(centered(vocab)[usable])
+    label = np.full(len(vocab.tokens), -1, np.int64)
+    label[usable] = inside
     return label
 
 
 def joined(usable: NDArray[np.int64], near: Graph) -> Any:
-    """Adjacency matrix of the usable tokens, neighbors in either direction, shape (U, U)."""
+    """Build the symmetric adjacency matrix of the usable tokens in the graph, shape (U, U)."""
     place = np.full(len(near.ids), -1)
     place[usable] = np.arange(len(usable))
     ends = place[near.ids[usable]].ravel()
@@ -87,25 +87,25 @@ def joined(usable: NDArray[np.int64], near: Graph) -> Any:
     return links.maximum(links.T)
 
 
-def _names(label: NDArray[np.int64], rows: NDArray[np.float32], known: Vocabulary):
+def _names(label: NDArray[np.int64], rows: NDArray[np.float32], vocab: Vocabulary):
     for cluster in range(label.max() + 1):
         members = np.flatnonzero(label == cluster)
         # byte-pair encoding numbers tokens in the order of merging, so by frequency
         common = members[: (len(members) + 1) // 2]
-        words = [token for token in common if known.tokens[token].strip("␣").isalpha()]
+        words = [token for token in common if vocab.tokens[token].strip("␣").isalpha()]
         candidates = np.array(words or [*members])
         central = candidates[np.argsort(-rows[candidates] @ rows[members].sum(axis=0))]
-        firsts = dict.fromkeys(known.family[central])
-        spelled = {known.family[token]: known.tokens[token] for token in reversed(central)}
+        firsts = dict.fromkeys(vocab.family[central])
+        spelled = {vocab.family[token]: vocab.tokens[token] for token in reversed(central)}
         yield ", ".join(spelled[family].strip("␣") for family in [*firsts][:WORDS])
 
 
 def silhouette(rows: NDArray[np.float32], label: NDArray[np.int64]) -> float:
-    """Mean silhouette by cosine of a fixed sample; NaN if it has only one cluster.
+    """Compute the mean silhouette by cosine of a fixed sample; NaN if it has only one cluster.
 
     Args:
-        rows: shape (n, d).
-        label: shape (n,).
+        rows: vectors, shape (n, d).
+        label: cluster of each vector, shape (n,).
     """
     sample = np.random.default_rng(0).permutation(len(rows))[:_SAMPLE]
     seen = len(set(label[sample]))
@@ -115,11 +115,11 @@ def silhouette(rows: NDArray[np.float32], label: NDArray[np.int64]) -> float:
 
 
 def coherence(rows: NDArray[np.float32], label: NDArray[np.int64]) -> float:
-    """Mean cosine of two members of one cluster, over the tokens of clusters of at least two.
+    """Compute the mean cosine of two members of one cluster, over clusters of at least two.
 
     Args:
         rows: vectors of any length, shape (n, D); those from the middle of the model have mean 0.
-        label: shape (n,).
+        label: cluster of each vector, shape (n,).
     """
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     sums = np.zeros((label.max() + 1, rows.shape[1]))

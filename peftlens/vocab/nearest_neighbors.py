@@ -52,8 +52,8 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
     Needs chunk x queries of memory in addition to the table. A row of zeros has cosine 0 with all.
 
     Args:
-        queries: shape (q, d), float32.
-        table: shape (V, d), float32.
+        queries: query vectors, shape (q, d), float32.
+        table: rows to search, shape (V, d), float32.
         k: number of neighbors, between 1 and V.
         metric: measure of similarity.
         density: r(w) of each row, shape (V,), for csls.
@@ -68,12 +68,12 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
     scores = queries.new_empty(len(queries), 0)
     ids = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
     for start in range(0, len(table), chunk):
-        found = measure.rough(table[start : start + chunk], slice(start, start + chunk))
-        best = found.topk(min(length, found.shape[1]), dim=1)
+        rough = measure.rough(table[start : start + chunk], slice(start, start + chunk))
+        best = rough.topk(min(length, rough.shape[1]), dim=1)
         scores = torch.cat([scores, best.values], dim=1)
         ids = torch.cat([ids, best.indices + start], dim=1)
-        scores, kept = scores.topk(min(length, scores.shape[1]), dim=1)
-        ids = ids.gather(1, kept)
+        scores, places = scores.topk(min(length, scores.shape[1]), dim=1)
+        ids = ids.gather(1, places)
     result = _order(measure.exact(slice(None), table[ids].double(), ids), ids, k)
     if length < len(table):
         # if there are more ties than the shortlist holds, the lower row numbers may be missing
@@ -153,8 +153,8 @@ class _Measure:
             return cosine
         if density is None:
             raise ValueError("metric csls needs the density of every row")
-        own = nearest(queries, table, min(DENSITY, len(table)), chunk=chunk).similarity
-        around = torch.from_numpy(own).mean(dim=1).to(queries.device)[:, None]
+        similarity = nearest(queries, table, min(DENSITY, len(table)), chunk=chunk).similarity
+        around = torch.from_numpy(similarity).mean(dim=1).to(queries.device)[:, None]
         return cls(
             lambda rows, numbers: cosine.rough(rows, numbers).sub_(density[numbers], alpha=0.5),
             lambda part, rows, ids: (
@@ -164,13 +164,13 @@ class _Measure:
 
 
 def _mean(table: torch.Tensor) -> torch.Tensor:
-    """Mean row in float64, converted in chunks that fit in the processor's cache."""
+    """Compute the mean row in float64, in chunks that fit in the processor's cache."""
     sums = (rows.double().sum(dim=0) for rows in table.split(1024))
     return sum(sums, table.new_zeros(table.shape[1], dtype=torch.double)) / len(table)
 
 
 def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
-    """Cosine relative to an origin; the rough score subtracts it from the product, not the rows."""
+    """Build the cosine relative to an origin; the rough score shifts products, not rows."""
     exact = queries.double() - origin
     if not (exact.norm(dim=1) > 0).all():
         raise ValueError(
@@ -187,9 +187,9 @@ def _cosine(queries: torch.Tensor, origin: torch.Tensor) -> _Measure:
         return (single @ rows.T).sub_(shift).mul_(squares.clamp(min=1e-20).rsqrt())
 
     def precise(part: slice, rows: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        moved = rows - origin if origin.any() else rows
-        lengths = moved.norm(dim=2)
-        return _dot(unit[part], moved) / torch.where(lengths > 0, lengths, 1)
+        shifted = rows - origin if origin.any() else rows
+        lengths = shifted.norm(dim=2)
+        return _dot(unit[part], shifted) / torch.where(lengths > 0, lengths, 1)
 
     return _Measure(rough, precise)
 
@@ -214,10 +214,10 @@ def nearest_to_steps(  # noqa: PLR0913  # the last is an option
     steps from each of twenty centers take about as long as from one. In float32.
 
     Args:
-        centers: shape (n, d).
+        centers: starting points, shape (n, d).
         lengths: lengths of the steps, shape (n,).
         directions: unit vectors, shape (B, d).
-        table: shape (V, d).
+        table: rows to search, shape (V, d).
         k: number of neighbors, between 1 and V.
         chunk: number of directions per step, which needs chunk x V of memory.
 
@@ -227,11 +227,11 @@ def nearest_to_steps(  # noqa: PLR0913  # the last is an option
     norms = table.norm(dim=1, keepdim=True)
     unit = table / torch.where(norms > 0, norms, 1)
     start = centers @ unit.T  # (n, V)
-    found = np.empty((len(centers), len(directions), k), np.int64)
+    ids = np.empty((len(centers), len(directions), k), np.int64)
     for low in range(0, len(directions), chunk):
         along = directions[low : low + chunk] @ unit.T  # (chunk, V)
         scores = torch.empty_like(along)
         for index, length in enumerate(lengths.tolist()):
             torch.add(start[index], along, alpha=length, out=scores)
-            found[index, low : low + chunk] = scores.topk(k, dim=1).indices.cpu().numpy()
-    return found
+            ids[index, low : low + chunk] = scores.topk(k, dim=1).indices.cpu().numpy()
+    return ids

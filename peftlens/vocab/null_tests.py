@@ -64,7 +64,7 @@ class NeighborhoodSpace:
     def of(
         cls,
         table: torch.Tensor,
-        known: Vocabulary,
+        vocab: Vocabulary,
         hidden: NDArray[np.float32],
         metric: Metric = "cosine",
         density: torch.Tensor | None = None,
@@ -72,7 +72,7 @@ class NeighborhoodSpace:
         """Build the space of a metric from a table of the vocabulary's vectors."""
         origin = table.mean(dim=0) if metric == "centered" else torch.zeros_like(table[0])
         rows = (table - origin).cpu().numpy()
-        return cls(known.usable, known.family, _unit(rows), _unit(hidden), origin, table,
+        return cls(vocab.usable, vocab.family, _unit(rows), _unit(hidden), origin, table,
                    metric, density)  # fmt: skip
 
     def families(self, shortlists: Ids) -> Ids:
@@ -85,10 +85,10 @@ class NeighborhoodSpace:
             Token ids, shape (..., 5); −1 where the shortlist has fewer families.
         """
         ids = self.usable[shortlists]
-        found = self.family[ids]
-        repeated = np.zeros(found.shape, bool)
-        for place in range(1, found.shape[-1]):
-            repeated[..., place] = (found[..., :place] == found[..., place : place + 1]).any(-1)
+        family = self.family[ids]
+        repeated = np.zeros(family.shape, bool)
+        for place in range(1, family.shape[-1]):
+            repeated[..., place] = (family[..., :place] == family[..., place : place + 1]).any(-1)
         first = np.argsort(repeated, axis=-1, kind="stable")[..., :FAMILIES]
         chosen = np.take_along_axis(ids, first, axis=-1)
         return np.where(np.take_along_axis(repeated, first, axis=-1), -1, chosen)
@@ -108,11 +108,11 @@ class NeighborhoodSpace:
         """Find the five nearest families of center + length · direction, shape (n, B, 5)."""
         rows = self.table[torch.from_numpy(self.usable)] - self.origin
         length = min(SHORTLIST, len(rows))
-        found = nearest_to_steps(centers - self.origin, lengths, directions, rows, length)
-        return self.families(found)
+        shortlists = nearest_to_steps(centers - self.origin, lengths, directions, rows, length)
+        return self.families(shortlists)
 
     def tightness(self, neighborhoods: Ids) -> NDArray[np.float64]:
-        """Mean pairwise cosine in `rows` and in `states`, shape (2, ...).
+        """Compute the mean pairwise cosine in `rows` and in `states`, shape (2, ...).
 
         NaN for fewer than two families.
         """
@@ -120,7 +120,7 @@ class NeighborhoodSpace:
                          _pairwise(neighborhoods, self.states)])  # fmt: skip
 
     def new_words(self, neighborhoods: Ids, start: Ids) -> NDArray[np.float64]:
-        """Share of a neighborhood's families that are not in the start's neighborhood.
+        """Compute the share of a neighborhood's families absent from the start's neighborhood.
 
         Args:
             neighborhoods: shape (n, 5), or (n, B, 5).
@@ -129,14 +129,14 @@ class NeighborhoodSpace:
         Returns:
             Shape (n,), or (n, B).
         """
-        known = np.where(start >= 0, self.family[start], -1)
-        known = known.reshape(len(start), *[1] * (neighborhoods.ndim - 2), 1, -1)
-        old = (self.family[neighborhoods][..., None] == known).any(axis=-1)
+        start_families = np.where(start >= 0, self.family[start], -1)
+        start_families = start_families.reshape(len(start), *[1] * (neighborhoods.ndim - 2), 1, -1)
+        old = (self.family[neighborhoods][..., None] == start_families).any(axis=-1)
         there = neighborhoods >= 0
         return (there & ~old).sum(axis=-1) / there.sum(axis=-1)
 
     def gained(self, neighborhoods: Ids, start: Ids) -> NDArray[np.float64]:
-        """Tightness times the share of new words, shape (2, n) or (2, n, B).
+        """Compute tightness times the share of new words, shape (2, n) or (2, n, B).
 
         A step that stays within the start's neighborhood gains nothing, however tight that is.
         """
@@ -149,9 +149,9 @@ def _unit(rows: NDArray) -> NDArray:
 
 
 def _pairwise(neighborhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean cosine of all pairs, from the squared norm of the sum, which has each pair twice."""
+    """Compute the mean cosine of all pairs from the squared norm of their sum."""
     flat = neighborhoods.reshape(-1, neighborhoods.shape[-1])
-    found = np.empty(len(flat))
+    cosines = np.empty(len(flat))
     for start in range(0, len(flat), 4096):
         ids = flat[start : start + 4096]
         there = ids >= 0
@@ -160,8 +160,8 @@ def _pairwise(neighborhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float
         pairs = (n * (n - 1)).astype(np.float32)
         lengths = np.square(members).sum(axis=(1, 2))
         total = np.square(members.sum(axis=1)).sum(axis=1) - lengths
-        found[start : start + 4096] = total / np.where(pairs > 0, pairs, np.nan)
-    return found.reshape(neighborhoods.shape[:-1])
+        cosines[start : start + 4096] = total / np.where(pairs > 0, pairs, np.nan)
+    return cosines.reshape(neighborhoods.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -182,42 +182,42 @@ class NeighborhoodSample:
     nulls: dict[str, Ids]
 
 
-def neighborhoods(  # noqa: PLR0913  # what decides the draws
+def neighborhoods(  # noqa: PLR0913  # the draws depend on each
     run: TrainedModel, base: BaseModel, step: int, metric: Metric, draws: int = DRAWS, seed: int = 0
 ) -> tuple[NeighborhoodSpace, NeighborhoodSample]:
     """Compute the neighborhoods of a run's vectors and of every null, B draws each.
 
     Args:
-        run: one with `token_vectors`.
-        base: the run's base model.
-        step: one of its saved steps.
-        metric: cosine or centered.
+        run: run whose method exposes `token_vectors`.
+        base: base model of the run.
+        step: a saved step of the run.
+        metric: metric of the search, cosine or centered.
         draws: B, the number of draws.
         seed: random seed of the draws.
     """
 
     def sample() -> tuple[NeighborhoodSpace, NeighborhoodSample]:
-        found = trained_vectors(run, base, step)
-        space = _space(found, base, metric)
+        vectors = trained_vectors(run, base, step)
+        space = _space(vectors, base, metric)
         others = other_starts(run, base, draws)
-        return space, sample_nulls(found, space, draws, np.random.default_rng(seed), others)
+        return space, sample_nulls(vectors, space, draws, np.random.default_rng(seed), others)
 
-    # several probes need those of one run
+    # several probes need the neighborhoods of one run
     return base.derived("neighborhoods", sample, key=(run, step, metric, draws, seed), most=8)
 
 
-def _space(found: TrainedVectors, base: BaseModel, metric: Metric) -> NeighborhoodSpace:
-    """The space that vectors live in; shared by the steps of all runs that train embeddings."""
+def _space(vectors: TrainedVectors, base: BaseModel, metric: Metric) -> NeighborhoodSpace:
+    """Return the space of vectors; shared by the steps of all runs that train embeddings."""
     return base.derived(
         "neighborhood space",
-        lambda: NeighborhoodSpace.of(found.table, vocabulary(base), states(base), metric),
-        key=(found.space, metric),
+        lambda: NeighborhoodSpace.of(vectors.table, vocabulary(base), states(base), metric),
+        key=(vectors.space, metric),
         most=2,  # one for each metric
     )
 
 
 def sample_nulls(
-    found: TrainedVectors,
+    vectors: TrainedVectors,
     space: NeighborhoodSpace,
     draws: int,
     rng: np.random.Generator,
@@ -226,13 +226,13 @@ def sample_nulls(
     """Compute the neighborhoods of vectors and of the nulls; see `NeighborhoodSample`.
 
     Args:
-        found: the trained vectors, with their start if known.
+        vectors: trained vectors, with their start if known.
         space: space of the vectors; its metric is cosine or centered.
         draws: B, the number of draws.
         rng: source of the draws.
         others: vectors initialized with other seeds, shape (B, d).
     """
-    now, width = found.now, found.now.shape[1]
+    now, width = vectors.now, vectors.now.shape[1]
     noise = torch.from_numpy(rng.standard_normal((draws, width), dtype=np.float32)).to(now.device)
     directions = noise / noise.norm(dim=1, keepdim=True)
     tokens = torch.from_numpy(rng.choice(space.usable, draws))
@@ -246,17 +246,17 @@ def sample_nulls(
         ),
         "real_tokens": space.around(space.table[tokens])[None],
     }
-    if found.start is not None:
-        moved = (now - found.start).norm(dim=1)
-        nulls["steps"] = space.around_steps(found.start, moved, directions)
+    if vectors.start is not None:
+        displacement = (now - vectors.start).norm(dim=1)
+        nulls["steps"] = space.around_steps(vectors.start, displacement, directions)
     if others is not None:
         nulls["untrained"] = space.around(others)[None]
-    start = None if found.start is None else space.around(found.start)
+    start = None if vectors.start is None else space.around(vectors.start)
     return NeighborhoodSample(space.around(now), start, nulls)
 
 
 def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
-    """One p-value per vector: the larger one of the two spaces.
+    """Return one p-value per vector: the larger one of the two spaces.
 
     Both spaces must agree, so the larger p-value is valid for their conjunction (Berger 1982,
     Technometrics 24, 295-300).
@@ -272,7 +272,7 @@ def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
 
 
 def verdicts(
-    p_random: NDArray, p_steps: NDArray | None, kept: NDArray | None
+    p_random: NDArray, p_steps: NDArray | None, unchanged: NDArray | None
 ) -> tuple[list[Verdict], NDArray[np.float64]]:
     """Decide the verdict on each vector, controlling the false-discovery rate over all vectors.
 
@@ -283,24 +283,24 @@ def verdicts(
 
     Args:
         p_random: p-values against random directions, shape (n,).
-        p_steps: p-values of the gain against random steps, shape (n,); None if no start is known.
-        kept: whether the nearest family is the start's, shape (n,).
+        p_steps: p-values of the gain against random steps, shape (n,); None without a start.
+        unchanged: whether the nearest family is the start's, shape (n,).
 
     Returns:
         The verdicts, and the q-values for readable, shape (n,).
     """
     tight = benjamini_hochberg(p_random) <= LEVEL
-    if p_steps is None or kept is None:
+    if p_steps is None or unchanged is None:
         words: list[Verdict] = [
             "tight, start unknown" if one else "not distinguishable from noise" for one in tight
         ]
         return words, benjamini_hochberg(p_random)
     q = benjamini_hochberg(np.maximum(p_random, p_steps))
-    return [_verdict(*one) for one in zip(q <= LEVEL, tight, kept, strict=True)], q
+    return [_verdict(*one) for one in zip(q <= LEVEL, tight, unchanged, strict=True)], q
 
 
-def _verdict(readable: bool, tight: bool, kept: bool) -> Verdict:
-    if kept:
+def _verdict(readable: bool, tight: bool, unchanged: bool) -> Verdict:
+    if unchanged:
         return "unchanged from initialization"
     if readable:
         return "readable"
@@ -308,7 +308,7 @@ def _verdict(readable: bool, tight: bool, kept: bool) -> Verdict:
 
 
 def prompt_means(null: NDArray, n: int, rng: np.random.Generator) -> NDArray:
-    """Null means over n vectors, shape (2, 1, B), with draws permuted between vectors.
+    """Compute null means over n vectors, shape (2, 1, B), with draws permuted between vectors.
 
     Vectors share their draws, and a mean over the same draw would vary too much.
     """

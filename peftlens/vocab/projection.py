@@ -89,13 +89,13 @@ def plane_map(base: BaseModel, one: torch.Tensor, other: torch.Tensor) -> Vocabu
 
 
 def recall(points: NDArray[np.float32], near: NDArray[np.int64]) -> float:
-    """Share of tokens' neighbors that the map retains; see `VocabularyMap`."""
+    """Compute the share of tokens' neighbors that the map retains; see `VocabularyMap`."""
     size, k = near.shape
     sample = np.random.default_rng(0).choice(size, min(_SAMPLE, size), replace=False)
-    found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[sample])[1]
+    nearest_points = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[sample])[1]
     shares = [
-        np.isin([one for one in row if one != own][:k], near[own]).sum() / k
-        for own, row in zip(sample, found, strict=True)
+        np.isin([one for one in row if one != token][:k], near[token]).sum() / k
+        for token, row in zip(sample, nearest_points, strict=True)
     ]
     return float(np.mean(shares))
 
@@ -109,29 +109,29 @@ def place_by_neighbors(
     placed at the token. Source: Shepard 1968, ACM National Conference, 517-524.
 
     Args:
-        vectors: shape (n, d), float32.
-        table: the vocabulary, shape (V, d), float32.
+        vectors: vectors to place, shape (n, d), float32.
+        table: embeddings of the vocabulary, shape (V, d), float32.
         points: points of the vocabulary, shape (V, 2).
         k: number of nearest tokens in the mean.
 
     Returns:
         Points of the vectors, shape (n, 2).
     """
-    found = nearest(vectors, table, min(k, len(table)))
-    weights = np.maximum(1 - found.similarity, 1e-6) ** -4.0
+    near = nearest(vectors, table, min(k, len(table)))
+    weights = np.maximum(1 - near.similarity, 1e-6) ** -4.0
     weights /= weights.sum(axis=1, keepdims=True)
-    return np.einsum("nk,nkc->nc", weights, points[found.ids].astype(float))
+    return np.einsum("nk,nkc->nc", weights, points[near.ids].astype(float))
 
 
-def _pca(known: Vocabulary) -> NDArray[np.float32]:
-    rows = known.table.cpu().numpy()
+def _pca(vocab: Vocabulary) -> NDArray[np.float32]:
+    rows = vocab.table.cpu().numpy()
     return np.ascontiguousarray(PCA(2, random_state=0).fit_transform(rows).astype(np.float32))
 
 
-def _umap(known: Vocabulary, near: Graph) -> NDArray[np.float32]:
+def _umap(vocab: Vocabulary, near: Graph) -> NDArray[np.float32]:
     size, k = near.ids.shape
     if size <= 3:
-        return _pca(known)
+        return _pca(vocab)
     say(f"Drawing the map of {size:,} tokens, once for this base model")
     # set before umap is loaded, so that its compiled code is cached in a writable folder
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
@@ -141,16 +141,16 @@ def _umap(known: Vocabulary, near: Graph) -> NDArray[np.float32]:
 
     ids = np.column_stack([np.arange(size), near.ids]).astype(np.int32)
     distances = np.column_stack([np.zeros(size), np.maximum(0, 1 - near.cosine)])
-    start = _pca(known)
+    start = _pca(vocab)
     start = 10 * start / np.abs(start).max()
     with warnings.catch_warnings():  # it warns that `transform` will not work
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
-        found = umap.UMAP(
+        points = umap.UMAP(
             n_neighbors=k + 1,
             metric="cosine",
             precomputed_knn=(ids, distances.astype(np.float32), None),
             init=start,
             random_state=0,
             n_jobs=1,
-        ).fit_transform(known.table.cpu().numpy())
-    return np.ascontiguousarray(np.asarray(found, np.float32))
+        ).fit_transform(vocab.table.cpu().numpy())
+    return np.ascontiguousarray(np.asarray(points, np.float32))

@@ -1,9 +1,8 @@
-"""Trained vectors that live among the vocabulary's, whatever method trained them.
+"""Trained vectors in the space of the vocabulary: soft prompts, embedding rows, prefix keys.
 
-Soft prompts stand before the input's embeddings and share their space. Retrained rows of the
-embedding table are such vectors too. Trained prefixes are keys: they compare with the keys that the
-vocabulary's tokens would have, and only in the first layer, where a token's key depends on nothing
-but the token.
+Soft prompts precede the input's embeddings and share their space, as do retrained rows of the
+embedding table. Trained prefixes are keys: they are compared with the keys of the vocabulary's
+tokens, and only in the first layer, where a token's key depends on the token alone.
 """
 
 from collections.abc import Callable
@@ -25,20 +24,20 @@ from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import embeddings, vocabulary
 
-_SEEDS = 100  # starts that are made to see what untrained vectors look like
-MOST_ROWS = 100  # of a retrained table: those that moved most
+_SEEDS = 100  # largest number of other seeds for untrained vectors
+MOST_ROWS = 100  # largest number of retrained rows: those with the largest displacement
 
 
 @dataclass(frozen=True)
 class TrainedVectors:
-    """What a run trained, with the space that it lives in, in float32.
+    """Trained vectors of a run and the vocabulary in their space, in float32.
 
     Attributes:
-        now: the vectors, shape (n, d).
-        start: the same before training, shape (n, d); None where nobody knows.
-        positions: which virtual token each one is, or which row of the embedding table.
-        table: the vocabulary in this space, shape (V, d).
-        space: "embedding", or "keys of layer 0".
+        now: vectors at the step, shape (n, d).
+        start: vectors before training, shape (n, d); None if unknown.
+        positions: index of each vector's virtual token, or of its row in the embedding table.
+        table: vectors of the vocabulary in this space, shape (V, d).
+        space: name of the space: "embedding" or "keys of layer 0".
     """
 
     now: torch.Tensor
@@ -49,30 +48,32 @@ class TrainedVectors:
 
 
 def trained_vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
-    """A run's vectors at one of its steps, and before the first, which the seed makes again.
+    """Return a run's vectors at a saved step, and before training, recomputed from the seed.
 
     Raises:
-        NotApplicable: a prefix of an encoder-decoder, a table of which no row has changed, or a
-            vector without a direction.
+        NotApplicable: the prefix is in an encoder-decoder, no row of the table has changed, or a
+            vector has no direction.
     """
-    found = _vectors(run, base, step)
-    for which in (found.now, found.start):
-        if which is not None and (bad := torch.nonzero(which.norm(dim=1) == 0).flatten().tolist()):
-            raise NotApplicable(f"vector {found.positions[bad[0]]} is zero: it has no direction")
-    return found
+    trained = _vectors(run, base, step)
+    for vectors in (trained.now, trained.start):
+        if vectors is None:
+            continue
+        if zero := torch.nonzero(vectors.norm(dim=1) == 0).flatten().tolist():
+            raise NotApplicable(f"vector {trained.positions[zero[0]]} is zero: it has no direction")
+    return trained
 
 
 def _vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
     table = vocabulary(base).table
-    offered = registry.exposed(run.config.method, run.config.method_config)
-    if "soft_prompt" in offered:
-        now = _read(run, base, step, soft_prompt)
+    exposed = registry.exposed(run.config.method, run.config.method_config)
+    if "soft_prompt" in exposed:
+        now = _extract(run, base, step, soft_prompt)
         start = _before(run, base, soft_prompt)
         return TrainedVectors(now, start, tuple(range(len(now))), table)
-    if "prefix" in offered:
+    if "prefix" in exposed:
         if base.model.config.is_encoder_decoder:
-            raise NotApplicable("the prefix stands in the decoder, which reads no input tokens")
-        slots = torch.arange(len(now := _read(run, base, step, _first_keys)))
+            raise NotApplicable("the prefix belongs to the decoder, which reads no input tokens")
+        slots = torch.arange(len(now := _extract(run, base, step, _first_keys)))
         start = _before(run, base, _first_keys)
         if start is not None:
             start = _unrotated(base.model, start, slots)
@@ -82,41 +83,41 @@ def _vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
     return _rows(run, base, step, table)
 
 
-def _read(
-    run: TrainedModel, base: BaseModel, step: int, what: Callable[[Any], torch.Tensor]
+def _extract(
+    run: TrainedModel, base: BaseModel, step: int, extract: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor:
-    """Something of a run's model at a step, as a float32 copy."""
+    """Extract a tensor from a run's model at a saved step, as a float32 copy."""
     with open_run(run, base, step) as model, torch.no_grad():
-        return what(model).float().clone()
+        return extract(model).float().clone()
 
 
 def _before(
-    run: TrainedModel, base: BaseModel, what: Callable[[Any], torch.Tensor]
+    run: TrainedModel, base: BaseModel, extract: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor | None:
-    """The same before the first step: as the seed makes it, or as another program kept it."""
+    """Extract the initial tensor: recomputed from the seed, or from a checkpoint at step 0."""
     if run.is_reproducible:
-        return _start(run, base, run.config.seed, what)
-    return _read(run, base, 0, what) if 0 in run.steps[:-1] else None
+        return _start(run, base, run.config.seed, extract)
+    return _extract(run, base, 0, extract) if 0 in run.steps[:-1] else None
 
 
 def _start(
-    run: TrainedModel, base: BaseModel, seed: int, what: Callable[[Any], torch.Tensor]
+    run: TrainedModel, base: BaseModel, seed: int, extract: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor:
-    """The same before the first step, as a seed makes it."""
+    """Extract the initial tensor as a seed determines it."""
     set_seed(seed)
     config = registry.configure("methods", run.config.method, run.config.method_config)
     with restored_after(base.model), torch.no_grad():
-        return what(attach(base.model, run.config.method, config).eval()).float().clone()
+        return extract(attach(base.model, run.config.method, config).eval()).float().clone()
 
 
 def other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor | None:
-    """Vectors that a soft prompt of the same configuration starts from, with other seeds: (B, d).
+    """Return initial vectors of a soft prompt of this configuration with other seeds: (B, d).
 
-    At most so many, of at most a hundred seeds, or of one if they all start alike. None for
-    prefixes, whose start is noise, and for retrained rows, which start as tokens.
+    B is at most `count`; at most a hundred seeds are used, or one if all give equal vectors. None
+    for prefixes, which are initialized by noise, and for retrained rows, which start as tokens.
     """
-    offered = registry.exposed(run.config.method, run.config.method_config)
-    if not run.is_reproducible or "soft_prompt" not in offered:
+    exposed = registry.exposed(run.config.method, run.config.method_config)
+    if not run.is_reproducible or "soft_prompt" not in exposed:
         return None
     return base.derived(
         "other starts", lambda: _other_starts(run, base, count), key=(run, count), most=2
@@ -124,68 +125,71 @@ def other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor
 
 
 def _other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor:
-    found: list[torch.Tensor] = []
+    vectors: list[torch.Tensor] = []
     last = None
     for seed in range(run.config.seed + 1, run.config.seed + 1 + _SEEDS):
         prompt = _start(run, base, seed, soft_prompt)
-        if len(found) >= count or (last is not None and torch.equal(prompt, last)):
+        if len(vectors) >= count or (last is not None and torch.equal(prompt, last)):
             break
-        found += prompt[prompt.norm(dim=1) > 0]
+        vectors += prompt[prompt.norm(dim=1) > 0]
         last = prompt
-    return torch.stack(found[:count])
+    return torch.stack(vectors[:count])
 
 
 def soft_prompt(model: Any) -> torch.Tensor:
-    """What stands before the input's embeddings, shape (n, d): after any network or product."""
+    """Return the vectors before the input's embeddings, shape (n, d), after reparametrization."""
     tasks = torch.zeros(1, dtype=torch.long, device=model.device)
     return model.get_prompt(1, tasks)[0, : model.active_peft_config.num_virtual_tokens]
 
 
 def _rows(run: TrainedModel, base: BaseModel, step: int, table: torch.Tensor) -> TrainedVectors:
-    last = _read(run, base, run.steps[-1], embeddings)
-    moved = (last - table).norm(dim=1) * (table.norm(dim=1) > 0)  # a padding row has no direction
-    changed = int((moved > 0).sum())
+    last = _extract(run, base, run.steps[-1], embeddings)
+    # a padding row of zeros has no direction
+    displacement = (last - table).norm(dim=1) * (table.norm(dim=1) > 0)  # (V,)
+    changed = int((displacement > 0).sum())
     if not changed:
         raise NotApplicable("no row of the embedding table has changed")
-    ids = moved.topk(min(changed, MOST_ROWS)).indices.sort().values
-    now = last if step == run.steps[-1] else _read(run, base, step, embeddings)
+    ids = displacement.topk(min(changed, MOST_ROWS)).indices.sort().values
+    now = last if step == run.steps[-1] else _extract(run, base, step, embeddings)
     return TrainedVectors(now[ids], table[ids], tuple(ids.tolist()), table)
 
 
 def _first_keys(model: Any) -> torch.Tensor:
-    """Keys of layer 0 of a trained prefix, all heads side by side, shape (n, d)."""
+    """Return the keys of layer 0 of a trained prefix, heads concatenated, shape (n, d)."""
     keys = model.get_prompt(1).layers[0].keys[0]  # (heads, n, size)
     return keys.transpose(0, 1).flatten(1)
 
 
 @torch.inference_mode()
 def _keys_of_tokens(base: BaseModel) -> torch.Tensor:
-    """Keys of layer 0 of every token, as the model would cache them at position 0: (V, d)."""
-    found = []
+    """Compute the keys of layer 0 of every token at position 0, shape (V, d)."""
+    keys = []
     with stopped_after(base.model, blocks(base.shapes)[0]) as run:
         for ids in torch.arange(len(vocabulary(base).tokens)).split(1024):
             cache: Any = DynamicCache()
             inputs = {"input_ids": ids[:, None].to(base.device), "past_key_values": cache}
             run(**inputs, attention_mask=torch.ones_like(inputs["input_ids"]), use_cache=True)
-            found.append(cache.layers[0].keys.transpose(1, 2).flatten(1).float())
-    return torch.cat(found)
+            # from (tokens, heads, 1, size) to (tokens, d)
+            keys.append(cache.layers[0].keys.transpose(1, 2).flatten(1).float())
+    return torch.cat(keys)
 
 
 def _unrotated(model: PreTrainedModel, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Keys (n, d) as they were before rotary position embeddings turned them.
+    """Undo the rotary position embeddings of keys (n, d).
 
-    A cached key carries its slot's rotation (Su et al. 2021, arXiv:2104.09864, section 3.2), which
-    has nothing to do with what it means. Models without rotation give their keys back.
+    A cached key contains the rotation of its position (Su et al. 2021, arXiv:2104.09864, section
+    3.2), which is independent of its meaning. Keys of models without rotation are unchanged.
     """
     rotary = next((m for n, m in model.named_modules() if n.endswith("rotary_emb")), None)
     if rotary is None:
         return keys
+    # (n, width) each
     cos, sin = (part[0].float() for part in rotary(keys, positions[None].to(keys.device)))
     heads = keys.unflatten(1, (-1, geometry(model.config)[2]))  # (n, heads, size)
     width = cos.shape[-1]
-    turned, rest = heads[..., :width], heads[..., width:]
-    low, high = turned.chunk(2, dim=-1)
+    rotated, rest = heads[..., :width], heads[..., width:]
+    low, high = rotated.chunk(2, dim=-1)
     cos, sin = cos[:, None], sin[:, None]
-    # turned back by the opposite angle; long-context models scale cosine and sine alike
-    back = (turned * cos - torch.cat([-high, low], dim=-1) * sin) / (cos**2 + sin**2)
-    return torch.cat([back, rest], dim=-1).flatten(1)
+    # rotation by the opposite angle; long-context models scale cosine and sine equally
+    unrotated = (rotated * cos - torch.cat([-high, low], dim=-1) * sin) / (cos**2 + sin**2)
+    return torch.cat([unrotated, rest], dim=-1).flatten(1)

@@ -1,6 +1,6 @@
-"""The vocabulary of a base model: its table, tokens as people read them, and what lies near what.
+"""Vocabulary of a base model: its embeddings, the tokens as text, and their nearest neighbors.
 
-Everything is keyed by token id: several ids can read the same.
+All results are indexed by token id, because several ids can have the same text.
 """
 
 from collections.abc import Callable
@@ -24,26 +24,26 @@ from peftlens.models.base_model import BaseModel
 from peftlens.models.partial_forward import stopped_after
 from peftlens.vocab.nearest_neighbors import DENSITY, nearest
 
-GRAPH = 15  # neighbors kept of every token
-CONTEXT = "The word is"  # what a token is read after, for its state in the middle of the model
-_VERSION = 1  # of what is kept in the cache
-_LIKE_UNTRAINED = 0.95  # cosine to rows that no gradient has told apart
+GRAPH = 15  # neighbors of each token in the graph
+CONTEXT = "The word is"  # text before a token, for its state in the middle of the model
+_VERSION = 1  # version of the cached arrays
+_LIKE_UNTRAINED = 0.95  # least cosine of an untrained row to the mean of the equal rows
 _OUTLIER = 6.0  # robust standard deviations of the log norm
-_Run = Callable[..., torch.Tensor]  # a model up to one of its blocks: see `stopped_after`
+_PartialForward = Callable[..., torch.Tensor]  # see `stopped_after`
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A base model's tokens; V is the number of rows of its table, d their width.
+    """Tokens of a base model; V is the number of rows of its table, d their width.
 
     Attributes:
         table: input embeddings, shape (V, d), float32.
         tokens: readable text of each id.
         family: equal where tokens differ by case, leading space, plural or suffix only, shape (V,).
-        special: marks such as end of text, shape (V,).
-        untrained: rows that training has left where it found them, shape (V,); see `_untrained`.
-        nameless: ids beyond the tokenizer, shape (V,).
-        duplicate_of: lowest id with the same row, shape (V,); a token's own id where it is single.
+        special: whether a token is a mark such as end of text, shape (V,).
+        untrained: whether a row was not trained, shape (V,); see `_untrained`.
+        nameless: whether an id is beyond the tokenizer's, shape (V,).
+        duplicate_of: lowest id with the same row, shape (V,); the token's id if no other has it.
     """
 
     table: torch.Tensor
@@ -56,26 +56,26 @@ class Vocabulary:
 
     @property
     def usable(self) -> NDArray[np.int64]:
-        """Ids of the tokens that mean something: in these, clusters are looked for."""
+        """Ids of the ordinary, distinct tokens, which clusters and null tests use, shape (U,)."""
         single = self.duplicate_of == np.arange(len(self.duplicate_of))
         return np.flatnonzero(~(self.special | self.untrained | self.nameless) & single)
 
     def flags(self, token_id: int) -> str:
-        """What is odd about a token, in words, separated by commas; empty for most."""
-        found = [
+        """Describe peculiarities of a token, separated by commas; empty for most tokens."""
+        flags = [
             name for name in ("special", "untrained", "nameless") if getattr(self, name)[token_id]
         ]
         if (first := int(self.duplicate_of[token_id])) != token_id:
-            found.append(f"same row as {first}")
-        return ", ".join(found)
+            flags.append(f"same row as {first}")
+        return ", ".join(flags)
 
 
 def vocabulary(base: BaseModel) -> Vocabulary:
-    """The vocabulary of a base model that nothing is attached to."""
-    return base.derived("vocabulary", lambda: _read(base))
+    """Return the vocabulary of a base model without an attached method; cached."""
+    return base.derived("vocabulary", lambda: _vocabulary(base))
 
 
-def _read(base: BaseModel) -> Vocabulary:
+def _vocabulary(base: BaseModel) -> Vocabulary:
     table, tokenizer = embeddings(base.model), base.tokenizer
     size = len(table)
     tokens = tuple(readable(tokenizer, token) for token in range(size))
@@ -95,9 +95,9 @@ def _read(base: BaseModel) -> Vocabulary:
 
 
 def embeddings(model: Any) -> torch.Tensor:
-    """What the model reads for every token id, shape (V, d), float32.
+    """Compute the input embedding of every token id, shape (V, d), float32.
 
-    Not the table's rows as they are stored: some models scale them, some methods change them.
+    It differs from the stored rows in models that scale them and methods that change them.
     """
     layer = model.get_input_embeddings()
     with torch.inference_mode():
@@ -105,34 +105,36 @@ def embeddings(model: Any) -> torch.Tensor:
 
 
 def _first_equal(table: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the lowest row number with the same values, for each row, shape (V,)."""
     rows = np.ascontiguousarray(table).view(np.dtype((np.void, table.itemsize * table.shape[1])))
     _, first, group = np.unique(rows.ravel(), return_index=True, return_inverse=True)
     return first[group]
 
 
 def _untrained(table: NDArray[np.float32], duplicate_of: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Rows that training has not told apart, and rows whose norm is far too small.
+    """Find untrained rows: equal rows, rows close to their mean, and rows of a far too small norm.
 
-    Two tokens that were ever read get different gradients, so equal rows were never read, and rows
-    close to them hardly ever (after Land & Bartolo 2024, arXiv:2405.05417, section 2, who take
-    known unused tokens for this). Untrained rows of a model without equal ones show in their norm.
+    Tokens that occur in training have different gradients, so equal rows did not occur, and rows
+    close to them hardly ever (after Land & Bartolo 2024, arXiv:2405.05417, section 2, who use a
+    list of unused tokens). In a model without equal rows, the norm reveals untrained rows.
     """
     norms = np.linalg.norm(table, axis=1)
     logs = np.log(np.maximum(norms, 1e-30))
     spread = 1.4826 * np.median(np.abs(logs - np.median(logs)))
-    found = logs < np.median(logs) - _OUTLIER * spread
+    small = logs < np.median(logs) - _OUTLIER * spread
     if (single := duplicate_of == np.arange(len(table))).all():
-        return found
+        return small
     repeated = np.isin(duplicate_of, duplicate_of[~single])
-    center = table[repeated].mean(axis=0)
-    return found | repeated | (table @ center > _LIKE_UNTRAINED * norms * np.linalg.norm(center))
+    center = table[repeated].mean(axis=0)  # (d,)
+    near_center = table @ center > _LIKE_UNTRAINED * norms * np.linalg.norm(center)
+    return small | repeated | near_center
 
 
 def _families(tokens: tuple[str, ...]) -> NDArray[np.int64]:
-    """Numbers of the lexical families; a token without letters is one of its own.
+    """Number the lexical families, shape (V,); a token without letters is a separate family.
 
-    Stems are Porter's (Snowball's English stemmer): words of other languages are told apart by case
-    and space only.
+    Stems are those of Snowball's English (Porter) stemmer: families of words of other languages
+    consist of variants by case and space only.
     """
     stem = snowballstemmer.stemmer("english").stemWord
     words = [token.replace("␣", " ").strip().casefold() for token in tokens]
@@ -142,11 +144,11 @@ def _families(tokens: tuple[str, ...]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Graph:
-    """Each token's nearest other tokens by cosine.
+    """Graph of each token's nearest other tokens by cosine.
 
     Attributes:
-        ids: shape (V, 15), nearest first; fewer columns where the vocabulary is smaller.
-        cosine: shape (V, 15).
+        ids: ids of the neighbors, shape (V, 15), nearest first; fewer in a smaller vocabulary.
+        cosine: cosines of the neighbors, shape (V, 15).
     """
 
     ids: NDArray[np.int64]
@@ -154,12 +156,12 @@ class Graph:
 
     @property
     def density(self) -> NDArray[np.float32]:
-        """Mean cosine to the ten nearest, shape (V,)."""
+        """Mean cosine to the ten nearest tokens, shape (V,)."""
         return self.cosine[:, :DENSITY].mean(axis=1)
 
     @property
     def occurrences(self) -> NDArray[np.int64]:
-        """N_10: among the ten nearest of how many tokens each one is, shape (V,).
+        """N_10: number of tokens with each token among their ten nearest, shape (V,).
 
         Source: Radovanovic et al. 2010, JMLR 11, section 2.
         """
@@ -168,91 +170,97 @@ class Graph:
     @property
     def hubs(self) -> NDArray[np.bool_]:
         """Tokens with N_10 more than two standard deviations above its mean, shape (V,)."""
-        found = self.occurrences
-        return found > found.mean() + 2 * found.std()
+        counts = self.occurrences
+        return counts > counts.mean() + 2 * counts.std()
 
 
 def graph(base: BaseModel) -> Graph:
-    """The neighbors of all tokens: half a minute for 49,152 on two cores, then from the cache."""
-    held = kept(base, "graph", lambda: _graph(vocabulary(base)))
-    return Graph(held["ids"].astype(np.int64), held["cosine"])
+    """Compute the neighbors of all tokens: half a minute for 49,152 on two cores, then cached."""
+    arrays = kept(base, "graph", lambda: _graph(vocabulary(base)))
+    return Graph(arrays["ids"].astype(np.int64), arrays["cosine"])
 
 
-def _graph(known: Vocabulary) -> dict[str, NDArray]:
-    table, size = known.table, len(known.tokens)
+def _graph(vocab: Vocabulary) -> dict[str, NDArray]:
+    table, size = vocab.table, len(vocab.tokens)
     k = min(GRAPH, size - 1)
     ids, cosine = np.empty((size, k), np.int32), np.empty((size, k), np.float32)
-    # a token of zeros has no direction of its own; any will do
+    # a row of zeros has no direction; any direction works
     queries = torch.where(table.norm(dim=1, keepdim=True) > 0, table, torch.ones_like(table))
     for start in track(range(0, size, 512), "Neighbors of every token, once per base"):
-        found = nearest(queries[start : start + 512], table, k + 1)
-        own = np.arange(start, start + len(found.ids))[:, None]
-        # the token itself, or among more than k equal ones the last
-        drop = np.where((found.ids == own).any(1), (found.ids == own).argmax(1), k)
+        near = nearest(queries[start : start + 512], table, k + 1)  # (512, k + 1)
+        is_self = near.ids == np.arange(start, start + len(near.ids))[:, None]
+        # drop the token itself; the last neighbor if the token is not among more than k equal rows
+        drop = np.where(is_self.any(1), is_self.argmax(1), k)
         others = np.arange(k + 1) != drop[:, None]
-        ids[start : start + 512] = found.ids[others].reshape(-1, k)
-        cosine[start : start + 512] = found.similarity[others].reshape(-1, k)
+        ids[start : start + 512] = near.ids[others].reshape(-1, k)
+        cosine[start : start + 512] = near.similarity[others].reshape(-1, k)
     return {"ids": ids, "cosine": cosine}
 
 
 def states(base: BaseModel) -> NDArray[np.float32]:
-    """Each token's hidden state in the middle of the model, read after a neutral text: (V, d).
+    """Compute each token's hidden state after a neutral text in the middle of the model: (V, D).
 
-    A space that is not the embedding table, to see in whether its neighbors mean alike: the output
-    of the middle block (the encoder's where there is one), with the mean over the tokens removed.
-    Decoders read the text once, and every token behind its keys and values. Half a minute for
-    49,152 tokens on two cores, then from the cache.
+    This space differs from the embedding table, so it can verify whether neighbors there have
+    similar meanings. The states are the output of the middle block (of the encoder, if there is
+    one), minus their mean over the tokens. Decoders compute the text once and reuse its keys and
+    values for every token. Half a minute for 49,152 tokens on two cores, then cached.
     """
     return kept(base, "states", lambda: {"states": _states(base)})["states"].astype(np.float32)
 
 
 @torch.inference_mode()
 def _states(base: BaseModel) -> NDArray[np.float16]:
-    encodes = base.model.config.is_encoder_decoder  # and its tokenizer ends texts with a mark
-    text = base.tokenizer(CONTEXT, add_special_tokens=not encodes)
-    prefix = torch.tensor(text["input_ids"], device=base.device)
+    has_encoder = base.model.config.is_encoder_decoder
+    # the tokenizer of an encoder-decoder appends an end mark, which does not belong before a token
+    text = base.tokenizer(CONTEXT, add_special_tokens=not has_encoder)
+    prefix = torch.tensor(text["input_ids"], device=base.device)  # (T,)
     tokens = torch.arange(len(vocabulary(base).tokens), device=base.device)
     with stopped_after(base.model, _middle(base)) as run:
-        read = _whole(run, prefix) if encodes else _behind(run, prefix)
+        forward = _encoder_states(run, prefix) if has_encoder else _decoder_states(run, prefix)
         parts = track(tokens.split(256), "Every token in context, once per base")
-        hidden = torch.cat([read(ids)[:, -1].float() for ids in parts])
+        hidden = torch.cat([forward(ids)[:, -1].float() for ids in parts])  # (V, D)
     return (hidden - hidden.mean(dim=0)).half().cpu().numpy()
 
 
-def _whole(run: _Run, prefix: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """States (n, T, D) of the prefix with each of n tokens, in an encoder: it sees both at once."""
+def _encoder_states(
+    run: _PartialForward, prefix: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function for an encoder's states (n, T + 1, D) of the prefix with n tokens each."""
 
-    def read(ids: torch.Tensor) -> torch.Tensor:
-        rows = torch.cat([prefix.expand(len(ids), -1), ids[:, None]], dim=1)
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        rows = torch.cat([prefix.expand(len(ids), -1), ids[:, None]], dim=1)  # (n, T + 1)
         return run(input_ids=rows, attention_mask=torch.ones_like(rows))
 
-    return read
+    return forward
 
 
-def _behind(run: _Run, prefix: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """States (n, 1, D) of each of n tokens behind the prefix, which is read once."""
-    front: Any = DynamicCache()
-    run(input_ids=prefix[None], past_key_values=front, use_cache=True)
+def _decoder_states(
+    run: _PartialForward, prefix: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function for the states (n, 1, D) of n tokens after the prefix, computed once."""
+    prefix_cache: Any = DynamicCache()
+    run(input_ids=prefix[None], past_key_values=prefix_cache, use_cache=True)
 
-    def read(ids: torch.Tensor) -> torch.Tensor:
-        cache = deepcopy(front)
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        cache = deepcopy(prefix_cache)
         cache.batch_repeat_interleave(len(ids))
         mask = ids.new_ones(len(ids), len(prefix) + 1)
         return run(
             input_ids=ids[:, None], attention_mask=mask, past_key_values=cache, use_cache=True
         )
 
-    return read
+    return forward
 
 
 def _middle(base: BaseModel) -> str:
+    """Return the name of the middle block, of the encoder if there is one."""
     names = blocks(base.shapes)
     stack = [name for name in names if name.rpartition(".")[0] == names[0].rpartition(".")[0]]
     return stack[(len(stack) - 1) // 2]
 
 
 def kept(base: BaseModel, name: str, make: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
-    """Arrays of one base, from memory, from the cache folder, or made now."""
+    """Return arrays of one base model from memory or the cache folder, or compute them."""
 
     def load() -> dict[str, NDArray]:
         key = f"{base.sha256[:16]}-{base.dtype}-{name}-{_VERSION}"
@@ -266,9 +274,9 @@ def kept(base: BaseModel, name: str, make: Callable[[], dict[str, NDArray]]) -> 
 
 
 def readable(tokenizer: Any, token_id: int) -> str:
-    """A token as visible text: spaces as ␣, bytes that are no text and control marks as codes.
+    """Write a token as visible text: spaces as ␣, control characters and invalid bytes as codes.
 
-    Several ids can read the same: key by id.
+    Several ids can have the same text.
     """
     if token_id >= len(tokenizer):
         return f"<id {token_id}>"

@@ -174,7 +174,7 @@ def spoilt(value):
     [
         ("LORA", half, "lacks 6 tensors: .*lora_B.weight.*; it is incomplete"),
         ("LORA", lambda _: {}, "holds no tensors; save the adapter again"),
-        ("LORA", deeper, "has, beside what fits, 4 tensors: .*layers.9"),
+        ("LORA", deeper, "has, in addition to those that fit, 4 tensors: .*layers.9"),
         ("LORA", spoilt(float("nan")), "NaN or infinite values in base_model.*; train it again"),
         ("LORA", spoilt(float("inf")), "NaN or infinite values in base_model"),
         ("PROMPT_TUNING", spoilt(float("nan")), "NaN or infinite values in prompt_embeddings"),
@@ -322,7 +322,7 @@ def test_an_adapter_is_no_base(saved, bases, tmp_path):
     folder, _ = saved()
     base = shutil.copytree(bases["llama"], tmp_path / "base")
     shutil.copy(folder / "adapter_config.json", base)
-    with pytest.raises(InputError, match="holds an adapter beside a model"):
+    with pytest.raises(InputError, match="holds an adapter next to a model"):
         load_base_model(str(base))
 
 

@@ -49,7 +49,7 @@ def test_a_run_is_attached_for_the_block_alone(context, trained, bases):
 
 def test_runs_of_different_bases_have_none_in_common(context, trained, bases):
     runs = [trained(bases["llama"]), trained(bases["gpt2"])]
-    with pytest.raises(InputError, match="different bases"):
+    with pytest.raises(InputError, match="different base models"):
         context.shared_base_model(runs)
     assert context.shared_base_model(runs[:1]).reference == str(bases["llama"])
 

@@ -11,13 +11,13 @@ from peftlens.tasks import task_of
 
 
 @pytest.fixture
-def atlas(context, planted_run):
+def explorer_data(context, planted_run):
     return build.build_explorer(context, [planted_run], {planted_run.id: "prompt"}, "pca")
 
 
-def test_neighbors_are_those_of_the_probe(context, atlas, planted_run):
+def test_neighbors_are_those_of_the_probe(context, explorer_data, planted_run):
     rows = probe_runner.run_probe(context, planted_run, "soft_prompt_neighbors").frame
-    (trail,) = atlas.trails
+    (trail,) = explorer_data.trails
     assert trail.steps == planted_run.steps
     assert set(trail.near) == set(rows["metric"])
     for metric, (ids, similarity) in trail.near.items():
@@ -26,15 +26,15 @@ def test_neighbors_are_those_of_the_probe(context, atlas, planted_run):
             for p, row in enumerate(own.to_dict("records")):
                 assert ids[s, p].tolist() == list(row["token_ids"])
                 assert similarity[s, p].tolist() == list(row["similarities"])
-                assert [atlas.tokens[token] for token in ids[s, p]] == list(row["tokens"])
+                assert [explorer_data.tokens[token] for token in ids[s, p]] == list(row["tokens"])
 
 
-def test_vectors_move_on_the_map_from_their_start(atlas):
-    (trail,) = atlas.trails
+def test_vectors_move_on_the_map_from_their_start(explorer_data):
+    (trail,) = explorer_data.trails
     assert trail.xy.shape == (2, 6, 2)
-    assert (trail.moved[0] == 0).all()
-    assert (trail.moved[1] > 0).all()
-    low, high = atlas.points.min(axis=0), atlas.points.max(axis=0)
+    assert (trail.displacement[0] == 0).all()
+    assert (trail.displacement[1] > 0).all()
+    low, high = explorer_data.points.min(axis=0), explorer_data.points.max(axis=0)
     assert ((trail.xy >= low) & (trail.xy <= high)).all()
 
 
@@ -47,14 +47,14 @@ def test_the_plane_of_two_vectors(context, planted_run):
         build.build_explorer(context, [planted_run], {planted_run.id: "p"}, between=(0, 99))
 
 
-def test_nearness_to_labels(context, atlas, planted_run):
+def test_nearness_to_labels(context, explorer_data, planted_run):
     base = context.base_model(planted_run)
     labels = task_of(planted_run).labels
     for label in labels:
         ids = base.tokenizer(label, add_special_tokens=False)["input_ids"]
         if len(ids) == 1:
-            assert atlas.task[ids[0]] == pytest.approx(1, abs=1e-5)
-    assert atlas.task.min() >= 0
+            assert explorer_data.task[ids[0]] == pytest.approx(1, abs=1e-5)
+    assert explorer_data.task.min() >= 0
 
 
 def test_verdicts_are_shown_once_they_were_tested(context, planted_run):

@@ -20,13 +20,13 @@ TOKENS = tuple(
 
 
 @pytest.fixture(scope="module")
-def atlas():
-    return drawn.atlas(tokens=TOKENS)
+def explorer_data():
+    return drawn.explorer_data(tokens=TOKENS)
 
 
 @pytest.fixture(scope="module")
-def page(atlas, tmp_path_factory):
-    return explorer.write(atlas, HOSTILE, tmp_path_factory.mktemp("page") / "explorer.html")
+def page(explorer_data, tmp_path_factory):
+    return explorer.write(explorer_data, HOSTILE, tmp_path_factory.mktemp("page") / "explorer.html")
 
 
 def started(playwright, *more):
@@ -102,23 +102,26 @@ def test_text_and_expressions_find_tokens(opened):
     assert shown.said == []
 
 
-def test_a_token_says_what_it_is(opened, atlas):
+def test_a_token_says_what_it_is(opened, explorer_data):
     shown = opened()
     shown.locator("#query").fill("word123")
     shown.locator("#found button").first.click()
     chosen = shown.locator("#chosen").inner_text()
     assert "␣word123" in chosen
-    assert f"in the cluster cluster {atlas.cluster[123]}" in chosen or atlas.cluster[123] < 0
+    assert (
+        f"in the cluster cluster {explorer_data.cluster[123]}" in chosen
+        or explorer_data.cluster[123] < 0
+    )
     expect(shown.locator("#map-run .chosen")).to_have_count(1)
 
 
-def test_a_vectors_neighbors_are_the_atlas_own(opened, atlas):
+def test_a_vectors_neighbors_are_those_of_the_data(opened, explorer_data):
     shown = opened()
     shown.locator("#vectors button", has_text="2").click()
     rows = shown.locator("#chosen tbody tr").all()
     assert len(rows) == len(drawn.METRICS)
     for row, metric in zip(rows, drawn.METRICS, strict=True):
-        ids, similarity = atlas.trails[0].near[metric]
+        ids, similarity = explorer_data.trails[0].near[metric]
         words = row.locator(".token").all_inner_texts()
         assert words == [TOKENS[token] for token in ids[-1, 2]]
         assert row.locator("td").last.inner_text() == f"{similarity[-1, 2, 0]:.4f}"
@@ -132,7 +135,7 @@ def test_a_mark_on_the_map_is_a_vector(opened):
     expect(shown.locator("#vectors button[aria-pressed=true]")).to_have_text("1")
 
 
-def test_the_slider_goes_back_to_the_start(opened, atlas):
+def test_the_slider_goes_back_to_the_start(opened, explorer_data):
     shown = opened()
     expect(shown.locator("#step-shown")).to_have_text("40")
     ways = shown.locator("#map-run .way polyline")
@@ -140,7 +143,7 @@ def test_the_slider_goes_back_to_the_start(opened, atlas):
     shown.locator("#step").fill("0")
     expect(shown.locator("#step-shown")).to_have_text("0")
     assert len(str(ways.first.get_attribute("points")).split()) == 1
-    first = TOKENS[atlas.trails[0].near["cosine"][0][0, 0, 0]]
+    first = TOKENS[explorer_data.trails[0].near["cosine"][0][0, 0, 0]]
     expect(shown.locator("#vectors tbody tr").first.locator(".token").first).to_have_text(first)
 
 
@@ -152,10 +155,10 @@ def test_colors(opened, color):
     assert shown.said == []
 
 
-def test_metrics_can_be_chosen(opened, atlas):
+def test_metrics_can_be_chosen(opened, explorer_data):
     shown = opened()
     shown.locator("#metric").select_option("csls")
-    first = TOKENS[atlas.trails[0].near["csls"][0][-1, 0, 0]]
+    first = TOKENS[explorer_data.trails[0].near["csls"][0][-1, 0, 0]]
     expect(shown.locator("#vectors tbody tr").first.locator(".token").first).to_have_text(first)
 
 
@@ -193,14 +196,14 @@ def test_hovering_in_one_shows_the_token_in_both(opened):
     expect(shown.locator("#map-pair .chosen")).to_have_count(1)
 
 
-def test_raised_and_lowered_tokens_are_marked_and_listed(opened, atlas):
+def test_raised_and_lowered_tokens_are_marked_and_listed(opened, explorer_data):
     shown = opened()
     assert shown.locator("#map-run .raised, #map-run .lowered").count() == 0
     shown.locator("#shift").select_option("0")
     expect(shown.locator("#map-run .raised")).to_have_count(3)
     expect(shown.locator("#map-run .lowered")).to_have_count(3)
     words = shown.locator("#shifted button").all_inner_texts()
-    (one,) = atlas.shifts
+    (one,) = explorer_data.shifts
     assert words == [TOKENS[token] for token, _ in (*one.raised, *one.lowered)]
     shown.locator("#shifted button").first.click()
     expect(shown.locator("#chosen h3")).to_contain_text(words[0])
@@ -272,11 +275,11 @@ def test_without_webgl_the_map_is_a_picture_and_the_rest_works(opened):
     assert shown.said == []
 
 
-def test_without_javascript_the_tables_are_there(opened, atlas):
+def test_without_javascript_the_tables_are_there(opened, explorer_data):
     shown = opened(java_script_enabled=False)
     assert "needs JavaScript" in shown.locator("noscript").inner_text()
     words = shown.locator("#tables tbody tr").first.locator(".token").all_text_contents()
-    assert words == [TOKENS[token] for token in atlas.trails[0].near["cosine"][0][-1, 0]]
+    assert words == [TOKENS[token] for token in explorer_data.trails[0].near["cosine"][0][-1, 0]]
 
 
 def test_tokens_are_shown_literally(opened):
@@ -288,9 +291,9 @@ def test_tokens_are_shown_literally(opened):
     assert shown.said == []
 
 
-def test_a_notebook_shows_the_page_in_a_frame_of_its_own(atlas, opened, tmp_path):
+def test_a_notebook_shows_the_page_in_a_frame_of_its_own(explorer_data, opened, tmp_path):
     page = tmp_path / "notebook.html"
-    frame = explorer.Explorer(explorer.render(atlas, HOSTILE))._repr_html_()
+    frame = explorer.Explorer(explorer.render(explorer_data, HOSTILE))._repr_html_()
     page.write_text(f"<!doctype html><body data-drawn>{frame}</body>")
     shown = opened(page)
     inside = shown.frame_locator("iframe")
@@ -300,15 +303,15 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own(atlas, opened, tmp_path
     expect(inside.locator("#count")).to_have_text("11 tokens")
 
 
-def test_same_arrays_same_bytes(atlas):
-    assert explorer.render(atlas, "t") == explorer.render(atlas, "t")
+def test_same_arrays_same_bytes(explorer_data):
+    assert explorer.render(explorer_data, "t") == explorer.render(explorer_data, "t")
 
 
 def test_a_quarter_of_a_million_tokens_fit(opened, tmp_path):
     rng = np.random.default_rng(0)
     syllables = ["al", "ber", "con", "dra", "el", "fi", "gon", "ha", "il", "jo", "ka", "lum"]
     tokens = tuple("␣" + "".join(rng.choice(syllables, 3)) for _ in range(262_144))
-    big = drawn.atlas(262_144, tokens=tokens, cluster=None)
+    big = drawn.explorer_data(262_144, tokens=tokens, cluster=None)
     page = explorer.write(big, "large", tmp_path / "large.html")
     assert page.stat().st_size < 12e6
     shown = opened(page)
@@ -319,7 +322,9 @@ def test_a_quarter_of_a_million_tokens_fit(opened, tmp_path):
 
 def test_a_base_without_clusters_or_runs(opened, tmp_path):
     page = explorer.write(
-        drawn.atlas(trails=(), shifts=(), cluster=None, task=None), "bare", tmp_path / "bare.html"
+        drawn.explorer_data(trails=(), shifts=(), cluster=None, task=None),
+        "bare",
+        tmp_path / "bare.html",
     )
     shown = opened(page)
     expect(shown.locator("#step")).to_be_hidden()

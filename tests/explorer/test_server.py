@@ -66,7 +66,7 @@ def test_runs_of_two_bases_are_refused(context, planted_run, tmp_path, bases, wo
         tmp_path,
     )  # fmt: skip
     names = {run.id: run.id for run in (planted_run, other)}
-    with pytest.raises(InputError, match="different bases"):
+    with pytest.raises(InputError, match="different base models"):
         application(context, [planted_run, other], names, Guard(frozenset()))
 
 

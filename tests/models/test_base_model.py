@@ -83,13 +83,13 @@ def test_file_that_is_no_gguf(tmp_path, monkeypatch):
 
 
 def test_folder_without_config(tmp_path):
-    with pytest.raises(InputError, match="is no model folder: it has no config.json"):
+    with pytest.raises(InputError, match="is not a model folder: it has no config.json"):
         opened(tmp_path)
 
 
 def test_folder_with_an_adapter_in_it(folder):
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(InputError, match="holds an adapter beside a model"):
+    with pytest.raises(InputError, match="holds an adapter next to a model"):
         opened(folder)
 
 

@@ -26,13 +26,13 @@ def near(step, **changes):
 def test_neighbors_at_the_end_beside_the_start():
     (prompt,) = prompts(near(9))
     (token,) = prompt.tokens
-    assert (token.start, token.words, token.moved) == ("a", ["a", "b"], "1.50")
-    assert (prompt.step, prompt.kept, prompt.verdict) == (9, 1, "")
+    assert (token.start, token.words, token.displacement) == ("a", ["a", "b"], "1.50")
+    assert (prompt.step, prompt.n_unchanged, prompt.verdict) == (9, 1, "")
     (prompt,) = prompts(
         near(9, start_token=None, nearest_unchanged=None, relative_displacement=None)
     )
-    assert prompt.kept is None  # nothing is said of a start that nobody knows
-    assert prompt.tokens[0].moved == "–"
+    assert prompt.n_unchanged is None  # nothing is said of a start that nobody knows
+    assert prompt.tokens[0].displacement == "–"
     assert list(prompts({})) == []
 
 

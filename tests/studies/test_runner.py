@@ -415,5 +415,5 @@ def test_p_tuning_keeps_too_little_to_be_trained_on(bases, words, tmp_path):
         dtype="float32", training={"max_steps": 1}, method_config={"hidden_size": 16},
     )  # fmt: skip
     first = trainer.train(config, tmp_path)
-    with pytest.raises(InputError, match="p_tuning keeps its network's output only"):
+    with pytest.raises(InputError, match="p_tuning saves only its network's output"):
         trainer.train(config.model_copy(update={"continue_from": first.id}), tmp_path)

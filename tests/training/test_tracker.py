@@ -91,7 +91,7 @@ def test_what_can_not_be_kept_is_told_once(bases, tmp_path, caplog):
     with peftlens.track(base.model, tmp_path) as tracker:
         assert steps(base.model, tracker, 2)
     assert [one.message for one in caplog.records if one.levelno == logging.WARNING] == [
-        "peftlens stopped tracking; training continues: the model is no peft.PeftModel, "
+        "peftlens stopped tracking; training continues: the model is not a peft.PeftModel, "
         "and some of its weights are frozen"
     ]
     assert not list(tmp_path.iterdir())

@@ -98,13 +98,13 @@ function showVectors() {
       run.starts[vector] ?? "–",
       made("span", {}, ...near.ids[step][vector].flatMap((id) => [made("span", { class: "token" }, data.tokens[id]), " "])),
       number(near.similarity[step][vector][0]),
-      number(run.moved[step][vector], 2),
-      run.off[step][vector] === null ? "–" : `${Math.round(100 * run.off[step][vector])} %`,
+      number(run.displacement[step][vector], 2),
+      run.offVocabulary[step][vector] === null ? "–" : `${Math.round(100 * run.offVocabulary[step][vector])} %`,
       run.verdicts[step]?.[vector] ?? "–",
       number(run.q[step]?.[vector]),
     ]);
     return made("div", {}, made("h3", {}, `${run.name}, step ${run.steps[step]}${run.verdict ? `: ${run.verdict}` : ""}`),
-      table(["vector", "initial token", `nearest by ${state.metric}`, "similarity", "moved", "off vocabulary", "verdict", "q"], rows));
+      table(["vector", "initial token", `nearest by ${state.metric}`, "similarity", "displacement", "off vocabulary", "verdict", "q"], rows));
   });
   by("vectors").replaceChildren(...parts);
 }
