@@ -76,7 +76,7 @@ def test_a_name_that_is_taken(run, installed, tmp_path):
     points.write_text(points.read_text().replace("feed_forward_scale", "lora"))
     code, _, err = run("methods", path=(other,))
     assert code == 2
-    assert "package peftlens-scale provides a method named 'lora', but there is one already" in err
+    assert "peftlens-scale provides a method named 'lora', but this name exists already" in err
 
 
 def test_a_module_that_lacks_something(run, installed, tmp_path):
