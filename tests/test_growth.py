@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from peftlens.data.collate import Collator, TokenizedAnswer
+from peftlens.data.collate import Collator
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation import log_likelihood
 from peftlens.explorer import page as explorer_page
 from peftlens.models import base_model_cache

@@ -22,6 +22,7 @@ from fast_study import (
 
 from peftlens.results import study_results
 from peftlens.runs import store
+from peftlens.runs.lock import lock_run
 from peftlens.runs.run import Run, runs_in
 from peftlens.studies import local_pool, runner, status
 from peftlens.studies.runner import StudyOptions
@@ -202,7 +203,7 @@ def test_a_sequence_that_another_process_is_at_is_left_to_it(fast, tmp_path):
     file, out = fast(runs=3, sequence=True), tmp_path / "out"
     carried_out(file, out, shard=(2, 2))
     first = json.loads((out / "study.json").read_text())["runs"][0]
-    with store.lock_run(out / "runs", first):
+    with lock_run(out / "runs", first):
         outcome = carried_out(file, out)
     assert outcome.failed == ()
     assert outcome.left == 3

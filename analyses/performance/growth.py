@@ -16,7 +16,8 @@ import study_overhead
 import torch
 from measurements import seconds, write
 
-from peftlens.data.collate import Collator, TokenizedAnswer
+from peftlens.data.collate import Collator
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import log_probabilities
 from peftlens.models.base_model import load_base_model
 from peftlens.reports import page as report

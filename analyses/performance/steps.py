@@ -27,13 +27,8 @@ from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
 import peftlens
 from peftlens.adapters.checkpoint import open_run
-from peftlens.data.collate import (
-    Collator,
-    TokenizedAnswer,
-    TokenizedExample,
-    length,
-    training_batches,
-)
+from peftlens.data.collate import Collator, length, training_batches
+from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.base_model_cache import BaseModelCache

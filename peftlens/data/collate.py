@@ -1,11 +1,9 @@
-"""Collator: tokenize examples, pad rows and collate them into batches of token ids.
+"""Collator: pad rows of token ids and collate them into batches; which rows go together.
 
-A prompt and its answer are tokenized separately and joined, so that an answer's tokens never depend
-on the prompt. Rows are always padded on the right, regardless of the tokenizer's setting: causal
-attention then never sees padding, and positions count from the row's start.
+Rows are always padded on the right, regardless of the tokenizer's setting: causal attention then
+never sees padding, and positions count from the row's start.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,45 +12,10 @@ import numpy as np
 import torch
 
 from peftlens.data.task import Example
-from peftlens.errors import InputError
+from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, TokenizedExample
 from peftlens.models.base_model import BaseModel
 
 _LOGITS = 2**26  # upper limit in a batch that is scored, so that no vocabulary exceeds memory
-
-
-@dataclass(frozen=True)
-class TokenizedAnswer:
-    """One question with one answer.
-
-    Attributes:
-        prompt: token ids of the context; may be empty for a causal model.
-        answer: token ids of the scored continuation.
-    """
-
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
-
-    @property
-    def scored(self) -> int:
-        """Number of predicted tokens: without a prompt, nothing predicts the answer's first."""
-        return len(self.answer) - (not self.prompt)
-
-
-@dataclass(frozen=True)
-class TokenizedExample:
-    """An example as token ids: one row for each candidate answer.
-
-    Attributes:
-        index: index of the example in the input.
-        rows: one row per candidate answer.
-        correct: index of the right answer's row.
-        answer_bytes: length of each answer in UTF-8 bytes, without the leading space.
-    """
-
-    index: int
-    rows: tuple[TokenizedAnswer, ...]
-    correct: int
-    answer_bytes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -73,20 +36,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Collator:
-    """Collator of one base model: tokenizes examples and pads rows into batches.
+    """Collator of one base model: pads rows into batches.
 
     Attributes:
-        tokenizer: tokenizer of the base model.
-        seq2seq: whether the prompt goes to an encoder and the answer to a decoder.
+        example_tokenizer: tokenizes the examples.
         decoder_start: id of the decoder's first token, if there is a decoder.
-        max_length: maximum number of tokens of prompt and answer together.
         device: torch device of the batches.
     """
 
-    tokenizer: Any
-    seq2seq: bool
+    example_tokenizer: ExampleTokenizer
     decoder_start: int | None
-    max_length: int
     device: str
 
     @classmethod
@@ -98,98 +57,26 @@ class Collator:
         config: Any = base.model.config
         context = getattr(config, "max_position_embeddings", None) or 2 * max_length
         return cls(
-            base.tokenizer,
-            config.is_encoder_decoder,
+            ExampleTokenizer(
+                base.tokenizer, config.is_encoder_decoder, min(max_length, context // 2)
+            ),
             getattr(config, "decoder_start_token_id", None),
-            min(max_length, context // 2),
             base.device,
         )
 
     @property
+    def seq2seq(self) -> bool:
+        """Whether the prompt goes to an encoder and the answer to a decoder."""
+        return self.example_tokenizer.seq2seq
+
+    @property
     def at_once(self) -> int:
         """Maximum padded tokens in a scored batch, whose logits (tokens, V) must fit in memory."""
-        return min(1024, max(64, _LOGITS // len(self.tokenizer)))
+        return min(1024, max(64, _LOGITS // len(self.example_tokenizer.tokenizer)))
 
     def items(self, examples: Sequence[Example]) -> tuple[list[TokenizedExample], dict[str, int]]:
-        """Tokenize each example; count truncated and dropped examples by reason.
-
-        Raises:
-            InputError: an answer has no tokens, is too long, or two answers of one example have the
-                same tokens.
-        """
-        counts: Counter[str] = Counter()
-        items = []
-        for index, example in enumerate(examples):
-            if rows := self._rows(example, counts):
-                lengths = tuple(len(answer.strip().encode()) for answer in example.answers)
-                items.append(TokenizedExample(index, rows, example.correct, lengths))
-        return items, dict(sorted((+counts).items()))  # + drops zeros
-
-    def _ids(self, text: str, special: bool = False) -> list[int]:
-        # special tokens written in a user's text stay text
-        return self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)[
-            "input_ids"
-        ]
-
-    def _rows(self, example: Example, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
-        """Tokenize one row per answer; none if the example is dropped, which is counted."""
-        answers = [self._ids(answer) for answer in example.answers]
-        if not example.prompt:
-            return self._text(answers[0], counts)
-        if not self._ids(example.prompt):
-            counts["prompt has no tokens"] += 1
-            return ()
-        answers = self._terminated(example, answers)
-        prompt = self._ids(example.prompt, special=True)
-        room = self.max_length - max(map(len, answers))
-        if room < 1:
-            raise InputError(
-                f"answer {max(example.answers, key=len)[:40]!r} leaves no room for a prompt in "
-                f"max_length={self.max_length} tokens; raise max_length"
-            )
-        if len(prompt) > room:
-            counts["prompt cut to max_length"] += 1
-            prompt = self._cut(prompt, room)
-        return tuple(TokenizedAnswer(tuple(prompt), tuple(answer)) for answer in answers)
-
-    def _cut(self, prompt: list[int], room: int) -> list[int]:
-        """Truncate the prompt to its end, after the special tokens that it starts with."""
-        special = self._ids("", special=True)
-        start = special if special and prompt[: len(special)] == special else []
-        return [*start, *prompt[len(prompt) - room + len(start) :]]
-
-    def _text(self, ids: list[int], counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
-        """Tokenize a text for language modeling; its first token is predicted only after a BOS."""
-        start = self._ids("", special=True)
-        if self.seq2seq and not start:  # an encoder needs at least one token
-            start = [self.tokenizer.eos_token_id]
-        row = TokenizedAnswer(tuple(start), tuple(ids[: self.max_length - len(start)]))
-        if row.scored < 1:
-            counts["text of fewer than two tokens"] += 1
-            return ()
-        counts["text cut to max_length"] += len(row.answer) < len(ids)
-        return (row,)
-
-    def _terminated(self, example: Example, answers: list[list[int]]) -> list[list[int]]:
-        """Append an end token to all answers if one of them is a prefix of another.
-
-        A prefix is always at least as probable as the longer answer, so the comparison would not be
-        fair.
-        """
-        for text, ids in zip(example.answers, answers, strict=True):
-            if not ids:
-                raise InputError(f"answer {text!r} has no tokens; write another label")
-            if answers.count(ids) > 1:
-                raise InputError(f"answer {text!r} has the same tokens as another answer")
-        has_prefix = any(a is not b and b[: len(a)] == a for a in answers for b in answers)
-        if not has_prefix:
-            return answers
-        if self.tokenizer.eos_token_id is None:
-            raise InputError(
-                f"one of the answers {example.answers} is the start of another and the tokenizer "
-                "has no end token to distinguish them; write other labels"
-            )
-        return [[*answer, self.tokenizer.eos_token_id] for answer in answers]
+        """Tokenize each example; see `ExampleTokenizer.tokenize`."""
+        return self.example_tokenizer.tokenize(examples)
 
     def batch(self, rows: Sequence[TokenizedAnswer]) -> Batch:
         """Collate rows into a batch; the answers' last tokens predict nothing and are left out."""
@@ -212,7 +99,7 @@ class Collator:
     def pad(self, rows: list[list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Pad rows on the right; return ids (batch, seq) and a mask, True where not padded."""
         width = max(map(len, rows))
-        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id or 0)
+        ids = torch.full((len(rows), width), self.example_tokenizer.tokenizer.pad_token_id or 0)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row)

@@ -16,14 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.data.collate import (
-    Batch,
-    Collator,
-    TokenizedAnswer,
-    TokenizedExample,
-    length,
-    scoring_batches,
-)
+from peftlens.data.collate import Batch, Collator, length, scoring_batches
+from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
 from peftlens.io.progress import track
 
 SAVED = 3  # least reduction factor of tokens that makes a shared pass of each prompt faster

@@ -18,8 +18,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
-from peftlens.data.collate import Collator, TokenizedExample, scoring_batches
+from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.task import Kind
+from peftlens.data.tokenization import TokenizedExample
 from peftlens.errors import InputError
 from peftlens.evaluation.log_likelihood import answer_states, choose
 from peftlens.io.files import cache_dir, canonical_json, sha256_text, write_atomic

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from peftlens.adapters.run_context import RunContext
-from peftlens.data.collate import Collator, TokenizedExample
+from peftlens.data.collate import Collator
+from peftlens.data.tokenization import TokenizedExample
 from peftlens.evaluation.log_likelihood import Choices, choose
 from peftlens.layers.prepend import prepend_vectors
 from peftlens.models.base_model import BaseModel

@@ -2,7 +2,7 @@
 
 runs/<run_id>/              finished run; a run folder that exists is complete and never changes
      .tmp-<run_id>-*/       run under construction, or leftover of a dead process
-     .claim-<run_id>        lock file, locked by the kernel while its process builds the run
+     .claim-<run_id>        lock file, see lock.py
 quarantine/<run_id>-<n>/    damaged runs
 
 The folders themselves are the only index of runs. Readers take no lock.
@@ -13,81 +13,18 @@ import itertools
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-from filelock import FileLock, Timeout
-
-from peftlens.errors import InputError
 from peftlens.io.files import TEMPORARY_PREFIX, new_folder, sha256_file
+from peftlens.runs.lock import LOCK_PREFIX, RunLockedError, lock_run
 from peftlens.runs.run import CorruptedRunError, Run
 
 # Errors of the disk that would fail all later runs too.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-_CLAIM = ".claim-"
 _ABANDONED = 3600  # seconds; no single file takes that long to write
-
-
-class RunLockedError(InputError):
-    """Error of a run that another process is building."""
-
-
-@dataclass(frozen=True)
-class LockOwner:
-    """Process that holds the lock of a run.
-
-    Attributes:
-        pid: id of the process.
-        host: name of its machine.
-        since: time of locking, in seconds since 1970.
-    """
-
-    pid: int
-    host: str
-    since: float
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process still runs; processes of other machines count as running."""
-        if self.host != socket.gethostname():
-            return True
-        try:
-            process = psutil.Process(self.pid)
-            started, status = process.create_time(), process.status()
-        except psutil.NoSuchProcess:
-            return False
-        is_reused_pid = started > self.since
-        return status != psutil.STATUS_ZOMBIE and not is_reused_pid
-
-
-@contextmanager
-def lock_run(runs: Path, run: str) -> Iterator[None]:
-    """Lock a run for the duration of the block; the kernel releases locks of dead processes.
-
-    Raises:
-        RunLockedError: another process holds the lock.
-    """
-    file = runs / f"{_CLAIM}{run}"
-    runs.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise RunLockedError(f"run {run} is being built by another process") from error
-    try:
-        owner = LockOwner(os.getpid(), socket.gethostname(), time.time())
-        file.write_text(json.dumps(vars(owner)))
-        yield
-    finally:
-        file.unlink(
-            missing_ok=True
-        )  # before the release, after which it could be another process's file
-        lock.release()
 
 
 @contextmanager
@@ -130,20 +67,11 @@ def seal(folder: Path) -> None:
     (folder / "digests.json").write_text(json.dumps(digests, indent=2) + "\n")
 
 
-def lock_owners(runs: Path) -> dict[str, LockOwner]:
-    """Return the living lock owners, by run id; read from their files without locking."""
-    owners = {}
-    for file in runs.glob(f"{_CLAIM}*"):
-        with suppress(OSError, ValueError, TypeError):  # just released, or just taken
-            owners[file.name.removeprefix(_CLAIM)] = LockOwner(**json.loads(file.read_text()))
-    return {run: owner for run, owner in owners.items() if owner.alive}
-
-
 def sweep(runs: Path) -> int:
     """Delete unfinished files and folders of dead processes; return their number."""
     deleted = 0
-    for file in runs.glob(f"{_CLAIM}*"):
-        with suppress(RunLockedError), lock_run(runs, file.name.removeprefix(_CLAIM)):
+    for file in runs.glob(f"{LOCK_PREFIX}*"):
+        with suppress(RunLockedError), lock_run(runs, file.name.removeprefix(LOCK_PREFIX)):
             pass  # releasing an unowned lock deletes its file
     for folder in runs.glob(f"{TEMPORARY_PREFIX}*"):
         run = folder.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]

@@ -17,7 +17,7 @@ from typing import Any
 from peftlens.errors import InputError
 from peftlens.io.files import new_folder, write_atomic
 from peftlens.results.outcomes import Died, Done, Outcome
-from peftlens.runs import store
+from peftlens.runs.lock import RunLockedError, lock_run
 from peftlens.studies.worker_protocol import (
     MeasureRequest,
     PlanRequest,
@@ -87,8 +87,8 @@ class RayPool:
         self._locks[slot] = lock = ExitStack()
         if isinstance(request, TrainRequest):
             try:
-                lock.enter_context(store.lock_run(self._runs, request.run))
-            except store.RunLockedError as error:
+                lock.enter_context(lock_run(self._runs, request.run))
+            except RunLockedError as error:
                 self._ready.append((slot, outcome_of_error(error)))
                 return
             if (self._runs / request.run).exists():

@@ -38,6 +38,7 @@ from peftlens.results.outcomes import (
 from peftlens.results.study_results import index_or_none
 from peftlens.results.table_cache import TableCache
 from peftlens.runs import store
+from peftlens.runs.lock import RunLockedError
 from peftlens.runs.run import SCHEMA, Run
 from peftlens.studies.config import read_text
 from peftlens.studies.local_pool import InProcessPool, LocalPool
@@ -413,7 +414,7 @@ class StudyRunner:
 
     def _quarantine(self, run: str, reason: str) -> None:
         self.done.discard(run)
-        with suppress(store.RunLockedError):  # another process quarantines it
+        with suppress(RunLockedError):  # another process quarantines it
             if target := store.quarantine(self.folder, run):
                 say(f"{reason}: moved to {target}")
 

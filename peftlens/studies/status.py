@@ -10,6 +10,7 @@ from statistics import median
 from peftlens.results import failures
 from peftlens.results.study_results import read_index
 from peftlens.runs import store
+from peftlens.runs.lock import lock_owners
 from peftlens.runs.run import CorruptedRunError, Run
 
 
@@ -66,7 +67,7 @@ def study_status(out: Path) -> StudyStatus:
     failed = failures.recorded(out)
     running = tuple(
         ActiveRun(run, names[run], owner.host, owner.pid, time.time() - owner.since)
-        for run, owner in store.lock_owners(runs).items()
+        for run, owner in lock_owners(runs).items()
         if run in names and run not in done
     )
     active = [one.run for one in running]

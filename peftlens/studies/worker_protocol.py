@@ -31,8 +31,9 @@ from peftlens.results.outcomes import (
     Outcome,
 )
 from peftlens.runs.config import RunConfig
+from peftlens.runs.lock import RunLockedError
 from peftlens.runs.run import CorruptedRunError
-from peftlens.runs.store import DISK, RunLockedError
+from peftlens.runs.store import DISK
 
 _REPORT_INTERVAL = 0.2  # seconds between updates; a step of a tiny model takes only 0.01 s
 

@@ -18,13 +18,15 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from peftlens.adapters import checkpoint
-from peftlens.data.collate import Collator, TokenizedAnswer
+from peftlens.data.collate import Collator
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_logits
 from peftlens.io.files import canonical_json, sha256_text
 from peftlens.layers.batched_adapters import AdapterBatch, BatchedPart
 from peftlens.models.snapshot import restored_after
+from peftlens.runs.lock import RunLockedError
 from peftlens.runs.run import Run
-from peftlens.runs.store import RunLockedError, building
+from peftlens.runs.store import building
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.frozen_block_cache import has_dropout
 from peftlens.training.run_plan import RunPlan

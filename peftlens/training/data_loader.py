@@ -7,8 +7,9 @@ from itertools import islice
 
 import numpy as np
 
-from peftlens.data.collate import Collator, TokenizedAnswer, TokenizedExample, training_batches
+from peftlens.data.collate import Collator, training_batches
 from peftlens.data.task import Task
+from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.runs.config import TrainingConfig

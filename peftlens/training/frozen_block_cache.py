@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from peftlens.data.collate import Collator, TokenizedAnswer, length, scoring_batches
+from peftlens.data.collate import Collator, length, scoring_batches
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.errors import InputError
 from peftlens.models.architecture import blocks
 from peftlens.models.base_model import BaseModel

@@ -33,8 +33,9 @@ from peftlens.io.files import TEMPORARY_PREFIX, sha256_file
 from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
 from peftlens.models.origin import Origin, vocabulary_sha256
 from peftlens.runs.config import UNKNOWN_TASK, RunConfig, TrainingConfig
+from peftlens.runs.lock import lock_run
 from peftlens.runs.run import Run, versions
-from peftlens.runs.store import build, lock_run
+from peftlens.runs.store import build
 from peftlens.training.run_writer import RunWriter
 
 PROBES = ("cost", "training_log", "parameter_count")  # probes that need no model

@@ -25,7 +25,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from peftlens.adapters import checkpoint
 from peftlens.adapters.run_context import RunContext
-from peftlens.data.collate import Batch, TokenizedAnswer, length
+from peftlens.data.collate import Batch, length
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_loss, choose
 from peftlens.io.progress import bar
 from peftlens.models.snapshot import restored_after

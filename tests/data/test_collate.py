@@ -2,15 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from peftlens.data.collate import (
-    Collator,
-    TokenizedAnswer,
-    length,
-    scoring_batches,
-    training_batches,
-)
+from peftlens.data.collate import Collator, length, scoring_batches, training_batches
 from peftlens.data.task import Example
-from peftlens.errors import InputError
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.models.base_model import load_base_model
 
 
@@ -24,16 +18,6 @@ def ids(text):
     from tiny import byte_tokenizer
 
     return tuple(byte_tokenizer()(text)["input_ids"])
-
-
-def test_prompt_and_answer_are_joined(encoder):
-    (item,), counts = encoder.items([Example("ab", (" x", " yz"), 1)])
-    assert item.rows == (
-        TokenizedAnswer(ids("ab"), ids(" x")),
-        TokenizedAnswer(ids("ab"), ids(" yz")),
-    )
-    assert item.answer_bytes == (1, 2)
-    assert counts == {}
 
 
 def test_causal_batch_by_hand(encoder):
@@ -59,66 +43,6 @@ def test_seq2seq_batch_by_hand(bases):
     assert batch.inputs["decoder_input_ids"].tolist() == [[0, 12], [0, 0]]
     assert batch.scored.tolist() == [[True, True], [True, False]]
     assert batch.targets.tolist() == [12, 13, 21]
-
-
-def test_long_prompt_loses_its_beginning_and_is_counted(encoder):
-    (item,), counts = encoder.items([Example("x" * 40 + "end", (" a", " b"))])
-    assert item.rows[0].prompt[-3:] == ids("end")
-    assert len(item.rows[0].prompt) + 2 == 32
-    assert counts == {"prompt cut to max_length": 1}
-
-
-def test_a_cut_prompt_keeps_its_beginning_token(llama):
-    from tokenizers.processors import TemplateProcessing
-
-    llama.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", 2)]
-    )
-    (item,), _ = Collator.of(llama, 32).items([Example("x" * 40 + "end", (" a", " b"))])
-    assert item.rows[0].prompt[0] == 2
-    assert item.rows[0].prompt[-3:] == ids("end")
-    assert len(item.rows[0].prompt) + 2 == 32
-
-
-def test_items_know_their_example(encoder):
-    items, _ = encoder.items([Example("", ("a",)), Example("", ("bcd",))])
-    assert [item.index for item in items] == [1]
-
-
-def test_special_tokens_in_a_text_stay_text(encoder):
-    (item,), _ = encoder.items([Example("a<eos>", (" x", " y"))])
-    assert item.rows[0].prompt == ids("a") + tuple(i for c in "<eos>" for i in ids(c))
-
-
-def test_answer_that_begins_another_gets_an_end_token(encoder):
-    (item,), _ = encoder.items([Example("p", (" tech", " tech support"))])
-    assert [row.answer[-1] for row in item.rows] == [1, 1]
-    (plain,), _ = encoder.items([Example("p", (" tech", " sports"))])
-    assert plain.rows[0].answer == ids(" tech")
-
-
-@pytest.mark.parametrize(
-    ("answers", "message"),
-    [(("", " b"), "has no tokens"), ((" a", " a"), "same tokens as another")],
-)
-def test_answers_that_can_not_be_scored(encoder, answers, message):
-    with pytest.raises(InputError, match=message):
-        encoder.items([Example("p", answers)])
-
-
-def test_answer_longer_than_the_context(encoder):
-    with pytest.raises(InputError, match="leaves no room for a prompt in max_length=32"):
-        encoder.items([Example("p", ("x" * 40, "y"))])
-
-
-def test_text_of_one_token_is_left_out_and_counted(encoder):
-    items, counts = encoder.items([Example("", ("a",)), Example("", ("x" * 50,))])
-    assert len(items) == 1
-    assert counts == {"text cut to max_length": 1, "text of fewer than two tokens": 1}
-
-
-def test_max_length_leaves_half_of_the_models_context_to_a_prompt(llama):
-    assert Collator.of(llama, 5000).max_length == 64
 
 
 def test_language_modeling_with_an_encoder_scores_every_token(bases):

@@ -8,8 +8,9 @@ from torch.nn.functional import cross_entropy
 
 from peftlens import registry
 from peftlens.adapters import checkpoint
-from peftlens.data.collate import Collator, TokenizedAnswer, TokenizedExample
+from peftlens.data.collate import Collator
 from peftlens.data.task import Example
+from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
 from peftlens.evaluation import log_likelihood
 from peftlens.evaluation.log_likelihood import (
     _shares_prompts,

@@ -12,7 +12,8 @@ from transformers.pytorch_utils import Conv1D
 from peftlens import registry
 from peftlens.adapters import checkpoint
 from peftlens.adapters.merging import merge_into_base
-from peftlens.data.collate import Collator, TokenizedAnswer, TokenizedExample
+from peftlens.data.collate import Collator
+from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, TokenizedExample
 from peftlens.errors import InputError
 from peftlens.evaluation import log_likelihood
 from peftlens.evaluation.log_likelihood import (
@@ -261,7 +262,7 @@ def test_answers_behind_one_reading_of_their_prompt(case, monkeypatch):
     """Scored behind the keys and values that the prompt left, as if each row were read whole."""
     wrapped, _ = attached(*case, build(case[1]))
     shake(wrapped)
-    encoder = Collator(byte_tokenizer(), False, None, 64, "cpu")
+    encoder = Collator(ExampleTokenizer(byte_tokenizer(), False, 64), None, "cpu")
     items = [ITEM, replace(ITEM, rows=ITEM.rows[:2])]
     rows = [row for item in items for row in item.rows]
     monkeypatch.setattr(log_likelihood, "SAVED", 1)

@@ -1,16 +1,14 @@
-import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 from peftlens.runs import store
+from peftlens.runs.lock import RunLockedError, lock_owners, lock_run
 from peftlens.runs.run import Run
-from peftlens.runs.store import RunLockedError, build, lock_run
+from peftlens.runs.store import build
 
 HOLD = """
 import sys, time
@@ -36,25 +34,15 @@ def other(tmp_path):
         process.kill()
 
 
-def test_a_run_is_built_by_one_process_at_a_time(other, tmp_path):
-    with (
-        pytest.raises(RunLockedError, match="abc is being built by another"),
-        lock_run(tmp_path, "abc"),
-    ):
-        pass
-    with lock_run(tmp_path, "another"):
-        pass
-    (holder,) = store.lock_owners(tmp_path).values()
-    assert (holder.pid, holder.host) == (other.pid, socket.gethostname())
-    assert time.time() - holder.since < 60
-    assert store.sweep(tmp_path) == 0  # what somebody is at is not swept
+def test_a_run_under_construction_is_not_swept(other, tmp_path):  # noqa: ARG001
+    assert store.sweep(tmp_path) == 0
 
 
 def test_what_a_dead_process_held_is_free_and_what_it_left_is_swept(other, tmp_path):
     other.kill()
     other.wait()
     assert (tmp_path / ".claim-abc").exists()  # and nobody is hindered by it
-    assert store.lock_owners(tmp_path) == {}
+    assert lock_owners(tmp_path) == {}
     assert store.sweep(tmp_path) == 1
     assert list(tmp_path.iterdir()) == []
     build(tmp_path, "abc", lambda folder: (folder / "whole").touch())
@@ -86,14 +74,6 @@ def test_what_is_there_is_not_built_again(tmp_path):
         assert build(tmp_path, "abc", lambda folder: (folder / "once").mkdir()) == tmp_path / "abc"
     with lock_run(tmp_path, "abc"):  # nor does anybody wait for who looks at it
         build(tmp_path, "abc", lambda _: pytest.fail("built again"))
-
-
-def test_holders_of_another_machine_count_as_alive(tmp_path):
-    file = tmp_path / ".claim-abc"
-    file.write_text(json.dumps({"pid": 2**22, "host": "elsewhere", "since": 1.0}))
-    assert store.lock_owners(tmp_path)["abc"].host == "elsewhere"
-    file.write_text('{"pid"')  # just being written
-    assert store.lock_owners(tmp_path) == {}
 
 
 def test_old_temporary_files_are_swept_and_new_ones_are_not(tmp_path):

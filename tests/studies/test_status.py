@@ -5,14 +5,14 @@ import time
 
 from fast_study import carried_out, finish, start, wait_for, workers_of
 
-from peftlens.runs import store
+from peftlens.runs.lock import lock_owners
 from peftlens.studies.status import study_status
 
 
 def test_where_a_study_stands(fast, tmp_path):
     file, out = fast(runs=3, seconds=2, odd={"0": "raise"}), tmp_path / "out"
     process = start(file, out)
-    wait_for(lambda: (out / "failed").exists() and store.lock_owners(out / "runs"))
+    wait_for(lambda: (out / "failed").exists() and lock_owners(out / "runs"))
     found = study_status(out)
     assert (found.done, len(found.failed), found.left) == (0, 1, 1)
     (running,) = found.running

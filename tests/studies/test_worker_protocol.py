@@ -11,8 +11,8 @@ from peftlens.errors import InputError
 from peftlens.io.progress import bar, begin
 from peftlens.results.outcomes import Corrupted, DiskError, Done, Failed, Locked
 from peftlens.runs.config import RunConfig
+from peftlens.runs.lock import RunLockedError
 from peftlens.runs.run import CorruptedRunError
-from peftlens.runs.store import RunLockedError
 from peftlens.studies import worker_protocol
 from peftlens.studies.worker_protocol import (
     MeasureRequest,

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import RunConfig
+from peftlens.runs.lock import lock_run
 from peftlens.runs.run import Run
-from peftlens.runs.store import lock_run
 from peftlens.training import batched_trainer, trainer
 from peftlens.training.run_plan import plan_run
 

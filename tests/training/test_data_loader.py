@@ -1,6 +1,7 @@
 from itertools import islice
 
-from peftlens.data.collate import Collator, TokenizedAnswer, TokenizedExample
+from peftlens.data.collate import Collator
+from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
 from peftlens.runs.config import TrainingConfig
 from peftlens.training.data_loader import TrainingLoader
 

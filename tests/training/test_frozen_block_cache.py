@@ -7,7 +7,8 @@ import torch
 import peftlens
 from peftlens import registry
 from peftlens.adapters import checkpoint
-from peftlens.data.collate import Collator, TokenizedAnswer
+from peftlens.data.collate import Collator
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_loss
 from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.snapshot import restored_after

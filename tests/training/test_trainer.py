@@ -9,7 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import peftlens
 from peftlens.adapters.checkpoint import attach
-from peftlens.data.collate import TokenizedAnswer, length
+from peftlens.data.collate import length
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.errors import InputError
 from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.runs.config import RunConfig

@@ -1,0 +1,85 @@
+"""Lock of a run: a file that the kernel locks while one process builds the run.
+
+The kernel releases the locks of dead processes, so no lock outlives its owner.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from peftlens.errors import InputError
+
+LOCK_PREFIX = ".claim-"
+
+
+class RunLockedError(InputError):
+    """Error of a run that another process is building."""
+
+
+@dataclass(frozen=True)
+class LockOwner:
+    """Process that holds the lock of a run.
+
+    Attributes:
+        pid: id of the process.
+        host: name of its machine.
+        since: time of locking, in seconds since 1970.
+    """
+
+    pid: int
+    host: str
+    since: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs; processes of other machines count as running."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            process = psutil.Process(self.pid)
+            started, status = process.create_time(), process.status()
+        except psutil.NoSuchProcess:
+            return False
+        is_reused_pid = started > self.since
+        return status != psutil.STATUS_ZOMBIE and not is_reused_pid
+
+
+@contextmanager
+def lock_run(runs: Path, run: str) -> Iterator[None]:
+    """Lock a run for the duration of the block; the kernel releases locks of dead processes.
+
+    Raises:
+        RunLockedError: another process holds the lock.
+    """
+    file = runs / f"{LOCK_PREFIX}{run}"
+    runs.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise RunLockedError(f"run {run} is being built by another process") from error
+    try:
+        owner = LockOwner(os.getpid(), socket.gethostname(), time.time())
+        file.write_text(json.dumps(vars(owner)))
+        yield
+    finally:
+        # before the release, after which it could be another process's file
+        file.unlink(missing_ok=True)
+        lock.release()
+
+
+def lock_owners(runs: Path) -> dict[str, LockOwner]:
+    """Return the living lock owners, by run id; read from their files without locking."""
+    owners = {}
+    for file in runs.glob(f"{LOCK_PREFIX}*"):
+        with suppress(OSError, ValueError, TypeError):  # just released, or just taken
+            owners[file.name.removeprefix(LOCK_PREFIX)] = LockOwner(**json.loads(file.read_text()))
+    return {run: owner for run, owner in owners.items() if owner.alive}

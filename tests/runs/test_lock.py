@@ -1,0 +1,47 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from peftlens.runs.lock import RunLockedError, lock_owners, lock_run
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from peftlens.runs.lock import lock_run
+with lock_run(Path(sys.argv[1]), "abc"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_process_holds_a_run_until_it_dies(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with (
+            pytest.raises(RunLockedError, match="abc is being built by another"),
+            lock_run(tmp_path, "abc"),
+        ):
+            pass
+        with lock_run(tmp_path, "another"):
+            pass
+        (owner,) = lock_owners(tmp_path).values()
+        assert (owner.pid, owner.host) == (process.pid, socket.gethostname())
+        assert time.time() - owner.since < 60
+        process.kill()
+    with lock_run(tmp_path, "abc"):
+        assert lock_owners(tmp_path)["abc"].pid == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_holders_of_another_machine_count_as_alive(tmp_path):
+    file = tmp_path / ".claim-abc"
+    file.write_text(json.dumps({"pid": 2**22, "host": "elsewhere", "since": 1.0}))
+    assert lock_owners(tmp_path)["abc"].host == "elsewhere"
+    file.write_text('{"pid"')  # just being written
+    assert lock_owners(tmp_path) == {}
