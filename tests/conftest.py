@@ -166,9 +166,9 @@ def fast(monkeypatch, tmp_path):
     """Write a study for the worker that trains nothing, see fast.py; gives its file."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    def write(**asked):
+    def write(**requested):
         file = tmp_path / "fast.json"
-        file.write_text(json.dumps({"runs": 10, "seconds": 0.0} | asked))
+        file.write_text(json.dumps({"runs": 10, "seconds": 0.0} | requested))
         return file
 
     return write

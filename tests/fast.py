@@ -29,21 +29,21 @@ COLUMNS = tuple(table.Column(name, name) for name in ("run", "configuration", "n
 
 
 def plan(request):
-    asked = json.loads(request.text)
-    if "see" in asked:
-        return os.getpid(), os.environ.get(asked["see"])
-    numbers = range(asked["runs"])
+    requested = json.loads(request.text)
+    if "see" in requested:
+        return os.getpid(), os.environ.get(requested["see"])
+    numbers = range(requested["runs"])
     ids = [hashlib.sha256(str(number).encode()).hexdigest()[:12] for number in numbers]
-    previous = [None, *ids[:-1]] if asked.get("sequence") else [None] * len(ids)
+    previous = [None, *ids[:-1]] if requested.get("sequence") else [None] * len(ids)
     runs = [
         PlannedRun(
             id=ids[number],
             configuration=f"fast number={number}",
-            batch_key=asked.get("together"),
+            batch_key=requested.get("together"),
             config=RunConfig(
                 method="frozen",
                 task="wiki",
-                method_config=asked | {"number": number},
+                method_config=requested | {"number": number},
                 continue_from=previous[number],
             ),
         )
@@ -53,7 +53,7 @@ def plan(request):
     return StudyPlan(
         name="fast",
         runs=runs,
-        probes=[probe] if asked.get("probe") else [],
+        probes=[probe] if requested.get("probe") else [],
         probe_options={},
         device="cpu",
         dtype="float32",
@@ -68,19 +68,19 @@ def train(request):
 
 
 def _train(run, config, folder):
-    asked = config.method_config
+    requested = config.method_config
 
     def fill(made):
         with (folder.parent / "attempts").open("a") as file:
-            file.write(f"{asked['number']}\n")
-        (made / "metrics.jsonl").write_text(json.dumps({"step": asked["number"]}) + "\n")
-        (made / "timing.jsonl").write_text(json.dumps({"seconds": asked["seconds"]}) + "\n")
+            file.write(f"{requested['number']}\n")
+        (made / "metrics.jsonl").write_text(json.dumps({"step": requested["number"]}) + "\n")
+        (made / "timing.jsonl").write_text(json.dumps({"seconds": requested["seconds"]}) + "\n")
         for _ in track(range(10), "Training"):
-            time.sleep(asked["seconds"] / 10)
-        _odd(asked.get("odd", {}).get(str(asked["number"])))
+            time.sleep(requested["seconds"] / 10)
+        _odd(requested.get("odd", {}).get(str(requested["number"])))
         if config.continue_from:
             assert (folder / config.continue_from).exists()
-        _finish(made, run, asked["number"])
+        _finish(made, run, requested["number"])
 
     store.build(folder, run, fill)
     return "trained"

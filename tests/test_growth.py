@@ -49,13 +49,13 @@ def largest(action):
 def swept(tiny_study, tmp_path):
     """A study of so many runs of LoRA, carried out in this process."""
 
-    def carry_out(seeds, **how):
+    def study_stub(seeds, **how):
         file = tmp_path / f"{seeds}.toml"
         settings = f'seeds = {list(range(seeds))}\ndtype = "float32"\nprobes = ["cost"]'
         file.write_text(tiny_study('method = "lora"', settings=settings))
         return runner.run_study(file, tmp_path / f"{seeds}", StudyOptions(workers=0, **how))
 
-    return carry_out
+    return study_stub
 
 
 def test_a_study_reads_twice_as_much_for_twice_the_runs(swept, monkeypatch):

@@ -101,7 +101,7 @@ def test_two_supervisors_and_eight_readers(fast, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("odd", "told", "times"),
+    ("odd", "message", "times"),
     [
         ("raise", "failed: out of luck", 1),
         ("kill", "killed by SIGKILL, as the system does when memory runs out", 2),
@@ -110,12 +110,12 @@ def test_two_supervisors_and_eight_readers(fast, tmp_path):
         ("hang", "no sign of progress for", 1),
     ],
 )
-def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, told, times):
+def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, message, times):
     file = fast(runs=4, odd={"1": odd})
     outcome = carried_out(file, tmp_path / "out", stall_timeout=2)
     (line,) = outcome.failed
     assert line.startswith("fast number=1 seed=0: failed: ")
-    assert told in line
+    assert message in line
     assert [run.id for run in outcome.runs] == [
         run for run in study_results.read_index(tmp_path / "out")["runs"] if run in
         {run.id for run in outcome.runs}

@@ -41,8 +41,8 @@ def test_plain_peft_loads_the_nearest_update_of_that_rank(options, saved, tmp_pa
             nearest = u[:, :3] * s[:3] @ vt[:3]
             np.testing.assert_allclose(layer.get_delta_weight("default").detach(), nearest,
                                        atol=1e-6)  # fmt: skip
-            told = next(one for one in report if one.weight == f"{name}.weight")
-            assert told.energy == pytest.approx((s[:3] ** 2).sum() / (s**2).sum())
+            text_shown = next(one for one in report if one.weight == f"{name}.weight")
+            assert text_shown.energy == pytest.approx((s[:3] ** 2).sum() / (s**2).sum())
 
 
 def test_energy_gives_each_weight_its_own_rank(saved, tmp_path):

@@ -29,10 +29,10 @@ def test_a_table_of_what_does_not_apply_is_not_measured():
     ],
 )
 def test_by_half(shares, outcome):
-    found, told = by_half(pd.Series(shares), "it is so")
+    found, message = by_half(pd.Series(shares), "it is so")
     assert found == outcome
     holds = sum(share > 0.5 for share in shares)
-    assert told.startswith(f"In {holds} of {len(shares)} prompts it is so (95 % interval")
+    assert message.startswith(f"In {holds} of {len(shares)} prompts it is so (95 % interval")
 
 
 def test_the_interval_is_exact():

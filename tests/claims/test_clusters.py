@@ -20,14 +20,14 @@ def table(*verdicts):
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "outcome", "told"),
+    ("verdicts", "outcome", "message"),
     [
         (("readable", "readable", NOISE), "supported", "In 6 of 6 prompts most vectors"),
         ((SAME, SAME, SAME, NOISE), "contradicted", "75% are as their initialization left them"),
         (("tight, start unknown",), "not measured", "known start"),
     ],
 )
-def test_readable_vectors_decide(verdicts, outcome, told):
+def test_readable_vectors_decide(verdicts, outcome, message):
     found, sentence = clusters.verdict(table(*verdicts))
     assert found == outcome
-    assert told in sentence
+    assert message in sentence

@@ -19,7 +19,7 @@ def table(*intervals, level=0.8):
 
 
 @pytest.mark.parametrize(
-    ("intervals", "outcome", "told"),
+    ("intervals", "outcome", "message"),
     [
         ([(-2, -1), (-1, 1)], "supported", "1 of 2 methods forgot less than full"),
         (
@@ -31,10 +31,10 @@ def table(*intervals, level=0.8):
         ([(-1, 1)], "insufficient evidence", "m0 at 80% +0.00"),
     ],
 )
-def test_intervals_at_the_highest_level_decide(intervals, outcome, told):
+def test_intervals_at_the_highest_level_decide(intervals, outcome, message):
     found, sentence = forgetting.verdict(table(*intervals))
     assert found == outcome
-    assert told in sentence
+    assert message in sentence
 
 
 def test_a_method_is_judged_where_it_ends():

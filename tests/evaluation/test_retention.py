@@ -31,10 +31,10 @@ TEXTS = {"kind": "language_modeling", "template": "{text}"}
 
 
 def test_the_base_is_scored_once(llama, data, monkeypatch):
-    asked = suite(llama, data, TEXTS, None)
-    first = reference(llama, asked)
+    requested = suite(llama, data, TEXTS, None)
+    first = reference(llama, requested)
     monkeypatch.setattr(retention, "_reference", lambda *_: pytest.fail("scored again"))
-    again = reference(llama, asked)
+    again = reference(llama, requested)
     assert (again.scores.loss == first.scores.loss).all()
     assert torch.equal(again.states, first.states)
 
@@ -43,31 +43,31 @@ def test_the_base_is_scored_once(llama, data, monkeypatch):
 def test_whatever_matters_is_in_the_key(llama, data, bases, tmp_path, change):
     from peftlens.models.base_model import load_base_model
 
-    asked, base = suite(llama, data, TEXTS, None), llama
-    before = retention._key(base, asked)
+    requested, base = suite(llama, data, TEXTS, None), llama
+    before = retention._key(base, requested)
     if change == "base":
         base = load_base_model(str(bases["gpt2"]), device="cpu", dtype="float32")
     elif change == "dtype":
         base = load_base_model(str(bases["llama"]), device="cpu", dtype="bfloat16")
     elif change == "items":
-        asked = suite(llama, data, TEXTS, 3)
+        requested = suite(llama, data, TEXTS, 3)
     else:
         with (tmp_path / "texts.csv").open("a") as file:
             file.write("one more\n")
-        asked = suite(llama, data, TEXTS, None)
-    assert retention._key(base, asked) != before
+        requested = suite(llama, data, TEXTS, None)
+    assert retention._key(base, requested) != before
 
 
 def test_scoring_leaves_the_base_alone(llama, data):
     before = fingerprint(llama.model)
-    asked = suite(llama, data, TEXTS, None)
-    scores(llama.model, llama, asked, reference(llama, asked))
+    requested = suite(llama, data, TEXTS, None)
+    scores(llama.model, llama, requested, reference(llama, requested))
     assert fingerprint(llama.model) == before
 
 
 def test_texts_have_tokens_and_no_answers(llama, data):
-    asked = suite(llama, data, TEXTS, 5)
-    found = reference(llama, asked).scores
+    requested = suite(llama, data, TEXTS, 5)
+    found = reference(llama, requested).scores
     assert found.right is None
     assert len(found.token_loss) == found.tokens.sum()
     assert found.loss.sum() == pytest.approx(found.token_loss.sum())
@@ -77,13 +77,13 @@ def test_texts_have_tokens_and_no_answers(llama, data):
 
 def test_padding_would_be_caught_if_it_were_counted(llama, data, monkeypatch):
     """One text at a time has none; padding on the other side is read, and gives other sums."""
-    asked = suite(llama, data, TEXTS, None)
-    right = reference(llama, asked).scores.loss
-    zeros = torch.zeros(len(reference(llama, asked).states), 32)
+    requested = suite(llama, data, TEXTS, None)
+    right = reference(llama, requested).scores.loss
+    zeros = torch.zeros(len(reference(llama, requested).states), 32)
     alone = [
-        scores(llama.model, llama, replace(asked, items=(item,)),
+        scores(llama.model, llama, replace(requested, items=(item,)),
                Reference(None, zeros[: item.rows[0].scored])).loss[0]
-        for item in asked.items
+        for item in requested.items
     ]  # fmt: skip
     assert right == pytest.approx(alone, abs=1e-4)
     real = retention.Collator.pad
@@ -93,23 +93,23 @@ def test_padding_would_be_caught_if_it_were_counted(llama, data, monkeypatch):
         return ids.flip(1), there
 
     monkeypatch.setattr(retention.Collator, "pad", read_padding)
-    wrong = scores(llama.model, llama, asked, Reference(None, zeros)).loss
+    wrong = scores(llama.model, llama, requested, Reference(None, zeros)).loss
     assert np.abs(wrong - right).max() > 1
 
 
 def test_virtual_tokens_would_be_caught_if_they_were_counted(llama, data):
     """Scored positions count from the end; from the start they would lie on the prompt."""
-    asked = suite(llama, data, TEXTS, 6)
-    known = reference(llama, asked)
+    requested = suite(llama, data, TEXTS, 6)
+    known = reference(llama, requested)
     with restored_after(llama.model):
         model = attach(
             llama.model,
             "prompt_tuning",
             configure("methods", "prompt_tuning", {"num_virtual_tokens": 3}),
         )
-        found = scores(model, llama, asked, known)
+        found = scores(model, llama, requested, known)
         plain = []
-        for item in asked.items:
+        for item in requested.items:
             row = item.rows[0]
             ids = torch.tensor([[*row.prompt, *row.answer]])
             with torch.inference_mode():
@@ -127,11 +127,11 @@ def test_virtual_tokens_would_be_caught_if_they_were_counted(llama, data):
 
 
 def test_a_head_that_is_more_than_a_product_has_no_divergence(llama, data, monkeypatch):
-    asked = suite(llama, data, TEXTS, None)
+    requested = suite(llama, data, TEXTS, None)
     monkeypatch.setattr(retention, "_head", lambda _: None)
-    known = reference(llama, asked)
+    known = reference(llama, requested)
     assert known.head is None
-    assert scores(llama.model, llama, asked, known).kl is None
+    assert scores(llama.model, llama, requested, known).kl is None
 
 
 def test_a_suite_without_items(llama, tmp_path):

@@ -50,7 +50,7 @@ def test_every_metric(llama, metric):
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("requested", "message"),
     [
         ({"query": " "}, "the query is empty"),
         ({"query": "x" * 2000}, "2,000 characters"),
@@ -60,6 +60,6 @@ def test_every_metric(llama, metric):
         ({"query": "x", "k": 0}, "choose 1 to 200"),
     ],
 )
-def test_mistakes(llama, asked, message):
+def test_mistakes(llama, requested, message):
     with pytest.raises(InputError, match=message):
-        neighbors(llama, **asked)
+        neighbors(llama, **requested)

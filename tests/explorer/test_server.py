@@ -1,4 +1,4 @@
-"""The server, as it is started, asked over the network and by a real Chromium."""
+"""The server, as it is started, requested over the network and by a real Chromium."""
 
 import http.client
 import re
@@ -34,7 +34,7 @@ def served(planted_run):
         process.terminate()
 
 
-def asked(port, method, path, body=None, **headers):
+def requested(port, method, path, body=None, **headers):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request(method, path, body, headers)
@@ -46,17 +46,17 @@ def asked(port, method, path, body=None, **headers):
 def test_what_is_not_its_own_page_gets_4xx_and_the_server_lives(served):
     port, token = served
     cookie = {"Cookie": f"{COOKIE}={token}"}
-    assert asked(port, "GET", "/") == 401
-    assert asked(port, "GET", "/", Host="evil.example", **cookie) == 403
-    assert asked(port, "GET", "/", Origin="http://evil.example", **cookie) == 403
-    assert asked(port, "DELETE", "/", **cookie) == 405
-    assert asked(port, "GET", "/assets/..%2f..%2fetc/passwd", **cookie) == 404
-    assert asked(port, "GET", "/?q=" + "x" * 70_000, **cookie) == 414
+    assert requested(port, "GET", "/") == 401
+    assert requested(port, "GET", "/", Host="evil.example", **cookie) == 403
+    assert requested(port, "GET", "/", Origin="http://evil.example", **cookie) == 403
+    assert requested(port, "DELETE", "/", **cookie) == 405
+    assert requested(port, "GET", "/assets/..%2f..%2fetc/passwd", **cookie) == 404
+    assert requested(port, "GET", "/?q=" + "x" * 70_000, **cookie) == 414
     with suppress(BrokenPipeError, ConnectionResetError):  # it does not wait for all of it
-        assert asked(port, "GET", "/?q=" + "x" * 10_000_000, **cookie) == 414
+        assert requested(port, "GET", "/?q=" + "x" * 10_000_000, **cookie) == 414
     with suppress(BrokenPipeError, ConnectionResetError):
-        assert asked(port, "POST", UPDATE, b"x" * 10_000_000, **cookie) == 413
-    assert asked(port, "GET", "/", **cookie) == 200
+        assert requested(port, "POST", UPDATE, b"x" * 10_000_000, **cookie) == 413
+    assert requested(port, "GET", "/", **cookie) == 200
 
 
 def test_runs_of_two_bases_are_refused(context, planted_run, tmp_path, bases, words):

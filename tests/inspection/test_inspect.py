@@ -76,22 +76,22 @@ def test_a_prompt_with_its_base_is_read(saved, bases):
 
 def test_what_is_unusual_is_told(saved):
     found = inspect(saved(lora_alpha=1000, modules_to_save=["lm_head"]))
-    told = " ".join(said(found, "warning"))
-    assert "is multiplied by 125" in told
-    assert "full copies of layers of the base model" in told
-    assert "names a local folder as its base model" in told
+    message = " ".join(said(found, "warning"))
+    assert "is multiplied by 125" in message
+    assert "full copies of layers of the base model" in message
+    assert "names a local folder as its base model" in message
 
 
 def test_runs_and_the_hub_are_looked_up(saved, monkeypatch, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "run.json").write_text("{}")
     assert located(tmp_path / "one") == tmp_path / "one" / "adapter"
-    folder, asked = saved(), []
+    folder, requested = saved(), []
 
     def fetch(name, revision, allow_patterns):
-        asked.append((name, revision, allow_patterns[0]))
+        requested.append((name, revision, allow_patterns[0]))
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert located("someone/lora@v1") == folder
-    assert asked == [("someone/lora", "v1", "adapter_config.json")]
+    assert requested == [("someone/lora", "v1", "adapter_config.json")]

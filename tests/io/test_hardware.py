@@ -20,7 +20,7 @@ def test_this_machine_has_something():
 
 
 @pytest.mark.parametrize(
-    ("runs", "gigabytes", "asked", "expected"),
+    ("runs", "gigabytes", "requested", "expected"),
     [
         (100, 2, {}, Allocation(8, 1)),  # a run a core
         (3, 2, {}, Allocation(3, 1)),  # no worker without work; sums round as with 100 runs
@@ -33,8 +33,8 @@ def test_this_machine_has_something():
     ],
 )
 @pytest.mark.usefixtures("big")
-def test_runs_share_cores_and_memory(runs, gigabytes, asked, expected):
-    assert allocate(runs, gigabytes * GB, **asked) == expected
+def test_runs_share_cores_and_memory(runs, gigabytes, requested, expected):
+    assert allocate(runs, gigabytes * GB, **requested) == expected
 
 
 @pytest.mark.usefixtures("big")

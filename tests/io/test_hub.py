@@ -6,17 +6,17 @@ from peftlens.io.hub import snapshot
 
 
 def test_name_revision_and_patterns_are_asked_for(monkeypatch, tmp_path):
-    asked = {}
+    requested = {}
 
     def fetch(name, **options):
-        asked.update(options, name=name)
+        requested.update(options, name=name)
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert snapshot("org/name@v2", ("*.json",), "thing", "give a folder") == tmp_path
-    assert asked == {"name": "org/name", "revision": "v2", "allow_patterns": ["*.json"]}
+    assert requested == {"name": "org/name", "revision": "v2", "allow_patterns": ["*.json"]}
     snapshot("org/name", (), "thing", "give a folder")
-    assert asked["revision"] is None
+    assert requested["revision"] is None
 
 
 def test_no_network_is_one_line_with_a_remedy(monkeypatch):

@@ -28,7 +28,7 @@ def test_a_notebook_has_a_bar_of_tqdm(capsys, monkeypatch):
 def test_listeners_hear_of_every_step(monkeypatch, notebook):
     monkeypatch.setattr(progress.console, "is_jupyter", notebook)
     heard = []
-    with progress_listener(lambda *told: heard.append(told)):
+    with progress_listener(lambda *message: heard.append(message)):
         list(track("ab", "Counting"))
     assert heard == [("Counting", 0, 2), ("Counting", 1, 2), ("Counting", 2, 2)]
 

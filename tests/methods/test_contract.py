@@ -27,7 +27,7 @@ from peftlens.models.origin import Origin
 from peftlens.models.snapshot import fingerprint, restored_after
 
 KINDS = ("llama", "gpt2", "t5")
-# What the tiny models, 32 wide, need to be told; and what `resolve_config` would have filled in.
+# What the tiny models, 32 wide, need to be message; and what `resolve_config` would have filled in.
 OPTIONS = {
     "bitfit": {"add_biases": True},
     "c3a": {"block_size": 8},

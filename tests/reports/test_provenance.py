@@ -14,23 +14,25 @@ def test_what_the_numbers_come_from(tmp_path):
             "memory_bytes": 8 * 2**30, "system": "Linux 6"}  # fmt: skip
     (folder / "calls" / "2026.json").write_text(json.dumps(call))
     found = list(origins(study_results.read(folder)))
-    told = dict(found)
-    assert told["base model"] == f"smollm2-135m, SHA-256 {finished.BASE[:16]}…"
-    assert told["seeds"] == "0, 1"
-    assert told["command"] == ("peftlens study x.toml (2026-01-02T03:04:05+00:00, peftlens 0.1.0)")
-    assert told["code"] == "peftlens at commit c0de"
-    assert told["processor"] == "P, 2 cores, 8 GB, Linux 6"
-    assert told["result tables"].startswith("SHA-256 ")
+    message = dict(found)
+    assert message["base model"] == f"smollm2-135m, SHA-256 {finished.BASE[:16]}…"
+    assert message["seeds"] == "0, 1"
+    assert message["command"] == (
+        "peftlens study x.toml (2026-01-02T03:04:05+00:00, peftlens 0.1.0)"
+    )
+    assert message["code"] == "peftlens at commit c0de"
+    assert message["processor"] == "P, 2 cores, 8 GB, Linux 6"
+    assert message["result tables"].startswith("SHA-256 ")
     assert sum(name == "base model" for name, _ in found) == 1
 
 
 def test_every_run_has_its_hash(tmp_path):
     folder = finished.study(tmp_path, [finished.lora(1, 0)])
     (row,) = run_rows(study_results.read(folder))
-    told = dict(zip(RUN_HEADER, row, strict=True))
-    assert told["seed"] == "0"
-    assert told["training seconds"] == "12.5"
-    assert len(told["adapter's SHA-256"]) == 16
+    message = dict(zip(RUN_HEADER, row, strict=True))
+    assert message["seed"] == "0"
+    assert message["training seconds"] == "12.5"
+    assert len(message["adapter's SHA-256"]) == 16
 
 
 def test_a_study_without_runs(tmp_path):

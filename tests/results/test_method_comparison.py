@@ -146,7 +146,7 @@ def test_report_table_and_cite_read_them(folder, run, tmp_path):
         assert code == 0, err
         plain = out.replace("{}", "").replace("\\", "")
         assert "lora/lora--r32" in plain
-    assert "**" not in run("table", study)[1]  # nothing is told from every other one
+    assert "**" not in run("table", study)[1]  # nothing is text_shown from every other one
     assert run("cite", study)[0] == 0
     assert study_results.read(study).tables.keys() == {"imported", "imported_rest"}
 

@@ -29,10 +29,10 @@ def test_answers_are_seeds_by_items_and_differences_are_paired():
     )
     assert one.right.shape == (3, 400)
     assert one.row["accuracy"] == one.right.to_numpy().mean()
-    told = one.minus(other, "gap")
-    assert told["gap"] == pytest.approx(one.row["accuracy"] - other.row["accuracy"])
+    message = one.minus(other, "gap")
+    assert message["gap"] == pytest.approx(one.row["accuracy"] - other.row["accuracy"])
     # what is hard for one is hard for the other: paired, the interval is narrow
-    assert told["gap_ci_high"] - told["gap_ci_low"] < one.row["ci_high"] - one.row["ci_low"]
+    assert message["gap_ci_high"] - message["gap_ci_low"] < one.row["ci_high"] - one.row["ci_low"]
     assert np.isfinite(one.row["seeds_ci_low"])
 
 

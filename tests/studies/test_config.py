@@ -55,8 +55,8 @@ def test_seeds_draw_the_order_of_the_tasks():
 )
 def test_a_study_has_one_task_or_a_sequence(old, new):
     text = SEQUENCE.replace(old, new)
-    told = r"give \[task\] for a study of one task|no: Extra inputs|a.jsonl is named twice"
-    with pytest.raises(InputError, match=told):
+    text_shown = r"give \[task\] for a study of one task|no: Extra inputs|a.jsonl is named twice"
+    with pytest.raises(InputError, match=text_shown):
         parse(text, "x.toml")
 
 
@@ -70,8 +70,8 @@ def test_every_analysis_is_a_study_of_two_sizes(file):
     assert 1 < runs < more
     assert large.training.max_steps > small.training.max_steps
     said = file.read_text().partition("name =")[0]
-    for told in ("?", "two CPU cores", "cannot say"):  # what it asks, costs, and can't say
-        assert told in said
+    for text_shown in ("?", "two CPU cores", "cannot say"):  # what it asks, costs, and can't say
+        assert text_shown in said
 
 
 LARGER = """

@@ -14,9 +14,13 @@ def run(jobs, engine):
     return list(run_jobs(deque(jobs), engine, Signals()))
 
 
-def plan(number=0, **asked):
+def plan(number=0, **requested):
     request = PlanRequest(
-        text=json.dumps(asked), source="", dtypes=None, full_scale=False, trust_remote_code=False
+        text=json.dumps(requested),
+        source="",
+        dtypes=None,
+        full_scale=False,
+        trust_remote_code=False,
     )
     return Job.from_request(request, str(number), "")
 
@@ -28,12 +32,12 @@ def test_this_process_as_a_worker(fast):  # noqa: ARG001
 
 def test_workers_are_started_once_and_see_their_variables(fast, tmp_path):  # noqa: ARG001
     engine = LocalPool([{"FAST": "1"}, {"FAST": "2"}], module="fast")
-    asked = [plan(number, see="FAST") for number in range(6)]
-    seen = [tuple(ended.outcome.result) for ended in run(asked, engine)]
+    requested = [plan(number, see="FAST") for number in range(6)]
+    seen = [tuple(ended.outcome.result) for ended in run(requested, engine)]
     assert {value for _, value in seen} <= {"1", "2"}
     assert len(set(seen)) <= 2
     engine.reshape([{"FAST": "1"}])
-    again = [tuple(ended.outcome.result) for ended in run(asked[:1], engine)]
+    again = [tuple(ended.outcome.result) for ended in run(requested[:1], engine)]
     assert again[0] in seen or "1" not in {value for _, value in seen}
     engine.close(now=False)
     with pytest.raises(ProcessLookupError):
