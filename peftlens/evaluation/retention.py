@@ -151,7 +151,7 @@ def _key(base: BaseModel, suite_data: Suite) -> str:
         "suite": suite_data.sha256,
         "versions": versions(),
         "version": _VERSION,
-        "max_length": Collator.of(base, MAX_LENGTH).max_length,
+        "max_length": Collator.of(base, MAX_LENGTH).example_tokenizer.max_length,
     }
     return sha256_text(canonical_json(inputs))[:32]
 

@@ -43,5 +43,5 @@ def test_a_model_and_its_tokenizer_as_transformers_has_them(trained):
 
 
 def test_no_run_is_one_line(tmp_path):
-    with pytest.raises(pl.InputError, match="no run: it has no run.json"):
+    with pytest.raises(pl.InputError, match="not a run: it has no run.json"):
         _ = pl.Run(tmp_path).results

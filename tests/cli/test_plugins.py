@@ -94,7 +94,7 @@ def test_one_probe_is_shown_with_its_scope_and_options(terminal):
     plugins.probes("rank_chart")
     out = terminal()
     assert "Scope: tables of `task_items`, `parameter_count`, `cost`\n" in out
-    assert "  margin: float = 0.01\n      accuracy that may be missing" in out
+    assert "  margin: float = 0.01\n      tolerated difference from the accuracy" in out
 
 
 def test_one_task_is_shown_with_the_options_of_its_split(terminal):

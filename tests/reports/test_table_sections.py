@@ -80,7 +80,7 @@ def test_figures_beyond_the_first_few_are_folded():
 
 def test_how_it_was_measured_is_the_probes_own_word():
     frame = pd.DataFrame({"name": [], "score": []})
-    assert "What size buys" in section(table(frame, name="rank_chart")).description[0]
+    assert "Accuracy against rank" in section(table(frame, name="rank_chart")).description[0]
     assert section(table(frame, name="of_somebody_else")).description == []
 
 
