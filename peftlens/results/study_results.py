@@ -11,6 +11,7 @@ from peftlens.errors import InputError
 from peftlens.io import escaping
 from peftlens.io.files import canonical_json, sha256_text
 from peftlens.results import failures, invocations, table
+from peftlens.results.configurations import configurations_table
 from peftlens.results.stack import joined
 from peftlens.results.table import Table
 from peftlens.runs import store
@@ -136,7 +137,8 @@ def _without_study(folder: Path, runs: Sequence[Run]) -> StudyResults:
     labels = configurations(run.record for run in whole)
     names = {run.id: f"{labels[run.id]} seed={run.config.seed}" for run in whole}
     probes = {file.stem for run in whole for file in (run.path / "probes").glob("*.parquet")}
-    tables = [joined(whole, probe, labels) for probe in sorted(probes)]
+    tables = [configurations_table(whole, labels)] if whole else []
+    tables += [joined(whole, probe, labels) for probe in sorted(probes)]
     results = of_runs(folder, folder.resolve().name, whole, labels, tables)
     damaged = {run: reason for run, reason in reasons.items() if reason}
     return replace(results, damaged=damaged, index=results.index | {"names": names | damaged})

@@ -16,7 +16,7 @@ def test_a_study_a_run_runs_or_an_adapter(context, tmp_path, bases):
     probe_runner.run_probe(context, Run(one), "cost")
     found = targets.open_target(one, None)
     assert [run.id for run in found.runs] == [one.name]
-    assert list(found.tables) == ["cost"]
+    assert list(found.tables) == ["configurations", "cost"]
     folder = theirs.save(theirs.wrapped("LORA"), tmp_path / "lora", str(bases["llama"]))
     (adapter,) = targets.open_target(folder, None).runs
     assert adapter.config.base_model == str(bases["llama"])

@@ -57,7 +57,7 @@ def test_the_trainers_run_is_read_like_any_other(context, bases, tmp_path, run):
     assert list(rows["step"]) == [2, 4, 6]
     assert rows["loss"].notna().all()
     found = study_results.read(tmp_path / "runs")
-    assert set(found.tables) == {"training_log", "cost"}
+    assert set(found.tables) == {"configurations", "training_log", "cost"}
     pca = ("--logits", "--projection", "pca")
     for command in (
         ("report", tmp_path / "runs"),
