@@ -52,10 +52,10 @@ class Table(table.Table):
     Example:
         ```python
         table = pl.probe(run, "forgetting", items=50)
-        table.to_frame()       # a pandas.DataFrame
-        table.columns          # name, meaning and unit of each column
-        table.plot()           # displays the figures
-        table.plot()[0].show() # the first one, interactive
+        table.to_frame()  # a pandas.DataFrame
+        table.columns  # name, meaning and unit of each column
+        table.plot()  # displays the figures
+        table.plot()[0].show()  # the first one, interactive
         ```
 
     Attributes:
