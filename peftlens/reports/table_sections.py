@@ -14,6 +14,7 @@ from peftlens.figures import plotly_figure, svg
 from peftlens.figures.spec import Plot
 from peftlens.io import escaping
 from peftlens.numerics.rounding import number
+from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.table import Column, Table, measured
 
 FIRST = (
@@ -91,14 +92,15 @@ class Section:
 
 
 def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
-    """Yield the sections, the most important first: accuracy, forgetting, cost.
+    """Yield the sections, the most important first: accuracy, forgetting, cost; options last.
 
     Args:
         tables: tables by name.
         prefix: prefix of the ids of figures.
     """
     first = [name for name in FIRST if name in tables]
-    for name in [*first, *sorted(tables.keys() - set(FIRST))]:
+    others = sorted(tables.keys() - set(FIRST), key=lambda name: (name == CONFIGURATIONS, name))
+    for name in [*first, *others]:
         yield section(tables[name], prefix)
 
 

@@ -86,5 +86,7 @@ def test_how_it_was_measured_is_the_probes_own_word():
 
 def test_order():
     frame = pd.DataFrame({"name": ["a"], "score": [1.0]})
-    tables = {name: table(frame, name=name) for name in ("latency", "cost", "rank_chart")}
-    assert [one.name for one in ordered(tables)] == ["rank_chart", "cost", "latency"]
+    names = ("latency", "configurations", "cost", "rank_chart")
+    tables = {name: table(frame, name=name) for name in names}
+    expected = ["rank_chart", "cost", "latency", "configurations"]
+    assert [one.name for one in ordered(tables)] == expected
