@@ -49,7 +49,7 @@ def unpacked(layer):
     return dequantize_4bit(layer.weight.data, layer.weight.quant_state)
 
 
-def test_every_linear_layer_of_the_blocks_is_quantised_and_nothing_else(wide):
+def test_every_linear_layer_of_the_blocks_is_quantized_and_nothing_else(wide):
     wrapped = attach(wide, Config(rank=2))
     found = {n.split(".")[-1] for n, m in wrapped.named_modules() if type(m) is torch.nn.Linear}
     assert found == {"default", "lm_head"}  # A, B and the head
