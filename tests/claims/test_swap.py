@@ -82,7 +82,7 @@ def test_equal_seeds_of_few_items_are_no_evidence():
 
 
 def test_holm_over_configurations():
-    """A gain with p between 0.05 / 9 and 0.05 decides alone, but not as one of nine."""
+    """A gain with a two-sided p of 0.019 decides alone, but not as one of nine."""
     one = table((0.1, 0.2), n_items=100)
     assert swap.verdict(one)[0] == "supported"
     others = [table((0.0, 0.2), method=f"lora{n}", n_items=100) for n in range(8)]
@@ -101,6 +101,11 @@ def test_one_configuration_that_holds_supports_and_all_must_fail_to_contradict()
 def test_what_is_no_adapter_of_its_own_does_not_count(changes):
     found, _ = swap.verdict(table((0.2, 0.3), **changes))
     assert found == "not measured"
+
+
+def test_one_seed_decides_nothing():
+    rows = table((0.2, 0.3))["sequence_items"]
+    assert swap.verdict({"sequence_items": rows[rows["seed"] == 0]})[0] == "not measured"
 
 
 def test_an_older_study_has_no_answers_to_single_examples():
