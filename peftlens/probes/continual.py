@@ -44,8 +44,8 @@ COLUMNS = (
            "FWT: accuracy on a task before its training, minus the base's; F: decrease from the "
            "best accuracy"),
     Column("value", "mean over seeds: an accuracy or a difference of accuracies", "1"),
-    Column("ci_low", "lower end of its 95 % interval over seeds and test examples; over examples alone "
-           "with one seed", "1"),
+    Column("ci_low", "lower end of its 95 % interval over seeds and test examples; over "
+           "examples alone with one seed", "1"),
     Column("ci_high", "upper end of this interval", "1"),
     Column("n_seeds", "number of sequences"),
     Column("orders", "sequences of tasks in the data"),

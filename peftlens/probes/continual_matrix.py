@@ -20,8 +20,8 @@ COLUMNS = (
     Column("after_task", "last trained task; base for the untrained model"),
     Column("task", "scored task"),
     Column("accuracy", "mean accuracy over seeds", "1", "higher"),
-    Column("ci_low", "lower end of its 95 % interval over seeds and test examples; over examples alone "
-           "with one seed", "1"),
+    Column("ci_low", "lower end of its 95 % interval over seeds and test examples; over "
+           "examples alone with one seed", "1"),
     Column("ci_high", "upper end of this interval", "1"),
     Column("n_seeds", "number of sequences"),
     Column("n_items", "number of the task's scored examples"),
