@@ -213,7 +213,7 @@ def _sequences(one: StudyResults) -> Iterator[dict]:
             "mean": row["value"],
             "ci_low": row["ci_low"],
             "ci_high": row["ci_high"],
-            "ci_method": _SEEDS if pd.notna(row["ci_low"]) else "",
+            "ci_method": _CROSSED if pd.notna(row["ci_low"]) else "",
             "n_seeds": row["n_seeds"],
             "n_items": row["n_items"],
             "seeds": None,

@@ -1,10 +1,14 @@
-"""Continual-learning metrics: ACC, BWT, FWT and forgetting of a score matrix R.
+"""Continual-learning metrics: ACC, BWT, FWT and forgetting of a score matrix R, with intervals.
 
-R has shape (T, T): R[i, j] is the score on the j-th task after training on the i-th, tasks in the
-order of training. Higher is better.
+R has shape (T + 1, T): R[l, j] is the score on the j-th task after training on l tasks, in the
+order of training; R[0] are the scores of the untrained model. Higher is better.
+
+Each metric is a sum of entries of R with weights, and each entry is a mean over the items of its
+task. So a metric is a sum over tasks of means over items, whose interval follows from the scores of
+single items: another training run would give other scores, and so would other test examples.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,59 +16,84 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from peftlens.numerics.mixed_model import Estimate, crossed_estimate
+
 ONE, SWAPPED = "one adapter", "swapped"
+Weigh = Callable[[ArrayLike], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """Scores of one configuration, trained with one seed on a sequence of tasks.
+class TaskSequence:
+    """Answers of one configuration, trained with one seed on a sequence of T tasks.
 
     Attributes:
         setting: method and hyperparameters.
         regime: `ONE` (one adapter, trained further) or `SWAPPED` (a new adapter for each task).
+        seed: seed of the training runs.
         tasks: names of the tasks, in the order of training.
-        scores: R, shape (T, T).
-        untrained: b, shape (T,): scores of the base model.
-        n_items: scored examples of the smallest task.
+        right: 1 for each right answer, else 0; indexed by task and item, with a column for each
+            number of trained tasks, 0 (the base model) to T.
     """
 
     setting: str
     regime: str
     seed: int
     tasks: tuple[str, ...]
-    scores: NDArray[np.float64]
-    untrained: NDArray[np.float64]
-    n_items: int
+    right: pd.DataFrame
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """R, shape (T + 1, T)."""
+        return self.right.groupby(level="task").mean().loc[[*self.tasks]].to_numpy().T
+
+    @property
+    def n_items(self) -> int:
+        """Number of scored examples of the smallest task."""
+        return int(self.right.groupby(level="task").size().min())
+
+    def contributions(self, weights: NDArray[np.float64]) -> pd.Series:
+        """Sum each item's scores with the weights of its task.
+
+        The sum over tasks of their means over items is the sum of R with these weights.
+
+        Args:
+            weights: shape (T + 1, T), for the entries of R.
+        """
+        task = pd.Index(self.tasks).get_indexer(self.right.index.get_level_values("task"))
+        return (self.right * weights.T[task]).sum(axis=1)
 
 
-def sequences(rows: pd.DataFrame) -> Iterator[Sequence]:
-    """Yield every complete sequence in the table of `sequence_scores`, in both regimes.
+def sequences(rows: pd.DataFrame) -> Iterator[TaskSequence]:
+    """Yield every complete sequence in the table of `sequence_items`, in both regimes.
 
     Args:
-        rows: columns run, shared_configuration, seed, trained_on, continue_from, task, accuracy,
-            base_accuracy, n_items.
+        rows: columns run, shared_configuration, seed, trained_on, continue_from, task, item, right,
+            base_right.
     """
     for key, group in rows.groupby(["shared_configuration", "seed"], sort=False):
         setting, seed = cast("tuple[str, int]", key)
         runs = group.drop_duplicates("run").set_index("run")
-        accuracy = group.pivot(index="run", columns="task", values="accuracy").astype(float)
-        untrained = group.groupby("task")["base_accuracy"].first().astype(float)
+        right = group.pivot(index=["task", "item"], columns="run", values="right").astype(float)
+        base = group.groupby(["task", "item"])["base_right"].first().astype(float)
+        scored = right.index.get_level_values("task")
         from_base = runs[runs["continue_from"].isna()]
         alone = dict(zip(from_base["trained_on"], from_base.index, strict=True))
         for chain in _chains(runs["continue_from"]):
             tasks = tuple(runs["trained_on"].loc[chain])
-            if len(tasks) < 2 or set(tasks) != set(untrained.index):
+            if len(tasks) < 2 or set(tasks) != set(scored):
                 continue
-            b = untrained.loc[[*tasks]].to_numpy()
-            n_items = int(group["n_items"].min())
-            shared = {"tasks": tasks, "untrained": b, "n_items": n_items}
-            one = accuracy.loc[chain, [*tasks]].to_numpy()  # (T, T)
-            yield Sequence(setting, ONE, seed, scores=one, **shared)
+            one = [base, *(right[run] for run in chain)]
+            yield TaskSequence(setting, ONE, seed, tasks, _columns(one))
             if set(tasks) <= set(alone):
-                each = [accuracy.loc[alone[task], task] for task in tasks]
                 # adapters of later tasks do not exist yet
-                swapped = np.where(np.tri(len(tasks), dtype=bool), each, b)
-                yield Sequence(setting, SWAPPED, seed, scores=swapped, **shared)
+                swapped = [base]
+                for task in tasks:
+                    swapped.append(swapped[-1].where(scored != task, right[alone[task]]))
+                yield TaskSequence(setting, SWAPPED, seed, tasks, _columns(swapped))
+
+
+def _columns(right: list[pd.Series]) -> pd.DataFrame:
+    return pd.concat(right, axis=1, keys=range(len(right))).dropna()
 
 
 def _chains(after: pd.Series) -> Iterator[list[str]]:
@@ -77,62 +106,135 @@ def _chains(after: pd.Series) -> Iterator[list[str]]:
         yield chain
 
 
-def average_accuracy(scores: ArrayLike) -> float:
-    """ACC: mean score on all tasks after training on the last. Source: Lopez-Paz & Ranzato 2017.
+def estimate(members: Sequence[TaskSequence], weigh: Weigh) -> Estimate:
+    """Estimate a metric of one configuration and regime over its seeds and the tasks' items.
+
+    The seeds' values keep what a seed's scores on several tasks have in common. The weights are
+    taken as known: those of `forgetting` depend on R, and with a maximum over noisy scores the
+    metric itself is somewhat too large.
 
     Args:
-        scores: R, shape (T, T).
+        members: sequences of the same tasks, one per seed, in any order of the tasks.
+        weigh: weights of the metric, such as `forgetting`.
     """
-    return float(_square(scores)[-1].mean())
+    weighted = [(one, weigh(one.scores)) for one in members]
+    parts = [one.contributions(weights) for one, weights in weighted]
+    items = pd.concat(parts, axis=1, join="inner")  # (items, seeds)
+    used = {one.tasks[j] for one, weights in weighted for j in np.flatnonzero(weights.any(axis=0))}
+    items = items[items.index.isin(used, level="task")]
+    return sum_of_means(items.to_numpy().T, items.index.get_level_values("task"))
 
 
-def backward_transfer(scores: ArrayLike) -> float:
-    """BWT: mean change of a task's score since training on it; negative is forgetting.
+def sum_of_means(values: ArrayLike, tasks: ArrayLike) -> Estimate:
+    """Estimate the sum over tasks of the mean over seeds and items.
 
-    Mean over all tasks but the last of R[T, j] - R[j, j]. Source: Lopez-Paz & Ranzato 2017,
-    arXiv:1706.08840, section 2.
+    The tasks are fixed, their items and the seeds are random: the model of `crossed_estimate` with
+    the items stratified by task. Each item's deviation from its task's mean is scaled so that the
+    variance of N items' mean is the sum of the variances of the tasks' means.
 
     Args:
-        scores: R, shape (T, T).
+        values: shape (seeds, N).
+        tasks: task of each item, shape (N,).
+
+    Source: Cochran 1977, Sampling Techniques, section 5.3 (stratified random sampling).
     """
-    r = _square(scores)
-    return float((r[-1, :-1] - np.diag(r)[:-1]).mean())
+    array = np.asarray(values, float)
+    names, codes, sizes = np.unique(np.asarray(tasks), return_inverse=True, return_counts=True)
+    membership = np.eye(len(names))[codes]  # (N, tasks)
+    means = array @ membership / sizes  # (seeds, tasks)
+    totals = means.sum(axis=1)  # (seeds,)
+    if sizes.min() < 2:
+        return Estimate(float(totals.mean()))
+    n, n_task = len(codes), sizes[codes]
+    scale = np.sqrt(n * (n - 1) / (n_task * (n_task - 1)))  # (N,)
+    return crossed_estimate(totals[:, None] + scale * (array - means[:, codes]))
 
 
-def forward_transfer(scores: ArrayLike, untrained: ArrayLike) -> float:
-    """FWT: mean score on a task just before training on it, minus the untrained model's score.
-
-    Mean over all tasks but the first of R[j - 1, j] - b_j. Source: as `backward_transfer`.
+def average_accuracy(scores: ArrayLike) -> NDArray[np.float64]:
+    """Weights of ACC: mean score on all tasks after training on the last.
 
     Args:
-        scores: R, shape (T, T).
-        untrained: b, shape (T,), the score of the model before any training.
+        scores: R, shape (T + 1, T).
+
+    Returns:
+        Weights of the entries of R, of the same shape.
+
+    Source: Lopez-Paz & Ranzato 2017, arXiv:1706.08840, section 2.
     """
-    r, b = _square(scores), np.asarray(untrained, float)
-    return float((np.diag(r, 1) - b[1:]).mean())
+    weights = _zeros(scores)
+    weights[-1] = 1 / len(weights[-1])
+    return weights
 
 
-def forgetting(scores: ArrayLike) -> float:
-    """F: mean drop of a task's score below its earlier maximum; positive is forgetting.
+def backward_transfer(scores: ArrayLike) -> NDArray[np.float64]:
+    """Weights of BWT: mean change of a task's score since training on it; negative is forgetting.
 
-    Mean over all tasks but the last of max over l < T of R[l, j], minus R[T, j]. Source: Chaudhry
-    et al. 2018, arXiv:1801.10112, section 3; as there, the maximum is over all earlier steps,
-    including those before training on the task.
+    Mean over all tasks but the last of R[T, j] - R[j, j].
 
     Args:
-        scores: R, shape (T, T).
+        scores: R, shape (T + 1, T).
+
+    Returns:
+        Weights of the entries of R, of the same shape.
+
+    Source: as `average_accuracy`.
     """
-    r = _square(scores)
-    return float((r[:-1, :-1].max(axis=0) - r[-1, :-1]).mean())
+    weights = _zeros(scores)
+    earlier = np.arange(weights.shape[1] - 1)
+    weights[-1, earlier] = 1 / len(earlier)
+    weights[earlier + 1, earlier] = -1 / len(earlier)
+    return weights
 
 
-def _square(scores: ArrayLike) -> NDArray[np.float64]:
-    """Convert R to floats.
+def forward_transfer(scores: ArrayLike) -> NDArray[np.float64]:
+    """Weights of FWT: mean score on a task just before training on it, minus the untrained score.
+
+    Mean over all tasks but the first of R[j - 1, j] - R[0, j].
+
+    Args:
+        scores: R, shape (T + 1, T).
+
+    Returns:
+        Weights of the entries of R, of the same shape.
+
+    Source: as `average_accuracy`.
+    """
+    weights = _zeros(scores)
+    later = np.arange(1, weights.shape[1])
+    weights[later, later] = 1 / len(later)
+    weights[0, later] = -1 / len(later)
+    return weights
+
+
+def forgetting(scores: ArrayLike) -> NDArray[np.float64]:
+    """Weights of F: mean drop of a task's score below its earlier maximum; positive is forgetting.
+
+    Mean over all tasks but the last of max over 1 <= l < T of R[l, j], minus R[T, j]. As in the
+    source, the maximum is over all earlier steps, including those before training on the task.
+
+    Args:
+        scores: R, shape (T + 1, T).
+
+    Returns:
+        Weights of the entries of R, of the same shape; the first of equal maxima counts.
+
+    Source: Chaudhry et al. 2018, arXiv:1801.10112, section 3.
+    """
+    weights = _zeros(scores)
+    earlier = np.arange(weights.shape[1] - 1)
+    best = 1 + np.asarray(scores, float)[1:-1, :-1].argmax(axis=0)  # (T - 1,)
+    weights[best, earlier] = 1 / len(earlier)
+    weights[-1, earlier] = -1 / len(earlier)
+    return weights
+
+
+def _zeros(scores: ArrayLike) -> NDArray[np.float64]:
+    """Return weights of zero in the shape of R.
 
     Raises:
-        ValueError: R is not square, or holds fewer than two tasks.
+        ValueError: R is not of shape (T + 1, T), or holds fewer than two tasks.
     """
-    r = np.asarray(scores, float)
-    if r.ndim != 2 or r.shape[0] != r.shape[1] or len(r) < 2:
-        raise ValueError(f"R must have shape (T, T) with at least two tasks, not {r.shape}")
-    return r
+    shape = np.shape(scores)
+    if len(shape) != 2 or shape[0] != shape[1] + 1 or shape[1] < 2:
+        raise ValueError(f"R must have shape (T + 1, T) with at least two tasks, not {shape}")
+    return np.zeros(shape)

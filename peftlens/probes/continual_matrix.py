@@ -1,15 +1,16 @@
 """Accuracy matrix R of continual learning: score on each task after training on each task."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from peftlens.numerics.continual_metrics import sequences
-from peftlens.numerics.resampling import few_interval
+from peftlens.numerics.continual_metrics import TaskSequence, sequences
+from peftlens.numerics.mixed_model import Estimate, crossed_estimate
 from peftlens.results.table import Chart, Column
 
-INPUTS = ("sequence_scores",)
-VERSION = 4
+INPUTS = ("sequence_items",)
+VERSION = 5
 OPTIONAL = True  # only for sequences of tasks
 COLUMNS = (
     Column("name", "configuration, regime and order"),
@@ -19,11 +20,12 @@ COLUMNS = (
     Column("after_task", "last trained task; base for the untrained model"),
     Column("task", "scored task"),
     Column("accuracy", "mean accuracy over seeds", "1", "higher"),
-    Column("ci_low", "lower end of its 95 % interval over seeds (Student's t)", "1"),
+    Column("ci_low", "lower end of its 95 % interval over seeds and test examples; over "
+           "examples alone with one seed", "1"),
     Column("ci_high", "upper end of this interval", "1"),
     Column("n_seeds", "number of sequences"),
-    Column("n_items", "number of scored examples of the smallest task"),
-)
+    Column("n_items", "number of the task's scored examples"),
+)  # fmt: skip
 CHARTS = (
     Chart(
         "heatmap",
@@ -38,22 +40,35 @@ CHARTS = (
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return one row per cell of R, after rows with the scores of the untrained base."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[TaskSequence]] = defaultdict(list)
+    for one in sequences(tables["sequence_items"]):
+        groups[one.setting, one.regime, one.tasks].append(one)
     rows = []
-    for one in sequences(tables["sequence_scores"]):
-        for after, scores in [("base", one.untrained), *zip(one.tasks, one.scores, strict=True)]:
-            rows += [
-                {"name": f"{one.setting}, {one.regime}, {' → '.join(one.tasks)}",
-                 "configuration": one.setting, "regime": one.regime, "order": " → ".join(one.tasks),
-                 "after_task": after, "task": task, "accuracy": score, "n_items": one.n_items}
-                for task, score in zip(one.tasks, scores, strict=True)
-            ]  # fmt: skip
-    names = [column.name for column in COLUMNS]
-    if not rows:
-        return pd.DataFrame(columns=names)
-    cells = pd.DataFrame(rows).groupby(names[:6], sort=False)
-    frame = cells.agg(accuracy=("accuracy", "mean"), n_seeds=("accuracy", "size"),
-                      n_items=("n_items", "min")).reset_index()  # fmt: skip
-    intervals = [few_interval(cell["accuracy"], (0, 1)) for _, cell in cells]
-    frame["ci_low"] = [interval.low for interval in intervals]
-    frame["ci_high"] = [interval.high for interval in intervals]
-    return frame[names]
+    for (configuration, regime, tasks), members in groups.items():
+        order = " → ".join(tasks)
+        for n_trained, after in enumerate(["base", *tasks]):
+            for task in tasks:
+                cell, n_items = _cell(members, n_trained, task)
+                rows.append(
+                    {
+                        "name": f"{configuration}, {regime}, {order}",
+                        "configuration": configuration,
+                        "regime": regime,
+                        "order": order,
+                        "after_task": after,
+                        "task": task,
+                        "accuracy": cell.value,
+                        "ci_low": None if cell.low is None else max(cell.low, 0),
+                        "ci_high": None if cell.high is None else min(cell.high, 1),
+                        "n_seeds": len(members),
+                        "n_items": n_items,
+                    }
+                )
+    return pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
+
+
+def _cell(members: Sequence[TaskSequence], n_trained: int, task: str) -> tuple[Estimate, int]:
+    """Estimate one entry of R, and count its items."""
+    answers = [one.right[n_trained].loc[task] for one in members]
+    items = pd.concat(answers, axis=1, join="inner")  # (items, seeds)
+    return crossed_estimate(items.to_numpy().T), len(items)

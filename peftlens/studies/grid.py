@@ -48,7 +48,7 @@ class StudyGrid:
             "tasks": [task.model_dump() for task in continual.tasks],
             "items": continual.items,
         }
-        return {"sequence_scores": options} | self.study.probe_options
+        return {"sequence_items": options} | self.study.probe_options
 
     @property
     def probes(self) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class StudyGrid:
         modules = {name: registry.load("probes", name) for name in names}
         optional = {name for name in names if getattr(modules[name], "OPTIONAL", False)}
         if self.study.continual:
-            optional -= {"sequence_scores", "continual", "continual_matrix"}
+            optional -= {"sequence_items", "sequence_scores", "continual", "continual_matrix"}
         return tuple(name for name in names if name not in optional)
 
     @property

@@ -1,32 +1,57 @@
 import pandas as pd
+import pytest
 
+from peftlens.numerics.mixed_model import crossed_estimate
 from peftlens.probes.continual_matrix import combine
+
+BASE = [1, 0, 1, 0, 1]
+RUNS = (
+    ("x", "a", None, {"a": [1, 1, 1, 1, 0], "b": [0, 0, 1, 0, 0]}),
+    ("y", "b", "x", {"a": [0, 1, 0, 1, 1], "b": [1, 1, 1, 1, 1]}),
+)
+
+
+def rows(seed, runs=RUNS):
+    return [
+        {
+            "run": f"{run}{seed}",
+            "shared_configuration": "full",
+            "seed": seed,
+            "trained_on": trained,
+            "continue_from": after and f"{after}{seed}",
+            "task": task,
+            "item": item,
+            "right": right,
+            "base_right": BASE[item],
+        }
+        for run, trained, after, answers in runs
+        for task, rights in answers.items()
+        for item, right in enumerate(rights)
+    ]
 
 
 def test_cells_and_the_base_above_them():
-    runs = (("x", "a", None, (0.9, 0.4)), ("y", "b", "x", (0.6, 0.8)))
-    table = pd.DataFrame(
-        [
-            {
-                "run": run,
-                "shared_configuration": "full",
-                "seed": 0,
-                "trained_on": trained,
-                "continue_from": after,
-                "task": task,
-                "accuracy": accuracy,
-                "base_accuracy": 0.5,
-                "n_items": 10,
-            }
-            for run, trained, after, both in runs
-            for task, accuracy in zip("ab", both, strict=True)
-        ]
-    )
-    found = combine({"sequence_scores": table})
-    cells = found.set_index(["after_task", "task"])["accuracy"].to_dict()
-    assert cells == {
-        ("base", "a"): 0.5, ("base", "b"): 0.5, ("a", "a"): 0.9, ("a", "b"): 0.4,
-        ("b", "a"): 0.6, ("b", "b"): 0.8,
+    table = pd.DataFrame(rows(0))
+    found = combine({"sequence_items": table}).set_index(["after_task", "task"])
+    assert found["accuracy"].to_dict() == {
+        ("base", "a"): 0.6, ("base", "b"): 0.6, ("a", "a"): 0.8, ("a", "b"): 0.2,
+        ("b", "a"): 0.6, ("b", "b"): 1.0,
     }  # fmt: skip
-    assert found["ci_low"].isna().all()
-    assert combine({"sequence_scores": table[table["run"] == "x"]}).empty
+    assert set(found["n_items"]) == {5}
+    alone = {"sequence_items": table[table["run"] == "x0"]}
+    assert combine(alone).empty
+
+
+def test_intervals_are_over_seeds_and_items_and_within_the_possible():
+    other = (RUNS[0], ("y", "b", "x", {"a": [1, 1, 0, 1, 0], "b": [1, 1, 1, 1, 0]}))
+    table = pd.DataFrame(rows(0) + rows(1, other))
+    found = combine({"sequence_items": table}).set_index(["after_task", "task"])
+    cell = found.loc["b", "a"]
+    expected = crossed_estimate([[0, 1, 0, 1, 1], [1, 1, 0, 1, 0]])
+    assert cell["n_seeds"] == 2
+    assert cell["accuracy"] == expected.value
+    assert cell["ci_low"] == pytest.approx(max(expected.low, 0))
+    assert cell["ci_high"] == pytest.approx(min(expected.high, 1))
+    # the base has no seeds: its items alone
+    base = crossed_estimate([BASE])
+    assert found.loc[("base", "a"), "ci_low"] == pytest.approx(max(base.low, 0))

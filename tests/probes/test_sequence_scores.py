@@ -1,39 +1,33 @@
-import pytest
+import numpy as np
+import pandas as pd
 
-import peftlens
-from peftlens.evaluation import probe_runner
-from peftlens.probes import task_items
-from peftlens.probes.sequence_scores import Config, measure
-from peftlens.runs.config import RunConfig
+from peftlens.probes.sequence_scores import COLUMNS, combine
 
 
-@pytest.fixture
-def run(bases, words, tmp_path):
-    return peftlens.train(
-        RunConfig(
-            method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-            dtype="float32", training={"max_steps": 20, "batch_size": 4, "learning_rate": 0.03},
-        ),
-        tmp_path / "runs",
+def items(run, task, right, majority_right):
+    return [
+        {
+            "run": run, "configuration": f"lora task={run}", "method": "lora", "seed": 0,
+            "shared_configuration": "lora", "trained_on": "a", "continue_from": None, "task": task,
+            "item": item, "right": one, "base_right": 1 - one, "majority_right": majority_right,
+        }
+        for item, one in enumerate(right)
+    ]  # fmt: skip
+
+
+def test_shares_of_right_answers_per_run_and_task():
+    table = pd.DataFrame(
+        items("y", "b", [1, 0, 1, 1], 1.0) + items("y", "a", [0, 1], np.nan)
+        + items("x", "b", [0, 0, 0, 1], 1.0)
     )  # fmt: skip
-
-
-def test_scores_on_its_own_task_are_those_of_task_items(context, run):
-    (row,) = measure(context, run, Config(items=0)).to_dict("records")
-    items = task_items.measure(context, run)
-    assert row["accuracy"] == (items["chosen"] == items["correct"]).mean()
-    assert row["n_items"] == len(items)
-    assert row["continue_from"] is None
-
-
-def test_other_tasks_are_scored_too(context, run, words):
-    tasks = ({"name": f"file:{words}", "template": "Is {text} good?"}, {"name": "openbookqa"})
-    frame = measure(context, run, Config(tasks=tasks, items=10))
-    assert frame["task"].tolist() == [f"file:{words}", "openbookqa"]
-    assert frame["n_items"].tolist() == [10, 10]
-
-
-def test_text_has_nothing_to_choose_from(context, run):
-    options = {"sequence_scores": {"tasks": [{"name": "wiki"}]}}
-    frame = probe_runner.run_probe(context, run, "sequence_scores", options).frame
-    assert frame["reason"].tolist() == ["wiki has no candidate answers"]
+    found = combine({"sequence_items": table})
+    assert list(found) == [column.name for column in COLUMNS]
+    assert list(zip(found["run"], found["task"], strict=True)) == [
+        ("y", "b"), ("y", "a"), ("x", "b")
+    ]  # fmt: skip
+    assert found["accuracy"].tolist() == [0.75, 0.5, 0.25]
+    assert found["base_accuracy"].tolist() == [0.25, 0.5, 0.75]
+    assert found["majority_accuracy"].isna().tolist() == [False, True, False]
+    assert found["n_items"].tolist() == [4, 2, 4]
+    assert found["continue_from"].isna().all()
+    assert combine({"sequence_items": table.head(0)}).empty
