@@ -4,11 +4,12 @@ Source: He et al. 2021, arXiv:2110.04366, section 4.6. In an encoder-decoder the
 decoder, the adapters are in both.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from peftlens.data.method_context import MethodContext
 from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Parallel, bottleneck_parameters
 from peftlens.layers.prefix import Prefix, prefix_parameters
@@ -29,11 +30,19 @@ class Config:
         bottleneck_size: inner size of the adapters.
         num_virtual_tokens: length of the prefix.
         scale: fixed factor on the adapters' output; dimensionless.
+        common_ids: ranges of ids of the tokens from which the prefix starts, filled in from the
+            tokenizer: the 5,000 most common.
     """
 
     bottleneck_size: int = 32
     num_virtual_tokens: int = 30
     scale: float = 4.0
+    common_ids: tuple[tuple[int, int], ...] = ()
+
+
+def resolve_config(config: Config, context: MethodContext) -> Config:
+    """Fill in the most common tokens."""
+    return replace(config, common_ids=context.common_ids())
 
 
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
@@ -48,7 +57,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     for name, width in sites(shapes_of(model), "feed_forward").items():
         adapter = Parallel(width, config.bottleneck_size, config.scale).to(model.device)
         adapter.put_beside(model, name)
-    Prefix(model, config.num_virtual_tokens).put_before(model)
+    Prefix(model, config.num_virtual_tokens, config.common_ids).put_before(model)
     return model
 
 

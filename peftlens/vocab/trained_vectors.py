@@ -114,7 +114,7 @@ def other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor
     """Return initial vectors of a soft prompt of this configuration with other seeds: (B, d).
 
     B is at most `count`; at most a hundred seeds are used, or one if all give equal vectors. None
-    for prefixes, which are initialized by noise, and for retrained rows, which start as tokens.
+    for prefixes and for retrained rows.
     """
     exposed = registry.exposed(run.config.method, run.config.method_config)
     if not run.is_reproducible or "soft_prompt" not in exposed:
