@@ -1,7 +1,9 @@
 """MAM adapter: a short prefix in attention and a scaled parallel adapter at the feed-forward layer.
 
 Source: He et al. 2021, arXiv:2110.04366, section 4.6. In an encoder-decoder the prefix is in the
-decoder, the adapters are in both.
+decoder, the adapters are in both. Learning rate: the best of five on bbc_topic and word_sentiment
+(SmolLM2-135M, 60 steps of 8 examples); the authors use 1e-4 over ten epochs of GLUE
+(jxhe/unify-parameter-efficient-tuning).
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +21,7 @@ from peftlens.models.architecture import shapes as shapes_of
 FAMILY = "mix"
 EXPOSES = frozenset()
 UNMERGEABLE = "neither the prefix nor the bottleneck is an update of a weight"
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 3e-3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,9 @@
 Source: Li & Liang 2021, arXiv:2101.00190, section 4, without the reparametrizing network, which is
 P-tuning v2: Liu et al. 2021, arXiv:2110.07602, section 3. Layers: peft.PrefixTuningConfig. In an
 encoder-decoder the prefix is in the decoder, where in peft 0.21 two layers share each key and
-value, and the other half of the counted parameters is never read. Learning rate: that of P-tuning
-v2's authors for RTE (THUDM/P-tuning-v2, RoBERTa-large).
+value, and the other half of the counted parameters is never read. Learning rate: the best of five
+on bbc_topic and word_sentiment (SmolLM2-135M, 60 steps of 8 examples); P-tuning v2's authors use
+5e-3 to 1e-2 without a network (THUDM/P-tuning-v2).
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from peftlens.models.architecture import Shapes
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"prefix", "token_vectors"})
 UNMERGEABLE = "it changes the inputs of attention and no weight"
-LEARNING_RATE = 5e-3
+LEARNING_RATE = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True)
