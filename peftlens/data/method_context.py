@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from peftlens.data.common_tokens import common_tokens
 from peftlens.data.task import Task
 
 
@@ -27,3 +28,7 @@ class MethodContext:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
             "input_ids"
         ]
+
+    def common_ids(self) -> tuple[tuple[int, int], ...]:
+        """Return the tokenizer's 5,000 most common ordinary tokens, as ranges of ids."""
+        return common_tokens(self.tokenizer)

@@ -1,6 +1,9 @@
 """Prefix: trained keys and values in front of every attention layer of the decoder.
 
-Source: Li & Liang 2021, arXiv:2101.00190, section 4.2, without the reparametrizing network.
+Source: Li & Liang 2021, arXiv:2101.00190, section 4.2, without the reparametrizing network. A
+prefix starts as the keys and values of real tokens, which they find best (section 7.4): noise draws
+attention to values that mean nothing, and the loss before training is far above the base's. In an
+encoder-decoder, whose decoder reads no prompt, it starts as noise of standard deviation 0.02.
 """
 
 from typing import Any
@@ -10,18 +13,26 @@ from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from peftlens.errors import require
+from peftlens.layers.initial_tokens import Ranges, draw_tokens
 from peftlens.layers.prepend import behind_something
-from peftlens.models.architecture import Shapes, key_widths, require_room
+from peftlens.models.architecture import Shapes, embedding_weight, key_widths, require_room
 
 
 class Prefix(nn.Module):
-    """n keys and values per layer, passed to the model as the cache of n earlier tokens."""
+    """n keys and values per layer, passed to the model as the cache of n earlier tokens.
 
-    def __init__(self, model: PreTrainedModel, num_virtual_tokens: int) -> None:
+    Args:
+        model: the base model.
+        num_virtual_tokens: n.
+        common_ids: ranges of token ids from which the initial tokens are drawn.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, num_virtual_tokens: int, common_ids: Ranges = ()
+    ) -> None:
         super().__init__()
         require_room(model, num_virtual_tokens)
-        layers, heads, size = geometry(model.config)
-        start = 0.02 * torch.randn(layers, 2, heads, num_virtual_tokens, size)
+        start = initial_states(model, num_virtual_tokens, common_ids)
         self.states = nn.Parameter(start.to(model.device))
 
     def put_before(self, model: PreTrainedModel) -> None:
@@ -55,6 +66,26 @@ class Prefix(nn.Module):
             cache = EncoderDecoderCache(cache, DynamicCache())
         extended = torch.cat([front, seen], dim=1)  # (batch, n + seq)
         return args, kwargs | {mask: extended, "past_key_values": cache, "use_cache": True}
+
+
+@torch.no_grad()
+def initial_states(
+    model: PreTrainedModel, num_virtual_tokens: int, common_ids: Ranges
+) -> torch.Tensor:
+    """Compute the initial keys and values, shape (layers, 2, heads, n, head size), float32.
+
+    Raises:
+        InputError: a range of token ids does not fit the vocabulary.
+    """
+    config: Any = model.config
+    if config.is_encoder_decoder:
+        layers, heads, size = geometry(config)
+        return 0.02 * torch.randn(layers, 2, heads, num_virtual_tokens, size)
+    ids = draw_tokens(common_ids, num_virtual_tokens, len(embedding_weight(model)))
+    cache: Any = DynamicCache()
+    model(input_ids=ids[None].to(model.device), past_key_values=cache, use_cache=True)
+    states = [torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers]
+    return torch.stack(states).float()
 
 
 def geometry(config: Any) -> tuple[int, int, int]:

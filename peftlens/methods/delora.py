@@ -1,7 +1,8 @@
 """DeLoRA: LoRA whose strength is trained separately from its direction.
 
 The rank-one parts of B A are normalized and scaled by λ ‖W‖ / r. Source: Bini, Girrbach & Akata
-2025, arXiv:2503.18225. Layers: peft.DeloraConfig.
+2025, arXiv:2503.18225. Layers: peft.DeloraConfig. Learning rate: that of peft's example
+(examples/delora_finetuning).
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 W' = W + scale · the inverse transform of a matrix with n entries at random places. Source: Gao et
 al. 2024, arXiv:2405.03003, section 3. Layers: peft.FourierFTConfig. The coefficients start at zero
-here, so that the model starts as the base; the paper draws them.
+here, so that the model starts as the base; the paper draws them. Learning rate: the authors' for
+RoBERTa-base on SST-2, with as many coefficients and a scale of 140 (Chaos96/fourierft).
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from peftlens.models.architecture import Shapes, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 5e-2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """HiRA: a high-rank update, the base weight times a low-rank matrix, entry by entry.
 
 W' = W + W ⊙ (B A). Source: Huang et al. 2025, "HiRA: Parameter-Efficient Hadamard High-Rank
-Adaptation for Large Language Models", ICLR 2025. Layers: peft.HiraConfig.
+Adaptation for Large Language Models", ICLR 2025. Layers: peft.HiraConfig. Learning rate: that of
+Hugging Face's method_comparison (MetaMathQA, Llama-3.2-3B).
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 4.5e-3
 
 
 @dataclass(frozen=True, kw_only=True)

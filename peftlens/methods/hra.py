@@ -1,7 +1,7 @@
 """HRA: rotate each weight by a chain of r trained reflections.
 
-W' = W H₁ … H_r with Householder matrices H. Source: Yuan, Liu & Xu 2024, arXiv:2405.17484.
-Layers: peft.HRAConfig.
+W' = W H₁ … H_r with Householder matrices H. Source: Yuan, Liu & Xu 2024, arXiv:2405.17484. Layers:
+peft.HRAConfig. Learning rate: the authors' for DeBERTaV3-base on SST-2 (DaShenZi721/HRA).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 6e-3
 
 
 @dataclass(frozen=True, kw_only=True)

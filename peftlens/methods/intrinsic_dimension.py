@@ -4,6 +4,7 @@ W_i' = W_i + λ_i P_i(θ). With one λ per weight it is SAID, without (λ = 1) D
 Zettlemoyer & Gupta 2020, arXiv:2012.13255, section 3; P is the Fastfood transform of Le, Sarlós &
 Smola 2013, H G Π H B over a vector padded with zeros to a power of two. The paper projects onto
 every weight; here onto the target layers, because the random factors take nine bytes per entry.
+Learning rate: that of SAID in Karimi Mahabadi et al.'s comparison on T5-base (rabeehk/compacter).
 """
 
 import math
@@ -21,7 +22,7 @@ from peftlens.models.architecture import Shapes, freeze, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 3e-2
 
 
 @dataclass(frozen=True, kw_only=True)

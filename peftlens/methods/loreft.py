@@ -3,7 +3,9 @@
 The rows of R are orthonormal. Source: Wu et al. 2024, arXiv:2404.03592, section 3.2, equation 2.
 The paper edits the first and last positions of the prompt; here it is the first few positions or
 all, because a forward pass does not know where the prompt ends. W starts as R and b at zero, so
-that the model starts as the base; the reference implementation starts W at random.
+that the model starts as the base; the reference implementation starts W at random. Learning rate:
+the authors' for Llama on commonsense, arithmetic and instructions (stanfordnlp/pyreft,
+examples/loreft).
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from peftlens.models.architecture import shapes as shapes_of
 FAMILY = "additive adapter"
 EXPOSES = frozenset()
 UNMERGEABLE = "it edits hidden states between blocks, where there is no weight to merge it into"
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 9e-4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 Source: Dettmers et al. 2023, arXiv:2305.14314, section 3. Layers: bitsandbytes.nn.Linear4bit and
 peft.LoraConfig. All linear layers of the blocks are quantized, whether adapted or not; embeddings,
 head, normalizations, and layers whose number of inputs is not a multiple of 64, keep the base's
-dtype. Needs the extra [quant].
+dtype. Needs the extra [quant]. Learning rate: as LoRA's; the authors' script has one default for
+both, 2e-4 up to 13 billion parameters (artidoro/qlora).
 """
 
 import importlib

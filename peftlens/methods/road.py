@@ -1,7 +1,8 @@
 """RoAd: rotate and stretch pairs of each layer's outputs.
 
 Source: Liao & Monz 2024, arXiv:2409.00119. Layers: peft.RoadConfig, variant road_1: one angle and
-one length per pair of outputs.
+one length per pair of outputs. Learning rate: what peft's example recommends
+(examples/road_finetuning).
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from peftlens.models.architecture import Shapes, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import quad
 from scipy.linalg import subspace_angles
+from scipy.special import erf, gammaln
 
 Matrix = NDArray[np.floating]
 
@@ -124,15 +126,19 @@ def nearest_cosines(vectors: ArrayLike, among: ArrayLike) -> Matrix:
 
 
 def random_cosine(d: int, among: int) -> float:
-    """Approximate the largest |cos| of a random direction with m others: sqrt(2 ln m / d).
+    """Compute the expected largest |cos| of a random direction with m orthonormal others.
 
-    Each cosine is nearly normal, with mean 0 and variance 1 / d.
+    The cosines are m coordinates of z / ‖z‖ for a standard normal z in d dimensions. Its length is
+    independent of its direction, so the expectation is E max |z_i| / E ‖z‖, exactly.
 
     Args:
         d: number of dimensions.
-        among: m, the number of other directions.
+        among: m, the number of orthonormal directions, at most d.
     """
-    return math.sqrt(2 * math.log(among) / d)
+    # E max |z_i| is the integral of P(max |z_i| > t), which vanishes in float64 beyond 10
+    largest = quad(lambda t: 1 - erf(t / math.sqrt(2)) ** among, 0, 10, points=[1, 2, 3, 4, 5])[0]
+    length = math.sqrt(2) * math.exp(gammaln((d + 1) / 2) - gammaln(d / 2))
+    return largest / length
 
 
 def projected(u: ArrayLike, vt: ArrayLike, weight: ArrayLike) -> Matrix:

@@ -2,9 +2,9 @@
 
 Of the k strongest left singular vectors of W₀ + ΔW, those with |cos| below a threshold to every
 left singular vector of W₀. Source: Shuttleworth et al. 2024, arXiv:2410.21228, section 3, with
-k = 10 and a threshold of 0.5, as here. The column `random` gives the nearest |cos| of a random
-direction, far below the threshold: a count of zero therefore shows that the strong directions of W₀
-persist.
+k = 10 and a threshold of 0.5, as here. The column `random` gives the expected nearest |cos| of a
+random direction, far below the threshold: a count of zero therefore shows that the strong
+directions of W₀ persist.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
-VERSION = 2
+VERSION = 3
 OPTIONAL = True  # two full decompositions per weight
 
 

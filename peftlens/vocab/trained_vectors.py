@@ -7,6 +7,7 @@ tokens, and only in the first layer, where a token's key depends on the token al
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 from peftlens import registry
 from peftlens.adapters.checkpoint import attach, open_run
 from peftlens.layers.prefix import geometry
-from peftlens.models.architecture import blocks
+from peftlens.models.architecture import blocks, embedding_weight, shapes
 from peftlens.models.base_model import BaseModel
 from peftlens.models.partial_forward import stopped_after
 from peftlens.models.snapshot import restored_after
@@ -77,8 +78,7 @@ def _vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
         start = _before(run, base, _first_keys)
         if start is not None:
             start = _unrotated(base.model, start, slots)
-        keys = _unrotated(base.model, _keys_of_tokens(base), torch.zeros(len(table)).long())
-        now = _unrotated(base.model, now, slots)
+        now, keys = _unrotated(base.model, now, slots), _keys_of_tokens(base)
         return TrainedVectors(now, start, tuple(slots.tolist()), keys, "keys of layer 0")
     return _rows(run, base, step, table)
 
@@ -114,7 +114,7 @@ def other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor
     """Return initial vectors of a soft prompt of this configuration with other seeds: (B, d).
 
     B is at most `count`; at most a hundred seeds are used, or one if all give equal vectors. None
-    for prefixes, which are initialized by noise, and for retrained rows, which start as tokens.
+    for prefixes and for retrained rows.
     """
     exposed = registry.exposed(run.config.method, run.config.method_config)
     if not run.is_reproducible or "soft_prompt" not in exposed:
@@ -160,36 +160,57 @@ def _first_keys(model: Any) -> torch.Tensor:
     return keys.transpose(0, 1).flatten(1)
 
 
-@torch.inference_mode()
 def _keys_of_tokens(base: BaseModel) -> torch.Tensor:
     """Compute the keys of layer 0 of every token at position 0, shape (V, d)."""
-    keys = []
-    with stopped_after(base.model, blocks(base.shapes)[0]) as run:
-        for ids in torch.arange(len(vocabulary(base).tokens)).split(1024):
-            cache: Any = DynamicCache()
-            inputs = {"input_ids": ids[:, None].to(base.device), "past_key_values": cache}
-            run(**inputs, attention_mask=torch.ones_like(inputs["input_ids"]), use_cache=True)
-            # from (tokens, heads, 1, size) to (tokens, d)
-            keys.append(cache.layers[0].keys.transpose(1, 2).flatten(1).float())
-    return torch.cat(keys)
+    parts = torch.arange(len(vocabulary(base).tokens)).split(1024)
+    return torch.cat([_first_keys_at(base.model, ids, 0) for ids in parts])
+
+
+@torch.inference_mode()
+def _first_keys_at(model: PreTrainedModel, ids: torch.Tensor, position: int) -> torch.Tensor:
+    """Compute the keys of layer 0 of tokens (n,), each alone at a position: (n, d), float32."""
+    rows = ids[:, None].to(model.device)  # (n, 1)
+    inputs: dict[str, Any] = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+    if "position_ids" in signature(model.forward).parameters:
+        inputs["position_ids"] = torch.full_like(rows, position)
+    cache: Any = DynamicCache()
+    with stopped_after(model, blocks(shapes(model))[0]) as run:
+        run(**inputs, past_key_values=cache, use_cache=True)
+    # from (n, heads, 1, size) to (n, d)
+    return cache.layers[0].keys.transpose(1, 2).flatten(1).float()
 
 
 def _unrotated(model: PreTrainedModel, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Undo the rotary position embeddings of keys (n, d).
+    """Turn cached keys (n, d) of layer 0 from their positions back to position 0.
 
     A cached key contains the rotation of its position (Su et al. 2021, arXiv:2104.09864, section
-    3.2), which is independent of its meaning. Keys of models without rotation are unchanged.
+    3.2), which is independent of its meaning. Models rotate different pairs of a key's entries by
+    different tables, so the rotation is measured on the keys that the model itself gives the same
+    tokens at both positions. Keys that a position changes otherwise, or not at all, are unchanged.
     """
-    rotary = next((m for n, m in model.named_modules() if n.endswith("rotary_emb")), None)
-    if rotary is None:
-        return keys
-    # (n, width) each
-    cos, sin = (part[0].float() for part in rotary(keys, positions[None].to(keys.device)))
-    heads = keys.unflatten(1, (-1, geometry(model.config)[2]))  # (n, heads, size)
-    width = cos.shape[-1]
-    rotated, rest = heads[..., :width], heads[..., width:]
-    low, high = rotated.chunk(2, dim=-1)
-    cos, sin = cos[:, None], sin[:, None]
-    # rotation by the opposite angle; long-context models scale cosine and sine equally
-    unrotated = (rotated * cos - torch.cat([-high, low], dim=-1) * sin) / (cos**2 + sin**2)
-    return torch.cat([unrotated, rest], dim=-1).flatten(1)
+    size = geometry(model.config)[2]
+    heads = keys.unflatten(1, (-1, size))  # (n, heads, size)
+    # keys of all heads together, eight for each entry of a key
+    count = -(-8 * size // heads.shape[1])
+    ids = torch.linspace(0, len(embedding_weight(model)) - 1, count).long()
+    at_zero = _first_keys_at(model, ids, 0).view(-1, size)
+    turned = []
+    for key, position in zip(heads, positions.tolist(), strict=True):  # (heads, size)
+        rotation = _rotation(at_zero, _first_keys_at(model, ids, position).view(-1, size))
+        turned.append(key if rotation is None else key @ rotation.to(key).mT)
+    return torch.stack(turned).flatten(1)
+
+
+def _rotation(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor | None:
+    """Return the orthogonal R (size, size) for which after = before R; None if lengths differ.
+
+    The solution of the orthogonal Procrustes problem: Schonemann 1966, Psychometrika 31(1).
+
+    Args:
+        before: shape (n, size).
+        after: shape (n, size).
+    """
+    if not torch.allclose(before.norm(dim=1), after.norm(dim=1), rtol=0.02):
+        return None
+    u, _, vt = torch.linalg.svd(before.double().mT @ after.double())
+    return u @ vt

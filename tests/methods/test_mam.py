@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tiny import build
+from tiny import build, setting
 
 from peftlens.errors import InputError
-from peftlens.methods.mam import Config, attach, trainable_parameters
+from peftlens.methods.mam import Config, attach, resolve_config, trainable_parameters
 from peftlens.models.architecture import shapes
 
 
@@ -17,6 +17,15 @@ def test_prefix_is_read_as_if_it_were_tokens():
         for layer, states in zip(read.layers, model.prefix.states, strict=True):
             states.copy_(torch.stack([layer.keys[0], layer.values[0]]))
     torch.testing.assert_close(model(input_ids=ids).logits, expected)
+
+
+def test_the_start_is_a_prompt_of_common_tokens():
+    model = build("llama")
+    ids = torch.tensor([[5, 6, 7]])
+    expected = model(torch.tensor([[90, 90, 5, 6, 7]])).logits[:, 2:]
+    attach(model, Config(bottleneck_size=4, num_virtual_tokens=2, common_ids=((90, 90),)))
+    torch.testing.assert_close(model(input_ids=ids).logits, expected)
+    assert resolve_config(Config(), setting()).common_ids == ((3, 258),)
 
 
 def test_adapters_stand_beside_the_feed_forward_layers_alone():

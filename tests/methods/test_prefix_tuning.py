@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tiny import build
+from tiny import build, setting
 
 from peftlens.errors import InputError
-from peftlens.methods.prefix_tuning import Config, attach, trainable_parameters
+from peftlens.methods.prefix_tuning import Config, attach, resolve_config, trainable_parameters
 from peftlens.models.architecture import shapes
 
 
@@ -23,6 +23,26 @@ def test_prefix_is_read_as_if_it_were_tokens(kind):
         wrapped.prompt_encoder["default"].embedding.weight.copy_(torch.stack(rows))
     found = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "neox", "opt"])
+def test_the_start_is_a_prompt_of_common_tokens(kind):
+    model = build(kind)
+    ids = torch.tensor([[5, 6, 7]])
+    expected = model(torch.tensor([[90, 90, 5, 6, 7]])).logits[:, 2:]
+    wrapped = attach(model, Config(num_virtual_tokens=2, common_ids=((90, 90),)))
+    found = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_encoder_decoder_starts_at_little_noise():
+    torch.manual_seed(0)
+    weight = attach(build("t5"), Config()).prompt_encoder["default"].embedding.weight
+    assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_common_tokens_are_filled_in():
+    assert resolve_config(Config(), setting()).common_ids == ((3, 258),)
 
 
 @pytest.mark.parametrize(

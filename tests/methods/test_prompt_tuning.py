@@ -1,6 +1,7 @@
 import pytest
 import torch
-from tiny import build, byte_tokenizer, setting
+from tiny import SIZES, build, byte_tokenizer, setting
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GemmaConfig, GemmaForCausalLM
 
 from peftlens.errors import InputError
 from peftlens.methods.prompt_tuning import (
@@ -26,10 +27,46 @@ def test_vocabulary_start_is_rows_of_the_table_without_repeats():
     assert len(set(rows)) == 50
 
 
-def test_random_start_is_uniform():
-    prompt, _ = start(Config(num_virtual_tokens=50, init="random"))
-    assert prompt.abs().max() <= 0.5
-    assert prompt.std().item() == pytest.approx((1 / 12) ** 0.5, rel=0.1)
+def test_common_tokens_are_filled_in_where_tokens_are_drawn():
+    common = ((3, 258),)  # not the special tokens 0 to 2
+    assert resolve_config(Config(), setting()).common_ids == common
+    assert resolve_config(Config(init="labels"), setting()).common_ids == common
+    assert resolve_config(Config(init="random"), setting()).common_ids == ()
+    prompt, table = start(Config(num_virtual_tokens=3, common_ids=((7, 8), (90, 90))))
+    assert {*map(tuple, prompt.tolist())} == {*map(tuple, table[[7, 8, 90]].tolist())}
+
+
+def test_random_start_is_uniform_and_as_long_as_tokens():
+    prompt, table = start(Config(num_virtual_tokens=60, init="random"))
+    length = table.norm(dim=1).median().item()
+    assert prompt.norm(dim=1).mean().item() == pytest.approx(length, rel=0.03)
+    most = length * (3 / 32) ** 0.5
+    assert most * 0.98 < prompt.abs().max() <= most
+
+
+GEMMAS = [(GemmaForCausalLM, GemmaConfig), (Gemma3ForCausalLM, Gemma3TextConfig)]
+
+
+@pytest.mark.parametrize(("kind", "kind_config"), GEMMAS)
+def test_embeddings_that_the_layer_scales_start_as_the_model_reads_them(kind, kind_config):
+    """Gemma's embedding layer multiplies its rows by √d, here 5.7."""
+    options = SIZES | {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+                       "num_attention_heads": 4, "num_key_value_heads": 2,
+                       "head_dim": 8}  # fmt: skip
+    torch.manual_seed(0)
+    model = kind(kind_config(**options)).eval()
+    seen = {}
+    model.get_input_embeddings().register_forward_hook(lambda _, __, out: seen.update(read=out))
+    model(torch.tensor([[43, 72, 72, 79]]))
+    text = Config(num_virtual_tokens=3, init="text", init_ids=((43,), (72, 79), (72,)),
+                  anchor_weight=2.0, anchor_ids=(43, 72, 79))  # fmt: skip
+    one, two, _, three = seen["read"][0].detach()
+    wrapped = attach(model, text)
+    found = wrapped.prompt_encoder["default"].embedding.weight
+    expected = torch.stack([one, (two + three) / 2, two])
+    torch.testing.assert_close(found.detach(), expected)
+    pull = (expected - torch.stack([one, two, three])).square().sum(dim=1).mean()
+    torch.testing.assert_close(regularization_loss(wrapped, text).detach(), 2 * pull)
 
 
 def test_text_start_repeats_the_text():

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from tiny import build
+from tiny import build, setting
 
 from peftlens.errors import InputError
 from peftlens.methods.unipelt import (
@@ -10,6 +10,7 @@ from peftlens.methods.unipelt import (
     GatedBottleneck,
     GatedLora,
     attach,
+    resolve_config,
     trainable_parameters,
 )
 from peftlens.models.architecture import shapes
@@ -44,6 +45,15 @@ def test_prefix_is_scaled_by_its_gate():
         prefix.gate[1] = math.log(3)
     torch.testing.assert_close(prefix.layers()[1], 0.75 * prefix.states[1])
     torch.testing.assert_close(prefix.layers()[2], 0.5 * prefix.states[2])
+
+
+def test_the_prefix_starts_at_the_keys_of_common_tokens():
+    model = build("llama")
+    read = model(torch.tensor([[90, 90]]), use_cache=True).past_key_values
+    states = attach(model, Config(num_virtual_tokens=2, common_ids=((90, 90),))).prefix.states
+    for layer, found in zip(read.layers, states, strict=True):
+        torch.testing.assert_close(found, torch.stack([layer.keys[0], layer.values[0]]))
+    assert resolve_config(Config(), setting()).common_ids == ((3, 258),)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "neox", "opt"])

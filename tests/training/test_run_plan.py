@@ -1,6 +1,7 @@
 import pytest
 
 from peftlens.errors import InputError
+from peftlens.methods import lora
 from peftlens.runs.config import RunConfig
 from peftlens.training.run_plan import plan_run
 
@@ -22,7 +23,7 @@ def config(bases, words):
 def test_every_default_is_written_out(context, config):
     planned = plan_run(config(dtype="float32"), context)
     assert planned.config.method_config["rank"] == 8
-    assert planned.config.training.learning_rate == 2e-3
+    assert planned.config.training.learning_rate == lora.LEARNING_RATE
     assert planned.config.device == "cpu"
 
 

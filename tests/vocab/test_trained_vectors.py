@@ -3,7 +3,9 @@ import itertools
 import planted
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
+from tiny import SIZES
 
 import peftlens
 from peftlens.models.base_model import load_base_model
@@ -120,6 +122,60 @@ def test_a_prefix_of_a_tokens_own_keys_is_nearest_to_that_token(
     assert found.space == "keys of layer 0"
     if kind == "llama":  # GPT-2 adds the position to the embedding, before the keys are made
         torch.testing.assert_close(found.now, found.table[tokens], rtol=1e-4, atol=1e-5)
+
+
+WIDE = SIZES | {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+                "max_position_embeddings": 64}  # fmt: skip
+NARROW = {key: WIDE[key] for key in WIDE if key not in ("num_key_value_heads", "head_dim")}
+GPT = SIZES | {"n_embd": 32, "n_layer": 1, "n_head": 4, "rotary_dim": 4, "n_positions": 64}
+# (model, configuration, options): rotation of halves, of part of a key, of neighboring entries, and
+# of one table for each kind of layer
+ROTATED = [
+    (transformers.LlamaForCausalLM, transformers.LlamaConfig, WIDE),
+    (transformers.GPTNeoXForCausalLM, transformers.GPTNeoXConfig, NARROW | {"rotary_pct": 0.5}),
+    (transformers.PhiForCausalLM, transformers.PhiConfig, NARROW),
+    (transformers.GPTJForCausalLM, transformers.GPTJConfig, GPT),
+    (transformers.CodeGenForCausalLM, transformers.CodeGenConfig, GPT),
+    (transformers.CohereForCausalLM, transformers.CohereConfig, WIDE),
+    (transformers.GlmForCausalLM, transformers.GlmConfig, WIDE),
+    (transformers.Ernie4_5ForCausalLM, transformers.Ernie4_5Config, WIDE),
+    (transformers.HeliumForCausalLM, transformers.HeliumConfig, WIDE),
+    (transformers.Gemma3ForCausalLM, transformers.Gemma3TextConfig, WIDE | {"sliding_window": 32}),
+]
+
+
+def first_keys(model, ids):
+    """The keys that a forward pass over rows (B, T) caches in layer 0, shape (B, T, d)."""
+    cache = model(ids, use_cache=True).past_key_values
+    return cache.layers[0].keys.transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "options"), ROTATED, ids=[model.__name__ for model, _, _ in ROTATED]
+)
+def test_a_key_turned_back_is_the_tokens_key_at_position_zero(model, config, options):
+    torch.manual_seed(0)
+    tiny = model(config(**options)).eval()
+    ids = torch.arange(40, 60)
+    with torch.no_grad():
+        alone, at = first_keys(tiny, ids[:, None])[:, 0], first_keys(tiny, ids[None])[0]
+    assert torch.cosine_similarity(at, alone).min() < 0.99  # a position turns them indeed
+    found = _unrotated(tiny, at, torch.arange(20))
+    assert torch.cosine_similarity(found, alone).min() > 0.9999
+    torch.testing.assert_close(found.norm(dim=1), at.norm(dim=1))
+
+
+def test_the_rotation_is_the_papers():
+    """R of Su et al. 2021, equation 15, in the order of Llama: entry i is paired with i + 4."""
+    model, config, options = ROTATED[0]
+    tiny = model(config(**options)).eval()
+    key = torch.randn(1, 16)
+    angles = 7 * 10_000 ** (-torch.arange(4) / 4)
+    low, high = key.view(2, 2, 4).unbind(dim=1)  # two heads
+    back = [low * angles.cos() + high * angles.sin(), high * angles.cos() - low * angles.sin()]
+    found = _unrotated(tiny, key, torch.tensor([7]))
+    torch.testing.assert_close(found, torch.stack(back, dim=1).view(1, 16), rtol=1e-4, atol=1e-4)
 
 
 def test_keys_of_models_without_rotation_stay(bases):
