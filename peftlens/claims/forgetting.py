@@ -38,7 +38,7 @@ MARGIN = 0.05  # nats per token
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the methods' adjusted p-values."""
     rows = tables["forgetting_at_matched_fit"].dropna(subset="diff_vs_full")
-    rows = rows[~rows["method"].map(_is_baseline)]
+    rows = rows[~rows["method"].isin(list(filter(_is_baseline, rows["method"].unique())))]
     fit = rows["level"].where(~_matched_by_loss(rows), -rows["level"])
     rows = rows[fit == fit.groupby([rows["suite"], rows["configuration"]]).transform("max")]
     methods = rows[~rows["method"].isin(CONTROLS)]
