@@ -46,7 +46,7 @@ def test_nested_options_have_the_defaults_of_their_place():
 
 
 def test_names_of_constants_and_types_are_followed_to_where_they_are_imported_from():
-    assert "'wiki'" in options("probes", "forgetting")["suites"].default
+    assert "'passages'" in options("probes", "forgetting")["suites"].default
     assert options("methods", "bottleneck")["placement"].type.startswith("Literal['feed_forward'")
 
 

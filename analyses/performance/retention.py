@@ -12,20 +12,18 @@ from measurements import in_turn, seconds, write
 
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import log_probabilities
-from peftlens.evaluation.retention import MAX_LENGTH, reference, scores, suite
+from peftlens.evaluation.retention import MAX_LENGTH, SuiteOptions, reference, scores, suites
 from peftlens.models.base_model import load_base_model
-from peftlens.probes.forgetting import Config
 
 REPEATS = 3
 
 
 def main() -> None:
     """Write reports/performance/retention.csv."""
-    base, config = load_base_model("smollm2-135m"), Config()
+    base = load_base_model("smollm2-135m")
     encoder = Collator.of(base, MAX_LENGTH)
     found = []
-    for name in config.suites:
-        scored = suite(base, name, {}, config.items)
+    for scored in suites(base, SuiteOptions()):
         known = reference(base, scored)
         rows = [row for item in scored.items for row in item.rows]
         ways = {
@@ -37,7 +35,7 @@ def main() -> None:
         took = {way: statistics.median(times) for way, times in in_turn(ways, REPEATS).items()}
         plain = took.get("plain")
         found.append(
-            {"suite": name, "items": len(scored.items),
+            {"suite": scored.name, "items": len(scored.items),
              "seconds": round(took["own"], 1),
              "each_answer_by_itself": "" if plain is None else round(plain, 1),
              "ratio": "" if plain is None else round(plain / took["own"], 2)}

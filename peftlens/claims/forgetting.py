@@ -1,18 +1,26 @@
 """PEFT is less prone to catastrophic forgetting than full fine-tuning.
 
-Rule: each parameter-efficient method is judged at the highest accuracy that it and full fine-tuning
-both reach. Its increase of the loss on text at that level, minus that of full fine-tuning with the
-same seeds, has a 95 % interval over seeds (`forgetting_at_matched_fit`). A method with an interval
-below zero forgets less, above zero more. Supported if at least one method forgets less and none
-forgets more, contradicted if at least one forgets more and none less; with both or neither, the
-evidence is insufficient.
+Rule: each parameter-efficient method is judged at the best fit of the task that it and full
+fine-tuning both reach. Its increase of the loss on text there, minus that of full fine-tuning with
+the same seeds and texts, has a p-value over seeds and texts (`forgetting_at_matched_fit`), adjusted
+for the number of methods (Holm). At 0.05 and below a method forgets less, or more. Supported if at
+least one method forgets less and none more, contradicted if at least one forgets more and none
+less; with both or neither, or with one seed, the evidence is insufficient. Methods within ±0.05
+nats per token of full fine-tuning are counted. Training the head or the last blocks alone is a
+control, not a method: shown, it decides nothing. Of a table without p-values, those of its
+intervals over seeds count.
 """
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import t
 
+from peftlens import registry
 from peftlens.claims import Outcome, seeds
+from peftlens.numerics.mixed_model import LEVEL, holm
 
 CLAIM = "PEFT is less prone to catastrophic forgetting than full fine-tuning."
 SOURCE = "common teaching; Biderman et al. 2024, arXiv:2405.09673, for LoRA"
@@ -22,33 +30,89 @@ TO_MEASURE = (
     "checkpoint_steps, on one task"
 )
 ANALYSIS = "forgetting"
+CONTROLS = ("head", "last_layers")
+ERROR = 0.05  # joint probability of a wrong decision on any method
+MARGIN = 0.05  # nats per token
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
-    """Judge by the methods whose interval excludes zero."""
+    """Judge by the methods' adjusted p-values."""
     rows = tables["forgetting_at_matched_fit"].dropna(subset="diff_vs_full")
-    if rows.empty:
+    rows = rows[~rows["method"].isin(list(filter(_is_baseline, rows["method"].unique())))]
+    fit = rows["level"].where(~_matched_by_loss(rows), -rows["level"])
+    rows = rows[fit == fit.groupby([rows["suite"], rows["configuration"]]).transform("max")]
+    methods = rows[~rows["method"].isin(CONTROLS)]
+    if methods.empty:
         return "not measured", (
-            "Full fine-tuning and another method were not both trained to the same accuracy."
+            "Full fine-tuning and another method were not both trained to the same fit of the task."
         )
-    highest = rows.groupby(["suite", "configuration"])["level"].transform("max")
-    rows = rows[rows["level"] == highest]
-    less = rows[(rows["diff_vs_full_ci_high"] < 0).fillna(False)]
-    more = rows[(rows["diff_vs_full_ci_low"] > 0).fillna(False)]
-    comparisons = "; ".join(_method_text(row) for row in rows.to_dict("records"))
-    sentence = (
-        f"At equal accuracy {len(less)} of {len(rows)} methods forgot less than full fine-tuning "
-        f"and {len(more)} more, by 95 % intervals over {seeds(rows['n_seeds'].min())}: "
-        f"{comparisons}."
+    outcome, less, more = "insufficient evidence", 0, 0
+    if methods["n_seeds"].min() > 1:
+        outcome, less, more = decide(methods["diff_vs_full"], _p_values(methods))
+    return outcome, _sentence(methods, rows[rows["method"].isin(CONTROLS)], less, more)
+
+
+def decide(differences: ArrayLike, p_values: ArrayLike) -> tuple[Outcome, int, int]:
+    """Decide by several methods' differences from full fine-tuning.
+
+    Args:
+        differences: increases of the loss minus that of full fine-tuning, shape (n,).
+        p_values: two-sided, of no difference, shape (n,).
+
+    Returns:
+        The outcome, and the numbers of methods that forget less and more.
+    """
+    signs = np.sign(np.asarray(differences, float))[holm(p_values) <= ERROR]
+    less, more = int((signs < 0).sum()), int((signs > 0).sum())
+    if bool(less) == bool(more):
+        return "insufficient evidence", less, more
+    return ("supported" if less else "contradicted"), less, more
+
+
+def _is_baseline(method: str) -> bool:
+    name = method.partition(":")[0]
+    known = name in registry.names("methods")
+    return known and registry.describe("methods", name).constants["FAMILY"] == "baseline"
+
+
+def _matched_by_loss(rows: pd.DataFrame) -> pd.Series:
+    accuracy = pd.Series("accuracy", index=rows.index)  # the only measure of older tables
+    return rows.get("match", accuracy) == "loss"
+
+
+def _p_values(rows: pd.DataFrame) -> pd.Series:
+    """Return the p-values; of a table without, those of its Student's t intervals over seeds."""
+    if "diff_vs_full_p_value" in rows:
+        return rows["diff_vs_full_p_value"]
+    half = (rows["diff_vs_full_ci_high"] - rows["diff_vs_full_ci_low"]).astype(float) / 2
+    freedom = rows["n_seeds"].astype(float) - 1
+    ratio = rows["diff_vs_full"].abs() / half * t.ppf((1 + LEVEL) / 2, freedom)
+    return pd.Series(2 * t.sf(ratio, freedom), index=rows.index)
+
+
+def _sentence(methods: pd.DataFrame, controls: pd.DataFrame, less: int, more: int) -> str:
+    ends = methods[["diff_vs_full_ci_low", "diff_vs_full_ci_high"]].astype(float).abs()
+    alike = int((ends.max(axis=1, skipna=False) < MARGIN).sum())
+    over = seeds(methods["n_seeds"].min())
+    if "n_items" in methods:
+        over += f" and {methods['n_items'].min()} texts"
+    text = (
+        f"At equal fit {less} of {len(methods)} methods forgot less than full fine-tuning and "
+        f"{more} more, by p-values over {over} with Holm's correction; {alike} within "
+        f"±{MARGIN:g} nats per token of it: {'; '.join(map(_text, methods.to_dict('records')))}."
     )
-    if len(less) and not len(more):
-        return "supported", sentence
-    return ("contradicted" if len(more) and not len(less) else "insufficient evidence"), sentence
+    if len(controls):
+        shown = "; ".join(map(_text, controls.to_dict("records")))
+        text += f" Controls, which don't count: {shown}."
+    return text
 
 
-def _method_text(row: dict) -> str:
-    number = f"{row['configuration']} at {row['level']:.0%} {row['diff_vs_full']:+.2f}"
-    if pd.isna(row["diff_vs_full_ci_low"]):
+def _text(row: dict) -> str:
+    level = row["level"]
+    by_loss = row.get("match") == "loss"
+    fit = f"a loss of {level:.2f}" if by_loss else f"{level:.0%}"
+    number = f"{row['configuration']} at {fit} {row['diff_vs_full']:+.2f}"
+    if row["n_seeds"] < 2 or pd.isna(row["diff_vs_full_ci_low"]):
         return f"{number} nats per token (one seed)"
     return (
         f"{number} ({row['diff_vs_full_ci_low']:+.2f} to {row['diff_vs_full_ci_high']:+.2f}) "

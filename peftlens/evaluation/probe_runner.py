@@ -45,7 +45,7 @@ def run_probe(
         InputError: the probe or option does not exist, or the run's files are damaged.
     """
     probe = registry.load("probes", name)
-    config = configure(name, (options or {}).get(name, {}))
+    config = _configured(name, options)
     values = _json_values(config)
     file = run.table_folder and run.table_folder / f"{name}.parquet"
     if file and file.exists():
@@ -75,7 +75,7 @@ def describe(name: str, options: Options) -> ProbeSpec:
         name=name,
         each_run=hasattr(probe, "measure"),
         version=probe.VERSION,
-        config=_json_values(configure(name, options.get(name, {}))),
+        config=_json_values(_configured(name, options)),
     )
 
 
@@ -90,6 +90,13 @@ def configure(name: str, values: Mapping[str, Any]) -> Any:
     if values:
         raise InputError(f"probe {name} has no options, but {', '.join(values)} was given")
     return None
+
+
+def _configured(name: str, options: Options | None) -> Any:
+    """Build a probe's Config; values of its own precede those of the probe it shares them with."""
+    given = options or {}
+    shared = getattr(registry.load("probes", name), "OPTIONS_OF", name)
+    return configure(name, {**given.get(shared, {}), **given.get(name, {})})
 
 
 def _call(probe: Callable[..., pd.DataFrame], config: Any, *arguments: Any) -> pd.DataFrame:
@@ -131,7 +138,7 @@ def collect(
     labels = configurations(run.record for run in runs) | (labels or {})
     if hasattr(probe, "measure"):
         return join({run: run_probe(context, run, name, options) for run in runs}, labels)
-    config = configure(name, (options or {}).get(name, {}))
+    config = _configured(name, options)
     if hasattr(probe, "compare"):
         applicable = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
         frame = _call(probe.compare, config, context, applicable)

@@ -4,11 +4,14 @@ A suite is the test split of a task. A text is scored by the loss of its tokens 
 of the tuned model's predictions from the base's, KL(base || tuned); a question by the answer with
 the highest log-probability. The base's scores are computed once per base and suite, and cached on
 disk under a hash of everything they depend on.
+
+Of a text the first tokens are scored, up to MAX_LENGTH: tokens of one text are correlated, so the
+tokens of other texts say more than further ones of the same. An item of an interval is a text.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,10 +33,27 @@ from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import versions
 from peftlens.tasks import load_task
 
-SUITES = ("wiki", "piqa", "openbookqa", "commonsenseqa")
-MAX_LENGTH = 256  # tokens per text; the longest line of wiki has fewer
+SUITES = ("passages", "piqa", "openbookqa", "commonsenseqa")
+QUICK_SUITES = ("passages_short", "piqa", "openbookqa", "commonsenseqa")
+MAX_LENGTH = 256  # tokens per text, and per prompt with its answer
 _VERSION = 2  # version of the cached files
 _KL_CHUNK = 256  # tokens per comparison of two distributions over the vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteOptions:
+    """Options of the probes that score retention suites.
+
+    Attributes:
+        suites: names of tasks with a test split: built in, file:PATH or hub:org/name.
+        items: maximum number of questions per suite, in the random order of its split; 0 for all.
+            Texts are scored all: for a quick look there is the suite passages_short.
+        suite_options: options of a suite's task by name, such as the columns of a file.
+    """
+
+    suites: tuple[str, ...] = SUITES
+    items: int = 150
+    suite_options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,6 +146,20 @@ def suite(base: BaseModel, name: str, options: dict[str, Any], max_items: int | 
             f"retention suite {name!r} has no item that can be scored: {dict(reasons)}"
         )
     return Suite(name, task.kind, tuple(items), sha256_text(f"{task.sha256} {max_items}"))
+
+
+def suites(base: BaseModel, options: SuiteOptions) -> list[Suite]:
+    """Tokenize suites of texts as a whole, and of questions up to the number in the options.
+
+    Raises:
+        InputError: see `suite`.
+    """
+    found = []
+    for name in options.suites:
+        own = options.suite_options.get(name, {})
+        texts = load_task(name, own).kind == "language_modeling"
+        found.append(suite(base, name, own, None if texts else options.items or None))
+    return found
 
 
 def reference(base: BaseModel, suite_data: Suite) -> Reference:

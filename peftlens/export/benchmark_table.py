@@ -14,6 +14,7 @@ from peftlens.errors import InputError
 from peftlens.io.files import sha256_text
 from peftlens.numerics.mixed_model import crossed_estimate, holm
 from peftlens.numerics.resampling import few_interval
+from peftlens.results.item_changes import by_seed, item_changes
 from peftlens.results.study_results import StudyResults
 from peftlens.results.sweep import paired_differences
 from peftlens.results.table import last_steps, measured
@@ -163,20 +164,36 @@ def _forgetting(one: StudyResults, runs: _Runs) -> Iterator[dict]:
     if "forgetting" not in one.tables:
         return
     rows = last_steps(runs.of(one.tables["forgetting"].frame))
+    changes = pd.DataFrame(columns=["run", "suite"])
+    if "forgetting_items" in one.tables:
+        changes = item_changes(last_steps(runs.of(one.tables["forgetting_items"].frame)))
     kinds = (("forgetting", "nats per token", "lower", "ci_low", "ci_high"),
              ("accuracy_change", "1", "higher", "accuracy_ci_low", "accuracy_ci_high"))  # fmt: skip
     for value, unit, better, low, high in kinds:
         scored = rows.dropna(subset=[value])
         for (suite, name, task), part in scored.groupby(["suite", "name", "task"], sort=False):
-            over = few_interval(part[value].astype(float))
-            several = len(part) > 1
-            ends = (over.low, over.high) if several else (part[low].iloc[0], part[high].iloc[0])
+            if len(part) == 1:
+                ends, method = (part[low].iloc[0], part[high].iloc[0]), "bootstrap over items"
+            else:
+                own = changes[changes["run"].isin(part["run"]) & (changes["suite"] == suite)]
+                ends, method = _over_seeds(part, own, value)
             yield _row(
                 str(name), part, str(task), f"{value.replace('_', ' ')} on {suite}", unit, better,
                 mean=float(part[value].mean()), ci_low=ends[0], ci_high=ends[1],
-                ci_method=_SEEDS if several else "bootstrap over items",
+                ci_method=method,
                 n_items=int(part["n_items"].min()), sha256=_digest(one, "forgetting"),
             )  # fmt: skip
+
+
+def _over_seeds(
+    part: pd.DataFrame, changes: pd.DataFrame, value: str
+) -> tuple[tuple[float | None, float | None], str]:
+    """Return the interval of a mean over runs, and its method: over items, too, if known."""
+    if changes.empty:
+        over = few_interval(part[value].astype(float))
+        return (over.low, over.high), _SEEDS
+    both = crossed_estimate(by_seed(changes, value))
+    return (both.low, both.high), _CROSSED
 
 
 def _costs(one: StudyResults, runs: _Runs) -> Iterator[dict]:

@@ -17,6 +17,7 @@ from peftlens.adapters.external import ExternalAdapter
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
+from peftlens.evaluation.retention import QUICK_SUITES
 from peftlens.inspection import findings
 from peftlens.inspection.findings import Finding
 from peftlens.io.hub import snapshot
@@ -100,7 +101,8 @@ def inspect(
         said += fits
         probes += WITH_A_BASE if fits[0].severity == "ok" else ()
     names = {adapter.id: f"{file.adapter_type} {named(folder)}"}
-    found = {name: probe_runner.collect(context, [adapter], name, names) for name in probes}
+    options = {"forgetting": {"suites": QUICK_SUITES}}
+    found = {one: probe_runner.collect(context, [adapter], one, names, options) for one in probes}
     tables = {name: one for name, one in found.items() if len(measured(one.frame))}
     said += findings.judge({name: one.frame for name, one in tables.items()})
     return Inspection(

@@ -5,6 +5,7 @@ functions. `measure(context, run)` measures one run; `compare(context, runs)` co
 as a mapping to the names of their configurations. Both come with REQUIRES, properties that a method
 must list in its EXPOSES. `combine(tables)` aggregates the tables of the probes in INPUTS and the
 table `configurations`. A probe with options has a dataclass Config, the last argument of its
-function. The context, an `adapters.run_context.RunContext`, loads base models. OPTIONAL = True
-excludes the probe from studies that do not name it.
+function; OPTIONS_OF names a probe with the same options, whose values it has unless they are set
+under its own name. The context, an `adapters.run_context.RunContext`, loads base models. OPTIONAL =
+True excludes the probe from studies that do not name it.
 """

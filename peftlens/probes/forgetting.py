@@ -3,39 +3,25 @@
 The baseline is the base model itself. Both models are scored in the same batches, so the forgetting
 of a method that starts as the identity is exactly zero at step 0. Padding, virtual tokens and the
 first token of a text, which is not predicted, are excluded. Differences are paired by item: the
-interval is a bootstrap over the suite's items, and does not include the variance between seeds.
+interval is a bootstrap over the suite's items, and does not include the variance between seeds. It
+aggregates `forgetting_items`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from peftlens.adapters.run_context import RunContext
-from peftlens.evaluation.retention import SUITES, Scores, reference, scores, suite
+from peftlens.evaluation import probe_runner
+from peftlens.evaluation.retention import SuiteOptions as Config
 from peftlens.numerics.resampling import Interval, ratio_interval
-from peftlens.results.table import Chart, Column
+from peftlens.results.table import Chart, Column, NotApplicable, measured
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
-VERSION = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Options of the probe.
-
-    Attributes:
-        suites: names of tasks with a test split: built in, file:PATH or hub:org/name.
-        items: maximum number of items per suite, in the random order of its split; 0 for all.
-        suite_options: options of a suite's task by name, such as the columns of a file.
-    """
-
-    suites: tuple[str, ...] = SUITES
-    items: int = 150
-    suite_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+VERSION = 4
 
 
 COLUMNS = (
@@ -93,19 +79,20 @@ CHARTS = (
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """Return one row per saved step and suite."""
-    base = context.base_model(run)
-    suites = [suite(base, name, config.suite_options.get(name, {}), config.items or None)
-              for name in config.suites]  # fmt: skip
-    references = [reference(base, one) for one in suites]
-    rows = []
-    for step in run.steps:
-        with context.open_run(run, step) as model:
-            tuned = [scores(model, base, *pair) for pair in zip(suites, references, strict=True)]
-        rows += [
-            {"step": step, "suite": one.name} | _row(before.scores, after)
-            for one, before, after in zip(suites, references, tuned, strict=True)
-        ]
+    """Return one row per saved step and suite.
+
+    Raises:
+        NotApplicable: no item could be scored.
+    """
+    options = {"forgetting": asdict(config)}
+    found = probe_runner.run_probe(context, run, "forgetting_items", options).frame
+    items = measured(found)
+    if items.empty:
+        raise NotApplicable(str(found["reason"].iloc[0]))
+    rows = [
+        {"step": step, "suite": suite} | _row(group)
+        for (step, suite), group in items.groupby(["step", "suite"], sort=False)
+    ]
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
     return frame.astype({"n_tokens": "Int64"} | dict.fromkeys(_FLOATS, "Float64"))
 
@@ -113,29 +100,30 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 _FLOATS = [c.name for c in COLUMNS if c.unit is not None]
 
 
-def _row(before: Scores, after: Scores) -> dict[str, Any]:
-    tokens = before.tokens
+def _row(items: pd.DataFrame) -> dict[str, Any]:
+    text = items["right"].isna().all()
+    tokens = items["tokens"].astype(float) if text else pd.Series(1.0, index=items.index)
     row: dict[str, Any] = {
-        "base_loss": before.loss.sum() / tokens.sum(),
-        "loss": after.loss.sum() / tokens.sum(),
-        "n_items": len(tokens),
+        "base_loss": items["base_loss"].sum() / tokens.sum(),
+        "loss": items["loss"].sum() / tokens.sum(),
+        "n_items": len(items),
     }
-    if before.right is not None and after.right is not None:
-        row |= {"base_accuracy": before.right.mean(), "accuracy": after.right.mean()}
-        row |= _mean("accuracy_change", "accuracy_", after.right - before.right, tokens)
-    else:
+    if text:
         row |= {"n_tokens": int(tokens.sum())}
-        row |= _mean("forgetting", "", after.loss - before.loss, tokens)
-    if before.right_per_byte is not None and after.right_per_byte is not None:
-        row["base_accuracy_per_byte"] = before.right_per_byte.mean()
-        row["accuracy_per_byte"] = after.right_per_byte.mean()
-    if after.kl is not None:
-        row |= _mean("kl", "kl_", after.kl, tokens)
+        row |= _mean("forgetting", "", items["loss"] - items["base_loss"], tokens)
+    else:
+        row |= {"base_accuracy": items["base_right"].mean(), "accuracy": items["right"].mean()}
+        row |= _mean("accuracy_change", "accuracy_", items["right"] - items["base_right"], tokens)
+        row["base_accuracy_per_byte"] = items["base_right_per_byte"].mean()
+        row["accuracy_per_byte"] = items["right_per_byte"].mean()
+    if items["kl"].notna().all():
+        row |= _mean("kl", "kl_", items["kl"], tokens)
     return row
 
 
-def _mean(name: str, prefix: str, values: NDArray, tokens: NDArray) -> dict[str, float | None]:
+def _mean(name: str, prefix: str, values: pd.Series, tokens: pd.Series) -> dict[str, float | None]:
     """Compute a mean over tokens with its interval over items, as columns."""
-    interval: Interval = ratio_interval(values, tokens, np.random.default_rng(0))
-    mean = values.sum() / tokens.sum()
+    array = values.to_numpy(float)
+    interval: Interval = ratio_interval(array, tokens, np.random.default_rng(0))
+    mean = array.sum() / tokens.sum()
     return {name: mean, f"{prefix}ci_low": interval.low, f"{prefix}ci_high": interval.high}

@@ -1,7 +1,7 @@
 """Tokens of a text with the largest increase of loss from the base to the tuned model.
 
-Measured at the end of training, on encyclopedia text. An increase concentrated in a few kinds of
-tokens (names, numbers, line starts) is a different kind of forgetting than one spread over all.
+Measured at the end of training, on the running text `passages_short`. An increase concentrated in a
+few kinds of tokens (names, numbers) is a different kind of forgetting than one spread over all.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
-VERSION = 2
+VERSION = 3
 OPTIONAL = True  # meant for single runs
 _CONTEXT = 8  # tokens shown before the predicted one
 
@@ -49,7 +49,7 @@ CHARTS: tuple[Chart, ...] = ()
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """Return one row per token, the largest increase first."""
     base = context.base_model(run)
-    texts = suite(base, "wiki", {}, None)
+    texts = suite(base, "passages_short", {}, None)
     baseline = reference(base, texts)
     with context.open_run(run) as model:
         tuned = scores(model, base, texts, baseline)

@@ -29,7 +29,7 @@ from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"delta_weight"})
-VERSION = 2
+VERSION = 3
 OPTIONAL = True  # six scorings of every run
 
 
@@ -52,8 +52,13 @@ COLUMNS = (
     Column("accuracy_ci_low", "lower end of its 95 % interval over examples", "1"),
     Column("accuracy_ci_high", "upper end of this interval", "1"),
     Column("loss", "loss of the right answers", "nats per token", "lower"),
-    Column("forgetting", "increase of the loss on encyclopedia text", "nats per token", "lower"),
-    Column("ci_low", "lower end of its paired 95 % interval over lines", "nats per token"),
+    Column(
+        "forgetting",
+        "increase of the loss on the running text `passages_short`",
+        "nats per token",
+        "lower",
+    ),
+    Column("ci_low", "lower end of its paired 95 % interval over texts", "nats per token"),
     Column("ci_high", "upper end of this interval", "nats per token"),
     Column("kl", "KL(base || scaled) of the next token on the text", "nats per token", "lower"),
     Column("n_items", "number of test examples"),
@@ -80,7 +85,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
             tuned = merged_weights(run, base)
         except InputError as error:
             raise NotApplicable(str(error)) from error
-    texts = suite(base, "wiki", {}, None)
+    texts = suite(base, "passages_short", {}, None)
     baseline = reference(base, texts)
     encoder = Collator.of(base, run.config.training.max_length)
     items, _ = encoder.items(task_of(run).splits["test"][: config.items or None])

@@ -50,17 +50,26 @@ def test_another_version_of_a_probe_measures_again(context, runs, monkeypatch):
 
 
 def test_other_options_measure_again(context, runs):
-    few = {"forgetting": {"suites": ["wiki"], "items": 5}}
+    few = {"forgetting": {"suites": ["openbookqa"], "items": 5}}
     first = probe_runner.run_probe(context, runs["lora"], "forgetting", few)
     assert first.frame["n_items"].tolist() == [5]
-    assert first.config == {"suites": ["wiki"], "items": 5, "suite_options": {}}
+    assert first.config == {"suites": ["openbookqa"], "items": 5, "suite_options": {}}
     again = probe_runner.run_probe(
-        context, runs["lora"], "forgetting", {"forgetting": {"suites": ["wiki"]}}
+        context, runs["lora"], "forgetting", {"forgetting": {"suites": ["openbookqa"], "items": 9}}
     )
-    assert again.frame["n_items"].tolist() == [150]
+    assert again.frame["n_items"].tolist() == [9]
     table = probe_runner.collect(context, [runs["lora"]], "forgetting", None, few)
     assert table.frame["n_items"].tolist() == [5]
     assert table.config == first.config
+
+
+def test_a_probe_has_the_options_of_the_one_that_it_shares_them_with(context, runs):
+    few = {"forgetting": {"suites": ["openbookqa"], "items": 5}}
+    shared = probe_runner.run_probe(context, runs["lora"], "forgetting_items", few)
+    assert len(shared.frame) == 5
+    assert probe_runner.describe("forgetting_items", few).config == shared.config
+    own = few | {"forgetting_items": {"items": 7}}
+    assert len(probe_runner.run_probe(context, runs["lora"], "forgetting_items", own).frame) == 7
 
 
 def test_options_that_a_probe_does_not_have(context, runs):

@@ -7,7 +7,7 @@ import torch
 from peftlens.adapters.checkpoint import attach
 from peftlens.errors import InputError
 from peftlens.evaluation import retention
-from peftlens.evaluation.retention import Reference, reference, scores, suite
+from peftlens.evaluation.retention import Reference, SuiteOptions, reference, scores, suite, suites
 from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.registry import configure
 
@@ -132,6 +132,17 @@ def test_a_head_that_is_more_than_a_product_has_no_divergence(llama, data, monke
     known = reference(llama, requested)
     assert known.head is None
     assert scores(llama.model, llama, requested, known).kl is None
+
+
+def test_texts_are_scored_whole_and_questions_up_to_a_number(llama, data, words):
+    options = SuiteOptions(
+        suites=(data, f"file:{words}"),
+        items=5,
+        suite_options={data: TEXTS, f"file:{words}": {"template": "{text} is"}},
+    )
+    texts, questions = suites(llama, options)
+    assert len(texts.items) == len(suite(llama, data, TEXTS, None).items) > 5
+    assert len(questions.items) == 5
 
 
 def test_a_suite_without_items(llama, tmp_path):

@@ -2,6 +2,7 @@ import finished
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 from peftlens.errors import InputError
 from peftlens.export.benchmark_table import COLUMNS, benchmark_table, separated
@@ -50,6 +51,25 @@ def test_exact_numbers_have_no_interval_and_one_seed_has_that_of_items(one):
     assert (lost["mean"], lost["ci_low"], lost["ci_high"]) == pytest.approx((0.3, 0.2, 0.4))
     assert lost["ci_method"] == "bootstrap over items"
     assert found.loc[("lora rank=8", "forgetting on wiki")]["ci_method"] == "Student's t over seeds"
+
+
+def test_forgetting_over_several_seeds_has_an_interval_over_items_too(tmp_path):
+    """Seeds that agree: the interval is Student's t of the texts, by scipy."""
+    folder = finished.study(tmp_path, [finished.lora(1, seed) for seed in (0, 1)])
+    file = folder / "tables" / "forgetting.parquet"
+    rows = table.read(file).frame
+    changes = np.random.default_rng(0).normal(0.3, 0.1, 20)
+    items = rows[rows["suite"] == "wiki"].merge(pd.DataFrame({"item": range(20)}), how="cross")
+    at_end = items["step"].astype(float) / 40
+    items = items.assign(base_loss=50.0, tokens=10, base_right=None, right=None,
+                         loss=50 + 10 * at_end * changes[items["item"]])  # fmt: skip
+    columns = tuple(table.Column(name, name) for name in items)
+    one = Table("forgetting_items", 1, columns, (), items)
+    table.write(one, folder / "tables" / "forgetting_items.parquet")
+    found = benchmark_table(study_results.read(folder), ("forgetting on wiki",)).iloc[0]
+    expected = ttest_1samp(changes, 0).confidence_interval()
+    assert (found["ci_low"], found["ci_high"]) == pytest.approx((expected.low, expected.high))
+    assert "seeds and items" in found["ci_method"]
 
 
 def test_a_metric_is_asked_for_by_its_beginning(one):

@@ -44,6 +44,7 @@ def runs(bases, words, tmp_path_factory):
 
 OPTIONS = {
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
+    "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
     "latency": {"tokens": 8, "rounds": 2},
     "representation_shift": {"items": 10},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},

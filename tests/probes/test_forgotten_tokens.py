@@ -27,7 +27,7 @@ def test_tokens_are_those_of_a_plain_forward_pass(context, run, bases):
     base = peftlens.load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     tuned = run.load()[0]
     for row in frame.to_dict("records"):
-        text = load_task("wiki", {}).splits["test"][row["line"]].answers[0]
+        text = load_task("passages_short", {}).splits["test"][row["line"]].answers[0]
         ids = base.tokenizer(text, return_tensors="pt")["input_ids"][:, :64]
         at = row["position"]
         for model, name in ((base.model, "base_loss"), (tuned, "loss")):
@@ -41,7 +41,7 @@ def test_tokens_are_those_of_a_plain_forward_pass(context, run, bases):
 def test_all_tokens_together_are_the_rise_of_the_loss(context, run):
     frame = measure(context, run, Config(tokens=10**6))
     (whole,) = forgetting.measure(
-        context, run, forgetting.Config(suites=("wiki",), items=0)
+        context, run, forgetting.Config(suites=("passages_short",))
     ).to_dict("records")
     assert len(frame) == whole["n_tokens"]
     assert frame["loss_increase"].mean() == pytest.approx(whole["forgetting"])

@@ -9,14 +9,14 @@ from peftlens.probes import forgetting, task_items, weight_interpolation
 from peftlens.probes.weight_interpolation import Config, _between, measure
 from peftlens.runs.config import RunConfig
 
-LINES = 20  # of the encyclopedia text, in the place of all
+TEXTS = 20  # of the running text, in the place of all
 
 
 @pytest.fixture(autouse=True)
-def few_lines(monkeypatch):
+def few_texts(monkeypatch):
     def few(base, name, options, most):
         assert most is None
-        return retention.suite(base, name, options, LINES)
+        return retention.suite(base, name, options, TEXTS)
 
     monkeypatch.setattr(weight_interpolation, "suite", few)
 
@@ -46,7 +46,9 @@ def test_nothing_of_an_update_is_the_base_and_all_of_it_the_tuned_model(context,
     before = fingerprint(context.base_model(trained).model)
     none, whole = measure(context, trained, Config(scales=(0.0, 1.0))).to_dict("records")
     assert none["forgetting"] == none["ci_low"] == none["ci_high"] == none["kl"] == 0
-    config = forgetting.Config(suites=("wiki",), items=LINES)
+    config = forgetting.Config(
+        suites=("passages_short",), suite_options={"passages_short": {"split": {"max_test": TEXTS}}}
+    )
     end = forgetting.measure(context, trained, config).iloc[-1]
     assert whole["forgetting"] == pytest.approx(end["forgetting"], abs=1e-4)
     items = task_items.measure(context, trained)

@@ -97,7 +97,9 @@ def test_every_run_and_table_of_the_grid(file, tmp_path):
     assert len(at_start) == 12
     assert at_start.set_index("suite").loc["wiki", "forgetting"].tolist() == [0] * 6
     assert at_start.set_index("suite").loc["openbookqa", "accuracy_change"].tolist() == [0] * 6
-    assert set(forgetting["n_items"]) == {10}
+    assert set(forgetting.groupby("suite")["n_items"].unique().explode().items()) == {
+        ("wiki", 188), ("openbookqa", 10),
+    }  # fmt: skip
     neighbors = table.read(tmp_path / "out" / "tables" / "soft_prompt_neighbors.parquet").frame
     assert set(neighbors["status"]) == {"measured", "not_applicable"}
 
@@ -225,20 +227,22 @@ def test_a_method_that_leaves_traces_is_found_out(few, tmp_path, monkeypatch):
 
 
 def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
-    from peftlens.probes import forgetting
+    from peftlens.probes import forgetting_items
 
-    monkeypatch.setattr(forgetting, "measure", lambda *_: 1 / 0)
+    monkeypatch.setattr(forgetting_items, "measure", lambda *_: 1 / 0)
     file.write_text(file.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
     outcome = runner.run_study(file, tmp_path / "out", HERE)
     assert outcome.failed == (
         "probe forgetting: failed: division by zero",
+        "probe forgetting_items: failed: division by zero",
         "probe forgetting_at_matched_fit: failed: division by zero",
     )
     left = {path.stem for path in (tmp_path / "out" / "tables").iterdir()}
     probes = {name: registry.load("probes", name) for name in registry.names("probes")}
     on_request = {name for name, one in probes.items() if getattr(one, "OPTIONAL", False)}
     assert on_request
-    failed = {"forgetting", "forgetting_at_matched_fit"}  # which reads the former
+    # two read the table of the third
+    failed = {"forgetting_items", "forgetting", "forgetting_at_matched_fit"}
     assert left == {"configurations", *probes} - failed - on_request
 
 
