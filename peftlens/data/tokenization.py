@@ -41,8 +41,6 @@ def continuation_ids(tokenizer: Any, text: str) -> list[int]:
     alone = text_ids(tokenizer, text)
     for context in _CONTEXTS:
         before, joined = text_ids(tokenizer, context), text_ids(tokenizer, context + text)
-        if joined == [*before, *alone]:
-            return alone
         if before and joined[: len(before)] == before:  # else the tokens of both texts merge
             back = tokenizer.decode([*before, *alone], clean_up_tokenization_spaces=False)
             return alone if back == context + text else joined[len(before) :]
