@@ -39,11 +39,11 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     difference = pair(tables["paired_accuracy"], one, other)
     if difference is None:
         return "not measured", "The two were not trained with the same seeds."
-    value, low, high = difference
+    low, high = float(difference.low or 0), float(difference.high or 0)
     ratio = float(rows.loc[one, "step_seconds"] / rows.loc[other, "step_seconds"])  # pyright: ignore
     sentence = (
         f"After attention adapters reach {rows.loc[one, 'accuracy']:.3f}, after the feed-forward "
-        f"layer {rows.loc[other, 'accuracy']:.3f}: {difference_text(value, low, high)}; with as "
+        f"layer {rows.loc[other, 'accuracy']:.3f}: {difference_text(difference)}; with as "
         f"many parameters, a step takes {ratio:.2f} times as long ({counted(rows.loc[one])})."
     )
     costs_differ = abs(ratio - 1) > SLOWER

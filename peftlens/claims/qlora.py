@@ -42,11 +42,11 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     difference = pair(tables["paired_accuracy"], one, other)
     if difference is None:
         return "not measured", "The two were not trained with the same seeds."
-    value, low, high = difference
+    low, high = float(difference.low or 0), float(difference.high or 0)
     memory = rows.loc[[one, other], "peak_memory_bytes"].astype(float)
     sentence = (
         f"{one} reaches {rows.loc[one, 'accuracy']:.3f}, {other} "
-        f"{rows.loc[other, 'accuracy']:.3f}: {difference_text(value, low, high)} "
+        f"{rows.loc[other, 'accuracy']:.3f}: {difference_text(difference)} "
         f"({counted(rows.loc[one])}); over the loaded base "
         f"they take {memory.iloc[0] / 1e6:.0f} and {memory.iloc[1] / 1e6:.0f} MB."
     )
