@@ -20,7 +20,7 @@ from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

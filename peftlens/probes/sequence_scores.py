@@ -16,7 +16,7 @@ from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
-VERSION = 2
+VERSION = 3
 OPTIONAL = True  # only for sequences of tasks
 
 

@@ -29,7 +29,7 @@ from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset({"delta_weight"})
-VERSION = 2
+VERSION = 3
 OPTIONAL = True  # six scorings of every run
 
 
