@@ -137,7 +137,12 @@ def _measurements(config: RunConfig, rng, items: int):
                 "correct": 0,
                 "chosen": 0 if hit else 1,
                 "chosen_per_byte": 0,
+                "chosen_calibrated": 0 if hit else 1,
+                "tied": False,
                 "loss": float(1 - hit / 2),
+                "label_loss": float(1 - hit / 2),
+                "majority": 0,
+                "n_answers": 2,
             }
             for n, hit in enumerate(right)
         ],

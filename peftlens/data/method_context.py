@@ -5,6 +5,7 @@ from typing import Any
 
 from peftlens.data.common_tokens import common_tokens
 from peftlens.data.task import Task
+from peftlens.data.tokenization import continuation_ids, text_ids
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class MethodContext:
     max_steps: int
 
     def token_ids(self, text: str) -> list[int]:
-        """Tokenize a text without special tokens; those written in the text stay text."""
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
-            "input_ids"
-        ]
+        """Tokenize a text at the start of an input, without special tokens."""
+        return text_ids(self.tokenizer, text)
+
+    def continuation_ids(self, text: str) -> list[int]:
+        """Tokenize a text that follows another, such as a label, without special tokens."""
+        return continuation_ids(self.tokenizer, text)
 
     def common_ids(self) -> tuple[tuple[int, int], ...]:
         """Return the tokenizer's 5,000 most common ordinary tokens, as ranges of ids."""

@@ -1,16 +1,50 @@
 """Tokenize examples: rows of token ids, one for each candidate answer, within the length limit.
 
 A prompt and its answer are tokenized separately and joined, so that an answer's tokens never depend
-on the prompt.
+on the prompt. Two habits of tokenizers would be wrong there. Some put an end token after every
+text, which must not stand between a prompt and the answer of a causal model. SentencePiece puts a
+space before every text, so that " yes" would have two: the text that comes back decides.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from peftlens.data.task import Example
 from peftlens.errors import InputError
+
+_CONTEXTS = ("\n", ":", "a")  # some tokenizers drop a line break, or merge a sign with a word
+
+
+def text_ids(tokenizer: Any, text: str, special: bool = False) -> list[int]:
+    """Tokenize a text at the start of a sequence; special tokens written in it stay text.
+
+    Args:
+        tokenizer: tokenizer of transformers.
+        text: text of any length.
+        special: whether to add the special tokens that the tokenizer puts around a text.
+    """
+    return tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"]
+
+
+def continuation_ids(tokenizer: Any, text: str) -> list[int]:
+    """Tokenize a text that follows another, such as an answer or a label: " yes".
+
+    Its own tokens are kept where decoding them behind another text gives both texts back. Where a
+    space has been added, it is tokenized behind another text, whose tokens are cut off.
+
+    Args:
+        tokenizer: tokenizer of transformers.
+        text: text with the space, if any, that separates it from what comes before.
+    """
+    alone = text_ids(tokenizer, text)
+    for context in _CONTEXTS:
+        before, joined = text_ids(tokenizer, context), text_ids(tokenizer, context + text)
+        if before and joined[: len(before)] == before:  # else the tokens of both texts merge
+            back = tokenizer.decode([*before, *alone], clean_up_tokenization_spaces=False)
+            return alone if back == context + text else joined[len(before) :]
+    return alone
 
 
 @dataclass(frozen=True)
@@ -56,11 +90,13 @@ class ExampleTokenizer:
         tokenizer: tokenizer of the base model.
         seq2seq: whether the prompt goes to an encoder and the answer to a decoder.
         max_length: maximum number of tokens of prompt and answer together.
+        answers: token ids of the answers so far, by text.
     """
 
     tokenizer: Any
     seq2seq: bool
     max_length: int
+    answers: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)
 
     def tokenize(
         self, examples: Sequence[Example]
@@ -79,45 +115,49 @@ class ExampleTokenizer:
                 items.append(TokenizedExample(index, rows, example.correct, lengths))
         return items, dict(sorted((+counts).items()))  # + drops zeros
 
-    def _ids(self, text: str, special: bool = False) -> list[int]:
-        # special tokens written in a user's text stay text
-        return self.tokenizer(text, add_special_tokens=special, split_special_tokens=True)[
-            "input_ids"
-        ]
-
     def _rows(self, example: Example, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
         """Tokenize one row per answer; none if the example is dropped, which is counted."""
-        answers = [self._ids(answer) for answer in example.answers]
         if not example.prompt:
-            return self._text(answers[0], counts)
-        if not self._ids(example.prompt):
+            return self._text(example.answers[0], counts)
+        prompt = text_ids(self.tokenizer, example.prompt)
+        if not prompt:
             counts["prompt has no tokens"] += 1
             return ()
-        answers = self._terminated(example, answers)
-        prompt = self._ids(example.prompt, special=True)
-        room = self.max_length - max(map(len, answers))
+        answers = self._terminated(example, [self._answer(one) for one in example.answers])
+        start, end = self._around(example.prompt, prompt)
+        room = self.max_length - max(map(len, answers)) - len(start) - len(end)
         if room < 1:
             raise InputError(
                 f"answer {max(example.answers, key=len)[:40]!r} leaves no room for a prompt in "
                 f"max_length={self.max_length} tokens; raise max_length"
             )
-        if len(prompt) > room:
-            counts["prompt cut to max_length"] += 1
-            prompt = self._cut(prompt, room)
-        return tuple(TokenizedAnswer(tuple(prompt), tuple(answer)) for answer in answers)
+        counts["prompt cut to max_length"] += len(prompt) > room
+        ids = (*start, *prompt[-room:], *end)  # the end of a prompt asks for the answer
+        return tuple(TokenizedAnswer(ids, tuple(answer)) for answer in answers)
 
-    def _cut(self, prompt: list[int], room: int) -> list[int]:
-        """Truncate the prompt to its end, after the special tokens that it starts with."""
-        special = self._ids("", special=True)
-        start = special if special and prompt[: len(special)] == special else []
-        return [*start, *prompt[len(prompt) - room + len(start) :]]
+    def _answer(self, text: str) -> list[int]:
+        """Tokenize an answer; a decoder with an encoder starts with it."""
+        if text not in self.answers:
+            tokenize = text_ids if self.seq2seq else continuation_ids
+            self.answers[text] = tokenize(self.tokenizer, text)
+        return self.answers[text]
 
-    def _text(self, ids: list[int], counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
+    def _around(self, text: str, ids: list[int]) -> tuple[list[int], list[int]]:
+        """Return the special tokens before and after a text; only an encoder reads those after."""
+        whole = text_ids(self.tokenizer, text, special=True)
+        for at in range(len(whole) - len(ids) + 1):
+            if whole[at : at + len(ids)] == ids:
+                return whole[:at], whole[at + len(ids) :] if self.seq2seq else []
+        return [], []
+
+    def _text(self, text: str, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
         """Tokenize a text for language modeling; its first token is predicted only after a BOS."""
-        start = self._ids("", special=True)
-        if self.seq2seq and not start:  # an encoder needs at least one token
-            start = [self.tokenizer.eos_token_id]
-        row = TokenizedAnswer(tuple(start), tuple(ids[: self.max_length - len(start)]))
+        ids = text_ids(self.tokenizer, text)
+        start, end = self._around(text, ids)
+        prompt = [*start, *end]
+        if self.seq2seq and not prompt:  # an encoder needs at least one token
+            prompt = [self.tokenizer.eos_token_id]
+        row = TokenizedAnswer(tuple(prompt), tuple(ids[: self.max_length - len(prompt)]))
         if row.scored < 1:
             counts["text of fewer than two tokens"] += 1
             return ()

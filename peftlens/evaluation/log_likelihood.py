@@ -4,6 +4,11 @@ The output head is applied at scored positions only. In bfloat16, a slice of the
 be slower than all logits (it becomes a batched product that copies the head's weight for each row).
 The states are therefore gathered to two dimensions first, by a hook on the head that works for any
 model and method, whatever wraps them.
+
+Answers are compared by logits in float32: a bfloat16 logit of 16 is rounded to multiples of 0.125,
+and 2 % of the items of a task would be exact ties. The head's weights are therefore copied to
+float32 once per scoring call. What the model does with its logits (soft caps, scales) follows in
+float32 by itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,6 +48,34 @@ def _gathered(model: nn.Module, scored: torch.Tensor) -> Iterator[list[torch.Ten
         yield seen
     finally:
         handle.remove()
+
+
+@contextmanager
+def _float32_head(model: nn.Module) -> Iterator[None]:
+    """Let the head compute in float32 from its input: its weights are copied until the exit.
+
+    The copy of a tied weight leaves the embeddings as they are. Quantized weights stay quantized.
+    """
+    head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    rounded = [
+        (module, name, parameter)
+        for module in head.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.dtype in (torch.bfloat16, torch.float16)
+    ]
+    if not rounded:
+        yield
+        return
+    handle = head.register_forward_pre_hook(lambda _, args: (args[0].float(), *args[1:]))
+    try:
+        for module, name, parameter in rounded:
+            copy = nn.Parameter(parameter.detach().float(), requires_grad=False)
+            setattr(module, name, copy)
+        yield
+    finally:
+        handle.remove()
+        for module, name, parameter in rounded:
+            setattr(module, name, parameter)
 
 
 def answer_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -98,7 +131,7 @@ def log_probabilities(
 
 @dataclass(frozen=True)
 class Choices:
-    """Preferred answer of a model for each item, by two scores.
+    """Preferred answer of a model for each of n items, by several scores.
 
     Attributes:
         correct: index of the right answer, shape (n,).
@@ -106,13 +139,22 @@ class Choices:
             shape (n,).
         by_byte: index of the answer with the highest log-probability per UTF-8 byte (lm-eval's
             `acc_norm`), shape (n,).
+        calibrated: index of the answer with the highest probability relative to the label's mean
+            over the items, see `calibrated_choice`, shape (n,); None unless all items have the same
+            answers.
+        tied: whether several answers share the highest summed log-probability, shape (n,).
         loss: negative log-probability of the right answer per token, nats, shape (n,).
+        label_loss: negative log-probability of the right answer among the item's answers, see
+            `label_log_probabilities`, nats, shape (n,).
     """
 
     correct: NDArray[np.int64]
     by_sum: NDArray[np.int64]
     by_byte: NDArray[np.int64]
+    calibrated: NDArray[np.int64] | None
+    tied: NDArray[np.bool_]
     loss: NDArray[np.float64]
+    label_loss: NDArray[np.float64]
 
 
 def choose(
@@ -121,22 +163,63 @@ def choose(
     items: Sequence[TokenizedExample],
     description: str = "Scoring",
 ) -> Choices:
-    """Score every candidate answer of every item in full; the first wins ties."""
-    rows = [row for item in items for row in item.rows]
-    if _shares_prompts(model, encoder, items):
-        sums = _score_with_prompt_cache(model, encoder, items, description)
-    else:
-        sums = log_probabilities(model, encoder, rows, description)
-    by_sum, by_byte, loss = [], [], []
-    start = 0
-    for item in items:
-        scores = sums[start : start + len(item.rows)]
-        start += len(item.rows)
-        by_sum.append(int(scores.argmax()))
-        by_byte.append(int((scores / np.array(item.answer_bytes)).argmax()))
-        loss.append(-scores[item.correct] / item.rows[item.correct].scored)
-    correct = [item.correct for item in items]
-    return Choices(np.array(correct), np.array(by_sum), np.array(by_byte), np.array(loss))
+    """Score every candidate answer of every item in full; of tied answers the first is chosen.
+
+    The head computes in float32.
+    """
+    with _float32_head(model):
+        if _shares_prompts(model, encoder, items):
+            sums = _score_with_prompt_cache(model, encoder, items, description)
+        else:
+            rows = [row for item in items for row in item.rows]
+            sums = log_probabilities(model, encoder, rows, description)
+    scores = np.split(sums, np.cumsum([len(item.rows) for item in items])[:-1])  # (answers,) each
+    logs = [label_log_probabilities(one) for one in scores]
+    scored = list(zip(items, scores, strict=True))
+    return Choices(
+        correct=np.array([item.correct for item in items]),
+        by_sum=np.array([one.argmax() for one in scores]),
+        by_byte=np.array([(one / np.array(item.answer_bytes)).argmax() for item, one in scored]),
+        calibrated=calibrated_choice(np.array(logs)) if _share_answers(items) else None,
+        tied=np.array([(one == one.max()).sum() > 1 for one in scores]),
+        loss=np.array(
+            [-one[item.correct] / item.rows[item.correct].scored for item, one in scored]
+        ),
+        label_loss=np.array([-one[item.correct] for item, one in zip(items, logs, strict=True)]),
+    )
+
+
+def label_log_probabilities(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normalize log-probabilities of answers, nats, over the last axis: log softmax.
+
+    What remains tells the labels apart; how likely the model finds the format of an answer, such as
+    its leading space, is the same for all and cancels.
+    """
+    return scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
+
+
+def calibrated_choice(logs: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Choose the answer with the highest probability relative to the label's mean over the items.
+
+    A model prefers some labels whatever the input is. Dividing by the preference corrects for that
+    (Zhao et al. 2021, arXiv:2102.09690, section 4); here it is estimated without right answers from
+    the items themselves (Zhou et al. 2023, arXiv:2309.17249, section 3.2). Classes that differ
+    much in frequency are a limit: their share is corrected away, too.
+
+    Args:
+        logs: log-probabilities normalized over the labels, nats, shape (items, labels).
+
+    Returns:
+        Index of the label, shape (items,).
+    """
+    prior = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))  # (labels,)
+    return (logs - prior).argmax(axis=1)
+
+
+def _share_answers(items: Sequence[TokenizedExample]) -> bool:
+    """Return whether several items have the same answers, in the same order."""
+    labels = {tuple(row.answer for row in item.rows) for item in items}
+    return len(labels) == 1 and len(items) > 1 and len(items[0].rows) > 1
 
 
 def _shares_prompts(model: nn.Module, encoder: Collator, items: Sequence[TokenizedExample]) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -16,13 +16,15 @@ from peftlens.results.table import (
     STATUS,
     NotApplicable,
     Table,
+    failed,
     measured,
     not_applicable,
     read,
     write,
 )
 from peftlens.results.table_cache import ProbeSpec
-from peftlens.runs.run import configurations
+from peftlens.runs.run import CorruptedRunError, configurations
+from peftlens.runs.store import DISK
 from peftlens.runs.trained_model import TrainedModel
 
 Options = Mapping[str, Mapping[str, Any]]  # option values per probe name
@@ -115,14 +117,18 @@ def _check(run: TrainedModel, required: frozenset[str]) -> None:
         raise NotApplicable(f"{run.config.method} has no {', '.join(sorted(missing))}")
 
 
-def collect(
+def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
     context: RunContext,
     runs: Sequence[TrainedModel],
     name: str,
     labels: dict[str, str] | None = None,
     options: Options | None = None,
+    unmeasured: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Table:
     """Return a probe's table over several runs.
+
+    A run on which the probe raises an error has a row with the reason and the status failed, which
+    is not kept in the run's folder: the next call measures it again.
 
     Args:
         context: source of the runs' base models.
@@ -130,26 +136,61 @@ def collect(
         name: name of a probe with `measure`, `compare` or `combine`.
         labels: name of each run's configuration by run id; by default derived from the runs.
         options: values for the probes' Config, by probe name.
+        unmeasured: reasons of the runs that are not to be measured, as a probe has just failed on
+            them, by probe and run id.
 
     Raises:
         InputError: the probe or option does not exist, or a run's files are damaged.
+        Exception: the error of the first run, if the probe fails on all of them.
     """
     probe = registry.load("probes", name)
     labels = configurations(run.record for run in runs) | (labels or {})
+    unmeasured = unmeasured or {}
     if hasattr(probe, "measure"):
-        return join({run: run_probe(context, run, name, options) for run in runs}, labels)
+        return join(_measure(context, runs, name, options, unmeasured.get(name, {})), labels)
     config = _configured(name, options)
     if hasattr(probe, "compare"):
         applicable = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
         frame = _call(probe.compare, config, context, applicable)
     else:
         tables = {
-            source: measured(collect(context, runs, source, labels, options).frame)
+            source: measured(collect(context, runs, source, labels, options, unmeasured).frame)
             for source in probe.INPUTS
         }
         tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _json_values(config))
+
+
+def _measure(
+    context: RunContext,
+    runs: Sequence[TrainedModel],
+    name: str,
+    options: Options | None,
+    reasons: Mapping[str, str],
+) -> dict[TrainedModel, Table]:
+    """Measure each run; those on which the probe fails, or has failed, get a row of the reason."""
+    tables: dict[TrainedModel, Table] = {}
+    errors: dict[TrainedModel, Exception] = {
+        run: RuntimeError(reasons[run.id]) for run in runs if run.id in reasons
+    }
+    for run in runs:
+        if run in errors:
+            continue
+        try:
+            tables[run] = run_probe(context, run, name, options)
+        except Exception as error:  # one run's failure must not cost the rows of the others
+            if isinstance(error, CorruptedRunError) or getattr(error, "errno", None) in DISK:
+                raise
+            errors[run] = error
+    if not tables:
+        raise next(errors[run] for run in runs)
+    measured_one = next(iter(tables.values()))
+    columns = registry.load("probes", name).COLUMNS
+    for run, error in errors.items():
+        row = failed(columns, " ".join(str(error).split()) or type(error).__name__)
+        tables[run] = replace(measured_one, frame=row)
+    return {run: tables[run] for run in runs}
 
 
 def _applies(run: TrainedModel, required: frozenset[str]) -> bool:

@@ -36,7 +36,7 @@ from peftlens.tasks import load_task
 SUITES = ("passages", "piqa", "openbookqa", "commonsenseqa")
 QUICK_SUITES = ("passages_short", "piqa", "openbookqa", "commonsenseqa")
 MAX_LENGTH = 256  # tokens per text, and per prompt with its answer
-_VERSION = 2  # version of the cached files
+_VERSION = 3  # version of the cached files
 _KL_CHUNK = 256  # tokens per comparison of two distributions over the vocabulary
 
 

@@ -59,7 +59,7 @@ def resolve_config(config: Config, context: MethodContext) -> Config:
     for index, one in enumerate(random.Random(context.seed).sample(pool, config.shots)):
         parts = (one.prompt, one.answers[one.correct], config.separator)
         for text, kind in zip(parts, (_INPUT, _ANSWER, _INPUT), strict=True):
-            tokens = context.token_ids(text)
+            tokens = context.continuation_ids(text) if ids else context.token_ids(text)
             ids += tokens
             types += [4 * index + kind] * len(tokens)
     # peft expects the highest mark to be an answer's; the last separator comes after it

@@ -81,7 +81,7 @@ def resolve_config(config: Config, context: MethodContext) -> Config:
         labels = context.task.labels
         if not labels:
             raise InputError("init='labels' needs a task with labels; choose another init")
-        groups = tuple(tuple(context.token_ids(label)) for label in labels)
+        groups = tuple(tuple(context.continuation_ids(label)) for label in labels)
         return replace(config, init_ids=groups[: config.num_virtual_tokens])
     return config
 

@@ -40,8 +40,11 @@ def resolve_config(config: Config, context: MethodContext) -> Config:
     Raises:
         InputError: there is no text, and the task has no labels.
     """
-    texts = [config.text] if config.text else [*context.task.labels]
-    ids = sorted({token for text in texts for token in context.token_ids(text)})
+    labels = context.task.labels
+    groups = (
+        [context.token_ids(config.text)] if config.text else map(context.continuation_ids, labels)
+    )
+    ids = sorted({token for group in groups for token in group})
     if not ids:
         raise InputError(f"trainable_tokens needs a text: {context.task.name!r} has no labels")
     return replace(config, token_ids=tuple(ids))

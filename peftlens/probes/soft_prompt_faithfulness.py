@@ -28,7 +28,7 @@ from peftlens.vocab.nearest_neighbors import Metric, nearest
 from peftlens.vocab.trained_vectors import trained_vectors
 
 REQUIRES = frozenset({"soft_prompt"})
-VERSION = 2
+VERSION = 3
 ITEMS = 200  # test examples per prompt
 ITEMS_WITHOUT = 32  # test examples per omitted vector
 _ROUNDING = 0.02  # nats per token, in bfloat16

@@ -2,6 +2,10 @@
 
 The interval over items estimates the variation with other test examples, the interval over seeds
 that with other training runs. With one seed, there is no interval over seeds.
+
+Three columns say how much of the accuracy is more than label format: the accuracy after correction
+for the model's preference for some labels, the loss among the candidate answers alone, and the
+accuracy without reading the input. See `task_items`.
 """
 
 from collections.abc import Mapping
@@ -9,11 +13,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from peftlens.numerics.mixed_model import Estimate, crossed_estimate
 from peftlens.numerics.resampling import few_interval, mean_interval
 from peftlens.results.table import Chart, Column
 
 INPUTS = ("task_items",)
-VERSION = 3
+VERSION = 4
 COLUMNS = (
     Column("configuration", "method and the hyperparameters set by the study"),
     Column("method", "name of the method"),
@@ -25,7 +30,36 @@ COLUMNS = (
     Column(
         "accuracy_per_byte", "accuracy by log-probability per byte of the answer", "1", "higher"
     ),
+    Column(
+        "calibrated_accuracy",
+        "accuracy after division of each label's probability by its mean over the split; none "
+        "where examples have options of their own",
+        "1",
+        "higher",
+    ),
+    Column("calibrated_ci_low", "lower end of its 95 % interval over seeds and test examples", "1"),
+    Column("calibrated_ci_high", "upper end of this interval", "1"),
+    Column(
+        "majority_accuracy",
+        "accuracy of the training split's most frequent label, or of guessing among options",
+        "1",
+    ),
     Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
+    Column(
+        "label_loss",
+        "negative log-probability of the right answer among the candidate answers",
+        "nats",
+        "lower",
+    ),
+    Column(
+        "label_loss_ci_low", "lower end of its 95 % interval over seeds and test examples", "nats"
+    ),
+    Column("label_loss_ci_high", "upper end of this interval", "nats"),
+    Column(
+        "tied",
+        "share of test examples whose first of several equally probable answers was chosen",
+        "1",
+    ),
     Column("n_items", "number of test examples"),
     Column("n_seeds", "number of runs"),
 )
@@ -61,11 +95,36 @@ def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
     right = group["chosen"] == group["correct"]
     items = mean_interval(right.groupby(group["item"]).mean(), np.random.default_rng(0))
     seeds = few_interval(right.groupby(group["run"]).mean(), (0, 1))
-    return row | {
+    label_loss = _estimate(group, group["label_loss"])
+    row |= {
         "accuracy": float(right.mean()),
         "items_ci_low": items.low,
         "items_ci_high": items.high,
         "seeds_ci_low": seeds.low,
         "seeds_ci_high": seeds.high,
         "accuracy_per_byte": float((group["chosen_per_byte"] == group["correct"]).mean()),
+        "majority_accuracy": _majority_accuracy(group),
+        "label_loss": label_loss.value,
+        "label_loss_ci_low": label_loss.low,
+        "label_loss_ci_high": label_loss.high,
+        "tied": float(group["tied"].mean()),
     }
+    if group["chosen_calibrated"].isna().any():
+        return row
+    calibrated = _estimate(group, group["chosen_calibrated"] == group["correct"])
+    ends = {"calibrated_ci_low": calibrated.low, "calibrated_ci_high": calibrated.high}
+    within = {name: None if end is None else min(max(end, 0.0), 1.0) for name, end in ends.items()}
+    return row | {"calibrated_accuracy": calibrated.value} | within
+
+
+def _estimate(group: pd.DataFrame, values: pd.Series) -> Estimate:
+    """Estimate the mean of a value over runs and test examples."""
+    return crossed_estimate(
+        group.assign(value=values.astype(float)).pivot(index="run", columns="item", values="value")
+    )
+
+
+def _majority_accuracy(group: pd.DataFrame) -> float:
+    if group["majority"].isna().any():
+        return float((1 / group["n_answers"]).mean())
+    return float((group["majority"] == group["correct"]).mean())

@@ -1,28 +1,52 @@
 """Preferred answer of a run's model for every test example of its task.
 
 Answers are scored by their full log-probability, as in lm-evaluation-harness (Gao et al. 2024):
-summed (`acc`) and per byte of the answer (`acc_norm`). Paired comparisons between methods require
-this table; `task_accuracy` aggregates it. A language-modeling task has no candidate answers: only
-its loss is measured.
+summed (`acc`) and per byte of the answer (`acc_norm`); of tied answers the first is chosen, as
+there. How well a model tells the labels apart is measured apart from how likely it finds their
+format: `label_loss` is normalized over the candidate answers, and `chosen_calibrated` is corrected
+for the model's preference for some labels (Zhao et al. 2021, arXiv:2102.09690, with the prior of
+Zhou et al. 2023, arXiv:2309.17249: the mean over the split). Paired comparisons between methods
+require this table; `task_accuracy` aggregates it. A language-modeling task has no candidate
+answers: only its loss is measured.
 """
 
+import numpy as np
 import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
+from peftlens.data.task import Task
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     Column("item", "index of the example in the task's test split"),
     Column("correct", "index of the right answer"),
     Column("chosen", "index of the answer with the highest log-probability"),
     Column("chosen_per_byte", "index of the answer with the highest log-probability per byte"),
+    Column(
+        "chosen_calibrated",
+        "index of the answer with the highest probability relative to the label's mean over the "
+        "split; none where examples have options of their own",
+    ),
+    Column("tied", "whether several answers share the highest log-probability"),
     Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
+    Column(
+        "label_loss",
+        "negative log-probability of the right answer among the candidate answers",
+        "nats",
+        "lower",
+    ),
+    Column(
+        "majority",
+        "index of the most frequent right answer of the training split; none where examples have "
+        "options of their own",
+    ),
+    Column("n_answers", "number of candidate answers", "1"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
@@ -40,9 +64,21 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
             "correct": choices.correct,
             "chosen": choices.by_sum,
             "chosen_per_byte": choices.by_byte,
+            "chosen_calibrated": choices.calibrated,
+            "tied": choices.tied,
             "loss": choices.loss,
+            "label_loss": choices.label_loss,
+            "majority": _majority(task),
+            "n_answers": [len(item.rows) for item in items],
         }
     )
     if task.kind == "language_modeling":
-        frame = frame.assign(correct=None, chosen=None, chosen_per_byte=None)
+        frame = frame[["item", "loss"]].reindex(columns=[column.name for column in COLUMNS])
     return frame
+
+
+def _majority(task: Task) -> int | None:
+    """Return the index of the most frequent class of the training split."""
+    if task.kind != "classification":
+        return None
+    return int(np.bincount([example.correct for example in task.splits["train"]]).argmax())

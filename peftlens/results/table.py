@@ -85,7 +85,7 @@ IDENTITY = (
     Column("seed", "seed of the run"),
 )
 STATUS = (
-    Column("status", "measured or not_applicable"),
+    Column("status", "measured, not_applicable or failed"),
     Column("reason", "reason for a missing measurement"),
 )
 
@@ -143,7 +143,24 @@ class NotApplicable(Exception):
 
 def not_applicable(columns: tuple[Column, ...], reason: str) -> pd.DataFrame:
     """Return a single row with the reason, in which all measured columns are missing."""
-    row = {column.name: None for column in columns} | {"status": "not_applicable", "reason": reason}
+    return _reason_alone(columns, "not_applicable", reason)
+
+
+def failed(columns: tuple[Column, ...], reason: str) -> pd.DataFrame:
+    """Return the single row of a run on which the probe raised an error, with the reason."""
+    return _reason_alone(columns, "failed", reason)
+
+
+def failures(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the reasons of a table's failed runs, by run id."""
+    if "status" not in frame:
+        return {}
+    rows = frame[frame["status"] == "failed"]
+    return dict(zip(rows["run"], rows["reason"], strict=True))
+
+
+def _reason_alone(columns: tuple[Column, ...], status: str, reason: str) -> pd.DataFrame:
+    row = {column.name: None for column in columns} | {"status": status, "reason": reason}
     return pd.DataFrame([row])
 
 

@@ -41,14 +41,21 @@ class TableCache:
     probes: Sequence[ProbeSpec]
 
     def measured(self) -> dict[str, set[str]]:
-        """Return the ids of the runs in each up-to-date table of a probe that measures each run."""
+        """Return the ids of the runs in each up-to-date table of a probe that measures each run.
+
+        Runs on which the probe failed are not among them.
+        """
         tables = {probe.name: self._current(probe) for probe in self.probes if probe.each_run}
-        return {name: set(one.frame["run"]) for name, one in tables.items() if one}
+        return {
+            name: set(one.frame["run"]) - table.failures(one.frame).keys()
+            for name, one in tables.items()
+            if one
+        }
 
     def stale(self, labels: Mapping[str, str]) -> list[tuple[str, Path]]:
         """List the probes with outdated tables and their files, in the order of computation.
 
-        A table over other tables is outdated as soon as any of the others is.
+        A table with a failed run is outdated, and one over other tables as soon as any of these is.
 
         Args:
             labels: names of the finished runs' configurations, by run id in the order of the rows.
@@ -91,7 +98,7 @@ class TableCache:
 
 
 def _rows(saved: table.Table | None) -> list[tuple[str, str]] | None:
-    """Return the runs of a table in its order, with the names of their configurations."""
-    if saved is None:
+    """Return the runs of a table without failures, with the names of their configurations."""
+    if saved is None or table.failures(saved.frame):
         return None
     return list(dict.fromkeys(zip(saved.frame["run"], saved.frame["configuration"], strict=True)))

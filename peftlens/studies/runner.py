@@ -71,7 +71,7 @@ class StudyOptions:
         engine: location of the workers: processes on this machine, or a Ray cluster.
         shard: (i, n) for the i-th of n parts of the study, counted from 1.
         filter: patterns such as `lora*`; see `run_selection.select_runs`.
-        retry_failed: whether to retry runs and probes that failed before.
+        retry_failed: whether to retry runs that failed before; probes are always retried.
         stall_timeout: seconds without progress after which a worker counts as hung; 0 for never.
         module: name of the module with the workers' actions.
     """
@@ -214,6 +214,8 @@ class StudyRunner:
         trust_remote_code: whether to run Python from the base model's folder.
         done: ids of finished, uncorrupted runs.
         failed: summaries of failures, by run id or probe.
+        unmeasured: reasons of the runs on which probes failed, by probe and run id.
+        deadly: probes at which a worker died, which are not tried on further runs.
         locked: ids of runs that another process is building.
     """
 
@@ -225,6 +227,8 @@ class StudyRunner:
     trust_remote_code: bool
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)
+    deadly: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
 
     @property
@@ -255,7 +259,7 @@ class StudyRunner:
     def prepare(self, text: str) -> None:
         """Write study.toml and study.json; delete leftovers of dead processes and older files."""
         probes = [probe.name for probe in self.plan.probes]
-        retried = {*probes, *(run.id for run in self.selected)} if self.options.retry_failed else ()
+        retried = {run.id for run in self.selected} if self.options.retry_failed else ()
         self.out.mkdir(parents=True, exist_ok=True)
         write_atomic(self.out / "study.toml", text.encode())
         index = {
@@ -270,11 +274,10 @@ class StudyRunner:
         write_json(self.out / "study.json", index)
         if deleted := store.sweep(self.folder):
             say(f"Deleted {deleted} unfinished files or folders of stopped processes")
-        keys = [*self.runs, *probes]
-        failures.forget(self.out, keep={*keys}.difference(retried))
+        failures.forget(self.out, keep=self.runs.keys() - retried)
         before = failures.recorded(self.out)
         self.failed = {
-            key: f"{before[key]} (before; not tried again)" for key in keys if key in before
+            run: f"{before[run]} (before; not tried again)" for run in self.runs if run in before
         }
         self.tables.drop_others()
 
@@ -367,9 +370,7 @@ class StudyRunner:
         probes = [
             probe.name
             for probe in self.plan.probes
-            if probe.each_run
-            and probe.name not in self.failed
-            and run not in measured.get(probe.name, ())
+            if probe.each_run and run not in measured.get(probe.name, ())
         ]
         if probes:
             build_request = partial(self._measure_request, run, probes)
@@ -377,10 +378,13 @@ class StudyRunner:
             yield Job(JobKey("measure", run), description, build_request)
 
     def _measure_request(self, run: str, probes: Sequence[str]) -> MeasureRequest:
-        """Build the request without probes that have failed in the meantime."""
+        """Build the request without probes at which a worker has died in the meantime."""
+        for probe in self.deadly.intersection(probes):
+            reason = "not tried, as a worker died at this probe on another run"
+            self.unmeasured[probe].setdefault(run, reason)
         return MeasureRequest(
             run=self.folder / run,
-            probes=tuple(probe for probe in probes if probe not in self.failed),
+            probes=tuple(probe for probe in probes if probe not in self.deadly),
             probe_options=self.plan.probe_options,
             trust_remote_code=self.trust_remote_code,
         )
@@ -393,7 +397,8 @@ class StudyRunner:
                 for probe, outcome in PROBE_OUTCOMES.validate_python(outcomes).items():
                     self._after_probe(run, probe, outcome)
             case Died(activity=str(probe)) as problem:
-                self._record(probe, f"probe {probe}", problem)
+                self.deadly.add(probe)
+                self._record_probe(run, probe, problem)
                 yield result.job
             case Problem() as problem:
                 self._record(run, result.job.description, problem)
@@ -406,7 +411,15 @@ class StudyRunner:
                 self._quarantine(run, reason)
                 self.failed[run] = f"{reason}; quarantined: the next call trains it again"
             case Problem() as problem:
-                self._record(probe, f"probe {probe}", problem)
+                self._record_probe(run, probe, problem)
+
+    def _record_probe(self, run: str, probe: str, problem: Problem) -> str:
+        """Record that a probe failed on a run; a probe's record is that of its last failure."""
+        reasons = self.unmeasured.setdefault(probe, {})
+        reasons[run] = problem.error_summary
+        others = len(reasons) - 1
+        more = f" and {others} other run{'s' * (others > 1)}" if others else ""
+        return self._record(probe, f"probe {probe} on {self.runs[run].name}{more}", problem)
 
     def _record(self, key: str, what: str, problem: Problem) -> str:
         self.failed[key] = failures.record(self.out, key, what, problem)
@@ -428,6 +441,7 @@ class StudyRunner:
                 runs=tuple(run.path for run in runs),
                 labels=labels,
                 probe_options=self.plan.probe_options,
+                unmeasured=self.unmeasured,
                 file=file,
                 trust_remote_code=self.trust_remote_code,
             )
@@ -442,5 +456,16 @@ class StudyRunner:
                 case DiskError() as problem:
                     raise _disk_error(problem)
                 case Problem() as problem:
-                    say(self._record(result.job.key.target, result.job.description, problem))
-        self.tables.drop(self.failed)  # an old table may lack runs
+                    probe = result.job.key.target
+                    self.tables.drop([probe])  # an old table may lack runs
+                    if probe not in self.unmeasured:  # the record of a measurement says more
+                        self._record(probe, result.job.description, problem)
+                    say(self.failed[probe])
+                case Done(result=reasons):
+                    probe = result.job.key.target
+                    for run in reasons.keys() - self.unmeasured.get(probe, {}).keys():
+                        summary = reasons[run]
+                        problem = Failed(
+                            error_summary=summary, error=summary, traceback="", is_input_error=False
+                        )
+                        say(self._record_probe(run, probe, problem))

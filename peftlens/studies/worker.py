@@ -109,14 +109,15 @@ def measure(context: RunContext, request: MeasureRequest) -> dict[str, Outcome]:
     return unfinished
 
 
-def write_table(context: RunContext, request: TableRequest) -> None:
-    """Write a probe's table over finished runs."""
+def write_table(context: RunContext, request: TableRequest) -> dict[str, str]:
+    """Write a probe's table over finished runs; return the reasons of its failed runs, by id."""
     runs = [Run(folder) for folder in request.runs]
     request.file.parent.mkdir(exist_ok=True)
     joined = probe_runner.collect(
-        context, runs, request.probe, request.labels, request.probe_options
+        context, runs, request.probe, request.labels, request.probe_options, request.unmeasured
     )
     table.write(joined, request.file)
+    return table.failures(joined.frame)
 
 
 def actions() -> worker_protocol.Actions:

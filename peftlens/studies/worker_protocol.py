@@ -107,13 +107,14 @@ class MeasureRequest(Message):
 
 
 class TableRequest(Message):
-    """Request to write a probe's table over finished runs; there is no result.
+    """Request to write a probe's table over finished runs; the result holds reasons of failed runs.
 
     Attributes:
         probe: name of the probe.
         runs: folders of the runs, in the order of the rows.
         labels: names of the configurations, by run id.
         probe_options: values of the probes' Configs, by probe.
+        unmeasured: reasons of the runs on which probes have just failed, by probe and run id.
         file: path of the table.
         trust_remote_code: whether to run Python from the base model's folder.
     """
@@ -123,6 +124,7 @@ class TableRequest(Message):
     runs: tuple[Path, ...]
     labels: dict[str, str]
     probe_options: dict[str, dict[str, Any]]
+    unmeasured: dict[str, dict[str, str]] = Field(default_factory=dict)
     file: Path
     trust_remote_code: bool
 

@@ -433,11 +433,12 @@ def validate_and_record(
 
 
 def _validate(model: nn.Module, task: TokenizedTask) -> dict[str, float]:
-    """Compute loss and, with several answers, accuracy; empty if the loss is not finite."""
+    """Compute loss and, with several answers, label loss and accuracy; empty if not finite."""
     choices = choose(model, task.collator, task.validation, "Validating")
     scores = {"validation_loss": float(choices.loss.mean())}
     if not math.isfinite(scores["validation_loss"]):
         return {}
     if len(task.validation[0].rows) > 1:
+        scores["validation_label_loss"] = float(choices.label_loss.mean())
         scores["validation_accuracy"] = float((choices.by_sum == choices.correct).mean())
     return scores

@@ -1,4 +1,5 @@
 from tiny import byte_tokenizer, setting
+from tokenizers import normalizers
 from tokenizers.processors import TemplateProcessing
 
 EOS, BOS = 1, 2
@@ -20,3 +21,13 @@ def test_no_text_has_no_ids():
 
 def test_special_tokens_written_in_a_text_stay_text():
     assert len(setting().token_ids("a<eos>")) == len("a<eos>")
+
+
+def test_a_label_is_read_as_it_stands_behind_a_prompt():
+    """This tokenizer puts a space before every text; a label brings its own."""
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Prepend(" ")
+    space, up = byte_tokenizer().encode(" "), byte_tokenizer().encode(" up")
+    context = setting(tokenizer=tokenizer)
+    assert context.token_ids(" up") == [*space, *up]
+    assert context.continuation_ids(" up") == up

@@ -1,9 +1,12 @@
 import pytest
 from tiny import byte_tokenizer
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from peftlens.data.collate import Collator
 from peftlens.data.task import Example
-from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer
+from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, continuation_ids
 from peftlens.errors import InputError
 
 
@@ -35,8 +38,6 @@ def test_long_prompt_loses_its_beginning_and_is_counted(tokenizer):
 
 
 def test_a_cut_prompt_keeps_its_beginning_token(llama):
-    from tokenizers.processors import TemplateProcessing
-
     llama.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", 2)]
     )
@@ -87,3 +88,173 @@ def test_text_of_one_token_is_left_out_and_counted(tokenizer):
 
 def test_max_length_leaves_half_of_the_models_context_to_a_prompt(llama):
     assert Collator.of(llama, 5000).example_tokenizer.max_length == 64
+
+
+def ending(single):
+    """A tokenizer that puts special tokens around every text."""
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=single, special_tokens=[("<eos>", 1), ("<bos>", 2)]
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("single", "start"),
+    [("$A", ()), ("<bos> $A", (2,)), ("$A <eos>", ()), ("<bos> $A <eos>", (2,))],
+)
+def test_no_end_token_comes_between_a_prompt_and_its_answer(single, start):
+    tokenizer = ExampleTokenizer(ending(single), seq2seq=False, max_length=16)
+    short, long, text = (("good?", (" x", " y")), ("g" * 20 + "?", (" x", " y")), ("", ("text",)))
+    (short, long, text), _ = tokenizer.tokenize([Example(*one) for one in (short, long, text)])
+    assert short.rows[0] == TokenizedAnswer((*start, *ids("good?")), ids(" x"))
+    assert long.rows[0].prompt == (*start, *ids("g" * (13 - len(start)) + "?"))
+    assert text.rows[0] == TokenizedAnswer(start, ids("text"))
+
+
+@pytest.mark.parametrize("length", [5, 20])
+def test_an_encoder_reads_the_end_token(length):
+    tokenizer = ExampleTokenizer(ending("$A <eos>"), seq2seq=True, max_length=16)
+    (item,), _ = tokenizer.tokenize([Example("g" * length, (" x", " y"))])
+    assert item.rows[0].prompt == (*ids("g" * min(length, 13)), 1)
+    (item,), _ = tokenizer.tokenize([Example("", ("text",))])
+    assert item.rows[0] == TokenizedAnswer((1,), ids("text"))
+
+
+def test_special_tokens_need_room_too():
+    tokenizer = ExampleTokenizer(ending("<bos> $A"), seq2seq=False, max_length=4)
+    with pytest.raises(InputError, match="leaves no room for a prompt in max_length=4"):
+        tokenizer.tokenize([Example("good?", ("abc", "x"))])
+
+
+WORDS = ("yes", "no", "Is", "it", "good", "Answer")
+SPACE = "\u2581"  # how SentencePiece writes a space
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def merged(words, vocabulary):
+    """Merges that build each word from its letters; tokens on the way join the vocabulary."""
+    merges = []
+    for word in words:
+        for end in range(2, len(word) + 1):
+            left, right, whole = word[: end - 1], word[end - 1], word[:end]
+            for token in (left, right, whole):
+                vocabulary.setdefault(token, len(vocabulary))
+            merges.append((left, right))
+    return list(dict.fromkeys(merges))
+
+
+def byte_level():
+    inner = byte_tokenizer().backend_tokenizer
+    vocabulary = inner.get_vocab()
+    inner.model = models.BPE(
+        vocabulary, merged([*WORDS, *(f"\u0120{w}" for w in WORDS)], vocabulary)
+    )
+    return inner
+
+
+def sentencepiece(normalizer=None, pre_tokenizer=None):
+    """BPE as in Llama and Mistral: a space is written as a sign, unknown signs as bytes."""
+    vocabulary = {token: at for at, token in enumerate(["<pad>", "<eos>", "<bos>", *BYTES, SPACE])}
+    merges = merged([*(SPACE + word for word in WORDS), *WORDS], vocabulary)
+    for sign in ":?.":
+        vocabulary.setdefault(sign, len(vocabulary))
+    inner = Tokenizer(models.BPE(vocabulary, merges, byte_fallback=True, fuse_unk=True))
+    inner.normalizer, inner.pre_tokenizer = normalizer, pre_tokenizer
+    inner.decoder = decoders.Sequence(
+        [
+            decoders.Replace(SPACE, " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return inner
+
+
+def prepending():
+    spaces = [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
+    return sentencepiece(normalizer=normalizers.Sequence(spaces))
+
+
+def metaspace(scheme):
+    return sentencepiece(pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False))
+
+
+def unigram():
+    tokens = [
+        "<pad>",
+        "<eos>",
+        "<bos>",
+        "<unk>",
+        SPACE,
+        *":?.",
+        *WORDS,
+        *(SPACE + w for w in WORDS),
+    ]
+    tokens = list(dict.fromkeys([*tokens, *"".join(WORDS)]))
+    inner = Tokenizer(models.Unigram([(token, -1.0 / len(token)) for token in tokens], unk_id=3))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    inner.decoder = decoders.Metaspace(prepend_scheme="always")
+    return inner
+
+
+def wordpiece():
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", *":?.", *(word.lower() for word in WORDS)]
+    words = {token: at for at, token in enumerate(tokens)}
+    inner = Tokenizer(models.WordPiece(words, unk_token="<unk>"))
+    inner.normalizer = normalizers.BertNormalizer(lowercase=True)
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    inner.decoder = decoders.WordPiece()
+    return inner
+
+
+KINDS = {
+    "byte-level BPE (GPT-2, Llama 3)": byte_level,
+    "BPE, the normalizer prepends a space (Mistral, Mixtral, Phi-3)": prepending,
+    "BPE, metaspace first (Llama 2)": lambda: metaspace("first"),
+    "BPE, metaspace always": lambda: metaspace("always"),
+    "BPE, metaspace never (Gemma)": lambda: metaspace("never"),
+    "unigram (T5, XGLM)": unigram,
+    "WordPiece (BERT)": wordpiece,
+}
+
+
+@pytest.mark.parametrize("answer", [" yes", "yes", " no yes", ": yes"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_is_tokenized_as_it_stands_behind_a_prompt(kind, answer):
+    """The expected ids are those of the whole text, behind those of the prompt."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=KINDS[kind](), pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
+    )
+    prompt = "Is it good? Answer" + "." * (answer[0] != ":")
+    before, whole = (
+        tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, prompt + answer)
+    )
+    assert whole[: len(before)] == before
+    found = continuation_ids(tokenizer, answer)
+    assert found == whole[len(before) :]
+    if kind != "WordPiece (BERT)":  # which does not keep capitals and spaces
+        assert tokenizer.decode([*before, *found]) == prompt + answer
+
+
+def test_a_sentencepiece_answer_has_one_space():
+    """Alone, " yes" would be two spaces and "yes" one, where the model has read one and none."""
+    inner = prepending()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>")
+    alone = tokenizer(" yes", add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(alone) == [SPACE, f"{SPACE}yes"]
+    items, _ = ExampleTokenizer(tokenizer, seq2seq=False, max_length=32).tokenize(
+        [Example("Is it good?", (" yes", " no")), Example("Is it good? Answer:", ("yes", "no"))]
+    )
+    tokens = [tokenizer.convert_ids_to_tokens([*item.rows[0].answer]) for item in items]
+    assert tokens == [[f"{SPACE}yes"], ["yes"]]
+
+
+def test_a_decoder_starts_with_its_answer():
+    """In an encoder-decoder nothing stands before the answer: its ids are those of the text."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=unigram(), eos_token="<eos>")
+    (item,), _ = ExampleTokenizer(tokenizer, seq2seq=True, max_length=32).tokenize(
+        [Example("Is it good?", ("yes", "no"))]
+    )
+    assert tokenizer.convert_ids_to_tokens([*item.rows[0].answer]) == [f"{SPACE}yes"]

@@ -4,7 +4,16 @@ import numpy as np
 import peft
 import pytest
 import torch
+from tiny import SIZES, build
 from torch.nn.functional import cross_entropy
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+)
 
 from peftlens import registry
 from peftlens.adapters import checkpoint
@@ -16,7 +25,9 @@ from peftlens.evaluation.log_likelihood import (
     _shares_prompts,
     answer_logits,
     answer_loss,
+    calibrated_choice,
     choose,
+    label_log_probabilities,
     log_probabilities,
 )
 from peftlens.models.base_model import load_base_model
@@ -27,6 +38,13 @@ ROWS = [
     TokenizedAnswer((20,), (21,)),
     TokenizedAnswer((30, 31), (32, 33, 34)),
 ]
+SMALL = SIZES | {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
 LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
 METHODS = [
     ("frozen", {}),
@@ -149,6 +167,113 @@ def test_choose_by_sum_and_by_byte(base, monkeypatch):
     found = choose(base.model, Collator.of(base, 64), [item])
     assert (found.by_sum.item(), found.by_byte.item(), found.correct.item()) == (0, 1, 1)
     assert found.loss.item() == 6.0
+    assert found.label_loss.item() == pytest.approx(np.log(1 + np.exp(2)))  # of exp(-6) among both
+    assert not found.tied.item()
+    assert found.calibrated is None  # one item has no other to be compared with
+
+
+def test_equal_answers_are_a_tie_that_the_first_wins(base, monkeypatch):
+    rows = (TokenizedAnswer((1,), (2,)), TokenizedAnswer((1,), (3,)))
+    items = [TokenizedExample(at, rows, 1, (1, 1)) for at in range(2)]
+    monkeypatch.setattr(
+        "peftlens.evaluation.log_likelihood.log_probabilities",
+        lambda *_: np.array([-4.0, -4.0, -5.0, -4.0]),
+    )
+    found = choose(base.model, Collator.of(base, 64), items)
+    assert found.by_sum.tolist() == [0, 1]
+    assert found.tied.tolist() == [True, False]
+
+
+def test_a_label_is_judged_by_how_much_likelier_it_is_than_on_average():
+    # 0.9 and 0.6 for the first label, 0.75 on average: the second item prefers the second label
+    logs = np.log([[0.9, 0.1], [0.6, 0.4]])
+    assert logs.argmax(axis=1).tolist() == [0, 0]
+    assert calibrated_choice(logs).tolist() == [0, 1]
+    # the format's own probability, here exp(-9), is the same for all labels and cancels
+    assert label_log_probabilities(logs - 9) == pytest.approx(logs)
+
+
+@pytest.mark.parametrize("answers", [(" yes", " no"), (" no", " yes")])
+def test_items_with_answers_of_their_own_are_not_calibrated(base, answers):
+    encoder = Collator.of(base, 64)
+    items, _ = encoder.items([Example("a", (" yes", " no")), Example("b", answers)])
+    assert (choose(base.model, encoder, items).calibrated is None) == (answers[0] == " no")
+
+
+HEADS = {
+    "llama": (build, "llama"),
+    "soft cap": (
+        Gemma2ForCausalLM,
+        Gemma2Config(**SMALL, num_key_value_heads=2, head_dim=8, final_logit_softcapping=2.0),
+    ),
+    "scaled": (CohereForCausalLM, CohereConfig(**SMALL, logit_scale=0.3)),
+    "divided": (GraniteForCausalLM, GraniteConfig(**SMALL, logits_scaling=3.0)),
+}
+AFTERWARDS = {
+    "llama": lambda logits: logits,
+    "soft cap": lambda logits: 2 * torch.tanh(logits / 2),
+    "scaled": lambda logits: 0.3 * logits,
+    "divided": lambda logits: logits / 3,
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_bfloat16_model_is_scored_by_a_float32_head(base, kind):
+    make, config = HEADS[kind]
+    torch.manual_seed(0)
+    model = make(config).eval().bfloat16()
+    encoder = Collator.of(base, 64)
+    rows = tuple(TokenizedAnswer((10, 11, 12), (token,)) for token in (13, 14))
+    found = choose(model, encoder, [TokenizedExample(0, rows, 0, (1, 1))])
+    with torch.inference_mode():
+        state = model.model(torch.tensor([[10, 11, 12]])).last_hidden_state[0, -1]  # (d,)
+        logits = AFTERWARDS[kind](model.lm_head.weight.float() @ state.float())  # (V,)
+    assert state.dtype == torch.bfloat16
+    assert found.loss.item() == pytest.approx(-logits.log_softmax(-1)[13].item(), abs=1e-5)
+    rounded = answer_logits(model, encoder.batch([rows[0]])).log_softmax(-1)[0, 13].item()
+    assert abs(rounded - logits.log_softmax(-1)[13].item()) > 1e-5  # what it was without
+
+
+def test_ties_of_rounded_logits_are_none_in_float32(base):
+    """Two labels whose rows in the head differ by one rounding step in one of 32 entries."""
+    model = build("llama").bfloat16()
+    encoder = Collator.of(base, 64)
+    with torch.no_grad():
+        model.lm_head.weight[14] = model.lm_head.weight[13]
+        model.lm_head.weight[14, 0] *= 1.01
+    rows = [[TokenizedAnswer((10, seed), (token,)) for token in (13, 14)] for seed in range(20, 60)]
+    items = [TokenizedExample(at, tuple(pair), 0, (1, 1)) for at, pair in enumerate(rows)]
+    with torch.inference_mode():
+        logits = answer_logits(model, encoder.batch([pair[0] for pair in rows]))
+    assert (logits[:, 13] == logits[:, 14]).sum() > 10
+    assert choose(model, encoder, items).tied.sum() == 0
+
+
+@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings")
+@pytest.mark.parametrize("prompts_once", [False, True])
+@pytest.mark.parametrize("on_head", [False, True])
+def test_the_head_is_as_it_was_after_scoring(base, monkeypatch, prompts_once, on_head):
+    """Also where a LoRA adapts the head, and where a prompt is read once for its answers."""
+    if prompts_once:
+        monkeypatch.setattr(log_likelihood, "SAVED", 1)
+    model = build("llama").bfloat16()
+    if on_head:
+        layers = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["lm_head"])
+        model = peft.get_peft_model(model, layers)
+    before = {name: id(one) for name, one in model.named_parameters(remove_duplicate=False)}
+    rows = tuple(TokenizedAnswer((10, 11, 12), answer) for answer in ((13, 14), (15, 16, 17)))
+    encoder = Collator.of(base, 64)
+    found = choose(model, encoder, [TokenizedExample(0, rows, 0, (1, 1))])
+    after = {name: id(one) for name, one in model.named_parameters(remove_duplicate=False)}
+    assert before == after
+    assert answer_logits(model, encoder.batch([rows[0]])).shape == (2, 259)
+    with torch.inference_mode():
+        inner = model.get_base_model() if on_head else model
+        states = inner.model(torch.tensor([[10, 11, 12, 13]])).last_hidden_state[0, 2:].float()
+        head = inner.get_input_embeddings().weight.float()  # tied; a LoRA starts at zero
+        logs = (states @ head.T).log_softmax(-1)  # (2, V)
+    expected = -(logs[0, 13] + logs[1, 14]).item() / 2
+    assert found.loss.item() == pytest.approx(expected, abs=1e-3 if prompts_once else 1e-5)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from peftlens.probes import parameter_count
 from peftlens.results import stack
 from peftlens.results.table import Column, read
 from peftlens.runs.config import RunConfig
+from peftlens.runs.run import CorruptedRunError
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +115,44 @@ def test_tables_of_an_older_version_are_left_out(context, runs, monkeypatch):
     found = stack.joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
     assert found.frame["run"].tolist() == [runs["frozen"].id]
     assert found.frame["new"].tolist() == [1.0]
+
+
+def test_a_run_on_which_a_probe_fails_is_a_row_beside_the_others(context, runs, monkeypatch):
+    real = parameter_count.measure
+
+    def fail_for_lora(context, run):
+        if run.config.method == "lora":
+            raise RuntimeError("out of luck")
+        return real(context, run)
+
+    monkeypatch.setattr(parameter_count, "measure", fail_for_lora)
+    monkeypatch.setattr(parameter_count, "VERSION", 101)
+    both = [runs["lora"], runs["frozen"]]
+    frame = probe_runner.collect(context, both, "parameter_count").frame
+    assert frame["method"].tolist() == ["lora", "frozen"]
+    assert frame["status"].tolist() == ["failed", "measured"]
+    assert frame["reason"].tolist()[0] == "out of luck"
+    with pytest.raises(RuntimeError, match="out of luck"):  # there are no rows to keep
+        probe_runner.collect(context, both[:1], "parameter_count")
+    monkeypatch.setattr(parameter_count, "measure", real)
+    frame = probe_runner.collect(context, both, "parameter_count").frame
+    assert frame["status"].tolist() == ["measured", "measured"]
+
+
+def test_a_run_on_which_a_probe_has_just_failed_is_not_measured(context, runs, monkeypatch):
+    monkeypatch.setattr(parameter_count, "VERSION", 102)
+    reasons = {"parameter_count": {runs["lora"].id: "killed"}}
+    frame = probe_runner.collect(
+        context, [runs["lora"], runs["frozen"]], "parameter_count", unmeasured=reasons
+    ).frame
+    assert frame["reason"].tolist()[0] == "killed"
+
+
+def test_a_damaged_run_is_no_failure_of_a_probe(context, runs, monkeypatch):
+    def damaged(*_):
+        raise CorruptedRunError("contents have changed")
+
+    monkeypatch.setattr(parameter_count, "measure", damaged)
+    monkeypatch.setattr(parameter_count, "VERSION", 103)
+    with pytest.raises(CorruptedRunError):
+        probe_runner.collect(context, [runs["lora"], runs["frozen"]], "parameter_count")

@@ -35,6 +35,10 @@ def test_the_fall_is_paired_and_the_last_loss_is_the_runs_own(context, run):
     assert rows["loss_decrease"][2] == pytest.approx(rows["loss"][0] - rows["loss"][2])
     assert rows["loss"][2] == pytest.approx(trained.record.results["validation_loss"])
     assert rows["accuracy"][2] == trained.record.results["validation_accuracy"]
+    assert rows["label_loss"][2] == pytest.approx(trained.record.results["validation_label_loss"])
+    assert rows["label_loss_decrease"][2] == pytest.approx(
+        rows["label_loss"][0] - rows["label_loss"][2]
+    )
     assert set(rows["learning_rate"]) == {0.02}
     assert rows["loss_decrease_ci_low"][2] > 0
     assert (
@@ -57,3 +61,19 @@ def test_a_run_without_checkpoints_has_no_fall(context, run):
     rows = learning.measure(context, run("lora", 2, ()))
     assert len(rows) == 1
     assert pd.isna(rows["loss_decrease"][0])
+
+
+def test_a_text_has_no_loss_among_answers(context, bases, words, tmp_path):
+    config = peftlens.RunConfig(
+        method="lora",
+        task=f"file:{words}",
+        base_model=str(bases["llama"]),
+        training={"max_steps": 2, "checkpoint_steps": (0,)},
+        device="cpu",
+        dtype="float32",
+        task_config={"kind": "language_modeling", "template": "{text}"},
+    )
+    rows = learning.measure(context, peftlens.train(config, tmp_path))
+    missing = ["accuracy", "label_loss", "label_loss_decrease", "label_loss_decrease_ci_low"]
+    assert rows[missing].isna().all(axis=None)
+    assert rows["loss_decrease"].isna().tolist() == [True, False]

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 from peftlens.probes import task_accuracy
 
@@ -10,7 +11,8 @@ def items(run, configuration, chosen):
         {
             "run": run, "configuration": configuration, "method": "m",
             "item": range(len(chosen)), "correct": 1,
-            "chosen": chosen, "chosen_per_byte": 0, "loss": 0.5,
+            "chosen": chosen, "chosen_per_byte": 0, "chosen_calibrated": chosen, "tied": False,
+            "loss": 0.5, "label_loss": 0.25, "majority": 0, "n_answers": 2,
         }
     )  # fmt: skip
 
@@ -47,3 +49,28 @@ def test_the_two_sources_of_noise_are_told_apart():
 def test_configurations_keep_their_order():
     table = pd.concat([items("r0", "z", [1]), items("r1", "a", [0])])
     assert task_accuracy.combine({"task_items": table})["configuration"].tolist() == ["z", "a"]
+
+
+def test_label_loss_and_calibrated_accuracy_have_intervals_over_seeds_and_items():
+    """By Student's t over the items of the one run: 4 values, of which 3 are right."""
+    table = items("r", "a", [0, 0, 0, 0]).assign(
+        chosen_calibrated=[1, 1, 1, 0], label_loss=[0.1, 0.2, 0.3, 0.4], tied=[True] + [False] * 3
+    )
+    (row,) = task_accuracy.combine({"task_items": table}).to_dict("records")
+    assert (row["accuracy"], row["calibrated_accuracy"], row["tied"]) == (0, 0.75, 0.25)
+    expected = ttest_1samp([0.1, 0.2, 0.3, 0.4], 0).confidence_interval()
+    assert row["label_loss"] == pytest.approx(0.25)
+    assert row["label_loss_ci_low"] == pytest.approx(expected.low)
+    assert row["label_loss_ci_high"] == pytest.approx(expected.high)
+    # 0.75 ± 3.18 x 0.25, cut where a share ends
+    assert (row["calibrated_ci_low"], row["calibrated_ci_high"]) == (0.0, 1.0)
+
+
+def test_the_majority_is_that_of_the_training_split_and_options_have_chance():
+    labels = items("r", "labels", [0, 0, 0, 0]).assign(correct=[1, 0, 0, 1], majority=1)
+    options = items("s", "options", [0, 0]).assign(
+        majority=None, chosen_calibrated=None, n_answers=[2, 4]
+    )
+    frame = task_accuracy.combine({"task_items": pd.concat([labels, options])})
+    assert frame["majority_accuracy"].tolist() == [0.5, (1 / 2 + 1 / 4) / 2]
+    assert frame["calibrated_accuracy"].isna().tolist() == [False, True]

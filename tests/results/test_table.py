@@ -62,6 +62,12 @@ def test_not_applicable_has_no_numbers():
     assert row == {"name": None, "score": None, "status": "not_applicable", "reason": "because"}
 
 
+def test_a_failure_is_neither_measured_nor_inapplicable():
+    frame = table.failed((Column("x", "x"),), "out of luck")
+    assert frame.to_dict("records") == [{"x": None, "status": "failed", "reason": "out of luck"}]
+    assert table.measured(frame).empty
+
+
 def test_a_table_is_shown_in_a_notebook_as_it_is():
     frame = pd.DataFrame({"name": ["<b>", "x"], "score": [1 / 3, None], "empty": None,
                           "status": ["measured", "not_applicable"], "reason": None})  # fmt: skip

@@ -56,6 +56,16 @@ def test_what_has_changed_is_stale_and_what_is_made_of_it(tables, write, changed
     assert stale(tables) == ["each", "over"]
 
 
+def test_a_failed_run_is_measured_again(tables, tmp_path):
+    columns = tuple(table.Column(one, one) for one in ("run", "configuration", "status", "reason"))
+    rows = [("a", LABELS["a"], "measured", None), ("b", LABELS["b"], "failed", "out of luck")]
+    frame = pd.DataFrame(rows, columns=[column.name for column in columns])
+    table.write(table.Table("each", 1, columns, (), frame, {}), tmp_path / "each.parquet")
+    assert table.failures(frame) == {"b": "out of luck"}
+    assert tables.measured() == {"each": {"a"}}
+    assert stale(tables) == ["each", "over"]
+
+
 def test_a_table_over_others_alone(tables, write):
     write("each")
     assert stale(tables) == ["over"]

@@ -233,8 +233,8 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     file.write_text(file.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
     outcome = runner.run_study(file, tmp_path / "out", HERE)
     assert outcome.failed == (
-        "probe forgetting: failed: division by zero",
-        "probe forgetting_items: failed: division by zero",
+        "probe forgetting on prompt_tuning num_virtual_tokens=3 seed=0 and 3 other runs: "
+        "failed: division by zero",
         "probe forgetting_at_matched_fit: failed: division by zero",
     )
     left = {path.stem for path in (tmp_path / "out" / "tables").iterdir()}
@@ -244,6 +244,44 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     # two read the table of the third
     failed = {"forgetting_items", "forgetting", "forgetting_at_matched_fit"}
     assert left == {"configurations", *probes} - failed - on_request
+
+
+def test_a_probe_that_raises_on_one_run_keeps_the_rows_of_the_others(few, tmp_path, monkeypatch):
+    """The run is measured again by the next call, and its failure is in no cache."""
+    from peftlens.probes import task_items
+
+    real = task_items.measure
+
+    def fail_for_prompts(context, run):
+        if run.config.method == "prompt_tuning" and run.config.seed == 1:
+            raise RuntimeError("out of\nluck")
+        return real(context, run)
+
+    few.write_text(few.read_text().replace('"cost"', '"task_items"'))
+    monkeypatch.setattr(task_items, "measure", fail_for_prompts)
+    failure = "probe task_items on prompt_tuning num_virtual_tokens=3 seed=1: failed: out of luck"
+    for _ in range(2):
+        outcome = runner.run_study(few, tmp_path / "out", HERE)
+        assert outcome.failed == (failure,)
+    record = json.loads((tmp_path / "out" / "failed" / "task_items.json").read_text())
+    assert "fail_for_prompts" in record["traceback"]
+
+    def tables():
+        names = ("task_items", "task_accuracy")
+        return [table.read(tmp_path / "out" / "tables" / f"{name}.parquet").frame for name in names]
+
+    items, accuracy = tables()
+    alone = items[items["status"] == "failed"]
+    assert (alone["seed"].tolist(), alone["reason"].tolist()) == ([1], ["out of luck"])
+    assert alone["chosen"].isna().all()
+    assert items[items["status"] == "measured"]["run"].nunique() == 7
+    assert accuracy["n_seeds"].tolist() == [2, 2, 2, 1]
+    monkeypatch.undo()
+    assert runner.run_study(few, tmp_path / "out", HERE).failed == ()
+    assert not list((tmp_path / "out" / "failed").iterdir())
+    items, accuracy = tables()
+    assert set(items["status"]) == {"measured"}
+    assert accuracy["n_seeds"].tolist() == [2, 2, 2, 2]
 
 
 @pytest.fixture
@@ -264,7 +302,13 @@ def test_a_worker_that_dies_at_a_probe_costs_that_probe(under_way):
     study, job = under_way
     died = Died(error_summary="killed", log="l", activity="latency", is_retryable=False)
     assert list(study._after_measuring(JobResult(job, died))) == [job]  # the other probes
-    assert study.failed == {"latency": "probe latency: failed: killed"}
+    assert study.failed == {"latency": "probe latency on lora seed=0: failed: killed"}
+    assert study._measure_request("a", ["latency", "cost"]).probes == ("cost",)
+    assert study._measure_request("b", ["latency", "cost"]).probes == ("cost",)
+    assert study.unmeasured["latency"] == {
+        "a": "killed",
+        "b": "not tried, as a worker died at this probe on another run",
+    }
 
 
 def test_a_worker_that_dies_before_any_probe_costs_the_run(under_way):
@@ -279,7 +323,7 @@ def test_outcomes_of_probes_as_a_worker_sends_them(under_way):
     failed = Failed(error_summary="no", error="E: no", traceback="t", is_input_error=False)
     sent = json.loads(Done(result={"cost": failed}).model_dump_json())
     assert list(study._after_measuring(JobResult(job, Done.model_validate(sent)))) == []
-    assert study.failed == {"cost": "probe cost: failed: no"}
+    assert study.failed == {"cost": "probe cost on lora seed=0: failed: no"}
     assert json.loads((study.out / "failed" / "cost.json").read_text())["traceback"] == "t"
 
 

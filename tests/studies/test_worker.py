@@ -118,7 +118,7 @@ def test_tables(trained, planned, tmp_path):
         file=file,
         trust_remote_code=False,
     )
-    assert perform(request) is None
+    assert perform(request) == {}
     assert table.read(file).frame["configuration"].tolist() == ["lora rank=8"]
 
 
