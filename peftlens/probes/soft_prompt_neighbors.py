@@ -22,7 +22,7 @@ from peftlens.vocab.trained_vectors import TrainedVectors, trained_vectors
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, states, vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
-VERSION = 4
+VERSION = 5
 NEIGHBORS = 5
 COLUMNS = (
     Column("step", "number of optimizer steps taken"),
@@ -59,6 +59,7 @@ COLUMNS = (
     ),
     Column("norm_percentile", "share of tokens of smaller norm", "1"),
     Column("space", "vector space: embedding, or keys of layer 0"),
+    Column("kind", "kind of vectors: soft prompt, prefix, or embedding rows"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
@@ -102,6 +103,7 @@ def _positions(
             else (near.cosine[usable, 0] > closest[i]).mean(),
             "norm_percentile": (norms < lengths[i]).mean(),
             "space": vectors.space,
+            "kind": vectors.kind,
         }
         for i, position in enumerate(vectors.positions)
     ]

@@ -2,20 +2,22 @@
 
 A neighborhood consists of lexical families, because five spellings of one word are not a cluster.
 Its tightness is the mean cosine between the families' nearest members, in the space of the search
-and in the middle of the model, which is another space. Real tokens always have tight neighborhoods,
-so tightness alone is not evidence of training: it must exceed that of random directions, and, when
-only words not already near the start count, that of random steps of the same length from the start.
+and in the middle of the model, which is another space; a test uses the mean of the two, each
+standardized by its null. Real tokens always have tight neighborhoods, so tightness alone is not
+evidence of training. Two questions are, with one null each: do the vector's nearest words gain
+more than after random steps of the same length from the start, and are the nearest words of its
+displacement closer together than those of random directions?
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from peftlens.models.base_model import BaseModel
-from peftlens.numerics.resampling import benjamini_hochberg, p_value
+from peftlens.numerics.resampling import p_value
+from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import Metric, nearest, nearest_to_steps
 from peftlens.vocab.trained_vectors import TrainedVectors, other_starts, trained_vectors
@@ -26,12 +28,6 @@ SHORTLIST = 64  # nearest tokens from which five families are selected
 DRAWS = 1000
 LEVEL = 0.05  # false-discovery rate
 
-Verdict = Literal[
-    "readable",
-    "unchanged from initialization",
-    "not distinguishable from noise",
-    "tight, start unknown",
-]
 Ids = NDArray[np.int64]
 
 
@@ -93,14 +89,23 @@ class NeighborhoodSpace:
         chosen = np.take_along_axis(ids, first, axis=-1)
         return np.where(np.take_along_axis(repeated, first, axis=-1), -1, chosen)
 
-    def around(self, queries: torch.Tensor) -> Ids:
-        """Find the five nearest families of each query among the usable tokens, shape (q, 5)."""
+    def around(self, queries: torch.Tensor, shortlist: int = SHORTLIST) -> Ids:
+        """Find the five nearest families of each query among the usable tokens, shape (q, 5).
+
+        A shortlist within one family, such as white space of many lengths, has no pair of words:
+        it is extended until there are two.
+        """
         usable = torch.from_numpy(self.usable)
         near = None if self.density is None else self.density[usable]
-        length = min(SHORTLIST, len(usable))
-        return self.families(
-            nearest(queries, self.table[usable], length, self.metric, density=near).ids
+        rows, length = self.table[usable] - self.origin, min(shortlist, len(usable))
+        metric = "cosine" if self.metric == "centered" else self.metric
+        found = self.families(
+            nearest(queries - self.origin, rows, length, metric, density=near).ids
         )
+        single = (found >= 0).sum(axis=1) < 2
+        if single.any() and length < len(usable):
+            found[single] = self.around(queries[torch.from_numpy(single)], 4 * length)
+        return found
 
     def around_steps(
         self, centers: torch.Tensor, lengths: torch.Tensor, directions: torch.Tensor
@@ -109,12 +114,32 @@ class NeighborhoodSpace:
         rows = self.table[torch.from_numpy(self.usable)] - self.origin
         length = min(SHORTLIST, len(rows))
         shortlists = nearest_to_steps(centers - self.origin, lengths, directions, rows, length)
-        return self.families(shortlists)
+        found = self.families(shortlists)
+        single = (found >= 0).sum(axis=-1) < 2  # (n, B)
+        if single.any() and length < len(rows):
+            n, draw = (torch.from_numpy(index) for index in np.nonzero(single))
+            steps = centers[n] + lengths[n, None] * directions[draw]
+            found[single] = self.around(steps, 4 * length)
+        return found
+
+    def around_displacements(self, displacements: torch.Tensor) -> Ids:
+        """Find the five families that displacements point to, shape (n, 5); −1 for those of zero.
+
+        A difference of two vectors has no mean to subtract. The rows may have: without their mean,
+        which says nothing about one word rather than another, a displacement points to the words
+        that it moves a vector to more than to the rest.
+        """
+        found = np.full((len(displacements), FAMILIES), -1)
+        moved = displacements.norm(dim=1) > 0
+        if moved.any():
+            ids = self.around(displacements[moved] + self.origin)
+            found[moved.cpu().numpy(), : ids.shape[1]] = ids
+        return found
 
     def tightness(self, neighborhoods: Ids) -> NDArray[np.float64]:
         """Compute the mean pairwise cosine in `rows` and in `states`, shape (2, ...).
 
-        NaN for fewer than two families.
+        NaN for fewer than two families, as around a displacement of zero.
         """
         return np.stack([_pairwise(neighborhoods, self.rows),
                          _pairwise(neighborhoods, self.states)])  # fmt: skip
@@ -165,20 +190,53 @@ def _pairwise(neighborhoods: Ids, rows: NDArray[np.float32]) -> NDArray[np.float
 
 
 @dataclass(frozen=True)
+class Chance:
+    """Draws of the nulls that do not depend on a run: B of each.
+
+    Attributes:
+        directions: random unit vectors, shape (B, d).
+        nulls: families of the draws, shape (1, B, 5). random_directions: those around the space's
+            origin; random_tokens: five random tokens; real_tokens: tokens of the vocabulary.
+    """
+
+    directions: torch.Tensor
+    nulls: dict[str, Ids]
+
+    @classmethod
+    def of(cls, space: NeighborhoodSpace, draws: int, rng: np.random.Generator) -> "Chance":
+        """Draw from the nulls of a space, whose metric is cosine or centered."""
+        device, width = space.table.device, space.table.shape[1]
+        noise = torch.from_numpy(rng.standard_normal((draws, width), dtype=np.float32)).to(device)
+        directions = noise / noise.norm(dim=1, keepdim=True)
+        tokens = torch.from_numpy(rng.choice(space.usable, draws))
+        nulls = {
+            "random_tokens": rng.choice(space.usable, (1, draws, FAMILIES)),
+            # relative to the origin, the length of a vector does not change its neighbors
+            "random_directions": space.around_steps(
+                space.origin[None], torch.ones(1, device=device), directions
+            ),
+            "real_tokens": space.around(space.table[tokens])[None],
+        }
+        return cls(directions, nulls)
+
+
+@dataclass(frozen=True)
 class NeighborhoodSample:
     """The five nearest families of trained vectors, and of draws from the null distributions.
 
     Attributes:
         now: families of the trained vectors, token ids, shape (n, 5).
         start: families of the initial vectors, shape (n, 5); None if the start is unknown.
-        nulls: families of B draws, shape (n, B, 5), or (1, B, 5) where all vectors share the draws.
-            random_tokens: five random tokens; random_directions: a vector of the same length in a
-            random direction; steps: the start plus a random step of the trained length; untrained:
-            vectors initialized with other seeds; real_tokens: tokens of the vocabulary.
+        displacement: families of the displacements, shape (n, 5), −1 for a vector that has not
+            moved; None if the start is unknown. Their null is random_directions.
+        nulls: families of B draws, shape (n, B, 5), or (1, B, 5) where all vectors share the draws:
+            those of `Chance`; steps: the start plus a random step of the trained length; untrained:
+            vectors initialized with other seeds.
     """
 
     now: Ids
     start: Ids | None
+    displacement: Ids | None
     nulls: dict[str, Ids]
 
 
@@ -194,13 +252,21 @@ def neighborhoods(  # noqa: PLR0913  # the draws depend on each
         metric: metric of the search, cosine or centered.
         draws: B, the number of draws.
         seed: random seed of the draws.
+
+    Raises:
+        NotApplicable: the vocabulary has fewer than two words, or see `trained_vectors`.
     """
 
     def sample() -> tuple[NeighborhoodSpace, NeighborhoodSample]:
         vectors = trained_vectors(run, base, step)
         space = _space(vectors, base, metric)
-        others = other_starts(run, base, draws)
-        return space, sample_nulls(vectors, space, draws, np.random.default_rng(seed), others)
+        chance = base.derived(
+            "chance",
+            lambda: Chance.of(space, draws, np.random.default_rng(seed)),
+            key=(vectors.space, metric, draws, seed),
+            most=4,  # both metrics, in the embedding table and in keys
+        )
+        return space, sample_nulls(vectors, space, chance, other_starts(run, base, draws))
 
     # several probes need the neighborhoods of one run
     return base.derived("neighborhoods", sample, key=(run, step, metric, draws, seed), most=8)
@@ -208,9 +274,12 @@ def neighborhoods(  # noqa: PLR0913  # the draws depend on each
 
 def _space(vectors: TrainedVectors, base: BaseModel, metric: Metric) -> NeighborhoodSpace:
     """Return the space of vectors; shared by the steps of all runs that train embeddings."""
+    vocab = vocabulary(base)
+    if len(set(vocab.family[vocab.usable])) < 2:
+        raise NotApplicable("the vocabulary has fewer than two words: none has a neighborhood")
     return base.derived(
         "neighborhood space",
-        lambda: NeighborhoodSpace.of(vectors.table, vocabulary(base), states(base), metric),
+        lambda: NeighborhoodSpace.of(vectors.table, vocab, states(base), metric),
         key=(vectors.space, metric),
         most=2,  # one for each metric
     )
@@ -219,8 +288,7 @@ def _space(vectors: TrainedVectors, base: BaseModel, metric: Metric) -> Neighbor
 def sample_nulls(
     vectors: TrainedVectors,
     space: NeighborhoodSpace,
-    draws: int,
-    rng: np.random.Generator,
+    chance: Chance,
     others: torch.Tensor | None = None,
 ) -> NeighborhoodSample:
     """Compute the neighborhoods of vectors and of the nulls; see `NeighborhoodSample`.
@@ -228,83 +296,38 @@ def sample_nulls(
     Args:
         vectors: trained vectors, with their start if known.
         space: space of the vectors; its metric is cosine or centered.
-        draws: B, the number of draws.
-        rng: source of the draws.
+        chance: draws of the space's own nulls.
         others: vectors initialized with other seeds, shape (B, d).
     """
-    now, width = vectors.now, vectors.now.shape[1]
-    noise = torch.from_numpy(rng.standard_normal((draws, width), dtype=np.float32)).to(now.device)
-    directions = noise / noise.norm(dim=1, keepdim=True)
-    tokens = torch.from_numpy(rng.choice(space.usable, draws))
-    lengths = now.norm(dim=1)
-    if space.metric == "cosine":  # the length of a vector does not change its neighbors
-        lengths = lengths[:1]
-    nulls = {
-        "random_tokens": rng.choice(space.usable, (1, draws, FAMILIES)),
-        "random_directions": space.around_steps(
-            torch.zeros(len(lengths), width, device=now.device), lengths, directions
-        ),
-        "real_tokens": space.around(space.table[tokens])[None],
-    }
+    nulls, start, displacement = dict(chance.nulls), None, None
     if vectors.start is not None:
-        displacement = (now - vectors.start).norm(dim=1)
-        nulls["steps"] = space.around_steps(vectors.start, displacement, directions)
+        moved = vectors.now - vectors.start  # (n, d)
+        nulls["steps"] = space.around_steps(vectors.start, moved.norm(dim=1), chance.directions)
+        start, displacement = space.around(vectors.start), space.around_displacements(moved)
     if others is not None:
         nulls["untrained"] = space.around(others)[None]
-    start = None if vectors.start is None else space.around(vectors.start)
-    return NeighborhoodSample(space.around(now), start, nulls)
+    return NeighborhoodSample(space.around(vectors.now), start, displacement, nulls)
 
 
 def p_values(observed: NDArray, null: NDArray) -> NDArray[np.float64]:
-    """Return one p-value per vector: the larger one of the two spaces.
+    """Return one p-value per vector, of the mean of the two spaces' standardized values.
 
-    Both spaces must agree, so the larger p-value is valid for their conjunction (Berger 1982,
-    Technometrics 24, 295-300).
+    Each space is standardized by the mean and standard deviation of the draws and the observed
+    value together, so that under the null all of them are exchangeable and the test is exact.
 
     Args:
-        observed: shape (2, n).
+        observed: shape (2, n); NaN for a vector without a value.
         null: shape (2, n, B), or (2, 1, B).
-    """
-    n = observed.shape[1]
-    whole = np.broadcast_to(null, (2, n, null.shape[2]))
-    each = [[p_value(observed[s, i], whole[s, i]) for i in range(n)] for s in range(2)]
-    return np.array(each).max(axis=0)
-
-
-def verdicts(
-    p_random: NDArray, p_steps: NDArray | None, unchanged: NDArray | None
-) -> tuple[list[Verdict], NDArray[np.float64]]:
-    """Decide the verdict on each vector, controlling the false-discovery rate over all vectors.
-
-    readable: tighter than random directions, with a larger gain (tightness times share of new
-    words) than random steps from the start, and the nearest family is not the start's. unchanged
-    from initialization: the nearest family is the start's, or the neighborhood is tight but not
-    more than after a random step.
-
-    Args:
-        p_random: p-values against random directions, shape (n,).
-        p_steps: p-values of the gain against random steps, shape (n,); None without a start.
-        unchanged: whether the nearest family is the start's, shape (n,).
 
     Returns:
-        The verdicts, and the q-values for readable, shape (n,).
+        Shape (n,); NaN where nothing was observed.
     """
-    tight = benjamini_hochberg(p_random) <= LEVEL
-    if p_steps is None or unchanged is None:
-        words: list[Verdict] = [
-            "tight, start unknown" if one else "not distinguishable from noise" for one in tight
-        ]
-        return words, benjamini_hochberg(p_random)
-    q = benjamini_hochberg(np.maximum(p_random, p_steps))
-    return [_verdict(*one) for one in zip(q <= LEVEL, tight, unchanged, strict=True)], q
-
-
-def _verdict(readable: bool, tight: bool, unchanged: bool) -> Verdict:
-    if unchanged:
-        return "unchanged from initialization"
-    if readable:
-        return "readable"
-    return "unchanged from initialization" if tight else "not distinguishable from noise"
+    draws = np.broadcast_to(null, (*observed.shape, null.shape[2]))
+    values = np.concatenate([observed[..., None], draws], axis=-1)  # (2, n, 1 + B)
+    spread = values.std(axis=-1, keepdims=True)
+    centered = values - values.mean(axis=-1, keepdims=True)
+    scores = (centered / np.where(spread > 0, spread, 1)).mean(axis=0)
+    return np.array([np.nan if np.isnan(one[0]) else p_value(one[0], one[1:]) for one in scores])
 
 
 def prompt_means(null: NDArray, n: int, rng: np.random.Generator) -> NDArray:

@@ -8,7 +8,7 @@ tokens, and only in the first layer, where a token's key depends on the token al
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import set_seed
@@ -27,6 +27,7 @@ from peftlens.vocab.vocabulary import embeddings, vocabulary
 
 _SEEDS = 100  # largest number of other seeds for untrained vectors
 MOST_ROWS = 100  # largest number of retrained rows: those with the largest displacement
+Kind = Literal["soft prompt", "prefix", "embedding rows"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TrainedVectors:
         positions: index of each vector's virtual token, or of its row in the embedding table.
         table: vectors of the vocabulary in this space, shape (V, d).
         space: name of the space: "embedding" or "keys of layer 0".
+        kind: what the vectors are: only a soft prompt precedes the input's embeddings.
     """
 
     now: torch.Tensor
@@ -46,6 +48,7 @@ class TrainedVectors:
     positions: tuple[int, ...]
     table: torch.Tensor
     space: str = "embedding"
+    kind: Kind = "soft prompt"
 
 
 def trained_vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
@@ -79,7 +82,7 @@ def _vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
         if start is not None:
             start = _unrotated(base.model, start, slots)
         now, keys = _unrotated(base.model, now, slots), _keys_of_tokens(base)
-        return TrainedVectors(now, start, tuple(slots.tolist()), keys, "keys of layer 0")
+        return TrainedVectors(now, start, tuple(slots.tolist()), keys, "keys of layer 0", "prefix")
     return _rows(run, base, step, table)
 
 
@@ -151,7 +154,7 @@ def _rows(run: TrainedModel, base: BaseModel, step: int, table: torch.Tensor) ->
         raise NotApplicable("no row of the embedding table has changed")
     ids = displacement.topk(min(changed, MOST_ROWS)).indices.sort().values
     now = last if step == run.steps[-1] else _extract(run, base, step, embeddings)
-    return TrainedVectors(now[ids], table[ids], tuple(ids.tolist()), table)
+    return TrainedVectors(now[ids], table[ids], tuple(ids.tolist()), table, kind="embedding rows")
 
 
 def _first_keys(model: Any) -> torch.Tensor:
