@@ -125,6 +125,13 @@ def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float
     )
 
 
+def family(method: str) -> str | None:
+    """Return the family of a method; None if its package is no longer installed."""
+    if method not in registry.names("methods"):
+        return None
+    return registry.describe("methods", method).constants.get("FAMILY")
+
+
 def counted(row: Mapping[Any, Any] | pd.Series) -> str:
     """Format the numbers of seeds and examples of a row of `rank_chart`."""
     return f"{seeds(row['n_seeds'])}, {row['n_items']} examples"

@@ -29,15 +29,17 @@ class PeakMemory:
             device: torch device; for cuda the allocations on the GPU are measured, otherwise the
                 resident set, whose peak only Linux can reset.
         """
-        if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            return cls(device, torch.cuda.memory_allocated())
         try:
-            _trim_heap()
-            _RESET.write_text("5")  # the peak becomes the current value
-            return cls(device, _status_bytes("VmRSS"))
+            _reset_peak(device)
+            before = torch.cuda.memory_allocated() if device == "cuda" else _status_bytes("VmRSS")
         except OSError:
-            return cls(device, None)
+            before = None
+        return cls(device, before)
+
+    def restart(self) -> None:
+        """Reset the peak to the memory in use now; memory in use at `start` is still subtracted."""
+        if self._before is not None:
+            _reset_peak(self.device)
 
     def bytes(self) -> int | None:
         """Return the peak since the start minus the memory in use then; None if not measurable."""
@@ -46,6 +48,14 @@ class PeakMemory:
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated() - self._before
         return _status_bytes("VmHWM") - self._before
+
+
+def _reset_peak(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    _trim_heap()
+    _RESET.write_text("5")  # the peak becomes the current value
 
 
 def _trim_heap() -> None:
