@@ -75,9 +75,10 @@ def _share_below(ratios: Mapping[str, Ratio]) -> float:
 
 
 def _described(point: Point, ratios: Mapping[str, Ratio]) -> str:
-    method, least = min(ratios.items(), key=lambda item: item[1].value)
-    most = max(ratio.value for ratio in ratios.values())
-    return f"at {point.name} tokens {least} of {method}, up to {most:.1f}"
+    ordered = sorted(ratios.items(), key=lambda item: item[1].value)
+    (least, ratio), (most, highest) = ordered[0], ordered[-1]
+    upper = "" if most == least else f", up to {highest.value:.2f} of {most}"
+    return f"at {point.name} tokens {ratio} of {least}{upper}"
 
 
 def _named(found: list[Point]) -> str:
