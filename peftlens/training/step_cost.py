@@ -105,6 +105,9 @@ def step_cost(request: StepRequest) -> StepCost:
     model = checkpoint.attach(base.model, config.method, method_config)
     if hasattr(method, "calibrate"):
         method.calibrate(model, method_config, _single_losses(model, collator, rows))
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise InputError(f"{config.method} trains nothing, so it has no training step")
     training = config.training.model_copy(update={"learning_rate": 0.0})
     hooks = MethodHooks.of(method, method_config, model)
     steps = _Steps(
@@ -116,9 +119,6 @@ def step_cost(request: StepRequest) -> StepCost:
     )
     gc.collect()
     loading_peak_memory_bytes = peak.bytes()
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trainable:
-        raise InputError(f"{config.method} trains nothing, so it has no training step")
     counter = flop_counter()
     steps.take(counter)  # it also allocates the optimizer's state
     peaks = []

@@ -24,6 +24,19 @@ def test_what_came_before_does_not():
     assert held.any()
 
 
+@linux
+def test_a_restart_forgets_the_peak_and_keeps_what_is_held():
+    peak = PeakMemory.start("cpu")
+    held = np.ones(64 * MIB, np.uint8)
+    np.ones(128 * MIB, np.uint8)
+    assert peak.bytes() > 180 * MIB
+    peak.restart()
+    assert 60 * MIB < peak.bytes() < 80 * MIB
+    assert held.any()
+
+
 def test_nobody_knows_where_the_system_does_not_say(monkeypatch, tmp_path):
     monkeypatch.setattr(peak_memory, "_RESET", tmp_path / "none" / "clear_refs")
-    assert PeakMemory.start("cpu").bytes() is None
+    peak = PeakMemory.start("cpu")
+    peak.restart()
+    assert peak.bytes() is None
