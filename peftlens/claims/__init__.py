@@ -8,20 +8,22 @@ is "not measured" if the study lacks the necessary runs; its sentence then names
 result tables only: no model, no torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from peftlens import registry
 from peftlens.io.escaping import visible
+from peftlens.numerics.mixed_model import Estimate
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.table import last_steps, measured
 
 Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
+ONE_SIDED = 0.025  # level of a one-sided test, which agrees with a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,11 @@ def _values(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return tables[CONFIGURATIONS].drop_duplicates("sweep").set_index("sweep")
 
 
-def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float] | None:
-    """Look up the difference of two configurations' accuracies with its interval, if measured.
+def pair(frame: pd.DataFrame, one: str, other: str) -> Estimate | None:
+    """Look up the difference of two configurations' accuracies, if it and its interval exist.
+
+    Tables of older versions have no standard error; then it is that of a normal distribution with
+    the same interval.
 
     Args:
         frame: table of `paired_accuracy`.
@@ -118,10 +123,15 @@ def pair(frame: pd.DataFrame, one: str, other: str) -> tuple[float, float, float
     if rows.empty:
         return None
     row = rows.iloc[0]
-    return (
-        float(row["difference"]),
-        float(row["difference_ci_low"]),
-        float(row["difference_ci_high"]),
+    low, high = float(row["difference_ci_low"]), float(row["difference_ci_high"])
+    error = row.get("standard_error", (high - low) / (2 * norm.ppf(0.975)))
+    freedom = row.get("degrees_of_freedom", float("inf"))
+    return Estimate(
+        value=float(row["difference"]),
+        low=low,
+        high=high,
+        degrees_of_freedom=float(freedom),
+        standard_error=float(error),
     )
 
 
@@ -130,6 +140,12 @@ def family(method: str) -> str | None:
     if method not in registry.names("methods"):
         return None
     return registry.describe("methods", method).constants.get("FAMILY")
+
+
+def power_text(estimates: Iterable[Estimate]) -> str:
+    """Say which difference of accuracies every one of several tests would have seen."""
+    seen = max(one.detectable() or float("nan") for one in estimates)
+    return f"a difference of {100 * seen:.1f} points would be seen with power 0.8"
 
 
 def counted(row: Mapping[Any, Any] | pd.Series) -> str:
@@ -142,10 +158,12 @@ def seeds(n: int) -> str:
     return f"{n} seed{'' if n == 1 else 's'}"
 
 
-def difference_text(value: float, low: float | None, high: float | None) -> str:
+def difference_text(difference: Estimate) -> str:
     """Format a difference of accuracies with its interval, in percentage points."""
-    ends = "" if pd.isna(low) else f", {100 * float(low):+.1f} to {100 * float(high):+.1f}"  # pyright: ignore[reportArgumentType]
-    return f"{100 * value:+.1f} points{ends}"
+    text = f"{100 * difference.value:+.1f} points"
+    if difference.low is None or difference.high is None:
+        return text
+    return f"{text}, {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
 
 
 def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:

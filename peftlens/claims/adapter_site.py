@@ -16,6 +16,7 @@ from typing import Literal
 import pandas as pd
 
 from peftlens.claims import Outcome, counted, difference_text, equal_but, hyperparameter, pair
+from peftlens.numerics.mixed_model import Estimate
 from peftlens.results.cost_ratio import MARGIN as COST_MARGIN
 from peftlens.results.cost_ratio import Point, points, simultaneous
 
@@ -59,11 +60,11 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         cost = "different"
     elif set(costs) == {"same"}:
         cost = "same"
-    accuracy = _accuracy(tables["paired_accuracy"], one, other)
+    accuracy = _accuracy(difference)
     each = ", ".join(_described(point, one, other) for point in found)
     sentence = (
         f"After attention adapters reach {rows.loc[one, 'accuracy']:.3f}, after the feed-forward "
-        f"layer {rows.loc[other, 'accuracy']:.3f}: {difference_text(*difference)} "
+        f"layer {rows.loc[other, 'accuracy']:.3f}: {difference_text(difference)} "
         f"({counted(rows.loc[one])}). With as many parameters, a step takes {each} tokens."
     )
     if accuracy == cost == "different":
@@ -71,14 +72,13 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     return ("contradicted" if "same" in (cost, accuracy) else "insufficient evidence"), sentence
 
 
-def _accuracy(frame: pd.DataFrame, one: str, other: str) -> Finding:
-    row = frame[(frame["configuration"] == one) & (frame["other"] == other)].iloc[0]
-    if row["difference_ci_low"] > 0 or row["difference_ci_high"] < 0:
+def _accuracy(difference: Estimate) -> Finding:
+    narrow = difference.at_level(EQUIVALENCE_LEVEL)
+    assert difference.low is not None and difference.high is not None
+    assert narrow.low is not None and narrow.high is not None
+    if difference.low > 0 or difference.high < 0:
         return "different"
-    # the 95 % interval is wider, so that it errs on the side of "open"
-    name = "difference_ci90" if "difference_ci90_low" in row else "difference_ci"
-    within = row[f"{name}_low"] > -MARGIN and row[f"{name}_high"] < MARGIN
-    return "same" if within else "open"
+    return "same" if narrow.low > -MARGIN and narrow.high < MARGIN else "open"
 
 
 def _flops(point: Point, one: str, other: str) -> float:

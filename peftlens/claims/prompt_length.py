@@ -1,49 +1,78 @@
 """20 to 100 virtual tokens are enough.
 
-Rule: the shortest trained prompt of 20 to 100 tokens must come within one point of the most
-accurate prompt of any length, each at its best learning rate (`rank_chart`: `within_margin`).
-Supported if it does, contradicted if no prompt of 20 to 100 tokens does. Two lengths are needed,
-one of them from 20 to 100. The accuracy of shorter prompts is reported, and does not decide.
+Rule: the prompt of 20 to 100 tokens with the best validation accuracy against every longer one,
+each at its best learning rate, by the paired differences of test accuracies over seeds and
+examples. Supported if no longer prompt is better by two points: all of these tests must agree, each
+at one-sided 0.025. Contradicted if some longer prompt is better by more than two points, at 0.025
+after Holm's correction for the number of longer prompts. A length above 100 is needed: among
+lengths up to 100 the best one is always enough. Shorter prompts are reported, and do not decide.
+Only prompts equal in all but their length are compared; of several such groups the one with the
+most lengths decides.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, difference_text, hyperparameter, seeds
+from peftlens.claims import (
+    ONE_SIDED,
+    Outcome,
+    counted,
+    difference_text,
+    equal_but,
+    hyperparameter,
+    pair,
+    power_text,
+)
+from peftlens.numerics.mixed_model import holm
 
 CLAIM = "20 to 100 virtual tokens are enough."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 3.2"
-NEEDS = ("rank_chart", "configurations")
+NEEDS = ("rank_chart", "paired_accuracy", "configurations")
 TO_MEASURE = (
-    "train prompt_tuning with two or more lengths, one of them from 20 to 100, over several "
-    "seeds and learning rates"
+    "train prompt_tuning with lengths from 20 to 100 and above 100, over several seeds and "
+    "learning rates"
 )
 ANALYSIS = "prompt_length"
 LOW, HIGH = 20, 100
+MARGIN = 0.02
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
-    """Judge by the lengths within the margin of the best one."""
+    """Judge by the differences of other lengths from the best length of 20 to 100."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "prompt_tuning"]
     lengths = rows["configuration"].map(hyperparameter(tables, "num_virtual_tokens")).astype(int)
     rows = rows.assign(length=lengths).sort_values("length")
+    numbers = rows["configuration"].map(equal_but(tables, "num_virtual_tokens"))
+    complete = [
+        group
+        for _, group in rows.groupby(numbers)
+        if group["length"].max() > HIGH and group["length"].between(LOW, HIGH).any()
+    ]
+    if not complete:
+        return "not measured", "Prompts of 20 to 100 tokens and longer ones are needed."
+    rows = max(complete, key=len)
     claimed = rows[rows["length"].between(LOW, HIGH)]
-    if claimed.empty or rows["length"].nunique() < 2:
-        return "not measured", "Prompts of 20 to 100 tokens and another length are needed."
-    if rows["diff_vs_best"].isna().any():
+    best = claimed.sort_values("validation_accuracy", kind="stable").iloc[-1]
+    others = rows[~rows["length"].between(LOW, HIGH)].to_dict("records")
+    pairs = [
+        pair(tables["paired_accuracy"], one["configuration"], best["configuration"])
+        for one in others
+    ]
+    gaps = {one["length"]: gap for one, gap in zip(others, pairs, strict=True) if gap is not None}
+    if len(gaps) < len(others):
         return "not measured", "All lengths must be trained with the same seeds."
+    longer = [gap for length, gap in gaps.items() if length > HIGH]
     each = "; ".join(
-        f"{row['length']} token{'s'[: row['length'] > 1]} {row['accuracy']:.3f} "
-        f"({difference_text(*(row[f'diff_vs_best{end}'] for end in ('', '_ci_low', '_ci_high')))})"
-        for row in rows.to_dict("records")
+        f"{length} token{'s'[: length > 1]} have {difference_text(gap)}"
+        for length, gap in gaps.items()
     )
     sentence = (
-        f"Against the most accurate length, over {seeds(rows['n_seeds'].min())} and "
-        f"{rows['n_items'].min()} examples: {each}."
+        f"Of 20 to 100 tokens, {best['length']} have the best validation accuracy (on the test "
+        f"{best['accuracy']:.3f}, {counted(best)}); against them {each} ({power_text(longer)})."
     )
-    if claimed["within_margin"].iloc[0] == "yes":
-        return "supported", sentence
-    all_worse = (claimed["within_margin"] == "no").all()
-    return ("contradicted" if all_worse else "insufficient evidence"), sentence
+    if min(holm([gap.p_above(MARGIN) for gap in longer])) <= ONE_SIDED:
+        return "contradicted", sentence
+    agree = max(gap.p_below(MARGIN) for gap in longer) <= ONE_SIDED
+    return ("supported" if agree else "insufficient evidence"), sentence

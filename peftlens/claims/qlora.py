@@ -50,21 +50,21 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     memory = [(p, ratio) for p in found if (ratio := p.ratio(one, other, MEMORY, level))]
     if not memory:
         return "not measured", "The memory of the two was not measured in two rounds."
-    value, low, high = difference
+    assert difference.low is not None and difference.high is not None
     each = ", ".join(f"{ratio} at {point.name} tokens" for point, ratio in memory)
     sentence = (
         f"{one} reaches {rows.loc[one, 'accuracy']:.3f}, {other} "
-        f"{rows.loc[other, 'accuracy']:.3f}: {difference_text(value, low, high)} "
+        f"{rows.loc[other, 'accuracy']:.3f}: {difference_text(difference)} "
         f"({counted(rows.loc[one])}). With the base in it, its training memory over LoRA's is "
         f"{each}{_loading(memory[0][0], one)}."
     )
     usable = [(point, ratio) for point, ratio in memory if not point.disturbed(MEMORY)]
     if len(usable) < len(memory):
         sentence += f" The machine was disturbed at {len(memory) - len(usable)} of {len(memory)}."
-    if high < -MARGIN or any(ratio.low > 1 for _, ratio in usable):
+    if difference.high < -MARGIN or any(ratio.low > 1 for _, ratio in usable):
         return "contradicted", sentence
     saved = [ratio for _, ratio in usable if ratio.high < 1]
-    both_hold = low > -MARGIN and len(saved) == len(memory)
+    both_hold = difference.low > -MARGIN and len(saved) == len(memory)
     return ("supported" if both_hold else "insufficient evidence"), sentence
 
 

@@ -78,7 +78,8 @@ def _dominated(costs: pd.DataFrame, paired: pd.DataFrame) -> dict[str, str]:
             and not a["memory"] > b["memory"]  # may be missing
         )
         difference = pair(paired, one, other) if cheaper and other not in found else None
-        if difference is not None and difference[1] > -ACCURACY_MARGIN:
+        low = difference.low if difference else None
+        if low is not None and low > -ACCURACY_MARGIN:
             found[other] = one
     return found
 

@@ -12,21 +12,19 @@ import pandas as pd
 
 from peftlens.errors import InputError
 from peftlens.io.files import sha256_text
-from peftlens.numerics.resampling import (
-    benjamini_hochberg,
-    crossed_interval,
-    crossed_p,
-    few_interval,
-)
+from peftlens.numerics.mixed_model import crossed_estimate, holm
+from peftlens.numerics.resampling import few_interval
 from peftlens.results.study_results import StudyResults
+from peftlens.results.sweep import paired_differences
 from peftlens.results.table import last_steps, measured
 from peftlens.runs.run import sweeps
 
 COLUMNS = ("configuration", "method", "task", "metric", "unit", "better", "mean", "ci_low",
            "ci_high", "ci_method", "n_seeds", "n_items", "seeds", "best", "sha256")  # fmt: skip
-SEPARATED = 0.05  # largest q at which a paired test separates the best from another
+SEPARATED = 0.05  # largest adjusted p at which a paired test separates the best from another
 
-_CROSSED = "bootstrap over seeds and items"
+_CROSSED = "mixed model over seeds and items"
+_ITEMS = "Student's t over items"
 _SEEDS = "Student's t over seeds"
 _COSTS = (
     ("parameter_count", "trainable_parameters", "1"),
@@ -123,42 +121,41 @@ def _answers(one: StudyResults, runs: _Runs) -> Iterator[dict]:
                 .unstack()
                 for name, rows in part.groupby("name", sort=False)
             }
-            best = separated(wide, better)
+            best = separated(wide, better, dict(zip(part["name"], part["method"], strict=True)))
             for name, values in wide.items():
-                interval = crossed_interval(values, np.random.default_rng(0))
+                estimate = crossed_estimate(values)
+                method = _CROSSED if len(values) > 1 else _ITEMS
                 yield _row(
                     name, part, str(task), metric, unit, better,
                     mean=float(values.to_numpy().mean()),
-                    ci_low=interval.low, ci_high=interval.high,
-                    ci_method=_CROSSED if interval.low is not None else "", best=name == best,
+                    ci_low=estimate.low, ci_high=estimate.high,
+                    ci_method=method if estimate.low is not None else "", best=name == best,
                     n_items=values.shape[1], sha256=digest,
                 )  # fmt: skip
 
 
-def separated(wide: Mapping[str, pd.DataFrame], better: str) -> str | None:
+def separated(
+    wide: Mapping[str, pd.DataFrame], better: str, methods: Mapping[str, str]
+) -> str | None:
     """Return the best configuration if a paired test separates it from every other one.
 
-    p-values of the best against each other one, by resampling seeds and items, are corrected
-    together (Benjamini-Hochberg). Configurations with other seeds or items than the best can't be
+    p-values of the best against each other one, by the mixed model of seeds and items, are
+    corrected together (Holm). Configurations with other seeds or items than the best can't be
     compared, and then no configuration is separated.
 
     Args:
         wide: values of each configuration, shape (seeds, items).
         better: "higher" or "lower".
+        methods: method of each configuration.
     """
     if len(wide) < 2:
         return None
     sign = 1 if better == "higher" else -1
     best = max(wide, key=lambda name: sign * wide[name].to_numpy().mean())
-    p = []
-    for name, values in wide.items():
-        if name == best:
-            continue
-        first = wide[best]
-        if not (values.index.equals(first.index) and values.columns.equals(first.columns)):
-            return None
-        p.append(crossed_p(first.to_numpy() - values.to_numpy(), np.random.default_rng(0)))
-    return best if (benjamini_hochberg(p) <= SEPARATED).all() else None
+    found = paired_differences(wide, methods)
+    estimates = [found.get((best, name)) for name in wide if name != best]
+    p = [1.0 if one is None or one.p_value is None else one.p_value for one in estimates]
+    return best if (holm(p) <= SEPARATED).all() else None
 
 
 def _forgetting(one: StudyResults, runs: _Runs) -> Iterator[dict]:

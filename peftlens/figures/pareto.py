@@ -44,13 +44,13 @@ def undominated(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
 
 
 def _named(front: pd.DataFrame, chart: Chart) -> list[str]:
-    """Name the front's rows, with the share of resamples in which each is on the front, if any."""
+    """Name the front's rows, with the share of draws in which each is on the front, if any."""
     names = list(key(front, chart))
     if chart.text is None:
         return names
     shares = front[chart.text].astype(float)
     return [
-        name if pd.isna(share) else f"{name} ({share:.0%} of resamples)"
+        name if pd.isna(share) else f"{name} ({share:.0%} of draws)"
         for name, share in zip(names, shares, strict=True)
     ]
 

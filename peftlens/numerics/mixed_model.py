@@ -49,6 +49,25 @@ class Estimate:
         half = t.ppf((1 + level) / 2, self.degrees_of_freedom) * self.standard_error
         return replace(self, low=float(self.value - half), high=float(self.value + half))
 
+    def __neg__(self) -> "Estimate":
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return replace(self, value=-self.value, low=low, high=high)
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p of a mean above a bound, against one of at most the bound.
+
+        At 0.025 it agrees with the lower end of the 95 % interval; 1 where there is no interval.
+        """
+        if self.standard_error is None or self.degrees_of_freedom is None:
+            return 1.0
+        if self.standard_error == 0:
+            return float(self.value <= bound)
+        return float(t.sf((self.value - bound) / self.standard_error, self.degrees_of_freedom))
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p of a mean below a bound, against one of at least the bound."""
+        return (-self).p_above(-bound)
+
     def detectable(self, power: float = POWER, level: float = LEVEL) -> float | None:
         """Return the least true mean whose interval would exclude zero with this probability.
 

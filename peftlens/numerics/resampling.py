@@ -84,47 +84,6 @@ def few_interval(values: ArrayLike, within: tuple[float, float] = (-np.inf, np.i
     return Interval(float(low), float(high))
 
 
-def crossed_means(values: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means of resampled seeds and items: both sources of noise at once.
-
-    Seeds and items are drawn with replacement independently of each other, the same for all leading
-    axes, so that differences and ranks of the means are paired. With few seeds the means never
-    reach beyond these seeds: see `few_interval`.
-
-    Args:
-        values: shape (..., seeds, items).
-        rng: source of the resamples.
-
-    Returns:
-        Shape (2000, ...).
-
-    Source: Owen 2007, Annals of Applied Statistics 1, 386-411 (the pigeonhole bootstrap).
-    """
-    array = np.asarray(values, float)
-    seeds, items = array.shape[-2:]
-    # weights of seeds (B, seeds) and of items (B, items); each row sums to 1
-    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
-    columns = rng.multinomial(items, np.full(items, 1 / items), size=RESAMPLES) / items
-    return np.einsum("bs,...si,bi->b...", rows, array, columns, optimize=True)
-
-
-def crossed_interval(values: ArrayLike, rng: np.random.Generator) -> Interval:
-    """95 % interval of a mean over seeds and items; paired if the values are differences.
-
-    With fewer than two items there is none; with one seed it is the interval over items alone.
-
-    Args:
-        values: shape (seeds, items).
-        rng: source of the resamples; see `crossed_means`.
-    """
-    array = np.asarray(values, float)
-    if array.shape[-1] < 2:
-        return Interval(None, None)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(crossed_means(array, rng), [tail, 1 - tail])
-    return Interval(float(low), float(high))
-
-
 def interquartile_mean(values: ArrayLike) -> float:
     """Mean of the middle half of the values, which no single run decides.
 
@@ -178,20 +137,3 @@ def log_odds(counts: ArrayLike, background: ArrayLike) -> NDArray[np.float64]:
     a, b = one + prior, other + prior
     difference = np.log(a / (a.sum() - a)) - np.log(b / (b.sum() - b))
     return difference / np.sqrt(1 / a + 1 / b)
-
-
-def crossed_p(differences: ArrayLike, rng: np.random.Generator) -> float:
-    """Two-sided p of a paired difference over seeds and items: share of resamples of either sign.
-
-    Args:
-        differences: shape (seeds, items).
-        rng: source of the resamples; see `crossed_means`.
-
-    Source: Davison & Hinkley 1997, section 4.4 (a test by the bootstrap interval's inversion).
-    """
-    means = crossed_means(differences, rng)
-    below, above = (
-        (1 + (means <= 0).sum()) / (1 + len(means)),
-        (1 + (means >= 0).sum()) / (1 + len(means)),
-    )
-    return float(min(1.0, 2 * min(below, above)))

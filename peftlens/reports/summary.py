@@ -64,14 +64,17 @@ def _share(row: dict[Hashable, Any]) -> str:
 
 
 def _saturated(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield the saturation point of each method that has more than one size."""
+    """Yield the upper bound of each method's saturation point, if it has more than one size."""
     for method, rows in frame.groupby("method", sort=False):
         if rows["trainable_parameters"].nunique() > 1:
-            first = rows[rows["is_saturation_point"].astype(bool)].iloc[0]
+            first = rows[rows["is_saturation_bound"].astype(bool)].iloc[0]
+            smaller = rows[rows["trainable_parameters"] < first["trainable_parameters"]]
+            open_ones = smaller[smaller["within_margin"] == "undecided"]["configuration"]
+            still = f"; undecided: {', '.join(open_ones)}" if len(open_ones) else ""
             yield (
                 f"Of {len(rows)} configurations of {method}, each at its best learning rate, the "
-                f"smallest within the margin of the best is {first['configuration']} "
-                f"({first['accuracy']:.0%}, {first['trainable_parameters']:,} parameters)."
+                f"accuracy saturates at {first['configuration']} at most ({first['accuracy']:.0%}, "
+                f"{first['trainable_parameters']:,} parameters{still})."
             )
 
 

@@ -6,12 +6,13 @@ all configurations would favor some of them. Configurations are scored on test e
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from peftlens.numerics.resampling import crossed_interval, few_interval
+from peftlens.numerics.mixed_model import Estimate, crossed_estimate, pooled_seeds
+from peftlens.numerics.resampling import few_interval
 from peftlens.results.configurations import CONFIGURATIONS
 
 TABLES = ("task_items", "parameter_count", "cost")  # tables of probes that are needed
@@ -36,22 +37,48 @@ class BestConfiguration:
         """Number of trainable parameters."""
         return self.row["trainable_parameters"]
 
-    def pairs_with(self, other: "BestConfiguration") -> bool:
-        """Return whether both have the same seeds and test examples."""
-        ours, theirs = self.right, other.right
-        return ours.index.equals(theirs.index) and ours.columns.equals(theirs.columns)
 
-    def minus(self, other: "BestConfiguration", name: str) -> dict[str, float | None]:
-        """Compute the paired difference in accuracy, with interval; empty if they do not pair."""
-        if not self.pairs_with(other):
-            return {}
-        difference = self.right.to_numpy() - other.right.to_numpy()  # (seeds, items)
-        interval = crossed_interval(difference, np.random.default_rng(0))
-        return {
-            name: difference.mean(),
-            f"{name}_ci_low": interval.low,
-            f"{name}_ci_high": interval.high,
-        }
+def are_paired(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Return whether scores (seeds, items) of two configurations have the same seeds and items."""
+    return one.index.equals(other.index) and one.columns.equals(other.columns)
+
+
+def paired_differences(
+    scores: Mapping[str, pd.DataFrame], methods: Mapping[str, str]
+) -> dict[tuple[str, str], Estimate]:
+    """Estimate the difference of every ordered pair of configurations with equal seeds and items.
+
+    Pairs of one method share the estimate of how much seeds vary. Pairs of different methods each
+    have their own: soft prompts vary more from seed to seed than LoRAs, and a shared estimate would
+    make their intervals too narrow.
+
+    Args:
+        scores: scores of each configuration, shape (seeds, items).
+        methods: method of each configuration.
+    """
+    pairs = [pair for pair in combinations(scores, 2) if are_paired(*(scores[k] for k in pair))]
+    values = {(a, b): scores[a].to_numpy() - scores[b].to_numpy() for a, b in pairs}
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for a, b in pairs:
+        if methods[a] == methods[b]:
+            alike.setdefault(methods[a], []).append((a, b))
+    seeds = {}
+    for group in alike.values():
+        shapes = {values[pair].shape for pair in group}
+        names = {name for pair in group for name in pair}
+        # unless all of them are paired with each other, they are no single design
+        if len(shapes) == 1 and len(group) == len(names) * (len(names) - 1) / 2:
+            pooled = pooled_seeds([values[pair] for pair in group], len(names))
+            seeds |= dict.fromkeys(group, pooled)
+    found = {pair: crossed_estimate(values[pair], seed=seeds.get(pair)) for pair in pairs}
+    return found | {(b, a): -estimate for (a, b), estimate in found.items()}
+
+
+def interval_columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """Return an estimate and its interval as columns; empty without an estimate."""
+    if estimate is None:
+        return {}
+    return {name: estimate.value, f"{name}_ci_low": estimate.low, f"{name}_ci_high": estimate.high}
 
 
 def best_configurations(tables: Mapping[str, pd.DataFrame]) -> list[BestConfiguration]:
@@ -82,7 +109,7 @@ def _best_configuration(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> B
     answers = items[items["run"].isin(best["run"])]
     is_right = (answers["chosen"] == answers["correct"]).astype(float)
     right = is_right.groupby([answers["seed"], answers["item"]]).mean().unstack()  # (seeds, items)
-    both = crossed_interval(right, np.random.default_rng(0))
+    both = crossed_estimate(right)
     seeds = few_interval(right.mean(axis=1).to_numpy(), (0, 1))
     first = best.iloc[0]
     row = {
@@ -97,8 +124,8 @@ def _best_configuration(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> B
         "peak_memory_bytes": best["peak_memory_bytes"].median(),
         "validation_accuracy": rates.max(),
         "accuracy": right.to_numpy().mean(),
-        "ci_low": both.low,
-        "ci_high": both.high,
+        "ci_low": None if both.low is None else max(both.low, 0.0),
+        "ci_high": None if both.high is None else min(both.high, 1.0),
         "seeds_ci_low": seeds.low,
         "seeds_ci_high": seeds.high,
         "n_seeds": right.shape[0],

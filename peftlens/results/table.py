@@ -56,7 +56,7 @@ class Chart:
         title: title of the chart.
         low: column of the interval's lower ends; None for a chart without intervals.
         high: column of the interval's upper ends.
-        text: column of texts next to the points; in a Pareto chart, the share of resamples with the
+        text: column of texts next to the points; in a Pareto chart, the share of draws with the
             mark on the front, which is listed but not drawn.
         log_x: whether the horizontal axis is logarithmic.
         each: column whose values get a figure each, if they have rows to draw.

@@ -4,44 +4,64 @@ from charts import rows
 from peftlens.claims.prompt_length import verdict
 
 
-def table(**enough):
+def table(width=0.005, **accuracies):
     return rows(
-        {f"prompt_tuning num_virtual_tokens={name[1:]}": {"within_margin": word}
-         for name, word in enough.items()}
+        {f"prompt_tuning num_virtual_tokens={name[1:]}": {"accuracy": accuracy, "width": width}
+         for name, accuracy in accuracies.items()}
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("enough", "outcome"),
+    ("accuracies", "outcome"),
     [
-        ({"n1": "no", "n20": "yes", "n100": "yes"}, "supported"),
-        ({"n1": "no", "n20": "undecided", "n100": "yes"}, "insufficient evidence"),
-        ({"n20": "no", "n100": "no", "n200": "yes"}, "contradicted"),
-        ({"n1": "yes", "n5": "yes"}, "not measured"),
-        ({"n20": "yes"}, "not measured"),
+        ({"n1": 0.5, "n20": 0.8, "n200": 0.8}, "supported"),
+        ({"n20": 0.8, "n150": 0.81, "n200": 0.79}, "supported"),
+        ({"n20": 0.7, "n100": 0.7, "n200": 0.8}, "contradicted"),
+        ({"n100": 0.8, "n150": 0.8, "n200": 0.9}, "contradicted"),
+        ({"n20": 0.8, "n200": 0.82}, "insufficient evidence"),
+        ({"n1": 0.8, "n20": 0.8, "n100": 0.9}, "not measured"),
+        ({"n5": 0.8, "n200": 0.8}, "not measured"),
     ],
 )
-def test_the_shortest_of_those_meant_decides(enough, outcome):
-    assert verdict(table(**enough))[0] == outcome
+def test_what_longer_prompts_gain_decides(accuracies, outcome):
+    assert verdict(table(**accuracies))[0] == outcome
 
 
-def test_the_default_length_is_told():
-    _, sentence = verdict(rows({"prompt_tuning": {}, "prompt_tuning num_virtual_tokens=5": {}}))
-    assert "5 tokens 0.800" in sentence
-    assert "20 tokens 0.800" in sentence
+def test_wide_intervals_decide_nothing_and_say_what_they_would_see():
+    found, sentence = verdict(table(width=0.05, n20=0.8, n200=0.8))
+    assert found == "insufficient evidence"
+    # (1.96 + 0.84) standard errors of 5 / 1.96 points
+    assert "200 tokens have +0.0 points, -5.0 to +5.0 (a difference of 7.1 points" in sentence
+
+
+def test_the_best_on_validation_examples_is_compared_and_not_the_best_on_the_test():
+    name = "prompt_tuning num_virtual_tokens="
+    found, sentence = verdict(
+        rows(
+            {
+                f"{name}20": {"accuracy": 0.7, "validation_accuracy": 0.9},
+                f"{name}100": {"accuracy": 0.8},
+                f"{name}200": {"accuracy": 0.8},
+            }
+        )
+    )
+    assert found == "contradicted"
+    assert "20 have the best validation accuracy" in sentence
+
+
+def test_the_default_length_is_read():
+    _, sentence = verdict(rows({"prompt_tuning": {}, "prompt_tuning num_virtual_tokens=200": {}}))
+    assert "Of 20 to 100 tokens, 20 have" in sentence
 
 
 def test_lengths_of_different_seeds_are_not_compared():
-    found = table(n20="yes", n100="yes")
-    found["rank_chart"].loc[1, "diff_vs_best"] = None
+    found = table(n20=0.8, n200=0.8)
+    found["paired_accuracy"]["difference"] = None
     assert verdict(found) == (
         "not measured", "All lengths must be trained with the same seeds."
     )  # fmt: skip
 
 
-def test_lengths_are_read_in_whichever_order_they_were_written():
-    given = {"prompt_tuning init=text num_virtual_tokens=100": {"within_margin": "no"},
-             "prompt_tuning num_virtual_tokens=50 init=text": {"within_margin": "yes"}}  # fmt: skip
-    found, sentence = verdict(rows(given))
-    assert found == "supported"
-    assert "examples: 50 tokens 0.800" in sentence
+def test_prompts_that_differ_in_more_than_their_length_are_not_compared():
+    given = {"prompt_tuning init=random num_virtual_tokens=200": {}, "prompt_tuning": {}}
+    assert verdict(rows(given))[0] == "not measured"

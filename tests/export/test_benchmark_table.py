@@ -38,7 +38,7 @@ def test_accuracy_is_that_of_the_runs_at_the_best_rate(one):
     assert row["mean"] == pytest.approx((right["chosen"] == right["correct"]).mean())
     assert row["ci_low"] < row["mean"] < row["ci_high"]
     assert (row["n_seeds"], row["n_items"], row["seeds"]) == (2, 40, "0 1")
-    assert row["ci_method"] == "bootstrap over seeds and items"
+    assert row["ci_method"] == "mixed model over seeds and items"
 
 
 def test_exact_numbers_have_no_interval_and_one_seed_has_that_of_items(one):
@@ -67,11 +67,13 @@ def answers(share, seeds=(0, 1), n=200):
 
 
 def test_the_best_stands_out_only_from_what_is_clearly_worse():
-    assert separated({"a": answers(0.9), "b": answers(0.5)}, "higher") == "a"
-    assert separated({"a": answers(0.9), "b": answers(0.5)}, "lower") == "b"
-    assert separated({"a": answers(0.9), "b": answers(0.5), "c": answers(0.9)}, "higher") is None
-    assert separated({"a": answers(0.9), "b": answers(0.5, seeds=(0, 2))}, "higher") is None
-    assert separated({"a": answers(0.9)}, "higher") is None
+    methods = {"a": "lora", "b": "full", "c": "lora"}
+    good, bad = answers(0.9), answers(0.5)
+    assert separated({"a": good, "b": bad}, "higher", methods) == "a"
+    assert separated({"a": good, "b": bad}, "lower", methods) == "b"
+    assert separated({"a": good, "b": bad, "c": good}, "higher", methods) is None
+    assert separated({"a": good, "b": answers(0.5, seeds=(0, 2))}, "higher", methods) is None
+    assert separated({"a": good}, "higher", methods) is None
 
 
 def test_a_sequence_has_its_measures(tmp_path):

@@ -35,7 +35,7 @@ def test_how_sure_a_place_on_the_front_is():
     frame = FRAME.assign(p=[0.0, 0.9, 0.1, 0.75, 0.2, None])
     chart = Chart("pareto", x="cost", y="gain", title="t", log_x=True, by="method", text="p")
     found = pareto.plot(Table("p", 1, (), (), frame), chart, frame)
-    assert found.finding.endswith("a (90% of resamples), c (75% of resamples), e.")
+    assert found.finding.endswith("a (90% of draws), c (75% of draws), e.")
 
 
 def test_one_mark_is_no_front():

@@ -2,12 +2,8 @@ import numpy as np
 import pytest
 
 from peftlens.numerics.resampling import (
-    RESAMPLES,
     Interval,
     benjamini_hochberg,
-    crossed_interval,
-    crossed_means,
-    crossed_p,
     few_interval,
     interquartile_mean,
     log_odds,
@@ -86,43 +82,6 @@ def test_an_interval_of_a_few_seeds_is_students():
     assert few_interval([1.0]) == Interval(None, None)
 
 
-def test_crossed_intervals_hold_both_sources_of_noise():
-    rng = np.random.default_rng(0)
-    inside, wider = 0, []
-    for _ in range(100):
-        seeds, items = rng.normal(size=(12, 1)), rng.normal(size=(1, 30))
-        values = 5 + seeds + items + 0.1 * rng.normal(size=(12, 30))
-        both = crossed_interval(values, rng)
-        only = mean_interval(values.mean(axis=0), rng)
-        inside += both.low <= 5 <= both.high
-        wider.append((both.high - both.low) / (only.high - only.low))
-    assert inside >= 88  # of 100, nominally 95; the bootstrap of 12 is a little narrow
-    assert np.median(wider) > 1.3
-
-
-def test_crossed_means_have_the_variance_that_two_ways_of_drawing_give():
-    rng = np.random.default_rng(1)
-    values = rng.normal(size=(8, 1)) + np.zeros((8, 20))  # seeds differ, items do not
-    drawn = crossed_means(values, rng)
-    assert drawn.mean() == pytest.approx(values.mean(), abs=0.03)
-    assert drawn.std() == pytest.approx(values[:, 0].std() / np.sqrt(8), rel=0.1)
-
-
-def test_crossed_means_are_paired_along_the_first_axes():
-    values = np.random.default_rng(2).normal(size=(3, 5, 40))
-    drawn = crossed_means(np.stack([values[0], values[0] + 1]), np.random.default_rng(0))
-    assert drawn.shape == (RESAMPLES, 2)
-    np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 1)
-
-
-def test_one_seed_gives_the_interval_over_items():
-    values = np.random.default_rng(3).normal(size=(1, 50))
-    both = crossed_interval(values, np.random.default_rng(0))
-    only = mean_interval(values[0], np.random.default_rng(0))
-    assert (both.low, both.high) == pytest.approx((only.low, only.high), abs=0.03)
-    assert crossed_interval(values[:, :1], np.random.default_rng(0)).low is None
-
-
 def test_interquartile_mean_leaves_out_the_outer_quarters():
     assert interquartile_mean([100, 1, 2, 3, 4, 5, 6, -50]) == pytest.approx(3.5)
 
@@ -131,13 +90,3 @@ def test_an_interval_of_shares_ends_where_shares_do():
     assert few_interval([0.2, 0.6, 0.9], (0, 1)) == Interval(0, 1)
     inside = few_interval([0.5, 0.51, 0.52], (0, 1))
     assert inside == few_interval([0.5, 0.51, 0.52])
-
-
-def test_a_paired_difference_is_certain_or_not():
-    rng = np.random.default_rng(0)
-    certain = crossed_p(np.ones((3, 50)), rng)
-    assert certain == pytest.approx(2 / 2001)
-    assert crossed_p(-np.ones((3, 50)), rng) == certain  # on either side
-    assert crossed_p(np.zeros((3, 50)), rng) == 1.0
-    half = np.tile([1.0, -1.0], (3, 25))
-    assert crossed_p(half, rng) > 0.5

@@ -53,7 +53,7 @@ OPTIONS = {
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "latency": {"tokens": 8, "rounds": 2},
     "representation_shift": {"items": 10},
-    "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 2, "steps": 1},
+    "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
 }
 

@@ -15,8 +15,8 @@ def test_accuracy_saturates_where_nothing_more_is_gained():
     found = chart({"lora rank=1": ("lora", 10, 0.5), "lora rank=2": ("lora", 20, 0.8),
                    "lora rank=4": ("lora", 40, 0.8), "lora rank=8": ("lora", 80, 0.8)},
                   margin=0.03)  # fmt: skip
-    assert found["within_margin"].tolist() == ["no", "yes", "yes", "yes"]
-    assert found["is_saturation_point"].tolist() == [False, True, False, False]
+    assert found["within_margin"].tolist() == ["no", "best", "yes", "yes"]
+    assert found["is_saturation_bound"].tolist() == [False, True, False, False]
     one = found.loc["lora rank=1"]
     assert one["diff_vs_best_ci_low"] < one["diff_vs_best"] < one["diff_vs_best_ci_high"] < -0.2
 
@@ -24,14 +24,15 @@ def test_accuracy_saturates_where_nothing_more_is_gained():
 def test_what_can_not_be_told_apart_is_undecided():
     found = chart({"lora rank=1": ("lora", 10, 0.795), "lora rank=2": ("lora", 20, 0.8)},
                   margin=0.001)  # fmt: skip
-    assert "undecided" in set(found["within_margin"])
+    assert found["within_margin"].tolist() == ["undecided", "best"]
+    assert found["is_saturation_bound"].tolist() == [False, True]  # at most there
 
 
 def test_methods_saturate_by_themselves():
     found = chart({"lora rank=1": ("lora", 10, 0.9), "bottleneck bottleneck_size=1":
                    ("bottleneck", 10, 0.5)})  # fmt: skip
-    assert set(found["within_margin"]) == {"yes"}
-    assert found["is_saturation_point"].all()
+    assert set(found["within_margin"]) == {"best"}
+    assert found["is_saturation_bound"].all()
 
 
 def test_the_front_leaves_out_what_is_larger_and_worse():

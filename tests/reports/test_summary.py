@@ -86,12 +86,14 @@ def test_a_sequence_says_who_lost_least_and_most():
 def test_a_chart_says_where_each_method_saturates():
     rows = [
         {"configuration": f"lora rank={rank}", "method": "lora", "trainable_parameters": 100 * rank,
-         "accuracy": 0.8, "is_saturation_point": rank == 4} for rank in (1, 4, 16)
+         "accuracy": 0.8, "is_saturation_bound": rank == 4,
+         "within_margin": {1: "undecided", 2: "no", 4: "best"}.get(rank, "yes")}
+        for rank in (1, 2, 4, 16)
     ]  # fmt: skip
-    rows.append(rows[1] | {"configuration": "full", "method": "full"})
+    rows.append(rows[2] | {"configuration": "full", "method": "full"})
     (sentence,) = sentences({"rank_chart": table("rank_chart", rows)})
-    assert sentence.startswith("Of 3 configurations of lora")
-    assert "is lora rank=4 (80%, 400 parameters)" in sentence
+    assert sentence.startswith("Of 4 configurations of lora")
+    assert "at lora rank=4 at most (80%, 400 parameters; undecided: lora rank=1)" in sentence
 
 
 def test_runs_are_counted_once_whatever_was_asked_of_them():

@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sweep import study
 
-from peftlens.results.sweep import best_configurations
+from peftlens.results.sweep import best_configurations, paired_differences
 
 
 def test_the_best_rate_is_chosen_on_validation_examples():
@@ -29,10 +30,13 @@ def test_answers_are_seeds_by_items_and_differences_are_paired():
     )
     assert one.right.shape == (3, 400)
     assert one.row["accuracy"] == one.right.to_numpy().mean()
-    message = one.minus(other, "gap")
-    assert message["gap"] == pytest.approx(one.row["accuracy"] - other.row["accuracy"])
+    gaps = paired_differences({"one": one.right, "other": other.right},
+                              {"one": "full", "other": "lora"})  # fmt: skip
+    gap = gaps["one", "other"]
+    assert gap.value == pytest.approx(one.row["accuracy"] - other.row["accuracy"])
+    assert gaps["other", "one"] == -gap
     # what is hard for one is hard for the other: paired, the interval is narrow
-    assert message["gap_ci_high"] - message["gap_ci_low"] < one.row["ci_high"] - one.row["ci_low"]
+    assert gap.high - gap.low < one.row["ci_high"] - one.row["ci_low"]
     assert np.isfinite(one.row["seeds_ci_low"])
 
 
@@ -43,3 +47,26 @@ def test_rates_belong_together_however_their_configurations_were_written():
     (found,) = best_configurations(tables)
     assert (found.name, found.row["n_learning_rates"]) == ("lora rank=1 alpha=4", 2)
     assert found.row["learning_rate"] == 0.01
+
+
+def test_pairs_of_one_method_share_the_noise_of_seeds():
+    rng = np.random.default_rng(0)
+    quiet, loud = (
+        {f"{name} {rank}": frame for rank, frame in enumerate(frames)}
+        for name, frames in (
+            ("lora", [_scores(rng, 0.05) for _ in range(4)]),
+            ("prompt_tuning", [_scores(rng, 0.1) for _ in range(2)]),
+        )
+    )
+    scores = quiet | loud
+    found = paired_differences(scores, {name: name.split()[0] for name in scores})
+    freedom = {pair: one.degrees_of_freedom for pair, one in found.items()}
+    own = found["prompt_tuning 0", "prompt_tuning 1"]
+    assert own.degrees_of_freedom == pytest.approx(2, abs=0.2)
+    assert freedom["lora 0", "prompt_tuning 0"] == pytest.approx(2, abs=0.5)
+    assert 5.5 < freedom["lora 0", "lora 1"] < 8
+
+
+def _scores(rng, seed_sd):
+    right = rng.random((3, 400)) < 0.7 + rng.normal(0, seed_sd, (3, 1))
+    return pd.DataFrame(right.astype(float))
