@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from statistics import median
+from types import ModuleType
 from typing import Annotated, Any
 
 import torch
@@ -35,7 +36,7 @@ from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.runs.config import RunConfig, StrictModel
 from peftlens.training.optimizer import OptimizerStep
-from peftlens.training.peak_memory import PeakMemory
+from peftlens.training.peak_memory import PeakMemory, heap_without_holes
 from peftlens.training.trainer import MethodHooks, attention_backend
 
 
@@ -96,46 +97,58 @@ def step_cost(request: StepRequest) -> StepCost:
     """
     config = request.config
     method = registry.load("methods", config.method)
-    method_config = registry.configure("methods", config.method, config.method_config)
     set_seed(config.seed)
-    peak = PeakMemory.start("cuda" if config.device == "cuda" else "cpu")
+    with heap_without_holes():
+        peak = PeakMemory.start("cuda" if config.device == "cuda" else "cpu")
+        steps = _prepare(request, method)
+        gc.collect()
+        loading_peak_memory_bytes = peak.bytes()
+        counter = flop_counter()
+        steps.take(counter)  # it also allocates the optimizer's state
+        peaks = []
+        for _ in range(request.steps):
+            peak.restart()
+            steps.take()
+            peaks.append(peak.bytes())
+    steps.take()  # fills the heap
+    seconds = [steps.take() for _ in range(request.steps)]
+    trainable = [parameter for parameter in steps.model.parameters() if parameter.requires_grad]
+    return StepCost(
+        trainable_parameters=sum(parameter.numel() for parameter in trainable),
+        flops=counter.get_total_flops(),
+        weight_bytes=weight_bytes(steps.model),
+        gradient_bytes=steps.gradient_bytes,
+        optimizer_state_bytes=steps.optimizer.state_bytes,
+        step_seconds=median(seconds),
+        peak_memory_bytes=None if None in peaks else max(peaks),
+        loading_peak_memory_bytes=loading_peak_memory_bytes,
+    )
+
+
+def _prepare(request: StepRequest, method: ModuleType) -> "_Steps":
+    """Load the base, attach the method and create its optimizer.
+
+    Raises:
+        InputError: see `step_cost`.
+    """
+    config = request.config
+    method_config = registry.configure("methods", config.method, config.method_config)
     base = _private_base(request)
     rows = _rows(base, request)
     collator = Collator.of(base, request.length)
     model = checkpoint.attach(base.model, config.method, method_config)
     if hasattr(method, "calibrate"):
         method.calibrate(model, method_config, _single_losses(model, collator, rows))
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trainable:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"{config.method} trains nothing, so it has no training step")
     training = config.training.model_copy(update={"learning_rate": 0.0})
     hooks = MethodHooks.of(method, method_config, model)
-    steps = _Steps(
+    return _Steps(
         model=model.train(),
         batch=collator.batch(rows),
         optimizer=OptimizerStep(model.parameters(), training, hooks.optimizer),
         hooks=hooks,
         max_steps=training.max_steps,
-    )
-    gc.collect()
-    loading_peak_memory_bytes = peak.bytes()
-    counter = flop_counter()
-    steps.take(counter)  # it also allocates the optimizer's state
-    peaks = []
-    for _ in range(request.steps):
-        peak.restart()
-        steps.take()
-        peaks.append(peak.bytes())
-    seconds = [steps.take() for _ in range(request.steps)]
-    return StepCost(
-        trainable_parameters=sum(parameter.numel() for parameter in trainable),
-        flops=counter.get_total_flops(),
-        weight_bytes=weight_bytes(model),
-        gradient_bytes=steps.gradient_bytes,
-        optimizer_state_bytes=steps.optimizer.state_bytes,
-        step_seconds=median(seconds),
-        peak_memory_bytes=None if None in peaks else max(peaks),
-        loading_peak_memory_bytes=loading_peak_memory_bytes,
     )
 
 
