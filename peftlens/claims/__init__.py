@@ -135,6 +135,13 @@ def pair(frame: pd.DataFrame, one: str, other: str) -> Estimate | None:
     )
 
 
+def family(method: str) -> str | None:
+    """Return the family of a method; None if its package is no longer installed."""
+    if method not in registry.names("methods"):
+        return None
+    return registry.describe("methods", method).constants.get("FAMILY")
+
+
 def power_text(estimates: Iterable[Estimate]) -> str:
     """Say which difference of accuracies every one of several tests would have seen."""
     seen = max(one.detectable() or float("nan") for one in estimates)

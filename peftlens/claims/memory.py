@@ -1,43 +1,85 @@
 """Full fine-tuning needs far more training memory than PEFT.
 
-Rule: the peak training memory above the loaded base (median over seeds) of full fine-tuning is
-divided by that of each other method's leanest configuration. "Far more" means at least twice.
-Supported if this holds for every method, contradicted if for fewer than half. Only runs of the same
-batch size and length are comparable: those of one study.
+Rule: the peak memory of full fine-tuning over that of each other method, each by its configuration
+with the fewest trainable parameters, in processes that hold nothing else: the base counts. It is
+the geometric mean over rounds on one machine, at every measured number of tokens per step, because
+the memory of activations grows with it and is about the same for all. "Far more" means at least
+twice, not METRICS' 1.2 times: it should decide which machine is needed. It holds at a number of
+tokens if every method's interval lies above two, and fails if those of more than half lie below.
+Supported if it holds at all of them, contradicted if it fails at any. The intervals are
+simultaneous over the numbers of tokens, and none counts where the A/A control is disturbed.
+Baselines, which train nothing or all, do not count as PEFT.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, seeds
+from peftlens.claims import Outcome, family
+from peftlens.results.cost_ratio import Point, Ratio, points, simultaneous
 
 CLAIM = "Full fine-tuning needs far more training memory than PEFT."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
-NEEDS = ("cost",)
-TO_MEASURE = "train full and other methods in one study, one run at a time"
+NEEDS = ("training_cost",)
+TO_MEASURE = (
+    "train full and other methods in one study, and measure the probe training_cost at several "
+    "lengths on an otherwise idle machine"
+)
 ANALYSIS = "comparison"
 FAR = 2.0
+MEMORY = "peak_memory_bytes"
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
-    """Judge by the ratio of peaks."""
-    rows = tables["cost"].dropna(subset=["peak_memory_bytes", "optimizer_state_bytes"])
-    rows = rows[rows["optimizer_state_bytes"] > 0]  # frozen trains nothing
-    peaks = rows.groupby(["method", "configuration"])["peak_memory_bytes"].median().astype(float)
-    leanest = peaks.groupby("method").min()
-    if "full" not in leanest or len(leanest) < 2:
+    """Judge by the curve of ratios over tokens per step."""
+    found = [*points(tables["training_cost"])]
+    level = simultaneous(len(found))
+    curve = [(point, ratios) for point in found if (ratios := _ratios(point, level))]
+    if len({point.tokens for point, _ in curve}) < 2:
         return "not measured", (
-            "Full fine-tuning and another method must both be trained where memory is measured."
+            "Full fine-tuning and another method must both be measured, in two rounds or more at "
+            "two numbers of tokens per step."
         )
-    ratios = (leanest["full"] / leanest.drop("full").clip(lower=1)).sort_values()
-    far = ratios >= FAR
-    each = ", ".join(f"{method} {ratio:.1f}" for method, ratio in ratios.items())
+    judged = [(point, ratios) for point, ratios in curve if not point.disturbed(MEMORY)]
+    holds = [p for p, ratios in judged if all(r.low > FAR for r in ratios.values())]
+    fails = [p for p, ratios in judged if _share_below(ratios) > 0.5]
+    each = "; ".join(_described(point, ratios) for point, ratios in curve)
     sentence = (
-        f"Over the loaded base, full fine-tuning takes {leanest['full'] / 1e6:.0f} MB, at least "
-        f"twice as much as {far.sum()} of {len(far)} other methods (times as much: {each}; "
-        f"{seeds(rows['seed'].nunique())})."
+        "With the base in it, full fine-tuning's memory is this many times that of the other "
+        f"methods: {each}. At least twice as much for every method: {_named(holds)}; less than "
+        f"twice for more than half: {_named(fails)}."
     )
-    if far.all():
-        return "supported", sentence
-    return ("contradicted" if far.mean() < 0.5 else "insufficient evidence"), sentence
+    if len(judged) < len(curve):
+        sentence += f" The machine was disturbed at {len(curve) - len(judged)} of {len(curve)}."
+    if fails:
+        return "contradicted", sentence
+    return ("supported" if len(holds) == len(curve) else "insufficient evidence"), sentence
+
+
+def _ratios(point: Point, level: float) -> dict[str, Ratio]:
+    """Return full fine-tuning's memory over that of each other method."""
+    rows = point.exact.sort_values("trainable_parameters").reset_index()
+    leanest = rows.drop_duplicates("method").set_index("method")["configuration"]
+    if "full" not in leanest:
+        return {}
+    others = leanest[[family(str(method)) != "baseline" for method in leanest.index]]
+    ratios = {
+        str(method): point.ratio(leanest["full"], str(other), MEMORY, level)
+        for method, other in others.items()
+    }
+    return {method: ratio for method, ratio in ratios.items() if ratio is not None}
+
+
+def _share_below(ratios: Mapping[str, Ratio]) -> float:
+    return sum(ratio.high < FAR for ratio in ratios.values()) / len(ratios)
+
+
+def _described(point: Point, ratios: Mapping[str, Ratio]) -> str:
+    ordered = sorted(ratios.items(), key=lambda item: item[1].value)
+    (least, ratio), (most, highest) = ordered[0], ordered[-1]
+    upper = "" if most == least else f", up to {highest.value:.2f} of {most}"
+    return f"at {point.name} tokens {ratio} of {least}{upper}"
+
+
+def _named(found: list[Point]) -> str:
+    return ", ".join(point.name for point in found) or "nowhere"

@@ -2,7 +2,8 @@
 
 Rule: the time of a forward pass of the merged model over that of the base, for every timed LoRA,
 with its 95 % interval over rounds. "No latency" means at most 5 % more. Supported if every interval
-lies below that, contradicted if any lies above.
+lies below that, contradicted if any lies above. A LoRA does not count if its A/A control, the base
+over itself, was not within 5 % of 1: the machine was disturbed.
 """
 
 from collections.abc import Mapping
@@ -26,15 +27,23 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     merged = rows[rows["state"] == "merged"].dropna(subset=["ci_high"])
     if merged.empty:
         return "not measured", "No LoRA was merged and timed."
+    control = rows[rows["state"] == "control"].dropna(subset=["ci_high"])
+    if control.empty:
+        return "not measured", "The table has no control, the base over itself; measure it again."
     worst = merged.sort_values("ratio").iloc[-1]
     attached = rows[rows["state"] == "attached"]["ratio"].median()
+    apart = (control["ci_low"] > MORE) | (control["ci_high"] < 1 / MORE)
     sentence = (
         f"Merged, the slowest of {len(merged)} LoRAs takes {worst['ratio']:.3f} times the base's "
         f"time ({worst['ci_low']:.3f} to {worst['ci_high']:.3f}, {worst['n_rounds']} rounds); "
-        f"attached and not merged they take {attached:.2f} times as long, in the median."
+        f"attached and not merged they take {attached:.2f} times as long, in the median. The base "
+        f"over itself takes {control['ratio'].min():.3f} to {control['ratio'].max():.3f} times."
     )
-    if (merged["ci_high"] < MORE).all():
+    if apart.any():
+        sentence += f" The machine was disturbed in {apart.sum()} of {len(control)} measurements."
+    usable = merged[~merged["run"].isin(control[apart]["run"])]
+    if len(usable) == len(merged) and (merged["ci_high"] < MORE).all():
         return "supported", sentence
     return (
-        "contradicted" if (merged["ci_low"] > MORE).any() else "insufficient evidence"
+        "contradicted" if (usable["ci_low"] > MORE).any() else "insufficient evidence"
     ), sentence

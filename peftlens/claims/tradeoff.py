@@ -1,63 +1,119 @@
 """Methods trade parameter efficiency against compute efficiency; selective ones are mixed.
 
-Rule: Spearman's correlation, over configurations at their best learning rates, between trainable
-parameters and the time of a training step, with a 95 % bootstrap interval over configurations. A
-trade means that fewer parameters cost more time: supported if the interval lies below zero,
-contradicted if above. At least six configurations of three methods are needed. The accuracies of
-selective methods are reported, and do not decide.
+Rule: every method is represented by its configuration with the best validation accuracy among
+those that are not dominated. A configuration is dominated if another has fewer trainable
+parameters, no more FLOPs per step, no higher peak of memory, and is not less accurate by two points
+(lower end of the paired interval). Two methods conflict if the one with fewer parameters needs over
+1.2 times the FLOPs of a training step, or holds over 1.2 times the bytes (weights, gradients,
+optimizer state); they agree if it needs less of one by as much, and no more of the other. The
+estimand is the share of conflicts among the pairs that do either, over the study's methods: FLOPs
+and bytes are exact, so it has no interval. Supported if conflicts are more than half at every
+measured number of tokens per step, contradicted if less than half at every one. At least three
+methods are needed. The accuracies of selective methods are reported, and do not decide.
 """
 
 from collections.abc import Mapping
+from itertools import combinations
 
-import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
-from peftlens import registry
-from peftlens.claims import Outcome
-from peftlens.numerics.resampling import LEVEL, RESAMPLES
+from peftlens.claims import Outcome, family, pair
+from peftlens.results.cost_ratio import MARGIN, Point, points
 
 CLAIM = "Methods trade parameter efficiency against compute efficiency; selective ones are mixed."
 SOURCE = "common teaching; Lialin et al. 2023, arXiv:2303.15647"
-NEEDS = ("rank_chart",)
+NEEDS = ("rank_chart", "paired_accuracy", "training_cost")
 TO_MEASURE = (
-    "train six configurations of at least three methods, over several seeds and learning rates"
+    "train configurations of at least three methods, over the same seeds and several learning "
+    "rates, and measure the probe training_cost"
 )
 ANALYSIS = "comparison"
+ACCURACY_MARGIN = 0.02
 
 
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
-    """Judge by the correlation of size and time."""
-    rows = tables["rank_chart"].dropna(subset="step_seconds")
-    rows = rows[rows["trainable_parameters"] > 0]
-    if len(rows) < 6 or rows["method"].nunique() < 3:
-        return "not measured", "It needs six configurations of at least three methods."
-    size = rows["trainable_parameters"].to_numpy(float)
-    seconds = rows["step_seconds"].to_numpy(float)
-    rng = np.random.default_rng(0)
-    resampled = [_spearman(size[pick], seconds[pick])
-             for pick in rng.integers(len(rows), size=(RESAMPLES, len(rows)))]  # fmt: skip
-    low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    sentence = (
-        f"Over {len(rows)} configurations the correlation of trainable parameters with the time of "
-        f"a step is {_spearman(size, seconds):+.2f} (95 % interval {low:+.2f} to {high:+.2f})."
-    ) + _selective(rows)
-    if high < 0:
+    """Judge by pairs of methods."""
+    rows = tables["rank_chart"].set_index("configuration")
+    shares: list[float | None] = []
+    texts: list[str] = []
+    for point in points(tables["training_cost"]):
+        costs = _costs(point, rows)
+        dominated = _dominated(costs, tables["paired_accuracy"])
+        left = costs.drop(index=[*dominated])
+        best = left.sort_values("validation_accuracy", ascending=False).drop_duplicates("method")
+        if costs["method"].nunique() < 3:
+            continue
+        conflicts, agreements = _conflicts(best)
+        n = len(conflicts) + agreements
+        shares.append(len(conflicts) / n if n else None)
+        texts.append(_described(point, conflicts, n, dominated))
+    if not shares:
+        return "not measured", "The cost of three methods must be measured."
+    sentence = " ".join(texts) + _selective(tables["rank_chart"])
+    if all(share is not None and share > 0.5 for share in shares):
         return "supported", sentence
-    return ("contradicted" if low > 0 else "insufficient evidence"), sentence
+    contradicted = all(share is not None and share < 0.5 for share in shares)
+    return ("contradicted" if contradicted else "insufficient evidence"), sentence
 
 
-def _spearman(one: np.ndarray, other: np.ndarray) -> float:
-    if len(set(one)) < 2 or len(set(other)) < 2:
-        return float("nan")
-    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+def _costs(point: Point, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return exact costs, peak memory and validation accuracy, by configuration."""
+    own = point.costs[~point.costs["control"]]
+    memory = own.groupby("configuration")["peak_memory_bytes"].median().astype(float)
+    accuracy = rows["validation_accuracy"].astype(float)
+    costs = point.exact.assign(memory=memory, validation_accuracy=accuracy)
+    known = costs.index.isin(rows.index) & (costs["trainable_parameters"] > 0)
+    return costs[known]
+
+
+def _dominated(costs: pd.DataFrame, paired: pd.DataFrame) -> dict[str, str]:
+    """Map each dominated configuration to the smallest one that dominates it."""
+    ordered = costs.sort_values("trainable_parameters")
+    found: dict[str, str] = {}
+    for (better, a), (worse, b) in combinations(ordered.iterrows(), 2):
+        one, other = str(better), str(worse)
+        cheaper = (
+            a["trainable_parameters"] < b["trainable_parameters"]
+            and a["flops"] <= b["flops"]
+            and not a["memory"] > b["memory"]  # may be missing
+        )
+        difference = pair(paired, one, other) if cheaper and other not in found else None
+        low = difference.low if difference else None
+        if low is not None and low > -ACCURACY_MARGIN:
+            found[other] = one
+    return found
+
+
+def _conflicts(best: pd.DataFrame) -> tuple[list[tuple[str, str]], int]:
+    """Return the pairs in conflict, the one with fewer parameters first; and count agreements."""
+    conflicts, agreements = [], 0
+    ordered = best.sort_values("trainable_parameters")
+    for (one, a), (other, b) in combinations(ordered.iterrows(), 2):
+        if a["trainable_parameters"] == b["trainable_parameters"]:
+            continue
+        ratios = [a[name] / b[name] for name in ("flops", "held_bytes")]
+        if max(ratios) > MARGIN:
+            conflicts.append((str(one), str(other)))
+        elif min(ratios) < 1 / MARGIN:
+            agreements += 1
+    return conflicts, agreements
+
+
+def _described(
+    point: Point, conflicts: list[tuple[str, str]], n: int, dominated: Mapping[str, str]
+) -> str:
+    each = ", ".join(f"{one} against {other}" for one, other in conflicts[:3])
+    more = f" ({each}{', ...' if len(conflicts) > 3 else ''})" if conflicts else ""
+    worse = ", ".join(f"{one} by {other}" for one, other in dominated.items())
+    return (
+        f"At {point.name} tokens a step, fewer parameters take over {MARGIN} times the FLOPs or "
+        f"bytes in {len(conflicts)} of {n} pairs of methods that differ so much{more}; "
+        f"dominated: {worse or 'none'}."
+    )
 
 
 def _selective(rows: pd.DataFrame) -> str:
-    names = registry.names("methods")
-    family = {name: registry.describe("methods", name).constants.get("FAMILY")
-              for name in rows["method"].unique() if name in names}  # fmt: skip
-    selective = rows[rows["method"].map(family) == "selective"]
+    selective = rows[[family(str(method)) == "selective" for method in rows["method"]]]
     if selective.empty:
         return ""
     places = rows["accuracy"].rank(ascending=False)[selective.index]

@@ -1,7 +1,9 @@
 """Inference latency of the base model, with the adapter attached, and merged into the weights.
 
-Forward passes of the three models alternate in one process, so that all times of a round are under
-the same load; ratios are paired by round. "Merged" is missing for methods that cannot be merged.
+Forward passes of the models alternate in one process, so that all times of a round are under the
+same load; ratios are paired by round. The base is timed twice in each round: the second time is the
+A/A control, whose ratio is 1 unless the machine was disturbed. "Merged" is missing for methods that
+cannot be merged.
 It also measures the time to swap the adapter in, with base and adapter already in memory.
 """
 
@@ -28,7 +30,7 @@ from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
-VERSION = 2
+VERSION = 3
 OPTIONAL = True  # times are meaningful only on an otherwise idle machine
 
 
@@ -48,7 +50,7 @@ class Config:
 
 
 COLUMNS = (
-    Column("state", "state of the model: base, attached or merged"),
+    Column("state", "state of the model: base, control (the base again), attached or merged"),
     Column("seconds", "time of a forward pass, median over rounds", "s", "lower"),
     Column("ratio", "time over that of the base in the same round, geometric mean", "1", "lower"),
     Column("ci_low", "lower end of its 95 % interval over rounds", "1"),
@@ -73,7 +75,7 @@ CHARTS = (
 
 
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
-    """Return one row each for the base, attached and, if mergeable, merged model."""
+    """Return one row each for the base, its control, the attached and a mergeable merged model."""
     base = context.base_model(run)
     inputs = random_inputs(base.model, config.rows, config.tokens)
     merged = _merged(run, base)
@@ -83,6 +85,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
         swaps: list[float] = []
         states: dict[str, Callable[[], nn.Module]] = {
             "base": lambda: adapters.use(None),
+            "control": lambda: adapters.use(None),
             "attached": lambda: _swapped(adapters, swaps),
         }
         if merged is not None:

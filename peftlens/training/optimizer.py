@@ -80,6 +80,11 @@ class OptimizerStep:
         self._optimizer.zero_grad()
 
     @property
+    def gradient_bytes(self) -> int:
+        """Size of the accumulated gradients."""
+        return sum(p.grad.nbytes for p in self._masters.trained if p.grad is not None)
+
+    @property
     def state_bytes(self) -> int:
         """Size of the optimizer's state and of the float32 copies of weights."""
         return self._masters.bytes + sum(

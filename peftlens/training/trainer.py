@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -169,10 +170,10 @@ class MethodHooks:
     after_step: Callable[[int, int], None] | None = None
 
     @classmethod
-    def of(cls, planned: RunPlan, model: nn.Module) -> "MethodHooks":
-        """Bind the method's functions to the model with the method attached."""
-        hooks = (getattr(planned.method, field.name, None) for field in fields(cls))
-        return cls(*(hook and partial(hook, model, planned.method_config) for hook in hooks))
+    def of(cls, method: ModuleType, method_config: Any, model: nn.Module) -> "MethodHooks":
+        """Bind a method's functions to the model that it is attached to."""
+        hooks = (getattr(method, field.name, None) for field in fields(cls))
+        return cls(*(hook and partial(hook, model, method_config) for hook in hooks))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -216,7 +217,7 @@ class TrainState:
             batches=loader.steps(planned.config.seed),
             open_model=lambda: nullcontext(model),
             results=results,
-            hooks=MethodHooks.of(planned, model),
+            hooks=MethodHooks.of(planned.method, planned.method_config, model),
         )
 
     def make_optimizer(self) -> OptimizerStep:

@@ -1,42 +1,64 @@
-import pandas as pd
 import pytest
+from step_costs import costs
 
 from peftlens.claims.memory import verdict
 
 
-def table(**peaks):
-    return {
-        "cost": pd.DataFrame(
-            [
-                {
-                    "method": name,
-                    "configuration": f"{name} seed",
-                    "optimizer_state_bytes": 8,
-                    "seed": seed,
-                    "peak_memory_bytes": peak + seed,
-                }
-                for name, peak in peaks.items()
-                for seed in range(3)
-            ]
-        )
-    }
+def table(peaks, full=1e9, **options):
+    settings = {"full": {"peak_memory_bytes": full, "trainable_parameters": 1_000}}
+    settings |= {name: {"peak_memory_bytes": peak} for name, peak in peaks.items()}
+    return {"training_cost": costs(settings, **options)}
+
+
+def falling(tokens):
+    """A tenth of full fine-tuning's memory at 128 tokens a step, and 0.6 of it at 4,096."""
+    return 1e8 if tokens == 128 else 6e8
 
 
 @pytest.mark.parametrize(
     ("peaks", "outcome"),
     [
-        ({"lora": 100, "bottleneck": 120}, "supported"),
-        ({"lora": 100, "bottleneck": 900}, "insufficient evidence"),
-        ({"lora": 800, "bottleneck": 900}, "contradicted"),
+        ({"lora": 1e8, "bottleneck": 2e8}, "supported"),
+        ({"lora": 1e8, "bottleneck": 9e8}, "insufficient evidence"),
+        ({"lora": 8e8, "bottleneck": 9e8}, "contradicted"),
+        ({"lora": falling, "bottleneck": falling}, "contradicted"),
+        ({"lora": 5e8}, "insufficient evidence"),
     ],
 )
-def test_far_more_is_twice_as_much(peaks, outcome):
-    found, sentence = verdict(table(full=1_000, **peaks))
+def test_it_must_be_twice_as_much_at_every_number_of_tokens(peaks, outcome):
+    found, sentence = verdict(table(peaks))
     assert found == outcome
     assert "lora" in sentence
 
 
-def test_what_trains_nothing_does_not_count():
-    tables = table(full=1_000, frozen=1)
-    tables["cost"].loc[tables["cost"]["method"] == "frozen", "optimizer_state_bytes"] = 0
-    assert verdict(tables)[0] == "not measured"
+def test_the_sentence_is_the_curve():
+    _, sentence = verdict(table({"lora": falling}, spread=0.0))
+    assert "at 8 x 16 tokens 10.00 (10.00 to 10.00) of lora;" in sentence
+    assert "at 8 x 512 tokens 1.67 (1.67 to 1.67) of lora." in sentence
+    assert "for every method: 8 x 16; less than twice for more than half: 8 x 512." in sentence
+
+
+def test_least_and_most_are_named():
+    _, sentence = verdict(table({"lora": 1e8, "bottleneck": 2e8}, spread=0.0))
+    assert "5.00 (5.00 to 5.00) of bottleneck, up to 10.00 of lora;" in sentence
+
+
+def test_a_disturbed_machine_decides_nothing():
+    for peak in (1e8, 9e8):
+        found, sentence = verdict(table({"lora": peak}, control=1.3))
+        assert found == "insufficient evidence"
+        assert "disturbed at 2 of 2" in sentence
+
+
+def test_a_method_is_its_smallest_configuration():
+    tables = table({"lora rank=64": 9e8, "lora rank=1": 1e8})
+    frame = tables["training_cost"]
+    frame.loc[frame["configuration"] == "lora rank=1", "trainable_parameters"] = 10
+    assert verdict(tables)[0] == "supported"
+
+
+def test_one_number_of_tokens_is_no_curve_and_baselines_are_no_peft():
+    tables = table({"lora": 1e8})
+    frame = tables["training_cost"]
+    assert verdict({"training_cost": frame[frame["length"] == 16]})[0] == "not measured"
+    assert verdict(table({"frozen": 1e8}))[0] == "not measured"

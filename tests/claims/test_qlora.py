@@ -1,49 +1,73 @@
 import pytest
 from charts import rows
+from step_costs import costs
 
 from peftlens.claims.qlora import verdict
+
+
+def tables(settings, memory, **options):
+    """Tables of two configurations, the first with this memory, the second with 1 GB."""
+    one, other = settings
+    measured = costs({other: {}, one: {"peak_memory_bytes": memory}}, **options)
+    return rows(settings) | {"training_cost": measured}
+
+
+def two(accuracy, memory, **options):
+    return tables({"qlora rank=8": {"accuracy": accuracy}, "lora rank=8": {}}, memory, **options)
 
 
 @pytest.mark.parametrize(
     ("accuracy", "memory", "outcome"),
     [
-        (0.80, 5e6, "supported"),
-        (0.80, 20e6, "insufficient evidence"),
-        (0.70, 5e6, "contradicted"),
-        (0.79, 5e6, "insufficient evidence"),
+        (0.80, 5e8, "supported"),
+        (0.79, 5e8, "supported"),  # within two points
+        (0.78, 5e8, "insufficient evidence"),
+        (0.70, 5e8, "contradicted"),
+        (0.80, 1e9, "insufficient evidence"),
+        (0.80, 2e9, "contradicted"),
+        (0.80, lambda tokens: 5e8 if tokens == 128 else 2e9, "contradicted"),
     ],
 )
 def test_accuracy_is_kept_and_memory_saved(accuracy, memory, outcome):
-    found, _ = verdict(
-        rows(
-            {"qlora rank=8": {"accuracy": accuracy, "peak_memory_bytes": memory}, "lora rank=8": {}}
-        )
-    )
-    assert found == outcome
+    assert verdict(two(accuracy, memory))[0] == outcome
+
+
+def test_a_disturbed_machine_shows_no_saving():
+    found, sentence = verdict(two(0.8, 5e8, control=1.3))
+    assert found == "insufficient evidence"
+    assert "disturbed" in sentence
+    assert verdict(two(0.7, 5e8, control=1.3))[0] == "contradicted"  # by accuracy
+
+
+def test_the_sentence_has_both_peaks():
+    sentence = verdict(two(0.8, 5e8, spread=0.0))[1]
+    assert "over LoRA's is 0.50 (0.50 to 0.50) at 8 x 16 tokens" in sentence
+    assert "loading takes 500 MB" in sentence
 
 
 def test_ranks_must_be_equal():
-    assert verdict(rows({"qlora rank=8": {}, "lora rank=4": {}}))[0] == "not measured"
+    assert verdict(tables({"qlora rank=8": {}, "lora rank=4": {}}, 5e8))[0] == "not measured"
 
 
 def test_without_memory_there_is_no_comparison():
-    found = rows({"qlora rank=8": {"peak_memory_bytes": None}, "lora rank=8": {}})
+    found = two(0.8, 5e8)
+    found["training_cost"]["peak_memory_bytes"] = float("nan")
     assert verdict(found)[0] == "not measured"
 
 
 def test_keys_in_another_order_are_the_same_configuration():
     one = "qlora rank=8 alpha=4.0 target_modules=attention double_quant=False"
     other = "lora rank=8 target_modules=attention alpha=4.0"
-    found, sentence = verdict(rows({one: {"peak_memory_bytes": 5e6}, other: {}}))
+    found, sentence = verdict(tables({one: {}, other: {}}, 5e8))
     assert found == "supported"
     assert sentence.startswith(f"{one} reaches 0.800, {other} 0.800")
 
 
 def test_a_default_that_is_written_out_is_a_default():
-    found = rows({"qlora rank=8 alpha=16": {"peak_memory_bytes": 5e6}, "lora": {}})
-    assert verdict(found)[0] == "supported"
+    assert verdict(tables({"qlora rank=8 alpha=16": {}, "lora": {}}, 5e8))[0] == "supported"
 
 
 @pytest.mark.parametrize("words", ["target_modules=attention", "alpha=4", "max_steps=20"])
 def test_what_else_differs_must_not(words):
-    assert verdict(rows({"qlora rank=8": {}, f"lora rank=8 {words}": {}}))[0] == "not measured"
+    found = tables({"qlora rank=8": {}, f"lora rank=8 {words}": {}}, 5e8)
+    assert verdict(found)[0] == "not measured"

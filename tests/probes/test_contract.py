@@ -1,5 +1,6 @@
 """What every probe must keep."""
 
+from dataclasses import asdict
 from functools import partial
 
 import pandas as pd
@@ -10,11 +11,17 @@ from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.models.snapshot import fingerprint
-from peftlens.probes import soft_prompt_null, soft_prompt_task_words, vocabulary_clusters
+from peftlens.probes import (
+    soft_prompt_null,
+    soft_prompt_task_words,
+    training_cost,
+    vocabulary_clusters,
+)
 from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import configurations
+from peftlens.training.step_cost import StepRequest, step_cost
 from peftlens.vocab.null_tests import neighborhoods
 
 METHODS = {
@@ -47,6 +54,7 @@ OPTIONS = {
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
     "latency": {"tokens": 8, "rounds": 2},
     "representation_shift": {"items": 10},
+    "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
 }
 
@@ -93,6 +101,25 @@ def few_draws():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_process():
+    """A new process would load torch for every step; what it measures is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            training_cost,
+            "_in_new_process",
+            lambda request: asdict(step_cost(StepRequest.model_validate(request))),
+        )
+        yield
+
+
+# numbers that are the machine's
+TIMED = {
+    "latency": {"seconds", "ratio", "ci_low", "ci_high", "swap_seconds"},
+    "training_cost": {"step_seconds", "peak_memory_bytes", "loading_peak_memory_bytes"},
+}
+
+
 @pytest.fixture(scope="module")
 def measured(runs):
     """Each probe's frames, measured once for all tests."""
@@ -120,8 +147,7 @@ def test_the_same_run_gives_the_same_table_and_the_model_is_unchanged(
     base = context.base_model(runs[0])
     before = fingerprint(base.model)
     for one, again in zip(first, tables(context, probe, runs), strict=True):
-        timed = list({"seconds", "ratio", "ci_low", "ci_high", "swap_seconds"} & set(one))
-        drop = timed if name_of(probe) == "latency" else []  # its numbers are the machine's
+        drop = list(TIMED.get(name_of(probe), ()))
         pd.testing.assert_frame_equal(one.drop(columns=drop), again.drop(columns=drop))
     assert context.base_model(runs[0]) is base
     assert fingerprint(base.model) == before

@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import pandas as pd
 
 from peftlens.probes.cost import measure
+from peftlens.runs.config import RunConfig
 
 
 def test_adam_holds_two_moments_of_every_trained_number(context, lora):
@@ -18,6 +21,32 @@ def test_weights_of_the_base_in_bfloat16_have_copies(context, trained):
     run = trained("full", dtype="bfloat16")
     held = measure(context, run)["optimizer_state_bytes"][0]
     assert 12 <= held / run.record.results["trainable_parameters"] < 12.1
+
+
+class Timed:
+    """A run with these times of its steps, and of all of them."""
+
+    def __init__(self, *seconds):
+        self._lines = [{"step": n, "seconds": one} for n, one in enumerate(seconds, 1)]
+        self.config = RunConfig(method="lora", task="none")
+        self.record = SimpleNamespace(results={})
+
+    def timing(self):
+        return [*self._lines, {"seconds": 99.0, "peak_memory_bytes": None}]
+
+
+def test_the_interval_of_a_median_is_between_order_statistics(context):
+    """Of ten times the second and the ninth: both are missed with probability 2 * 11 / 2 ** 10."""
+    row = measure(context, Timed(50.0, *range(1, 11))).iloc[0]
+    assert row["step_seconds"] == 5.5
+    assert (row["step_seconds_ci_low"], row["step_seconds_ci_high"]) == (2, 9)
+    assert row["n_steps"] == 10  # without the first, which warms up
+
+
+def test_five_steps_have_no_interval(context):
+    row = measure(context, Timed(50.0, *range(1, 6))).iloc[0]
+    assert row["n_steps"] == 5
+    assert pd.isna(row["step_seconds_ci_low"])
 
 
 def test_a_run_that_trains_nothing_has_no_step(context, trained):

@@ -32,17 +32,18 @@ def test_every_state_is_timed_once_a_round(clock, llama):
     np.testing.assert_allclose(found["attached"], [1.5, 1.5, 1.5])
 
 
-def test_an_adapter_that_can_be_merged_has_three_states(context, lora):
+def test_an_adapter_that_can_be_merged_has_three_states_and_a_control(context, lora):
     rows = measure(context, lora, QUICK).set_index("state")
-    assert list(rows.index) == ["base", "attached", "merged"]
+    assert list(rows.index) == ["base", "control", "attached", "merged"]
     assert rows.loc["base", ["ratio", "ci_low", "ci_high"]].tolist() == [1, 1, 1]
     assert rows["seconds"].gt(0).all()
-    assert rows["swap_seconds"].notna().tolist() == [False, True, False]
+    assert rows["swap_seconds"].notna().tolist() == [False, False, True, False]
     assert set(rows["n_rounds"]) == {4}
 
 
-def test_a_prompt_has_two(context, trained):
-    assert list(measure(context, trained("prompt_tuning"), QUICK)["state"]) == ["base", "attached"]
+def test_a_prompt_has_two_and_a_control(context, trained):
+    states = measure(context, trained("prompt_tuning"), QUICK)["state"]
+    assert list(states) == ["base", "control", "attached"]
 
 
 def test_the_merged_model_is_the_attached_one(context, lora):

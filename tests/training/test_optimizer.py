@@ -70,3 +70,11 @@ def test_an_optimizer_of_the_method_s_own():
         one.grad = torch.tensor([1.0])
         stepper.step(step, 1.0)
     assert one.item() == pytest.approx(1.0 - 0.25)
+
+
+def test_gradients_are_held_in_float32():
+    one, low = weight(1.0, 2.0), weight(1.0, dtype=torch.bfloat16)
+    stepper = OptimizerStep([one, low], CONFIG)
+    assert stepper.gradient_bytes == 0
+    (one.sum() + low.float().sum()).backward()
+    assert stepper.gradient_bytes == 4 * 3

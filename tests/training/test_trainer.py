@@ -333,6 +333,7 @@ def test_each_run_s_loss_is_a_mean_over_its_own_tokens():
 
 def test_a_method_s_hooks_are_bound_to_its_model(context, config):
     model = torch.nn.Linear(1, 1)
-    assert MethodHooks.of(plan_run(config("lora"), context), model) == MethodHooks()
-    hooks = MethodHooks.of(plan_run(config("diff_pruning"), context), model)
+    lora, pruning = plan_run(config("lora"), context), plan_run(config("diff_pruning"), context)
+    assert MethodHooks.of(lora.method, lora.method_config, model) == MethodHooks()
+    hooks = MethodHooks.of(pruning.method, pruning.method_config, model)
     assert hooks.regularization_loss.args[0] is model
