@@ -246,7 +246,8 @@ def _compared(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     full = next((row["values"] for row in on_text if row["method"] == REFERENCE), None)
     for row in on_text:
         own = row["values"]
-        paired = full is not None and row["method"] != REFERENCE
-        if paired and own.index.equals(full.index) and own.columns.equals(full.columns):
+        if full is None or row["method"] == REFERENCE:
+            continue
+        if own.index.equals(full.index) and own.columns.equals(full.columns):
             row |= _estimate("diff_vs_full", "diff_vs_full_", own - full)
     yield from filter(None, rows)

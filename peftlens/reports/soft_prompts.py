@@ -11,7 +11,8 @@ from peftlens.results.table import Table, last_steps, measured
 
 MARKS = {
     "readable": "✓",
-    "unchanged from initialization": "=",
+    "displacement readable": "→",
+    "start kept": "=",
     "not distinguishable from noise": "~",
 }
 

@@ -28,6 +28,6 @@ def test_noise_is_noise_and_the_start_is_the_start(context, planted_run):
     tokens, prompt = last(planted_run)
     assert "readable" not in [*tokens["verdict"], prompt["verdict"]]
     frame = soft_prompt_null.measure(context, planted_run)
-    assert {*frame[frame["step"] == 0]["verdict"]} == {"unchanged from initialization"}
+    assert {*frame[frame["step"] == 0]["verdict"]} == {"start kept"}
     # draws are as tight as the start itself where the step has no length
     assert (frame[frame["step"] == 0]["p_steps"] == 1).all()

@@ -9,14 +9,16 @@ import torch
 from peftlens.adapters.run_context import RunContext
 from peftlens.models.base_model import load_base_model
 from peftlens.vocab.null_tests import (
+    Chance,
     NeighborhoodSpace,
     neighborhoods,
     p_values,
     prompt_means,
     sample_nulls,
-    verdicts,
 )
+from peftlens.vocab.planted import toward
 from peftlens.vocab.trained_vectors import TrainedVectors
+from peftlens.vocab.verdicts import verdicts
 from peftlens.vocab.vocabulary import states, vocabulary
 
 
@@ -30,15 +32,15 @@ def space(request, planted_base):
 def read(space, now, start, seed=0, draws=300):
     """Verdicts of vectors, as `soft_prompt_null` gives them."""
     found = TrainedVectors(now, start, tuple(range(len(now))), space.table)
-    around = sample_nulls(found, space, draws, np.random.default_rng(seed))
-    observed = space.tightness(around.now)
-    p = {name: p_values(observed, space.tightness(ids)) for name, ids in around.nulls.items()}
-    kept = None
-    if around.start is not None:
-        gained = (space.gained(ids, around.start) for ids in (around.now, around.nulls["steps"]))
-        p["steps"] = p_values(*gained)
-        kept = space.family[around.now[:, 0]] == space.family[around.start[:, 0]]
-    return verdicts(p["random_directions"], p.get("steps"), kept)[0], around
+    around = sample_nulls(found, space, Chance.of(space, draws, np.random.default_rng(seed)))
+    null = space.tightness(around.nulls["random_directions"])
+    p_random = p_values(space.tightness(around.now), null)
+    if around.start is None:
+        return verdicts(p_random)[0], around
+    gained = (space.gained(ids, around.start) for ids in (around.now, around.nulls["steps"]))
+    kept = space.family[around.now[:, 0]] == space.family[around.start[:, 0]]
+    moved = p_values(space.tightness(around.displacement), null)
+    return verdicts(p_random, p_values(*gained), moved, kept)[0], around
 
 
 def loners(count, seed):
@@ -62,23 +64,45 @@ def test_random_directions_are_noise_at_the_stated_rate(space):
     for seed in range(prompts):
         start, now = planted.directions(5, seed), planted.directions(5, 10_000 + seed)
         words, _ = read(space, now, start, seed, draws=100)
-        found["prompts with a readable vector"] += "readable" in words
+        found["prompts with a finding"] += bool({"readable", "displacement readable"} & {*words})
         found.update(words)
     # at most 5 % of such prompts: 5 expected, more than 11 by chance once in 200 times
-    assert found["prompts with a readable vector"] <= 11
-    assert found["not distinguishable from noise"] >= 0.9 * 5 * prompts
+    assert found["prompts with a finding"] <= 11
+    assert found["not distinguishable from noise"] + found["start kept"] >= 0.9 * 5 * prompts
 
 
 def test_untouched_vectors_are_their_initialization(space):
     for start in (loners(8, 0), planted.around(3, 8), planted.directions(8, 0)):
         words, _ = read(space, start.clone(), start)
-        assert words == ["unchanged from initialization"] * 8
+        assert words == ["start kept"] * 8
 
 
 def test_a_small_step_from_a_tight_start_is_no_finding(space):
     start = planted.around(2, 8)
     words, _ = read(space, start + 0.3 * planted.directions(8, 1), start)
     assert "readable" not in words
+
+
+def test_a_displacement_is_read_where_the_start_is_still_nearest(space):
+    """A veto by the nearest word would find none of them."""
+    start, rng = loners(20, 5), np.random.default_rng(0)
+    targets = torch.stack([planted.around(number, 1, 0.0)[0] for number in range(20)])
+    steps = toward(targets - space.table.mean(dim=0), 0.95, rng)
+    now = start + 0.6 * start.norm(dim=1, keepdim=True) * steps
+    words, around = read(space, now, start)
+    kept = space.family[around.now[:, 0]] == space.family[around.start[:, 0]]
+    assert kept.sum() >= 16
+    assert sum(word in ("readable", "displacement readable") for word in words) >= 16
+
+
+def test_random_directions_have_no_common_neighborhood(space):
+    """Drawn before centering they would all point to the words opposite to the mean."""
+    chance = Chance.of(space, 200, np.random.default_rng(0))
+    nearest = chance.nulls["random_directions"][0, :, 0]
+    assert len({*nearest.tolist()}) > 100
+    random, real = (space.tightness(chance.nulls[name])[0].mean()
+                    for name in ("random_directions", "real_tokens"))  # fmt: skip
+    assert random < real
 
 
 def test_without_a_start_a_cluster_can_not_be_credited_to_training(space):
@@ -133,19 +157,22 @@ def test_from_one_tight_cluster_to_another_is_readable(space):
     assert counts["readable"] >= 38
 
 
-def test_both_spaces_must_agree():
-    null = np.tile(np.arange(99.0), (2, 1, 1))  # (2, 1, 99)
-    found = p_values(np.array([[1000.0], [49.5]]), null)
-    assert found.tolist() == [0.5]  # 49 draws are as large, of 99, and the observed one
+def test_both_spaces_count_equally_in_units_of_their_null():
+    null = np.stack([np.arange(99.0), 1000 * np.arange(99.0)])[:, None]  # (2, 1, 99)
+    # as far above the one as below the other
+    assert p_values(np.array([[73.5], [24_500.0]]), null)[0] == pytest.approx(0.5, abs=0.02)
+    assert p_values(np.array([[200.0], [200_000.0]]), null)[0] == 1 / 100
+    assert np.isnan(p_values(np.array([[np.nan], [1.0]]), null)[0])
 
 
-def test_verdicts_need_both_nulls_and_a_new_word():
+def test_verdicts_come_from_either_test():
     low, high = np.full(2, 0.001), np.full(2, 0.9)
     new, old = np.array([False, False]), np.array([True, True])
-    assert verdicts(low, low, new)[0] == ["readable"] * 2
-    assert verdicts(low, low, old)[0] == ["unchanged from initialization"] * 2
-    assert verdicts(low, high, new)[0] == ["unchanged from initialization"] * 2
-    assert verdicts(high, low, new)[0] == ["not distinguishable from noise"] * 2
+    assert verdicts(low, low, high, new)[0] == ["readable"] * 2
+    assert verdicts(low, low, high, old)[0] == ["start kept"] * 2
+    assert verdicts(low, high, low, old)[0] == ["displacement readable"] * 2
+    assert verdicts(low, high, high, new)[0] == ["not distinguishable from noise"] * 2
+    assert verdicts(high, low, high, new)[0] == ["not distinguishable from noise"] * 2
 
 
 def test_the_null_of_a_prompts_mean_mixes_draws():
