@@ -147,6 +147,7 @@ def write_table(request):
     )
     request.file.parent.mkdir(exist_ok=True)
     table.write(table.Table(request.probe, 1, COLUMNS, (), frame, {}), request.file)
+    return {}
 
 
 def actions():

@@ -106,7 +106,10 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
         (["train", "lora", "--training-option", "stepz=1"], "training.stepz"),
         (["study", "nowhere.toml"], "no study file 'nowhere.toml'"),
         (["report", "nowhere"], "nowhere holds no finished run and no study"),
-        (["probe", "forget", "nowhere"], "no probe named 'forget'; did you mean forgetting?"),
+        (
+            ["probe", "forget", "nowhere"],
+            "no probe named 'forget'; did you mean forgetting or forgetting_items?",
+        ),
         (["probe", "forgetting", "nowhere"], "nowhere holds no finished run"),
         (["methods", "zzz"], "no method named 'zzz'; choose from adalora"),
     ],

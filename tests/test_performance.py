@@ -80,5 +80,3 @@ def test_the_figures_of_the_docs():
     assert (
         f"({umap.neighbors_seconds} s of neighbors, {umap.projection_seconds:.0f} s of UMAP;"
     ) in explorer
-    seconds = rows("retention")["seconds"].sum()
-    assert f"takes {seconds:.0f} s on two cores" in text("docs/forgetting.md")

@@ -52,7 +52,7 @@ def test_names_of_constants_and_types_are_followed_to_where_they_are_imported_fr
 
 def test_the_meaning_of_an_option_may_take_several_lines():
     meaning = options("methods", "prompt_tuning")["init"].meaning
-    assert meaning.startswith('initialization: "vocabulary" (embeddings of tokens drawn')
+    assert meaning.startswith('initialization: "vocabulary" (embeddings of common tokens drawn')
     assert meaning.endswith('the rest as for "vocabulary").')
 
 

@@ -83,13 +83,13 @@ def test_what_a_page_says():
         assert "Scope: tables of `task_items`, `parameter_count`, `cost`." in section(probes, name)
     assert "| `accuracy` |" in probes
     assert "Judged by [`rank_chart`](probes.md#rank_chart)" in claims
-    assert "Rule: the most accurate LoRA of rank 4 to 32" in claims
+    assert "Rule: the LoRA of rank 4 to 32 with the best validation accuracy" in claims
 
 
 def test_options_of_a_task_and_a_probe_with_their_meanings():
     tasks, probes = reference_pages.page("tasks"), reference_pages.page("probes")
     assert "| `split.max_test` | `int \\| None` | `500` | largest" in section(tasks, "boolq")
-    items = "| `items` | `int` | `150` | maximum number of items per suite"
+    items = "| `items` | `int` | `150` | maximum number of questions per suite"
     assert items in section(probes, "forgetting")
 
 

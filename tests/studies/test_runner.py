@@ -235,6 +235,8 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     assert outcome.failed == (
         "probe forgetting on prompt_tuning num_virtual_tokens=3 seed=0 and 3 other runs: "
         "failed: division by zero",
+        "probe forgetting_items on prompt_tuning num_virtual_tokens=3 seed=0 and 3 other runs: "
+        "failed: division by zero",
         "probe forgetting_at_matched_fit: failed: division by zero",
     )
     left = {path.stem for path in (tmp_path / "out" / "tables").iterdir()}
