@@ -203,7 +203,7 @@ def calibrated_choice(logs: NDArray[np.float64]) -> NDArray[np.int64]:
 
     A model prefers some labels whatever the input is. Dividing by the preference corrects for that
     (Zhao et al. 2021, arXiv:2102.09690, section 4); here it is estimated without right answers from
-    the items themselves (Zhou et al. 2023, arXiv:2309.17249, section 3.2). Classes that differ
+    the items themselves (Zhou et al. 2023, arXiv:2309.17249). Classes that differ
     much in frequency are a limit: their share is corrected away, too.
 
     Args:
