@@ -207,9 +207,12 @@ def _measurements(config: RunConfig, rng, items: int):
             {
                 "step": step,
                 "position": n,
+                "kind": "soft prompt",
                 "metric": "cosine",
                 "verdict": "readable",
                 "q": 0.01,
+                "moved": 1.2,
+                "power_at_0.6": 0.9 if n is None else None,
                 "readable": 1.0,
                 "draws": 100,
             }
