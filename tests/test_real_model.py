@@ -1,5 +1,6 @@
 """The main job's promises, on the real model and the real headlines, shortened."""
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -11,6 +12,7 @@ from peftlens.adapters.checkpoint import attach
 from peftlens.adapters.merging import TOLERANCE
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
+from peftlens.evaluation.retention import reference, suite
 from peftlens.models.base_model import load_base_model, locate
 from peftlens.models.snapshot import restored_after
 from peftlens.reports import page as report
@@ -164,3 +166,12 @@ def test_a_merged_run_is_a_plain_model_with_the_runs_answers(finished, tmp_path)
     accuracy = [(found.by_sum == found.correct).mean() for found in chosen]
     assert accuracy[0] == pytest.approx(run.record.results["validation_accuracy"], abs=0.04)
     assert accuracy[0] > accuracy[1] + 0.1
+
+
+def test_general_text_is_long_and_ordinary():
+    """At least 50,000 tokens; the perplexity of the shortened text is that of running text."""
+    base = load_base_model("smollm2-135m")
+    texts, short = (suite(base, name, {}, None) for name in ("passages", "passages_short"))
+    assert sum(item.rows[0].scored for item in texts.items) >= 50_000
+    found = reference(base, short).scores
+    assert 15 < np.exp(found.loss.sum() / found.tokens.sum()) < 40
