@@ -118,8 +118,8 @@ def crossed_estimate(
 ) -> Estimate:
     """Estimate a mean over seeds and items; paired if the values are differences.
 
-    A component whose estimate is negative counts as zero. With one seed the interval is that over
-    items alone, and with fewer than two items there is none. Values that are all equal have an
+    A negative estimate of the items' variance counts as zero. With one seed the interval is that
+    over items alone, and with fewer than two items there is none. Values that are all equal have an
     interval of no width, however few they are: always show the numbers of seeds and items with it.
 
     Args:
@@ -142,19 +142,24 @@ def crossed_estimate(
 
 
 def _variance_of_mean(squares: MeanSquares) -> tuple[float, float]:
-    """Return the variance of the mean, times the number of values, and its degrees of freedom."""
-    rest = squares.seed_freedom * squares.item_freedom
-    terms = [
-        (max(squares.item, squares.residual), squares.item_freedom),
-        (-squares.residual, rest),
-    ]
-    if squares.seed > squares.residual:
-        terms.append((squares.seed, squares.seed_freedom))
-    else:  # no variation between seeds beyond what the residual gives
-        terms.append((squares.residual, rest))
-    variance = sum(term for term, _ in terms)
-    uncertainty = sum(term**2 / freedom for term, freedom in terms if term)
-    return max(variance, 0.0), variance**2 / uncertainty if uncertainty else squares.item_freedom
+    """Return the variance of the mean, times the number of values, and its degrees of freedom.
+
+    The seeds' mean square holds their own noise and the residual's, with the seeds' few degrees of
+    freedom. Where it is below the residual it is not replaced by the residual, with its many
+    degrees of freedom: intervals that are narrow wherever a few seeds happen to be alike don't
+    cover. Seeds of exactly equal means leave a twentieth of the residual, and not certainty.
+    """
+    if not squares.seed_freedom:
+        return squares.item, squares.item_freedom
+    item = max(squares.item - squares.residual, 0.0)
+    seed = max(squares.seed, squares.residual / 20)
+    variance = seed + item
+    uncertainty = seed**2 / squares.seed_freedom
+    if item:
+        rest = squares.seed_freedom * squares.item_freedom
+        uncertainty += squares.item**2 / squares.item_freedom + squares.residual**2 / rest
+    least = min(squares.seed_freedom, squares.item_freedom)
+    return variance, max(variance**2 / uncertainty, least) if uncertainty else least
 
 
 def pooled_seeds(differences: Sequence[ArrayLike], n_configurations: int) -> tuple[float, float]:

@@ -36,12 +36,22 @@ def test_seeds_that_decide_alone_give_students_t_over_them():
     assert (estimate.low, estimate.high) == pytest.approx(expected)
 
 
-def test_a_residual_alone_gives_the_standard_error_of_independent_values():
-    # residuals of a design whose seeds and items have equal means: sum of squares / df
+def test_seeds_of_equal_means_are_no_certainty():
+    # both seeds answer half of the items right, and not the same ones: residual 8 / 3
     values = np.array([[1.0, -1.0, 1.0, -1.0], [-1.0, 1.0, -1.0, 1.0]])
     estimate = crossed_estimate(values)
     assert estimate.value == 0
-    assert estimate.standard_error == pytest.approx((8 / 3 / 8) ** 0.5)
+    assert estimate.standard_error == pytest.approx((8 / 3 / 20 / 8) ** 0.5)
+    assert crossed_estimate(values + 0.01).p_value > 0.5
+
+
+def test_items_that_vary_alike_for_all_seeds_give_both_variances():
+    """Mean squares by hand: seeds 4 x 2 / 1, items 2 x 20 / 3, no residual."""
+    seeds, items = np.array([[1.0], [-1.0]]), np.array([[3.0, 1.0, -1.0, -3.0]])
+    estimate = crossed_estimate(seeds + items)
+    assert estimate.standard_error == pytest.approx(((8 + 40 / 3) / 8) ** 0.5)
+    freedom = (8 + 40 / 3) ** 2 / (8**2 / 1 + (40 / 3) ** 2 / 3)  # Satterthwaite
+    assert estimate.degrees_of_freedom == pytest.approx(freedom)
 
 
 def test_equal_values_have_no_width_and_one_item_no_interval():
@@ -52,10 +62,11 @@ def test_equal_values_have_no_width_and_one_item_no_interval():
 
 
 @pytest.mark.parametrize(
-    ("seed_sd", "item", "residual"), [(0, 0.0005, 0.066), (0.01, 0.0005, 0.066), (0.03, 0, 0.066)]
+    ("seed_sd", "item", "residual"),
+    [(0, 0.0005, 0.066), (0.01, 0.0005, 0.066), (0.03, 0, 0.066), (0.05, 0.13, 0.066)],
 )
 def test_coverage(seed_sd, item, residual):
-    """93 to 97 % in either regime; the limits are those of 600 simulations around them."""
+    """93 to 97 % in every regime; the limits are those of 600 simulations around them."""
     rng = np.random.default_rng(1)
     inside = 0
     for _ in range(600):
