@@ -142,6 +142,24 @@ def family(method: str) -> str | None:
     return registry.describe("methods", method).constants.get("FAMILY")
 
 
+def differences_from(
+    frame: pd.DataFrame, best: pd.Series, others: pd.DataFrame, key: str
+) -> dict[int, Estimate]:
+    """Look up the differences of several configurations from one, indexed by a number of theirs.
+
+    Args:
+        frame: table of `paired_accuracy`.
+        best: row of `rank_chart` of the one.
+        others: rows of the others; those that are not paired with it are left out.
+        key: column with the number, such as the rank.
+    """
+    found = {
+        int(row[key]): pair(frame, row["configuration"], best["configuration"])
+        for row in others.to_dict("records")
+    }
+    return {number: one for number, one in found.items() if one is not None}
+
+
 def power_text(estimates: Iterable[Estimate]) -> str:
     """Say which difference of accuracies every one of several tests would have seen."""
     seen = max(one.detectable() or float("nan") for one in estimates)

@@ -19,9 +19,9 @@ from peftlens.claims import (
     Outcome,
     counted,
     difference_text,
+    differences_from,
     equal_but,
     hyperparameter,
-    pair,
     power_text,
 )
 from peftlens.numerics.mixed_model import holm
@@ -55,12 +55,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = max(complete, key=len)
     claimed = rows[rows["length"].between(LOW, HIGH)]
     best = claimed.sort_values("validation_accuracy", kind="stable").iloc[-1]
-    others = rows[~rows["length"].between(LOW, HIGH)].to_dict("records")
-    pairs = [
-        pair(tables["paired_accuracy"], one["configuration"], best["configuration"])
-        for one in others
-    ]
-    gaps = {one["length"]: gap for one, gap in zip(others, pairs, strict=True) if gap is not None}
+    others = rows[~rows["length"].between(LOW, HIGH)]
+    gaps = differences_from(tables["paired_accuracy"], best, others, "length")
     if len(gaps) < len(others):
         return "not measured", "All lengths must be trained with the same seeds."
     longer = [gap for length, gap in gaps.items() if length > HIGH]

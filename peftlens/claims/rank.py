@@ -21,9 +21,9 @@ from peftlens.claims import (
     Outcome,
     counted,
     difference_text,
+    differences_from,
     equal_but,
     hyperparameter,
-    pair,
     power_text,
 )
 from peftlens.numerics.mixed_model import holm
@@ -55,18 +55,14 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         .sort_values("validation_accuracy", kind="stable")
         .iloc[-1]
     )
-    others = rows[~rows["rank"].between(LOW, HIGH)].to_dict("records")
-    pairs = [
-        pair(tables["paired_accuracy"], one["configuration"], best["configuration"])
-        for one in others
-    ]
-    gaps = {one["rank"]: gap for one, gap in zip(others, pairs, strict=True) if gap is not None}
+    others = rows[~rows["rank"].between(LOW, HIGH)]
+    gaps = differences_from(tables["paired_accuracy"], best, others, "rank")
     if len(gaps) < len(others):
         return "not measured", "All ranks must be trained with the same seeds."
     sentence = (
         f"Of ranks 4 to 32, {best['rank']:.0f} has the best validation accuracy (on the test "
         f"{best['accuracy']:.3f}, {counted(best)}); against it "
-    ) + "; ".join(f"rank {rank:.0f} has {difference_text(gap)}" for rank, gap in gaps.items())
+    ) + "; ".join(f"rank {rank} has {difference_text(gap)}" for rank, gap in gaps.items())
     sentence = f"{sentence} ({power_text(gaps.values())})."
     below = [gap for rank, gap in gaps.items() if rank < LOW]
     above = [gap for rank, gap in gaps.items() if rank > HIGH]

@@ -22,7 +22,7 @@ from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 
 
 @dataclass(frozen=True, kw_only=True)

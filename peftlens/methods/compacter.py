@@ -4,7 +4,9 @@ W = sum_i A_i ⊗ (s_i t_i): the n matrices A_i (n, n) are shared by all adapter
 factors s_i and t_i of rank r are separate for each weight. Source: Karimi Mahabadi, Henderson &
 Ruder 2021, arXiv:2106.04647, section 3. Compacter++ (section 3.3) is placement = "feed_forward".
 One factor of W_up starts at zero here, so that the model starts as the base; the paper starts near
-it. The model's normalization layers, which the paper trains too, stay frozen.
+it. The model's normalization layers, which the paper trains too, stay frozen. Learning rate: the
+best of five on bbc_topic and word_sentiment (SmolLM2-135M, 60 steps of 8 examples); the authors use
+3e-3 (their repository).
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from peftlens.models.architecture import shapes as shapes_of
 FAMILY = "additive adapter"
 EXPOSES = frozenset()
 UNMERGEABLE = "the bottleneck is not linear"
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True)

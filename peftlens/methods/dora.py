@@ -1,7 +1,9 @@
 """DoRA: a low-rank update of the direction of each output's weights, and a trained length.
 
 W' = m (W + (alpha / rank) B A) / ‖W + (alpha / rank) B A‖, with one norm and one m per row. Source:
-Liu et al. 2024, arXiv:2402.09353, section 4.1. Layers: peft.LoraConfig(use_dora=True).
+Liu et al. 2024, arXiv:2402.09353, section 4.1. Layers: peft.LoraConfig(use_dora=True). Learning
+rate: the best of five on bbc_topic and word_sentiment (SmolLM2-135M, 60 steps of 8 examples); the
+authors use 2e-4 for Llama 2 7B.
 """
 
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from peftlens.models.architecture import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 
 
 @dataclass(frozen=True, kw_only=True)

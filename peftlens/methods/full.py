@@ -1,4 +1,8 @@
-"""Full fine-tuning: every weight is trained. The baseline of cost and of forgetting."""
+"""Full fine-tuning: every weight is trained. The baseline of cost and of forgetting.
+
+Learning rate: the best of four on bbc_topic and word_sentiment (SmolLM2-135M, 60 steps of 8
+examples).
+"""
 
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +15,7 @@ from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "baseline"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 5e-5
+LEARNING_RATE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)

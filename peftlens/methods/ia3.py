@@ -2,6 +2,8 @@
 
 Source: Liu et al. 2022, arXiv:2205.05638, section 3.3. Layers: peft.IA3Config. Where one layer
 projects to queries, keys and values together (GPT-2, GPT-NeoX), the queries are rescaled too.
+Learning rate: the best of five on bbc_topic and word_sentiment (SmolLM2-135M, 60 steps of 8
+examples); the authors use 3e-3 (r-three/t-few).
 """
 
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 3e-2
 
 
 @dataclass(frozen=True, kw_only=True)

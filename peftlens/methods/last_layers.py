@@ -2,7 +2,8 @@
 
 The final normalization and the output head stay frozen: where embeddings are tied, training the
 head would train the bottom of the model. Source: Lee, Tang & Lin 2019, arXiv:1911.03090, who find
-that a quarter of the layers reaches 90 % of full fine-tuning's quality.
+that a quarter of the layers reaches 90 % of full fine-tuning's quality. Learning rate: the best of
+four on bbc_topic and word_sentiment (SmolLM2-135M, 60 steps of 8 examples).
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from peftlens.models.architecture import shapes as shapes_of
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 2e-4
+LEARNING_RATE = 3e-4
 
 
 @dataclass(frozen=True, kw_only=True)

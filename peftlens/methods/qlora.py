@@ -24,7 +24,7 @@ from peftlens.models.architecture import shapes as shapes_of
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
 PACKAGES = ("bitsandbytes",)
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 
 # Number of weights that share a scale. On a CPU, bitsandbytes 0.50 unpacks rows of other lengths
 # with scales of other rows (a relative error of 0.24 instead of 0.09 at length 32): they are not

@@ -1,7 +1,8 @@
 """VeRA: one pair of frozen random matrices for all layers, and two trained vectors for each.
 
 W' = W + diag(b) B diag(d) A. Source: Kopiczko, Blankevoort & Asano 2023, arXiv:2310.11454, section
-3.1. Layers: peft.VeraConfig.
+3.1. Layers: peft.VeraConfig. Learning rate: the best of five on bbc_topic and word_sentiment
+(SmolLM2-135M, 60 steps of 8 examples).
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from peftlens.models.architecture import Shapes, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 3e-2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,7 @@ def test_random_directions_come_as_near_as_the_table_says(before):
     ] == pytest.approx(near, rel=0.2)
 
 
-def test_a_run_hardly_trained_has_none(context, lora):
-    rows = measure(context, lora, Config())
+def test_a_run_hardly_trained_has_none(context, trained):
+    rows = measure(context, trained("lora", rank=2, learning_rate=1e-4), Config())
     assert set(rows["intruders"]) == {0}
     assert rows["first_intruder"].isna().all()

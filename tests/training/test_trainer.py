@@ -63,7 +63,7 @@ def test_a_run_folder_holds_what_the_design_says(context, config, tmp_path):
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors",
         "checkpoints/0/adapter_config.json", "checkpoints/0/adapter_model.safetensors",
     }  # fmt: skip
-    assert run.record.config.training.learning_rate == 2e-3  # the method's own, written out
+    assert run.record.config.training.learning_rate == 3e-3  # the method's own, written out
     assert run.record.results["steps"] == 6
     assert run.record.results["base_parameters"] == sum(
         p.numel() for p in context.base_model(run).model.parameters()
