@@ -34,7 +34,8 @@ def test_what_can_be_merged_and_probed(rows):
     assert rows["peft:TYPE"].merges == "by type"
     assert rows["bitfit"].merges == "if the base has biases there"
     assert rows["prefix_tuning"].probes == (
-        "soft_prompt_neighbors, soft_prompt_null, soft_prompt_task_words, vocabulary_clusters"
+        "displacement_agreement, soft_prompt_neighbors, soft_prompt_null, "
+        "soft_prompt_task_words, vocabulary_clusters"
     )
     assert "soft_prompt_faithfulness" in rows["prompt_tuning"].probes
     assert {"delta_spectrum", "weight_interpolation"} <= {*rows["lora"].probes.split(", ")}
