@@ -21,6 +21,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.io.files import cache_dir
 from peftlens.models.base_model import load_base_model
 from peftlens.runs.config import RunConfig
+from peftlens.vocab import null_tests
 
 # what umap compiles, half a minute, is kept for the other processes and the next time
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
@@ -29,6 +30,14 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
 def pytest_collection_modifyitems(items):
     """The slow ones first, so that no process is left with them alone at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_directions():
+    """Twenty thousand directions in each of hundreds of tests would take minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(null_tests, "DIRECTIONS", 2)
+        yield
 
 
 WORDS = ["good", "bad", "fine", "poor", "great", "awful", "kind", "mean", "calm", "rude"]

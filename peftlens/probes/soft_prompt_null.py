@@ -6,11 +6,11 @@ the vectors and in the middle of the model: the mean of both, each standardized 
 *Readable*: the nearest word is new, the neighborhood is tight against random directions, and it
 gains more (tightness times the share of new words) than after 1,000 random steps of the same length
 from p₀, which is the test. *Displacement readable*: the words that the displacement points to are
-closer together than those of 1,000 random directions. Both tests of all vectors are one family with
-a false-discovery rate of 5 %; p = (1 + #{null >= observed}) / (1 + B). A prompt's verdict is that
-of most of its vectors; its p-values take the vectors as independent, and decide nothing, as the
-other nulls: random tokens (a straw man), untrained prompts and real tokens. Each prompt's row has
-the power: how close to the direction of a common word displacements must be to be found.
+closer together than those of 20,000 random directions. Both tests of all vectors are one family
+with a false-discovery rate of 5 %; p = (1 + #{null >= observed}) / (1 + B). A prompt's verdict is
+that of most of its vectors; its p-values take the vectors as independent, and decide nothing, as
+the other nulls: random tokens (a straw man), untrained prompts and real tokens. Each prompt's row
+has the power: how close to the direction of a common word displacements must be to be found.
 Source of the claim: Lester et al. 2021, arXiv:2104.08691, section 7 (without a statistic).
 """
 
@@ -93,7 +93,7 @@ COLUMNS = (
     ),
     Column("readable", "share of readable vectors of the prompt", "1"),
     Column("displacement_readable", "share of vectors with the verdict displacement readable", "1"),
-    Column("draws", "B, number of draws of each null"),
+    Column("draws", "B, number of draws of each null; of random directions 20 times as many"),
     *(
         Column(
             f"power_at_{cosine}",
@@ -137,7 +137,7 @@ def _measure(run: TrainedModel, base: BaseModel, step: int) -> pd.DataFrame:
         each, prompt = _own(space, sample, moved.get("p_displacement"))
         prompt |= prompt_moved | _power(vectors, base, looks, metric)
         rows = pd.DataFrame({"position": vectors.positions} | moved | each)
-        draws = sample.nulls["random_directions"].shape[1]
+        draws = sample.nulls["random_tokens"].shape[1]
         rows = pd.DataFrame([*rows.to_dict("records"), prompt])
         frames.append(rows.assign(metric=metric, draws=draws))
     return pd.concat(frames).assign(step=step, kind=vectors.kind)

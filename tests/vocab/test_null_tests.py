@@ -8,6 +8,7 @@ import torch
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.models.base_model import load_base_model
+from peftlens.vocab import null_tests
 from peftlens.vocab.null_tests import (
     Chance,
     NeighborhoodSpace,
@@ -29,10 +30,10 @@ def space(request, planted_base):
     return NeighborhoodSpace.of(known.table, known, states(base), request.param)
 
 
-def read(space, now, start, seed=0, draws=300):
+def read(space, now, start, chance=None):
     """Verdicts of vectors, as `soft_prompt_null` gives them."""
     found = TrainedVectors(now, start, tuple(range(len(now))), space.table)
-    around = sample_nulls(found, space, Chance.of(space, draws, np.random.default_rng(seed)))
+    around = sample_nulls(found, space, chance or Chance.of(space, 300, np.random.default_rng(0)))
     null = space.tightness(around.nulls["random_directions"])
     p_random = p_values(space.tightness(around.now), null)
     if around.start is None:
@@ -49,21 +50,23 @@ def loners(count, seed):
 
 
 def test_vectors_around_a_planted_cluster_are_readable(space):
-    counts = collections.Counter()
+    counts, chance = collections.Counter(), Chance.of(space, 300, np.random.default_rng(0))
     for number in range(5):
         now = planted.around(number, 8)
-        words, around = read(space, now, loners(8, number))
+        words, around = read(space, now, loners(8, number), chance)
         counts.update(words)
         members = set(range(3 + number * planted.MEMBERS, 3 + (number + 1) * planted.MEMBERS))
         assert {*around.now.ravel()} <= members
     assert counts["readable"] >= 38  # of 40
 
 
-def test_random_directions_are_noise_at_the_stated_rate(space):
+def test_random_directions_are_noise_at_the_stated_rate(space, monkeypatch):
+    monkeypatch.setattr(null_tests, "DIRECTIONS", 40)  # 12,000 directions for all prompts
     prompts, found = 100, collections.Counter()
+    chance = Chance.of(space, 300, np.random.default_rng(0))
     for seed in range(prompts):
         start, now = planted.directions(5, seed), planted.directions(5, 10_000 + seed)
-        words, _ = read(space, now, start, seed, draws=100)
+        words, _ = read(space, now, start, chance)
         found["prompts with a finding"] += bool({"readable", "displacement readable"} & {*words})
         found.update(words)
     # at most 5 % of such prompts: 5 expected, more than 11 by chance once in 200 times
