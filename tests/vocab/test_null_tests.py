@@ -62,15 +62,15 @@ def test_vectors_around_a_planted_cluster_are_readable(space):
 
 def test_random_directions_are_noise_at_the_stated_rate(space, monkeypatch):
     monkeypatch.setattr(null_tests, "DIRECTIONS", 40)  # 12,000 directions for all prompts
-    prompts, found = 100, collections.Counter()
+    prompts, found = 200, collections.Counter()
     chance = Chance.of(space, 300, np.random.default_rng(0))
     for seed in range(prompts):
         start, now = planted.directions(5, seed), planted.directions(5, 10_000 + seed)
         words, _ = read(space, now, start, chance)
         found["prompts with a finding"] += bool({"readable", "displacement readable"} & {*words})
         found.update(words)
-    # at most 5 % of such prompts: 5 expected, more than 11 by chance once in 200 times
-    assert found["prompts with a finding"] <= 11
+    # at most 5 % of such prompts: 10 expected, more than 19 by chance once in 200 times
+    assert found["prompts with a finding"] <= 19
     assert found["not distinguishable from noise"] + found["start kept"] >= 0.9 * 5 * prompts
 
 
