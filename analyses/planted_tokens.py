@@ -62,33 +62,35 @@ class Tests:
     """The tests of `soft_prompt_null`, with random steps only where they can decide."""
 
     def __init__(self, base: BaseModel) -> None:
-        """Draw the nulls of both metrics."""
-        known = vocabulary(base)
+        """Draw the random directions of both metrics."""
+        known, self.rng = vocabulary(base), np.random.default_rng(2)
         self.spaces = {metric: NeighborhoodSpace.of(known.table, known, states(base), metric)
                        for metric in METRICS}  # fmt: skip
-        self.chance = {metric: Chance.of(space, DRAWS, np.random.default_rng(0))
-                       for metric, space in self.spaces.items()}  # fmt: skip
+        self.nulls = {
+            metric: space.tightness(
+                Chance.of(space, DRAWS, np.random.default_rng(0)).nulls["random_directions"]
+            )
+            for metric, space in self.spaces.items()
+        }
 
     def of(self, start: torch.Tensor, now: torch.Tensor, metric: Metric) -> list[Verdict]:
         """Return the verdict on each vector."""
-        space, chance = self.spaces[metric], self.chance[metric]
+        space = self.spaces[metric]
         around, before = space.around(now), space.around(start)
         kept = space.family[around[:, 0]] == space.family[before[:, 0]]
-        p_random = p_values(space.tightness(around), self.null(metric))
+        p_random = p_values(space.tightness(around), self.nulls[metric])
         p_steps = np.ones(len(now))
         if len(which := np.flatnonzero((p_random <= 0.05) & ~kept)):
-            moved = now[which] - start[which]
-            steps = space.around_steps(start[which], moved.norm(dim=1), chance.directions)
+            lengths = (now[which] - start[which]).norm(dim=1)
+            noise = self.rng.standard_normal((DRAWS, now.shape[1]), dtype=np.float32)
+            directions = torch.nn.functional.normalize(torch.from_numpy(noise))
+            steps = space.around_steps(start[which], lengths, directions)
             gained = (space.gained(ids, before[which]) for ids in (around[which], steps))
             p_steps[which] = p_values(*gained)
         centered = self.spaces["centered"]
         words = centered.around_displacements(now - start)
-        p_displacement = p_values(centered.tightness(words), self.null("centered"))
+        p_displacement = p_values(centered.tightness(words), self.nulls["centered"])
         return verdicts(p_random, p_steps, p_displacement, kept)[0]
-
-    def null(self, metric: Metric) -> np.ndarray:
-        """Return the tightness of random directions' neighborhoods."""
-        return self.spaces[metric].tightness(self.chance[metric].nulls["random_directions"])
 
 
 def rows(base: BaseModel) -> Iterator[dict[str, object]]:

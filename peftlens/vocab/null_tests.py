@@ -10,6 +10,7 @@ displacement closer together than those of random directions?
 """
 
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -198,32 +199,37 @@ class Chance:
     """Draws of the nulls that do not depend on a run: B of each, 20 B of random directions.
 
     Attributes:
-        directions: random unit vectors for random steps, shape (B, d).
+        draws: B.
         nulls: families of the draws, shape (1, B, 5) or (1, 20 B, 5). random_directions: those
             around the space's origin; random_tokens: five random tokens; real_tokens: tokens of the
             vocabulary.
     """
 
-    directions: torch.Tensor
+    draws: int
     nulls: dict[str, Ids]
 
     @classmethod
     def of(cls, space: NeighborhoodSpace, draws: int, rng: np.random.Generator) -> "Chance":
         """Draw from the nulls of a space, whose metric is cosine or centered."""
-        device, width = space.table.device, space.table.shape[1]
-        shape = DIRECTIONS * draws, width
-        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(device)
-        directions = noise / noise.norm(dim=1, keepdim=True)
         tokens = torch.from_numpy(rng.choice(space.usable, draws))
         nulls = {
             "random_tokens": rng.choice(space.usable, (1, draws, FAMILIES)),
             # relative to the origin, the length of a vector does not change its neighbors
             "random_directions": space.around_steps(
-                space.origin[None], torch.ones(1, device=device), directions
+                space.origin[None],
+                torch.ones(1, device=space.table.device),
+                _directions(space, DIRECTIONS * draws, rng),
             ),
             "real_tokens": space.around(space.table[tokens])[None],
         }
-        return cls(directions[:draws].clone(), nulls)
+        return cls(draws, nulls)
+
+
+def _directions(space: NeighborhoodSpace, count: int, rng: np.random.Generator) -> torch.Tensor:
+    """Draw random unit vectors, shape (count, d)."""
+    shape = count, space.table.shape[1]
+    noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(space.table.device)
+    return torch.nn.functional.normalize(noise)
 
 
 @dataclass(frozen=True)
@@ -272,7 +278,9 @@ def neighborhoods(  # noqa: PLR0913  # the draws depend on each
             key=(vectors.space, metric, draws, seed),
             most=4,  # both metrics, in the embedding table and in keys
         )
-        return space, sample_nulls(vectors, space, chance, other_starts(run, base, draws))
+        # other draws for each run: an odd one must not be in the null of all of them
+        rng = np.random.default_rng([seed, crc32(run.id.encode())])
+        return space, sample_nulls(vectors, space, chance, rng, other_starts(run, base, draws))
 
     # several probes need the neighborhoods of one run
     return base.derived("neighborhoods", sample, key=(run, step, metric, draws, seed), most=8)
@@ -295,6 +303,7 @@ def sample_nulls(
     vectors: TrainedVectors,
     space: NeighborhoodSpace,
     chance: Chance,
+    rng: np.random.Generator,
     others: torch.Tensor | None = None,
 ) -> NeighborhoodSample:
     """Compute the neighborhoods of vectors and of the nulls; see `NeighborhoodSample`.
@@ -303,12 +312,14 @@ def sample_nulls(
         vectors: trained vectors, with their start if known.
         space: space of the vectors; its metric is cosine or centered.
         chance: draws of the space's own nulls.
+        rng: source of the random steps.
         others: vectors initialized with other seeds, shape (B, d).
     """
     nulls, start, displacement = dict(chance.nulls), None, None
     if vectors.start is not None:
         moved = vectors.now - vectors.start  # (n, d)
-        nulls["steps"] = space.around_steps(vectors.start, moved.norm(dim=1), chance.directions)
+        directions = _directions(space, chance.draws, rng)
+        nulls["steps"] = space.around_steps(vectors.start, moved.norm(dim=1), directions)
         start, displacement = space.around(vectors.start), space.around_displacements(moved)
     if others is not None:
         nulls["untrained"] = space.around(others)[None]

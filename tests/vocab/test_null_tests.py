@@ -30,10 +30,11 @@ def space(request, planted_base):
     return NeighborhoodSpace.of(known.table, known, states(base), request.param)
 
 
-def read(space, now, start, chance=None):
+def read(space, now, start, chance=None, seed=0):
     """Verdicts of vectors, as `soft_prompt_null` gives them."""
     found = TrainedVectors(now, start, tuple(range(len(now))), space.table)
-    around = sample_nulls(found, space, chance or Chance.of(space, 300, np.random.default_rng(0)))
+    chance = chance or Chance.of(space, 300, np.random.default_rng(0))
+    around = sample_nulls(found, space, chance, np.random.default_rng(seed))
     null = space.tightness(around.nulls["random_directions"])
     p_random = p_values(space.tightness(around.now), null)
     if around.start is None:
@@ -66,7 +67,7 @@ def test_random_directions_are_noise_at_the_stated_rate(space, monkeypatch):
     chance = Chance.of(space, 300, np.random.default_rng(0))
     for seed in range(prompts):
         start, now = planted.directions(5, seed), planted.directions(5, 10_000 + seed)
-        words, _ = read(space, now, start, chance)
+        words, _ = read(space, now, start, chance, seed)
         found["prompts with a finding"] += bool({"readable", "displacement readable"} & {*words})
         found.update(words)
     # at most 5 % of such prompts: 10 expected, more than 19 by chance once in 200 times
@@ -86,6 +87,7 @@ def test_a_small_step_from_a_tight_start_is_no_finding(space):
     assert "readable" not in words
 
 
+@pytest.mark.parametrize("space", ["centered"], indirect=True)  # the space of displacements
 def test_a_displacement_is_read_where_the_start_is_still_nearest(space):
     """A veto by the nearest word would find none of them."""
     start, rng = loners(20, 5), np.random.default_rng(0)

@@ -36,7 +36,7 @@ def test_the_power_rises_with_the_cosine(planted_base):
     null = Chance.of(space, 300, np.random.default_rng(0)).nulls["random_directions"]
     found = power(base, "embedding", space, null, 8, known_start=True).at
     assert set(common_words(known)) <= set(known.usable)
-    assert found[1.0] > found[0.2] + 0.05
+    assert found[1.0] > found[0.2]
     # only members of clusters, a quarter of the words, have tight neighborhoods
     members = vocabularies.GROUPS * vocabularies.MEMBERS
     assert found[1.0] < members / (members + vocabularies.LONERS) + 0.1
