@@ -31,7 +31,7 @@ def prompts(study: Path) -> pd.DataFrame:
     found["p_random_directions"] = whole["p_random_directions"]
     found["p_steps"] = whole["p_steps"]
     each = last_steps(null[null["position"].notna()])
-    for word in ("unchanged from initialization", "not distinguishable from noise"):
+    for word in ("displacement readable", "start kept", "not distinguishable from noise"):
         found[word.replace(" ", "_")] = (each["verdict"] == word).groupby(each["run"]).mean()
     near = last_steps(read(study, "soft_prompt_neighbors").query("metric == 'cosine'"))
     near = near.groupby("run")[
@@ -39,8 +39,8 @@ def prompts(study: Path) -> pd.DataFrame:
     ]
     found = found.join(near.mean())
     words = last_steps(read(study, "soft_prompt_task_words"))
-    words = words[words["position"].isna()].pivot(index="run", columns="words", values="q")
-    found = found.join(words.add_prefix("p_task_"))
+    words = words[words["position"].isna() & words["own"].astype(bool)].set_index("run")
+    found["p_task_words"] = words["p"]
     clusters = last_steps(read(study, "vocabulary_clusters"))
     clusters = clusters[clusters["position"].isna()].set_index("run")
     found = found.join(clusters[["clusters_used", "entropy"]])
@@ -115,19 +115,14 @@ def waywardness(study: Path) -> pd.DataFrame:
 def verdicts(found: pd.DataFrame) -> str:
     """Format the README's table with one row per prompt."""
     lines = [
-        "| task | init | seed | accuracy | verdict | readable | as started | noise | p directions "
-        "| p steps | p labels | p typical | loss trained → nearest tokens |",
+        "| task | init | seed | accuracy | verdict | readable | displacement | start kept | noise "
+        "| p directions | p steps | p task words | loss trained → nearest tokens |",
         "|---" * 13 + "|",
     ]
     for row in found.to_dict("records"):
-        shares = [row["readable"], row["unchanged_from_initialization"],
+        shares = [row["readable"], row["displacement_readable"], row["start_kept"],
                   row["not_distinguishable_from_noise"]]  # fmt: skip
-        p = [
-            row["p_random_directions"],
-            row["p_steps"],
-            row["p_task_labels"],
-            row["p_task_typical"],
-        ]
+        p = [row["p_random_directions"], row["p_steps"], row["p_task_words"]]
         loss = row["loss: trained"], row["loss: nearest tokens (cosine)"]
         lines.append(
             f"| {row['task']} | {row['init']} | {row['seed']} | {row['accuracy: trained']:.3f} | "

@@ -21,7 +21,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.io.files import cache_dir
 from peftlens.models.base_model import load_base_model
 from peftlens.runs.config import RunConfig
-from peftlens.vocab import null_tests
+from peftlens.vocab import null_tests, task_words
 
 # what umap compiles, half a minute, is kept for the other processes and the next time
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
@@ -168,6 +168,13 @@ def planted_run(planted_base, planted_words, tmp_path):
         ),
         tmp_path / "runs",
     )  # fmt: skip
+
+
+@pytest.fixture
+def other_tasks(monkeypatch):
+    """Tasks about three planted clusters in place of the built-in ones."""
+    others = [planted.topic(f"topic{number}", number) for number in (20, 21, 22)]
+    monkeypatch.setattr(task_words, "other_tasks", lambda _: others)
 
 
 @pytest.fixture

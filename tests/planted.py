@@ -5,6 +5,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from peftlens.data.task import Example, build
+
 GROUPS, MEMBERS, LONERS, WIDTH = 30, 12, 1000, 64
 _ROOTS = "bcdfghjklmnprtvz"
 
@@ -69,6 +71,15 @@ def directions(count: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2_000 + seed)  # the table has seed 0
     noise = torch.randn(count, WIDTH, generator=generator)
     return noise / noise.norm(dim=1, keepdim=True) * table().norm(dim=1).median()
+
+
+def topic(name, number):
+    """A task about one planted cluster."""
+    words = group(number)
+    answers = (f" {words[0]}", f" {words[1]}")
+    examples = [Example(f"{one} {word(500 + i)}", answers, i % 2)
+                for i in range(40) for one in words[2:]]  # fmt: skip
+    return build(name, "classification", examples)
 
 
 def put(run, vectors: torch.Tensor) -> None:

@@ -222,7 +222,7 @@ def test_the_defaults_of_the_reference():
         if key == "learning_rate":
             continue
         default = field.default
-        shown = {"()": "`[]`"}.get(str(default)) or (
+        shown = {"()": "`[]`", "False": "false"}.get(str(default)) or (
             f'`"{default}"`' if isinstance(default, str) else f"{default:g}"
         )
         assert re.search(rf"\| `{key}` \| .* \| {re.escape(shown)} \|", text), key

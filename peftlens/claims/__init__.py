@@ -5,7 +5,8 @@ citation; NEEDS, the names of the tables it reads (probes or `configurations`); 
 that would decide it; and `verdict(tables)`. Its docstring states the decision rule and the
 thresholds. ANALYSIS names the analysis in analyses/ whose verdict is published in reports/. A claim
 is "not measured" if the study lacks the necessary runs; its sentence then names them. A claim reads
-result tables only: no model, no torch.
+result tables only: no model, no torch. Runs trained on shuffled labels are controls, which only a
+claim with CONTROLS = True gets to see.
 """
 
 from collections.abc import Iterable, Mapping
@@ -60,6 +61,9 @@ def judge(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
 def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
     claim = registry.load("claims", name)
     inputs = {need: measured(tables[need]) for need in claim.NEEDS if need in tables}
+    if not getattr(claim, "CONTROLS", False):
+        controls = _controls(tables)
+        inputs = {need: _without(frame, controls) for need, frame in inputs.items()}
     missing = [need for need in claim.NEEDS if need not in inputs or inputs[need].empty]
     if missing:
         outcome, sentence = "not measured", f"Nothing was measured by {', '.join(missing)}."
@@ -68,6 +72,21 @@ def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
     if outcome == "not measured":
         sentence = f"{sentence} To measure it, {claim.TO_MEASURE}."
     return Verdict(name, claim.CLAIM, claim.SOURCE, tuple(claim.NEEDS), outcome, sentence)
+
+
+def _controls(tables: Mapping[str, pd.DataFrame]) -> set[str]:
+    """Return the names of the configurations that were trained on shuffled labels."""
+    frame = tables.get(CONFIGURATIONS)
+    if frame is None or "shuffle_labels" not in frame:
+        return set()
+    shuffled = frame[frame["shuffle_labels"].eq(True).fillna(False).astype(bool)]
+    return {*shuffled["configuration"], *shuffled["sweep"]}
+
+
+def _without(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:
+    """Drop the rows that name one of some configurations."""
+    columns = frame.columns.intersection(["configuration", "sweep", "other", "other_configuration"])
+    return frame[~frame[columns].isin(names).any(axis=1)] if names else frame
 
 
 def trained_prompts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from peftlens.errors import InputError
@@ -68,6 +68,27 @@ class Task:
     splits: Mapping[str, tuple[Example, ...]]
     dropped: Mapping[str, int]
     sha256: str
+
+
+def with_shuffled_labels(task: Task, seed: int) -> Task:
+    """Shuffle the right answers of the training examples, among those with equally many answers.
+
+    Raises:
+        InputError: the task has one answer per example.
+    """
+    groups: dict[int, list[int]] = defaultdict(list)
+    train = list(task.splits["train"])
+    for index, example in enumerate(train):
+        groups[len(example.answers)].append(index)
+    if max(groups) == 1:
+        raise InputError(f"shuffle_labels: task {task.name!r} has no answers to choose from")
+    source = random.Random(f"labels {seed}")
+    for members in groups.values():
+        shuffled = source.sample([train[index].correct for index in members], len(members))
+        for index, correct in zip(members, shuffled, strict=True):
+            train[index] = replace(train[index], correct=correct)
+    digest = sha256_text(f"{task.sha256} with labels shuffled by {seed}")
+    return replace(task, splits={**task.splits, "train": tuple(train)}, sha256=digest)
 
 
 def unusable(text: object) -> str | None:

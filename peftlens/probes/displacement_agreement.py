@@ -4,8 +4,8 @@ Two seeds that move a vector the same way moved it by the data and not by chance
 expresses the direction. Positions with equal initial vectors (to the last bit) and with different
 ones are compared separately. Chance is a random rotation of one run's displacements: a mean cosine
 of 0, with a standard deviation of 1 / √(d n) if they are orthogonal to each other, and more if not.
-Pairs with a run of another task show how much of the agreement is the training's and not the
-task's.
+Pairs with a run of another task, or on shuffled labels, show how much of the agreement is the
+training's and not the task's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from peftlens.vocab.displacements import agreement
 from peftlens.vocab.trained_vectors import TrainedVectors, trained_vectors
 
 REQUIRES = frozenset({"token_vectors"})
-VERSION = 1
+VERSION = 2
 OPTIONAL = True  # only for several runs with trained vectors
 COLUMNS = (
     Column("configuration", "configuration of the first run"),
@@ -34,6 +34,7 @@ COLUMNS = (
     Column("kind", "kind of vectors: soft prompt, prefix, or embedding rows"),
     Column("starts", "initial vectors of the compared positions: equal or different"),
     Column("same_task", "true if both runs have the same task with the same options"),
+    Column("shuffled_labels", "true if a run was trained on shuffled labels, as a control"),
     Column("same_seed", "true if both runs have the same seed"),
     Column("cosine", "mean cosine of the displacements at equal positions", "1"),
     Column("random_sd", "standard deviation of this mean under random rotations, about 0", "1"),
@@ -94,6 +95,7 @@ def _pair(one: TrainedModel, other: TrainedModel, runs: Mapping[TrainedModel, st
         "other_run": other.id,
         "other_step": other.steps[-1],
         "same_task": tasks[0] == tasks[1],
+        "shuffled_labels": any(run.config.training.shuffle_labels for run in (one, other)),
         "same_seed": one.config.seed == other.config.seed,
     }
 

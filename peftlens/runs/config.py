@@ -43,6 +43,8 @@ class TrainingConfig(StrictModel):
             at the beginning.
         checkpoint_steps: steps after which the adapter is saved; 0 for its initial state.
         logging_steps: number of steps between two lines of metrics.
+        shuffle_labels: whether to shuffle the training examples' answers, for a control that can
+            learn nothing about the task but its format; validation and test keep theirs.
     """
 
     max_steps: Annotated[int, Field(ge=0)] = 100
@@ -56,6 +58,8 @@ class TrainingConfig(StrictModel):
     max_length: Annotated[int, Field(ge=8)] = 256
     checkpoint_steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
     logging_steps: Annotated[int, Field(ge=1)] = 10
+    # left out unless set: ids of runs without it stay the same
+    shuffle_labels: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
 
 
 class RunConfig(StrictModel):

@@ -57,6 +57,7 @@ def batch_key(planned: RunPlan) -> str | None:
     ):
         return None
     shared = config.model_dump(mode="json", exclude={"seed"})
+    shared["data"] = planned.task.sha256  # shuffled labels differ between seeds
     del shared["training"]["learning_rate"]
     for name in varies:
         del shared["method_config"][name]

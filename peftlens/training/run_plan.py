@@ -8,7 +8,7 @@ from typing import Any
 from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.method_context import MethodContext
-from peftlens.data.task import Task
+from peftlens.data.task import Task, with_shuffled_labels
 from peftlens.errors import InputError
 from peftlens.models.architecture import Shapes
 from peftlens.models.base_model import BaseModel
@@ -29,7 +29,7 @@ class RunPlan:
         configuration: method and hyperparameters without the seed, in a few words.
         base: base model of the run.
         base_models: cache of the base model.
-        task: task of the run.
+        task: task of the run, with its training labels shuffled if the configuration says so.
         method: module of the method.
         method_config: Config of the method.
         shapes: shapes of the base's parameters, before the method is attached.
@@ -64,7 +64,9 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         InputError: a name, an option or a value is invalid; the message names it.
     """
     method = registry.load("methods", config.method)
-    task = load_task(config.task, config.task_config)
+    task = published = load_task(config.task, config.task_config)
+    if config.training.shuffle_labels:
+        task = with_shuffled_labels(task, config.seed)
     method_config = registry.configure("methods", config.method, config.method_config)
     base = context.configured_base_model(config)
     training = config.training
@@ -98,7 +100,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         shapes=shapes,
         depends_on={
             "base": base.sha256,
-            "data": task.sha256,
+            "data": published.sha256,
             "versions": versions() | registry.versions("methods", config.method),
         },
     )
@@ -111,6 +113,8 @@ def _configuration_name(config: RunConfig, method_config: Any) -> str:
     shown |= dict(sorted(config.method_config.items()))  # independent of the order in the file
     if config.training.learning_rate is not None:
         shown["learning_rate"] = config.training.learning_rate
+    if config.training.shuffle_labels:
+        shown["shuffle_labels"] = True
     words = (f"{key}={_short(value)}" for key, value in shown.items())
     return " ".join([config.method, *words])
 

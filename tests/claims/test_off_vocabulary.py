@@ -1,31 +1,53 @@
 import pandas as pd
+import pytest
 
 from peftlens.claims import off_vocabulary
 
 
-def table(similarity, steps=(0, 9), space="embedding"):
+def tables(start=1.0, end=0.6, gap=0.5, steps=(0, 9), space="embedding"):
+    similarity = {0: start, 9: end}
     return {
         "soft_prompt_neighbors": pd.DataFrame(
             [
                 {"run": f"r{run}", "step": step, "metric": metric, "space": space,
-                 "similarity": 1.0 if step == 0 else similarity, "off_vocabulary": 0.75}
+                 "kind": "soft prompt", "similarity": similarity[step]}
                 for run in range(6) for step in steps for metric in ("cosine", "dot")
             ]
-        )
+        ),
+        "soft_prompt_faithfulness": pd.DataFrame(
+            [
+                {"run": f"r{run}", "prompt": prompt, "gap_ci_low": low}
+                for run in range(6)
+                for prompt, low in (("trained", 0.0), ("nearest tokens (cosine)", gap))
+            ]
+        ),
     }  # fmt: skip
 
 
-def test_far_from_every_token():
-    outcome, message = off_vocabulary.verdict(table(0.6))
-    assert outcome == "supported"
-    assert "In 6 of 6 prompts most vectors coincide with no token" in message
-    assert "0.60; 75% of the tokens" in message
+@pytest.mark.parametrize(
+    ("changed", "outcome"),
+    [
+        ({}, "supported"),
+        ({"end": 0.999}, "contradicted"),  # it stayed
+        ({"end": 0.95}, "contradicted"),  # within the margin
+        ({"gap": 0.01}, "contradicted"),  # the tokens do what the prompt does
+        ({"start": 0.2, "end": 0.2}, "not measured"),  # as an untrained one
+        ({"start": 0.2, "end": 1.0}, "contradicted"),  # training brought it to tokens
+        ({"steps": (0,)}, "not measured"),
+        ({"steps": (9,)}, "not measured"),  # its start is unknown
+        ({"space": "keys of layer 0"}, "not measured"),
+    ],
+)
+def test_every_outcome(changed, outcome):
+    assert off_vocabulary.verdict(tables(**changed))[0] == outcome
 
 
-def test_at_a_token():
-    assert off_vocabulary.verdict(table(0.999))[0] == "contradicted"
+def test_the_sentence_has_the_numbers():
+    _, sentence = off_vocabulary.verdict(tables())
+    assert "In 6 of 6 prompts most vectors left the tokens" in sentence
+    assert "0.60; the nearest tokens cost 0.50 nats" in sentence
 
 
-def test_untrained_prompts_and_prefixes_say_nothing():
-    assert off_vocabulary.verdict(table(0.6, steps=(0,)))[0] == "not measured"
-    assert off_vocabulary.verdict(table(0.6, space="keys of layer 0"))[0] == "not measured"
+def test_few_prompts_do_not_decide():
+    some = {name: frame[frame["run"].isin(["r0", "r1"])] for name, frame in tables().items()}
+    assert off_vocabulary.verdict(some)[0] == "insufficient evidence"

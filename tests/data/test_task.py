@@ -1,6 +1,6 @@
 import pytest
 
-from peftlens.data.task import Example, Split, build, unusable
+from peftlens.data.task import Example, Split, build, unusable, with_shuffled_labels
 from peftlens.errors import InputError
 
 ANSWERS = (" a", " b")
@@ -97,3 +97,28 @@ def test_a_maximum_below_one():
 )
 def test_unusable(text, reason):
     assert unusable(text) == reason
+
+
+def test_shuffled_labels_are_the_same_labels_in_another_order():
+    answers = (" a", " b")
+    examples = [Example(f"text {i}", answers, i % 2) for i in range(200)]
+    examples += [Example(f"open {i}", (" x", " y", " z"), 2) for i in range(20)]
+    task = build("t", "multiple_choice", examples)
+    shuffled = with_shuffled_labels(task, 0)
+    before, after = task.splits["train"], shuffled.splits["train"]
+    assert [one.prompt for one in before] == [one.prompt for one in after]
+    for n in (2, 3):
+        of = [[one.correct for one in part if len(one.answers) == n] for part in (before, after)]
+        assert sorted(of[0]) == sorted(of[1])
+    moved = sum(a.correct != b.correct for a, b in zip(before, after, strict=True))
+    assert 40 < moved < 100  # half of some 140 with two answers
+    for name in ("validation", "test"):
+        assert task.splits[name] == shuffled.splits[name]
+    assert with_shuffled_labels(task, 0) == shuffled
+    assert len({task.sha256, shuffled.sha256, with_shuffled_labels(task, 1).sha256}) == 3
+
+
+def test_a_text_has_no_labels_to_shuffle():
+    task = build("t", "language_modeling", [Example("", (f"text {i}",)) for i in range(9)])
+    with pytest.raises(InputError, match="no answers to choose from"):
+        with_shuffled_labels(task, 0)

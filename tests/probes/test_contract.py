@@ -102,6 +102,15 @@ def few_draws():
 
 
 @pytest.fixture(scope="module", autouse=True)
+def words_of_tasks():
+    """No word is one token in a vocabulary of bytes; letters stand for words."""
+    letters = {name: tuple((ord(one) + 3,) for one in name) for name in ("abcde", "fghij", "klmno")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(soft_prompt_task_words, "task_words", lambda _, __: letters)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
 def one_process():
     """A new process would load torch for every step; what it measures is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:

@@ -1,45 +1,85 @@
+from functools import partial
+
+import numpy as np
 import planted
+import pytest
+import torch
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.probes import soft_prompt_task_words as probe
+from peftlens.results.table import NotApplicable
+from peftlens.vocab import task_words
+from peftlens.vocab.null_tests import neighborhoods
+from peftlens.vocab.trained_vectors import trained_vectors
 
 
-def of(frame, words, whole=False):
-    frame = frame[(frame["step"] == 2) & (frame["words"] == words)]
-    return frame[frame["position"].isna() == whole]
+def whole(frame, own=True):
+    frame = frame[(frame["step"] == 2) & frame["position"].isna()]
+    return frame[frame["own"] == own]
 
 
-def test_a_prompt_at_the_labels_clusters_is_related_and_one_elsewhere_is_not(planted_run):
+@pytest.mark.usefixtures("other_tasks")
+def test_a_prompt_at_the_tasks_words_is_related_and_one_at_anothers_is_not(planted_run):
     planted.put(planted_run, planted.around(0, 6))  # the first label's cluster
     near = probe.measure(RunContext(), planted_run)
-    assert of(near, "labels")["related"].all()
-    assert of(near, "typical")["related"].all()
-    assert of(near, "labels", whole=True)["related"].all()
-    planted.put(planted_run, planted.around(20, 6))  # tight, and about something else
+    (row,) = whole(near).to_dict("records")
+    assert row["related"]
+    assert row["p"] <= 0.01
+    assert row["contrast"] > 0.3
+    assert row["reading"] == "displacement"
+    assert row["detectable_cosine"] <= 0.6
+    vectors = near[near["position"].notna()]
+    assert vectors["related"].all()
+    planted.put(planted_run, planted.around(20, 6))  # tight, and about another task
     far = probe.measure(RunContext(), planted_run)
-    assert not of(far, "labels")["related"].any()
-    assert not of(far, "typical")["related"].any()
-    (words, *_) = of(near, "labels")["nearest_words"]
-    assert {*words} <= {f"{word}" for word in map(planted.word, range(planted.MEMBERS))}
-    (task_words, *_) = of(near, "labels")["task_words"]
-    assert len(task_words) == 2  # a label each
-    assert of(near, "labels")["closeness"].min() > of(far, "labels")["closeness"].max()
+    (row,) = whole(far).to_dict("records")
+    assert not row["related"]
+    assert row["contrast"] < 0
+    others = whole(far, own=False).set_index("task")
+    assert others["standardized"].idxmax() == "topic20"
+    assert others.loc["topic20", "standardized"] > 3
 
 
-def test_the_sets_are_the_tasks_words(context, planted_run):
+@pytest.mark.usefixtures("other_tasks")
+def test_chance_finds_little_even_where_all_vectors_move_alike(planted_run, monkeypatch):
+    """Under the null p is uniform: of 60 prompts that move one way, some 3 are found, not 20."""
+    monkeypatch.setattr(probe, "ROTATIONS", (99, 99))
+    monkeypatch.setattr(probe, "neighborhoods", partial(neighborhoods, draws=20))
+    context = RunContext()
     base = context.base_model(planted_run)
-    labels = [base.tokenizer.decode(list(ids)) for ids in probe._labels(planted_run, base)]
-    assert labels == sorted(planted.group(side)[0] for side in (0, 1))
-    typical = [base.tokenizer.decode(list(ids)) for ids in probe._typical(planted_run, base)]
-    inputs = {*planted.group(0)[2:], *planted.group(1)[2:]}
-    inputs |= {planted.word(400 + 20 * side + number) for side in (0, 1) for number in range(5)}
-    assert {*typical} <= inputs
-    assert len(typical) > 15
+    start = trained_vectors(planted_run, base, 0).now
+    found = 0
+    for seed in range(60):
+        common = planted.directions(1, seed)
+        planted.put(planted_run, start + common + 0.02 * planted.directions(6, 100 + seed))
+        found += bool(whole(probe.measure(RunContext(), planted_run))["related"].item())
+    assert found <= 9
 
 
-def test_words_of_the_template_are_not_typical(context, planted_run):
-    base = context.base_model(planted_run)
-    prompts = probe._words("Text: alpha Label:")
-    assert prompts == ["text", "alpha", "label"]
-    found = {base.tokenizer.decode(list(ids)) for ids in probe._typical(planted_run, base)}
-    assert not {"text", "label", "<unk>"} & found
+def test_rotations_keep_the_angles():
+    rng = np.random.default_rng(0)
+
+    class Space:
+        origin = torch.zeros(5)
+
+        def around(self, queries):
+            self.queries = queries
+            return np.arange(len(queries) * 5).reshape(-1, 5)
+
+    for n in (3, 7):  # fewer and more than there are dimensions
+        space, read = Space(), torch.randn(n, 5, generator=torch.Generator().manual_seed(n))
+        found = probe._turned(space, read, rng)
+        turned = space.queries.reshape(-1, n, 5)
+        assert found.shape == (n, len(turned), 5)
+        assert (found[1, 0] == np.arange(5, 10)).all()
+        unit = torch.nn.functional.normalize(read)
+        assert torch.allclose(
+            turned @ turned.mT, (unit @ unit.T).expand(len(turned), n, n), atol=1e-5
+        )
+        assert turned.mean(dim=0).abs().max() < 0.2
+
+
+def test_without_other_tasks_there_is_no_contrast(planted_run, monkeypatch):
+    monkeypatch.setattr(task_words, "other_tasks", lambda _: [planted.topic("topic20", 20)])
+    with pytest.raises(NotApplicable, match="fewer than two other tasks"):
+        probe.measure(RunContext(), planted_run)

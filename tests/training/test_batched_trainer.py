@@ -193,6 +193,8 @@ def test_who_goes_together(planned):
     assert known != key(lora(training={"batch_size": 6}))
     assert known != key(lora(method_config={"target_modules": ["all_linear"]}))
     assert known != key(lora(base="gpt2"))
+    shuffled = [key(lora(seed=seed, training={"shuffle_labels": True})) for seed in (0, 1)]
+    assert len({known, *shuffled}) == 3  # each seed has labels of its own
     prompt = partial(planned, "prompt_tuning")
     assert key(prompt(method_config={"num_virtual_tokens": 4})) != key(
         prompt(method_config={"num_virtual_tokens": 5})

@@ -1,8 +1,10 @@
 import pytest
 
+import peftlens
 from peftlens.errors import InputError
 from peftlens.methods import lora
 from peftlens.runs.config import RunConfig
+from peftlens.tasks import task_of
 from peftlens.training.run_plan import plan_run
 
 
@@ -75,3 +77,25 @@ def test_what_trains_nothing_takes_no_steps(context, config):
 def test_checkpoint_after_the_end(context, config):
     with pytest.raises(InputError, match="checkpoint_steps: 5 lies after the last step, 3"):
         plan_run(config(training={"max_steps": 3, "checkpoint_steps": [5]}), context)
+
+
+def test_shuffled_labels_are_another_run_on_the_same_data(context, config):
+    plain = plan_run(config(), context)
+    shuffled = plan_run(config(training={"shuffle_labels": True}), context)
+    assert "shuffle_labels" not in plain.config.model_dump()["training"]  # ids stay as they were
+    assert shuffled.id != plain.id
+    assert shuffled.configuration == "lora rank=8 shuffle_labels=True"
+    assert shuffled.depends_on == plain.depends_on
+    rows = [[one.correct for one in planned.task.splits["train"]] for planned in (plain, shuffled)]
+    assert sorted(rows[0]) == sorted(rows[1])
+    assert rows[0] != rows[1]
+    assert shuffled.task.splits["test"] == plain.task.splits["test"]
+
+
+def test_a_run_with_shuffled_labels_reads_the_task_as_published(context, config, tmp_path):
+    run = peftlens.train(
+        config(training={"shuffle_labels": True, "max_steps": 1}, dtype="float32"), tmp_path
+    )
+    assert run.config.training.shuffle_labels
+    planned = plan_run(config(), context)
+    assert task_of(run) == planned.task
