@@ -9,6 +9,7 @@ import torch
 
 from peftlens import registry
 from peftlens.adapters.run_context import RunContext
+from peftlens.data.tokenization import continuation_ids
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.explorer.data import KINDS, ExplorerData, LogitShift, PromptTrajectory
@@ -113,7 +114,7 @@ def _task(run: TrainedModel, base: BaseModel, vocab: Vocabulary) -> np.ndarray |
     labels = task_of(run).labels
     if not labels:
         return None
-    ids = [base.tokenizer(one, add_special_tokens=False)["input_ids"] for one in labels]
+    ids = [continuation_ids(base.tokenizer, one) for one in labels]
     means = torch.stack([vocab.table[one].mean(dim=0) for one in ids])  # (labels, d)
     cosines = torch.nn.functional.normalize(vocab.table) @ torch.nn.functional.normalize(means).T
     return cosines.max(dim=1).values.clamp(0, 1).cpu().double().numpy()

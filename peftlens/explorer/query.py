@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from peftlens.data.tokenization import continuation_ids
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.vocab.nearest_neighbors import METRICS, Metric, nearest
@@ -126,7 +127,7 @@ def _term(base: BaseModel, term: str, trained: QueryVectors | None) -> torch.Ten
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = continuation_ids(tokenizer, text)
     if not ids:
         raise InputError(f"{text!r} has no token")
     return ids

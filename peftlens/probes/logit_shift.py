@@ -25,7 +25,7 @@ from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.vocabulary import readable
 
 REQUIRES = frozenset()
-VERSION = 1
+VERSION = 2
 OPTIONAL = True  # meant for single runs and the explorer
 
 
@@ -39,8 +39,8 @@ class Config:
         tokens: number of listed tokens per direction.
     """
 
-    suite: str = "wiki"
-    items: int = 64
+    suite: str = "passages_short"
+    items: int = 0
     tokens: int = 20
 
 

@@ -31,7 +31,7 @@ from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import load_task, task_of
 
 REQUIRES = frozenset()
-VERSION = 1
+VERSION = 2
 OPTIONAL = True  # it repeats the base's forward passes for every run
 
 
@@ -45,7 +45,7 @@ class Config:
         tokens: maximum number of tokens of each kind.
     """
 
-    suite: str = "wiki"
+    suite: str = "passages_short"
     items: int = 100
     tokens: int = 2000
 
