@@ -136,7 +136,7 @@ def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, message, time
 
 def test_a_worker_that_can_not_even_end_itself_is_killed(fast, tmp_path, monkeypatch):
     monkeypatch.setattr(local_pool, "_KILL_DELAY", 1.0)
-    outcome = carried_out(fast(runs=3, odd={"1": "stop"}), tmp_path / "out", stall_timeout=1)
+    outcome = carried_out(fast(runs=3, odd={"1": "stop"}), tmp_path / "out", stall_timeout=5)
     assert len(outcome.runs) == 2
     assert "no sign of progress for" in outcome.failed[0]
 

@@ -45,12 +45,12 @@ def test_every_outcome(changed, outcome):
 def test_prompts_that_are_close_to_their_own_words_only_by_chance_are_no_support():
     """Without an effect the permutation test finds one in about 5 % of studies."""
     found = 0
-    for seed in range(60):
+    for seed in range(40):
         rows = table(closeness=0.0, others="science")["soft_prompt_task_words"]
         rows["standardized"] = np.random.default_rng(seed).normal(size=len(rows))
         own = rows[rows["own"]].set_index("run")
         found += task_words._against_controls(rows, own) <= 0.05
-    assert found <= 8
+    assert found <= 6
 
 
 def test_tables_of_earlier_versions_are_not_judged():
