@@ -13,6 +13,8 @@ from peftlens.data.cells import as_text, look, unusable, whole_number
 from peftlens.errors import InputError
 
 LabelFormat = Literal["text", "letter", "from_0", "from_1"]
+_NUMBERS: tuple[LabelFormat, ...] = ("text", "from_0", "from_1")  # what a number may be
+_WORDS: tuple[LabelFormat, ...] = ("text", "letter")  # what any other label may be
 _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
 _KEYS = ("label", "key", "id")  # of an option that is an object with a text
 
@@ -41,15 +43,20 @@ class Question:
         if (isinstance(self.label, str) or self.are_numbers) and look(text) in looks:
             found["text"] = looks.index(look(text))
         letter = _LETTER.fullmatch(look(text))
-        numbers = (
+        places: tuple[tuple[LabelFormat, int | None], ...] = (
             ("letter", ord(letter[1].upper()) - ord("A") if letter else None),
             ("from_0", number),
             ("from_1", None if number is None else number - 1),
         )
-        for name, index in numbers:
+        for name, index in places:
             if index is not None and 0 <= index < len(self.options):
                 found[name] = index
         return found
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the label is a whole number, or one in digits."""
+        return whole_number(self.label) is not None
 
     def by_key(self) -> int | None:
         """Return the index of the option that has the label as its name."""
@@ -122,24 +129,15 @@ def right_options(
     """
     if label_format:
         return [_only(one.readings(), (label_format,)) for one in questions]
-    places = [one.by_key() for one in questions]
-    is_number = [whole_number(one.label) is not None for one in questions]
-    formats = {
-        kind: _formats(
-            [
-                one
-                for one, place, number in zip(questions, places, is_number, strict=True)
-                if place is None and number == kind
-            ],
-            ("text", "from_0", "from_1") if kind else ("text", "letter"),
-            source,
-        )
-        for kind in (True, False)
-    }
-    return [
-        _only(one.readings(), formats[number]) if place is None else place
-        for one, place, number in zip(questions, places, is_number, strict=True)
-    ]
+    unnamed = [one for one in questions if one.by_key() is None]
+    numbers = _formats([one for one in unnamed if one.is_number], _NUMBERS, source)
+    words = _formats([one for one in unnamed if not one.is_number], _WORDS, source)
+    right: list[int | str] = []
+    for one in questions:
+        place = one.by_key()
+        formats = numbers if one.is_number else words
+        right.append(_only(one.readings(), formats) if place is None else place)
+    return right
 
 
 def _only(readings: Mapping[LabelFormat, int], formats: Iterable[LabelFormat]) -> int | str:
