@@ -291,4 +291,4 @@ def mutate(node, source):
     elif source.random() < 0.15:
         del node[key]
     else:
-        node[key] = source.choice(ODD)
+        node[key] = copy.deepcopy(source.choice(ODD))
