@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from peft import PeftType
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
 
 from peftlens.adapters import checkpoint
 from peftlens.errors import InputError
 from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
 from peftlens.models.origin import vocabulary_sha256
 
+# what transformers raises where files are missing, foreign, or would run code
+_NO_FILES = (OSError, ValueError, TypeError, AttributeError, KeyError, ImportError, RuntimeError)
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -97,16 +99,31 @@ def _require_saved(model: Any, adapter: str, trained: dict[str, nn.Parameter]) -
         )
 
 
-def vocabulary_of(tokenizer: Any) -> str | None:
+def vocabulary_of(model: Any, tokenizer: Any) -> str | None:
     """Hash the vocabulary of a tokenizer, or of the tokenizer in a multimodal processor.
 
+    Args:
+        model: model in training.
+        tokenizer: tokenizer, processor, or anything else in its place.
+
     Returns:
-        The hash; None without a tokenizer: for a feature extractor, for example.
+        The hash; that of the base's own tokenizer where this one only has more tokens, since the
+        adapter belongs to the base then; None without a tokenizer: for a feature extractor.
     """
     for one in (tokenizer, getattr(tokenizer, "tokenizer", None)):
         if vocabulary := getattr(one, "get_vocab", None):
-            return vocabulary_sha256(vocabulary())
+            tokens, own = vocabulary(), _base_vocabulary(model)
+            return vocabulary_sha256(own if own and own.items() <= tokens.items() else tokens)
     return None
+
+
+def _base_vocabulary(model: Any) -> dict[str, int] | None:
+    """Return the vocabulary of the base's own tokenizer, if it is on this machine."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_base_source(model), local_files_only=True)
+        return tokenizer.get_vocab()
+    except _NO_FILES:
+        return None
 
 
 def base_name(model: Any) -> str:
@@ -114,19 +131,22 @@ def base_name(model: Any) -> str:
     return str(getattr(model.config, "name_or_path", "") or "unnamed")
 
 
+def _base_source(model: Any) -> str | Path:
+    base = base_name(model)
+    return locate(base) if base in BUILT_IN else base
+
+
 def has_resized_tables(model: Any) -> bool:
     """Return whether the table of embeddings has another number of rows than the base's files.
 
     False where the base's configuration is not on this machine.
     """
-    base, table = base_name(model), model.get_input_embeddings()
     try:
-        source = locate(base) if base in BUILT_IN else base
-        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(_base_source(model), local_files_only=True)
         rows = config.get_text_config().vocab_size
-    except (OSError, ValueError, AttributeError, KeyError, ImportError, RuntimeError):
+    except _NO_FILES:
         return False
-    weight = getattr(table, "weight", None)
+    weight = getattr(model.get_input_embeddings(), "weight", None)
     return isinstance(weight, torch.Tensor) and weight.shape[0] != rows
 
 

@@ -109,7 +109,7 @@ class Tracker:
         part = tracked_model.trained_part(self.model)
         vocabulary = None
         with errors_logged("could not read the tokenizer's vocabulary"):
-            vocabulary = tracked_model.vocabulary_of(self.tokenizer)
+            vocabulary = tracked_model.vocabulary_of(self.model, self.tokenizer)
         self._writer = RunWriter(
             path=self._temporary_folder(),
             method=part.method,
@@ -274,11 +274,11 @@ class Tracker:
                 return TrainingConfig.model_validate(values | known)
             except ValidationError as error:
                 refused = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
-                if not refused & values.keys():
+                refused &= values.keys()
+                if not refused:
                     raise
-                _LOG.warning("peftlens does not record these values of the training: %s",
-                             {name: values[name] for name in refused & values.keys()})  # fmt: skip
-                values = {name: value for name, value in values.items() if name not in refused}
+                left_out = {name: values.pop(name) for name in sorted(refused)}
+                _LOG.warning("peftlens does not record these values of the training: %s", left_out)
 
     def _valid_seed(self) -> int:
         seed = self.seed

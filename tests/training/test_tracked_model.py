@@ -77,11 +77,23 @@ class Processor:
     tokenizer = byte_tokenizer()
 
 
-def test_vocabularies():
-    expected = vocabulary_sha256(byte_tokenizer().get_vocab())
-    assert vocabulary_of(byte_tokenizer()) == vocabulary_of(Processor()) == expected
-    assert vocabulary_of(None) is None
-    assert vocabulary_of(object()) is None
+def test_vocabularies(bases):
+    expected, model = vocabulary_sha256(byte_tokenizer().get_vocab()), build("llama")
+    for base in (str(bases["llama"]), "org/nowhere"):
+        model.config._name_or_path = base
+        assert vocabulary_of(model, byte_tokenizer()) == expected
+        assert vocabulary_of(model, Processor()) == expected
+        assert vocabulary_of(model, None) is None
+        assert vocabulary_of(model, object()) is None
+
+
+def test_a_tokenizer_that_only_grew_belongs_to_the_base(bases):
+    model, grown = build("llama"), byte_tokenizer()
+    grown.add_tokens(["<new>"], special_tokens=True)
+    model.config._name_or_path = str(bases["llama"])
+    assert vocabulary_of(model, grown) == vocabulary_sha256(byte_tokenizer().get_vocab())
+    model.config._name_or_path = "org/nowhere"
+    assert vocabulary_of(model, grown) == vocabulary_sha256(grown.get_vocab())
 
 
 def test_resized_tables(bases):
