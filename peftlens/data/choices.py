@@ -64,7 +64,7 @@ class Question:
         return keys.index(text) if keys.count(text) == 1 else None
 
 
-def question(cells: Sequence[Any], label: Any) -> Question | str:
+def question(cells: Sequence[Any], label: Any, names: Sequence[str] = ()) -> Question | str:
     """Read the options of a row, or return the reason why they can't be used.
 
     Args:
@@ -72,10 +72,11 @@ def question(cells: Sequence[Any], label: Any) -> Question | str:
             {"label": "A", "text": "..."}, or an object such as {"text": [...], "label": [...]} or
             {"A": "...", "B": "..."}.
         label: cell that names the right option.
+        names: names of the columns with one option each, by which a label may name the option.
     """
     if len(cells) == 1 and isinstance(cells[0], str):
         return "the options are one text, not a list"
-    options, keys = _nested(cells[0]) if len(cells) == 1 else (list(cells), [])
+    options, keys = _nested(cells[0]) if len(cells) == 1 else (list(cells), list(names))
     while options and as_text(options[-1]) is None:  # a question may have fewer options
         options.pop()
     texts = [as_text(option) for option in options]
@@ -90,6 +91,8 @@ def question(cells: Sequence[Any], label: Any) -> Question | str:
         return "no label" if reason in ("missing", "empty") else f"the label is {reason}"
     if isinstance(label, bool):
         return "the label is true or false, not an option"
+    if len(cells) > 1 and look(as_text(label)) in map(look, texts):
+        keys = []  # the option's text, not a column's name
     are_numbers = all(isinstance(option, (int, float)) for option in options)
     return Question(tuple(texts), tuple(keys[: len(texts)]), label, are_numbers)
 

@@ -168,7 +168,7 @@ def _choices(rows: Sequence[Row], records: Records, columns: Columns) -> Iterato
     for row in rows:
         prompt, reason = _prompt(row, columns.template)
         cells = [row.get(name) for name in columns.options]
-        found = reason or question(cells, row.get(columns.label))
+        found = reason or question(cells, row.get(columns.label), columns.options)
         if isinstance(found, str):
             yield found
         else:

@@ -101,3 +101,12 @@ def test_a_file_of_two_habits_keeps_what_is_certain():
     mixed = [question([["B", "this"]], "this"), question([["B", "A"]], "A"),
              question([["x", "y"]], "B")]  # fmt: skip
     assert right_options(mixed, None, "rows") == [1, "label is ambiguous", 1]
+
+
+def test_the_name_of_a_column_names_its_option():
+    found = [question(["x", "second"], label, ("first", "second")) for label in ("first", "second")]
+    assert right_options(found, None, "rows") == [0, 1]
+    found = [question(["second", "x"], "second", ("first", "second"))]
+    assert right_options(found, None, "rows") == [0]  # the text of an option comes first
+    found = [question(["x", "y"], label, ("1", "2")) for label in (1, 2)]
+    assert right_options(found, None, "rows") == [0, 1]
