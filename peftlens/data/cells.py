@@ -56,6 +56,12 @@ def unusable(text: object) -> str | None:
     return None
 
 
+def unusable_label(text: object) -> str | None:
+    """Return the reason why the text of a label can't be used, or None if it can."""
+    reason = unusable(text)
+    return "no label" if reason in ("missing", "empty") else reason and f"the label is {reason}"
+
+
 def look(text: str) -> str:
     """Return a key that is equal for texts that look alike.
 

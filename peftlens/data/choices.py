@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from peftlens.data.cells import as_text, look, unusable, whole_number
+from peftlens.data.cells import as_text, look, unusable, unusable_label, whole_number
 from peftlens.errors import InputError
 
 LabelFormat = Literal["text", "letter", "from_0", "from_1"]
@@ -80,21 +80,28 @@ def question(cells: Sequence[Any], label: Any, names: Sequence[str] = ()) -> Que
     while options and as_text(options[-1]) is None:  # a question may have fewer options
         options.pop()
     texts = [as_text(option) for option in options]
+    if reason := _options_reason(texts) or _label_reason(label):
+        return reason
+    if len(cells) > 1 and look(as_text(label)) in map(look, texts):
+        keys = []  # the option's text, not a column's name
+    are_numbers = all(isinstance(option, (int, float)) for option in options)
+    options = tuple(text.strip() for text in texts)
+    return Question(options, tuple(keys[: len(texts)]), label, are_numbers)
+
+
+def _options_reason(texts: Sequence[Any]) -> str | None:
+    """Return the reason why options can't be used, or None if they can."""
     if len(texts) < 2:
         return "fewer than two options"
     if reason := next(filter(None, map(unusable, texts)), None):
         return f"an option is {reason}"
-    texts = [text.strip() for text in texts]
-    if len({look(text) for text in texts}) < len(texts):
-        return "equal options"
-    if reason := unusable(as_text(label)):
-        return "no label" if reason in ("missing", "empty") else f"the label is {reason}"
+    return "equal options" if len({look(text) for text in texts}) < len(texts) else None
+
+
+def _label_reason(label: Any) -> str | None:
     if isinstance(label, bool):
         return "the label is true or false, not an option"
-    if len(cells) > 1 and look(as_text(label)) in map(look, texts):
-        keys = []  # the option's text, not a column's name
-    are_numbers = all(isinstance(option, (int, float)) for option in options)
-    return Question(tuple(texts), tuple(keys[: len(texts)]), label, are_numbers)
+    return unusable_label(as_text(label))
 
 
 def _nested(cell: Any) -> tuple[list[Any], list[str]]:
@@ -104,7 +111,7 @@ def _nested(cell: Any) -> tuple[list[Any], list[str]]:
         texts = lists.get("text")
         keys = next((lists[name] for name in _KEYS if name in lists), [])
         if texts is not None:
-            return texts, [str(key) for key in keys] if len(keys) == len(texts) else []
+            return list(texts), [str(key) for key in keys] if len(keys) == len(texts) else []
         return [value for value in cell.values() if value is not None], [
             str(key) for key, value in cell.items() if value is not None
         ]

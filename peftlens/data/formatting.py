@@ -9,7 +9,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any
 
-from peftlens.data.cells import as_text, unusable
+from peftlens.data.cells import as_text, unusable, unusable_label
 from peftlens.data.choices import LabelFormat, Question, question, right_options
 from peftlens.data.labels import Classes, find_classes
 from peftlens.data.task import Example, Kind, Note
@@ -153,14 +153,9 @@ def _classified(rows: Sequence[Row], records: Records, columns: Columns) -> Iter
 
 def _classified_one(row: Row, label: Any, classes: Classes, template: str) -> Example | str:
     prompt, reason = _prompt(row, template)
-    if reason or (reason := _label_reason(label)):
+    if reason or (reason := unusable_label(label)):
         return reason
     return Example(prompt, classes.answers, classes.index[label])
-
-
-def _label_reason(label: Any) -> str | None:
-    reason = unusable(label)
-    return "no label" if reason in ("missing", "empty") else reason and f"the label is {reason}"
 
 
 def _choices(rows: Sequence[Row], records: Records, columns: Columns) -> Iterator[Example | str]:

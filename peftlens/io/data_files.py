@@ -28,7 +28,7 @@ _BATCH = 1024  # rows of a Parquet file that are decoded at a time
 _NAMES_SHOWN = 20
 # pyarrow raises ArrowException and OSError, and OverflowError for dates that Python lacks
 _UNREADABLE = (ValueError, OSError, csv.Error, pa.ArrowException, RecursionError, OverflowError)
-_SEPARATORS = {";": "';'", "\t": r"'\t'", "|": "'|'", ",": "','"}
+_SEPARATORS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +119,16 @@ def _reason(error: Exception) -> str:
     return " ".join(visible(str(error)).split())[:300]
 
 
+def _written(separator: str | None) -> str | None:
+    r"""Return the separator; the two characters \t, as literal strings of TOML have, are a tab."""
+    return "\t" if separator == r"\t" else separator
+
+
 def _check_options(path: Path, options: ReadOptions) -> None:
     if options.max_rows < 1:
         raise InputError(f"max_rows={options.max_rows} must be at least 1")
     is_csv = path.suffix.lower() in (".csv", ".tsv")
-    separator = options.separator
+    separator = _written(options.separator)
     if separator is not None and not is_csv:
         raise InputError(f"separator={separator!r} is for .csv and .tsv, not for {str(path)!r}")
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
@@ -213,13 +218,13 @@ def _csv(path: Path, options: ReadOptions) -> Records:
     """Read a CSV file; every cell is text, and an empty one is missing."""
     csv.field_size_limit(_LONGEST_LINE)  # Python's limit of 128 KB is too low for long texts
     default = "\t" if path.suffix.lower() == ".tsv" else ","
-    separator = options.separator or default
+    separator = given = _written(options.separator) or default
     collector = _Collector(options)
     with _open(path, options, newline="") as file:
         lines = _lines(file)
         first = next(lines, "")
         if first.strip().lower().startswith("sep=") and len(first.strip()) == len("sep=;"):
-            separator = options.separator or first.strip()[-1]  # as Excel announces it
+            separator = given if options.separator else first.strip()[-1]  # as Excel announces it
         else:
             lines = chain([first], lines)
         style = csv.QUOTE_MINIMAL if options.quotes else csv.QUOTE_NONE

@@ -37,6 +37,7 @@ EXPECTED = [{"text": "Hello; world", "label": "a"}, {"text": "Bye", "label": "b"
         ("a.csv", 'text;label\n"Hello; world";a\nBye;b\n', {"separator": ";"}),
         ("a.tsv", TEXT.replace(",", "\t"), {}),
         ("a.tsv", TEXT, {"separator": ","}),
+        ("a.csv", TEXT.replace(",", "\t"), {"separator": r"\t"}),
         ("a.json", json.dumps(EXPECTED, indent=1), {}),
         ("a.json", "\n".join(map(json.dumps, EXPECTED)), {}),  # as many hubs name JSON lines
         ("a.jsonl", "\n\n".join(map(json.dumps, EXPECTED)), {}),
@@ -77,7 +78,7 @@ def test_rows_that_are_short_lack_cells_and_blank_lines_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
-        ("a.csv", "a;b\n1,2;3\n", {}, "more cells than the header; .*write separator = ';'"),
+        ("a.csv", "a;b\n1,2;3\n", {}, 'more cells than the header; .*write separator = ";"'),
         ("a.csv", "a\n1\n", {"separator": ";;"}, "must be one character"),
         ("a.csv", "a\n1\n", {"separator": '"'}, "must be one character"),
         ("a.jsonl", "{}", {"separator": ","}, "is for .csv and .tsv"),
@@ -113,7 +114,7 @@ def test_columns_that_come_twice_are_refused_where_they_are_used(tmp_path):
 
 def test_missing_columns_hint_at_the_separator_and_hide_control_characters(tmp_path):
     records = read(write(tmp_path / "a.csv", "text\tlabel\nx\ty\n"), ReadOptions())
-    with pytest.raises(InputError, match=r"text<U\+0009>label; .*separator = '\\t'"):
+    with pytest.raises(InputError, match=r'text<U\+0009>label; .*separator = "\\t"'):
         records.require_columns(["text"])
     many = Records(name="a", rows=[{}], columns=list(map(str, range(10_000))))
     with pytest.raises(InputError) as error:
