@@ -65,10 +65,19 @@ def unusable_label(text: object) -> str | None:
 def look(text: str) -> str:
     """Return a key that is equal for texts that look alike.
 
-    They may differ in white space, such as line ends and no-break spaces, in invisible characters,
-    and in the form of their characters (Unicode's NFKC).
+    They may differ as `spelling` says, or in compatible characters (Unicode's NFKC), such as wide
+    letters.
     """
-    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).split())
+    return spelling(unicodedata.normalize("NFKC", text))
+
+
+def spelling(text: str) -> str:
+    """Return a key that is equal for texts with the same characters.
+
+    They may differ in white space, such as line ends and no-break spaces, in invisible characters,
+    and in the composition of accents (Unicode's NFC). x² and x2 stay different.
+    """
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFC", text)).split())
 
 
 def is_whole_float(text: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from peftlens.data.cells import as_text, look, unusable, unusable_label, whole_number
+from peftlens.data.cells import as_text, spelling, unusable, unusable_label, whole_number
 from peftlens.errors import InputError
 
 LabelFormat = Literal["text", "letter", "from_0", "from_1"]
@@ -39,10 +39,10 @@ class Question:
         """Return the index of the right option by each format in which the label names one."""
         text, number = as_text(self.label), whole_number(self.label)
         found: dict[LabelFormat, int] = {}
-        looks = [look(option) for option in self.options]
-        if (isinstance(self.label, str) or self.are_numbers) and look(text) in looks:
-            found["text"] = looks.index(look(text))
-        letter = _LETTER.fullmatch(look(text))
+        looks = [spelling(option) for option in self.options]
+        if (isinstance(self.label, str) or self.are_numbers) and spelling(text) in looks:
+            found["text"] = looks.index(spelling(text))
+        letter = _LETTER.fullmatch(spelling(text))
         places: tuple[tuple[LabelFormat, int | None], ...] = (
             ("letter", ord(letter[1].upper()) - ord("A") if letter else None),
             ("from_0", number),
@@ -60,7 +60,7 @@ class Question:
 
     def by_key(self) -> int | None:
         """Return the index of the option that has the label as its name."""
-        keys, text = [look(key) for key in self.keys], look(as_text(self.label))
+        keys, text = [spelling(key) for key in self.keys], spelling(as_text(self.label))
         return keys.index(text) if keys.count(text) == 1 else None
 
 
@@ -82,7 +82,7 @@ def question(cells: Sequence[Any], label: Any, names: Sequence[str] = ()) -> Que
     texts = [as_text(option) for option in options]
     if reason := _options_reason(texts) or _label_reason(label):
         return reason
-    if len(cells) > 1 and look(as_text(label)) in map(look, texts):
+    if len(cells) > 1 and spelling(as_text(label)) in map(spelling, texts):
         keys = []  # the option's text, not a column's name
     are_numbers = all(isinstance(option, (int, float)) for option in options)
     options = tuple(text.strip() for text in texts)
@@ -95,7 +95,7 @@ def _options_reason(texts: Sequence[Any]) -> str | None:
         return "fewer than two options"
     if reason := next(filter(None, map(unusable, texts)), None):
         return f"an option is {reason}"
-    return "equal options" if len({look(text) for text in texts}) < len(texts) else None
+    return "equal options" if len({spelling(text) for text in texts}) < len(texts) else None
 
 
 def _label_reason(label: Any) -> str | None:

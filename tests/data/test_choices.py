@@ -110,3 +110,9 @@ def test_the_name_of_a_column_names_its_option():
     assert right_options(found, None, "rows") == [0]  # the text of an option comes first
     found = [question(["x", "y"], label, ("1", "2")) for label in (1, 2)]
     assert right_options(found, None, "rows") == [0, 1]
+
+
+def test_compatible_characters_are_different_options():
+    assert right(["x²", "x2"], ["x2", "x²"]) == [1, 0]
+    assert right(["caf\u00e9", "B"], ["cafe\u0301", "tea"]) == [0, 1]
+    assert question([["caf\u00e9", "cafe\u0301"]], 0) == "equal options"
