@@ -91,7 +91,6 @@ def save(  # noqa: PLR0913  # one argument per part of an adapter's folder
     config: Any,
     origin: Origin,
     folder: Path,
-    *,
     adapter: str = "default",
     with_tables: bool = False,
 ) -> None:

@@ -64,10 +64,8 @@ class RunWriter:
 
     def _save(self, model: nn.Module, name: str) -> Path:
         folder = self.path / name
-        checkpoint.save(
-            model, self.method, self.method_config, self.origin, folder,
-            adapter=self.adapter, with_tables=self.with_tables,
-        )  # fmt: skip
+        parts = (self.method, self.method_config, self.origin, folder)
+        checkpoint.save(model, *parts, self.adapter, self.with_tables)
         return folder
 
     def write_record(  # one argument per part of run.json
