@@ -24,6 +24,7 @@ from peftlens.io.rows import MOST_ROWS
 _LONGEST_LINE = 16_000_000  # characters
 _MOST_CHARACTERS = 1_000_000_000  # in all used cells together
 _LARGEST_JSON = 256_000_000  # bytes of a .json file, which is parsed as a whole
+_MOST_PARTS = 20  # objects and lists in a row of a .json file, on average
 _BATCH = 1024  # rows of a Parquet file that are decoded at a time
 _NAMES_SHOWN = 20
 # pyarrow raises ArrowException and OSError, and OverflowError for dates that Python lacks
@@ -304,6 +305,9 @@ def _json(path: Path, options: ReadOptions) -> Records:
         )
     with _open(path, options) as file:
         text = file.read()
+    if (parts := text.count("{") + text.count("[")) > _MOST_PARTS * options.max_rows:
+        raise ValueError(f"it has {parts:,} objects and lists, and the limit of rows is "
+                         f"{options.max_rows:,}; keep fewer rows, or raise max_rows")  # fmt: skip
     try:
         document = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:

@@ -89,6 +89,7 @@ def test_rows_that_are_short_lack_cells_and_blank_lines_are_none(tmp_path):
         ("a.jsonl", '{"a": 1, "a": 2}', {}, "line 1: the key 'a' stands 2 times"),
         ("a.json", '[{"a": {"b": 1, "b": 2}}]', {}, "the key 'b' stands 2 times"),
         ("a.json", '{"a": [1]}', {}, "not an array of objects"),
+        ("a.json", "[" + "{}," * 99 + "{}]", {"max_rows": 5}, "it has 101 objects and lists, and"),
         ("a.json", "[1]", {}, "entry 1 of its array is not an object"),
         ("a.json", "[" * 100_000, {}, "nested too deeply"),
         ("a.jsonl", '{"a":' + "[" * 100_000, {}, "nested too deeply"),
