@@ -122,6 +122,7 @@ class Tracker:
         self._kept: int | None = None  # step of a checkpoint that is not due
         self._unlogged: dict[str, Any] = {}
         self._writer.save_checkpoint(self.model, self.first_step)
+        read(self._checkpoint(self.first_step))  # refuses now what could not be read at the end
         self._started = self._last_checkpoint = time.perf_counter()
 
     def _temporary_folder(self) -> Path:
