@@ -28,7 +28,10 @@ def test_describe_reads_defaults_as_written():
 
 def test_describe_reads_inherited_options_too():
     found = [name for name in options("tasks", "file") if "." not in name]
-    assert found == ["kind", "template", "label", "labels", "options", "source", "split"]
+    assert found == [
+        "kind", "template", "label", "labels", "options", "label_format", "max_rows", "source",
+        "separator", "quotes", "encoding", "split",
+    ]  # fmt: skip
 
 
 def test_an_option_that_is_declared_again_is_the_child_s():

@@ -3,12 +3,15 @@ import json
 import pytest
 
 from peftlens.data.formatting import Columns, examples, fill, lettered
-from peftlens.data.task import Example
+from peftlens.data.task import Example, Note
 from peftlens.errors import InputError
+from peftlens.io.data_files import Records
 
 
-def read(rows, **columns):
-    return list(examples(rows, Columns(**columns), "rows"))
+def read(rows, *, class_names=None, **columns):
+    names = [*dict.fromkeys(name for row in rows for name in row)]
+    records = Records(name="rows", rows=rows, columns=names, class_names=class_names or {})
+    return list(examples(records, Columns(**columns)))
 
 
 def test_classification_takes_classes_from_the_column():
@@ -93,11 +96,69 @@ def test_no_rows():
         read([])
 
 
+@pytest.mark.parametrize(
+    "template", ["{text:>4000000000}", "{text:{label}}", "{text:_<20000}", "{text:9>10001}"]
+)
+def test_templates_may_not_make_texts_of_any_length(template):
+    with pytest.raises(InputError, match=r"of \{text\} may have no braces, and no number above"):
+        read([{"text": "x", "label": "9"}], template=template)
+    with pytest.raises(InputError, match="may have no braces"):
+        fill(template, {"text": "x", "label": "9"})
+
+
+def test_a_format_may_cut_or_pad_a_little():
+    rows = [{"text": "abcdef", "label": "a"}]
+    assert read(rows, template="{text:.3}|{label:>3}")[0].prompt == "abc|  a"
+
+
+def test_cells_that_are_not_text():
+    rows = [
+        {"text": cell, "label": "a"} for cell in (b"caf\xc3\xa9", 3.0, ["x"], {"x": 1}, b"\xff")
+    ]
+    first, second, *reasons = read(rows, template="{text}")
+    assert (first.prompt, second.prompt) == ("café", "3")
+    assert reasons == [
+        "a list instead of text", "an object instead of text", "bytes that are not UTF-8",
+    ]  # fmt: skip
+    (one,) = read([{"text": "x", "label": ["a"]}])
+    assert one == "the label is a list instead of text"
+
+
+def test_labels_of_mixed_types_are_classes_by_their_text():
+    rows = [{"text": str(n), "label": label} for n, label in enumerate([1, "1", 1.0, b"1", "0", 0])]
+    found = read(rows)
+    assert {example.answers for example in found} == {(" 0", " 1")}
+    assert [example.correct for example in found] == [1, 1, 1, 1, 0, 0]
+
+
+def test_merged_labels_are_noted():
+    note, *found = read([{"text": "x", "label": "no"}, {"text": "y", "label": "no\u00a0"}])
+    assert isinstance(note, Note)
+    assert {example.correct for example in found} == {0}
+
+
+def test_ids_of_classes_are_written_by_their_names():
+    rows = [{"text": "x", "label": 1}, {"text": "y", "label": 0}, {"text": "z", "label": -1}]
+    names = {"label": ["World", "Sports"]}
+    first, second, third = read(rows, class_names=names)
+    assert (first.answers[first.correct], second.answers[second.correct]) == (" Sports", " World")
+    assert third == "no label"
+    mapped = read(rows[:2], class_names=names, labels={"0": "w", "1": "s"})
+    assert mapped[0].answers[mapped[0].correct] == " s"
+
+
+def test_the_id_of_an_option_is_its_index():
+    columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
+    rows = [{"q": "?", "x": "one", "y": "two", "key": 1}]
+    (found,) = read(rows, class_names={"key": ["choice1", "choice2"]}, **columns)
+    assert found.correct == 1
+
+
 @pytest.mark.parametrize("template", ["{other}", "{0}", "{text.upper}", "{text", "{}"])
 def test_templates_that_can_not_be_filled(template):
     with pytest.raises(InputError, match="template|has no column"):
         read([{"text": "x", "label": "a"}], template=template)
-    with pytest.raises(InputError, match=r"can't be filled; it may use {text}"):
+    with pytest.raises(InputError, match=r"can't be filled; it may use {text}|literal brace"):
         fill(template.replace("text.", "other."), {"text": "x"})
 
 
@@ -105,8 +166,10 @@ def test_labels_of_a_choice():
     columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
     row = {"q": "?", "x": "1", "y": "0"}
     # a number is an index, a text an option; "1" could be either
-    assert read([row | {"key": 1}], **columns)[0].correct == 1
-    assert read([row | {"key": "1"}], **columns) == ["label is ambiguous"]
+    assert read([row | {"key": 1}], **columns, label_format="from_0")[0].correct == 1
+    with pytest.raises(InputError, match=r"can mean '1' \(text\) or '0' \(from_0\)"):
+        read([row | {"key": "1"}], **columns)
+    assert read([row | {"key": "1"}], **columns, label_format="text")[0].correct == 0
     assert read([row | {"y": "1", "key": 0}], **columns) == ["equal options"]
 
 
