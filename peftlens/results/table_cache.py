@@ -66,7 +66,7 @@ class TableCache:
             if probe.each_run and _rows(self._current(probe)) != list(labels.items())
         ]
         for probe in self.probes:
-            if not probe.each_run and (names or not self._current(probe)):
+            if not probe.each_run and (names or not self._current(probe, labels)):
                 names.append(probe.name)
         return [(name, self._file(name)) for name in names]
 
@@ -83,13 +83,16 @@ class TableCache:
     def drop_others(self) -> None:
         """Delete tables of probes that are no longer in the study file."""
         names = {CONFIGURATIONS, *(probe.name for probe in self.probes)}
-        self.drop(file.stem for file in self.folder.glob("*") if file.stem not in names)
+        files = (file for file in self.folder.glob("*.parquet") if file.is_file())
+        self.drop(file.stem for file in files if file.stem not in names)
 
-    def _current(self, probe: ProbeSpec) -> table.Table | None:
-        """Read a probe's table; None if it is from another version or other options."""
-        with suppress(InputError):  # missing or damaged: it will be written again
+    def _current(self, probe: ProbeSpec, runs: Iterable[str] | None = None) -> table.Table | None:
+        """Read a probe's table; None if it is from another version, other options or other runs."""
+        with suppress(InputError):  # missing, damaged or changed: it will be written again
             saved = table.read(self._file(probe.name))
-            if (saved.version, saved.config) == (probe.version, probe.config):
+            of_runs = runs is None or saved.runs in (None, tuple(runs))
+            identity = (probe.name, probe.version, probe.config)
+            if of_runs and (saved.name, saved.version, saved.config) == identity:
                 return saved
         return None
 

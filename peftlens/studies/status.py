@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from peftlens.results import failures
-from peftlens.results.study_results import read_index
+from peftlens.results.study_index import read_index
 from peftlens.runs import store
 from peftlens.runs.lock import lock_owners
 from peftlens.runs.run import CorruptedRunError, Run
