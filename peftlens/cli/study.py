@@ -214,8 +214,8 @@ def validate(
     `peftlens plan FILE` also trains three steps of each configuration to estimate the time.
     """
     from peftlens.adapters.run_context import RunContext
-    from peftlens.studies.config import read_text
     from peftlens.studies.grid import plan_study
+    from peftlens.studies.study_file import read_text
 
     text = read_text(file)
     context = RunContext(trust_remote_code=trust_remote_code)

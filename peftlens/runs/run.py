@@ -17,7 +17,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -113,7 +113,10 @@ def run_id(config: RunConfig, depends_on: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """Return the installed versions of packages that can change a result."""
-    return {package: importlib.metadata.version(package) for package in MATTERS}
+    return {package: _version(package) for package in MATTERS}
+
+
+_version = cache(importlib.metadata.version)  # reading the metadata takes milliseconds per run
 
 
 def environment() -> dict[str, Any]:

@@ -39,7 +39,6 @@ from peftlens.results.table_cache import TableCache
 from peftlens.runs import store
 from peftlens.runs.lock import RunLockedError
 from peftlens.runs.run import Run
-from peftlens.studies.config import read_text
 from peftlens.studies.local_pool import InProcessPool, LocalPool
 from peftlens.studies.options import StudyOptions, StudyOutcome
 from peftlens.studies.plan import PlannedRun, StudyPlan
@@ -47,6 +46,7 @@ from peftlens.studies.pools import closing, open_local_pool, open_ray_pool
 from peftlens.studies.run_batches import RunBatches
 from peftlens.studies.run_selection import select_runs
 from peftlens.studies.scheduler import Job, JobKey, JobResult, Signals, WorkerPool, run_jobs
+from peftlens.studies.study_file import read_text
 from peftlens.studies.worker_protocol import (
     PROBE_OUTCOMES,
     MeasureRequest,
