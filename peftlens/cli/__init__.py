@@ -16,6 +16,7 @@ from peftlens.cli import results as results_commands
 from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError, validation_summary
+from peftlens.io.escaping import visible
 
 app = typer.Typer(
     help="Train every family of parameter-efficient fine-tuning, and analyze the trained models.",
@@ -154,7 +155,7 @@ def train(  # noqa: PLR0913  # one argument per flag
         print_json(results)
     else:
         for key, value in results.items():
-            print(f"{key}: {value}")
+            print(visible(f"{key}: {value}"))
     if run.record.status != "finished":
         raise typer.Exit(1)
 
@@ -273,5 +274,5 @@ def main() -> None:
 def _exit_with_error(error: Exception, code: int, hint: str) -> None:
     if os.environ.get("PEFTLENS_DEBUG"):
         raise error
-    print(f"Error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    print(f"Error: {visible(' '.join(str(error).split()))}{hint}", file=sys.stderr)
     sys.exit(code)

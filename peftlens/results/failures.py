@@ -29,6 +29,9 @@ def record(study: Path, key: str, description: str, problem: Problem) -> str:
     return _line(failure)
 
 
+_DAMAGED = " is a damaged record of a failure; --retry-failed tries again"
+
+
 class _Failure(BaseModel):
     """Record of a failure, with text in every entry."""
 
@@ -53,9 +56,13 @@ def details(study: Path) -> dict[str, dict[str, str]]:
         except FileNotFoundError:
             continue  # deleted by a concurrent retry
         except ValidationError:
-            summary = f"its record {file} is damaged; --retry-failed tries again"
-            failures[file.stem] = {"what": file.stem, "summary": summary}
+            failures[file.stem] = {"what": file.stem, "summary": f"{file}{_DAMAGED}"}
     return failures
+
+
+def is_damaged(failure: dict[str, str]) -> bool:
+    """Return whether the file of a failure can't be read."""
+    return failure["summary"].endswith(_DAMAGED)
 
 
 def recorded(study: Path) -> dict[str, str]:

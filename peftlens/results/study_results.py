@@ -36,7 +36,8 @@ class StudyResults:
         calls: records of the study's calls; see `invocations.record`.
         outdated: reasons why tables do not describe exactly the present runs, by probe.
         unchecked: reasons of runs whose files can't be compared with digests, by run id.
-        notes: further remarks: changed files, and entries that are ignored.
+        changed: reasons of changed or damaged files that decide no result.
+        ignored: remarks on entries that peftlens did not write.
     """
 
     folder: Path
@@ -50,14 +51,20 @@ class StudyResults:
     calls: list[dict[str, Any]]
     outdated: dict[str, str] = field(default_factory=dict)
     unchecked: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
         """Everything about the files that a reader of the results must know, a line each."""
         left_out = [*self.damaged.values(), *self.unreadable.values()]
-        others = (*self.outdated.values(), *self.unchecked.values(), *self.notes)
-        return [*(f"Left out: {reason}" for reason in left_out), *others]
+        others = (*self.outdated.values(), *self.unchecked.values())
+        return [
+            *(f"Left out: {reason}" for reason in left_out),
+            *others,
+            *self.changed,
+            *self.ignored,
+        ]
 
     @property
     def name(self) -> str:
@@ -125,7 +132,7 @@ def _without_study(folder: Path, runs: Sequence[Run]) -> StudyResults:
     labels = configurations(run.record for run in whole)
     names = {run.id: f"{labels[run.id]} seed={run.config.seed}" for run in whole}
     tables, unreadable = [configurations_table(whole, labels)] if whole else [], {}
-    for probe in sorted({file.stem for run in whole for file in _table_files(run.table_folder)}):
+    for probe in sorted({file.stem for run in whole for file in table_files(run.table_folder)}):
         one, unread = joined(whole, probe, labels)
         tables += [one] if one else []
         if unread:
@@ -137,7 +144,7 @@ def _without_study(folder: Path, runs: Sequence[Run]) -> StudyResults:
         damaged=damaged,
         unreadable=unreadable,
         unchecked=_unchecked(whole),
-        notes=tuple(_ignored(whole)),
+        ignored=tuple(_ignored(whole)),
         index=results.index | {"names": names | damaged},
     )
 
@@ -154,7 +161,7 @@ def _copies(runs: Sequence[Run]) -> dict[str, str]:
     }
 
 
-def _table_files(folder: Path) -> list[Path]:
+def table_files(folder: Path) -> list[Path]:
     """List the files of tables; hidden files are of other programs."""
     return sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
 
@@ -201,7 +208,7 @@ def read(study: str | Path) -> StudyResults:
     tables, unreadable = _tables(folder / "tables", index)
     text, changed = read_study_file(folder, index)
     damaged_calls = map(
-        "Left out: {} is damaged; no result depends on it".format, invocations.damaged(folder)
+        "{} is damaged; no result depends on it".format, invocations.damaged(folder)
     )
     ignored = _ignored(whole, *(folder / name for name in ("runs", "tables", "failed", "calls")))
     return StudyResults(
@@ -216,7 +223,8 @@ def read(study: str | Path) -> StudyResults:
         calls=invocations.recorded(folder),
         outdated=_outdated(tables, index, [run.path.name for run in whole]),
         unchecked=_unchecked(whole),
-        notes=(*([changed] if changed else []), *damaged_calls, *ignored),
+        changed=(*([changed] if changed else []), *damaged_calls),
+        ignored=tuple(ignored),
     )
 
 
@@ -224,7 +232,7 @@ def _tables(folder: Path, index: Mapping[str, Any]) -> tuple[dict[str, Table], d
     """Read the tables of a study's own runs, and the reasons of the others, by probe."""
     tables: dict[str, Table] = {}
     unreadable: dict[str, str] = {}
-    for file in _table_files(folder):
+    for file in table_files(folder):
         try:
             one = table.read(file)
             if one.name != file.stem:
