@@ -70,8 +70,10 @@ def read_index(study: Path) -> dict[str, Any]:
         InputError: the file is missing, damaged or was changed, or another version wrote it.
     """
     file = study / INDEX
-    if not file.is_file():
+    if not file.exists():
         raise InputError(f"{study} holds no study that can be read; run `peftlens study` first")
+    if not file.is_file():
+        raise _damaged(file, "it is not a file")
     try:
         require_schema(_SchemaVersion.model_validate_json(file.read_bytes()).schema_version, file)
         index = _Index.model_validate_json(file.read_bytes()).model_dump(exclude_unset=True)

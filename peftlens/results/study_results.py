@@ -208,7 +208,7 @@ def read(study: str | Path) -> StudyResults:
     tables, unreadable = _tables(folder / "tables", index)
     text, changed = read_study_file(folder, index)
     damaged_calls = map(
-        "{} is damaged; no result depends on it".format, invocations.damaged(folder)
+        "{} is damaged, and no result depends on it; delete it".format, invocations.damaged(folder)
     )
     ignored = _ignored(whole, *(folder / name for name in ("runs", "tables", "failed", "calls")))
     return StudyResults(
@@ -237,19 +237,12 @@ def _tables(folder: Path, index: Mapping[str, Any]) -> tuple[dict[str, Table], d
             one = table.read(file)
             if one.name != file.stem:
                 raise InputError(f"{file} is a table of the probe {one.name}; delete it")
-            if not index["names"].keys() >= set(_runs_of(one) or ()):
+            if not index["names"].keys() >= set(one.run_ids or ()):
                 raise InputError(f"{file} is a table of another study's runs; delete it")
             tables[file.stem] = one
         except InputError as error:
             unreadable[file.stem] = str(error)
     return tables, unreadable
-
-
-def _runs_of(one: Table) -> list[str] | None:
-    """Return the ids of a table's runs, in order; None if the file does not tell them."""
-    if one.runs is not None:
-        return list(one.runs)
-    return list(one.frame["run"].unique()) if "run" in one.frame else None
 
 
 def _outdated(
@@ -258,7 +251,7 @@ def _outdated(
     """Find tables of other runs than the present ones, or with other names of configurations."""
     reasons = {}
     for name, one in tables.items() if index["runs"] else ():
-        runs = _runs_of(one)
+        runs = one.run_ids
         if runs not in (None, present):
             reasons[name] = (
                 f"Outdated: the table {name} was made of {len(runs or ())} runs, and "

@@ -132,6 +132,13 @@ class Table:
     runs: tuple[str, ...] | None = None
     sha256: str | None = None
 
+    @property
+    def run_ids(self) -> list[str] | None:
+        """Ids of the table's runs, in order; None if the file does not tell them."""
+        if self.runs is not None:
+            return list(self.runs)
+        return list(self.frame["run"].unique()) if "run" in self.frame else None
+
     def _repr_html_(self) -> str:
         """Render the measured rows for a notebook."""
         return html_of(measured(self.frame).drop(columns=["status", "reason"], errors="ignore"))

@@ -1,6 +1,6 @@
 """Tables of a study on disk, and the check of whether they are up to date."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,19 @@ class TableCache:
         """Delete the tables with these names, if there are any."""
         for name in names:
             self._file(name).unlink(missing_ok=True)
+
+    def drop_of(self, runs: Collection[str]) -> None:
+        """Delete the tables with rows of these runs, before the runs are trained again.
+
+        Another training of a run has the same id, and other timings.
+        """
+        dropped = {
+            probe.name
+            for probe in self.probes
+            if (saved := self._current(probe)) and not set(runs).isdisjoint(saved.run_ids or ())
+        }
+        if dropped:  # tables over other tables too, which need not tell their runs
+            self.drop(dropped | {probe.name for probe in self.probes if not probe.each_run})
 
     def drop_others(self) -> None:
         """Delete tables of probes that are no longer in the study file."""

@@ -85,7 +85,7 @@ def _problems_of_run(run: Run) -> Iterator[str]:
         yield reason
         return
     if run.sealed is None and run.record.files:
-        yield f"{store.unchecked(run)}; the file was there when training ended"
+        yield f"{store.unchecked(run)}; it had one: delete {run.path} and train it again"
     for file in study_results.table_files(run.table_folder):
         try:
             table.read_of(file, file.stem, [run.id])

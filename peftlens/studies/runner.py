@@ -216,6 +216,7 @@ class StudyRunner:
         missing = [
             run for run in self.selected if run.id not in self.done and run.id not in self.failed
         ]
+        self.tables.drop_of([run.id for run in missing])
         runs_per_pass = 1 if self.options.engine == "ray" else self.options.runs_per_pass
         devices = len(self.plan.gpu_bytes)
         batches = RunBatches(self.folder, self.trust_remote_code, devices, runs_per_pass)
