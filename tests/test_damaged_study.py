@@ -292,7 +292,7 @@ def test_a_change_is_told_or_makes_no_difference(name, study, numbers, file, tmp
     assert all("\n" not in line and len(line) < 600 for line in told)
     try:
         results = study_results.read(folder)
-        text = page.render([folder])
+        text = page.render([folder], assets=True)
     except InputError as error:
         assert "\n" not in str(error)
         assert "run" in str(error)  # the remedy

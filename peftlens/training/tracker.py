@@ -199,7 +199,7 @@ class Tracker:
 
     def _training_config(self) -> TrainingConfig:
         checkpoints = self._writer.path.glob("checkpoints/*")
-        steps = tuple(sorted(int(folder.name) for folder in checkpoints))
+        steps = tuple(sorted(int(one.name) for one in checkpoints if one.name.isdecimal()))
         values = dict(self.training) | {"max_steps": self._last_step, "checkpoint_steps": steps}
         return TrainingConfig.model_validate(values)
 
