@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from peftlens import registry
 from peftlens.errors import InputError, reason, validation_summary
@@ -102,7 +110,7 @@ class StudyConfig(StrictModel):
     device: Device = "auto"
     dtype: Dtype = "auto"
     training: TrainingConfig = TrainingConfig()
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[StrictInt, ...], Field(min_length=1)] = (0,)
     probes: tuple[str, ...] | None = None
     probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
