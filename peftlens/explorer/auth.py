@@ -30,6 +30,7 @@ class Guard:
 
     def watch(self, server: Flask) -> None:
         """Check each request of the server before any other handler."""
+        server.config["MAX_CONTENT_LENGTH"] = LARGEST  # of requests without a stated length, too
         server.before_request(self._check)
         server.after_request(_headers)
 
