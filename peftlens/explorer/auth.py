@@ -30,7 +30,6 @@ class Guard:
 
     def watch(self, server: Flask) -> None:
         """Check each request of the server before any other handler."""
-        server.config["MAX_CONTENT_LENGTH"] = LARGEST  # of requests without a stated length, too
         server.before_request(self._check)
         server.after_request(_headers)
 
@@ -45,6 +44,8 @@ class Guard:
             UPDATE,
         ):
             abort(405)
+        if "Transfer-Encoding" in request.headers:
+            abort(411)  # a body in chunks, whose length is unknown
         if (request.content_length or 0) > LARGEST or len(request.query_string) > LARGEST:
             abort(413)
         if ".." in request.path or "\\" in request.path:

@@ -58,7 +58,7 @@ def test_what_is_not_its_own_page_gets_4xx_and_the_server_lives(served):
         assert requested(port, "POST", UPDATE, b"x" * 10_000_000, **cookie) == 413
     with suppress(BrokenPipeError, ConnectionResetError):  # in chunks of no stated length
         body, kind = iter([b"x" * 1000] * 1000), {"Content-Type": "application/json"}
-        assert requested(port, "POST", UPDATE, body, **cookie, **kind) == 413
+        assert requested(port, "POST", UPDATE, body, **cookie, **kind) == 411
     assert requested(port, "GET", "/", **cookie) == 200
 
 
