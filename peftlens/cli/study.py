@@ -219,7 +219,7 @@ def verify(
     """
     from dataclasses import asdict
 
-    from peftlens.results.verification import verify as verify_files
+    from peftlens.studies.verification import verify as verify_files
 
     found = verify_files(folder)
     if as_json:

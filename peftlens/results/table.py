@@ -193,11 +193,6 @@ def _reason_alone(columns: tuple[Column, ...], status: str, reason: str) -> pd.D
     return pd.DataFrame([row])
 
 
-def rows_of(frame: pd.DataFrame) -> str:
-    """Hash the rows of a data frame; see `rows_sha256`."""
-    return rows_sha256(pa.Table.from_pandas(frame, preserve_index=False))
-
-
 def write(table: Table, path: Path) -> None:
     """Write a table with its description atomically.
 

@@ -92,8 +92,9 @@ def _durations(runs: Iterable[Run], configurations: dict[str, str]) -> dict[str,
     durations: dict[str, list[float]] = defaultdict(list)
     for run in runs:
         try:
-            durations[configurations[run.path.name]].append(run.timing()[-1]["seconds"])
-        except (CorruptedRunError, LookupError, ValueError):
+            seconds = float(run.timing()[-1]["seconds"])
+            durations[configurations[run.path.name]].append(seconds)
+        except (CorruptedRunError, LookupError, TypeError, ValueError):
             continue  # the estimate leaves this run out
     return {configuration: median(seconds) for configuration, seconds in durations.items()}
 

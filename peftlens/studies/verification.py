@@ -3,8 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from peftlens import registry
 from peftlens.errors import InputError
+from peftlens.evaluation import probe_runner
 from peftlens.io.progress import track
 from peftlens.results import failures, study_results, table
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
@@ -101,29 +108,70 @@ def _problems_of_study(results: StudyResults) -> Iterator[str]:
     yield from (
         failure["summary"] for failure in results.failed.values() if failures.is_damaged(failure)
     )
-    runs = [run for run in results.runs if isinstance(run, Run)]
     for name, one in results.tables.items() if results.index["runs"] else ():
-        if name not in results.outdated and not _equals_its_runs(one, runs, results):
+        if name in results.outdated:
+            continue
+        expected = _expected(one, results)
+        if expected is not None and not _equal(one.frame, expected):
             yield (
                 f"the rows of the table {name} differ from what was measured on the runs; delete "
                 f"{results.folder / 'tables' / name}.parquet and run the study's command again"
             )
 
 
-def _equals_its_runs(one: Table, runs: Sequence[Run], results: StudyResults) -> bool:
-    """Compare a table with the tables of its runs; True where these can't tell."""
+def _expected(one: Table, results: StudyResults) -> pd.DataFrame | None:
+    """Make the rows of a table again from the tables of the runs; None where these can't tell."""
+    runs = [run for run in results.runs if isinstance(run, Run)]
     if one.name == CONFIGURATIONS:
-        expected = configurations_table(runs, results.configurations)
-    elif "run" not in one.frame or table.failures(one.frame):
-        return True
-    else:
+        return configurations_table(runs, results.configurations).frame
+    if table.failures(one.frame):
+        return None
+    if {"run", "status"} <= set(one.frame):
         joined_table, _ = joined(runs, one.name, results.configurations)
         if joined_table is None or joined_table.runs != tuple(run.id for run in runs):
-            return True
-        expected = joined_table
-    if (expected.version, expected.config) != (one.version, one.config):
-        return True
-    return table.rows_of(expected.frame) == table.rows_of(one.frame)
+            return None
+        same = (joined_table.version, joined_table.config) == (one.version, one.config)
+        return joined_table.frame if same else None
+    return _combined(one, results)
+
+
+def _combined(one: Table, results: StudyResults) -> pd.DataFrame | None:
+    """Combine the study's tables again, as a probe over other probes' tables does."""
+    if one.name not in registry.names("probes"):
+        return None  # of a package that is not installed here
+    probe = registry.load("probes", one.name)
+    sources = getattr(probe, "INPUTS", ())
+    known = results.tables.keys() - results.outdated.keys()
+    if one.version != probe.VERSION or not sources or not known >= {*sources, CONFIGURATIONS}:
+        return None
+    frames = {name: results.tables[name].frame for name in (*sources, CONFIGURATIONS)}
+    if any(table.failures(frame) for frame in frames.values()):
+        return None
+    inputs = {name: table.measured(frame) for name, frame in frames.items()}
+    config = probe_runner.configure(one.name, one.config)
+    return probe.combine(inputs) if config is None else probe.combine(inputs, config)
+
+
+def _equal(frame: pd.DataFrame, expected: pd.DataFrame) -> bool:
+    """Compare two frames; numbers may differ by the rounding of another machine."""
+    if list(frame.columns) != list(expected.columns) or len(frame) != len(expected):
+        return False
+    return all(_equal_column(frame[name], expected[name]) for name in frame)
+
+
+def _equal_column(column: pd.Series, expected: pd.Series) -> bool:
+    if is_numeric_dtype(column) and is_numeric_dtype(expected):
+        numbers = (one.to_numpy(float, na_value=np.nan) for one in (column, expected))
+        return np.allclose(*numbers, rtol=1e-6, atol=1e-9, equal_nan=True)
+    pairs = zip(column, expected, strict=True)
+    return all(_plain(value) == _plain(other) for value, other in pairs)
+
+
+def _plain(value: Any) -> Any:
+    """Convert a cell to what compares by value; all missing values are equal."""
+    if isinstance(value, list | np.ndarray):
+        return [_plain(item) for item in value]
+    return None if pd.isna(value) else value
 
 
 def _other_runs(results: StudyResults, runs: Sequence[Run]) -> Iterator[str]:
