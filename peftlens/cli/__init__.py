@@ -161,8 +161,9 @@ def train(  # noqa: PLR0913  # one argument per flag
 
 
 def _pairs(options: list[str] | None) -> dict[str, Any]:
-    """Parse KEY=VALUE options with TOML values; a bare word is text."""
+    """Parse KEY=VALUE options with TOML values; a bare word is text, and so is a date."""
     import tomllib
+    from datetime import date, time
 
     values: dict[str, Any] = {}
     for text in options or ():
@@ -170,9 +171,11 @@ def _pairs(options: list[str] | None) -> dict[str, Any]:
         if not equals:
             raise InputError(f"option {text!r} must be KEY=VALUE, such as rank=8")
         try:
-            values[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[key] = value
+            parsed = tomllib.loads(f"value = {value}")
+        except (ValueError, RecursionError):  # a bare word, or nested more deeply than any option
+            parsed = {}
+        is_text = parsed.keys() != {"value"} or isinstance(parsed["value"], date | time)
+        values[key] = value if is_text else parsed["value"]
     return values
 
 
