@@ -266,6 +266,11 @@ MUTATIONS = {
     ),
     "a table of another study": foreign_table,
     "a table as a pipe": of_study("tables/cost.parquet", as_pipe),
+    "a table of one run": lambda folder: shutil.copy(
+        two(folder)[0] / "probes/task_items.parquet", folder / "tables/task_items.parquet"
+    ),
+    "a table gone": of_study("tables/task_items.parquet", lambda file: file.unlink()),
+    "digests.json as a folder": of_run("digests.json", change=as_folder),
     "a cut table": of_study("tables/cost.parquet", cut),
     "another study.toml": of_study(
         "study.toml", lambda file: file.write_text(file.read_text().replace("tiny", "huge"))

@@ -10,7 +10,7 @@ from peftlens.errors import InputError
 from peftlens.io import escaping
 from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_text
 from peftlens.results import failures, invocations, table
-from peftlens.results.configurations import configurations_table
+from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import joined
 from peftlens.results.study_index import INDEX, read_index, read_study_file
 from peftlens.results.table import Table
@@ -61,6 +61,7 @@ class StudyResults:
         others = (*self.outdated.values(), *self.unchecked.values())
         return [
             *(f"Left out: {reason}" for reason in left_out),
+            *(f"There is no table {probe}; run the study's command" for probe in self.unmeasured),
             *others,
             *self.changed,
             *self.ignored,
@@ -84,9 +85,12 @@ class StudyResults:
 
     @property
     def unmeasured(self) -> list[str]:
-        """Names of the study's probes that have neither a table nor a failure."""
+        """Names of the study's tables that are neither there nor failed; none before a run is."""
         present = self.tables.keys() | self.unreadable.keys() | self.failed.keys()
-        return [probe for probe in self.index.get("probes", ()) if probe not in present]
+        expected = [*self.index.get("probes", ()), *([CONFIGURATIONS] if self.runs else ())]
+        if not self.index["runs"]:
+            return []
+        return [name for name in expected if name not in present]
 
     @cached_property
     def sha256(self) -> str:
@@ -237,6 +241,8 @@ def _tables(folder: Path, index: Mapping[str, Any]) -> tuple[dict[str, Table], d
             one = table.read(file)
             if one.name != file.stem:
                 raise InputError(f"{file} is a table of the probe {one.name}; delete it")
+            if "status" in one.frame and "run" not in one.frame:
+                raise InputError(f"{file} is the table of a single run; delete it")
             if not index["names"].keys() >= set(one.run_ids or ()):
                 raise InputError(f"{file} is a table of another study's runs; delete it")
             tables[file.stem] = one

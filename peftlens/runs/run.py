@@ -188,10 +188,12 @@ class Run(TrainedModel):
             CorruptedRunError: the file is damaged or another run's.
         """
         file = self.path / DIGESTS
+        if not file.exists():
+            return None
+        if not file.is_file():
+            raise self._damaged(file, "it is not a file")
         try:
             contents = digests.read(file)
-        except FileNotFoundError:
-            return None
         except ValidationError as error:
             raise self._damaged(file, validation_summary(error)) from error
         self._require_own(file, contents.run)

@@ -61,7 +61,7 @@ def verify(folder: str | Path) -> Verification:
         problems.append(str(error))
     else:
         problems += _problems_of_study(results)
-        notes += [*results.unchecked.values(), *results.ignored, *_other_runs(results, runs)]
+        notes += [*results.unchecked.values(), *results.ignored, *_missing(results, runs)]
         if (folder / INDEX).exists():
             n_tables += len(study_results.table_files(folder / "tables"))
     return Verification(
@@ -174,10 +174,12 @@ def _plain(value: Any) -> Any:
     return None if pd.isna(value) else value
 
 
-def _other_runs(results: StudyResults, runs: Sequence[Run]) -> Iterator[str]:
+def _missing(results: StudyResults, runs: Sequence[Run]) -> Iterator[str]:
     if (results.folder / INDEX).exists():
         for run in runs:
             if run.path.name not in results.index["runs"]:
                 yield f"{run.path} is no run of this study, and is ignored"
+        for name in results.unmeasured:
+            yield f"there is no table {name}; the study's command makes it"
         if missing := len(results.missing):
             yield f"{missing} runs are not trained yet"
