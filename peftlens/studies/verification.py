@@ -179,6 +179,10 @@ def _missing(results: StudyResults, runs: Sequence[Run]) -> Iterator[str]:
         for run in runs:
             if run.path.name not in results.index["runs"]:
                 yield f"{run.path} is no run of this study, and is ignored"
+        for name in results.tables:
+            without = [run for run in runs if not (run.table_folder / f"{name}.parquet").exists()]
+            if 0 < len(without) < len(runs):
+                yield f"{len(without)} runs have no table {name} of their own to compare with"
         for name in results.unmeasured:
             yield f"there is no table {name}; the study's command makes it"
         if missing := len(results.missing):
