@@ -105,6 +105,8 @@ class TableCache:
             saved = table.read(self._file(probe.name))
             of_runs = runs is None or saved.runs in (None, tuple(runs))
             identity = (probe.name, probe.version, probe.config)
+            if probe.each_run and "run" not in saved.frame:
+                return None  # the table of a single run
             if of_runs and (saved.name, saved.version, saved.config) == identity:
                 return saved
         return None
