@@ -21,6 +21,8 @@ RENAMED_KEYS = {
     "gate_rate": "gate_learning_rate",
 }
 
+_SHOWN = 200  # characters of a wrong value in an error, which is one line
+
 
 class InputError(ValueError):
     """Input that peftlens can't use; the message names the value and the remedy.
@@ -42,7 +44,9 @@ def validation_summary(error: ValidationError) -> str:
     """Describe the first validation error in one line: field, input value and problem."""
     problem = error.errors()[0]
     where = ".".join(map(str, problem["loc"])) or "config"
-    return f"{where}={problem['input']!r}: {reason(problem)}"
+    value = repr(problem["input"])
+    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+    return f"{where}={shown}: {reason(problem)}"
 
 
 def reason(problem: ErrorDetails) -> str:

@@ -20,7 +20,7 @@ from fast_study import (
     workers_of,
 )
 
-from peftlens.results import study_results
+from peftlens.results import study_index
 from peftlens.runs import store
 from peftlens.runs.lock import lock_run
 from peftlens.runs.run import Run, runs_in
@@ -117,7 +117,7 @@ def test_what_becomes_of_a_run_costs_that_run(fast, tmp_path, odd, message, time
     assert line.startswith("fast number=1 seed=0: failed: ")
     assert message in line
     assert [run.id for run in outcome.runs] == [
-        run for run in study_results.read_index(tmp_path / "out")["runs"] if run in
+        run for run in study_index.read_index(tmp_path / "out")["runs"] if run in
         {run.id for run in outcome.runs}
     ]  # fmt: skip
     assert len(outcome.runs) == 3

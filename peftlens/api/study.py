@@ -13,6 +13,7 @@ from peftlens.api.table import Table
 from peftlens.claims import judge
 from peftlens.export import benchmark_table, table_formats
 from peftlens.export.bibtex import bibtex
+from peftlens.io.progress import say
 from peftlens.reports import page
 from peftlens.reports.missing import missing_results
 from peftlens.results import study_results
@@ -132,6 +133,8 @@ class Study:
 def load_study(folder: str | Path) -> Study:
     """Open a study by its folder, a folder of runs, or the folder of one run.
 
+    Files that are damaged, have changed or belong elsewhere are reported and left out.
+
     Example:
         ```python
         study = pl.load_study("studies/my-study")
@@ -140,7 +143,10 @@ def load_study(folder: str | Path) -> Study:
     Raises:
         InputError: the folder holds no run, or was written by a later version.
     """
-    return Study(study_results.read(folder))
+    results = study_results.read(folder)
+    for line in results.warnings:
+        say(line)
+    return Study(results)
 
 
 def run_study(  # noqa: PLR0913  # one argument per option

@@ -32,8 +32,8 @@ def open_target(
         InputError: there is no run.
     """
     results = _results(target, base_model, trust_remote_code)
-    for reason in results.damaged.values():
-        say(f"Left out: {reason}")
+    for line in results.warnings:
+        say(line)
     if not results.runs:
         raise InputError(f"{results.folder} holds no finished run; train one with `peftlens.train`")
     return results

@@ -16,6 +16,7 @@ from peftlens.cli import results as results_commands
 from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError, validation_summary
+from peftlens.io.escaping import visible
 
 app = typer.Typer(
     help="Train every family of parameter-efficient fine-tuning, and analyze the trained models.",
@@ -154,14 +155,15 @@ def train(  # noqa: PLR0913  # one argument per flag
         print_json(results)
     else:
         for key, value in results.items():
-            print(f"{key}: {value}")
+            print(visible(f"{key}: {value}"))
     if run.record.status != "finished":
         raise typer.Exit(1)
 
 
 def _pairs(options: list[str] | None) -> dict[str, Any]:
-    """Parse KEY=VALUE options with TOML values; a bare word is text."""
+    """Parse KEY=VALUE options with TOML values; a bare word is text, and so is a date."""
     import tomllib
+    from datetime import date, time
 
     values: dict[str, Any] = {}
     for text in options or ():
@@ -169,9 +171,11 @@ def _pairs(options: list[str] | None) -> dict[str, Any]:
         if not equals:
             raise InputError(f"option {text!r} must be KEY=VALUE, such as rank=8")
         try:
-            values[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[key] = value
+            parsed = tomllib.loads(f"value = {value}")
+        except (ValueError, RecursionError):  # a bare word, or nested more deeply than any option
+            parsed = {}
+        is_text = parsed.keys() != {"value"} or isinstance(parsed["value"], date | time)
+        values[key] = value if is_text else parsed["value"]
     return values
 
 
@@ -273,5 +277,5 @@ def main() -> None:
 def _exit_with_error(error: Exception, code: int, hint: str) -> None:
     if os.environ.get("PEFTLENS_DEBUG"):
         raise error
-    print(f"Error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    print(f"Error: {visible(' '.join(str(error).split()))}{hint}", file=sys.stderr)
     sys.exit(code)

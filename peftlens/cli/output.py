@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peftlens.errors import InputError
+from peftlens.io.escaping import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,15 +23,18 @@ Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as indented JSON; characters that a terminal would obey are escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print(
+        "".join(one if one == "\n" or one.isprintable() else json.dumps(one)[1:-1] for one in text)
+    )
 
 
 def print_frame(frame: Any) -> None:
     """Print a data frame as a table without its empty columns."""
     frame = frame.dropna(axis="columns", how="all")
     rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-    print_table([str(column) for column in frame.columns], rows)
+    print_table([visible(str(column), keep="") for column in frame.columns], rows)
 
 
 def _cell(value: Any) -> str:
@@ -38,7 +42,7 @@ def _cell(value: Any) -> str:
         return " ".join(map(_cell, value))
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"  # NaN alone differs from itself
-    return "" if str(value) == "<NA>" or value is None else str(value)
+    return "" if str(value) == "<NA>" or value is None else visible(str(value))
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

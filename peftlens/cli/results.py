@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from peftlens.cli import targets
 from peftlens.cli.output import Open, open_in_browser
+
+if TYPE_CHECKING:
+    from peftlens.results.study_results import StudyResults
 
 Study = Annotated[Path, typer.Argument(help="Folder of a study.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file; printed by default.")]
@@ -74,9 +77,8 @@ def table(
     """
     from peftlens.export.benchmark_table import benchmark_table
     from peftlens.export.table_formats import FORMATS
-    from peftlens.results import study_results
 
-    results = study_results.read(study)
+    results = _read(study)
     _write(FORMATS[output](results, benchmark_table(results, tuple(metric or ()))), out)
 
 
@@ -86,9 +88,8 @@ def cite(
 ) -> None:
     """Write BibTeX entries of peftlens with the results' hash, base model, methods and data."""
     from peftlens.export.bibtex import bibtex
-    from peftlens.results import study_results
 
-    _write(bibtex([study_results.read(study) for study in studies]) + "\n", out)
+    _write(bibtex([_read(study) for study in studies]) + "\n", out)
 
 
 def export(
@@ -106,14 +107,13 @@ def export(
 ) -> None:
     """Export results in the format of another tool."""
     from peftlens.export import method_comparison, model_card
-    from peftlens.results import study_results
     from peftlens.runs.run import Run
 
     if to == "model-card":
         _write(model_card.metadata(Run(target)), out)
         return
     folder = out or target / "peft-comparison"
-    written = method_comparison.export(study_results.read(target), folder)
+    written = method_comparison.export(_read(target), folder)
     print(f"{folder}: {len(written)} files")
 
 
@@ -139,6 +139,15 @@ def import_results(
         f"{out}: {len(frame)} experiments, {scored} with a test accuracy, {tied} tied for the best"
     )
     print(f"To show them: peftlens report {out}, or peftlens table {out}")
+
+
+def _read(study: Path) -> "StudyResults":
+    """Read the results of a study; print the warnings about its files."""
+    from peftlens.results import study_results
+
+    results = study_results.read(study)
+    targets.warn(results)
+    return results
 
 
 def _write(text: str, out: Path | None) -> None:

@@ -1,8 +1,9 @@
-"""Commands for studies: run, status, validate."""
+"""Commands for studies: run, status, verify, validate."""
 
 import re
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError
+from peftlens.io.escaping import visible
 
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
 Full = Annotated[
@@ -160,13 +162,12 @@ def study(
     else:
         _print_summary(out)
         if page:
-            print(f"\nReport: {page}")
+            print(visible(f"\nReport: {page}"))
         for line in outcome.failed:
-            print(line, file=sys.stderr)
+            print(visible(line), file=sys.stderr)
         if outcome.failed:
-            print(
-                f"Tracebacks are in {out / 'failed'}; --retry-failed tries again", file=sys.stderr
-            )
+            hint = f"Tracebacks are in {out / 'failed'}; --retry-failed tries again"
+            print(visible(hint), file=sys.stderr)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -192,9 +193,10 @@ def status(
         f"{progress.left} left{_remaining_time(progress.seconds_left)}"
     )
     for one in progress.running:
-        print(f"  running: {one.what}, for {one.seconds:.0f} s (process {one.pid} on {one.host})")
+        where = f"process {one.pid} on {one.host}"
+        print(visible(f"  running: {one.what}, for {one.seconds:.0f} s ({where})"))
     for line in (*progress.failed.values(), *progress.damaged.values()):
-        print(f"  {line}")
+        print(visible(f"  {line}", keep=""))
 
 
 def _remaining_time(seconds: float | None) -> str:
@@ -206,6 +208,34 @@ def _remaining_time(seconds: float | None) -> str:
 
 
 @app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study, of runs or of a run.")],
+    as_json: Json = False,
+) -> None:
+    """Verify a study's files: digests of all runs, weights included, and the tables' origin.
+
+    Changes nothing, and takes as long as reading all weights. Exit code 1 if a file is damaged,
+    has changed, or belongs to another run or study.
+    """
+    from dataclasses import asdict
+
+    from peftlens.studies.verification import verify as verify_files
+
+    found = verify_files(folder)
+    if as_json:
+        print_json(asdict(found) | {"folder": str(found.folder)})
+    else:
+        for problem in found.problems:
+            print(visible(problem, keep=""))
+        for note in found.notes:
+            print(visible(f"Note: {note}", keep=""))
+        verdict = f"{len(found.problems)} problems" if found.problems else "No problems"
+        print(f"{verdict} in {found.runs} runs and {found.tables} tables")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def validate(
     file: File, full: Full = False, as_json: Json = False, trust_remote_code: Trust = False
 ) -> None:
@@ -214,12 +244,11 @@ def validate(
     `peftlens plan FILE` also trains three steps of each configuration to estimate the time.
     """
     from peftlens.adapters.run_context import RunContext
-    from peftlens.studies.config import read_text
     from peftlens.studies.grid import plan_study
+    from peftlens.studies.study_file import read_text
 
-    text = read_text(file)
     context = RunContext(trust_remote_code=trust_remote_code)
-    grid = plan_study(text, str(file), context, full=full)
+    grid = plan_study(read_text(file), str(file), context, full=full)
     free = shutil.disk_usage(Path.cwd()).free
     first = grid.plans[0].base
     summary = {
@@ -237,12 +266,13 @@ def validate(
     if as_json:
         print_json(summary)
     else:
-        print(
+        text = (
             f"{file}: {len(grid.plans)} runs of {summary['configurations']} configurations, on "
             f"{first.reference} ({first.dtype}, {first.device}), {len(grid.probes)} probes; "
             f"at least {grid.bytes_on_disk / 1e6:,.0f} MB on disk, of {free / 1e6:,.0f} MB free; "
             f"up to {grid.bytes_per_run / 1e9:.1f} GB of memory per worker. No errors found."
         )
+        print(visible(text))
     if grid.bytes_on_disk > free:
         raise InputError(
             f"{file}: its runs take at least {grid.bytes_on_disk / 1e6:,.0f} MB, and the disk has "
@@ -256,8 +286,8 @@ def _print_summary(out: Path) -> None:
     from peftlens.results.table import last_steps
 
     def read(name: str):
-        file = out / "tables" / f"{name}.parquet"
-        return table.read(file).frame if file.exists() else None
+        with suppress(InputError):  # missing or damaged, as the report says
+            return table.read(out / "tables" / f"{name}.parquet").frame
 
     accuracy, counts, forgetting = map(read, ("task_accuracy", "parameter_count", "forgetting"))
     if accuracy is None:

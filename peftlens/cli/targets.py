@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peftlens.errors import InputError
+from peftlens.io.escaping import visible
 
 if TYPE_CHECKING:
     from peftlens.results.study_results import StudyResults
@@ -28,7 +29,7 @@ Trust = Annotated[
 def open_target(
     target: Path, base: str | None, *, trust_remote_code: bool = False
 ) -> "StudyResults":
-    """Open the undamaged runs of a folder; print the reasons of the others.
+    """Open the undamaged runs of a folder; print the warnings about its files.
 
     Args:
         target: folder of a study, of a run, of runs, or of an adapter.
@@ -48,8 +49,13 @@ def open_target(
         results = study_results.of_runs(target, target.resolve().name, [adapter], names, [])
     else:
         results = study_results.read(target)
-    for reason in results.damaged.values():
-        print(f"Left out: {reason}", file=sys.stderr)
+    warn(results)
     if not results.runs:
         raise InputError(f"{target} holds no finished run; train one with `peftlens train`")
     return results
+
+
+def warn(results: "StudyResults") -> None:
+    """Print the warnings about the files of a study."""
+    for line in results.warnings:
+        print(visible(line, keep=""), file=sys.stderr)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
+from peftlens.io.progress import say
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import join
 from peftlens.results.table import (
@@ -19,7 +21,7 @@ from peftlens.results.table import (
     failed,
     measured,
     not_applicable,
-    read,
+    read_of,
     write,
 )
 from peftlens.results.table_cache import ProbeSpec
@@ -35,7 +37,8 @@ def run_probe(
 ) -> Table:
     """Return a probe's table for one run, from disk if version and options match, else measured.
 
-    A run that diverged or lacks a property the probe requires gets one row with the reason.
+    A run that diverged or lacks a property the probe requires gets one row with the reason. A file
+    that is damaged, has changed or is another run's is reported and made again.
 
     Args:
         context: source of the run's base model.
@@ -50,20 +53,29 @@ def run_probe(
     config = _configured(name, options)
     values = _json_values(config)
     file = run.table_folder and run.table_folder / f"{name}.parquet"
-    if file and file.exists():
-        cached = read(file)
-        if (cached.version, cached.config) == (probe.VERSION, values):
-            return cached
+    cached = _saved(file, name, run) if file and file.exists() else None
+    if cached and (cached.version, cached.config) == (probe.VERSION, values):
+        return cached
     try:
         _check(run, probe.REQUIRES)
         frame = _call(probe.measure, config, context, run).assign(status="measured", reason=None)
     except NotApplicable as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
-    table = Table(name, probe.VERSION, (*probe.COLUMNS, *STATUS), probe.CHARTS, frame, values)
+    columns = (*probe.COLUMNS, *STATUS)
+    table = Table(name, probe.VERSION, columns, probe.CHARTS, frame, values, (run.id,))
     if file:
         file.parent.mkdir(exist_ok=True)
         write(table, file)
     return table
+
+
+def _saved(file: Path, name: str, run: TrainedModel) -> Table | None:
+    """Read a run's table; report a file that can't be used."""
+    try:
+        return read_of(file, name, [run.id])
+    except InputError as error:
+        say(f"{str(error).removesuffix('; delete it')}; measuring again")
+        return None
 
 
 def describe(name: str, options: Options) -> ProbeSpec:
@@ -159,7 +171,9 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
         }
         tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
-    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, _json_values(config))
+    ids = tuple(run.id for run in runs)
+    values = _json_values(config)
+    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, values, ids)
 
 
 def _measure(

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
@@ -26,8 +25,9 @@ from peftlens.data.task import Kind
 from peftlens.data.tokenization import TokenizedExample
 from peftlens.errors import InputError
 from peftlens.evaluation.log_likelihood import answer_states, choose
-from peftlens.io.files import cache_dir, canonical_json, sha256_text, write_atomic
+from peftlens.io.files import cache_dir, canonical_json, sha256_text
 from peftlens.io.progress import track
+from peftlens.io.tensor_cache import cached_tensors
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import versions
@@ -165,11 +165,15 @@ def suites(base: BaseModel, options: SuiteOptions) -> list[Suite]:
 def reference(base: BaseModel, suite_data: Suite) -> Reference:
     """Load the base's scores from disk, or compute them without any adapter attached."""
     file = cache_dir("retention") / f"{_key(base, suite_data)}.safetensors"
-    with FileLock(f"{file}.lock"):
-        if not file.exists():
-            with restored_after(base.model) as model:
-                write_atomic(file, safetensors.torch.save(_reference(model, base, suite_data)))
-    tensors = safetensors.torch.load_file(file, device=base.device)
+
+    def make() -> bytes:
+        with restored_after(base.model) as model:
+            return safetensors.torch.save(_reference(model, base, suite_data))
+
+    tensors = {
+        name: tensor.to(base.device)
+        for name, tensor in cached_tensors(file, make, safetensors.torch.load).items()
+    }
     fields = {name: tensor.cpu().numpy() for name, tensor in tensors.items()
               if name in Scores.__dataclass_fields__}  # fmt: skip
     head = _head(base.model) if "plain_head" in tensors else None

@@ -44,8 +44,7 @@ class Guard:
             UPDATE,
         ):
             abort(405)
-        if (request.content_length or 0) > LARGEST or len(request.query_string) > LARGEST:
-            abort(413)
+        _check_size()
         if ".." in request.path or "\\" in request.path:
             abort(404)
         if self._matches(request.args.get("token")):
@@ -58,6 +57,13 @@ class Guard:
 
     def _matches(self, token: str | None) -> bool:
         return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
+
+
+def _check_size() -> None:
+    if "Transfer-Encoding" in request.headers:
+        abort(411)  # a body in chunks, whose length is unknown
+    if (request.content_length or 0) > LARGEST or len(request.query_string) > LARGEST:
+        abort(413)
 
 
 def _headers(response: Response) -> Response:

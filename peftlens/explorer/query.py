@@ -69,7 +69,7 @@ def neighbors(
     Raises:
         InputError: the query can't be parsed, or its sum is zero.
     """
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise InputError(f"metric {metric!r} must be one of {', '.join(METRICS)}")
     if not 1 <= k <= MOST:
         raise InputError(f"{k} neighbors can't be shown; choose 1 to {MOST}")

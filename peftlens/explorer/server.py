@@ -4,8 +4,9 @@ It needs the extra `app`. It listens on this machine only, and requests need its
 """
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import dash
 from dash import Input, Output, dcc, html
@@ -15,6 +16,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.explorer.auth import Guard
 from peftlens.explorer.query import LONGEST, MOST, Neighbor, QueryVectors, neighbors
+from peftlens.io.escaping import visible
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import METRICS
@@ -37,8 +39,8 @@ def application(
     app.layout = _layout(runs, names)
 
     @app.callback(Output("step", "options"), Output("step", "value"), Input("run", "value"))
-    def steps(run: str | None):
-        saved = by_id[run].steps if run in by_id else ()
+    def steps(run: Any):
+        saved = by_id[run].steps if _is_listed(run, by_id) else ()
         return [*saved], saved[-1] if saved else None
 
     @app.callback(
@@ -46,22 +48,38 @@ def application(
         Input("query", "value"), Input("metric", "value"), Input("count", "value"),
         Input("run", "value"), Input("step", "value"),
     )  # fmt: skip
-    def answer(
-        query: str | None, metric: str, count: int | None, run: str | None, step: int | None
-    ):
+    def answer(query: Any, metric: Any, count: Any, run: Any, step: Any):
         if not query:
             return html.P(HELP)
         try:
             trained = None
-            if run in by_id and step in by_id[run].steps:
+            if _is_listed(run, by_id) and step in by_id[run].steps:
                 vectors = trained_vectors(by_id[run], base, step)
                 trained = QueryVectors(vectors.now, vectors.positions)
-            nearest = neighbors(base, str(query), metric, int(count or 20), trained)  # pyright: ignore
+            nearest = neighbors(base, str(query), metric, _number(count), trained)
         except (InputError, NotApplicable) as error:
-            return html.P(str(error), role="alert")
+            return html.P(visible(str(error)), role="alert")
         return _table(nearest)
 
     return app
+
+
+def _is_listed(run: Any, by_id: Mapping[str, TrainedModel]) -> bool:
+    """Return whether a value of the page is the id of a run; a request may hold anything."""
+    return isinstance(run, str) and run in by_id
+
+
+def _number(count: Any) -> int:
+    """Return the number of neighbors; 20 by default.
+
+    Raises:
+        InputError: it is not a whole number.
+    """
+    if count is None:
+        return 20
+    if not isinstance(count, int):
+        raise InputError(f"{count!r} neighbors can't be shown; choose 1 to {MOST}")
+    return count
 
 
 def serve(

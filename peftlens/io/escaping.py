@@ -6,9 +6,10 @@ spreadsheet would obey some of their characters.
 
 import io
 import unicodedata
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:  # imported late: the command line escapes what it prints, and starts fast
+    import pandas as pd
 
 _FORMULA_STARTS = "=+-@\t\r"  # a spreadsheet evaluates text that begins with one of these
 
@@ -32,7 +33,7 @@ def _hidden(character: str) -> bool:
     return character != " " and unicodedata.category(character)[0] in "CZ"
 
 
-def to_csv(frame: pd.DataFrame) -> str:
+def to_csv(frame: "pd.DataFrame") -> str:
     """Write CSV in which a spreadsheet sees no formula; `from_csv` restores the same frame.
 
     Lists are joined by spaces, and come back as text. Text that begins with = + - @, a tab or an
@@ -42,8 +43,10 @@ def to_csv(frame: pd.DataFrame) -> str:
     return frame.assign(**{name: frame[name].map(_guarded) for name in text}).to_csv(index=False)
 
 
-def from_csv(text: str) -> pd.DataFrame:
+def from_csv(text: str) -> "pd.DataFrame":
     """Read the output of `to_csv`; leading lines that begin with # are skipped."""
+    import pandas as pd
+
     lines = text.splitlines(keepends=True)
     begins = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
     frame = pd.read_csv(io.StringIO("".join(lines[begins:])), keep_default_na=False, na_values=[""])
@@ -52,8 +55,8 @@ def from_csv(text: str) -> pd.DataFrame:
 
 
 def _guarded(value: object) -> object:
-    if isinstance(value, list | np.ndarray):
-        value = " ".join(map(str, value))
+    if isinstance(value, list) or hasattr(value, "tolist"):  # an array
+        value = " ".join(map(str, value))  # pyright: ignore[reportArgumentType]
     if isinstance(value, str) and value[:1] and value[0] in f"{_FORMULA_STARTS}'":
         return f"'{value}"
     return value

@@ -5,7 +5,17 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from peftlens.io.escaping import visible
 
 T = TypeVar("T")
 console = Console(stderr=True, highlight=False)
@@ -77,14 +87,22 @@ def _notebook_bar(description: str, total: int) -> Iterator[Callable[[str], None
         yield draw
 
 
+class _VisibleColumn(TextColumn):
+    """Column of text from files and data, such as names of studies."""
+
+    def render(self, task: Task) -> Text:
+        """Render the text with its control characters as codes."""
+        return Text(visible(super().render(task).plain))
+
+
 def bars() -> Progress:
     """Create a display of several bars, each with a description, a count and a field `note`."""
     columns = (
-        TextColumn("{task.description}", markup=False),
+        _VisibleColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        _VisibleColumn("{task.fields[note]}", markup=False),
     )
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
@@ -99,4 +117,4 @@ def track(items: Sequence[T], description: str) -> Iterator[T]:
 
 def say(line: str) -> None:
     """Print one plain line on the progress, for terminals and logs alike."""
-    console.print(line, markup=False, soft_wrap=True)
+    console.print(visible(line), markup=False, soft_wrap=True)

@@ -40,8 +40,9 @@ def save_rows(rows: "Rows") -> Path:
     names = class_names(rows)
     text = "".join(f"{_line(row, names)}\n" for row in _limited(_mappings(rows)))
     file = cache_dir("rows") / f"{sha256_text(text)[:16]}.jsonl"
-    if not file.exists():
-        write_atomic(file, text.encode())
+    data = text.encode()
+    if not (file.is_file() and file.read_bytes() == data):  # missing, cut or changed
+        write_atomic(file, data)
     home = Path.home()
     return "~" / file.relative_to(home) if file.is_relative_to(home) else file
 

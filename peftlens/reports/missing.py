@@ -56,6 +56,16 @@ def missing_results(results: StudyResults) -> Iterator[MissingResult]:
             "Run the study's command to make them again.",
             [(f"{name}: {redacted(reason)}", "") for name, reason in results.unreadable.items()],
         ),
+        (
+            "Outdated tables",
+            "They are shown; run the study's command to make them again.",
+            [(redacted(reason), "") for reason in results.outdated.values()],
+        ),
+        (
+            "Not compared, or changed",
+            "`peftlens study verify` compares all files of the study.",
+            [(redacted(reason), "") for reason in (*results.unchecked.values(), *results.changed)],
+        ),
     )
     for title, remedy, lines in kinds:
         if lines:

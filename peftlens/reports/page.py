@@ -91,12 +91,14 @@ def _write(text: str, target: Path) -> Path:
 
 
 def render(studies: Sequence[str | Path], *, assets: bool = False) -> str:
-    """Render the page as text; see `write`.
+    """Render the page as text, see `write`; print the warnings about the studies' files.
 
     Raises:
         InputError: a folder holds no study and no run.
     """
     results = [study_results.read(study) for study in studies]
+    for line in (line for one in results for line in one.warnings):
+        say(line)
     prefixes = [f"s{n}-" if len(results) > 1 else "" for n in range(1, len(results) + 1)]
     sections = [_section(*pair) for pair in zip(results, prefixes, strict=True)]
     return _page(sections, results, assets=assets)

@@ -41,7 +41,8 @@ def configurations_table(runs: Sequence[TrainedModel], labels: Mapping[str, str]
     values = (
         Column(key, "hyperparameter") for key in keys if key not in {"configuration", "sweep"}
     )
-    return Table(CONFIGURATIONS, VERSION, (*NAMES, *values), (), frame)
+    ids = tuple(run.id for run in runs)
+    return Table(CONFIGURATIONS, VERSION, (*NAMES, *values), (), frame, runs=ids)
 
 
 def _typed(values: list[Any]) -> pd.Series:

@@ -4,10 +4,10 @@ Each file holds a description, a one-line summary of the problem and, where avai
 its traceback and the worker's log.
 """
 
-import json
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from peftlens.io.files import write_json
 from peftlens.results.outcomes import Problem
@@ -29,13 +29,40 @@ def record(study: Path, key: str, description: str, problem: Problem) -> str:
     return _line(failure)
 
 
+_DAMAGED = " is a damaged record of a failure; --retry-failed tries again"
+
+
+class _Failure(BaseModel):
+    """Record of a failure, with text in every entry."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    what: str
+    summary: str
+    error: str = ""
+    traceback: str = ""
+    log: str = ""
+
+
 def details(study: Path) -> dict[str, dict[str, str]]:
-    """Read the complete records of failures, by run id or probe."""
+    """Read the complete records of failures, by run id or probe; damaged records say so."""
     failures = {}
     for file in sorted((study / "failed").glob("*.json")):
-        with suppress(FileNotFoundError):  # deleted by a concurrent retry
-            failures[file.stem] = json.loads(file.read_text())
+        if file.name.startswith(".") or not file.is_file():
+            continue
+        try:
+            record = _Failure.model_validate_json(file.read_bytes())
+            failures[file.stem] = record.model_dump(exclude_unset=True)
+        except FileNotFoundError:
+            continue  # deleted by a concurrent retry
+        except ValidationError:
+            failures[file.stem] = {"what": file.stem, "summary": f"{file}{_DAMAGED}"}
     return failures
+
+
+def is_damaged(failure: dict[str, str]) -> bool:
+    """Return whether the file of a failure can't be read."""
+    return failure["summary"].endswith(_DAMAGED)
 
 
 def recorded(study: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 No result depends on them.
 """
 
-import json
 import os
 import platform
 import re
@@ -14,6 +13,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from peftlens import __version__
 from peftlens.io.files import write_json
@@ -51,12 +52,39 @@ def record(study: Path) -> None:
     write_json(file, call)
 
 
+class _Call(BaseModel):
+    """Record of a call."""
+
+    model_config = ConfigDict(extra="allow")
+
+    began: str
+    command: str
+    peftlens: str
+    code: str | None = None
+    folder: str | None = None
+    processor: str
+    cores: int
+    memory_bytes: int
+    system: str
+
+
 def recorded(study: Path) -> list[dict[str, Any]]:
-    """Read the records of all calls, by time; unreadable files are left out."""
-    calls = []
+    """Read the records of all calls, by time; damaged ones are left out."""
+    return [call for call in _read(study).values() if call]
+
+
+def damaged(study: Path) -> list[Path]:
+    """List the records that can't be read."""
+    return [file for file, call in _read(study).items() if call is None]
+
+
+def _read(study: Path) -> dict[Path, dict[str, Any] | None]:
+    calls = {}
     for file in sorted((study / "calls").glob("[0-9]*.json")):
-        with suppress(ValueError):
-            calls.append(json.loads(file.read_text()))
+        try:
+            calls[file] = _Call.model_validate_json(file.read_bytes()).model_dump()
+        except (OSError, ValidationError):
+            calls[file] = None
     return calls
 
 

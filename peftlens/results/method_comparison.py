@@ -25,7 +25,7 @@ from peftlens.errors import InputError, require
 from peftlens.io.files import sha256_file, write_json
 from peftlens.numerics.resampling import benjamini_hochberg
 from peftlens.results import table
-from peftlens.results.study_results import index_or_none
+from peftlens.results.study_index import index_or_none
 from peftlens.results.table import Chart, Column, Table
 from peftlens.runs.run import SCHEMA
 

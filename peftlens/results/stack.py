@@ -6,26 +6,35 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from peftlens.results.table import IDENTITY, Table, read
+from peftlens.errors import InputError
+from peftlens.results.table import IDENTITY, Table, read_of
 from peftlens.runs.run import Run
 from peftlens.runs.trained_model import TrainedModel
 
 
-def joined(runs: Sequence[Run], name: str, labels: Mapping[str, str]) -> Table:
+def joined(
+    runs: Sequence[Run], name: str, labels: Mapping[str, str]
+) -> tuple[Table | None, dict[str, str]]:
     """Read and join a probe's saved tables of several runs.
 
     Runs without a table are left out, and so are tables of older versions, whose columns may
     differ.
 
-    Raises:
-        InputError: a table is damaged.
+    Returns:
+        The joined table, None if no table can be read; and the reasons of the others, by run id.
     """
-    files = {run: run.path / "probes" / f"{name}.parquet" for run in runs}
-    saved: dict[TrainedModel, Table] = {
-        run: read(file) for run, file in files.items() if file.exists()
-    }
-    newest = max(table.version for table in saved.values())
-    return join({run: table for run, table in saved.items() if table.version == newest}, labels)
+    saved: dict[TrainedModel, Table] = {}
+    reasons: dict[str, str] = {}
+    for run in runs:
+        file = run.table_folder / f"{name}.parquet"
+        try:
+            if file.exists():
+                saved[run] = read_of(file, name, [run.id])
+        except InputError as error:
+            reasons[run.id] = str(error)
+    newest = max((table.version for table in saved.values()), default=0)
+    current = {run: table for run, table in saved.items() if table.version == newest}
+    return join(current, labels) if current else None, reasons
 
 
 def join(tables: Mapping[TrainedModel, Table], labels: Mapping[str, str]) -> Table:
@@ -42,7 +51,8 @@ def join(tables: Mapping[TrainedModel, Table], labels: Mapping[str, str]) -> Tab
     first = next(iter(tables.values()))
     columns = (*IDENTITY, *first.columns)
     frame = _stack(frames)[[column.name for column in columns]]
-    return replace(first, columns=columns, frame=frame)
+    runs = tuple(run.id for run in tables)
+    return replace(first, columns=columns, frame=frame, runs=runs, sha256=None)
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -1,49 +1,23 @@
 """Results of a study, read from its folder without locks or changes."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from peftlens.errors import InputError
 from peftlens.io import escaping
-from peftlens.io.files import canonical_json, sha256_text
+from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_text
 from peftlens.results import failures, invocations, table
-from peftlens.results.configurations import configurations_table
+from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import joined
+from peftlens.results.study_index import INDEX, read_index, read_study_file
 from peftlens.results.table import Table
 from peftlens.runs import store
-from peftlens.runs.run import Run, configurations, require_schema, runs_in
+from peftlens.runs.lock import LOCK_PREFIX
+from peftlens.runs.run import Run, configurations, runs_in
 from peftlens.runs.trained_model import TrainedModel
-
-
-def read_index(study: Path) -> dict[str, Any]:
-    """Read study.json: the ids `runs`, and by id their `configurations` and `names`.
-
-    Raises:
-        InputError: the file is missing or damaged, or another version wrote it.
-    """
-    index = index_or_none(study)
-    if "names" not in index:
-        raise InputError(f"{study} holds no study that can be read; run `peftlens study` first")
-    return index
-
-
-def index_or_none(study: Path) -> dict[str, Any]:
-    """Read study.json; return an empty index if the file is missing or damaged.
-
-    Raises:
-        InputError: another version wrote the file.
-    """
-    file = study / "study.json"
-    try:
-        index = json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    require_schema(index.get("schema_version", 1), file)
-    return index
 
 
 @dataclass(frozen=True)
@@ -60,6 +34,10 @@ class StudyResults:
         unreadable: errors of the unreadable tables, by probe.
         text: text of the study's file.
         calls: records of the study's calls; see `invocations.record`.
+        outdated: reasons why tables do not describe exactly the present runs, by probe.
+        unchecked: reasons of runs whose files can't be compared with digests, by run id.
+        changed: reasons of changed or damaged files that decide no result.
+        ignored: remarks on entries that peftlens did not write.
     """
 
     folder: Path
@@ -71,6 +49,23 @@ class StudyResults:
     unreadable: dict[str, str]
     text: str
     calls: list[dict[str, Any]]
+    outdated: dict[str, str] = field(default_factory=dict)
+    unchecked: dict[str, str] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Everything about the files that a reader of the results must know, a line each."""
+        left_out = [*self.damaged.values(), *self.unreadable.values()]
+        others = (*self.outdated.values(), *self.unchecked.values())
+        return [
+            *(f"Left out: {reason}" for reason in left_out),
+            *(f"There is no table {probe}; run the study's command" for probe in self.unmeasured),
+            *others,
+            *self.changed,
+            *self.ignored,
+        ]
 
     @property
     def name(self) -> str:
@@ -90,9 +85,12 @@ class StudyResults:
 
     @property
     def unmeasured(self) -> list[str]:
-        """Names of the study's probes that have neither a table nor a failure."""
+        """Names of the study's tables that are neither there nor failed; none before a run is."""
         present = self.tables.keys() | self.unreadable.keys() | self.failed.keys()
-        return [probe for probe in self.index.get("probes", ()) if probe not in present]
+        expected = [*self.index.get("probes", ()), *([CONFIGURATIONS] if self.runs else ())]
+        if not self.index["runs"]:
+            return []
+        return [name for name in expected if name not in present]
 
     @cached_property
     def sha256(self) -> str:
@@ -133,25 +131,74 @@ def of_runs(
 
 def _without_study(folder: Path, runs: Sequence[Run]) -> StudyResults:
     reasons = {run.path.name: store.damage(run) for run in runs}
+    reasons |= _copies([run for run in runs if not reasons[run.path.name]])
     whole = [run for run in runs if not reasons[run.path.name]]
     labels = configurations(run.record for run in whole)
     names = {run.id: f"{labels[run.id]} seed={run.config.seed}" for run in whole}
-    probes = {file.stem for run in whole for file in (run.path / "probes").glob("*.parquet")}
-    tables = [configurations_table(whole, labels)] if whole else []
-    tables += [joined(whole, probe, labels) for probe in sorted(probes)]
+    tables, unreadable = [configurations_table(whole, labels)] if whole else [], {}
+    for probe in sorted({file.stem for run in whole for file in table_files(run.table_folder)}):
+        one, unread = joined(whole, probe, labels)
+        tables += [one] if one else []
+        if unread:
+            unreadable[probe] = "; ".join(unread.values())
     results = of_runs(folder, folder.resolve().name, whole, labels, tables)
     damaged = {run: reason for run, reason in reasons.items() if reason}
-    return replace(results, damaged=damaged, index=results.index | {"names": names | damaged})
+    return replace(
+        results,
+        damaged=damaged,
+        unreadable=unreadable,
+        unchecked=_unchecked(whole),
+        ignored=tuple(_ignored(whole)),
+        index=results.index | {"names": names | damaged},
+    )
+
+
+def _copies(runs: Sequence[Run]) -> dict[str, str]:
+    """Return the reasons of further folders of one run, by name; that named by the id is kept."""
+    first: dict[str, Path] = {}
+    for run in sorted(runs, key=lambda run: run.path.name != run.id):
+        first.setdefault(run.id, run.path)
+    return {
+        run.path.name: f"{run.path} is a copy of run {first[run.id]}; move one of them away"
+        for run in runs
+        if first[run.id] != run.path
+    }
+
+
+def table_files(folder: Path) -> list[Path]:
+    """List the files of tables; hidden files are of other programs."""
+    return sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
+
+
+def _unchecked(runs: Sequence[Run]) -> dict[str, str]:
+    reasons = {run.id: store.unchecked(run) for run in runs}
+    return {run: reason for run, reason in reasons.items() if reason}
+
+
+def _ignored(runs: Sequence[Run], *folders: Path) -> Iterator[str]:
+    """Describe the entries that are neither of a run nor of a study; readers ignore them."""
+    strays = [stray for run in runs for stray in store.strays(run)]
+    strays += [entry for folder in folders for entry in _hidden(folder)]
+    if strays:
+        shown = ", ".join(map(str, strays[:3])) + (" ..." if len(strays) > 3 else "")
+        yield f"Ignored, as peftlens did not write it: {shown}"
+
+
+def _hidden(folder: Path) -> list[Path]:
+    """List the hidden entries of a study's folder, without locks and temporary files."""
+    own = (TEMPORARY_PREFIX, LOCK_PREFIX)
+    return sorted(entry for entry in folder.glob(".*") if not entry.name.startswith(own))
 
 
 def read(study: str | Path) -> StudyResults:
     """Read the results of a study, of a run or of a folder of runs.
 
     Raises:
-        InputError: the folder holds neither a study nor runs, or a later version wrote it.
+        InputError: the folder holds neither a study nor runs, its index is damaged, or a later
+            version wrote it.
     """
     folder = Path(study)
-    if not (folder / "study.json").exists():
+    if not (folder / INDEX).exists():
         runs = [Run(folder)] if (folder / "run.json").is_file() else runs_in(folder)
         if not runs:
             raise InputError(
@@ -160,22 +207,67 @@ def read(study: str | Path) -> StudyResults:
             )
         return _without_study(folder, runs)
     index = read_index(folder)
-    whole, damaged = store.finished(folder / "runs", index["runs"])
-    tables, unreadable = {}, {}
-    for file in sorted((folder / "tables").glob("*.parquet")):
-        try:
-            tables[file.stem] = table.read(file)
-        except InputError as error:
-            unreadable[file.stem] = str(error)
-    text = folder / "study.toml"
+    done, damaged = store.finished(folder / "runs", index["runs"])
+    whole = [Run(folder / "runs" / run) for run in index["runs"] if run in done]
+    tables, unreadable = _tables(folder / "tables", index)
+    text, changed = read_study_file(folder, index)
+    damaged_calls = map(
+        "{} is damaged, and no result depends on it; delete it".format, invocations.damaged(folder)
+    )
+    ignored = _ignored(whole, *(folder / name for name in ("runs", "tables", "failed", "calls")))
     return StudyResults(
         folder=folder,
         index=index,
-        runs=tuple(Run(folder / "runs" / run) for run in index["runs"] if run in whole),
+        runs=tuple(whole),
         damaged=damaged,
         failed=failures.details(folder),
         tables=tables,
         unreadable=unreadable,
-        text=text.read_text() if text.is_file() else "",
+        text=text,
         calls=invocations.recorded(folder),
+        outdated=_outdated(tables, index, [run.path.name for run in whole]),
+        unchecked=_unchecked(whole),
+        changed=(*([changed] if changed else []), *damaged_calls),
+        ignored=tuple(ignored),
     )
+
+
+def _tables(folder: Path, index: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str]]:
+    """Read the tables of a study's own runs, and the reasons of the others, by probe."""
+    tables: dict[str, Table] = {}
+    unreadable: dict[str, str] = {}
+    for file in table_files(folder):
+        try:
+            one = table.read(file)
+            if one.name != file.stem:
+                raise InputError(f"{file} is a table of the probe {one.name}; delete it")
+            if "status" in one.frame and "run" not in one.frame:
+                raise InputError(f"{file} is the table of a single run; delete it")
+            if not index["names"].keys() >= set(one.run_ids or ()):
+                raise InputError(f"{file} is a table of another study's runs; delete it")
+            tables[file.stem] = one
+        except InputError as error:
+            unreadable[file.stem] = str(error)
+    return tables, unreadable
+
+
+def _outdated(
+    tables: Mapping[str, Table], index: Mapping[str, Any], present: list[str]
+) -> dict[str, str]:
+    """Find tables of other runs than the present ones, or with other names of configurations."""
+    reasons = {}
+    for name, one in tables.items() if index["runs"] else ():
+        runs = one.run_ids
+        if runs not in (None, present):
+            reasons[name] = (
+                f"Outdated: the table {name} was made of {len(runs or ())} runs, and "
+                f"{len(present)} are finished and undamaged now; run the study's command again"
+            )
+        elif {"run", "configuration"} <= set(one.frame):
+            pairs = zip(one.frame["run"], one.frame["configuration"], strict=True)
+            if any(index["configurations"][run] != label for run, label in set(pairs)):
+                reasons[name] = (
+                    f"Outdated: the table {name} names configurations otherwise than {INDEX}; run "
+                    "the study's command again"
+                )
+    return reasons

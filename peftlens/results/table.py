@@ -4,19 +4,21 @@ The description is part of the file, so that reading a table needs neither its p
 """
 
 import io
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from peftlens.errors import InputError
 from peftlens.io.escaping import visible
 from peftlens.io.files import write_atomic
 from peftlens.numerics.rounding import number
+from peftlens.results.rows_digest import rows_sha256
 
 _METADATA = b"peftlens"
 
@@ -90,6 +92,20 @@ STATUS = (
 )
 
 
+class _Description(BaseModel):
+    """Description of a table in the metadata of its file; see `Table`."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    name: str
+    version: int
+    columns: tuple[Column, ...]
+    charts: tuple[Chart, ...]
+    config: dict[str, Any] = {}
+    runs: tuple[str, ...] | None = None
+    sha256: str | None = None
+
+
 @dataclass(frozen=True)
 class Table:
     """Data frame with its description.
@@ -101,6 +117,10 @@ class Table:
         charts: charts of the table.
         frame: rows of the table.
         config: options of the probe, as plain values.
+        runs: ids of the runs that the table was made of, in order; None in files of versions that
+            did not record them.
+        sha256: digest of the rows when they were measured, see `rows_sha256`; None before the table
+            is written, and in files of versions that did not record it.
     """
 
     name: str
@@ -109,6 +129,15 @@ class Table:
     charts: tuple[Chart, ...]
     frame: pd.DataFrame
     config: dict[str, Any] = field(default_factory=dict)
+    runs: tuple[str, ...] | None = None
+    sha256: str | None = None
+
+    @property
+    def run_ids(self) -> list[str] | None:
+        """Ids of the table's runs, in order; None if the file does not tell them."""
+        if self.runs is not None:
+            return list(self.runs)
+        return list(self.frame["run"].unique()) if "run" in self.frame else None
 
     def _repr_html_(self) -> str:
         """Render the measured rows for a notebook."""
@@ -167,23 +196,26 @@ def _reason_alone(columns: tuple[Column, ...], status: str, reason: str) -> pd.D
 def write(table: Table, path: Path) -> None:
     """Write a table with its description atomically.
 
+    A table that was read keeps the digest of its first rows, so that changed rows are noticed.
+
     Raises:
         ValueError: the frame's columns differ from the declared ones.
     """
     declared = [column.name for column in table.columns]
     if (actual := list(table.frame.columns)) != declared:
         raise ValueError(f"table {table.name} has columns {actual}, declared are {declared}")
-    description = {
-        "name": table.name,
-        "version": table.version,
-        "columns": [asdict(column) for column in table.columns],
-        "charts": [asdict(chart) for chart in table.charts],
-        "config": table.config,
-    }
     data = pa.Table.from_pandas(table.frame, preserve_index=False)
-    data = data.replace_schema_metadata(
-        {**(data.schema.metadata or {}), _METADATA: json.dumps(description).encode()}
+    description = _Description(
+        name=table.name,
+        version=table.version,
+        columns=table.columns,
+        charts=table.charts,
+        config=table.config,
+        runs=table.runs,
+        sha256=table.sha256 or rows_sha256(data),
     )
+    text = description.model_dump_json().encode()
+    data = data.replace_schema_metadata({**(data.schema.metadata or {}), _METADATA: text})
     buffer = io.BytesIO()
     pq.write_table(data, buffer)
     write_atomic(path, buffer.getvalue())
@@ -193,18 +225,34 @@ def read(path: Path) -> Table:
     """Read a table file.
 
     Raises:
-        InputError: the file is damaged or was not written by `write`.
+        InputError: the file is missing or damaged, was not written by `write`, or its rows have
+            changed since.
     """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; the study's command writes the tables")
     try:
         data = pq.read_table(path)
-        description = json.loads((data.schema.metadata or {})[_METADATA])
-    except (OSError, pa.ArrowException, KeyError) as error:
+        text = (data.schema.metadata or {})[_METADATA]
+        description = _Description.model_validate_json(text)
+        frame = data.to_pandas()
+    except (OSError, pa.ArrowException, KeyError, ValidationError) as error:
         raise InputError(f"{path} is not a table of peftlens, or is damaged; delete it") from error
-    return Table(
-        name=description["name"],
-        version=description["version"],
-        columns=tuple(Column(**column) for column in description["columns"]),
-        charts=tuple(Chart(**chart) for chart in description["charts"]),
-        frame=data.to_pandas(),
-        config=description.get("config", {}),
-    )
+    if description.sha256 not in (None, rows_sha256(data)):
+        raise InputError(f"the rows of {path} have changed since they were measured; delete it")
+    if [column.name for column in description.columns] != list(frame.columns):
+        raise InputError(f"{path} lacks columns that it describes; delete it")
+    return Table(**vars(description), frame=frame)
+
+
+def read_of(path: Path, name: str, runs: Sequence[str]) -> Table:
+    """Read the table file of a probe over the given runs.
+
+    Raises:
+        InputError: see `read`, or the table is of another probe or other runs.
+    """
+    one = read(path)
+    if one.name != name:
+        raise InputError(f"{path} is a table of the probe {one.name}; delete it")
+    if one.runs not in (None, tuple(runs)):
+        raise InputError(f"{path} is a table of other runs; delete it")
+    return one

@@ -1,6 +1,6 @@
 """Tables of a study on disk, and the check of whether they are up to date."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class TableCache:
             if probe.each_run and _rows(self._current(probe)) != list(labels.items())
         ]
         for probe in self.probes:
-            if not probe.each_run and (names or not self._current(probe)):
+            if not probe.each_run and (names or not self._current(probe, labels)):
                 names.append(probe.name)
         return [(name, self._file(name)) for name in names]
 
@@ -80,16 +80,34 @@ class TableCache:
         for name in names:
             self._file(name).unlink(missing_ok=True)
 
+    def drop_of(self, runs: Collection[str]) -> None:
+        """Delete the tables with rows of these runs, before the runs are trained again.
+
+        Another training of a run has the same id, and other timings.
+        """
+        dropped = {
+            probe.name
+            for probe in self.probes
+            if (saved := self._current(probe)) and not set(runs).isdisjoint(saved.run_ids or ())
+        }
+        if dropped:  # tables over other tables too, which need not tell their runs
+            self.drop(dropped | {probe.name for probe in self.probes if not probe.each_run})
+
     def drop_others(self) -> None:
         """Delete tables of probes that are no longer in the study file."""
         names = {CONFIGURATIONS, *(probe.name for probe in self.probes)}
-        self.drop(file.stem for file in self.folder.glob("*") if file.stem not in names)
+        files = (file for file in self.folder.glob("*.parquet") if file.is_file())
+        self.drop(file.stem for file in files if file.stem not in names)
 
-    def _current(self, probe: ProbeSpec) -> table.Table | None:
-        """Read a probe's table; None if it is from another version or other options."""
-        with suppress(InputError):  # missing or damaged: it will be written again
+    def _current(self, probe: ProbeSpec, runs: Iterable[str] | None = None) -> table.Table | None:
+        """Read a probe's table; None if it is from another version, other options or other runs."""
+        with suppress(InputError):  # missing, damaged or changed: it will be written again
             saved = table.read(self._file(probe.name))
-            if (saved.version, saved.config) == (probe.version, probe.config):
+            of_runs = runs is None or saved.runs in (None, tuple(runs))
+            identity = (probe.name, probe.version, probe.config)
+            if probe.each_run and "run" not in saved.frame:
+                return None  # the table of a single run
+            if of_runs and (saved.name, saved.version, saved.config) == identity:
                 return saved
         return None
 

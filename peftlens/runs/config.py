@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from peftlens.io.files import canonical_json
 from peftlens.io.rows import save_rows
 
 if TYPE_CHECKING:
@@ -106,6 +107,18 @@ class RunConfig(StrictModel):
     @classmethod
     def _saved(cls, task: Any) -> str:
         return task if isinstance(task, str) else f"file:{save_rows(task)}"
+
+    @field_validator("method_config", "task_config")
+    @classmethod
+    def _is_json(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for key, value in values.items():
+            try:
+                canonical_json(value)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ValueError(
+                    f"{key} is no JSON value ({error}); write dates as text, and numbers finite"
+                ) from error
+        return values
 
     if TYPE_CHECKING:  # values that validation converts
 

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import psutil
 from filelock import FileLock, Timeout
+from pydantic import Field, TypeAdapter, ValidationError
 
 from peftlens.errors import InputError
 
@@ -34,7 +36,7 @@ class LockOwner:
         since: time of locking, in seconds since 1970.
     """
 
-    pid: int
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
     host: str
     since: float
 
@@ -50,6 +52,9 @@ class LockOwner:
             return False
         is_reused_pid = started > self.since
         return status != psutil.STATUS_ZOMBIE and not is_reused_pid
+
+
+_OWNER = TypeAdapter(LockOwner)
 
 
 @contextmanager
@@ -80,6 +85,9 @@ def lock_owners(runs: Path) -> dict[str, LockOwner]:
     """Return the living lock owners, by run id; read from their files without locking."""
     owners = {}
     for file in runs.glob(f"{LOCK_PREFIX}*"):
-        with suppress(OSError, ValueError, TypeError):  # just released, or just taken
-            owners[file.name.removeprefix(LOCK_PREFIX)] = LockOwner(**json.loads(file.read_text()))
+        if not file.is_file():
+            continue
+        with suppress(OSError, ValidationError):  # just released, or just taken
+            owner = _OWNER.validate_json(file.read_bytes())
+            owners[file.name.removeprefix(LOCK_PREFIX)] = owner
     return {run: owner for run, owner in owners.items() if owner.alive}

@@ -5,7 +5,7 @@
          checkpoints/<step>/  the same files at earlier steps
          metrics.jsonl        values determined by the seed: losses and scores
          timing.jsonl         values determined by the machine: seconds, tokens per second, memory
-         digests.json         SHA-256 of all these files, by path
+         digests.json         the run's id, and the SHA-256 of all these files, by path
          probes/<probe>.parquet
 """
 
@@ -13,28 +13,32 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from peftlens.errors import InputError, validation_summary
 from peftlens.io.escaping import visible
 from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha256_text
 from peftlens.numerics.rounding import number
+from peftlens.runs import digests
 from peftlens.runs.config import UNKNOWN_TASK, RunConfig
+from peftlens.runs.digests import DIGESTS, Digests
 from peftlens.runs.trained_model import TrainedModel
 
 SCHEMA = 2  # 1: before 0.1.0, with the old names of `errors.RENAMED_KEYS`
 # Packages whose versions can change a result; another version gives another run id.
 MATTERS = ("peftlens", "torch", "transformers", "peft", "tokenizers", "accelerate", "numpy")
 
-_DIGESTS = TypeAdapter(dict[str, str])
+TIMING = "timing.jsonl"  # the only file of a training that the seed does not determine
+_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class Record(BaseModel):
@@ -49,6 +53,8 @@ class Record(BaseModel):
         environment: machine and versions of all packages, for readers; not part of the id.
         status: finished, or diverged if training stopped at a loss that was not finite.
         results: counts and final scores.
+        files: SHA-256 of the files that the seed determines, by path, which are compared where
+            digests.json is missing; empty in runs of versions that did not record them.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -61,6 +67,7 @@ class Record(BaseModel):
     environment: dict[str, Any]
     status: Literal["finished", "diverged"]
     results: dict[str, Any]
+    files: dict[str, str] = Field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write run.json."""
@@ -93,6 +100,11 @@ class CorruptedRunError(InputError):
     """Error of a run whose files have changed since training."""
 
 
+def is_id(name: str) -> bool:
+    """Return whether a name has the form of a run's id."""
+    return _ID.fullmatch(name) is not None
+
+
 def run_id(config: RunConfig, depends_on: dict[str, Any]) -> str:
     """Return the first 12 hex digits of the SHA-256 of all inputs that determine the result."""
     identity = {"config": config.model_dump(mode="json"), "depends_on": depends_on}
@@ -101,7 +113,10 @@ def run_id(config: RunConfig, depends_on: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """Return the installed versions of packages that can change a result."""
-    return {package: importlib.metadata.version(package) for package in MATTERS}
+    return {package: _version(package) for package in MATTERS}
+
+
+_version = cache(importlib.metadata.version)  # reading the metadata takes milliseconds per run
 
 
 def environment() -> dict[str, Any]:
@@ -131,18 +146,34 @@ class Run(TrainedModel):
         """Contents of run.json.
 
         Raises:
-            InputError: the file is missing or damaged, or another version wrote it.
+            InputError: the file is missing or damaged, is another run's, or another version wrote
+                it.
         """
         file = self.path / "run.json"
         if not file.is_file():
             raise InputError(f"{self.path} is not a run: it has no run.json")
-        self.verify(["run.json"])
+        if self.sealed:
+            self.verify(["run.json"])
         try:
             version = _SchemaVersion.model_validate_json(file.read_bytes()).schema_version
             require_schema(version, file)
-            return Record.model_validate_json(file.read_bytes())
+            record = Record.model_validate_json(file.read_bytes())
         except ValidationError as error:
             raise self._damaged(file, validation_summary(error)) from error
+        self._require_own(file, record.id)
+        return record
+
+    def _require_own(self, file: Path, run: str | None) -> None:
+        """Check that a file belongs to the run after which the folder is named.
+
+        A folder with any other name than an id was renamed or copied on purpose.
+
+        Raises:
+            CorruptedRunError: the file is another run's.
+        """
+        name = self.path.absolute().name
+        if run is not None and run != name and is_id(name):
+            raise self._damaged(file, f"it is that of run {run}")
 
     def _damaged(self, file: Path, reason: str) -> CorruptedRunError:
         return CorruptedRunError(
@@ -150,19 +181,34 @@ class Run(TrainedModel):
         )
 
     @cached_property
+    def sealed(self) -> Digests | None:
+        """Contents of digests.json; None if there is no such file.
+
+        Raises:
+            CorruptedRunError: the file is damaged or another run's.
+        """
+        file = self.path / DIGESTS
+        if not file.exists():
+            return None
+        if not file.is_file():
+            raise self._damaged(file, "it is not a file")
+        try:
+            contents = digests.read(file)
+        except ValidationError as error:
+            raise self._damaged(file, validation_summary(error)) from error
+        self._require_own(file, contents.run)
+        return contents
+
+    @cached_property
     def digests(self) -> dict[str, str]:
         """SHA-256 of all files written by training, by path in the folder.
+
+        Without digests.json, those of the files that run.json lists.
 
         Raises:
             CorruptedRunError: digests.json can't be read.
         """
-        file = self.path / "digests.json"
-        try:
-            return _DIGESTS.validate_json(file.read_bytes())
-        except FileNotFoundError:
-            return {}  # runs of earlier versions
-        except ValidationError as error:
-            raise self._damaged(file, validation_summary(error)) from error
+        return self.sealed.files if self.sealed else self.record.files
 
     def verify(self, names: Iterable[str]) -> None:
         """Compare files with the digests from training.
@@ -200,8 +246,18 @@ class Run(TrainedModel):
     @property
     def steps(self) -> tuple[int, ...]:
         """Steps with saved weights; the last step has the final adapter."""
-        saved = {int(folder.name) for folder in self.path.glob("checkpoints/*")}
+        saved = {int(name) for name in self._checkpoints() if self._trained(f"checkpoints/{name}")}
         return tuple(sorted(saved | {self.record.results["steps"]}))
+
+    def _checkpoints(self) -> Iterator[str]:
+        """Yield the names of folders of checkpoints, which are numbers of steps."""
+        for folder in self.path.glob("checkpoints/*"):
+            if folder.name.isdecimal() and folder.name.isascii() and folder.is_dir():
+                yield folder.name
+
+    def _trained(self, folder: str) -> bool:
+        """Return whether training wrote a folder, as far as it left digests."""
+        return not self.digests or any(path.startswith(f"{folder}/") for path in self.digests)
 
     def adapter(self, step: int | None = None) -> Path:
         """Return the folder of the adapter after the last step, or at a checkpoint.
@@ -234,11 +290,15 @@ class Run(TrainedModel):
 
     def timing(self) -> list[dict[str, Any]]:
         """Read the rows of timing.jsonl."""
-        return self._lines("timing.jsonl")
+        return self._lines(TIMING)
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
         self.verify([name])
-        return [json.loads(line) for line in (self.path / name).read_text().splitlines()]
+        file = self.path / name
+        try:
+            return [json.loads(line) for line in file.read_text().splitlines()]
+        except (FileNotFoundError, ValueError) as error:
+            raise self._damaged(file, str(error)) from error
 
 
 def runs_in(folder: Path) -> list[Run]:

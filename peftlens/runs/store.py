@@ -10,17 +10,19 @@ The folders themselves are the only index of runs. Readers take no lock.
 
 import errno
 import itertools
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from peftlens.io.files import TEMPORARY_PREFIX, new_folder, sha256_file
+from peftlens.errors import InputError
+from peftlens.io.files import TEMPORARY_PREFIX, new_folder
+from peftlens.runs import digests
+from peftlens.runs.digests import DIGESTS
 from peftlens.runs.lock import LOCK_PREFIX, RunLockedError, lock_run
-from peftlens.runs.run import CorruptedRunError, Run
+from peftlens.runs.run import TIMING, Run, is_id
 
 # Errors of the disk that would fail all later runs too.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -60,11 +62,9 @@ def build(runs: Path, run: str, fill: Callable[[Path], None]) -> Path:
     return runs / run
 
 
-def seal(folder: Path) -> None:
-    """Write digests.json, the last file of a run, with the SHA-256 of all other files."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    digests = {file.relative_to(folder).as_posix(): sha256_file(file) for file in files}
-    (folder / "digests.json").write_text(json.dumps(digests, indent=2) + "\n")
+def seal(folder: Path, run: str | None = None, known: Mapping[str, str] | None = None) -> None:
+    """Write digests.json, the last file of a run; see `digests.write`."""
+    digests.write(folder, run, known)
 
 
 def sweep(runs: Path) -> int:
@@ -93,7 +93,7 @@ def _temporary_files(runs: Path) -> Iterator[Path]:
 
 
 def damage(run: Run, *, weights: bool = False) -> str | None:
-    """Compare a run's files with their digests; return the reason of damage, if any.
+    """Compare a run with its id and its files with their digests; return the reason of damage.
 
     Args:
         run: run to check.
@@ -102,12 +102,43 @@ def damage(run: Run, *, weights: bool = False) -> str | None:
     """
     try:
         run.verify(name for name in run.digests if weights or not name.endswith(".safetensors"))
-    except CorruptedRunError as error:
+        if is_id(run.path.name):
+            _ = run.record
+        if run.sealed is None:  # nothing else shows whether these can be read
+            _ = run.metrics(), run.timing()
+    except InputError as error:
         return str(error)
     for name in ("run.json", *run.digests):
         if not (run.path / name).is_file():
             return f"{run.path / name} is missing"
     return None
+
+
+def unchecked(run: Run) -> str | None:
+    """Return why a run's files can't all be compared with digests, or None if they can."""
+    if run.sealed is None:
+        rest = " but for those that run.json lists" if run.record.files else ""
+        return f"{run.path} has no {DIGESTS}: its files can't be compared with the training's{rest}"
+    return None
+
+
+def strays(run: Run) -> list[Path]:
+    """List the entries of a run's folder that peftlens did not write, which are ignored."""
+    known = {DIGESTS, "run.json", TIMING, "probes", "checkpoints", *run.digests}
+    known |= {parent.as_posix() for path in known for parent in Path(path).parents}
+    folders = [run.path / name for name in sorted(known) if (run.path / name).is_dir()]
+    entries = [entry for folder in folders for entry in folder.iterdir()]
+    return sorted(entry for entry in entries if _is_stray(entry, run, known))
+
+
+def _is_stray(entry: Path, run: Run, known: Collection[str]) -> bool:
+    if entry.name.startswith("."):
+        return not entry.name.startswith(TEMPORARY_PREFIX)
+    if entry.parent == run.table_folder:
+        return entry.suffix != ".parquet"
+    if not run.digests:  # of such a run only the form of the names is known
+        return entry.parent.name == "checkpoints" and not entry.name.isdecimal()
+    return entry.relative_to(run.path).as_posix() not in known
 
 
 def finished(runs: Path, candidates: Iterable[str]) -> tuple[set[str], dict[str, str]]:

@@ -1,18 +1,28 @@
 """Schema and parser of study files: a task or a sequence of tasks, and a grid of runs."""
 
 import itertools
+import math
 import re
-import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from peftlens import registry
 from peftlens.errors import InputError, reason, validation_summary
 from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, TrainingConfig
+from peftlens.studies.study_file import dotted, load, unusable_values
+
+MOST_RUNS = 10_000  # planning that many takes minutes
 
 
 class TaskEntry(BaseModel):
@@ -100,7 +110,7 @@ class StudyConfig(StrictModel):
     device: Device = "auto"
     dtype: Dtype = "auto"
     training: TrainingConfig = TrainingConfig()
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[StrictInt, ...], Field(min_length=1)] = (0,)
     probes: tuple[str, ...] | None = None
     probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
@@ -117,21 +127,11 @@ class StudyConfig(StrictModel):
         """The one task, or the tasks of the sequence."""
         return self.continual.tasks if self.continual else (self.task,) if self.task else ()
 
-
-def read_text(file: Path) -> str:
-    """Read the text of a study file.
-
-    Raises:
-        InputError: the file does not exist or is not a text file.
-    """
-    try:
-        return file.read_text()
-    except FileNotFoundError as error:
-        raise InputError(f"no study file {str(file)!r}; give the path of a TOML file") from error
-    except (IsADirectoryError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{str(file)!r} is not a text file; give the path of a TOML file"
-        ) from error
+    @property
+    def n_runs(self) -> int:
+        """Number of runs, counted from the lengths of the lists; equal runs count twice."""
+        configurations = sum(math.prod(map(len, entry.grid.values())) for entry in self.runs)
+        return configurations * len(self.seeds) * (2 * len(self.tasks) - 1)
 
 
 def parse(text: str, source: str, full: bool = False) -> StudyConfig:
@@ -148,23 +148,40 @@ def parse(text: str, source: str, full: bool = False) -> StudyConfig:
     """
     larger = False
     try:
-        document = tomllib.loads(text)
+        document = load(text, source)
+        for place, problem in unusable_values(document):
+            larger = place[0] == "full_scale"
+            line = _line_of(text, place[larger:], larger)
+            raise InputError(f"{source}, line {line}: {dotted(place)} {problem}")
         if full and not document.get("full_scale"):
             raise InputError(f"{source} has no table [full_scale]; leave --full-scale")
         small = StudyConfig.model_validate(document)
         larger = bool(document.get("full_scale"))
         study = StudyConfig.model_validate(_full_scale(document)) if larger else small
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: {error}") from error
     except ValidationError as error:
         # a misspelled key is also a missing one, and only the first of the two errors has a line
         problem = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-        where = ".".join(str(part) for part in problem["loc"])
         line = _line_of(text, problem["loc"], larger)
+        where = dotted(problem["loc"])
         raise InputError(f"{source}, line {line}: {where}: {reason(problem)}") from error
     for name in (*(small.probes or ()), *(study.probes or ())):
         registry.check("probes", name)
+    for one in (small, study):
+        _check_size(one, source)
     return study if full else small
+
+
+def _check_size(study: StudyConfig, source: str) -> None:
+    """Refuse a grid that would take hours to plan, before any of its runs is built.
+
+    Raises:
+        InputError: there are too many runs; the message has their number.
+    """
+    if study.n_runs > MOST_RUNS:
+        raise InputError(
+            f"{source}: its grids and seeds make {study.n_runs:,} runs, more than the "
+            f"{MOST_RUNS:,} of a study; shorten the lists, or split them into several files"
+        )
 
 
 def _full_scale(document: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.io.progress import track
 from peftlens.models.architecture import blocks
 from peftlens.runs.run import sweeps
-from peftlens.studies.config import read_text
 from peftlens.studies.grid import plan_study
+from peftlens.studies.study_file import read_text
 from peftlens.training.run_plan import RunPlan
 from peftlens.training.trainer import DryRun, dry_run
 

@@ -10,6 +10,7 @@ from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
+from peftlens.io.progress import bar
 from peftlens.models.base_model import resolve
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import configurations
@@ -166,14 +167,16 @@ def _plans(
     study: StudyConfig, line_of: Callable[[int], int], source: str, context: RunContext
 ) -> list[RunPlan]:
     plans: dict[str, RunPlan] = {}
-    for index, entry in enumerate(study.runs):
-        try:
-            for configs in expand(study, entry):
-                for run_plan in _plan_sequence(configs, context):
-                    plans.setdefault(run_plan.id, run_plan)
-        except InputError as error:
-            location = f"{source}, [[runs]] at line {line_of(index)}"
-            raise InputError(f"{location}: {error}") from error
+    with bar("Planning", study.n_runs) as shown:
+        for index, entry in enumerate(study.runs):
+            try:
+                for configs in expand(study, entry):
+                    for run_plan in _plan_sequence(configs, context):
+                        plans.setdefault(run_plan.id, run_plan)
+                        shown.advance()
+            except InputError as error:
+                location = f"{source}, [[runs]] at line {line_of(index)}"
+                raise InputError(f"{location}: {error}") from error
     return list(plans.values())
 
 

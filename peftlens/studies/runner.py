@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, TypeVar
 
 from peftlens.errors import InputError
-from peftlens.io.files import write_atomic, write_json
-from peftlens.io.hardware import Allocation, allocate, gpus_per_run
+from peftlens.io.files import sha256_text, write_atomic
+from peftlens.io.hardware import allocate
 from peftlens.io.progress import say
 from peftlens.results import failures, invocations
 from peftlens.results.configurations import configurations_table
@@ -35,75 +34,25 @@ from peftlens.results.outcomes import (
     Outcome,
     Problem,
 )
-from peftlens.results.study_results import index_or_none
+from peftlens.results.study_index import TEXT, recorded_dtypes, write_index
 from peftlens.results.table_cache import TableCache
 from peftlens.runs import store
 from peftlens.runs.lock import RunLockedError
-from peftlens.runs.run import SCHEMA, Run
-from peftlens.studies.config import read_text
+from peftlens.runs.run import Run
 from peftlens.studies.local_pool import InProcessPool, LocalPool
+from peftlens.studies.options import StudyOptions, StudyOutcome
 from peftlens.studies.plan import PlannedRun, StudyPlan
+from peftlens.studies.pools import closing, open_local_pool, open_ray_pool
 from peftlens.studies.run_batches import RunBatches
 from peftlens.studies.run_selection import select_runs
 from peftlens.studies.scheduler import Job, JobKey, JobResult, Signals, WorkerPool, run_jobs
+from peftlens.studies.study_file import read_text
 from peftlens.studies.worker_protocol import (
     PROBE_OUTCOMES,
     MeasureRequest,
     PlanRequest,
     TableRequest,
 )
-
-Pool = TypeVar("Pool", bound=WorkerPool)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyOptions:
-    """Options of one call; apart from `full_scale` they change results only by rounding.
-
-    Attributes:
-        workers: number of runs trained at the same time; by default as many as the machine has
-            room for; 0 for training in this process.
-        threads: number of threads per worker; see `hardware.allocate`.
-        runs_per_pass: highest number of runs trained in one pass over the base model, see
-            layers/batched_adapters.py; by default several on a GPU and one on a CPU, where batches
-            are no faster.
-        full_scale: whether to run the larger study of the file's table [full_scale].
-        engine: location of the workers: processes on this machine, or a Ray cluster.
-        shard: (i, n) for the i-th of n parts of the study, counted from 1.
-        filter: patterns such as `lora*`; see `run_selection.select_runs`.
-        retry_failed: whether to retry runs that failed before; probes are always retried.
-        stall_timeout: seconds without progress after which a worker counts as hung; 0 for never.
-        module: name of the module with the workers' actions.
-    """
-
-    workers: int | None = None
-    threads: int | None = None
-    runs_per_pass: int | None = None
-    full_scale: bool = False
-    engine: Literal["local", "ray"] = "local"
-    shard: tuple[int, int] | None = None
-    filter: tuple[str, ...] = ()
-    retry_failed: bool = False
-    stall_timeout: float = 3600
-    module: str = "peftlens.studies.worker"
-
-
-@dataclass(frozen=True)
-class StudyOutcome:
-    """Outcome of one call.
-
-    Attributes:
-        folder: folder of the study.
-        runs: finished runs, in the study's order.
-        failed: one line for each run or probe that failed, in this call or an earlier one.
-        left: number of runs that are neither finished nor failed: locked by other processes or
-            outside of the selection.
-    """
-
-    folder: Path
-    runs: tuple[Run, ...]
-    failed: tuple[str, ...]
-    left: int
 
 
 def run_study(
@@ -127,60 +76,23 @@ def run_study(
     options, out = options or StudyOptions(), Path(out)
     if options.engine == "ray" and (options.runs_per_pass or 1) > 1:
         raise InputError("runs can be trained together on this machine only; leave --runs-per-pass")
-    text, index = read_text(Path(file)), index_or_none(out)
-    with Signals() as signals, _closing(_local_pool(options)) as local_pool:
+    text = read_text(Path(file))
+    with Signals() as signals, closing(open_local_pool(options)) as local_pool:
         request = PlanRequest(
             text=text,
             source=str(file),
-            dtypes=index.get("dtypes"),
+            dtypes=recorded_dtypes(out),
             full_scale=options.full_scale,
             trust_remote_code=trust_remote_code,
         )
         if options.engine == "ray":  # this machine may lack the devices of the nodes
-            with _closing(_ray_pool(out, options)) as ray_pool:
+            with closing(open_ray_pool(out, options)) as ray_pool:
                 plan = _plan(ray_pool, request, signals)
         else:
             plan = _plan(local_pool, request, signals)
         study = StudyRunner(out, options, plan, local_pool, signals, trust_remote_code)
         study.prepare(text)
         return study.run()
-
-
-def _local_pool(options: StudyOptions) -> InProcessPool | LocalPool:
-    """Create the local pool, with one worker until the plan gives the memory per run."""
-    if options.workers == 0:
-        return InProcessPool(options.module)
-    environments = Allocation(1, options.threads or 1).environments()
-    return LocalPool(environments, options.stall_timeout, options.module)
-
-
-def _ray_pool(out: Path, options: StudyOptions, plan: StudyPlan | None = None) -> WorkerPool:
-    """Create the pool on a cluster: one worker for planning, or as many as there is room for."""
-    from peftlens.studies.ray_pool import RayPool
-
-    needs = {"num_cpus": options.threads or 1}
-    if plan and plan.gpu_bytes:
-        needs["num_gpus"] = gpus_per_run(plan.bytes_per_run, plan.gpu_bytes)
-    elif plan:
-        needs["memory"] = plan.bytes_per_run
-    return RayPool(
-        out / "runs",
-        needs,
-        workers=options.workers if plan else 1,
-        stall_timeout=options.stall_timeout,
-        module=options.module,
-    )
-
-
-@contextmanager
-def _closing(pool: Pool) -> Iterator[Pool]:
-    """Close a pool after the block; after an exception without waiting for jobs."""
-    try:
-        yield pool
-    except BaseException:
-        pool.close(now=True)
-        raise
-    pool.close(now=False)
 
 
 def _plan(pool: WorkerPool, request: PlanRequest, signals: Signals) -> StudyPlan:
@@ -261,17 +173,17 @@ class StudyRunner:
         probes = [probe.name for probe in self.plan.probes]
         retried = {run.id for run in self.selected} if self.options.retry_failed else ()
         self.out.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.out / "study.toml", text.encode())
+        write_atomic(self.out / TEXT, text.encode())
         index = {
-            "schema_version": SCHEMA,
             "name": self.plan.name,
             "runs": list(self.runs),
             "configurations": self.labels,
             "names": {run.id: run.name for run in self.plan.runs},
             "probes": probes,
             "dtypes": {self.plan.device: self.plan.dtype},
+            "text_sha256": sha256_text(text),
         }
-        write_json(self.out / "study.json", index)
+        write_index(self.out, index)
         if deleted := store.sweep(self.folder):
             say(f"Deleted {deleted} unfinished files or folders of stopped processes")
         failures.forget(self.out, keep=self.runs.keys() - retried)
@@ -304,6 +216,7 @@ class StudyRunner:
         missing = [
             run for run in self.selected if run.id not in self.done and run.id not in self.failed
         ]
+        self.tables.drop_of([run.id for run in missing])
         runs_per_pass = 1 if self.options.engine == "ray" else self.options.runs_per_pass
         devices = len(self.plan.gpu_bytes)
         batches = RunBatches(self.folder, self.trust_remote_code, devices, runs_per_pass)
@@ -334,7 +247,7 @@ class StudyRunner:
         if isinstance(self.local_pool, InProcessPool):
             yield self.local_pool
         elif self.options.engine == "ray":
-            with _closing(_ray_pool(self.out, self.options, self.plan)) as pool:
+            with closing(open_ray_pool(self.out, self.options, self.plan)) as pool:
                 yield pool
         else:
             allocation = allocate(

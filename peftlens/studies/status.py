@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from peftlens.results import failures
-from peftlens.results.study_results import read_index
+from peftlens.results.study_index import read_index
 from peftlens.runs import store
 from peftlens.runs.lock import lock_owners
 from peftlens.runs.run import CorruptedRunError, Run
@@ -92,8 +92,9 @@ def _durations(runs: Iterable[Run], configurations: dict[str, str]) -> dict[str,
     durations: dict[str, list[float]] = defaultdict(list)
     for run in runs:
         try:
-            durations[configurations[run.path.name]].append(run.timing()[-1]["seconds"])
-        except (CorruptedRunError, LookupError, ValueError):
+            seconds = float(run.timing()[-1]["seconds"])
+            durations[configurations[run.path.name]].append(seconds)
+        except (CorruptedRunError, LookupError, TypeError, ValueError):
             continue  # the estimate leaves this run out
     return {configuration: median(seconds) for configuration, seconds in durations.items()}
 

@@ -14,7 +14,8 @@ from torch import nn
 from peftlens.adapters import checkpoint
 from peftlens.models.origin import Origin
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import SCHEMA, Record, environment, run_id
+from peftlens.runs.digests import digests_of
+from peftlens.runs.run import SCHEMA, TIMING, Record, environment, run_id
 from peftlens.runs.store import seal
 
 
@@ -88,6 +89,7 @@ class RunWriter:
             diverged: whether training ended early, at a value that is not finite.
             environment_extras: entries of `environment` in addition to machine and versions.
         """
+        files = digests_of(self.path)
         record = Record(
             schema_version=SCHEMA,
             id=run_id(config, depends_on),
@@ -97,9 +99,10 @@ class RunWriter:
             environment=environment() | _compute(config.device) | environment_extras,
             status="diverged" if diverged else "finished",
             results=results,
+            files={path: digest for path, digest in files.items() if path != TIMING},
         )
         record.write(self.path)
-        seal(self.path)
+        seal(self.path, record.id, files)
         return record.id
 
 

@@ -293,7 +293,7 @@ class Tracker:
 
     def _steps(self) -> tuple[int, ...]:
         folders = self._writer.path.glob("checkpoints/*")
-        return tuple(sorted(int(folder.name) for folder in folders))
+        return tuple(sorted(int(one.name) for one in folders if one.name.isdecimal()))
 
     def _drop_kept(self) -> None:
         if self._kept is not None and self._kept != self._last_step:

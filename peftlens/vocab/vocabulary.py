@@ -12,13 +12,13 @@ import numpy as np
 import safetensors.numpy
 import snowballstemmer
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from transformers import DynamicCache
 
 from peftlens.io.escaping import visible
-from peftlens.io.files import cache_dir, write_atomic
+from peftlens.io.files import cache_dir
 from peftlens.io.progress import track
+from peftlens.io.tensor_cache import cached_tensors
 from peftlens.models.architecture import blocks
 from peftlens.models.base_model import BaseModel
 from peftlens.models.partial_forward import stopped_after
@@ -265,10 +265,7 @@ def kept(base: BaseModel, name: str, make: Callable[[], dict[str, NDArray]]) -> 
     def load() -> dict[str, NDArray]:
         key = f"{base.sha256[:16]}-{base.dtype}-{name}-{_VERSION}"
         file = cache_dir("vocabulary") / f"{key}.safetensors"
-        with FileLock(f"{file}.lock"):
-            if not file.exists():
-                write_atomic(file, safetensors.numpy.save(make()))
-            return safetensors.numpy.load_file(file)
+        return cached_tensors(file, lambda: safetensors.numpy.save(make()), safetensors.numpy.load)
 
     return base.derived(f"vocabulary {name}", load)
 

@@ -77,10 +77,10 @@ def test_status_of_no_study(run, tmp_path):
     assert "holds no study that can be read; run `peftlens study` first" in err
 
 
-def test_help_names_the_three(run):
+def test_help_names_the_four(run):
     code, out, _ = run("study", "--help")
     assert code == 0
-    assert all(command in out for command in ("run", "status", "validate"))
+    assert all(command in out for command in ("run", "status", "verify", "validate"))
 
 
 def test_part():
@@ -134,3 +134,45 @@ def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
         stall_timeout=300,
     )
     assert requested == [(study_file, Path("x"), how, True)]
+
+
+HOSTILE = "\x1b]0;x\x07\x9b31m\u202e"
+
+
+def test_no_control_character_of_a_study_reaches_the_terminal(run, study_file):
+    text = study_file.read_text().replace('name = "tiny"', f"name = {json.dumps(HOSTILE)}")
+    study_file.write_text(text)
+    study = Path("studies") / study_file.stem
+    outputs = [run("study", study_file, "--workers", 0), run("study", study_file, "--json")]
+    failed = study / "failed"
+    failed.mkdir()
+    (failed / "cost.json").write_text(json.dumps({"what": HOSTILE, "summary": HOSTILE}))
+    (study / "runs" / f".{HOSTILE[1:]}").touch()
+    for command in (
+        ("study", "status"), ("study", "status", "--json"), ("study", "verify"),
+        ("study", "verify", "--json"), ("table",), ("table", "--format", "csv"),
+        ("table", "--format", "latex"), ("table", "--format", "html"), ("cite",), ("report",),
+        ("probe", "parameter_count"), ("probe", "parameter_count", "--json"),
+    ):  # fmt: skip
+        outputs.append(run(*command, study))
+    assert [code for code, _, _ in outputs] == [0, 0, *[0] * 12]
+    for _, out, err in outputs:
+        assert all(line.isprintable() for line in (out + err).split("\n")), (out, err)
+    assert "<U+001B>" in outputs[2][1]
+    assert json.loads(outputs[3][1])["failed"]["cost"].startswith(HOSTILE)
+
+
+def test_verify(run, study_file):
+    run("study", study_file, "--workers", 0)
+    code, out, err = run("study", "verify", "studies/tiny")
+    assert (code, out, err) == (0, "No problems in 3 runs and 9 tables\n", "")
+    (first, *_) = sorted(Path("studies/tiny/runs").iterdir())
+    (first / "metrics.jsonl").write_text("")
+    code, out, _ = run("study", "verify", "studies/tiny")
+    assert code == 1
+    assert f"{first}/metrics.jsonl is damaged (its contents have changed)" in out
+    assert "problems in 3 runs and 9 tables" in out
+    found = json.loads(run("study", "verify", "studies/tiny", "--json")[1])
+    assert (found["runs"], found["tables"], found["notes"]) == (3, 9, [])
+    assert len(found["problems"]) > 1
+    assert run("study", "verify", "nowhere")[0] == 2

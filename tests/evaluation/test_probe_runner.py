@@ -112,8 +112,10 @@ def test_tables_of_an_older_version_are_left_out(context, runs, monkeypatch):
     monkeypatch.setattr(parameter_count, "measure", lambda *_: one)
     probe_runner.run_probe(context, runs["frozen"], "parameter_count")
     labels = {run.id: run.id for run in runs.values()}
-    found = stack.joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
+    found, unread = stack.joined([runs["lora"], runs["frozen"]], "parameter_count", labels)
+    assert unread == {}
     assert found.frame["run"].tolist() == [runs["frozen"].id]
+    assert found.runs == (runs["frozen"].id,)
     assert found.frame["new"].tolist() == [1.0]
 
 

@@ -56,6 +56,9 @@ def test_what_is_not_its_own_page_gets_4xx_and_the_server_lives(served):
         assert requested(port, "GET", "/?q=" + "x" * 10_000_000, **cookie) == 414
     with suppress(BrokenPipeError, ConnectionResetError):
         assert requested(port, "POST", UPDATE, b"x" * 10_000_000, **cookie) == 413
+    with suppress(BrokenPipeError, ConnectionResetError):  # in chunks of no stated length
+        body, kind = iter([b"x" * 1000] * 1000), {"Content-Type": "application/json"}
+        assert requested(port, "POST", UPDATE, body, **cookie, **kind) == 411
     assert requested(port, "GET", "/", **cookie) == 200
 
 
@@ -68,6 +71,29 @@ def test_runs_of_two_bases_are_refused(context, planted_run, tmp_path, bases, wo
     names = {run.id: run.id for run in (planted_run, other)}
     with pytest.raises(InputError, match="different base models"):
         application(context, [planted_run, other], names, Guard(frozenset()))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"run": ["x"], "step": {}}, {"metric": ["cosine"]}, {"metric": None}, {"count": "many"},
+        {"count": 1e300}, {"count": -1}, {"query": {"a": 1}}, {"query": "\x1b[31m #99999999"},
+        {"query": ["x"] * 1000}, {"step": "0"},
+    ],
+)  # fmt: skip
+def test_values_that_no_page_sends_are_answered_in_a_sentence(context, planted_run, odd):
+    guard = Guard(frozenset({"localhost"}))
+    app = application(context, [planted_run], {planted_run.id: "one"}, guard)
+    values = {"query": "#40", "metric": "cosine", "count": 3, "run": planted_run.id, "step": 2}
+    inputs = [{"id": name, "property": "value", "value": value}
+              for name, value in (values | odd).items()]  # fmt: skip
+    body = {"output": "answer.children", "inputs": inputs, "changedPropIds": ["query.value"],
+            "outputs": {"id": "answer", "property": "children"}}  # fmt: skip
+    client = app.server.test_client()
+    client.set_cookie(COOKIE, guard.token)
+    answer = client.post(UPDATE, json=body)
+    assert answer.status_code == 200
+    assert "\\u001b" not in answer.text
 
 
 def test_a_text_is_answered(context, served, planted_run):

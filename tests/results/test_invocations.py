@@ -74,4 +74,5 @@ def test_a_file_that_is_no_call_is_left_out(tmp_path):
     (tmp_path / "calls").mkdir()
     (tmp_path / "calls" / "2026.json").write_text("half")
     (tmp_path / "calls" / "2027.json").write_text(json.dumps({"began": "x"}))
-    assert invocations.recorded(tmp_path) == [{"began": "x"}]
+    assert invocations.recorded(tmp_path) == []
+    assert [file.name for file in invocations.damaged(tmp_path)] == ["2026.json", "2027.json"]

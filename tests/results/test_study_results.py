@@ -5,7 +5,7 @@ import finished
 import pytest
 
 from peftlens.errors import InputError
-from peftlens.results import study_results
+from peftlens.results import study_index, study_results
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def test_the_hash_is_that_of_the_rows(folder, tmp_path_factory):
 def test_no_study(tmp_path):
     with pytest.raises(InputError, match="holds no finished run and no study"):
         study_results.read(tmp_path)
-    assert study_results.index_or_none(tmp_path) == {}
+    assert study_index.index_or_none(tmp_path) == {}
     (tmp_path / "study.json").write_text('{"schema_version": 99}')
     with pytest.raises(InputError, match="written by a later version"):
-        study_results.read_index(tmp_path)
+        study_index.read_index(tmp_path)
     (tmp_path / "study.json").write_text('{"schema_version": 1, "names": {}}')
     with pytest.raises(InputError, match="base is called base_model now"):
-        study_results.read_index(tmp_path)
+        study_index.read_index(tmp_path)

@@ -1,3 +1,5 @@
+import datetime
+
 import pytest
 from pydantic import ValidationError
 
@@ -28,3 +30,12 @@ def test_a_configuration_can_not_be_changed():
     config = RunConfig(method="lora", task="t")
     with pytest.raises(ValidationError, match="frozen"):
         config.seed = 1
+
+
+@pytest.mark.parametrize(
+    "value", [datetime.date(2020, 1, 1), float("nan"), [float("inf")], {"a": {1, 2}}, object()]
+)
+def test_options_of_a_run_are_json(value):
+    for key in ("method_config", "task_config"):
+        with pytest.raises(ValidationError, match="alpha is no JSON value"):
+            RunConfig.model_validate({"method": "lora", "task": "boolq", key: {"alpha": value}})

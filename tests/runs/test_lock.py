@@ -45,3 +45,15 @@ def test_holders_of_another_machine_count_as_alive(tmp_path):
     assert lock_owners(tmp_path)["abc"].host == "elsewhere"
     file.write_text('{"pid"')  # just being written
     assert lock_owners(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"pid": "x", "host": "h", "since": 1}', '{"pid": -1, "host": "h", "since": 1}',
+     '{"pid": 1e30, "host": "h", "since": 1}', '{"pid": 1, "host": 3, "since": 1}', "\0" * 9],
+)  # fmt: skip
+def test_a_damaged_lock_file_names_no_owner(tmp_path, content):
+    (tmp_path / ".claim-abc").write_text(content)
+    (tmp_path / ".claim-folder").mkdir()
+    os.mkfifo(tmp_path / ".claim-pipe")
+    assert lock_owners(tmp_path) == {}
