@@ -108,7 +108,7 @@ def _factors(
     factors = {}
     for name, layer in peft_layers(model, LoraLayer):
         weight = f"{name}.weight"
-        if not _is_plain(layer, weights[weight]):
+        if weight not in weights or not _is_plain(layer, weights[weight]):
             return None
         sides = layer.lora_B, layer.lora_A
         b, a = (one["default"].weight.detach().double().cpu().numpy() for one in sides)

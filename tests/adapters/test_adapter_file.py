@@ -12,7 +12,6 @@ from peftlens.adapters.adapter_file import (
     write_weights,
 )
 from peftlens.errors import InputError
-from peftlens.models.origin import Origin
 
 
 @pytest.fixture
@@ -66,11 +65,6 @@ def test_tensors_that_are_not_finite_are_named(folder):
     assert found.non_finite_tensors == [bad]
     with pytest.raises(InvalidAdapterError, match="NaN or infinite values"):
         found.require_sound()
-
-
-def test_a_file_without_a_vocabulary_asks_nothing(folder):
-    read(folder).require_vocabulary(Origin("base", "f" * 64))
-    read(folder).require_vocabulary(Origin("base"))
 
 
 def test_the_same_tensors_are_the_same_bytes(tmp_path):
