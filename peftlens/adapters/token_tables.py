@@ -122,8 +122,7 @@ def table_rows(file: AdapterFile, model: Any) -> int | None:
         listed = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise InputError(f"{file.folder / WEIGHTS} holds tables of different rows: {listed}")
     present = model.get_input_embeddings().weight.shape[0]
-    tokens = _largest_token(file)
-    at_least = present if tokens is None or tokens < present else tokens + 1
+    at_least = 1 + max(trained_tokens(file), default=-1)
     return next(iter(rows.values()), at_least if at_least > present else None)
 
 
@@ -141,12 +140,16 @@ def _rows(file: AdapterFile, model: Any) -> Iterator[tuple[str, int]]:
                 yield f"{module}.{end}", entry.shape[axis]
 
 
-def _largest_token(file: AdapterFile) -> int | None:
-    """Return the largest id of the tokens that are trained one by one."""
+def trained_tokens(file: AdapterFile) -> list[int]:
+    """Return the ids of the tokens that are trained one by one.
+
+    Raises:
+        InputError: an id is negative.
+    """
     config = file.config
     given = config.get("trainable_token_indices") or config.get("token_indices") or ()
     lists = given.values() if isinstance(given, dict) else (given,)
     ids = [number for one in lists for number in one]
     if any(number < 0 for number in ids):
         raise InputError(f"{file.folder / CONFIG} has a negative id among its trained tokens")
-    return max(ids, default=None)
+    return ids
