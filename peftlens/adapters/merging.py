@@ -1,11 +1,13 @@
 """Merging: add an adapter's update to the base weights and save a plain transformers model."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
+from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn.utils import parametrize
@@ -225,7 +227,9 @@ def merge_into_base(model: Any, name: str) -> PreTrainedModel:
         try:
             # safe_merge merges into copies, because some of peft's methods write past a
             # transposed view
-            model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that tables are not tied any more
+                model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
         except (
             ValueError,
             NotImplementedError,
@@ -247,8 +251,9 @@ def untie_adapted_tables(model: nn.Module) -> None:
         return
     base: Any = model.get_base_model()
     table, head = base.get_input_embeddings(), base.get_output_embeddings()
-    if not any(isinstance(one, BaseTunerLayer) for one in (table, head)):
-        return
+    adapted = [one for one in (table, head) if isinstance(one, BaseTunerLayer)]
+    if not any(not isinstance(one, TrainableTokensLayer) for one in adapted):
+        return  # rows of single tokens are tied by peft itself
     inner, outer = (getattr(one, "get_base_layer", lambda one=one: one)() for one in (table, head))
     if inner.weight is outer.weight:
         outer.weight = nn.Parameter(outer.weight.detach().clone(), requires_grad=False)

@@ -44,6 +44,14 @@ def module_and_part(name: str, kind: str) -> tuple[str, str] | None:
     return module, ".".join(segments[position:]).removesuffix(".weight").removesuffix(".default")
 
 
+def adapted_modules(file: AdapterFile) -> list[str]:
+    """Return the modules that hold tensors of the adapter's type, in the file's order."""
+    if not file.is_peft_type:
+        return []
+    found = [module_and_part(name, file.adapter_type) for name in file.header]
+    return list(dict.fromkeys(one[0] for one in found if one and one[0]))
+
+
 def replaced(file: AdapterFile) -> list[str]:
     """Return the tensors that stand in place of the base's own: heads, norms, biases, tables."""
     if not file.is_peft_type or is_prompt(file):

@@ -16,6 +16,7 @@ from peftlens.cli import results as results_commands
 from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError, validation_summary
+from peftlens.io.escaping import visible
 
 app = typer.Typer(
     help="Train every family of parameter-efficient fine-tuning, and analyze the trained models.",
@@ -274,5 +275,5 @@ def main() -> None:
 def _exit_with_error(error: Exception, code: int, hint: str) -> None:
     if os.environ.get("PEFTLENS_DEBUG"):
         raise error
-    print(f"Error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    print(visible(f"Error: {' '.join(str(error).split())}{hint}"), file=sys.stderr)
     sys.exit(code)
