@@ -23,6 +23,7 @@ CONFIG = "adapter_config.json"
 METHOD = "peftlens_method"  # key in the configuration of an adapter that is not of peft's types
 TYPES = tuple(str(kind.value) for kind in PeftType)
 BASE = "base_model_name_or_path"
+PREFIX = "base_model.model."  # prefix of peft's names of tensors
 
 _LARGEST_SCALE = 10_000.0  # upper limit for the scale of an update; scales in use are below 100
 _LARGEST_FILE = 16_000_000  # bytes; the longest configurations in use have a few hundred kilobytes

@@ -23,17 +23,19 @@ from peftlens.adapters.adapter_config import (
     BASE,
     CONFIG,
     METHOD,
+    PREFIX,
     InvalidAdapterError,
     expressions,
     read_config,
     require_regular,
 )
 from peftlens.adapters.expressions import slow_expression
+from peftlens.adapters.factor_shapes import mismatch
 from peftlens.adapters.other_formats import WEIGHTS, without_weights
+from peftlens.adapters.tensor_names import module_and_part
 from peftlens.errors import InputError
 
 VOCABULARY = "vocabulary"  # key in the metadata of our weights, see `vocabulary_sha256`
-PREFIX = "base_model.model."  # prefix of peft's names of tensors
 
 # LoRA initializations whose factors contain a part of the base weight in addition to the update;
 # attaching such an adapter writes into the base model.
@@ -42,6 +44,8 @@ HOLDING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # dtypes of safetensors that hold weights, and those that hold indices and masks.
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 COUNTS = ("I64", "I32", "I16", "I8", "U8", "BOOL")
+_INNER = ("lora_A.weight", "lora_A.default.weight", "lora_embedding_A")  # r is their first axis
+_MOST_TENSORS = 500_000  # the largest mixtures of experts have 10^5 factors
 DEFAULT_RANK = 8  # rank of a LoRA whose configuration names none
 
 
@@ -222,6 +226,7 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
     _check_empty(adapter)
     _check_expressions(adapter)
     _check_sizes(adapter)
+    _check_factors(adapter)
     return adapter
 
 
@@ -238,6 +243,10 @@ def _header(weights: Path) -> tuple[dict[str, Entry], dict[str, str]]:
             f"{weights} can't be read: {error}; get the file again"
         ) from error
     entries.pop("__metadata__", None)
+    if len(entries) > _MOST_TENSORS:
+        raise InvalidAdapterError(
+            f"{weights} holds {len(entries):,} tensors; the limit is {_MOST_TENSORS:,}"
+        )
     header = {
         name: Entry(entry["dtype"], tuple(entry["shape"]))
         for name, entry in sorted(entries.items())
@@ -309,10 +318,25 @@ def _check_sizes(adapter: AdapterFile) -> None:
             _check_rank(adapter, name, entry.shape)
 
 
+def _check_factors(adapter: AdapterFile) -> None:
+    """Refuse factors of one weight that can't be multiplied."""
+    if not adapter.is_peft_type or adapter.config.get("use_bdlora"):
+        return  # whose factors are blocks
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, entry in adapter.header.items():
+        if found := module_and_part(name, adapter.adapter_type):
+            shapes.setdefault(found[0], {})[found[1]] = entry.shape
+    for module, parts in shapes.items():
+        if pair := mismatch(adapter.adapter_type, parts):
+            raise InvalidAdapterError(
+                f"{adapter.folder / WEIGHTS} holds factors of {module} that can't be multiplied: "
+                f"{pair}; get the file again"
+            )
+
+
 def _check_rank(adapter: AdapterFile, name: str, shape: tuple[int, ...]) -> None:
-    """Compare the rank of a LoRA's A with the configuration, and with its B."""
-    side = next((end for end in _SIDES if name.endswith(end)), None)
-    if side is None:
+    """Compare the rank of a LoRA's A with the configuration."""
+    if not name.endswith(_INNER) or not shape:
         return
     module, files = module_of(name), f"{adapter.folder / CONFIG}"
     stacked = adapter.adapts_parameter(module)
@@ -322,16 +346,6 @@ def _check_rank(adapter: AdapterFile, name: str, shape: tuple[int, ...]) -> None
             f"{files} says rank {ranks[0]} for {module}, but {adapter.folder / WEIGHTS} has "
             f"{shape[0]}; these files do not belong together"
         )
-    other = adapter.header.get(name.replace(side, _SIDES[side]))
-    if other and other.shape[1] != shape[0] and not adapter.config.get("use_bdlora"):
-        raise InvalidAdapterError(
-            f"{adapter.folder / WEIGHTS} has factors of {module} that can't be multiplied: A of "
-            f"rank {shape[0]}, B of rank {other.shape[1]}; get the file again"
-        )
-
-
-# Ends of the names of A, by which the name of B is found.
-_SIDES = {"lora_A.weight": "lora_B.weight", "lora_embedding_A": "lora_embedding_B"}
 
 
 def _ranks(adapter: AdapterFile, module: str) -> list[int]:

@@ -33,6 +33,7 @@ from peftlens.numerics.linalg import principal_angles, random_similarity, subspa
 from peftlens.results.table import Column, NotApplicable, Table
 
 PROMPT = "prompt_embeddings"
+_IN_MEMORY = 50_000_000  # values of an adapter whose factors are read at once: 400 MB in float64
 COLUMNS = (
     Column("adapter", "the first adapter"),
     Column("other", "the second adapter"),
@@ -128,8 +129,10 @@ def _source(named: tuple[str, ExternalAdapter], base_model: BaseModel | None) ->
         if base_model is not None:
             deltas = {one.name: one for one in delta_weights(adapter, base_model)}
             return _Source(name, tuple(deltas), deltas.__getitem__, others=others)
-        get = partial(_factors, file)
-        return _Source(name, weights(file), get, others=others)
+        if sum(entry.size for entry in file.header.values()) <= _IN_MEMORY:
+            factors = {one.name: one for one in delta_factors(file)}
+            return _Source(name, tuple(factors), factors.__getitem__, others=others)
+        return _Source(name, weights(file), partial(_factors, file), others=others)
     except NotApplicable as reason:
         lora = base_model is None and file.adapter_type == "LORA"
         modules = adapted_modules(file) if lora and file.initialization not in HOLDING else []

@@ -12,7 +12,7 @@ from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
-from peftlens.adapters.adapter_config import expressions
+from peftlens.adapters.adapter_config import BASE, expressions
 from peftlens.adapters.adapter_file import CONFIG, HOLDING, PREFIX, WEIGHTS, AdapterFile, read
 from peftlens.adapters.expressions import slow_expression
 from peftlens.adapters.token_tables import COPIES, fit_token_tables, require_vocabulary
@@ -52,16 +52,17 @@ class ExternalAdapter(TrainedModel):
     @cached_property
     def record(self) -> Record:
         """Record of a run, limited to the adapter's method and base model."""
-        base = self.base_model or self.file.config.get("base_model_name_or_path")
+        file = self.file
+        base = self.base_model or file.config.get(BASE)
         if not base:
             raise InputError(f"{self.path / CONFIG} names no base model; give it by --base")
         return Record(
             schema_version=SCHEMA,
             id=sha256_file(self.path / WEIGHTS)[:12],
-            configuration=f"{self.file.method} {self.path.resolve().name}",
+            configuration=f"{file.method} {self.path.resolve().name}",
             config=RunConfig(
-                method=self.file.method,
-                method_config=self.file.options,
+                method=file.method,
+                method_config=file.options,
                 task=UNKNOWN_TASK,
                 base_model=base,
             ),

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from peft import PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
+_UNLISTED = ("lora_ga",)  # initializations that peft 0.21 knows, and does not declare
 _LARGEST = 2**63  # torch's integers; larger ones overflow in floats too
 
 
@@ -76,6 +77,14 @@ def _is_dict(value: Any, arguments: tuple[Any, ...]) -> bool:
     )
 
 
+def _is_literal(value: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether a value is listed; in a text of the list, brackets stand for a free part."""
+    starts = [one.partition("[")[0] for one in arguments if isinstance(one, str) and "[" in one]
+    return value in arguments or (
+        isinstance(value, str) and value.startswith((*starts, *_UNLISTED))
+    )
+
+
 _Rule = Callable[[Any, tuple[Any, ...]], bool]
 # By declared type; peft turns lists into sets itself.
 _RULES: dict[Any, _Rule] = {
@@ -87,6 +96,5 @@ _RULES: dict[Any, _Rule] = {
     set: _is_list,
     tuple: _is_list,
     dict: _is_dict,
-    # of texts, peft documents some by an example
-    Literal: lambda value, arguments: any(type(value) is type(one) for one in arguments),
+    Literal: lambda value, arguments: _is_literal(value, arguments),
 }

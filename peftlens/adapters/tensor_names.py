@@ -4,10 +4,15 @@ peft loads what fits and ignores the rest without a word, so an adapter saved th
 (torch.compile, FSDP, DistributedDataParallel) is loaded as an untrained one.
 """
 
+from typing import TYPE_CHECKING
+
 from peft import PeftType
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
-from peftlens.adapters.adapter_file import PREFIX, AdapterFile
+from peftlens.adapters.adapter_config import PREFIX
+
+if TYPE_CHECKING:
+    from peftlens.adapters.adapter_file import AdapterFile
 
 # Modules that other libraries put around a model in training.
 _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
@@ -44,7 +49,7 @@ def module_and_part(name: str, kind: str) -> tuple[str, str] | None:
     return module, ".".join(segments[position:]).removesuffix(".weight").removesuffix(".default")
 
 
-def adapted_modules(file: AdapterFile) -> list[str]:
+def adapted_modules(file: "AdapterFile") -> list[str]:
     """Return the modules that hold tensors of the adapter's type, in the file's order."""
     if not file.is_peft_type:
         return []
@@ -52,7 +57,7 @@ def adapted_modules(file: AdapterFile) -> list[str]:
     return list(dict.fromkeys(one[0] for one in found if one and one[0]))
 
 
-def replaced(file: AdapterFile) -> list[str]:
+def replaced(file: "AdapterFile") -> list[str]:
     """Return the tensors that stand in place of the base's own: heads, norms, biases, tables."""
     if not file.is_peft_type or is_prompt(file):
         return []
@@ -65,19 +70,19 @@ def replaced(file: AdapterFile) -> list[str]:
     ]
 
 
-def token_rows(file: AdapterFile) -> list[str]:
+def token_rows(file: "AdapterFile") -> list[str]:
     """Return the tensors that hold rows of single tokens."""
     return [name for name in file.header if any(part in name for part in _TOKEN_ROWS)]
 
 
-def is_prompt(file: AdapterFile) -> bool:
+def is_prompt(file: "AdapterFile") -> bool:
     """Whether the adapter consists of vectors in front of the input, with names of their own."""
     return "prompt_embeddings" in file.header or any(
         name.startswith("prefix_task") for name in file.header
     )
 
 
-def misplaced(file: AdapterFile) -> dict[str, list[str]]:
+def misplaced(file: "AdapterFile") -> dict[str, list[str]]:
     """Find names that no base model has a place for, by the reason."""
     found: dict[str, list[str]] = {}
     if not file.is_peft_type or is_prompt(file) or file.adapter_type in _WITHOUT_MODULES:
@@ -108,14 +113,14 @@ def _misplaced(name: str, kind: str) -> str | None:
     return None
 
 
-def without_prefix(file: AdapterFile) -> list[str]:
+def without_prefix(file: "AdapterFile") -> list[str]:
     """Return names that do not begin as those of peft, which only some bases accept."""
     if not file.is_peft_type or is_prompt(file) or file.adapter_type in _WITHOUT_MODULES:
         return []
     return [name for name in file.header if not name.startswith("base_model.")]
 
 
-def unknown_parts(file: AdapterFile) -> list[str]:
+def unknown_parts(file: "AdapterFile") -> list[str]:
     """Return names whose part this version of peft does not know for the type."""
     if not file.is_peft_type:
         return []

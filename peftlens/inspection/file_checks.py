@@ -203,12 +203,11 @@ def _siblings(file: AdapterFile) -> Iterator[Finding]:
     for module in _by_module(file):
         parent, _, child = module.rpartition(".")
         children.setdefault(re.sub(r"\d+", "N", parent), {}).setdefault(parent, set()).add(child)
-    lacking = [
-        f"{parent}.{child}"
-        for parents in children.values()
-        for parent, present in parents.items()
-        for child in sorted(set().union(*parents.values()) - present)
-    ]
+    lacking = []
+    for parents in children.values():
+        every = set[str]().union(*parents.values())
+        for parent, present in parents.items():
+            lacking += [f"{parent}.{child}" for child in sorted(every - present)]
     listed = file.config.get("target_modules")
     if lacking and not (isinstance(listed, list) and any("." in one for one in listed)):
         yield Finding(
