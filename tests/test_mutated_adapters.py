@@ -92,7 +92,7 @@ def bad_expression(draw, folder):
 
 
 def endless_expression(draw, folder):
-    text = draw.choice([r"((\w|\.)+)+x", r"(a|\w|\.)*-"])
+    text = draw.choice([r"((\w|\.)+)+x", r"(\w+|\.)*-"])
     field = draw.choice(["target_modules", "rank_pattern"])
     edit(folder, lambda c: c | {field: {text: 8} if field.endswith("pattern") else text})
 
@@ -243,8 +243,9 @@ def attached(folder, base):
 
 
 def test_sound_adapters_are_whole(sound, llama):
-    for folder, logits in sound:
-        assert judged(folder) == "whole"
+    for (folder, logits), (_, changes) in zip(sound, SOUND, strict=True):
+        large_copy = "modules_to_save" in changes  # of a head that is most of a tiny adapter
+        assert judged(folder) == ("warning" if large_copy else "whole")
         assert torch.allclose(attached(folder, llama), logits, atol=1e-5)
 
 

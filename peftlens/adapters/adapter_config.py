@@ -90,8 +90,6 @@ def expressions(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     patterns = config.get("layers_pattern") or ()
     for value in (patterns,) if isinstance(patterns, str) else patterns:
         yield "layers_pattern", value
-    if config.get("peft_type") == "ADALORA":
-        return  # its rank_pattern holds names
     for field in ("rank_pattern", "alpha_pattern"):
         for key in config.get(field) or ():
             yield field, key

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import PurePosixPath, PureWindowsPath
 
 import peft
@@ -23,6 +24,7 @@ from peftlens.adapters.tensor_names import (
     is_prompt,
     misplaced,
     module_and_part,
+    own_part,
     replaced,
     token_rows,
     unknown_parts,
@@ -56,7 +58,7 @@ def check_file(file: AdapterFile) -> list[Finding]:
     """Apply all rules to the configuration and the header; probes check the tensors."""
     rules = [_sizes, _names, _base_name, _below]
     if file.is_peft_type:
-        rules += [_parts, _options, _targets, _siblings, _fields, _copies]
+        rules += [_parts, _options, _targets, _siblings, _layers, _fields, _copies]
     return [finding for rule in rules for finding in rule(file)]
 
 
@@ -202,7 +204,7 @@ def _siblings(file: AdapterFile) -> Iterator[Finding]:
     children: dict[str, dict[str, set[str]]] = {}  # kind of parent -> parent -> names of children
     for module in _by_module(file):
         parent, _, child = module.rpartition(".")
-        children.setdefault(re.sub(r"\d+", "N", parent), {}).setdefault(parent, set()).add(child)
+        children.setdefault(_without_numbers(parent), {}).setdefault(parent, set()).add(child)
     lacking = []
     for parents in children.values():
         every = set[str]().union(*parents.values())
@@ -222,19 +224,46 @@ def _siblings(file: AdapterFile) -> Iterator[Finding]:
         )
 
 
+def _layers(file: AdapterFile) -> Iterator[Finding]:
+    """Look for gaps: adapted layers are equally spaced, unless the configuration chooses them."""
+    config = file.config
+    if config.get("layers_to_transform") or not isinstance(config.get("target_modules"), list):
+        return
+    layers: dict[str, set[int]] = {}
+    for module in _by_module(file):
+        if number := re.search(r"\.(\d+)\.", module):
+            kind = f"{module[: number.start()]}.N.{module[number.end() :]}"
+            layers.setdefault(kind, set()).add(int(number[1]))
+    for kind, numbers in layers.items():
+        one = sorted(numbers)
+        if len({b - a for a, b in pairwise(one)}) > 1:
+            yield Finding("warning", f"{kind} is adapted in unequally spaced layers: {one}.")
+            return  # the other modules of these layers have the same gap
+
+
 def _unlike_shapes(file: AdapterFile) -> list[str]:
-    """Return tensors whose shape, apart from the rank, few others of their kind have."""
+    """Return tensors whose shape, apart from a LoRA's rank, few others of their kind have."""
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    lora = file.adapter_type in ("LORA", "ADALORA")
     for name, entry in file.header.items():
-        if "lora_" in name and len(entry.shape) == 2:
-            outer = entry.shape[1:] if "_A" in name else entry.shape[:1]
-            shapes.setdefault(re.sub(r"\d+", "N", name), {})[name] = outer
+        if own_part(name, file.adapter_type) is None:
+            continue
+        outer = entry.shape
+        if lora and len(outer) > 1:
+            outer = outer[1:] if "_A" in name else outer[:1]
+        if "lora_E" not in name:
+            shapes.setdefault(_without_numbers(name), {})[name] = outer
     unlike = []
     for alike in shapes.values():
         usual, count = Counter(alike.values()).most_common(1)[0]
         if 3 * count >= 2 * len(alike):
             unlike += [name for name, shape in alike.items() if shape != usual]
     return unlike
+
+
+def _without_numbers(name: str) -> str:
+    """Return a name with N for the numbers of layers and experts."""
+    return re.sub(r"(?<=\.)\d+(?=\.|$)", "N", name)
 
 
 def _fields(file: AdapterFile) -> Iterator[Finding]:
