@@ -218,7 +218,7 @@ def alike(one, other):
     return (
         one is not None
         and one.shape == other.shape
-        and bool((one - other).norm() <= 0.02 * other.norm())
+        and bool((one - other).norm() <= 0.003 * other.norm())
     )
 
 

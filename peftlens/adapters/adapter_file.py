@@ -304,18 +304,32 @@ def _check_expressions(adapter: AdapterFile) -> None:
 
 
 def _check_sizes(adapter: AdapterFile) -> None:
-    """Check ranks and numbers of virtual tokens against the header, before peft allocates them."""
-    config, file = adapter.config, adapter.folder / WEIGHTS
+    """Check ranks and sizes of prompts against the header, before peft allocates them."""
+    config = adapter.config
     prompts = adapter.header.get("prompt_embeddings")
-    tokens = config.get("num_virtual_tokens")
-    if adapter.is_peft_type and prompts and tokens is not None and prompts.shape[0] % tokens:
+    if adapter.is_peft_type and prompts and not _fits_prompt(adapter, prompts.shape):
         raise InvalidAdapterError(
-            f"{adapter.folder / CONFIG} has num_virtual_tokens={tokens}, but {file} holds "
-            f"{prompts.shape[0]} vectors; these files do not belong together"
+            f"{adapter.folder / CONFIG} has num_virtual_tokens={config.get('num_virtual_tokens')}, "
+            f"but {adapter.folder / WEIGHTS} holds vectors of shape {list(prompts.shape)}; these "
+            "files do not belong together"
         )
     if config.get("peft_type") == "LORA":
         for name, entry in adapter.header.items():
             _check_rank(adapter, name, entry.shape)
+
+
+def _fits_prompt(adapter: AdapterFile, shape: tuple[int, ...]) -> bool:
+    """Whether prompts have the numbers of tokens and the width of the configuration."""
+    config, kind = adapter.config, adapter.adapter_type
+    tokens, width = config.get("num_virtual_tokens"), config.get("token_dim")
+    if len(shape) != 2 or (tokens is None and kind != "CPT"):
+        return False
+    if width and kind in ("PREFIX_TUNING", "CARTRIDGE"):  # keys and values of all layers
+        width *= 2 * (config.get("num_layers") or shape[1] // (2 * width))
+    parts = config.get("num_transformer_submodules") or 2  # an encoder and a decoder
+    return shape[0] in (tokens or shape[0], parts * (tokens or 0)) and shape[1] == (
+        width or shape[1]
+    )
 
 
 def _check_factors(adapter: AdapterFile) -> None:

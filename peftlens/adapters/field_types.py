@@ -89,7 +89,7 @@ _Rule = Callable[[Any, tuple[Any, ...]], bool]
 # By declared type; peft turns lists into sets itself.
 _RULES: dict[Any, _Rule] = {
     type(None): lambda value, _: value is None,
-    bool: lambda value, _: isinstance(value, bool),
+    bool: lambda value, _: isinstance(value, (bool, int)) and value in (0, 1),
     int: lambda value, _: is_count(value, 1 - _LARGEST),
     float: lambda value, _: is_finite(value),
     list: _is_list,

@@ -48,6 +48,9 @@ _COMPLETE = {
 # Fields on which an update depends, and which every version of peft has written.
 _NEEDED = {"LORA": ("r", "lora_alpha"), "ADALORA": ("lora_alpha",), "LOHA": ("r", "alpha"),
            "LOKR": ("r", "alpha")}  # fmt: skip
+# Tables, which peft saves where they were resized, or adapted.
+_SAVED_BY_PEFT = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings",
+                  "shared")  # fmt: skip
 # Types whose tensors are not at the modules that target_modules names.
 _OTHER_TARGETS = ("ADAPTION_PROMPT", "SHADOW", "TRAINABLE_TOKENS", "UNILORA")
 # Tensors of LoRA's options: the field that says so, and the part of their names.
@@ -88,6 +91,11 @@ def _names(file: AdapterFile) -> Iterator[Finding]:
             "warning",
             f"The names of {len(names)} tensors do not begin with base_model.model, and peft finds "
             f"a place for them in few models only: {_listed(names)}.",
+        )
+    beside = [name for name in file.header if not name.startswith(("prompt_", "prefix_task_"))]
+    if is_prompt(file) and file.is_peft_type and beside:
+        yield Finding(
+            "warning", f"Beside its vectors it holds what peft ignores: {_listed(beside)}."
         )
     if names := unknown_parts(file):
         yield Finding(
@@ -293,6 +301,20 @@ def _copies(file: AdapterFile) -> Iterator[Finding]:
     copies = replaced(file)
     if not copies:
         return
+    saved = file.config.get("modules_to_save") or ()
+    unnamed = [
+        name
+        for name in copies
+        if not any(f".{one}." in f".{name}" for one in (*saved, *_SAVED_BY_PEFT))
+        and not name.endswith(".bias")
+        and "norm" not in name
+    ]
+    if unnamed:
+        yield Finding(
+            "warning",
+            f"It holds {len(unnamed)} tensors that its configuration does not name, and that peft "
+            f"ignores where the base has no such layer: {_listed(unnamed)}.",
+        )
     total = sum(one.size for one in file.header.values())
     share = sum(file.header[name].size for name in copies) / total
     yield Finding(
