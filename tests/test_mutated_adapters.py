@@ -173,7 +173,7 @@ def added_tensor(draw, folder):
 def damaged_weights(draw, folder):
     file = folder / "adapter_model.safetensors"
     data = file.read_bytes()
-    place = draw.randrange(8, 200)
+    place = draw.randrange(8, 8 + int.from_bytes(data[:8], "little"))  # in the header
     damaged = [b"", data[:-50], data[:7], data[:place], b"\xff" * 8 + data[8:],
                data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]]  # fmt: skip
     file.write_bytes(draw.choice(damaged))

@@ -31,6 +31,7 @@ from peftlens.adapters.adapter_config import (
 )
 from peftlens.adapters.expressions import slow_expression
 from peftlens.adapters.factor_shapes import mismatch
+from peftlens.adapters.field_types import is_prompt_type
 from peftlens.adapters.other_formats import WEIGHTS, without_weights
 from peftlens.adapters.tensor_names import module_and_part
 from peftlens.errors import InputError
@@ -307,6 +308,11 @@ def _check_sizes(adapter: AdapterFile) -> None:
     """Check ranks and sizes of prompts against the header, before peft allocates them."""
     config = adapter.config
     prompts = adapter.header.get("prompt_embeddings")
+    if prompts is None and adapter.is_peft_type and is_prompt_type(adapter.adapter_type):
+        raise InvalidAdapterError(
+            f"{adapter.folder / WEIGHTS} holds no prompt_embeddings, the only tensor of a "
+            f"{adapter.adapter_type}; get the file again"
+        )
     if adapter.is_peft_type and prompts and not _fits_prompt(adapter, prompts.shape):
         raise InvalidAdapterError(
             f"{adapter.folder / CONFIG} has num_virtual_tokens={config.get('num_virtual_tokens')}, "

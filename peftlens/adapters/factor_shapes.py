@@ -12,10 +12,11 @@ _PRODUCTS: dict[str, tuple[tuple[str, int, str, int], ...]] = {
         ("hada_w1_a", 1, "hada_w1_b", 0), ("hada_w2_a", 1, "hada_w2_b", 0),
         ("hada_w1_a", 0, "hada_w2_a", 0), ("hada_w1_b", 1, "hada_w2_b", 1),
     ),
+    "VERA": (("vera_B", 1, "vera_A", 0),),
     "LOKR": (("lokr_w1_a", 1, "lokr_w1_b", 0), ("lokr_w2_a", 1, "lokr_w2_b", 0)),
 }  # fmt: skip
-# Types whose factors of linear layers are all matrices.
-_MATRICES = ("ADALORA",)
+# By type: beginnings of the parts that are matrices.
+_MATRICES = {"ADALORA": ("lora_",), "VERA": ("vera_A", "vera_B"), "LOHA": ("hada_w",)}
 
 
 def mismatch(kind: str, shapes: Shapes) -> str | None:
@@ -31,5 +32,8 @@ def mismatch(kind: str, shapes: Shapes) -> str | None:
         one, two = shapes[left], shapes[right]
         if len(one) <= axis or len(two) <= other or one[axis] != two[other]:
             return f"{left} of shape {list(one)} and {right} of shape {list(two)}"
-    deep = [part for part, shape in shapes.items() if kind in _MATRICES and len(shape) != 2]
+    matrices = _MATRICES.get(kind, ())
+    deep = [
+        n for n, shape in shapes.items() if matrices and n.startswith(matrices) and len(shape) != 2
+    ]
     return f"{deep[0]}, which is not a matrix" if deep else None

@@ -8,7 +8,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from peft import PeftType
+from peft import PeftType, PromptLearningConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 _UNLISTED = ("lora_ga",)  # initializations that peft 0.21 knows, and does not declare
@@ -24,6 +24,11 @@ def field_types(kind: str) -> dict[str, tuple[Any, Any]]:
         one.name: (hints[one.name], None if one.default is MISSING else one.default)
         for one in fields(cls)
     }
+
+
+def is_prompt_type(kind: str) -> bool:
+    """Whether a type of adapter consists of vectors in front of the input."""
+    return issubclass(PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)], PromptLearningConfig)
 
 
 def is_count(value: Any, least: int) -> bool:

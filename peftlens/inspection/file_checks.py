@@ -56,12 +56,16 @@ _OTHER_TARGETS = ("ADAPTION_PROMPT", "SHADOW", "TRAINABLE_TOKENS", "UNILORA")
 # Tensors of LoRA's options: the field that says so, and the part of their names.
 _OPTIONS = (("use_dora", "lora_magnitude_vector"), ("lora_bias", "lora_B.bias"))
 
+# Variants of LoRA, on wherever their field is not null, and the part of their tensors' names.
+_VARIANTS = (("kasa_config", "lora_diag"), ("monteclora_config", "monteclora"), ("use_bdlora", ""),
+             ("arrow_config", ""))  # fmt: skip
+
 
 def check_file(file: AdapterFile) -> list[Finding]:
     """Apply all rules to the configuration and the header; probes check the tensors."""
     rules = [_sizes, _names, _base_name, _below]
     if file.is_peft_type:
-        rules += [_parts, _options, _targets, _siblings, _layers, _fields, _copies]
+        rules += [_parts, _alike, _shared, _options, _targets, _siblings, _layers, _fields, _copies]
     return [finding for rule in rules for finding in rule(file)]
 
 
@@ -133,6 +137,8 @@ def _below(file: AdapterFile) -> Iterator[Finding]:
 def _parts(file: AdapterFile) -> Iterator[Finding]:
     """Compare the parts of every module with a complete set of the type."""
     complete = _COMPLETE.get(file.adapter_type, ())
+    if any("lora_magnitude_vector" in name for name in file.header):
+        complete = tuple(one | {"lora_magnitude_vector"} for one in complete)
     lacking: dict[str, list[str]] = {}
     for module, parts in _by_module(file).items():
         if complete and not any(one <= parts for one in complete):
@@ -140,6 +146,32 @@ def _parts(file: AdapterFile) -> Iterator[Finding]:
             lacking.setdefault(", ".join(sorted(nearest - parts)), []).append(module)
     for parts, modules in lacking.items():
         yield Finding("broken", f"{len(modules)} modules lack {parts}: {_listed(modules)}.")
+
+
+def _alike(file: AdapterFile) -> Iterator[Finding]:
+    """Compare the parts of modules with each other, in types whose parts are not listed here."""
+    modules = _by_module(file)
+    if file.adapter_type in _COMPLETE or not modules:
+        return
+    usual, _ = Counter(frozenset(parts) for parts in modules.values()).most_common(1)[0]
+    if unlike := [module for module, parts in modules.items() if parts != usual]:
+        yield Finding(
+            "warning",
+            f"{len(unlike)} modules hold other parts than the rest, which hold "
+            f"{', '.join(sorted(usual))}: {_listed(unlike)}.",
+        )
+
+
+def _shared(file: AdapterFile) -> Iterator[Finding]:
+    """Compare VeRA's shared projection with its vectors: it has rows for the widest output."""
+    rows = [e.shape[0] for n, e in file.header.items() if n.endswith("vera_B") and e.shape]
+    widths = [e.shape[0] for n, e in file.header.items() if "vera_lambda_b" in n and e.shape]
+    if rows and widths and rows[0] < max(widths):
+        yield Finding(
+            "broken",
+            f"Its shared projection vera_B has {rows[0]} rows, and its largest output is "
+            f"{max(widths)}.",
+        )
 
 
 def _by_module(file: AdapterFile) -> dict[str, set[str]]:
@@ -162,6 +194,11 @@ def _options(file: AdapterFile) -> Iterator[Finding]:
             )
         if config.get(field) and not present:
             yield Finding("broken", f"Its {field} is on, but it holds no {part}.")
+    for field, part in _VARIANTS if file.adapter_type == "LORA" else ():
+        if config.get(field) is not None and not (part and any(part in n for n in file.header)):
+            severity = "broken" if part else "warning"
+            reason = f"it holds no {part}" if part else "only its base shows whether it fits"
+            yield Finding(severity, f"Its {field} is on, but {reason}.")
     tokens = config.get("trainable_token_indices") or ()
     rows = token_rows(file)
     if bool(tokens) != bool(rows) and file.adapter_type != "TRAINABLE_TOKENS":
