@@ -313,28 +313,32 @@ def _check_sizes(adapter: AdapterFile) -> None:
             f"{adapter.folder / WEIGHTS} holds no prompt_embeddings, the only tensor of a "
             f"{adapter.adapter_type}; get the file again"
         )
-    if adapter.is_peft_type and prompts and not _fits_prompt(adapter, prompts.shape):
+    if adapter.is_peft_type and prompts and (said := _unfit_prompt(adapter, prompts.shape)):
         raise InvalidAdapterError(
-            f"{adapter.folder / CONFIG} has num_virtual_tokens={config.get('num_virtual_tokens')}, "
-            f"but {adapter.folder / WEIGHTS} holds vectors of shape {list(prompts.shape)}; these "
-            "files do not belong together"
+            f"{adapter.folder / CONFIG} has {said}; these files do not belong together"
         )
     if config.get("peft_type") == "LORA":
         for name, entry in adapter.header.items():
             _check_rank(adapter, name, entry.shape)
 
 
-def _fits_prompt(adapter: AdapterFile, shape: tuple[int, ...]) -> bool:
-    """Whether prompts have the numbers of tokens and the width of the configuration."""
-    config, kind = adapter.config, adapter.adapter_type
+def _unfit_prompt(adapter: AdapterFile, shape: tuple[int, ...]) -> str | None:
+    """Describe a number or a width of prompts that differs between the two files."""
+    config, weights = adapter.config, adapter.folder / WEIGHTS
     tokens, width = config.get("num_virtual_tokens"), config.get("token_dim")
-    if len(shape) != 2 or (tokens is None and kind != "CPT"):
-        return False
-    if width and kind in ("PREFIX_TUNING", "CARTRIDGE"):  # keys and values of all layers
-        width *= 2 * (config.get("num_layers") or shape[1] // (2 * width))
+    if tokens is None and adapter.adapter_type == "CPT":
+        tokens = shape[0]  # as many as its examples have
     parts = config.get("num_transformer_submodules") or 2  # an encoder and a decoder
-    return shape[0] in (tokens or shape[0], parts * (tokens or 0)) and shape[1] == (
-        width or shape[1]
+    if len(shape) != 2 or tokens is None or shape[0] not in (tokens, parts * tokens):
+        return f"num_virtual_tokens={tokens}, but {weights} holds {shape[0]} vectors, {list(shape)}"
+    said = f"token_dim={width}"
+    if width and adapter.adapter_type in ("PREFIX_TUNING", "CARTRIDGE"):
+        layers = config.get("num_layers") or shape[1] // (2 * width)
+        said, width = f"{said}, num_layers={layers}", 2 * width * layers  # keys and values
+    return (
+        f"{said}, but {weights} has vectors of {shape[1]} values"
+        if shape[1] != (width or shape[1])
+        else None
     )
 
 
