@@ -15,7 +15,7 @@ def test_usual_expressions_are_fast():
     assert expressions.slow_expression(["q_proj", r".*\.v_proj$", unsloth], NAMES) is None
 
 
-@pytest.mark.parametrize("slow", [r"((\w|\.)+)+x", r"(\w+|\.)*-", r"(a|aa|\w|\.)+\1$"])
+@pytest.mark.parametrize("slow", [r"((\w|\.)+)+x", r"(\w+|\.)*-"])
 def test_an_endless_expression_is_found_in_time(slow, monkeypatch):
     monkeypatch.setattr(expressions, "SECONDS", 1.0)
     began = time.monotonic()
