@@ -166,7 +166,7 @@ def _load(file: AdapterFile, base: BaseModel) -> tuple[peft.PeftModel, _Loaded]:
     folder = str(file.folder)
     config = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(file.adapter_type)].from_pretrained(folder)
     config.inference_mode = True
-    kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, peft.PeftModel)
+    kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(config.task_type or ""), peft.PeftModel)
     model = kind(base.model, config, "default")
     mapping = getattr(base.model, "_checkpoint_conversion_mapping", {})
     assigned: set[str] = set()

@@ -1,7 +1,6 @@
 """Field types: whether a value from JSON suits a field of one of peft's configuration classes."""
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -38,7 +37,7 @@ def is_count(value: Any, least: int) -> bool:
 
 def is_finite(value: Any) -> bool:
     """Whether a value is a finite number of a usual size."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) < _LARGEST and math.isfinite(value)
 

@@ -92,7 +92,7 @@ def fit_token_tables(file: AdapterFile, base: BaseModel) -> int | None:
         InputError: the file has fewer rows than the base model has tokens.
     """
     model: Any = base.model
-    needed, present = table_rows(file, model), model.get_input_embeddings().weight.shape[0]
+    needed, present = table_rows(file, model), embedding_rows(model)
     if needed is None or needed == present:
         return None
     tokens = len(base.tokenizer)
@@ -111,6 +111,11 @@ def fit_token_tables(file: AdapterFile, base: BaseModel) -> int | None:
     return needed
 
 
+def embedding_rows(model: Any) -> int:
+    """Return the number of rows of a model's embedding table."""
+    return model.get_input_embeddings().weight.shape[0]
+
+
 def table_rows(file: AdapterFile, model: Any) -> int | None:
     """Return the number of rows that the file's tables need; None if it holds no table.
 
@@ -121,7 +126,7 @@ def table_rows(file: AdapterFile, model: Any) -> int | None:
     if len(set(rows.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise InputError(f"{file.folder / WEIGHTS} holds tables of different rows: {listed}")
-    present = model.get_input_embeddings().weight.shape[0]
+    present = embedding_rows(model)
     at_least = 1 + max(trained_tokens(file), default=-1)
     return next(iter(rows.values()), at_least if at_least > present else None)
 

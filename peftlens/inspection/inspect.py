@@ -16,6 +16,7 @@ from peftlens.adapters.adapter_file import AdapterFile
 from peftlens.adapters.external import ExternalAdapter, require_language_model
 from peftlens.adapters.other_formats import WEIGHTS
 from peftlens.adapters.run_context import RunContext
+from peftlens.adapters.token_tables import embedding_rows
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.evaluation.retention import QUICK_SUITES
@@ -171,14 +172,14 @@ def _fit(context: RunContext, adapter: ExternalAdapter, base: str) -> list[Findi
     before = None if inputs is None else logits(loaded.model, inputs)
     try:
         with context.open_run(adapter) as model:
-            rows = len(loaded.model.get_input_embeddings().weight)
+            rows = embedding_rows(loaded.model)
             after = None if inputs is None else logits(model, inputs)
     except InputError as error:
         return [Finding("broken", f"{error}.")]
     said = [Finding("ok", f"It fits {base}: every tensor has its place.")]
     if before is not None and after is not None and same(after, before, loaded.dtype):
         said.append(UNTRAINED)
-    present = len(loaded.model.get_input_embeddings().weight)
+    present = embedding_rows(loaded.model)
     if rows != present:
         said.append(
             Finding(
