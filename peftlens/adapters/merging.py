@@ -203,9 +203,10 @@ def weight_layout(model: PreTrainedModel) -> WeightLayout:
         frozenset(name for name, _ in modules),
         frozenset(name for name, module in modules if isinstance(module, Conv1D)),
         {
-            f"{name}.weight": module.state_dict()["weight"].shape[0]
+            f"{name}.weight": module.get_parameter("weight").shape[0]
             for name, module in modules
-            if module in (model.get_input_embeddings(), model.get_output_embeddings())
+            if isinstance(module, nn.Module)
+            and (module is model.get_input_embeddings() or module is model.get_output_embeddings())
         },
     )
 
