@@ -7,7 +7,6 @@ configuration.
 
 import json
 import math
-import numbers
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,33 +16,38 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from peft import PeftType
 from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError, safe_open
-from tokenizers import Tokenizer
 
-from peftlens import registry
+from peftlens.adapters.adapter_config import (
+    BASE,
+    CONFIG,
+    METHOD,
+    PREFIX,
+    InvalidAdapterError,
+    expressions,
+    read_config,
+    require_regular,
+)
+from peftlens.adapters.expressions import slow_expression
+from peftlens.adapters.factor_shapes import mismatch
+from peftlens.adapters.field_types import is_prompt_type
+from peftlens.adapters.other_formats import WEIGHTS, without_weights
+from peftlens.adapters.tensor_names import module_and_part
 from peftlens.errors import InputError
-from peftlens.models.origin import Origin, vocabulary_sha256
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-METHOD = "peftlens_method"  # key in the configuration of an adapter that is not of peft's types
 VOCABULARY = "vocabulary"  # key in the metadata of our weights, see `vocabulary_sha256`
-PREFIX = "base_model.model."  # prefix of peft's names of tensors
-TYPES = tuple(str(kind.value) for kind in PeftType)
 
 # LoRA initializations whose factors contain a part of the base weight in addition to the update;
 # attaching such an adapter writes into the base model.
 HOLDING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
-_LARGEST_SCALE = 10_000.0  # upper limit for the scale of an update; scales in use are below 100
-# Numeric fields of configurations, with the smallest valid value.
-_NUMBERS = {"r": 0, "num_virtual_tokens": 1, "token_dim": 1, "num_layers": 1,
-            "num_attention_heads": 1}  # fmt: skip
-
-
-class InvalidAdapterError(InputError):
-    """An adapter that can't work on any base: damaged, or with two contradictory files."""
+# dtypes of safetensors that hold weights, and those that hold indices and masks.
+FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+COUNTS = ("I64", "I32", "I16", "I8", "U8", "BOOL")
+_INNER = ("lora_A.weight", "lora_A.default.weight", "lora_embedding_A")  # r is their first axis
+_MOST_TENSORS = 500_000  # the largest mixtures of experts have 10^5 factors
+DEFAULT_RANK = 8  # rank of a LoRA whose configuration names none
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ class AdapterFile:
     def options(self) -> dict[str, Any]:
         """Values of the method's Config: all for our methods, only the rank for peft's types."""
         if self.is_peft_type:
-            return {"r": self.config["r"]} if isinstance(self.config.get("r"), int) else {}
-        apart = (METHOD, "base_model_name_or_path")
+            return {"r": self.config["r"]} if self.config.get("r") is not None else {}
+        apart = (METHOD, BASE)
         return {name: value for name, value in self.config.items() if name not in apart}
 
     @property
@@ -114,11 +118,26 @@ class AdapterFile:
         with safe_open(self.folder / WEIGHTS, framework="pt") as file:
             yield file
 
+    def tensor(self, opened: Any, name: str) -> torch.Tensor:
+        """Read a tensor of an opened file; 8-bit floats, which torch can't compute with, as F32."""
+        tensor = opened.get_tensor(name)
+        return tensor.float() if self.header[name].dtype.startswith("F8") else tensor
+
     @cached_property
     def non_finite_tensors(self) -> list[str]:
         """Names of the tensors that hold NaN or infinite values."""
         with self.open_weights() as file:
-            return [name for name in self.header if not file.get_tensor(name).isfinite().all()]
+            return [name for name in self.header if not self.tensor(file, name).isfinite().all()]
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the parameters that a LoRA adapts by name, such as mlp.experts.down_proj."""
+        return tuple(self.config.get("target_parameters") or ()) if self.is_peft_type else ()
+
+    def adapts_parameter(self, module: str) -> bool:
+        """Whether a module's factors are those of a named parameter, stacked over its experts."""
+        owner = owner_of(module)
+        return any(_has_end(owner, name.rpartition(".")[0]) for name in self.experts)
 
     @cached_property
     def oversized_ranks(self) -> list[str]:
@@ -128,10 +147,17 @@ class AdapterFile:
             other = self.header.get(name.replace("lora_A", "lora_B"))
             if name.endswith("lora_A.weight") and len(entry.shape) == 2 and other:
                 rank, d_in = entry.shape
+                if self.adapts_parameter(module_of(name)):
+                    continue  # the experts' ranks together
                 if rank > min(other.shape[0], d_in):
                     shape = f"{other.shape[0]} x {d_in}"
                     oversized.append(f"rank {rank} of {module_of(name)}, {shape}")
         return oversized
+
+    @property
+    def vocabulary(self) -> str | None:
+        """Hash of the training vocabulary, where peftlens saved the adapter."""
+        return self.metadata.get(VOCABULARY)
 
     def require_sound(self) -> None:
         """Refuse weights that would make every output NaN, and impossible ranks.
@@ -149,32 +175,6 @@ class AdapterFile:
                 f"{self.folder / WEIGHTS} holds NaN or infinite values in "
                 f"{', '.join(self.non_finite_tensors[:3])}; train it again, or use an earlier "
                 "checkpoint"
-            )
-
-    @property
-    def vocabulary(self) -> str | None:
-        """Hash of the training vocabulary, from the metadata or a tokenizer in the folder."""
-        if VOCABULARY in self.metadata:
-            return self.metadata[VOCABULARY]
-        file = self.folder / "tokenizer.json"
-        if not file.is_file():
-            return None
-        try:
-            return vocabulary_sha256(Tokenizer.from_file(str(file)).get_vocab())
-        except Exception as error:  # tokenizers raises no narrower one
-            raise InputError(f"{file} can't be read: {error}; delete it") from error
-
-    def require_vocabulary(self, base: Origin) -> None:
-        """Refuse a base model with another vocabulary, where the vectors have no meaning.
-
-        Raises:
-            InputError: the vocabularies differ; the message has both hashes.
-        """
-        trained, present = self.vocabulary, base.vocabulary
-        if trained and present and trained != present:
-            raise InputError(
-                f"{self.folder} was trained with another vocabulary than that of {base.base!r} "
-                f"({trained[:12]}, not {present[:12]}); give its base model by --base"
             )
 
 
@@ -214,134 +214,182 @@ def read(folder: Path, *, trust_remote_code: bool = False) -> AdapterFile:
         InvalidAdapterError: the adapter is invalid; the message names file, field and remedy.
         InputError: the folder is not an adapter, or could run code.
     """
-    config = _config(folder / CONFIG)
-    if not trust_remote_code:
-        _refuse_code(folder / CONFIG, config)
-    _check_numbers(folder / CONFIG, config)
+    config = read_config(folder / CONFIG, trust_remote_code=trust_remote_code)
     weights = folder / WEIGHTS
+    require_regular(weights)
     if not weights.is_file():
-        raise InputError(_without_weights(folder))
-    try:
-        with safe_open(weights, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            header = {
-                name: Entry(str(one.get_dtype()), tuple(one.get_shape()))
-                for name, one in slices.items()
-            }
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise InvalidAdapterError(
-            f"{weights} can't be read: {error}; get the file again"
-        ) from error
+        raise InputError(without_weights(folder, config))
+    header, metadata = _header(weights)
     if not header:
         raise InvalidAdapterError(f"{weights} holds no tensors; save the adapter again")
     adapter = AdapterFile(folder, config, header, metadata)
+    _check_dtypes(adapter)
+    _check_empty(adapter)
+    _check_expressions(adapter)
     _check_sizes(adapter)
+    _check_factors(adapter)
     return adapter
 
 
-def _config(file: Path) -> dict[str, Any]:
+def _header(weights: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Read dtypes and shapes of all tensors, and the metadata."""
     try:
-        config = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{file.parent} is not an adapter: it has no {CONFIG}") from None
-    except (OSError, ValueError) as error:
-        raise InvalidAdapterError(f"{file} is damaged: {error}; get the file again") from error
-    if not isinstance(config, dict):
+        with safe_open(weights, framework="pt") as file:  # checks the whole header
+            metadata = file.metadata() or {}
+        with weights.open("rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            entries = json.loads(opened.read(size))
+    except (OSError, SafetensorError, ValueError) as error:
         raise InvalidAdapterError(
-            f"{file} is not the configuration of an adapter: it does not hold a JSON object"
-        )
-    if METHOD in config:
-        registry.check("methods", str(config[METHOD]))
-    elif config.get("peft_type") not in TYPES:
+            f"{weights} can't be read: {error}; get the file again"
+        ) from error
+    entries.pop("__metadata__", None)
+    if len(entries) > _MOST_TENSORS:
         raise InvalidAdapterError(
-            f"{file} has peft_type={config.get('peft_type')!r}, which this version of peft does "
-            f"not support; it supports {', '.join(TYPES)}"
+            f"{weights} holds {len(entries):,} tensors; the limit is {_MOST_TENSORS:,}"
         )
-    return config
+    header = {
+        name: Entry(entry["dtype"], tuple(entry["shape"]))
+        for name, entry in sorted(entries.items())
+    }
+    return header, metadata
 
 
-def _refuse_code(file: Path, config: dict[str, Any]) -> None:
-    """Refuse fields that make peft import modules named in the file.
-
-    peft writes a mapping to a class of transformers where no task type was set; it names only code
-    that is loaded anyway, and peftlens does not read it. megatron.core is peft's default, and is
-    imported only where megatron_config is set.
-    """
-    mapping = config.get("auto_mapping")
-    parent = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
-    harmless = parent is None or str(parent).split(".")[0] == "transformers"
-    megatron = config.get("megatron_config") or config.get("megatron_core") not in (
-        None, "megatron.core",
-    )  # fmt: skip
-    for name, runs_code in (("auto_mapping", not harmless), ("megatron_core", megatron)):
-        if runs_code:
-            raise InputError(
-                f"{file} has {name}, which makes peft import code by name; remove it, or allow it "
-                "with --trust-remote-code"
-            )
-
-
-def _check_numbers(file: Path, config: dict[str, Any]) -> None:
-    for name, least in _NUMBERS.items():
-        value = config.get(name)
-        if value is not None and (not _is_number(value) or value < least or value != int(value)):
-            raise InvalidAdapterError(
-                f"{file} has {name}={value!r}; it must be a whole number, at least {least}"
-            )
-    for name in ("lora_alpha", "alpha"):
-        value = config.get(name)
-        if value is None:
+def _check_dtypes(adapter: AdapterFile) -> None:
+    """Refuse tensors of a dtype that can't hold weights; some types of peft also save indices."""
+    for name, entry in adapter.header.items():
+        if entry.dtype in FLOATS or (entry.dtype in COUNTS and _holds_indices(adapter, name)):
             continue
-        if not _is_number(value) or not 0 < abs(value) < math.inf:
-            raise InvalidAdapterError(
-                f"{file} has {name}={value!r}; it must be a finite number other than 0, because it "
-                "multiplies the whole update"
-            )
-        if abs(value) / (config.get("r") or 1) > _LARGEST_SCALE:
-            raise InvalidAdapterError(
-                f"{file} has {name}={value!r}: the update would be multiplied by "
-                f"{value / (config.get('r') or 1):g}; scales in use are below 100"
-            )
+        raise InvalidAdapterError(
+            f"{adapter.folder / WEIGHTS} holds {name} as {entry.dtype}, which can't be trained "
+            f"weights; save it in one of {', '.join(FLOATS)}"
+        )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def _holds_indices(adapter: AdapterFile, name: str) -> bool:
+    if not adapter.is_peft_type:
+        return True  # such as the mask of a sparse update
+    return any(part in name for part in ("indices", "indexes", "s_size", "scatter_index"))
 
 
-def _without_weights(folder: Path) -> str:
-    """Describe the missing weights and the remedy; other formats are never opened."""
-    others = [file.name for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".pkl")]
-    if not others:
-        return f"{folder} has no {WEIGHTS}; get the file, or save the adapter again"
-    return (
-        f"{folder / others[0]} was not opened, because that can run code; if you trust it, convert "
-        "it: "
-        'python -c "import torch, safetensors.torch as s; s.save_file('
-        f"torch.load('{others[0]}', weights_only=True), '{WEIGHTS}')\""
-    )
+def _check_empty(adapter: AdapterFile) -> None:
+    """Refuse tensors without values; a LoRA's factors are matrices at least.
+
+    AdaLoRA can prune all directions of a weight, which leaves factors of rank 0.
+    """
+    pruned = adapter.adapter_type == "ADALORA"
+    factors = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
+    empty = [
+        name
+        for name, entry in adapter.header.items()
+        if (not entry.size and not (pruned and any(entry.shape) and ".lora_" in name))
+        or (len(entry.shape) < 2 and name.endswith(factors))
+    ]
+    if empty:
+        raise InvalidAdapterError(
+            f"{adapter.folder / WEIGHTS} holds {len(empty)} empty or flattened tensors: "
+            f"{', '.join(empty[:3])}; the parts of partitioned weights (DeepSpeed ZeRO-3, FSDP) "
+            "were not gathered before saving: save the adapter again"
+        )
+
+
+def _check_expressions(adapter: AdapterFile) -> None:
+    """Refuse a regular expression that would take for ever to match."""
+    texts = [text for _, text in expressions(adapter.config)]
+    modules = {module_of(name) or name for name in adapter.header}
+    if slow := slow_expression(texts, modules):
+        raise InvalidAdapterError(
+            f"{adapter.folder / CONFIG} has the regular expression {slow[:100]!r}, which takes "
+            "too long to match names of modules; write it without nested repetitions"
+        )
 
 
 def _check_sizes(adapter: AdapterFile) -> None:
-    """Check ranks and numbers of virtual tokens against the header, before peft allocates them."""
-    config, file = adapter.config, adapter.folder / WEIGHTS
+    """Check ranks and sizes of prompts against the header, before peft allocates them."""
+    config = adapter.config
     prompts = adapter.header.get("prompt_embeddings")
-    tokens = config.get("num_virtual_tokens")
-    if adapter.is_peft_type and prompts and tokens is not None and prompts.shape[0] % tokens:
+    if prompts is None and adapter.is_peft_type and is_prompt_type(adapter.adapter_type):
         raise InvalidAdapterError(
-            f"{adapter.folder / CONFIG} has num_virtual_tokens={tokens}, but {file} holds "
-            f"{prompts.shape[0]} vectors; these files do not belong together"
+            f"{adapter.folder / WEIGHTS} holds no prompt_embeddings, the only tensor of a "
+            f"{adapter.adapter_type}; get the file again"
         )
-    if config.get("peft_type") != "LORA":
-        return
-    patterns = config.get("rank_pattern") or {}
+    if adapter.is_peft_type and prompts and (said := _unfit_prompt(adapter, prompts.shape)):
+        raise InvalidAdapterError(
+            f"{adapter.folder / CONFIG} has {said}; these files do not belong together"
+        )
+    if config.get("peft_type") == "LORA":
+        for name, entry in adapter.header.items():
+            _check_rank(adapter, name, entry.shape)
+
+
+def _unfit_prompt(adapter: AdapterFile, shape: tuple[int, ...]) -> str | None:
+    """Describe a number or a width of prompts that differs between the two files."""
+    config, weights = adapter.config, adapter.folder / WEIGHTS
+    tokens, width = config.get("num_virtual_tokens"), config.get("token_dim")
+    if tokens is None and adapter.adapter_type == "CPT":
+        tokens = shape[0]  # as many as its examples have
+    parts = config.get("num_transformer_submodules") or 2  # an encoder and a decoder
+    if len(shape) != 2 or tokens is None or shape[0] not in (tokens, parts * tokens):
+        return f"num_virtual_tokens={tokens}, but {weights} holds {shape[0]} vectors, {list(shape)}"
+    said = f"token_dim={width}"
+    if width and adapter.adapter_type in ("PREFIX_TUNING", "CARTRIDGE"):
+        layers = config.get("num_layers") or shape[1] // (2 * width)
+        said, width = f"{said}, num_layers={layers}", 2 * width * layers  # keys and values
+    return (
+        f"{said}, but {weights} has vectors of {shape[1]} values"
+        if shape[1] != (width or shape[1])
+        else None
+    )
+
+
+def _check_factors(adapter: AdapterFile) -> None:
+    """Refuse factors of one weight that can't be multiplied."""
+    if not adapter.is_peft_type or adapter.config.get("use_bdlora"):
+        return  # whose factors are blocks
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, entry in adapter.header.items():
-        if not name.endswith("lora_A.weight") or len(entry.shape) != 2:
-            continue
-        module = module_of(name)
-        rank = patterns.get(get_pattern_key(list(patterns), module), config.get("r"))
-        if entry.shape[0] != rank:
+        if found := module_and_part(name, adapter.adapter_type):
+            shapes.setdefault(found[0], {})[found[1]] = entry.shape
+    for module, parts in shapes.items():
+        if pair := mismatch(adapter.adapter_type, parts):
             raise InvalidAdapterError(
-                f"{adapter.folder / CONFIG} says rank {rank} for {module}, but {file} has "
-                f"{entry.shape[0]}; these files do not belong together"
+                f"{adapter.folder / WEIGHTS} holds factors of {module} that can't be multiplied: "
+                f"{pair}; get the file again"
             )
+
+
+def _check_rank(adapter: AdapterFile, name: str, shape: tuple[int, ...]) -> None:
+    """Compare the rank of a LoRA's A with the configuration."""
+    if not name.endswith(_INNER) or not shape:
+        return
+    module, files = module_of(name), f"{adapter.folder / CONFIG}"
+    stacked = adapter.adapts_parameter(module)
+    ranks = _ranks(adapter, module)
+    if shape[0] not in ranks and not (stacked and any(shape[0] % rank == 0 for rank in ranks)):
+        raise InvalidAdapterError(
+            f"{files} says rank {ranks[0]} for {module}, but {adapter.folder / WEIGHTS} has "
+            f"{shape[0]}; these files do not belong together"
+        )
+
+
+def _ranks(adapter: AdapterFile, module: str) -> list[int]:
+    """Return the ranks that the configuration allows for a module; several for experts."""
+    patterns = adapter.config.get("rank_pattern") or {}
+    owner = owner_of(module)
+    names = [f"{owner}.{name.rpartition('.')[2]}" for name in adapter.experts]
+    usual = adapter.config.get("r", DEFAULT_RANK)
+    return [
+        patterns.get(get_pattern_key(list(patterns), name), usual)
+        for name in ([module] if not adapter.adapts_parameter(module) else names)
+    ]
+
+
+def owner_of(module: str) -> str:
+    """Return the module of a parameter; peft wraps it once for each adapted parameter."""
+    while module.endswith(".base_layer"):
+        module = module.removesuffix(".base_layer")
+    return module
+
+
+def _has_end(name: str, end: str) -> bool:
+    return name == end or name.endswith(f".{end}")

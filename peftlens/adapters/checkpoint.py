@@ -30,6 +30,7 @@ from peftlens.adapters.adapter_file import (
     write_weights,
 )
 from peftlens.adapters.external import attach_adapter
+from peftlens.adapters.token_tables import require_vocabulary
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.models.origin import Origin
@@ -226,7 +227,7 @@ def _attach_file(file: AdapterFile, base: BaseModel) -> nn.Module:
     """Attach an adapter as its folder describes it."""
     if file.is_peft_type:
         return attach_adapter(file, base)
-    file.require_vocabulary(base.origin)
+    require_vocabulary(file, base)
     config = registry.configure("methods", file.method, file.options)
     model = attach(base.model, file.method, config)
     load_state(model, file.folder)

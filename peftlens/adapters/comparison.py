@@ -7,17 +7,25 @@ magnitudes that cancels (Yadav et al. 2023, arXiv:2306.01708, section 3). Soft p
 as matrices of their vectors.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from peftlens.adapters.delta_factors import DeltaFactors, delta_factors, weights
+from peftlens.adapters.adapter_file import HOLDING, PREFIX, AdapterFile
+from peftlens.adapters.delta_factors import (
+    DeltaFactors,
+    delta_factors,
+    weights,
+)
 from peftlens.adapters.delta_weights import delta_weights
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.tensor_names import adapted_modules, replaced, token_rows
 from peftlens.errors import InputError
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
@@ -25,6 +33,7 @@ from peftlens.numerics.linalg import principal_angles, random_similarity, subspa
 from peftlens.results.table import Column, NotApplicable, Table
 
 PROMPT = "prompt_embeddings"
+_IN_MEMORY = 50_000_000  # values of an adapter whose factors are read at once: 400 MB in float64
 COLUMNS = (
     Column("adapter", "the first adapter"),
     Column("other", "the second adapter"),
@@ -42,16 +51,27 @@ COLUMNS = (
     Column("largest_angle", "largest angle between these subspaces of the inputs", "degrees"),
     Column("conflicts", "share of the entries changed by both whose signs differ", "1"),
     Column("canceled", "share of the magnitudes that is lost when both are added", "1"),
+    Column("note", "what the files alone do not determine, or tensors that are no update"),
 )
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Updates of one adapter, read on access."""
+    """Updates of one adapter, read on access.
+
+    Attributes:
+        name: name of the adapter.
+        weights: names of the weights with an update.
+        get: function that reads the update of a weight.
+        undetermined: reasons why the file alone does not determine a weight's update, by weight.
+        others: function that reads the tensors that are no update, such as a trained head.
+    """
 
     name: str
     weights: tuple[str, ...]
     get: Callable[[str], DeltaFactors]
+    undetermined: Mapping[str, str] = field(default_factory=dict)
+    others: Callable[[], dict[str, torch.Tensor]] = dict
 
 
 def compare(
@@ -75,12 +95,15 @@ def compare(
     sources = [_source(one, base_model) for one in _named(adapters)]
     rows = []
     for one, other in combinations(sources, 2):
-        names = list(dict.fromkeys((*one.weights, *other.weights)))
+        names = list(dict.fromkeys(
+            (*one.weights, *other.weights, *one.undetermined, *other.undetermined)
+        ))  # fmt: skip
+        identity = {"adapter": one.name, "other": other.name}
         for name in track(names, "Comparing weights"):
-            identity = {"adapter": one.name, "other": other.name, "weight": name}
-            rows.append(identity | _row(one, other, name, directions))
+            rows.append(identity | {"weight": name} | _row(one, other, name, directions))
+        rows += [identity | row for row in _rest(one, other)]
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
-    return Table("comparison", 1, COLUMNS, (), frame, {"directions": directions})
+    return Table("comparison", 2, COLUMNS, (), frame, {"directions": directions})
 
 
 def _named(adapters: Sequence[ExternalAdapter]) -> list[tuple[str, ExternalAdapter]]:
@@ -101,16 +124,66 @@ def _source(named: tuple[str, ExternalAdapter], base_model: BaseModel | None) ->
         with file.open_weights() as opened:
             vectors = opened.get_tensor(PROMPT).float().numpy()
         return _Source(name, (PROMPT,), lambda _: DeltaFactors(name=PROMPT, change=vectors))
+    others = partial(_others, file)
     try:
         if base_model is not None:
             deltas = {one.name: one for one in delta_weights(adapter, base_model)}
-            return _Source(name, tuple(deltas), deltas.__getitem__)
-        return _Source(name, weights(file), lambda one: next(delta_factors(file, one)))
+            return _Source(name, tuple(deltas), deltas.__getitem__, others=others)
+        if sum(entry.size for entry in file.header.values()) <= _IN_MEMORY:
+            factors = {one.name: one for one in delta_factors(file)}
+            return _Source(name, tuple(factors), factors.__getitem__, others=others)
+        return _Source(name, weights(file), partial(_factors, file), others=others)
     except NotApplicable as reason:
-        raise InputError(f"{adapter.path} can't be compared: {reason}; give --base") from reason
+        lora = base_model is None and file.adapter_type == "LORA"
+        modules = adapted_modules(file) if lora and file.initialization not in HOLDING else []
+        if not modules:
+            raise InputError(f"{adapter.path} can't be compared: {reason}; give --base") from reason
+        undetermined = {f"{module}.weight": str(reason) for module in modules}
+        return _Source(name, (), _no_update, undetermined, others)
+
+
+def _no_update(name: str) -> DeltaFactors:
+    raise KeyError(name)
+
+
+def _factors(file: AdapterFile, name: str) -> DeltaFactors:
+    return next(delta_factors(file, name))
+
+
+def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
+    """Read the tensors that replace the base's own, or rows of its tables."""
+    names = (*replaced(file), *token_rows(file))
+    with file.open_weights() as opened:
+        return {name.removeprefix(PREFIX): file.tensor(opened, name).float() for name in names}
+
+
+def _rest(one: _Source, other: _Source) -> Iterator[dict[str, Any]]:
+    """Yield a row for each tensor beside the updates of matrices: heads, norms, biases, tokens."""
+    first, second = one.others(), other.others()
+    for name in dict.fromkeys((*first, *second)):
+        if name in one.weights or name in other.weights:
+            continue  # measured with the base model
+        a, b = first.get(name), second.get(name)
+        if a is None or b is None:
+            source = other if a is None else one
+            yield {"weight": name, "in": source.name, "note": "it replaces the base's own"}
+            continue
+        same_shape = a.shape == b.shape
+        share = float((a - b).norm() / a.norm()) if same_shape and a.any() else None
+        difference = "by all" if share is None else f"by {share:.2g} of the first's norm"
+        equal = same_shape and torch.equal(a, b)
+        words = (
+            "both replace it, by the same" if equal else f"both replace it, and differ {difference}"
+        )
+        yield {"weight": name, "in": "both", "note": words}
 
 
 def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, Any]:
+    if reason := one.undetermined.get(name, other.undetermined.get(name)):
+        has_one = name in one.weights or name in one.undetermined
+        has_other = name in other.weights or name in other.undetermined
+        alone = one.name if has_one else other.name
+        return {"in": "both" if has_one and has_other else alone, "note": reason}
     first = one.get(name) if name in one.weights else None
     second = other.get(name) if name in other.weights else None
     if first is None or second is None:

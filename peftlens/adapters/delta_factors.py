@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from peft.utils.other import get_pattern_key
 from sklearn.utils.extmath import randomized_svd
 
-from peftlens.adapters.adapter_file import HOLDING, PREFIX, AdapterFile
+from peftlens.adapters.adapter_file import DEFAULT_RANK, HOLDING, PREFIX, AdapterFile
 from peftlens.io.progress import track
 from peftlens.numerics.linalg import Svd, product_svd
 from peftlens.results.table import NotApplicable
 
+_ALPHA = 8  # peft's default of alpha and lora_alpha
 LARGEST = 2048  # largest smaller side of a matrix with a full SVD, which takes seconds
 LEADING = 256  # number of singular values of a larger one, by random projection
 
@@ -154,11 +155,33 @@ def _factors_of_type(file: AdapterFile) -> "tuple[str, Factors]":
             f"initialized by {file.initialization}, its factors contain a part of the base "
             "weights; give the base model"
         )
+    if reason := _beyond_factors(file):
+        raise NotApplicable(f"{reason}; give the base model")
     if file.adapter_type not in _FACTORS:
         raise NotApplicable(
             f"{file.adapter_type}: its file alone does not determine the update of a weight"
         )
     return _FACTORS[file.adapter_type]
+
+
+# Options of a LoRA by which its update is more than scale · B A: the reason.
+_VARIANTS = {
+    "use_dora": "DoRA rescales the rows of each weight to trained lengths",
+    "use_qalora": "QA-LoRA pools the inputs of A",
+    "use_bdlora": "BD-LoRA's factors are blocks of a diagonal",
+    "kasa_config": "KaSA removes directions of the base weights",
+    "arrow_config": "Arrow chooses among several adapters by the input",
+    "monteclora_config": "MonteCLoRA's factors are drawn",
+}
+
+
+def _beyond_factors(file: AdapterFile) -> str | None:
+    """Describe what a LoRA's update has besides its factors, if anything."""
+    if file.adapter_type != "LORA":
+        return None
+    if any("lora_magnitude_vector" in name for name in file.header):
+        return _VARIANTS["use_dora"]
+    return next((why for name, why in _VARIANTS.items() if file.config.get(name)), None)
 
 
 def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:
@@ -167,8 +190,13 @@ def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:
     for name in file.header:
         module, mark, end = name.removeprefix(PREFIX).rpartition(f".{marker}")
         if mark:
-            modules.setdefault(module, {})[end.removesuffix(".weight")] = name
+            modules.setdefault(module, {})[_end(end)] = name
     return modules
+
+
+def _end(end: str) -> str:
+    """Strip what peft accepts behind a part: the weight, and the name of the only adapter."""
+    return end.removesuffix(".weight").removesuffix(".default")
 
 
 def _rank(config: Mapping[str, Any], module: str, pair: tuple[Float, Float]) -> int:
@@ -208,14 +236,21 @@ def scale(config: Mapping[str, Any], module: str, rank: int) -> float:
         module: name of the module.
         rank: r of the module.
     """
-    alpha = _by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", rank))
+    alpha = _by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", _ALPHA))
     return alpha / (rank**0.5 if config.get("use_rslora") else rank)
 
 
-def _adalora(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, Float]:  # noqa: ARG001
+def _adalora(
+    parts: Parts,
+    config: Mapping[str, Any],
+    module: str,  # noqa: ARG001
+) -> tuple[Float, Float] | None:
+    if not {"A", "B", "E"} <= parts.keys():
+        return None
     a, b, e = parts["A"], parts["B"], parts["E"]
     # as in peft: lora_alpha or r over r, plus a small number so that the divisor is never zero
-    alpha = config["lora_alpha"] if config["lora_alpha"] > 0 else a.shape[0]
+    given = config.get("lora_alpha", _ALPHA)
+    alpha = given if given > 0 else a.shape[0]
     return alpha / (a.shape[0] + 1e-5) * b, e * a
 
 
@@ -229,10 +264,12 @@ def _loha(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, 
 
 
 def _lokr(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, Float] | None:
+    if "w1" not in parts and not {"w1_a", "w1_b"} <= parts.keys():
+        return None
     one = parts["w1"] if "w1" in parts else parts["w1_a"] @ parts["w1_b"]
     if "w2" in parts:
         left, right = parts["w2"], np.eye(parts["w2"].shape[1])
-    elif "w2_a" in parts and "t2" not in parts:
+    elif {"w2_a", "w2_b"} <= parts.keys() and "t2" not in parts:
         left, right = parts["w2_a"], parts["w2_b"]
     else:
         return None
@@ -241,8 +278,8 @@ def _lokr(parts: Parts, config: Mapping[str, Any], module: str) -> tuple[Float, 
 
 
 def _alpha_over_rank(config: Mapping[str, Any], module: str) -> float:
-    rank = _by_pattern(config.get("rank_pattern"), module, config["r"])
-    return _by_pattern(config.get("alpha_pattern"), module, config["alpha"]) / rank
+    rank = _by_pattern(config.get("rank_pattern"), module, config.get("r", DEFAULT_RANK))
+    return _by_pattern(config.get("alpha_pattern"), module, config.get("alpha", _ALPHA)) / rank
 
 
 # By type: the marker before the last part of its tensors' names, and the function for factors.

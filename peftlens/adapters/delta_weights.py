@@ -79,18 +79,27 @@ def delta_weights(
             yield DeltaWeight(name=name, before=weight, factors=pair, rank=pair[1].shape[0])
         return
     exact = in_float32(base)
-    weights = {name: parameter.data for name, parameter in exact.model.named_parameters()}
+    parameters = exact.model.named_parameters(remove_duplicate=False)
+    weights = {name: parameter.data for name, parameter in parameters}
     with restored_after(exact.model):
         try:
             tuned = merged_weights(run, exact, step)
         except InputError as error:
             raise NotApplicable(str(error)) from error
-    matrices = [name for name, weight in weights.items() if weight.ndim == 2]
+    matrices = _once({name: w for name, w in weights.items() if w.ndim == 2}, tuned)
     changed = [name for name in matrices if not torch.equal(weights[name], tuned[name])]
     for name in track(changed, _DOING):
         weight = _matrix(weights[name], name in turned)
         change = _matrix(tuned[name], name in turned) - weight
         yield DeltaWeight(name=name, before=weight, change=change, rank=run.rank)
+
+
+def _once(weights: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor]) -> list[str]:
+    """Return the first name of each matrix: tied tables are two where only one was updated."""
+    first: dict[tuple[int, int], str] = {}
+    for name, weight in weights.items():
+        first.setdefault((weight.data_ptr(), tuned[name].data_ptr()), name)
+    return list(first.values())
 
 
 def _matrix(tensor: torch.Tensor, turned: bool) -> Float:
@@ -108,7 +117,7 @@ def _factors(
     factors = {}
     for name, layer in peft_layers(model, LoraLayer):
         weight = f"{name}.weight"
-        if not _is_plain(layer, weights[weight]):
+        if weight not in weights or not _is_plain(layer, weights[weight]):
             return None
         sides = layer.lora_B, layer.lora_A
         b, a = (one["default"].weight.detach().double().cpu().numpy() for one in sides)

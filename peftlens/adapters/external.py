@@ -8,9 +8,14 @@ from typing import Any
 
 import peft
 import torch
+from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftType
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
+from peftlens.adapters.adapter_config import BASE, expressions
 from peftlens.adapters.adapter_file import CONFIG, HOLDING, PREFIX, WEIGHTS, AdapterFile, read
+from peftlens.adapters.expressions import slow_expression
+from peftlens.adapters.token_tables import COPIES, fit_token_tables, require_vocabulary
 from peftlens.errors import InputError
 from peftlens.io.files import sha256_file
 from peftlens.layers.prefix import geometry
@@ -47,16 +52,17 @@ class ExternalAdapter(TrainedModel):
     @cached_property
     def record(self) -> Record:
         """Record of a run, limited to the adapter's method and base model."""
-        base = self.base_model or self.file.config.get("base_model_name_or_path")
+        file = self.file
+        base = self.base_model or file.config.get(BASE)
         if not base:
             raise InputError(f"{self.path / CONFIG} names no base model; give it by --base")
         return Record(
             schema_version=SCHEMA,
             id=sha256_file(self.path / WEIGHTS)[:12],
-            configuration=f"{self.file.method} {self.path.resolve().name}",
+            configuration=f"{file.method} {self.path.resolve().name}",
             config=RunConfig(
-                method=self.file.method,
-                method_config=self.file.options,
+                method=file.method,
+                method_config=file.options,
                 task=UNKNOWN_TASK,
                 base_model=base,
             ),
@@ -96,27 +102,96 @@ class ExternalAdapter(TrainedModel):
 def attach_adapter(file: AdapterFile, base: BaseModel) -> nn.Module:
     """Attach an adapter of peft to a base model, which is changed, only if it fits completely.
 
-    Peft loads the tensors that fit and warns about the rest. Here the file must contain exactly the
-    tensors that the configuration requires, with their shapes.
+    Peft loads the tensors that fit and warns about the rest. Here each tensor of the file must find
+    a place, under the name in the file or the one to which peft converts it, and each tensor that
+    the configuration requires must be in the file. Tables of the base are resized to the file's
+    rows, as its training did.
 
     Raises:
         InputError: the adapter does not fit the base model, or holds NaN.
     """
     file.require_sound()
-    file.require_vocabulary(base.origin)
+    require_language_model(file)
+    require_vocabulary(file, base)
     _check_sizes(file, base)
+    _check_expressions(file, base)
+    fit_token_tables(file, base)
     if _writes_into_base(file, base):
         copy_weights(base.model, [name for name, _ in base.model.named_parameters()])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about missing tensors, which are errors here
-            model = peft.PeftModel.from_pretrained(base.model, str(file.folder))
+            model, loaded = _load(file, base)
     # peft's exceptions where tensors or options do not fit; any other exception is a defect
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (
+        RuntimeError, ValueError, KeyError, TypeError, AttributeError, ImportError, IndexError,
+        NotImplementedError, AssertionError,
+    ) as error:  # fmt: skip
         line = " ".join(str(error).split())
         raise InputError(f"{file.folder} does not fit {base.reference!r}: {line}") from error
-    _check_complete(file, base, model)
+    _check_complete(file, base, model, loaded)
     return model.eval()
+
+
+# Tensors that peft does not assign by name: the prompt encoder reads them itself.
+_PROMPTS = ("prompt_embeddings", "prefix_task_cols", "prefix_task_rows")
+# Tasks of peft whose models are language models.
+_LANGUAGE_MODELING = (None, "CAUSAL_LM", "SEQ_2_SEQ_LM")
+
+
+def require_language_model(file: AdapterFile) -> None:
+    """Refuse an adapter of a classifier or of a bare encoder.
+
+    Raises:
+        InputError: the adapter is of another task; the message names it.
+    """
+    task = file.config.get("task_type")
+    if task not in _LANGUAGE_MODELING:
+        raise InputError(
+            f"{file.folder} was trained for the task {task}, on a model with another head; only "
+            "causal and sequence-to-sequence language models are loaded: inspect it without --base"
+        )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Names of the model's tensors that peft has assigned, and names without a place."""
+
+    assigned: frozenset[str]
+    unexpected: tuple[str, ...]
+
+
+def _load(file: AdapterFile, base: BaseModel) -> tuple[peft.PeftModel, _Loaded]:
+    """Load an adapter as `PeftModel.from_pretrained` does, which drops the result of loading."""
+    folder = str(file.folder)
+    config = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(file.adapter_type)].from_pretrained(folder)
+    config.inference_mode = True
+    kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(config.task_type or ""), peft.PeftModel)
+    model = kind(base.model, config, "default")
+    mapping = getattr(base.model, "_checkpoint_conversion_mapping", {})
+    assigned: set[str] = set()
+
+    def note(module: nn.Module, state: dict[str, torch.Tensor], *_: Any) -> None:
+        if module is model:
+            assigned.update(state)
+
+    hook = model.register_load_state_dict_pre_hook(note)
+    try:
+        result = model.load_adapter(
+            folder, "default", key_mapping=None if config.is_prompt_learning else mapping
+        )
+    finally:
+        hook.remove()
+    return model, _Loaded(frozenset(assigned), tuple(result.unexpected_keys))
+
+
+def _check_expressions(file: AdapterFile, base: BaseModel) -> None:
+    texts = [text for _, text in expressions(file.config)]
+    if slow := slow_expression(texts, [name for name, _ in base.model.named_modules()]):
+        raise InputError(
+            f"{file.folder / CONFIG} has the regular expression {slow[:100]!r}, which takes too "
+            f"long to match the modules of {base.reference!r}"
+        )
 
 
 def _writes_into_base(file: AdapterFile, base: BaseModel) -> bool:
@@ -147,16 +222,23 @@ def _check_sizes(file: AdapterFile, base: BaseModel) -> None:
             )
 
 
-def _check_complete(file: AdapterFile, base: BaseModel, model: peft.PeftModel) -> None:
+def _check_complete(
+    file: AdapterFile, base: BaseModel, model: peft.PeftModel, loaded: _Loaded
+) -> None:
     required = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    loaded = model.state_dict()
-    shared = {_place(required[name]) for name in file.header if name in required}
+    state = model.state_dict()
+    places = {_place(required[name]) for name in file.header if name in required}
+    places |= {_place(state[name]) for name in loaded.assigned if name in state}
     missing = [
         name
         for name, value in required.items()
-        if name not in file.header and _place(value) not in shared
+        if name not in file.header and _place(value) not in places
     ]
-    unknown = [name for name in file.header if name not in required and name not in loaded]
+    unknown = [
+        name
+        for name in loaded.unexpected
+        if name not in required and name not in _PROMPTS and not _is_copy(file, name)
+    ]
     for names, problem in ((missing, "lacks"), (unknown, "has, in addition to those that fit,")):
         if names:
             listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
@@ -164,6 +246,15 @@ def _check_complete(file: AdapterFile, base: BaseModel, model: peft.PeftModel) -
                 f"{file.folder / WEIGHTS} does not fit {base.reference!r}: it {problem} "
                 f"{len(names)} tensors: {listed}; it is incomplete, or of another base model"
             )
+
+
+def _is_copy(file: AdapterFile, name: str) -> bool:
+    """Whether a tensor is a second copy of one in the file, as peft saves resized tables."""
+    return any(
+        f".{part}" in name and name.replace(f".{part}", ".") in file.header
+        for part in COPIES
+        if part
+    )
 
 
 def _place(value: torch.Tensor) -> tuple[Any, ...]:

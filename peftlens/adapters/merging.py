@@ -1,18 +1,23 @@
 """Merging: add an adapter's update to the base weights and save a plain transformers model."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
+from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn.utils import parametrize
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens import registry
+from peftlens.adapters.adapter_config import CONFIG
 from peftlens.adapters.checkpoint import attach_run
+from peftlens.adapters.external import ExternalAdapter
 from peftlens.errors import InputError
 from peftlens.io.files import new_folder
 from peftlens.models.architecture import copy_weights
@@ -24,17 +29,25 @@ from peftlens.runs.trained_model import TrainedModel
 # Largest relative error (Frobenius norm) of the merged model's logits, both computed in float32,
 # by the dtype of the merged weights: bfloat16 keeps 8 bits of each.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+_SAME = 1e-4  # relative error above which float32's rounding is no explanation
 
 
-def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = False) -> float:
-    """Merge a run into its base model and save the result as a transformers model.
+def merge(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    base_model: str | None = None,
+    trust_remote_code: bool = False,
+) -> float:
+    """Merge a run, or an adapter of peft, into its base and save the result for transformers.
 
     Updates are added in float32; the sum is rounded to the run's dtype. The saved model is loaded
     and compared with the attached model before the folder is put in place.
 
     Args:
-        folder: folder of the run.
+        folder: folder of the run or the adapter.
         out: folder of the merged model, which must not exist.
+        base_model: base model of an adapter; by default the one that it names.
         trust_remote_code: see `load_base_model`.
 
     Returns:
@@ -44,7 +57,7 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
         InputError: the method can't be merged, `out` exists, or the architecture has no place for a
             trained tensor.
     """
-    run = Run(Path(folder))
+    run = _opened(Path(folder), base_model, trust_remote_code)
     config = run.config
     require_mergeable(run)
     if Path(out).exists():
@@ -55,7 +68,13 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
     places = weight_layout(base.model)
     model = attach_run(run, base)
     before = _logits(model)
+    untie_adapted_tables(model)
     merged = merge_into_base(model, config.method)
+    if not _relative(_logits(merged), before) <= _SAME:
+        raise InputError(
+            f"{config.method} can't be merged here: even in float32 the merged weights give other "
+            "logits than the attached adapter, so its effect is not a change of weights alone"
+        )
     precision = "float32" if config.dtype == "auto" else config.dtype  # a tracked float16 run
     dtype = getattr(torch, precision)
     state = {name: tensor.to(dtype) for name, tensor in places.state(merged, config.method).items()}
@@ -64,7 +83,7 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
         merged.to(dtype)  # pyright: ignore[reportArgumentType]  # for the saved configuration
         with quiet():
             merged.save_pretrained(target, state_dict=state)
-        base.tokenizer.save_pretrained(target)
+        _tokenizer(run, base, merged).save_pretrained(target)
         again = load_base_model(
             str(target), device="cpu", dtype="float32", trust_remote_code=trust_remote_code
         )
@@ -75,6 +94,22 @@ def merge(folder: str | Path, out: str | Path, *, trust_remote_code: bool = Fals
                 f"their norm, because rounding to {precision} loses too much"
             )
     return error
+
+
+def _opened(folder: Path, base_model: str | None, trust_remote_code: bool) -> TrainedModel:
+    """Open a run, or an adapter of another program."""
+    if (folder / CONFIG).is_file() and not (folder / "run.json").is_file():
+        return ExternalAdapter(folder, base_model, trust_remote_code)
+    return Run(folder)
+
+
+def _tokenizer(run: TrainedModel, base: BaseModel, merged: PreTrainedModel) -> Any:
+    """Return the tokenizer of the merged model: the adapter's own where it added tokens."""
+    rows = merged.config.get_text_config().vocab_size
+    own = run.adapter() / "tokenizer_config.json"
+    if own.is_file() and rows != base.model.config.get_text_config().vocab_size:
+        return AutoTokenizer.from_pretrained(own.parent)
+    return base.tokenizer
 
 
 def require_mergeable(run: TrainedModel) -> None:
@@ -108,7 +143,19 @@ def merged_weights(
     # some of peft's methods write into the weights in place, which the caller still uses
     copy_weights(base.model, [name for name, _ in base.model.named_parameters()])
     method = run.config.method
-    return places.state(merge_into_base(attach_run(run, base, step), method), method)
+    model = attach_run(run, base, step)
+    untie_adapted_tables(model)
+    merged = places.state(merge_into_base(model, method), method)
+    return {name: _with_rows(tensor, places.rows.get(name)) for name, tensor in merged.items()}
+
+
+def _with_rows(tensor: torch.Tensor, rows: int | None) -> torch.Tensor:
+    """Cut a table to the base's rows, or fill it with zeros; tokens of the adapter's own go."""
+    if rows is None or len(tensor) == rows:
+        return tensor
+    if len(tensor) > rows:
+        return tensor[:rows]
+    return torch.cat([tensor, tensor.new_zeros(rows - len(tensor), *tensor.shape[1:])])
 
 
 @dataclass(frozen=True)
@@ -119,11 +166,13 @@ class WeightLayout:
         names: names of its tensors.
         layers: names of its modules.
         transposed: names of GPT-2's transposed layers, which some methods transpose back.
+        rows: number of rows of its token tables, by the names of their weights.
     """
 
     names: frozenset[str]
     layers: frozenset[str]
     transposed: frozenset[str]
+    rows: dict[str, int]
 
     def state(self, merged: PreTrainedModel, method: str) -> dict[str, torch.Tensor]:
         """Return the tensors of a merged model, oriented as in the base model.
@@ -153,6 +202,12 @@ def weight_layout(model: PreTrainedModel) -> WeightLayout:
         frozenset(model.state_dict()),
         frozenset(name for name, _ in modules),
         frozenset(name for name, module in modules if isinstance(module, Conv1D)),
+        {
+            f"{name}.weight": module.get_parameter("weight").shape[0]
+            for name, module in modules
+            if isinstance(module, nn.Module)
+            and (module is model.get_input_embeddings() or module is model.get_output_embeddings())
+        },
     )
 
 
@@ -173,7 +228,9 @@ def merge_into_base(model: Any, name: str) -> PreTrainedModel:
         try:
             # safe_merge merges into copies, because some of peft's methods write past a
             # transposed view
-            model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that tables are not tied any more
+                model = model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
         except (
             ValueError,
             NotImplementedError,
@@ -184,6 +241,23 @@ def merge_into_base(model: Any, name: str) -> PreTrainedModel:
             for weight in list(module.parametrizations):
                 parametrize.remove_parametrizations(module, weight)
     return model
+
+
+def untie_adapted_tables(model: nn.Module) -> None:
+    """Give an adapted head its own copy of tied weights, so that each update is added to one only.
+
+    Attached, the update of one table leaves the other alone; in a shared tensor it would not.
+    """
+    if not isinstance(model, peft.PeftModel):
+        return
+    base: Any = model.get_base_model()
+    table, head = base.get_input_embeddings(), base.get_output_embeddings()
+    adapted = [one for one in (table, head) if isinstance(one, BaseTunerLayer)]
+    if not any(not isinstance(one, TrainableTokensLayer) for one in adapted):
+        return  # rows of single tokens are tied by peft itself
+    inner, outer = (getattr(one, "get_base_layer", lambda one=one: one)() for one in (table, head))
+    if inner.weight is outer.weight:
+        outer.weight = nn.Parameter(outer.weight.detach().clone(), requires_grad=False)
 
 
 def _untie(model: Any) -> None:

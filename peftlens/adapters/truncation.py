@@ -5,6 +5,7 @@ without forming the update. Only evaluation shows whether the task needs the rem
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,18 @@ import torch
 
 from peftlens.adapters.adapter_file import CONFIG, PREFIX, WEIGHTS, AdapterFile, read, write_weights
 from peftlens.adapters.delta_factors import DeltaFactors, Float, delta_factors
+from peftlens.adapters.tensor_names import misplaced
 from peftlens.errors import InputError, require
 from peftlens.io.files import new_folder
 from peftlens.numerics.linalg import energy_rank
 from peftlens.results.table import NotApplicable
+
+_FACTOR_ENDS = ("lora_A.weight", "lora_B.weight", "lora_A.default.weight", "lora_B.default.weight",
+                "lora_embedding_A", "lora_embedding_B")  # fmt: skip
+# Fields of initializations, which have no effect on trained factors.
+_OF_INITIALIZATION = ("loftq_config", "eva_config", "corda_config", "lora_ga_config")
+# Parts of names by transformers 4 that peft converts for transformers 5.
+_CONVERTED = ("block_sparse_moe.", "language_model.model.", ".experts.")
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,9 @@ def truncate(
             report.append(Truncation(one.name, one.rank or 0, kept, share))
     except NotApplicable as reason:
         raise InputError(f"{adapter} can't be resized: {reason}") from reason
+    if not report:
+        raise InputError(f"{adapter} can't be resized: it holds no pairs of factors")
+    _refuse_unequal(file, ranks)
     with new_folder(Path(out)) as folder:
         metadata = {"format": "pt"} | file.metadata
         write_weights(tensors, folder / WEIGHTS, metadata)
@@ -94,6 +106,11 @@ def _refuse(file: AdapterFile) -> None:
     """Refuse adapters whose update is not a product of two matrices."""
     if file.non_finite_tensors:
         file.require_sound()
+    if names := [name for names in misplaced(file).values() for name in names]:
+        raise InputError(
+            f"{file.folder} can't be resized: peft finds no place for {names[0]}; see `peftlens "
+            "inspect`"
+        )
     config = file.config
     if file.adapter_type != "LORA":
         raise InputError(
@@ -112,6 +129,16 @@ def _refuse(file: AdapterFile) -> None:
         raise InputError(f"{file.folder} can't be resized: {deep[0]} belongs to a convolution")
 
 
+def _refuse_unequal(file: AdapterFile, ranks: Mapping[str, int]) -> None:
+    """Refuse unequal ranks under names that peft converts: it looks up ranks by the new names."""
+    old = [name for name in ranks if any(part in name for part in _CONVERTED)]
+    if old and len({*ranks.values()}) > 1:
+        raise InputError(
+            f"{file.folder} can't be resized to unequal ranks: peft converts names such as "
+            f"{old[0]} while loading; give one --rank for all"
+        )
+
+
 def _kept(one: DeltaFactors, rank: int | None, energy: float | None) -> int:
     most = min(one.rank or 1, *one.shape)
     if rank is not None:
@@ -127,11 +154,22 @@ def _factors(
     svd = one.svd
     half = np.sqrt(svd.s[:kept])
     b, a = svd.u[:, :kept] * half, half[:, None] * svd.vt[:kept]
-    names = {"B": f"{PREFIX}{module}.lora_B.weight", "A": f"{PREFIX}{module}.lora_A.weight"}
-    if names["A"] not in file.header:  # an embedding: see `delta_factors`
-        names = {side: f"{PREFIX}{module}.lora_embedding_{side}" for side in "BA"}
+    ends = {"B": ("lora_B.weight", "lora_B.default.weight"),
+            "A": ("lora_A.weight", "lora_A.default.weight")}  # fmt: skip
+    if not any(_name(file, module, end) for end in ends["A"]):  # an embedding: see `delta_factors`
+        ends = {side: (f"lora_embedding_{side}",) for side in "BA"}
         b, a = a.T, b.T
+    names = {
+        side: next(name for end in several if (name := _name(file, module, end)))
+        for side, several in ends.items()
+    }
     return {names[side]: _like(file, names[side], value) for side, value in (("B", b), ("A", a))}
+
+
+def _name(file: AdapterFile, module: str, end: str) -> str | None:
+    """Return the name of a factor in the file; some files lack the prefix."""
+    names = (f"{PREFIX}{module}.{end}", f"{module}.{end}")
+    return next((name for name in names if name in file.header), None)
 
 
 def _like(file: AdapterFile, name: str, value: Float) -> torch.Tensor:
@@ -144,10 +182,7 @@ def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
     """Read the tensors that are not truncated: biases, full layers, trained tokens."""
     with file.open_weights() as opened:
         others = {
-            name: opened.get_tensor(name)
-            for name in file.header
-            if not name.endswith(("lora_A.weight", "lora_B.weight"))
-            and not name.endswith(("lora_embedding_A", "lora_embedding_B"))
+            name: opened.get_tensor(name) for name in file.header if not name.endswith(_FACTOR_ENDS)
         }
     if biased := [name for name in others if name.endswith("lora_B.bias")]:
         raise InputError(f"{file.folder} can't be resized: {biased[0]} is scaled with its factors")
@@ -155,10 +190,14 @@ def _others(file: AdapterFile) -> dict[str, torch.Tensor]:
 
 
 def _config(config: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Any]:
-    """Make the configuration with the new ranks; the scale alpha / r is 1 everywhere."""
+    """Make the configuration with the new ranks; the scale alpha / r is 1 everywhere.
+
+    peft takes the keys of a pattern as regular expressions for the end of a name.
+    """
     usual = max(ranks.values())
-    others = {module: rank for module, rank in ranks.items() if rank != usual}
-    return dict(config) | {
+    others = {f"^{re.escape(module)}": rank for module, rank in ranks.items() if rank != usual}
+    kept = {name: value for name, value in config.items() if name not in _OF_INITIALIZATION}
+    return kept | {
         "r": usual,
         "lora_alpha": usual,
         "use_rslora": False,

@@ -129,17 +129,25 @@ def truncate_adapter(
     return pd.DataFrame([asdict(weight) for weight in truncations])
 
 
-def merge(run: Run | str | Path, out: str | Path, *, trust_remote_code: bool = False) -> float:
-    """Merge a run into its base model and save the result as a plain transformers model.
+def merge(
+    adapter: Adapter,
+    out: str | Path,
+    base_model: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+) -> float:
+    """Merge a run or an adapter into its base model and save a plain transformers model.
 
     Example:
         ```python
         pl.merge(run, "merged")
+        pl.merge("adapter", "merged", base_model="org/model")
         ```
 
     Args:
-        run: a run, or its folder.
+        adapter: an opened adapter, a run, a folder of either, or a hub id.
         out: folder of the merged model, which must not exist.
+        base_model: base model of an adapter; by default the one that it names.
         trust_remote_code: whether Python code from a base model's folder may run.
 
     Returns:
@@ -148,8 +156,13 @@ def merge(run: Run | str | Path, out: str | Path, *, trust_remote_code: bool = F
     Raises:
         InputError: the method can't be merged, `out` exists, or rounding loses too much.
     """
-    folder = run.path if isinstance(run, Run) else run
-    return merging.merge(folder, out, trust_remote_code=trust_remote_code)
+    folder = adapter.path if isinstance(adapter, (Run, ExternalAdapter)) else Path(adapter)
+    if not folder.exists():
+        folder = located(str(adapter))
+    named = adapter.base_model if isinstance(adapter, ExternalAdapter) else None
+    return merging.merge(
+        folder, out, base_model=base_model or named, trust_remote_code=trust_remote_code
+    )
 
 
 def _opened(adapter: Adapter, base_model: str | None, trust_remote_code: bool) -> ExternalAdapter:

@@ -226,18 +226,19 @@ for command in (adapters.inspect, adapters.compare, adapters.resize,
 
 @app.command()
 def merge(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run or an adapter.")],
     out: Annotated[Path, typer.Option(help="Folder of the merged model; must not exist.")],
+    base: targets.Base = None,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Merge a run into its base model's weights, as a model folder that transformers can load.
+    """Merge a run or an adapter into its base, as a model folder that transformers can load.
 
     The update is added in float32 and the sum is rounded to the run's dtype. The merged model is
     loaded again, and kept only if its logits match those of the base with the adapter attached.
     """
     from peftlens.adapters.merging import merge as merge_run
 
-    error = merge_run(run, out, trust_remote_code=trust_remote_code)
+    error = merge_run(run, out, base_model=base, trust_remote_code=trust_remote_code)
     print(f"{out}: logits differ from the attached adapter's by {error:.1e} of their norm")
 
 

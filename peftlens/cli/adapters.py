@@ -121,9 +121,12 @@ def compare(  # noqa: PLR0913  # one argument per flag
 
 
 def _print_comparison(frame: Any) -> None:
-    """Print medians over the weights of each role, and counts of weights in only one adapter."""
+    """Print medians over the weights of each role, and what has no numbers."""
+    from peftlens.io.escaping import visible
+
     roles = frame["weight"].str.removesuffix(".weight").str.split(".").str[-1]
-    both = frame[frame["in"] == "both"].dropna(axis="columns", how="all")
+    both = frame[(frame["in"] == "both") & frame["note"].isna()].drop(columns="note")
+    both = both.dropna(axis="columns", how="all")
     if len(both):
         keys = [both["adapter"], both["other"], roles[both.index].rename("role")]
         by_role = both.drop(columns=["adapter", "other", "weight", "in"]).groupby(keys, sort=False)
@@ -132,7 +135,11 @@ def _print_comparison(frame: Any) -> None:
         print_frame(medians.reset_index())
     alone = frame[frame["in"] != "both"]
     for (one, other, name), rows in alone.groupby(["adapter", "other", "in"], sort=False):
-        print(f"{one} and {other}: {len(rows)} weights are changed by {name} alone")
+        print(visible(f"{one} and {other}: {len(rows)} weights are changed by {name} alone"))
+    noted = frame[(frame["in"] == "both") & frame["note"].notna()]
+    for (one, other, note), rows in noted.groupby(["adapter", "other", "note"], sort=False):
+        names = ", ".join(rows["weight"].head(3)) + (", ..." if len(rows) > 3 else "")
+        print(visible(f"{one} and {other}, not measured in {len(rows)} tensors: {note}: {names}"))
 
 
 def resize(

@@ -46,14 +46,16 @@ def _cell(value: Any) -> str:
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print a table of plain text; markup in cells is not interpreted."""
+    """Print a table of plain text; markup and control characters in cells are not interpreted."""
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
+    from peftlens.io.escaping import visible
+
     table = Table(*header, box=SIMPLE)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     _console().print(table)
 
 

@@ -251,10 +251,14 @@ def scores(model: nn.Module, base: BaseModel, suite_data: Suite, baseline: Refer
 
 @torch.inference_mode()
 def _divergence(base: torch.Tensor, tuned: torch.Tensor) -> torch.Tensor:
-    """Compute KL(base || tuned) of every token, nats, shape (t,), from logits of shape (t, V)."""
-    chunks = []
+    """Compute KL(base || tuned) of every token, nats, shape (t,), from logits of shape (t, V).
+
+    The tuned model can have more tokens; to these the base gives no probability.
+    """
+    chunks, both = [], min(base.shape[-1], tuned.shape[-1])
     for base_part, tuned_part in zip(base.split(_KL_CHUNK), tuned.split(_KL_CHUNK), strict=True):
         p, q = base_part.float().log_softmax(dim=-1), tuned_part.log_softmax(dim=-1)
+        p, q = p[:, :both], q[:, :both]
         chunks.append((p.exp() * (p - q)).sum(dim=-1))
     return torch.cat(chunks)
 

@@ -35,6 +35,13 @@ class Finding:
     text: str
 
 
+UNTRAINED = Finding(
+    "broken",
+    "The adapter has not been trained: what it changes is as before the first step, so the model "
+    "equals its base model.",
+)
+
+
 def ordered(findings: Iterator[Finding] | list[Finding]) -> list[Finding]:
     """Sort findings, worst first."""
     return sorted(findings, key=lambda one: _ORDER.index(one.severity))
@@ -65,21 +72,24 @@ def _weights(rows: pd.DataFrame) -> Iterator[Finding]:
         if (rows["zero"] == rows["tensors"]).all():
             yield Finding("broken", "Every number is zero: the adapter has not been trained.")
         return
-    yield from _trained(with_norm)
+    yield from _trained(with_norm, rows[rows["norm"].isna() & (rows["zero"] < rows["tensors"])])
     changed = with_norm[with_norm["norm"] > 0]
     if len(changed):
         yield from _exploded(changed)
         yield from _rank(changed)
 
 
-def _trained(rows: pd.DataFrame) -> Iterator[Finding]:
+def _trained(rows: pd.DataFrame, others: pd.DataFrame) -> Iterator[Finding]:
+    """Judge the updates; a zero update is no defect where other tensors were trained."""
     dead = rows[rows["norm"] == 0]
-    if len(dead) == len(rows):
+    if len(dead) == len(rows) and len(others):
         yield Finding(
-            "broken",
-            "The adapter has not been trained: the update of every weight is zero, as it is before "
-            "the first step, so the model equals its base model.",
+            "warning",
+            f"The update of every weight is zero; only {_listed(others['module'])} can have been "
+            "trained.",
         )
+    elif len(dead) == len(rows):
+        yield UNTRAINED
     elif len(dead):
         yield Finding(
             "warning",

@@ -11,15 +11,24 @@ import pandas as pd
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import PeftType
 
-from peftlens.adapters import delta_factors
-from peftlens.adapters.adapter_file import CONFIG, WEIGHTS, AdapterFile, InvalidAdapterError
-from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.adapter_config import CONFIG, InvalidAdapterError
+from peftlens.adapters.adapter_file import AdapterFile
+from peftlens.adapters.external import ExternalAdapter, require_language_model
+from peftlens.adapters.other_formats import WEIGHTS
 from peftlens.adapters.run_context import RunContext
+from peftlens.adapters.token_tables import embedding_rows
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.evaluation.retention import QUICK_SUITES
 from peftlens.inspection import findings
-from peftlens.inspection.findings import Finding
+from peftlens.inspection.file_checks import check_file
+from peftlens.inspection.findings import UNTRAINED, Finding
+from peftlens.inspection.training_state import (
+    logits,
+    reference_inputs,
+    same,
+    untrained,
+)
 from peftlens.io.hub import snapshot
 from peftlens.results import study_results
 from peftlens.results.invocations import redacted
@@ -33,7 +42,6 @@ WITH_A_BASE = (
 )  # fmt: skip
 _FETCHED = (CONFIG, WEIGHTS, "tokenizer.json")
 _MANY = 4  # largest number of values that are listed
-_HIGH_SCALE = 100.0  # scale of an update above which a warning is due
 _NOT_LISTED = ("peft_type", "base_model_name_or_path", "revision", "task_type", "inference_mode",
            "auto_mapping", "peft_version", "target_modules", "token_dim", "num_layers",
            "num_attention_heads", "num_transformer_submodules")  # fmt: skip
@@ -93,7 +101,9 @@ def inspect(
     except InvalidAdapterError as error:
         nothing = study_results.of_runs(folder, named(folder), [], {}, [])
         return Inspection(folder, (), (Finding("broken", f"{error}."),), nothing)
-    said = _of_the_file(file)
+    said = check_file(file)
+    if untrained(file):
+        said.append(UNTRAINED)
     probes: tuple[str, ...] = OF_THE_FILE
     if base:
         said += _of_the_base(file, base)
@@ -105,6 +115,7 @@ def inspect(
     found = {one: probe_runner.collect(context, [adapter], one, names, options) for one in probes}
     tables = {name: one for name, one in found.items() if len(measured(one.frame))}
     said += findings.judge({name: one.frame for name, one in tables.items()})
+    said = list(dict.fromkeys(said))
     return Inspection(
         folder=folder,
         about=tuple(_about(file)),
@@ -142,43 +153,6 @@ def located(target: str | Path) -> Path:
     return snapshot(str(target), _FETCHED, "adapter", remedy)
 
 
-def _of_the_file(file: AdapterFile) -> list[Finding]:
-    """Check the configuration and the file's header; probes check the tensors."""
-    checks = [Finding("broken", f"{one}, more than possible.") for one in file.oversized_ranks]
-    config = file.config
-    pairs = {name.replace("lora_A", "lora_B") for name in file.header if "lora_A" in name}
-    if lone := [name for name in pairs if name not in file.header]:
-        checks.append(Finding("broken", f"{len(lone)} of LoRA's pairs lack B: {lone[0]}, ..."))
-    alpha = config.get("lora_alpha")
-    scale = delta_factors.scale(config, "", config.get("r") or 1) if alpha else 1.0
-    if scale < 0 or scale > _HIGH_SCALE:
-        checks.append(Finding("warning", f"The update is multiplied by {scale:g}."))
-    total = sum(one.size for one in file.header.values())
-    copies = [name for name in file.header if "lora_" not in name and _is_whole(name)]
-    share = sum(file.header[name].size for name in copies) / total
-    if copies and file.is_peft_type:
-        checks.append(
-            Finding(
-                "warning" if share > 0.5 else "ok",
-                f"It also holds full copies of layers of the base model, {share:.0%} of its "
-                f"numbers: {', '.join(copies[:3])}.",
-            )
-        )
-    named = config.get("base_model_name_or_path")
-    if not named:
-        checks.append(Finding("warning", "It names no base model, so users can't find it."))
-    elif Path(named).is_absolute():
-        checks.append(
-            Finding("warning", f"It names a local folder as its base model: {redacted(named)}.")
-        )
-    return checks
-
-
-def _is_whole(name: str) -> bool:
-    ends = ("embed_tokens.weight", "lm_head.weight", "wte.weight", "score.weight")
-    return name.endswith(ends) or "modules_to_save" in name
-
-
 def _of_the_base(file: AdapterFile, base: str) -> list[Finding]:
     named = file.config.get("base_model_name_or_path")
     if named in (None, base):
@@ -188,12 +162,33 @@ def _of_the_base(file: AdapterFile, base: str) -> list[Finding]:
 
 def _fit(context: RunContext, adapter: ExternalAdapter, base: str) -> list[Finding]:
     """Whether it goes on; the base itself has to be there."""
-    context.base_model(adapter)
+    file = adapter.file
     try:
-        with context.open_run(adapter):
-            return [Finding("ok", f"It fits {base}: every tensor has its place.")]
+        require_language_model(file)
+    except InputError as error:
+        return [Finding("warning", f"{error}.")]
+    loaded = context.base_model(adapter)
+    inputs = reference_inputs(file, loaded)
+    before = None if inputs is None else logits(loaded.model, inputs)
+    try:
+        with context.open_run(adapter) as model:
+            rows = embedding_rows(loaded.model)
+            after = None if inputs is None else logits(model, inputs)
     except InputError as error:
         return [Finding("broken", f"{error}.")]
+    said = [Finding("ok", f"It fits {base}: every tensor has its place.")]
+    if before is not None and after is not None and same(after, before, loaded.dtype):
+        said.append(UNTRAINED)
+    present = embedding_rows(loaded.model)
+    if rows != present:
+        said.append(
+            Finding(
+                "warning",
+                f"Its tables have {rows} rows, those of {base} {present}: to load it with peft, "
+                f"call model.resize_token_embeddings({rows}) first.",
+            )
+        )
+    return said
 
 
 def _about(file: AdapterFile) -> list[tuple[str, str]]:

@@ -2,8 +2,7 @@
 
 It needs no base model. Where the file alone determines the update of a weight (LoRA, AdaLoRA, LoHa,
 LoKr), the singular values of ΔW are computed exactly from its factors; otherwise
-`spectrum_unavailable` gives the reason. For DoRA, it is the update before the rows are rescaled,
-because rescaling requires the base.
+`spectrum_unavailable` gives the reason, as for DoRA, whose rescaling of rows requires the base.
 """
 
 import re
@@ -22,7 +21,7 @@ from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
-VERSION = 2
+VERSION = 3
 OPTIONAL = True  # meant for single adapters; in a study, delta_spectrum is more informative
 COLUMNS = (
     Column("module", "name of the base's module, or shared for tensors of all modules"),
@@ -89,7 +88,7 @@ def _sizes(file: AdapterFile) -> Iterator[tuple[str, dict[str, Any]]]:
         groups.setdefault(_module(name, file), []).append(name)
     with file.open_weights() as opened:
         for module, names in sorted(groups.items(), key=lambda item: _natural(item[0])):
-            tensors = [opened.get_tensor(name) for name in names]
+            tensors = [file.tensor(opened, name) for name in names]
             finite = [one for one in tensors if one.isfinite().all()]
             highest = [float(one.abs().max()) for one in finite if one.numel()]
             yield (

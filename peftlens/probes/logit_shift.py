@@ -64,7 +64,8 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
         before, n = _mean_logits(model, base, texts)
     with context.open_run(run) as model:
         after, _ = _mean_logits(model, base, texts)
-    change = after - before
+    both = min(len(before), len(after))  # an adapter can have tokens of its own
+    change = after[:both] - before[:both]
     order = np.argsort(-change, kind="stable")
     k = min(config.tokens, len(order) // 2)
     ends = [("raised", token) for token in order[:k]]

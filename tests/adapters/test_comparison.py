@@ -115,3 +115,28 @@ def test_adapters_of_unequal_bases_are_told(saved):
     wide = saved("b", change=lambda name, t: torch.cat([t, t], 1) if "lora_A" in name else t)
     with pytest.raises(InputError, match="has 32 inputs in .* and 64 in .*: they are adapters of"):
         compare([small, wide])
+
+
+def test_what_the_files_do_not_determine_is_noted_and_not_measured(tmp_path):
+    """Two DoRAs that differ in their lengths alone: their factors would be equal."""
+    one = theirs.save(theirs.wrapped("LORA", use_dora=True), tmp_path / "one", "org/base")
+    two = theirs.save(theirs.wrapped("LORA", use_dora=True), tmp_path / "two", "org/base")
+    file = two / "adapter_model.safetensors"
+    save_file({n: t * (1 + ("magnitude" in n)) for n, t in load_file(file).items()}, file)
+    frame = compare([ExternalAdapter(one), ExternalAdapter(two)]).frame
+    assert len(frame) == 6
+    assert frame["cosine"].isna().all()
+    assert frame["note"].str.contains("DoRA rescales the rows").all()
+
+
+def test_a_trained_head_has_a_row(tmp_path):
+    model = theirs.wrapped("LORA", modules_to_save=["lm_head"])
+    one = theirs.save(model, tmp_path / "one", "org/base")
+    two = theirs.save(model, tmp_path / "two", "org/base")
+    file = two / "adapter_model.safetensors"
+    save_file({n: t * (3 if "lm_head" in n else 1) for n, t in load_file(file).items()}, file)
+    rows = compare([ExternalAdapter(one), ExternalAdapter(two)]).frame.set_index("weight")
+    assert rows.loc["lm_head.weight", "note"] == (
+        "both replace it, and differ by 2 of the first's norm"
+    )
+    assert rows["note"].notna().sum() == 1

@@ -15,7 +15,6 @@ FACTORED = {
     "LORA": [
         {},
         {"use_rslora": True},
-        {"use_dora": True},
         {"rank_pattern": {"q_proj": 3}, "alpha_pattern": {"layers.1.self_attn.v_proj": 5}},
         {"r": 40},
     ],

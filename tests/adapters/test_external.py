@@ -1,6 +1,7 @@
 """Adapters of every type, made by plain peft; and each that is not as it should be is refused."""
 
 import pickle
+from dataclasses import replace
 
 import peft
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 import peftlens
 from peftlens.adapters.external import ExternalAdapter
 from peftlens.adapters.run_context import RunContext
+from peftlens.adapters.token_tables import require_vocabulary
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.models.base_model import load_base_model
@@ -178,7 +180,11 @@ def spoilt(value):
         ("LORA", spoilt(float("nan")), "NaN or infinite values in base_model.*; train it again"),
         ("LORA", spoilt(float("inf")), "NaN or infinite values in base_model"),
         ("PROMPT_TUNING", spoilt(float("nan")), "NaN or infinite values in prompt_embeddings"),
-        ("PROMPT_TUNING", lambda t: {n: v[:, :8].clone() for n, v in t.items()}, "does not fit"),
+        (
+            "PROMPT_TUNING",
+            lambda t: {n: v[:, :8].clone() for n, v in t.items()},
+            "has vectors of 8 val",
+        ),
     ],
 )
 def test_weights_that_are_not_whole_are_refused(context, kind, change, message, saved, run):
@@ -213,9 +219,9 @@ def refused(run, kind, folder):
         ("LORA", {"megatron_core": "evil"}, "megatron_core, which makes peft import code"),
         ("LORA", {"megatron_config": {"a": 1}}, "megatron_core, which makes peft import code"),
         ("PROMPT_TUNING", {"num_virtual_tokens": 10_000_000}, "num_virtual_tokens=10000000, but"),
-        ("PROMPT_TUNING", {"token_dim": 64}, "token_dim=64, but .* has 32"),
-        ("PREFIX_TUNING", {"num_layers": 30}, "num_layers=30, but .* has 3"),
-        ("PREFIX_TUNING", {"token_dim": 32}, "token_dim=32, but .* has 16"),
+        ("PROMPT_TUNING", {"token_dim": 64}, "token_dim=64, but .* has vectors of 32"),
+        ("PREFIX_TUNING", {"num_layers": 30}, "num_layers=30, but .* has vectors of 96"),
+        ("PREFIX_TUNING", {"token_dim": 32}, "token_dim=32, num_layers=3, but .* of 96"),
     ],
 )  # fmt: skip
 def test_configurations_that_can_not_be_are_refused(context, kind, changes, message, saved, run):
@@ -312,8 +318,10 @@ def test_a_prompt_on_another_vocabulary_is_refused(context, saved, bases, run):
 def test_our_own_adapters_know_their_vocabulary(method, trained, llama):
     file = ExternalAdapter(trained(method).path / "adapter").file
     assert file.vocabulary == llama.origin.vocabulary
+    other = replace(llama, reference="other")
+    other.__dict__["origin"] = Origin("other", vocabulary_sha256({"a": 0}))
     with pytest.raises(InputError, match="another vocabulary than that of 'other'"):
-        file.require_vocabulary(Origin("other", vocabulary_sha256({"a": 0})))
+        require_vocabulary(file, other)
 
 
 def test_an_adapter_is_no_base(saved, bases, tmp_path):

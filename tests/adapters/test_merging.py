@@ -1,7 +1,11 @@
 import json
+import warnings
 
+import peft
 import pytest
+import theirs
 import torch
+from tiny import byte_tokenizer
 from transformers import AutoModelForCausalLM
 
 import peftlens
@@ -86,7 +90,7 @@ def test_an_existing_folder_is_not_written_over(trained, tmp_path):
 def test_a_merge_that_goes_wrong_is_noticed(trained, tmp_path, monkeypatch):
     run = trained("lora")
     monkeypatch.setattr(merging, "merge_into_base", lambda model, _: model.unload())
-    with pytest.raises(InputError, match="the logits would change"):
+    with pytest.raises(InputError, match="even in float32 the merged weights give other logits"):
         peftlens.merge(run.path, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
@@ -99,3 +103,21 @@ def test_a_run_whose_dtype_nobody_wrote_down_is_merged_in_float32(trained, tmp_p
     (run.path / "run.json").write_text(json.dumps(about))
     seal(run.path)
     assert peftlens.merge(run.path, tmp_path / "merged") <= merging.TOLERANCE["float32"]
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "embed_tokens"], ["lm_head"]])
+def test_an_adapter_on_one_of_two_tied_tables_is_merged_into_that_one(tmp_path, targets):
+    """An adapter of plain peft, whose base is given; the other table keeps the base's weights."""
+    base = theirs.build("llama")
+    base.config.tie_word_embeddings = True
+    base.tie_weights()
+    base.save_pretrained(tmp_path / "base")
+    byte_tokenizer().save_pretrained(tmp_path / "base")
+    adapter = theirs.save(theirs.wrapped("LORA", target_modules=targets), tmp_path / "a", "x")
+    peftlens.merge(adapter, tmp_path / "merged", base_model=str(tmp_path / "base"))
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        attached = peft.PeftModel.from_pretrained(plain, adapter).eval()(IDS).logits
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+        torch.testing.assert_close(merged(IDS).logits, attached, rtol=1e-4, atol=1e-5)

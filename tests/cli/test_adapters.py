@@ -27,7 +27,7 @@ def test_another_base_does_not_fit(saved, bases, run):
     ("damage", "text"),
     [
         (lambda t: {n: torch.full_like(v, torch.nan) for n, v in t.items()}, "hold NaN"),
-        (lambda t: {n: v for n, v in t.items() if "lora_B" not in n}, "pairs lack B"),
+        (lambda t: {n: v for n, v in t.items() if "lora_B" not in n}, "modules lack lora_B"),
         (lambda _: {}, "holds no tensors"),
     ],
 )
