@@ -20,17 +20,12 @@ from peftlens.errors import InputError
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
 from peftlens.models.architecture import Shapes, linear_layers
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.quantized import BLOCK
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
 PACKAGES = ("bitsandbytes",)
 LEARNING_RATE = 3e-3
-
-# Number of weights that share a scale. On a CPU, bitsandbytes 0.50 unpacks rows of other lengths
-# with scales of other rows (a relative error of 0.24 instead of 0.09 at length 32): they are not
-# quantized.
-_BLOCK = 64
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LowRank):
@@ -55,7 +50,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     # T5 casts the input of `wo` to the dtype of its weight, which in 4 bits is uint8
     kept = getattr(model, "_keep_in_fp32_modules", None) or ()
     for name, (_, d_in) in linear_layers(shapes_of(model), ("all_linear",)).items():
-        if name.split(".")[-1] not in kept and d_in % _BLOCK == 0:
+        if name.split(".")[-1] not in kept and d_in % BLOCK == 0:
             layer: Any = model.get_submodule(name)
             model.set_submodule(name, _quantized(layer, config.double_quant, library))
     # peft picks its 4-bit layer by this flag, which transformers sets when it quantizes

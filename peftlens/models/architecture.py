@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.errors import InputError
+from peftlens.models.quantized import shape_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -43,8 +44,11 @@ _EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings)\.
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter, by dotted name, in the model's order."""
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    """Return the shape of every parameter, by dotted name, in the model's order.
+
+    Packed 4-bit weights have the shape of the matrix that they stand for.
+    """
+    return {name: shape_of(parameter) for name, parameter in model.named_parameters()}
 
 
 def embedding(shapes: Shapes) -> tuple[int, ...]:

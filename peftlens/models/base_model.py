@@ -145,8 +145,6 @@ def load_base_model(
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token works
     # peft writes this name into adapters: the user's name, not a path of this machine
     model.name_or_path = model.config.name_or_path = reference
-    model.eval()
-    require_causal(model, reference)
     return BaseModel(
         model, tokenizer, reference, folder_sha256(folder), on, precision, trust_remote_code
     )
@@ -172,6 +170,8 @@ def _open(
     )
     if not hasattr(model, "hf_device_map") and model.device.type != device:
         cast("torch.nn.Module", model).to(device)
+    model.eval()
+    require_causal(model, reference)
     return model, tokenizer
 
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from peftlens.errors import InputError
+from peftlens.models.quantized import prepare_4bit
 
 _SHOWN = 3  # tensors named in a message
 _LONGEST = 300  # characters of another program's message
@@ -95,6 +96,7 @@ def load_proven(kind: Any, source: Any, what: str, **options: Any) -> PreTrained
             source, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     _require_complete(report, what)
+    prepare_4bit(model, what)
     _require_finite(model, what)
     return model
 
