@@ -27,6 +27,7 @@ EXPOSES = frozenset({"delta_weight"})
 PACKAGES = ("bitsandbytes",)
 LEARNING_RATE = 3e-3
 
+
 @dataclass(frozen=True, kw_only=True)
 class Config(LowRank):
     """Hyperparameters of LoRA and of the quantization.

@@ -28,7 +28,7 @@ from peftlens.io.files import (
     sha256_text,
 )
 from peftlens.io.hub import snapshot
-from peftlens.models.architecture import shapes
+from peftlens.models.architecture import embedding_weight, shapes
 from peftlens.models.causality import require_causal
 from peftlens.models.gguf_file import convert
 from peftlens.models.loading import load_proven, quiet, reported_as
@@ -141,8 +141,7 @@ def load_base_model(
     on, precision = resolve(device, dtype)
     with quiet():
         model, tokenizer = _open(folder, reference, on, precision, trust_remote_code)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token works
+    _fit_tokenizer(tokenizer, len(embedding_weight(model)))
     # peft writes this name into adapters: the user's name, not a path of this machine
     model.name_or_path = model.config.name_or_path = reference
     return BaseModel(
@@ -177,11 +176,23 @@ def _open(
 
 def _require_decoder_start(config: Any, reference: str) -> None:
     """Refuse an encoder-decoder whose decoder has no first token."""
-    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
-        raise InputError(
-            f"base {reference!r}: config.json has no decoder_start_token_id, the decoder's first "
-            "token; add it (T5 starts with its pad token, BART with its end token)"
-        )
+    start = getattr(config, "decoder_start_token_id", None)
+    if not config.is_encoder_decoder or isinstance(start, int) and 0 <= start < config.vocab_size:
+        return
+    wrong = "no decoder_start_token_id" if start is None else f"decoder_start_token_id={start!r}"
+    raise InputError(
+        f"base {reference!r}: config.json has {wrong}, the id of the decoder's first token below "
+        f"{config.vocab_size}; add it (T5 starts with its pad token, BART with its end token)"
+    )
+
+
+def _fit_tokenizer(tokenizer: Any, rows: int) -> None:
+    """Tell the tokenizer the table's size, and give it a pad token that the table has."""
+    tokenizer.embedding_rows = rows  # read by `tokenization.require_rows`
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token works
+    if (tokenizer.pad_token_id or 0) >= rows:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
 
 
 def _placement(device: str) -> dict[str, Any]:
