@@ -15,7 +15,8 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from peftlens.errors import require
 from peftlens.layers.initial_tokens import Ranges, draw_tokens
 from peftlens.layers.prepend import behind_something
-from peftlens.models.architecture import Shapes, embedding_weight, key_widths, require_room
+from peftlens.models.architecture import embedding_weight, key_widths, require_room
+from peftlens.models.target_modules import Shapes
 
 
 class Prefix(nn.Module):

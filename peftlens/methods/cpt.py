@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from peftlens.data.method_context import MethodContext
 from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap_prompt
-from peftlens.models.architecture import Shapes, embedding, has_encoder
+from peftlens.models.architecture import embedding, has_encoder
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})

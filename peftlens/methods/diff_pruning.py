@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require
 from peftlens.layers.sparse_update import kept, weights_of
-from peftlens.models.architecture import Shapes, freeze, linear_layers
+from peftlens.models.architecture import freeze
+from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

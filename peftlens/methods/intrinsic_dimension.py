@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require
 from peftlens.layers.sparse_update import weights_of
-from peftlens.models.architecture import Shapes, freeze, linear_layers
+from peftlens.models.architecture import freeze
+from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

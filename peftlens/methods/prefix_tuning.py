@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from peftlens.data.method_context import MethodContext
 from peftlens.layers.peft_wrapper import wrap_prompt
 from peftlens.layers.prefix import initial_states, prefix_parameters
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"prefix", "token_vectors"})

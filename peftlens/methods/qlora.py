@@ -2,9 +2,9 @@
 
 Source: Dettmers et al. 2023, arXiv:2305.14314, section 3. Layers: bitsandbytes.nn.Linear4bit and
 peft.LoraConfig. All linear layers of the blocks are quantized, whether adapted or not; embeddings,
-head, normalizations, and layers whose number of inputs is not a multiple of 64, keep the base's
-dtype. Needs the extra [quant]. Learning rate: as LoRA's; the authors' script has one default for
-both, 2e-4 up to 13 billion parameters (artidoro/qlora).
+head, normalizations, experts, routers, and layers whose number of inputs is not a multiple of 64,
+keep the base's dtype. Needs the extra [quant]. Learning rate: as LoRA's; the authors' script has
+one default for both, 2e-4 up to 13 billion parameters (artidoro/qlora).
 """
 
 import importlib
@@ -18,9 +18,9 @@ from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
-from peftlens.models.architecture import Shapes, linear_layers
 from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.quantized import BLOCK
+from peftlens.models.target_modules import Shapes, block_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
@@ -50,7 +50,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     library = _bitsandbytes()
     # T5 casts the input of `wo` to the dtype of its weight, which in 4 bits is uint8
     kept = getattr(model, "_keep_in_fp32_modules", None) or ()
-    for name, (_, d_in) in linear_layers(shapes_of(model), ("all_linear",)).items():
+    for name, (_, d_in) in block_layers(shapes_of(model)).items():
         if name.split(".")[-1] not in kept and d_in % BLOCK == 0:
             layer: Any = model.get_submodule(name)
             model.set_submodule(name, _quantized(layer, config.double_quant, library))
@@ -126,4 +126,4 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
             not installed.
     """
     _bitsandbytes()
-    return low_rank_parameters(config, shapes)
+    return low_rank_parameters(config, shapes, experts=True)

@@ -177,7 +177,7 @@ def _open(
 def _require_decoder_start(config: Any, reference: str) -> None:
     """Refuse an encoder-decoder whose decoder has no first token."""
     start = getattr(config, "decoder_start_token_id", None)
-    if not config.is_encoder_decoder or isinstance(start, int) and 0 <= start < config.vocab_size:
+    if not config.is_encoder_decoder or (isinstance(start, int) and 0 <= start < config.vocab_size):
         return
     wrong = "no decoder_start_token_id" if start is None else f"decoder_start_token_id={start!r}"
     raise InputError(
