@@ -78,7 +78,7 @@ def delta_weights(
     turned = {f"{name}.weight" for name in weight_layout(base.model).transposed}
     turned |= stored_transposed(base.model)
     parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
-    weights = dict(parameters)
+    weights = {name: _values(parameter) for name, parameter in parameters}
     with open_run(run, base, step) as model:
         factors = _factors(model, weights)
     if factors is not None:
@@ -89,7 +89,7 @@ def delta_weights(
             yield DeltaWeight(name=one.name, before=weight, factors=pair, rank=one.a.shape[0])
         return
     exact = in_float32(base)
-    weights = dict(exact.model.named_parameters())
+    weights = {name: _values(p) for name, p in exact.model.named_parameters()}
     with restored_after(exact.model):
         try:
             tuned = merged_weights(run, exact, step)
@@ -102,6 +102,11 @@ def delta_weights(
             if expert is None or change.any():
                 title = expert_name(name, expert)
                 yield DeltaWeight(name=title, before=weight, change=change, rank=run.rank)
+
+
+def _values(parameter: torch.Tensor) -> torch.Tensor:
+    """Return the values, which stay when a method gives the parameter others; packed, itself."""
+    return parameter if getattr(parameter, "quant_state", None) else parameter.data
 
 
 def _changed(weights: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor]) -> list[str]:

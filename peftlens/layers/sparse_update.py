@@ -60,13 +60,17 @@ def add_sparse_update(
     update = SparseUpdate(places)
     start = 0
     for name, weight in weights.items():
-        part = _Part(update, start, weight.numel())
-        module, _, last = name.rpartition(".")
-        parametrize.register_parametrization(model.get_submodule(module), last, part)
+        compute_by(model, name, _Part(update, start, weight.numel()))
         start += weight.numel()
     owner: Any = model
     owner.sparse_update = update
     return model
+
+
+def compute_by(model: nn.Module, name: str, part: nn.Module) -> None:
+    """Compute a weight, by its parameter's name, from its original by `part` in each pass."""
+    module, _, last = name.rpartition(".")
+    parametrize.register_parametrization(model.get_submodule(module), last, part)
 
 
 def kept(shapes: Shapes, target_modules: Collection[str], density: float) -> int:
