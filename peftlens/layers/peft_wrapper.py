@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
-from peftlens.models.architecture import require_room, shapes, task_type
+from peftlens.models.architecture import embedding_weight, require_room, shapes, task_type
 from peftlens.models.target_modules import (
     experts,
     feed_forward_layers,
@@ -141,13 +141,15 @@ def wrap_prompt(
 ) -> peft.PeftModel:
     """Freeze `model` in place and prepend trained vectors to its (encoder's) input.
 
-    For an encoder-decoder peft would create a second set, which it never uses.
+    For an encoder-decoder peft would create a second set, which it never uses. The vectors are as
+    wide as the embeddings, which in OPT-350m are narrower than the blocks.
 
     Raises:
         InputError: the vectors leave too little room for the input.
     """
     require_room(model, num_virtual_tokens)
-    options = {"num_transformer_submodules": 1} | options
+    width = embedding_weight(model).shape[1]
+    options = {"num_transformer_submodules": 1, "token_dim": width} | options
     return wrap_whole(model, kind, num_virtual_tokens=num_virtual_tokens, **options)
 
 
