@@ -148,8 +148,15 @@ def wrap_prompt(
         InputError: the vectors leave too little room for the input.
     """
     require_room(model, num_virtual_tokens)
-    width = embedding_weight(model).shape[1]
-    options = {"num_transformer_submodules": 1, "token_dim": width} | options
+    config: Any = model.config.get_text_config()
+    known = {
+        "num_transformer_submodules": 1,
+        "token_dim": embedding_weight(model).shape[1],
+        # peft asks for both though only a prefix uses them, and finds them under some names only
+        "num_attention_heads": getattr(config, "num_attention_heads", None) or 1,
+        "num_layers": config.num_hidden_layers,
+    }
+    options = known | options
     return wrap_whole(model, kind, num_virtual_tokens=num_virtual_tokens, **options)
 
 

@@ -33,8 +33,44 @@ _READERS = {
     "torchao": "torchao",
     "vptq": "vptq",
 }
-_DEPTHS = ("layers", "layer", "blocks", "depth")  # last words of keys for a number of blocks
-_WIDTHS = ("size", "dim", "heads", "head", "experts", "embd", "model", "ff", "kv", "inner")
+# Keys for numbers of blocks, and for widths, in the configurations of transformers.
+_DEPTHS = frozenset(
+    [
+        "num_hidden_layers",
+        "num_layers",
+        "n_layer",
+        "n_layers",
+        "encoder_layers",
+        "decoder_layers",
+        "num_encoder_layers",
+        "num_decoder_layers",
+    ]
+)
+_WIDTHS = frozenset(
+    [
+        "hidden_size",
+        "intermediate_size",
+        "moe_intermediate_size",
+        "vocab_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "n_embd",
+        "n_head",
+        "n_heads",
+        "num_heads",
+        "n_inner",
+        "d_model",
+        "d_ff",
+        "d_kv",
+        "ffn_dim",
+        "word_embed_proj_dim",
+        "state_size",
+        "num_experts",
+        "num_local_experts",
+        "n_routed_experts",
+    ]
+)
 _LARGEST_JSON = 2**26  # bytes; the largest tokenizers take 35 MB
 
 
@@ -134,14 +170,13 @@ def _require_sizes(where: Path, config: dict[str, Any], tensors: int, size: int)
         size: bytes of the weights.
     """
     for key, value in config.items():
-        last = key.split("_")[-1]
         if isinstance(value, dict):
             _require_sizes(where, value, tensors, size)
-        elif last in _DEPTHS and _is_above(value, tensors):
+        elif key in _DEPTHS and _is_above(value, tensors):
             raise InputError(
                 f"{where}: {key}={value:g} is more than the weights' {tensors} tensors; correct it"
             )
-        elif last in _WIDTHS and _is_above(value, size):
+        elif key in _WIDTHS and _is_above(value, size):
             raise InputError(
                 f"{where}: {key}={value:g} is more than the weights' {size:,} bytes; correct it"
             )
