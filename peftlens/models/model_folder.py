@@ -34,43 +34,12 @@ _READERS = {
     "vptq": "vptq",
 }
 # Keys for numbers of blocks, and for widths, in the configurations of transformers.
-_DEPTHS = frozenset(
-    [
-        "num_hidden_layers",
-        "num_layers",
-        "n_layer",
-        "n_layers",
-        "encoder_layers",
-        "decoder_layers",
-        "num_encoder_layers",
-        "num_decoder_layers",
-    ]
-)
-_WIDTHS = frozenset(
-    [
-        "hidden_size",
-        "intermediate_size",
-        "moe_intermediate_size",
-        "vocab_size",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "head_dim",
-        "n_embd",
-        "n_head",
-        "n_heads",
-        "num_heads",
-        "n_inner",
-        "d_model",
-        "d_ff",
-        "d_kv",
-        "ffn_dim",
-        "word_embed_proj_dim",
-        "state_size",
-        "num_experts",
-        "num_local_experts",
-        "n_routed_experts",
-    ]
-)
+_DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers",
+           "decoder_layers", "num_encoder_layers", "num_decoder_layers")  # fmt: skip
+_WIDTHS = ("hidden_size", "intermediate_size", "moe_intermediate_size", "vocab_size",
+           "num_attention_heads", "num_key_value_heads", "head_dim", "n_embd", "n_head", "n_heads",
+           "num_heads", "n_inner", "d_model", "d_ff", "d_kv", "ffn_dim", "word_embed_proj_dim",
+           "state_size", "num_experts", "num_local_experts", "n_routed_experts")  # fmt: skip
 _LARGEST_JSON = 2**26  # bytes; the largest tokenizers take 35 MB
 
 
