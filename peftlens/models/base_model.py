@@ -153,9 +153,10 @@ def _open(
     folder: Path, reference: str, device: str, dtype: str, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, Any]:
     """Load model and tokenizer from a checked folder, onto the device."""
-    with reported_as(f"base {reference!r} can't be loaded: config.json"):
+    with reported_as(f"base {reference!r} can't be loaded: config.json", "correct it"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    with reported_as(f"base {reference!r} can't be loaded: its tokenizer"):
+    remedy = "save it again by tokenizer.save_pretrained"
+    with reported_as(f"base {reference!r} can't be loaded: its tokenizer", remedy):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     _require_decoder_start(config, reference)
     model = load_proven(

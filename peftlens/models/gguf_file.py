@@ -1,6 +1,7 @@
 """GGUF file: checked by its header, and converted to a model folder once."""
 
 import io
+import re
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from peftlens.errors import InputError
 from peftlens.io.files import new_folder
 from peftlens.io.progress import say
 from peftlens.models.loading import load_proven, quiet, reported_as
+
+_BLOCK = re.compile(r"^blk\.(\d+)\.")
+_WIDTHS = ("embedding_length", "vocab_size", "rope.dimension_count", "attention.key_length")
 
 
 def convert(file: Path, target: Path) -> Path:
@@ -48,18 +52,24 @@ def convert(file: Path, target: Path) -> Path:
 
 
 def _check_header(file: Path) -> None:
-    """Refuse a damaged header, and more blocks than tensors: building them could take forever."""
-    with reported_as(f"{file.name} can't be read as GGUF"):
+    """Refuse a damaged header, one with other blocks than the tensors', and endless widths.
+
+    transformers builds what the header says before it looks at the tensors, and ignores tensors of
+    further blocks.
+    """
+    what = f"{file.name} can't be read as GGUF"
+    with reported_as(what):
         reader = GGUFReader(file)
-        tensors = len(reader.tensors)
-        blocks = [
-            int(field.contents())
+        names = [str(tensor.name) for tensor in reader.tensors]
+        numbers = {
+            name.partition(".")[2]: int(field.contents())
             for name, field in reader.fields.items()
-            if name.endswith(".block_count")
-        ]
-    for count in blocks:
-        if count > tensors:
-            raise InputError(
-                f"{file.name} can't be read as GGUF: block_count={count} is more than its "
-                f"{tensors} tensors; use another copy"
-            )
+            if name.partition(".")[2] in ("block_count", *_WIDTHS)
+        }
+    blocks = {int(match[1]) for name in names if (match := _BLOCK.search(name))}
+    count, found = numbers.pop("block_count", None), max(blocks, default=-1) + 1
+    if count is not None and found and not found <= count <= len(names):
+        raise InputError(f"{what}: block_count={count}, but its tensors are of {found} blocks")
+    for key, value in numbers.items():
+        if value > file.stat().st_size:
+            raise InputError(f"{what}: {key}={value} is more than its bytes; use another copy")

@@ -35,11 +35,12 @@ _MISNAMED = {
 
 
 @contextmanager
-def reported_as(what: str) -> Iterator[None]:
+def reported_as(what: str, remedy: str = "") -> Iterator[None]:
     """Report any failure of another library with somebody's files in one line.
 
     Args:
         what: beginning of the message, which names the file.
+        remedy: end of the message, what to do about it.
 
     Raises:
         InputError: anything failed.
@@ -51,7 +52,8 @@ def reported_as(what: str) -> Iterator[None]:
     # transformers, its quantizers and tokenizers raise exceptions of all classes for files that
     # they can't use, `Exception` itself among them
     except Exception as error:
-        raise InputError(f"{what}: {summary(error)}") from error
+        end = f"; {remedy}" if remedy else ""
+        raise InputError(f"{what}: {summary(error)}{end}") from error
 
 
 @contextmanager
