@@ -159,7 +159,7 @@ def _factors(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[_Fac
     factors: list[_Factors] = []
     for name, layer in layers:
         weight = f"{plain_name(name)}.{getattr(layer, 'parameter_name', 'weight')}"
-        if not _is_plain(layer, weights[weight]):
+        if weight not in weights or not _is_plain(layer, weights[weight]):
             return None
         _require_readable(weight, weights[weight])
         sides = layer.lora_B, layer.lora_A

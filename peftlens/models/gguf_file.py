@@ -16,7 +16,8 @@ from peftlens.io.progress import say
 from peftlens.models.loading import load_proven, quiet, reported_as
 
 _BLOCK = re.compile(r"^blk\.(\d+)\.")
-_WIDTHS = ("embedding_length", "vocab_size", "rope.dimension_count", "attention.key_length")
+_WIDTHS = ("embedding_length", "feed_forward_length", "vocab_size", "rope.dimension_count",
+           "attention.key_length")  # fmt: skip
 
 
 def convert(file: Path, target: Path) -> Path:
@@ -62,9 +63,10 @@ def _check_header(file: Path) -> None:
         reader = GGUFReader(file)
         names = [str(tensor.name) for tensor in reader.tensors]
         numbers = {
-            name.partition(".")[2]: int(field.contents())
+            name.partition(".")[2]: value
             for name, field in reader.fields.items()
             if name.partition(".")[2] in ("block_count", *_WIDTHS)
+            if isinstance(value := field.contents(), int)  # some have one number for each block
         }
     blocks = {int(match[1]) for name in names if (match := _BLOCK.search(name))}
     count, found = numbers.pop("block_count", None), max(blocks, default=-1) + 1

@@ -134,3 +134,84 @@ def test_target_that_matches_nothing_lists_what_there_is(shapes):
         InputError, match="'q_proj' matches no layer; .* end in c_attn, c_proj, c_fc"
     ):
         target_modules.linear_layers(shapes["gpt2"], ("q_proj",))
+
+
+ROUTED = {
+    "model.layers.0.self_attn.q_proj.weight": (32, 32),
+    "model.layers.0.mlp.gate.weight": (4, 32),
+    "model.layers.0.mlp.experts.gate_up_proj": (4, 128, 32),
+    "model.layers.0.mlp.experts.down_proj": (4, 32, 64),
+    "model.layers.0.mlp.shared_experts.down_proj.weight": (32, 64),
+    "model.layers.0.mlp.shared_expert_gate.weight": (1, 32),
+    "model.layers.0.conv1d.weight": (64, 1, 4),
+}
+EXPERTS = ["model.layers.0.mlp.experts.gate_up_proj", "model.layers.0.mlp.experts.down_proj"]
+SHARED = "model.layers.0.mlp.shared_experts.down_proj.weight"
+ROUTERS = ["model.layers.0.mlp.gate.weight", "model.layers.0.mlp.shared_expert_gate.weight"]
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        ("experts", EXPERTS),
+        ("router", ROUTERS),
+        ("feed_forward", [*EXPERTS, SHARED]),
+        ("feed_forward_output", [EXPERTS[1], SHARED]),
+        ("all_linear", ["model.layers.0.self_attn.q_proj.weight", *EXPERTS, SHARED]),
+        ("attention", ["model.layers.0.self_attn.q_proj.weight"]),
+        ("mlp.gate", ROUTERS[:1]),
+        ("experts.down_proj", EXPERTS[1:]),
+    ],
+)
+def test_roles_of_experts_and_routers(role, expected):
+    found = target_modules.target_weights(ROUTED, (role,))
+    assert list(found) == expected
+    assert found == {
+        name: shape if len(shape) == 3 else (1, *shape)
+        for name, shape in ROUTED.items()
+        if name in expected
+    }
+
+
+@pytest.mark.parametrize("role", ["experts", "feed_forward", "all_linear", "feed_forward_output"])
+def test_experts_are_no_linear_layers(role):
+    with pytest.raises(InputError, match=r"include this model's experts .*lora, lora_plus"):
+        target_modules.linear_layers(ROUTED, (role,))
+
+
+def test_a_gate_without_experts_is_a_layer_like_any_other():
+    shapes = {"layers.0.mlp.gate.weight": (64, 32)}
+    assert target_modules.linear_layers(shapes, ("all_linear",)) == {"layers.0.mlp.gate": (64, 32)}
+    with pytest.raises(InputError, match="'router' matches no layer"):
+        target_modules.linear_layers(shapes, ("router",))
+
+
+def test_layers_of_blocks_are_no_routers():
+    assert list(target_modules.block_layers(ROUTED)) == [
+        "model.layers.0.self_attn.q_proj", SHARED.removesuffix(".weight")
+    ]  # fmt: skip
+    assert target_modules.feed_forward_layers(ROUTED) == {SHARED.removesuffix(".weight")}
+
+
+def test_short_names_of_parameters():
+    assert target_modules.short_names(EXPERTS, ROUTED) == ["gate_up_proj", "down_proj"]
+    assert target_modules.short_names([SHARED], ROUTED) == ["down_proj.weight"]
+
+
+@pytest.mark.parametrize(
+    ("names", "role", "expected"),
+    [
+        (("attn.Wqkv", "attn.out_proj", "ffn.up_proj", "ffn.down_proj"), "query_value", (0,)),
+        (("attn.Wqkv", "attn.out_proj", "ffn.up_proj", "ffn.down_proj"), "feed_forward", (2, 3)),
+        (("self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_a_proj_with_mqa",
+          "self_attn.kv_b_proj", "self_attn.o_proj"), "query_value", (1, 3)),
+        (("self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_b_proj"), "key_value", (2,)),
+        (("attn.q_proj", "mlp.fc_in", "mlp.fc_out"), "feed_forward_output", (2,)),
+        (("self_attn.qkv_proj", "mlp.gate_up_proj", "mlp.down_proj"), "query_value", (0,)),
+        (("self_attention.query_key_value", "mlp.dense_4h_to_h"), "attention", (0,)),
+    ],
+)  # fmt: skip
+def test_roles_of_other_architectures(names, role, expected):
+    shapes = {f"h.0.{name}.weight": (8, 8) for name in names}
+    found = target_modules.linear_layers(shapes, (role,))
+    assert list(found) == [f"h.0.{names[index]}" for index in expected]
