@@ -88,7 +88,10 @@ def delta_weights(
             pair = one.b, one.a
             yield DeltaWeight(name=one.name, before=weight, factors=pair, rank=one.a.shape[0])
         return
-    exact = in_float32(base)
+    try:
+        exact = in_float32(base)
+    except InputError as error:
+        raise NotApplicable(str(error)) from error
     weights = {name: _values(p) for name, p in exact.model.named_parameters()}
     with restored_after(exact.model):
         try:

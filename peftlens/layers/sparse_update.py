@@ -14,6 +14,8 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require
 from peftlens.models.architecture import freeze
+from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.quantized import require_plain
 from peftlens.models.target_modules import Shapes, target_weights
 
 
@@ -47,8 +49,10 @@ class _Part(nn.Module):
 
 def weights_of(model: nn.Module, target_modules: Collection[str]) -> dict[str, nn.Parameter]:
     """Return the adapted weights by name, those of experts included, in the model's order."""
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    return {name: model.get_parameter(name) for name in target_weights(shapes, target_modules)}
+    shapes = shapes_of(model)
+    weights = {name: model.get_parameter(name) for name in target_weights(shapes, target_modules)}
+    require_plain(weights.items(), "its entries can't be changed")
+    return weights
 
 
 def add_sparse_update(

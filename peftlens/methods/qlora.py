@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from peftlens.errors import InputError
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
 from peftlens.models.architecture import shapes as shapes_of
-from peftlens.models.quantized import BLOCK
+from peftlens.models.quantized import BLOCK, require_plain
 from peftlens.models.target_modules import Shapes, block_layers
 
 FAMILY = "reparametrization"
@@ -45,9 +45,10 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     B starts at zero, so the wrapped model's logits equal the quantized base's, not the base's.
 
     Raises:
-        InputError: bitsandbytes is not installed.
+        InputError: bitsandbytes is not installed, or the base is quantized already.
     """
     library = _bitsandbytes()
+    require_plain(model.named_parameters(), "qlora can't quantize it again")
     # T5 casts the input of `wo` to the dtype of its weight, which in 4 bits is uint8
     kept = getattr(model, "_keep_in_fp32_modules", None) or ()
     for name, (_, d_in) in block_layers(shapes_of(model)).items():

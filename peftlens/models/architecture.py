@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.errors import InputError
-from peftlens.models.quantized import shape_of
+from peftlens.models.quantized import require_plain, shape_of
 from peftlens.models.target_modules import BLOCK, ROLES, Shapes, block_layers, matrices
 
 # Modules after which an adapter sits: the last before the residual sum.
@@ -194,6 +194,9 @@ def thaw(model: nn.Module, names: Collection[str]) -> None:
 
     The originals are unchanged, so a snapshot restores the model by putting them back. A shared
     weight stays shared.
+
+    Raises:
+        InputError: one of them is quantized.
     """
     freeze(model)
     for copy in copy_weights(model, names):
@@ -201,7 +204,13 @@ def thaw(model: nn.Module, names: Collection[str]) -> None:
 
 
 def copy_weights(model: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
-    """Replace parameters by frozen copies; a shared one stays shared."""
+    """Replace parameters by frozen copies; a shared one stays shared.
+
+    Raises:
+        InputError: one of them is quantized.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if name in names]
+    require_plain(named, "it can't be changed")
     chosen = {
         id(p): nn.Parameter(p.detach().clone(), requires_grad=False)
         for n, p in model.named_parameters()

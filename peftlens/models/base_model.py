@@ -34,6 +34,7 @@ from peftlens.models.gguf_file import convert
 from peftlens.models.loading import load_proven, quiet, reported_as
 from peftlens.models.model_folder import check
 from peftlens.models.origin import Origin, vocabulary_sha256
+from peftlens.models.quantized import require_plain
 from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import Device, Dtype
 
@@ -208,7 +209,12 @@ def _placement(device: str) -> dict[str, Any]:
 
 
 def in_float32(base: BaseModel) -> BaseModel:
-    """Return the model in float32, a second copy if needed: bfloat16 can't resolve updates."""
+    """Return the model in float32, a second copy if needed: bfloat16 can't resolve updates.
+
+    Raises:
+        InputError: its weights are quantized.
+    """
+    require_plain(base.model.named_parameters(), "no exact update of it can be computed")
     if base.dtype == "float32":
         return base
     return load_base_model(

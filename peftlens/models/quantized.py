@@ -1,6 +1,7 @@
 """Quantized base models: shapes and values of packed weights, and their checks after loading."""
 
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,6 +27,24 @@ def unpacked(parameter: torch.Tensor) -> torch.Tensor:
         return parameter.detach().float()
     functional = importlib.import_module("bitsandbytes").functional
     return functional.dequantize_4bit(parameter.data, state).float()
+
+
+def require_plain(names_and_weights: Iterable[tuple[str, torch.Tensor]], purpose: str) -> None:
+    """Refuse packed weights where the values themselves are needed.
+
+    Args:
+        names_and_weights: parameters by name.
+        purpose: what can't be done with packed weights, for the message.
+
+    Raises:
+        InputError: a weight is packed.
+    """
+    for name, weight in names_and_weights:
+        if not weight.is_floating_point():
+            raise InputError(
+                f"{name} is quantized, so {purpose}; give the model before quantization, or adapt "
+                "this one by lora"
+            )
 
 
 def prepare_4bit(model: nn.Module, what: str) -> None:
