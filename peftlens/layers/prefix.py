@@ -117,7 +117,7 @@ def _stacked(layers: list[Any]) -> torch.Tensor:
 
 def geometry(config: Any) -> tuple[int, int, int]:
     """Return layers, key-value heads and head size by the configuration; a decoder's own."""
-    config = config.get_text_config(decoder=True)
+    config = config.get_text_config()
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     if config.is_encoder_decoder:  # whose general names are the encoder's
         layers = _first(config, "num_decoder_layers", "decoder_layers") or layers
