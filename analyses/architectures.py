@@ -97,7 +97,11 @@ def bench(name: str) -> Iterator[Bench]:
 
 
 def trained(here: Bench, method: str) -> Run:
-    """Train a method for a step."""
+    """Train a method for a step.
+
+    Raises:
+        ArithmeticError: it trains another number of parameters than its formula gives.
+    """
     has_prompt = method in ("prompt_tuning", "p_tuning", "prefix_tuning")
     config = RunConfig.model_validate(
         {
@@ -110,7 +114,12 @@ def trained(here: Bench, method: str) -> Run:
             "training": {"max_steps": 1, "batch_size": 4, "checkpoint_steps": [0]},
         }
     )
-    return train_run(plan_run(config, here.context), here.folder / "runs")
+    planned = plan_run(config, here.context)
+    run = train_run(planned, here.folder / "runs")
+    formula = planned.method.trainable_parameters(planned.method_config, planned.shapes)
+    if formula != run.record.results["trainable_parameters"]:
+        raise ArithmeticError(f"the formula gives {formula} trainable parameters")
+    return run
 
 
 def methods_table(names: Sequence[str], methods: Sequence[str] = METHODS) -> pd.DataFrame:

@@ -106,7 +106,7 @@ def _stacked(layers: list[Any]) -> torch.Tensor:
     Raises:
         InputError: some layers cache no keys, or keys and values differ in shape.
     """
-    pairs = [(getattr(one, "keys", None), getattr(one, "values", None)) for one in layers]
+    pairs: list[Any] = [(getattr(x, "keys", None), getattr(x, "values", None)) for x in layers]
     sizes = {tuple(part.shape) if part is not None else None for pair in pairs for part in pair}
     if len(sizes) != 1 or None in sizes:
         raise InputError(

@@ -25,6 +25,7 @@ _SITES = {
         r"^(.+?\.\d+\.(?:.+\.)?(?:mlp|DenseReluDense|feed_forward|ffn|fc2|block_sparse_moe))\."
     ),
 }
+_CROSS_ATTENTION = re.compile(r"EncDecAttention|encoder_attn|cross_?att", re.IGNORECASE)
 _QUERY_KEY_VALUE = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
 _NORM = re.compile(r"norm|^ln_", re.IGNORECASE)
 _EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings|embeddings)\.weight$")
@@ -139,7 +140,7 @@ def key_widths(shapes: Shapes) -> list[int]:
     widths = []
     for name, (d_out, d_in) in block_layers(shapes).items():
         last = name.split(".")[-1]
-        if not name.startswith(f"{stack}.") or "EncDecAttention" in name:
+        if not name.startswith(f"{stack}.") or _CROSS_ATTENTION.search(name):
             continue
         if last in ("k_proj", "k", "key", "key_proj"):
             widths.append(d_out)
