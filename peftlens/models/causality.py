@@ -28,11 +28,11 @@ def require_causal(model: PreTrainedModel, what: str) -> None:
     Raises:
         InputError: it is not causal, or its forward pass fails.
     """
-    size = cast("nn.Embedding", model.get_input_embeddings()).weight.shape[0]
-    ids = torch.arange(_TOKENS, device=model.device)[None] * 7 % size  # (1, seq)
-    replaced = ids.clone()
-    replaced[:, _KEPT:] = (ids[:, _KEPT:] + 1 + size // 2) % size
     with reported_as(f"base {what!r} can't be run"):
+        size = cast("nn.Embedding", model.get_input_embeddings()).weight.shape[0]
+        ids = torch.arange(_TOKENS, device=model.device)[None] * 7 % size  # (1, seq)
+        replaced = ids.clone()
+        replaced[:, _KEPT:] = (ids[:, _KEPT:] + 1 + size // 2) % size
         with torch.no_grad():
             first, second = (_logits(model, row)[:, :_KEPT] for row in (ids, replaced))
         sees_ahead = not torch.equal(first, second) and _reads_later(model, ids, first, second)

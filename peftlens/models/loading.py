@@ -19,10 +19,11 @@ from peftlens.models.quantized import prepare_4bit
 
 _SHOWN = 3  # tensors named in a message
 _LONGEST = 300  # characters of another program's message
-# Parts of multimodal checkpoints that a text model leaves out, and tensors of old versions of
-# transformers that were computed and not trained: without them the text model is the same.
+# Parts of multimodal checkpoints that a text model leaves out, blocks that predict further tokens
+# (MTP), and tensors of old versions of transformers that were computed and not trained: without
+# them the text model is the same.
 _LEFT_OUT = re.compile(
-    r"(^|\.)(vision|visual|audio|image|speech|multi_?modal|mm_)\w*\.|vision_tower|projector\.|"
+    r"(^|\.)(vision|visual|audio|image|speech|multi_?modal|mm_|mtp)\w*\.|vision_tower|projector\.|"
     r"(masked_bias|inv_freq|position_ids|attn\.bias|attention\.bias)$"
 )
 _MISNAMED = {
