@@ -300,5 +300,6 @@ def _built_in(name: str) -> Path:
 
 def folder_sha256(folder: Path) -> str:
     """Hash the names and contents of the files that determine a model's outputs, by SHA-256."""
-    files = {path for pattern in _HASHED for path in folder.glob(pattern)}
+    found = {path for pattern in _HASHED for path in folder.glob(pattern)}
+    files = [path for path in found if not path.name.startswith(".")]  # a file manager's
     return sha256_text(canonical_json({path.name: sha256_file(path) for path in files}))

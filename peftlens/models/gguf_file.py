@@ -30,6 +30,8 @@ def convert(file: Path, target: Path) -> Path:
     Raises:
         InputError: the file is damaged, or its weights are not all those of its architecture.
     """
+    if target.exists():  # without the lock, which a read-only disk refuses
+        return target
     with FileLock(f"{target}.lock"):
         if target.exists():
             return target

@@ -61,7 +61,7 @@ def check(folder: Path, trust_remote_code: bool) -> None:
     for key in ("auto_map", "_attn_implementation_internal"):
         if key in config and not trust_remote_code:
             raise InputError(f"{file} has {key}, which runs code; allow it by --trust-remote-code")
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = _files(folder, "*.safetensors")
     if not weights:
         raise InputError(
             f"{folder} has no .safetensors weights; other formats can run code when opened: "
@@ -74,10 +74,15 @@ def check(folder: Path, trust_remote_code: bool) -> None:
     _require_sizes(file, config, tensors, sum(one.stat().st_size for one in weights))
 
 
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a pattern; those with a dot in front are a file manager's."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 def _require_regular(folder: Path) -> None:
     """Refuse devices, pipes and folders in place of files: reading them may never end."""
     for pattern in ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"):
-        for path in folder.glob(pattern):
+        for path in _files(folder, pattern):
             if not path.is_file():
                 raise InputError(f"{path} is not a regular file; put the file itself there")
             if path.suffix == ".json" and path.stat().st_size > _LARGEST_JSON:

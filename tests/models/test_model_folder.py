@@ -6,7 +6,7 @@ import pytest
 
 from peftlens.errors import InputError
 from peftlens.models import model_folder
-from peftlens.models.base_model import load_base_model
+from peftlens.models.base_model import folder_sha256, load_base_model
 from peftlens.models.model_folder import check, read_json
 
 
@@ -101,3 +101,10 @@ def test_values_of_other_types_open_or_end_in_a_line(configure, folder, key, val
         load_base_model(str(folder), device="cpu", dtype="float32")
     except InputError as error:
         assert "\n" not in str(error)
+
+
+def test_a_file_managers_files_are_no_weights(bases, folder):
+    for name in ("._model.safetensors", "._config.json"):
+        (folder / name).write_bytes(b"x")
+    check(folder, trust_remote_code=False)
+    assert folder_sha256(folder) == folder_sha256(bases["llama"])
