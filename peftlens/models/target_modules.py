@@ -157,17 +157,20 @@ def _matches(name: str, target: str, shapes: Shapes) -> bool:
 def short_names(chosen: Collection[str], shapes: Shapes) -> list[str]:
     """Return the shortest ends of names that match only these: q_proj, not 30 full names.
 
+    Ends of parameters' names include the module: experts.down_proj.
+
     Args:
         chosen: names of linear layers, or of parameters.
         shapes: shapes of the model's parameters, by name.
     """
-    everything = [*shapes] if shapes.keys() >= {*chosen} else [*matrices(shapes)]
+    of_parameters = shapes.keys() >= {*chosen}
+    everything = [*shapes] if of_parameters else [*matrices(shapes)]
     suffixes: list[str] = []
     for name in chosen:
         if any(_ends(name, end) for end in suffixes):
             continue
         parts = name.split(".")
-        ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        ends = (".".join(parts[-count:]) for count in range(1 + of_parameters, len(parts) + 1))
         suffixes.append(
             next(end for end in ends if {n for n in everything if _ends(n, end)} <= {*chosen})
         )

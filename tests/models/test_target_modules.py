@@ -194,7 +194,10 @@ def test_layers_of_blocks_are_no_routers():
 
 
 def test_short_names_of_parameters():
-    assert target_modules.short_names(EXPERTS, ROUTED) == ["gate_up_proj", "down_proj"]
+    assert target_modules.short_names(EXPERTS, ROUTED) == [
+        "experts.gate_up_proj",
+        "experts.down_proj",
+    ]
     assert target_modules.short_names([SHARED], ROUTED) == ["down_proj.weight"]
 
 
