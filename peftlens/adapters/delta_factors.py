@@ -18,6 +18,13 @@ from peft.utils.other import get_pattern_key
 from sklearn.utils.extmath import randomized_svd
 
 from peftlens.adapters.adapter_file import DEFAULT_RANK, HOLDING, PREFIX, AdapterFile
+from peftlens.adapters.expert_factors import (
+    expert_count,
+    expert_name,
+    parameter_of,
+    plain_name,
+    split_experts,
+)
 from peftlens.io.progress import track
 from peftlens.numerics.linalg import Svd, product_svd
 from peftlens.results.table import NotApplicable
@@ -123,10 +130,11 @@ def delta_factors(file: AdapterFile, only: str | None = None) -> Iterator[DeltaF
     config = file.config
     marker, factors = _factors_of_type(file)
     with file.open_weights() as opened:
+        targets = config.get("target_parameters") or ()
         modules = [
             (module, names)
             for module, names in _modules(file, marker).items()
-            if only in (None, f"{module}.weight")
+            if targets or only in (None, f"{module}.weight")
         ]
         for module, names in track(modules, "Looking at factors"):
             parts = {
@@ -134,10 +142,26 @@ def delta_factors(file: AdapterFile, only: str | None = None) -> Iterator[DeltaF
                 for end, name in names.items()
                 if len(file.header[name].shape) == 2
             }
-            if pair := factors(parts, config, module):
+            parameter = parameter_of(module, [one for one, _ in modules], targets)
+            if parameter:
+                for one in _of_experts(parts, config, f"{plain_name(module)}.{parameter}"):
+                    if only in (None, one.name):
+                        yield one
+            elif pair := factors(parts, config, module):
                 yield DeltaFactors(
                     name=f"{module}.weight", factors=pair, rank=_rank(config, module, pair)
                 )
+
+
+def _of_experts(parts: "Parts", config: Mapping[str, Any], name: str) -> Iterator[DeltaFactors]:
+    """Yield the update of each expert in a stacked weight, or of a weight in no linear layer."""
+    b, a = parts["B"], parts["A"]
+    rank = _by_pattern(config.get("rank_pattern"), name, config.get("r"))
+    count = expert_count(a.shape[0], rank)
+    for expert, (left, right) in enumerate(split_experts(b, a, count)):
+        pair = scale(config, name, right.shape[0]) * left, right
+        title = expert_name(name, expert if count > 1 else None)
+        yield DeltaFactors(name=title, factors=pair, rank=right.shape[0])
 
 
 def weights(file: AdapterFile) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ LoRA and variants that differ only in initialization, scale or training store B 
 are decomposed from these, exactly. Every other method with an update of the weights is merged in
 float32 and W₀ subtracted: exact up to float32's rounding of W. So LoHa, LoKr, VeRA and OFT appear
 as their effective update, PiSSA without the part of W₀ from which its factors start, and DoRA with
-its lengths.
+its lengths. The experts of a stacked parameter are matrices of their own, named `...down_proj[3]`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,20 @@ from torch import nn
 
 from peftlens.adapters.checkpoint import open_run, state
 from peftlens.adapters.delta_factors import DeltaFactors, Float
+from peftlens.adapters.expert_factors import (
+    expert_name,
+    plain_name,
+    split_experts,
+    stored_transposed,
+)
 from peftlens.adapters.merging import merged_weights, weight_layout
 from peftlens.errors import InputError
 from peftlens.io.progress import track
 from peftlens.layers.peft_wrapper import peft_layers
 from peftlens.models.base_model import BaseModel, in_float32
+from peftlens.models.quantized import unpacked
 from peftlens.models.snapshot import restored_after
+from peftlens.models.target_modules import experts
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 
@@ -68,33 +76,54 @@ def delta_weights(
         NotApplicable: the run can't be merged into this base model.
     """
     turned = {f"{name}.weight" for name in weight_layout(base.model).transposed}
+    turned |= stored_transposed(base.model)
     parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
-    weights = {name: parameter.data for name, parameter in parameters}
+    weights = {name: _values(parameter) for name, parameter in parameters}
     with open_run(run, base, step) as model:
         factors = _factors(model, weights)
     if factors is not None:
-        changed = [name for name, (b, _) in factors.items() if b.any()]  # B starts at zero
-        for name in track(changed, _DOING):
-            weight, pair = _matrix(weights[name], name in turned), factors[name]
-            yield DeltaWeight(name=name, before=weight, factors=pair, rank=pair[1].shape[0])
+        changed = [one for one in factors if one.b.any()]  # B starts at zero
+        for one in track(changed, _DOING):
+            weight = _matrix(weights[one.parameter], one.parameter in turned, one.expert)
+            pair = one.b, one.a
+            yield DeltaWeight(name=one.name, before=weight, factors=pair, rank=one.a.shape[0])
         return
-    exact = in_float32(base)
+    try:
+        exact = in_float32(base)
+    except InputError as error:
+        raise NotApplicable(str(error)) from error
     parameters = exact.model.named_parameters(remove_duplicate=False)
-    weights = {name: parameter.data for name, parameter in parameters}
+    weights = {name: _values(parameter) for name, parameter in parameters}
     with restored_after(exact.model):
         try:
             tuned = merged_weights(run, exact, step)
         except InputError as error:
             raise NotApplicable(str(error)) from error
-    matrices = _once({name: w for name, w in weights.items() if w.ndim == 2}, tuned)
-    changed = [name for name in matrices if not torch.equal(weights[name], tuned[name])]
-    for name in track(changed, _DOING):
-        weight = _matrix(weights[name], name in turned)
-        change = _matrix(tuned[name], name in turned) - weight
-        yield DeltaWeight(name=name, before=weight, change=change, rank=run.rank)
+    for name in track(_changed(weights, tuned), _DOING):
+        for expert in range(len(weights[name])) if weights[name].ndim == 3 else (None,):
+            weight = _matrix(weights[name], name in turned, expert)
+            change = _matrix(tuned[name], name in turned, expert) - weight
+            if expert is None or change.any():
+                title = expert_name(name, expert)
+                yield DeltaWeight(name=title, before=weight, change=change, rank=run.rank)
 
 
-def _once(weights: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor]) -> list[str]:
+def _values(parameter: torch.Tensor) -> torch.Tensor:
+    """Return the values, which stay when a method gives the parameter others; packed, itself."""
+    return parameter if getattr(parameter, "quant_state", None) else parameter.data
+
+
+def _changed(weights: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the names of changed matrices and stacks of experts."""
+    stacked = experts({name: tuple(weight.shape) for name, weight in weights.items()})
+    named = {name: w for name, w in weights.items() if w.ndim == 2 or name in stacked}
+    matrices = _once(named, tuned)
+    for name in matrices:
+        _require_readable(name, weights[name])
+    return [name for name in matrices if not torch.equal(weights[name], tuned[name])]
+
+
+def _once(weights: dict[str, torch.Tensor], tuned: Mapping[str, torch.Tensor]) -> list[str]:
     """Return the first name of each matrix: tied tables are two where only one was updated."""
     first: dict[tuple[int, int], str] = {}
     for name, weight in weights.items():
@@ -102,27 +131,64 @@ def _once(weights: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor]) -> l
     return list(first.values())
 
 
-def _matrix(tensor: torch.Tensor, turned: bool) -> Float:
+def _require_readable(name: str, weight: torch.Tensor) -> None:
+    if not weight.is_floating_point() and getattr(weight, "quant_state", None) is None:
+        raise NotApplicable(f"{name} is quantized in a format that can't be read as a matrix")
+
+
+def _matrix(weight: torch.Tensor, turned: bool, expert: int | None = None) -> Float:
     """Convert a weight to (d_out, d_in) in float32; some of GPT-2's are transposed."""
-    matrix = tensor.detach().float().cpu()
+    matrix = unpacked(weight if expert is None else weight[expert]).cpu()
     return (matrix.T if turned else matrix).numpy()
 
 
-def _factors(
-    model: nn.Module, weights: dict[str, torch.Tensor]
-) -> dict[str, tuple[Float, Float]] | None:
+@dataclass(frozen=True, kw_only=True)
+class _Factors:
+    """Factors of the update of one matrix.
+
+    Attributes:
+        parameter: name of the base's parameter.
+        expert: index of the expert in a stacked parameter.
+        b: scale · B, float64, shape (d_out, r).
+        a: A, float64, shape (r, d_in).
+    """
+
+    parameter: str
+    expert: int | None
+    b: Float
+    a: Float
+
+    @property
+    def name(self) -> str:
+        """Name of the matrix."""
+        return expert_name(self.parameter, self.expert)
+
+
+def _factors(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[_Factors] | None:
     """Return scaled B and A of every changed weight; None if the update has other parts."""
     if not isinstance(model, peft.PeftModel):
         return None
-    factors = {}
-    for name, layer in peft_layers(model, LoraLayer):
-        weight = f"{name}.weight"
+    layers = list(peft_layers(model, LoraLayer))
+    factors: list[_Factors] = []
+    for name, layer in layers:
+        weight = f"{plain_name(name)}.{getattr(layer, 'parameter_name', 'weight')}"
         if weight not in weights or not _is_plain(layer, weights[weight]):
             return None
+        _require_readable(weight, weights[weight])
         sides = layer.lora_B, layer.lora_A
         b, a = (one["default"].weight.detach().double().cpu().numpy() for one in sides)
-        factors[weight] = (layer.scaling["default"] * b, a)
-    return factors if factors and len(state(model)) == 2 * len(factors) else None
+        count = getattr(layer, "num_experts", 1)
+        stacked = weights[weight].ndim == 3
+        for expert, (left, right) in enumerate(split_experts(b, a, count)):
+            factors.append(
+                _Factors(
+                    parameter=weight,
+                    expert=expert if stacked else None,
+                    b=layer.scaling["default"] * left,
+                    a=right,
+                )
+            )
+    return factors if layers and len(state(model)) == 2 * len(layers) else None
 
 
 def _is_plain(layer: LoraLayer, before: torch.Tensor) -> bool:
@@ -131,5 +197,5 @@ def _is_plain(layer: LoraLayer, before: torch.Tensor) -> bool:
     if not held or "default" in layer.lora_variant:
         return False
     plain: Any = layer.get_base_layer()
-    weight = plain.weight
+    weight = getattr(plain, getattr(layer, "parameter_name", "weight"))
     return not weight.is_floating_point() or torch.equal(weight.data, before)

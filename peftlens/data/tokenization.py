@@ -24,8 +24,28 @@ def text_ids(tokenizer: Any, text: str, special: bool = False) -> list[int]:
         tokenizer: tokenizer of transformers.
         text: text of any length.
         special: whether to add the special tokens that the tokenizer puts around a text.
+
+    Raises:
+        InputError: the text has a token without a row in the model's embedding table.
     """
-    return tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"]
+    ids = tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"]
+    return require_rows(tokenizer, ids)
+
+
+def require_rows(tokenizer: Any, ids: list[int]) -> list[int]:
+    """Return token ids, all of which have a row in the model's embedding table.
+
+    Raises:
+        InputError: one has none: tokens were added to the tokenizer alone.
+    """
+    rows = getattr(tokenizer, "embedding_rows", None)  # set where a base model is loaded
+    if rows is not None and ids and (largest := max(ids)) >= rows:
+        raise InputError(
+            f"token {tokenizer.convert_ids_to_tokens(largest)!r} has the id {largest}: the "
+            f"tokenizer has {len(tokenizer)} tokens and the base model's embedding table {rows} "
+            "rows; enlarge the table by model.resize_token_embeddings, or change the text"
+        )
+    return ids
 
 
 def continuation_ids(tokenizer: Any, text: str) -> list[int]:
@@ -183,4 +203,5 @@ class ExampleTokenizer:
                 f"one of the answers {example.answers} is the start of another and the tokenizer "
                 "has no end token to distinguish them; write other labels"
             )
-        return [[*answer, self.tokenizer.eos_token_id] for answer in answers]
+        end = require_rows(self.tokenizer, [self.tokenizer.eos_token_id])
+        return [[*answer, *end] for answer in answers]

@@ -227,15 +227,18 @@ def _shares_prompts(model: nn.Module, encoder: Collator, items: Sequence[Tokeniz
 
     This is faster only if it saves most of the tokens, since two short batches (prompts, then
     answers) replace a full one. It does not apply to single-token answers, which need no second
-    pass, to encoder-decoders, whose prompt is the encoder's input, or to methods that set
-    `reads_whole_rows` because a token's position in the row matters to them.
+    pass, to encoder-decoders, whose prompt is the encoder's input, to state-space models, which
+    cache no keys and values, or to methods that set `reads_whole_rows` because a token's position
+    in the row matters to them.
     """
+    if encoder.seq2seq or getattr(model, "_is_stateful", False):
+        return False
     rows = [row for item in items for row in item.rows]
     longer = any(len(row.answer) > 1 and row.prompt for row in rows)
     once = sum(len(item.rows[0].prompt) for item in items) + sum(len(row.answer) for row in rows)
     if sum(map(length, rows)) < SAVED * once:
         return False
-    return longer and not encoder.seq2seq and not getattr(model, "reads_whole_rows", False)
+    return longer and not getattr(model, "reads_whole_rows", False)
 
 
 @torch.inference_mode()

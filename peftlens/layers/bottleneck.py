@@ -6,7 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from peftlens.models.architecture import Shapes, sites
+from peftlens.models.architecture import sites
+from peftlens.models.target_modules import Shapes
 
 Placement = Literal["feed_forward", "attention", "both"]
 ROLES: Mapping[str, tuple[Literal["attention", "feed_forward"], ...]] = {

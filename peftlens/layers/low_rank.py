@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require, require_positive
 from peftlens.layers.peft_wrapper import wrap
-from peftlens.models.architecture import Shapes, linear_layers
+from peftlens.models.target_modules import Shapes, linear_layers, target_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +41,25 @@ def attach_lora(
     )
 
 
-def low_rank_parameters(config: LowRank, shapes: Shapes) -> int:
-    """r (d_out + d_in) for each adapted matrix.
+def low_rank_parameters(config: LowRank, shapes: Shapes, *, experts: bool = False) -> int:
+    """r (d_out + d_in) for each adapted matrix, each expert's among them.
+
+    Args:
+        config: hyperparameters.
+        shapes: shapes of the model's parameters, by name.
+        experts: whether the method can adapt experts.
 
     Raises:
-        InputError: the rank or alpha is out of range, or a target matches nothing.
+        InputError: the rank or alpha is out of range, a target matches nothing, or it includes
+            experts that the method can't adapt.
     """
     require_positive("alpha", config.alpha)
-    layers = adapted(config.rank, config.target_modules, shapes)
-    return sum(config.rank * (d_out + d_in) for d_out, d_in in layers)
+    if not experts:
+        layers = adapted(config.rank, config.target_modules, shapes)
+        return sum(config.rank * (d_out + d_in) for d_out, d_in in layers)
+    weights = list(target_weights(shapes, config.target_modules).values())
+    _require_rank(config.rank, [min(sides) for _, *sides in weights])
+    return sum(count * config.rank * (d_out + d_in) for count, d_out, d_in in weights)
 
 
 def adapted(rank: int, target_modules: tuple[str, ...], shapes: Shapes) -> list[tuple[int, int]]:
@@ -59,6 +69,10 @@ def adapted(rank: int, target_modules: tuple[str, ...], shapes: Shapes) -> list[
         InputError: the rank is out of range, or a target matches nothing.
     """
     layers = list(linear_layers(shapes, target_modules).values())
-    smallest = min(map(min, layers))
-    require("rank", rank, 1, smallest, "the smaller side of the smallest adapted matrix")
+    _require_rank(rank, [min(sides) for sides in layers])
     return layers
+
+
+def _require_rank(rank: int, smaller_sides: list[int]) -> None:
+    reason = "the smaller side of the smallest adapted matrix"
+    require("rank", rank, 1, min(smaller_sides), reason)

@@ -10,7 +10,15 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from peftlens.models.architecture import linear_layers, require_room, shapes, short_names, task_type
+from peftlens.errors import InputError
+from peftlens.models.architecture import embedding_weight, require_room, shapes, task_type
+from peftlens.models.target_modules import (
+    experts,
+    feed_forward_layers,
+    linear_layers,
+    short_names,
+    target_weights,
+)
 
 # Types that work on transformers' Conv1D, tested with peft 0.21.2; having the option
 # fan_in_fan_out is not a sign of it.
@@ -38,7 +46,8 @@ def wrap(
     """Freeze `model` in place and adapt some of its linear layers.
 
     Where peft's method supports GPT-2's transposed layers, its option is set; otherwise they are
-    first converted to plain linear layers with the same values.
+    first converted to plain linear layers with the same values. LoRA also adapts weights that are
+    in no linear layer: those of experts and of routers.
 
     Args:
         model: the base model.
@@ -48,11 +57,14 @@ def wrap(
         options: further arguments of `kind`.
 
     Raises:
-        InputError: a target matches nothing.
-        ValueError: (from peft) an invalid value.
+        InputError: a target matches nothing or can't be adapted, or peft refuses a value.
     """
     of_model = shapes(model)
-    chosen = linear_layers(of_model, target_modules)
+    if kind is peft.LoraConfig:
+        chosen = _apart(model, list(target_weights(of_model, target_modules)), options)
+    else:
+        chosen = list(linear_layers(of_model, target_modules))
+        _require_linear(model, chosen)
     transposed = [name for name in chosen if isinstance(model.get_submodule(name), Conv1D)]
     if transposed and kind in _TRANSPOSABLE and not straight:
         options["fan_in_fan_out"] = True
@@ -62,6 +74,40 @@ def wrap(
     return wrap_whole(model, kind, target_modules=names, **options)
 
 
+def _apart(model: nn.Module, weights: list[str], options: dict[str, Any]) -> list[str]:
+    """Return the linear layers among these weights, and put the others into peft's options.
+
+    In models with experts the feed-forward layers are among the others: peft 0.21 takes their names
+    (gate_proj, w1) for the experts' of transformers 4, and adapts the stacked experts instead.
+    """
+    of_model = shapes(model)
+    renamed = feed_forward_layers(of_model) if experts(of_model) else set()
+    layers = [one.removesuffix(".weight") for one in weights if one.endswith(".weight")]
+    layers = [
+        name for name in layers if name not in renamed and _is_linear(model.get_submodule(name))
+    ]
+    others = [one for one in weights if one.removesuffix(".weight") not in layers]
+    if others:
+        requested = options.get("target_parameters") or []
+        options["target_parameters"] = [*requested, *short_names(others, of_model)]
+    return layers
+
+
+def _require_linear(model: nn.Module, names: Collection[str]) -> None:
+    for name in names:
+        if not _is_linear(module := model.get_submodule(name)):
+            raise InputError(
+                f"target_modules: {name} is a {type(module).__name__} and no linear layer, which "
+                "this method can't adapt; lora can"
+            )
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear layer, quantized ones and GPT-2's transposed ones included."""
+    sizes = hasattr(module, "in_features") and hasattr(module, "out_features")
+    return isinstance(module, (nn.Linear, Conv1D)) or sizes
+
+
 def wrap_whole(
     model: PreTrainedModel,
     kind: type[peft.PeftConfig],
@@ -69,20 +115,25 @@ def wrap_whole(
     full_precision: bool = True,
     **options: Any,
 ) -> peft.PeftModel:
-    """Freeze `model` in place and wrap it with peft, given options of `kind`."""
+    """Freeze `model` in place and wrap it with peft, given options of `kind`.
+
+    Raises:
+        InputError: peft refuses a value, or can't adapt this model.
+    """
     # the default, set explicitly: otherwise torch warns at a method's first sparse sum
     torch.sparse.check_sparse_tensor_invariants.disable()
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message, category=UserWarning)
-        return cast(
-            "peft.PeftModel",
-            peft.get_peft_model(
+        try:
+            wrapped = peft.get_peft_model(
                 model,
                 kind(task_type=task_type(model), **options),
                 autocast_adapter_dtype=full_precision,
-            ),
-        )
+            )
+        except ValueError as error:
+            raise InputError(" ".join(str(error).split())) from error
+    return cast("peft.PeftModel", wrapped)
 
 
 def wrap_prompt(
@@ -90,13 +141,22 @@ def wrap_prompt(
 ) -> peft.PeftModel:
     """Freeze `model` in place and prepend trained vectors to its (encoder's) input.
 
-    For an encoder-decoder peft would create a second set, which it never uses.
+    For an encoder-decoder peft would create a second set, which it never uses. The vectors are as
+    wide as the embeddings, which in OPT-350m are narrower than the blocks.
 
     Raises:
         InputError: the vectors leave too little room for the input.
     """
     require_room(model, num_virtual_tokens)
-    options = {"num_transformer_submodules": 1} | options
+    config: Any = model.config.get_text_config()
+    known = {
+        "num_transformer_submodules": 1,
+        "token_dim": embedding_weight(model).shape[1],
+        # peft asks for both though only a prefix uses them, and finds them under some names only
+        "num_attention_heads": getattr(config, "num_attention_heads", None) or 1,
+        "num_layers": config.num_hidden_layers,
+    }
+    options = known | options
     return wrap_whole(model, kind, num_virtual_tokens=num_virtual_tokens, **options)
 
 

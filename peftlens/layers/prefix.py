@@ -12,10 +12,11 @@ import torch
 from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
-from peftlens.errors import require
+from peftlens.errors import InputError, require
 from peftlens.layers.initial_tokens import Ranges, draw_tokens
 from peftlens.layers.prepend import behind_something
-from peftlens.models.architecture import Shapes, embedding_weight, key_widths, require_room
+from peftlens.models.architecture import embedding_weight, key_widths, require_room
+from peftlens.models.target_modules import Shapes
 
 
 class Prefix(nn.Module):
@@ -79,25 +80,54 @@ def initial_states(
     """
     config: Any = model.config
     if config.is_encoder_decoder:
-        layers, heads, size = geometry(config)
+        layers, _, heads, _, size = _decoder_states(model).shape
         return 0.02 * torch.randn(layers, 2, heads, num_virtual_tokens, size)
     ids = draw_tokens(common_ids, num_virtual_tokens, len(embedding_weight(model)))
     cache: Any = DynamicCache()
     model(input_ids=ids[None].to(model.device), past_key_values=cache, use_cache=True)
-    states = [torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers]
-    return torch.stack(states).float()
+    return _stacked(cache.layers)
+
+
+def _decoder_states(model: PreTrainedModel) -> torch.Tensor:
+    """Keys and values of the decoder's start token, shape (layers, 2, heads, 1, head size).
+
+    The decoder's depth and heads may differ from the encoder's, which the configuration names.
+    """
+    config: Any = model.config
+    ids = torch.full((1, 1), config.decoder_start_token_id, device=model.device)
+    cache: Any = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    model(input_ids=ids, decoder_input_ids=ids, past_key_values=cache, use_cache=True)
+    return _stacked(cache.self_attention_cache.layers)
+
+
+def _stacked(layers: list[Any]) -> torch.Tensor:
+    """Stack a cache's keys and values: (layers, 2, heads, n, head size), float32.
+
+    Raises:
+        InputError: some layers cache no keys, or keys and values differ in shape.
+    """
+    pairs: list[Any] = [(getattr(x, "keys", None), getattr(x, "values", None)) for x in layers]
+    sizes = {tuple(part.shape) if part is not None else None for pair in pairs for part in pair}
+    if len(sizes) != 1 or None in sizes:
+        raise InputError(
+            "this model's layers have keys and values of different shapes, or none: no prefix fits"
+        )
+    return torch.stack([torch.stack([keys[0], values[0]]) for keys, values in pairs]).float()
 
 
 def geometry(config: Any) -> tuple[int, int, int]:
-    """Return layers, key-value heads and head size; in an encoder-decoder, the decoder's."""
-    layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
-    return (
-        layers,
-        getattr(config, "num_key_value_heads", None) or heads,
-        size or config.hidden_size // heads,
-    )
+    """Return layers, key-value heads and head size by the configuration; a decoder's own."""
+    config = config.get_text_config()
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    if config.is_encoder_decoder:  # whose general names are the encoder's
+        layers = _first(config, "num_decoder_layers", "decoder_layers") or layers
+        heads = _first(config, "decoder_attention_heads") or heads
+    size = _first(config, "head_dim", "d_kv") or config.hidden_size // heads
+    return layers, _first(config, "num_key_value_heads") or heads, size
+
+
+def _first(config: Any, *names: str) -> int | None:
+    return next((value for name in names if (value := getattr(config, name, None))), None)
 
 
 def prefix_parameters(shapes: Shapes, num_virtual_tokens: int) -> int:

@@ -13,7 +13,10 @@ from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 from peftlens.errors import require
-from peftlens.models.architecture import Shapes, freeze, linear_layers
+from peftlens.models.architecture import freeze
+from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.quantized import require_plain
+from peftlens.models.target_modules import Shapes, target_weights
 
 
 class SparseUpdate(nn.Module):
@@ -45,12 +48,11 @@ class _Part(nn.Module):
 
 
 def weights_of(model: nn.Module, target_modules: Collection[str]) -> dict[str, nn.Parameter]:
-    """Return the adapted layers' weights by module name, in the model's order."""
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    return {
-        name: model.get_parameter(f"{name}.weight")
-        for name in linear_layers(shapes, target_modules)
-    }
+    """Return the adapted weights by name, those of experts included, in the model's order."""
+    shapes = shapes_of(model)
+    weights = {name: model.get_parameter(name) for name in target_weights(shapes, target_modules)}
+    require_plain(weights.items(), "its entries can't be changed")
+    return weights
 
 
 def add_sparse_update(
@@ -62,12 +64,17 @@ def add_sparse_update(
     update = SparseUpdate(places)
     start = 0
     for name, weight in weights.items():
-        part = _Part(update, start, weight.numel())
-        parametrize.register_parametrization(model.get_submodule(name), "weight", part)
+        compute_by(model, name, _Part(update, start, weight.numel()))
         start += weight.numel()
     owner: Any = model
     owner.sparse_update = update
     return model
+
+
+def compute_by(model: nn.Module, name: str, part: nn.Module) -> None:
+    """Compute a weight, by its parameter's name, from its original by `part` in each pass."""
+    module, _, last = name.rpartition(".")
+    parametrize.register_parametrization(model.get_submodule(module), last, part)
 
 
 def kept(shapes: Shapes, target_modules: Collection[str], density: float) -> int:
@@ -76,6 +83,6 @@ def kept(shapes: Shapes, target_modules: Collection[str], density: float) -> int
     Raises:
         InputError: a target matches nothing, or the share is outside (0, 1] or leaves nothing.
     """
-    total = sum(map(prod, linear_layers(shapes, target_modules).values()))
+    total = sum(map(prod, target_weights(shapes, target_modules).values()))
     require("density", density, 1 / total, 1, "a share; the lower bound is one entry")
     return round(density * total)

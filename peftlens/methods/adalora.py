@@ -18,7 +18,7 @@ from peftlens.data.method_context import MethodContext
 from peftlens.errors import InputError, require, require_positive
 from peftlens.layers.low_rank import adapted
 from peftlens.layers.peft_wrapper import wrap
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

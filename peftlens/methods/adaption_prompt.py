@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap_whole
-from peftlens.models.architecture import Shapes, blocks, embedding
+from peftlens.models.architecture import blocks, embedding
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

@@ -12,8 +12,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.errors import InputError
-from peftlens.models.architecture import Shapes, linear_layers, thaw
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.architecture import thaw
+from peftlens.models.target_modules import Shapes, block_layers
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
@@ -52,7 +53,7 @@ def _biases(config: Config, shapes: Shapes) -> dict[str, int]:
     """Names and sizes of the biases: the existing ones, then those to add."""
     sizes = {name: shape[0] for name, shape in shapes.items() if name.endswith(".bias")}
     if config.add_biases:
-        for name, (d_out, _) in linear_layers(shapes, ("all_linear",)).items():
+        for name, (d_out, _) in block_layers(shapes).items():
             sizes.setdefault(f"{name}.bias", d_out)
     if not sizes:
         raise InputError(

@@ -24,8 +24,9 @@ from peftlens.layers.bottleneck import (
     change_output,
     places,
 )
-from peftlens.models.architecture import Shapes, freeze
+from peftlens.models.architecture import freeze
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

@@ -18,8 +18,9 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import InputError, require
 from peftlens.layers.bottleneck import Placement, change_output, places
-from peftlens.models.architecture import Shapes, freeze
+from peftlens.models.architecture import freeze
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from peftlens.data.method_context import MethodContext
 from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap_prompt
-from peftlens.models.architecture import Shapes, embedding, has_encoder
+from peftlens.models.architecture import embedding, embedding_weight, has_encoder
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})
@@ -71,7 +72,16 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
     The logits at the start are those of the few-shot prompt; the tokenizer's BOS token, if any,
     comes after the examples.
+
+    Raises:
+        InputError: the embeddings are narrower than the blocks, whose width peft's CPT takes.
     """
+    width, of_blocks = embedding_weight(model).shape[1], model.config.hidden_size
+    if width != of_blocks:
+        raise InputError(
+            f"cpt: peft makes its vectors as wide as the blocks, {of_blocks}, and this model's "
+            f"embeddings have {width} entries; use prompt_tuning"
+        )
     return wrap_prompt(
         model,
         peft.CPTConfig,

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 from peftlens.errors import require
-from peftlens.layers.sparse_update import kept, weights_of
-from peftlens.models.architecture import Shapes, freeze, linear_layers
+from peftlens.layers.sparse_update import compute_by, kept, weights_of
+from peftlens.models.architecture import freeze
+from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
@@ -84,8 +84,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     weights = weights_of(model, config.target_modules)
     freeze(model)
     for name, weight in weights.items():
-        layer = model.get_submodule(name)
-        parametrize.register_parametrization(layer, "weight", GatedUpdate(weight))
+        compute_by(model, name, GatedUpdate(weight))
     return model
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
+from peftlens.errors import InputError
 from peftlens.layers.low_rank import LowRank, adapted, attach_lora, low_rank_parameters
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
@@ -28,7 +29,14 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and add a trainable A and B, in float32, to each target layer.
 
     B starts at zero and m at the rows' norms, so the logits equal the base model's up to rounding.
+
+    Raises:
+        InputError: the base has 8-bit weights, whose norms peft 0.21 can't read.
     """
+    if any(type(parameter).__name__ == "Int8Params" for parameter in model.parameters()):
+        raise InputError(
+            "dora needs the norms of weights, which peft can't read in 8 bits; use lora"
+        )
     return attach_lora(model, config, use_dora=True)
 
 

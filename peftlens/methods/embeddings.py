@@ -10,7 +10,8 @@ from math import prod
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.models.architecture import Shapes, embedding, embedding_weight, thaw
+from peftlens.models.architecture import embedding, embedding_weight, thaw
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight", "token_vectors"})

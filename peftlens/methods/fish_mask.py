@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require
 from peftlens.layers.sparse_update import add_sparse_update, kept
-from peftlens.models.architecture import Shapes
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

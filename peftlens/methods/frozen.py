@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.models.architecture import Shapes, freeze
+from peftlens.models.architecture import freeze
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "baseline"
 EXPOSES = frozenset()

@@ -10,8 +10,9 @@ from math import prod
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.models.architecture import Shapes, thaw
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.architecture import thaw
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "baseline"
 EXPOSES = frozenset({"delta_weight"})

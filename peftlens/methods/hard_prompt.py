@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from peftlens.data.method_context import MethodContext
 from peftlens.errors import InputError
 from peftlens.layers.prepend import prepend_tokens
-from peftlens.models.architecture import Shapes, freeze
+from peftlens.models.architecture import freeze
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "baseline"
 EXPOSES = frozenset()

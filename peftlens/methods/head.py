@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.models.architecture import Shapes, embedding, freeze
+from peftlens.models.architecture import embedding, freeze
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

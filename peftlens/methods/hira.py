@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from peftlens.layers.low_rank import adapted
 from peftlens.layers.peft_wrapper import wrap
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

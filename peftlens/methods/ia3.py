@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from peftlens.errors import InputError
 from peftlens.layers.batched_adapters import RescaledActivations
 from peftlens.layers.peft_wrapper import peft_layers, wrap
-from peftlens.models.architecture import Shapes, linear_layers, short_names
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes, linear_layers, short_names
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset({"delta_weight"})

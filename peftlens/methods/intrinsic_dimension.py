@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 from peftlens.errors import require
-from peftlens.layers.sparse_update import weights_of
-from peftlens.models.architecture import Shapes, freeze, linear_layers
+from peftlens.layers.sparse_update import compute_by, weights_of
+from peftlens.models.architecture import freeze
+from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
@@ -111,7 +111,7 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     generator = torch.Generator().manual_seed(config.projection_seed)
     for name, weight in weights.items():
         part = Fastfood(theta, weight, generator, config.structure_aware).to(model.device)
-        parametrize.register_parametrization(model.get_submodule(name), "weight", part)
+        compute_by(model, name, part)
     return model
 
 

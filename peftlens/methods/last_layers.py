@@ -12,8 +12,9 @@ from math import prod
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.models.architecture import Shapes, last_blocks, thaw
+from peftlens.models.architecture import last_blocks, thaw
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

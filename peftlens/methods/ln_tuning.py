@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from peftlens.layers.batched_adapters import NormScale
 from peftlens.layers.peft_wrapper import peft_layers, wrap_whole
-from peftlens.models.architecture import Shapes, norms
+from peftlens.models.architecture import norms
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

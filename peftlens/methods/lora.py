@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from peftlens.layers.batched_adapters import LowRankUpdate
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
 from peftlens.layers.peft_wrapper import peft_layers
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
@@ -57,4 +57,4 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.
     """
-    return low_rank_parameters(config, shapes)
+    return low_rank_parameters(config, shapes, experts=True)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require_positive
 from peftlens.layers.low_rank import LowRank, adapted, attach_lora
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
@@ -61,4 +61,4 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
         InputError: the rank, alpha or ratio is out of range, or a target matches nothing.
     """
     require("rate_ratio", config.rate_ratio, 1)
-    return low_rank_parameters(config, shapes)
+    return low_rank_parameters(config, shapes, experts=True)

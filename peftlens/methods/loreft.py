@@ -17,8 +17,9 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require
 from peftlens.layers.bottleneck import change_output
-from peftlens.models.architecture import Shapes, blocks, freeze, sites
+from peftlens.models.architecture import blocks, freeze, sites
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

@@ -15,8 +15,9 @@ from peftlens.data.method_context import MethodContext
 from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Parallel, bottleneck_parameters
 from peftlens.layers.prefix import Prefix, prefix_parameters
-from peftlens.models.architecture import Shapes, freeze, sites
+from peftlens.models.architecture import freeze, sites
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "mix"
 EXPOSES = frozenset()

@@ -10,8 +10,9 @@ from math import prod
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.models.architecture import Shapes, linear_layers, thaw
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.architecture import thaw
+from peftlens.models.target_modules import Shapes, target_weights
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
@@ -42,8 +43,9 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
 
 
 def _parameters(config: Config, shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    layers = linear_layers(shapes, config.target_modules)
-    return {name: shape for name, shape in shapes.items() if name.rpartition(".")[0] in layers}
+    weights = target_weights(shapes, config.target_modules)
+    biases = {name.removesuffix(".weight") + end for name in weights for end in (".bias", "_bias")}
+    return {name: shape for name, shape in shapes.items() if name in weights or name in biases}
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require
 from peftlens.layers.peft_wrapper import add_task_ids, wrap_prompt
-from peftlens.models.architecture import Shapes, embedding, has_encoder
+from peftlens.models.architecture import embedding, has_encoder
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})

@@ -11,8 +11,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
-from peftlens.models.architecture import Shapes, copy_weights, linear_layers
+from peftlens.models.architecture import copy_weights
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require
 from peftlens.layers.peft_wrapper import wrap_prompt
-from peftlens.models.architecture import Shapes, embedding
+from peftlens.models.architecture import embedding
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})

@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Parallel, Placement, bottleneck_parameters, places
-from peftlens.models.architecture import Shapes, freeze
+from peftlens.models.architecture import freeze
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
 EXPOSES = frozenset()

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import InputError
 from peftlens.layers.peft_wrapper import add_task_ids, wrap, wrap_prompt, wrap_whole
-from peftlens.models.architecture import Shapes, linear_layers
+from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "any"
 EXPOSES = frozenset()  # see `exposes`

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from peftlens.data.method_context import MethodContext
 from peftlens.layers.peft_wrapper import wrap_prompt
 from peftlens.layers.prefix import initial_states, prefix_parameters
-from peftlens.models.architecture import Shapes
+from peftlens.models.architecture import require_room
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"prefix", "token_vectors"})
@@ -49,12 +50,23 @@ def resolve_config(config: Config, context: MethodContext) -> Config:
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     """Freeze `model` in place and prepend n trained keys and values to each layer's."""
     n = config.num_virtual_tokens
-    wrapped = wrap_prompt(model, peft.PrefixTuningConfig, n, num_transformer_submodules=None)
+    require_room(model, n)
+    states = initial_states(model, n, config.common_ids)
+    layers, _, heads, _, size = states.shape
+    # measured: the configuration that peft reads names an encoder's depth, and heads of queries
+    wrapped = wrap_prompt(
+        model,
+        peft.PrefixTuningConfig,
+        n,
+        num_transformer_submodules=None,
+        num_layers=layers,
+        num_attention_heads=heads,
+        token_dim=heads * size,
+    )
     weight = cast("Any", wrapped.prompt_encoder["default"]).embedding.weight
     # peft's rows: of each virtual token the key and value of the first layer, then of the next
-    states = initial_states(model, n, config.common_ids).permute(3, 0, 1, 2, 4)
     with torch.no_grad():
-        weight.copy_(states.reshape(weight.shape))
+        weight.copy_(states.permute(3, 0, 1, 2, 4).reshape(weight.shape))
     return wrapped
 
 

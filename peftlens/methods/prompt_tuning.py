@@ -21,7 +21,8 @@ from peftlens.errors import InputError, require
 from peftlens.layers.batched_adapters import PrependedVectors
 from peftlens.layers.initial_tokens import draw_tokens
 from peftlens.layers.peft_wrapper import wrap_prompt
-from peftlens.models.architecture import Shapes, embedding
+from peftlens.models.architecture import embedding
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})

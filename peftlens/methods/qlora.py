@@ -2,9 +2,9 @@
 
 Source: Dettmers et al. 2023, arXiv:2305.14314, section 3. Layers: bitsandbytes.nn.Linear4bit and
 peft.LoraConfig. All linear layers of the blocks are quantized, whether adapted or not; embeddings,
-head, normalizations, and layers whose number of inputs is not a multiple of 64, keep the base's
-dtype. Needs the extra [quant]. Learning rate: as LoRA's; the authors' script has one default for
-both, 2e-4 up to 13 billion parameters (artidoro/qlora).
+head, normalizations, experts, routers, and layers whose number of inputs is not a multiple of 64,
+keep the base's dtype. Needs the extra [quant]. Learning rate: as LoRA's; the authors' script has
+one default for both, 2e-4 up to 13 billion parameters (artidoro/qlora).
 """
 
 import importlib
@@ -18,18 +18,14 @@ from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
-from peftlens.models.architecture import Shapes, linear_layers
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.quantized import BLOCK, require_plain
+from peftlens.models.target_modules import Shapes, block_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
 PACKAGES = ("bitsandbytes",)
 LEARNING_RATE = 3e-3
-
-# Number of weights that share a scale. On a CPU, bitsandbytes 0.50 unpacks rows of other lengths
-# with scales of other rows (a relative error of 0.24 instead of 0.09 at length 32): they are not
-# quantized.
-_BLOCK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +45,14 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     B starts at zero, so the wrapped model's logits equal the quantized base's, not the base's.
 
     Raises:
-        InputError: bitsandbytes is not installed.
+        InputError: bitsandbytes is not installed, or the base is quantized already.
     """
     library = _bitsandbytes()
+    require_plain(model.named_parameters(), "qlora can't quantize it again")
     # T5 casts the input of `wo` to the dtype of its weight, which in 4 bits is uint8
     kept = getattr(model, "_keep_in_fp32_modules", None) or ()
-    for name, (_, d_in) in linear_layers(shapes_of(model), ("all_linear",)).items():
-        if name.split(".")[-1] not in kept and d_in % _BLOCK == 0:
+    for name, (_, d_in) in block_layers(shapes_of(model)).items():
+        if name.split(".")[-1] not in kept and d_in % BLOCK == 0:
             layer: Any = model.get_submodule(name)
             model.set_submodule(name, _quantized(layer, config.double_quant, library))
     # peft picks its 4-bit layer by this flag, which transformers sets when it quantizes
@@ -130,4 +127,4 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
             not installed.
     """
     _bitsandbytes()
-    return low_rank_parameters(config, shapes)
+    return low_rank_parameters(config, shapes, experts=True)

@@ -12,8 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.layers.sparse_update import add_sparse_update, kept, weights_of
-from peftlens.models.architecture import Shapes
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap
-from peftlens.models.architecture import Shapes, linear_layers
+from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
-from peftlens.models.architecture import Shapes
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
@@ -35,4 +35,4 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     Raises:
         InputError: the rank or alpha is out of range, or a target matches nothing.
     """
-    return low_rank_parameters(config, shapes)
+    return low_rank_parameters(config, shapes, experts=True)

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from peftlens.data.method_context import MethodContext
 from peftlens.errors import InputError
 from peftlens.layers.peft_wrapper import wrap_whole
-from peftlens.models.architecture import Shapes, embedding
+from peftlens.models.architecture import embedding
+from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight", "token_vectors"})

@@ -19,8 +19,9 @@ from peftlens.errors import require, require_positive
 from peftlens.layers.bottleneck import Bottleneck, bottleneck_parameters, change_output
 from peftlens.layers.initial_tokens import Ranges
 from peftlens.layers.prefix import Prefix, prefix_parameters
-from peftlens.models.architecture import Shapes, freeze, key_widths, linear_layers, sites
+from peftlens.models.architecture import freeze, key_widths, sites
 from peftlens.models.architecture import shapes as shapes_of
+from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "mix"
 EXPOSES = frozenset()

@@ -1,11 +1,11 @@
-"""Architecture of a model: its linear layers, blocks, norms and embeddings, by parameter names.
+"""Architecture of a model: its blocks, norms, embeddings and sites of adapters, by parameter names.
 
 Methods use it twice: to find the modules to adapt, and to count trainable parameters without a
 model. A weight that two modules share (tied embeddings) has one name and counts once.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Literal, cast
 
 import torch
@@ -13,38 +13,30 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.errors import InputError
+from peftlens.models.quantized import require_plain, shape_of
+from peftlens.models.target_modules import BLOCK, ROLES, Shapes, block_layers, matrices
 
-Shapes = Mapping[str, tuple[int, ...]]
-
-_BLOCK = re.compile(r"^(?P<stack>.+?)\.(?P<index>\d+)\.")
-# Patterns of module names inside a block, for Llama, GPT-2, GPT-NeoX, OPT, T5 and similar models.
-ROLES = {
-    "attention": re.compile(r"attn|attention", re.IGNORECASE),
-    "feed_forward": re.compile(r"\b(mlp|DenseReluDense|feed_forward|ffn|fc1|fc2)\."),
-    # fused projections are adapted whole
-    "query_value": re.compile(
-        r"\b(q_proj|v_proj|q|v|query|value|c_attn|query_key_value|qkv_proj)\.$"
-    ),
-    "key_value": re.compile(r"\b(k_proj|v_proj|k|v|key|value|c_attn|query_key_value|qkv_proj)\.$"),
-    "feed_forward_output": re.compile(
-        r"\b(mlp\.c_proj|down_proj|DenseReluDense\.wo|dense_4h_to_h|fc2)\.$"
-    ),
-    "all_linear": re.compile(""),
-}
 # Modules after which an adapter sits: the last before the residual sum.
 _SITES = {
-    "attention": re.compile(r"^(.+?\.\d+\.(?:.+\.)?(?:self_attn|attn|attention|SelfAttention))\."),
+    "attention": re.compile(
+        r"^(.+?\.\d+\.(?:.+\.)?(?:self_attn|attn|attention|self_attention|SelfAttention))\."
+    ),
     "feed_forward": re.compile(
-        r"^(.+?\.\d+\.(?:.+\.)?(?:mlp|DenseReluDense|feed_forward|ffn|fc2))\."
+        r"^(.+?\.\d+\.(?:.+\.)?(?:mlp|DenseReluDense|feed_forward|ffn|fc2|block_sparse_moe))\."
     ),
 }
+_CROSS_ATTENTION = re.compile(r"EncDecAttention|encoder_attn|cross_?att", re.IGNORECASE)
+_QUERY_KEY_VALUE = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
 _NORM = re.compile(r"norm|^ln_", re.IGNORECASE)
-_EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings)\.weight$")
+_EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings|embeddings)\.weight$")
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter, by dotted name, in the model's order."""
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    """Return the shape of every parameter, by dotted name, in the model's order.
+
+    Packed 4-bit weights have the shape of the matrix that they stand for.
+    """
+    return {name: shape_of(parameter) for name, parameter in model.named_parameters()}
 
 
 def embedding(shapes: Shapes) -> tuple[int, ...]:
@@ -64,72 +56,13 @@ def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
     return cast("nn.Embedding", model.get_input_embeddings()).weight
 
 
-def linear_layers(shapes: Shapes, target_modules: Collection[str]) -> dict[str, tuple[int, int]]:
-    """Return names and (d_out, d_in) of the targeted linear layers, in the model's order.
-
-    Args:
-        shapes: shapes of the model's parameters, by name.
-        target_modules: roles (attention, feed_forward, query_value, all_linear), or ends of module
-            names, such as q_proj or attn.c_proj.
-
-    Raises:
-        InputError: a target matches nothing; the message lists the layers of the model.
-    """
-    inside = {
-        name.removesuffix(".weight"): _orientation(name, shapes)
-        for name, shape in shapes.items()
-        if name.endswith(".weight") and len(shape) == 2 and _BLOCK.match(name)
-        if not name.endswith("relative_attention_bias.weight")  # T5's: a table, not a layer
-    }
-    chosen: set[str] = set()
-    for target in target_modules:
-        matches = {name for name in inside if _matches(name, target)}
-        if not matches:
-            last_parts = dict.fromkeys(name.split(".")[-1] for name in inside)
-            raise InputError(
-                f"target_modules: {target!r} matches no layer; the linear layers of this model end "
-                f"in {', '.join(last_parts)}; roles: {', '.join(ROLES)}"
-            )
-        chosen |= matches
-    if not chosen:
-        raise InputError(f"target_modules names no layer; roles: {', '.join(ROLES)}")
-    return {name: shape for name, shape in inside.items() if name in chosen}
-
-
-def _orientation(name: str, shapes: Shapes) -> tuple[int, int]:
-    """Return (d_out, d_in); GPT-2's transposed layers are recognized by their biases."""
-    first, second = shapes[name]
-    bias = shapes.get(name.removesuffix("weight") + "bias")
-    return (second, first) if bias == (second,) else (first, second)
-
-
-def _matches(name: str, target: str) -> bool:
-    if target in ROLES:
-        place = _BLOCK.sub("", f"{name}.", count=1)
-        return ROLES[target].search(place) is not None
-    return name == target or name.endswith(f".{target}")
-
-
-def short_names(chosen: Collection[str], shapes: Shapes) -> list[str]:
-    """Return the shortest ends of names that match only these layers: q_proj, not 30 full names."""
-    everything = linear_layers(shapes, ("all_linear",))
-    suffixes = []
-    for name in chosen:
-        parts = name.split(".")
-        ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
-        suffixes.append(
-            next(end for end in ends if {n for n in everything if _matches(n, end)} <= {*chosen})
-        )
-    return list(dict.fromkeys(suffixes))
-
-
 def last_blocks(shapes: Shapes, count: int) -> dict[str, tuple[int, ...]]:
     """Return the parameters of the top `count` blocks; in an encoder-decoder, the decoder's.
 
     Raises:
         InputError: the model has fewer blocks, or `count` is below 1.
     """
-    places = {name: match for name in shapes if (match := _BLOCK.match(name))}
+    places = {name: match for name in shapes if (match := BLOCK.match(name))}
     if not places:
         raise InputError("this model has no numbered transformer blocks")
     stack = list(places.values())[-1]["stack"]
@@ -149,7 +82,7 @@ def norms(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     gains_and_biases = {
         name: shape
         for name, shape in shapes.items()
-        if len(shape) == 1 and _NORM.search(name.split(".")[-2])
+        if len(shape) == 1 and _NORM.search(name.rpartition(".")[0].split(".")[-1])
     }
     if not gains_and_biases:
         raise InputError("this model has no normalization layer with a recognized name")
@@ -164,7 +97,7 @@ def sites(shapes: Shapes, role: Literal["attention", "feed_forward"]) -> dict[st
     Raises:
         InputError: the model has none with a recognized name.
     """
-    layers = linear_layers(shapes, ("all_linear",))
+    layers = matrices(shapes)  # a router's input has the stream's width, too
     widths: dict[str, int] = {}
     for name in shapes:
         if match := _SITES[role].match(name):
@@ -185,7 +118,7 @@ def blocks(shapes: Shapes) -> list[str]:
         InputError: the model has no numbered blocks.
     """
     names = dict.fromkeys(
-        f"{match['stack']}.{match['index']}" for name in shapes if (match := _BLOCK.match(name))
+        f"{match['stack']}.{match['index']}" for name in shapes if (match := BLOCK.match(name))
     )
     if not names:
         raise InputError("this model has no numbered transformer blocks")
@@ -205,13 +138,13 @@ def key_widths(shapes: Shapes) -> list[int]:
     """
     stack = blocks(shapes)[-1].rpartition(".")[0]
     widths = []
-    for name, (d_out, d_in) in linear_layers(shapes, ("all_linear",)).items():
+    for name, (d_out, d_in) in block_layers(shapes).items():
         last = name.split(".")[-1]
-        if not name.startswith(f"{stack}.") or "EncDecAttention" in name:
+        if not name.startswith(f"{stack}.") or _CROSS_ATTENTION.search(name):
             continue
-        if last in ("k_proj", "k", "key"):
+        if last in ("k_proj", "k", "key", "key_proj"):
             widths.append(d_out)
-        elif last in ("c_attn", "query_key_value"):  # query, key and value concatenated
+        elif last in _QUERY_KEY_VALUE:  # concatenated
             if d_out != 3 * d_in:
                 raise InputError(f"{name} does not make a key for every query; no prefix fits it")
             widths.append(d_in)
@@ -226,8 +159,8 @@ def part_of(name: str) -> str:
     Args:
         name: dotted name of the parameter.
     """
-    if _BLOCK.match(name) and not _NORM.search(name.split(".")[-2]):
-        place = _BLOCK.sub("", name, count=1)
+    if BLOCK.match(name) and not _NORM.search(name.rpartition(".")[0].split(".")[-1]):
+        place = BLOCK.sub("", name, count=1)
         return next((r for r in ("attention", "feed_forward") if ROLES[r].search(place)), "other")
     return "embeddings" if _EMBEDDING.search(name) else "other"
 
@@ -262,6 +195,9 @@ def thaw(model: nn.Module, names: Collection[str]) -> None:
 
     The originals are unchanged, so a snapshot restores the model by putting them back. A shared
     weight stays shared.
+
+    Raises:
+        InputError: one of them is quantized.
     """
     freeze(model)
     for copy in copy_weights(model, names):
@@ -269,7 +205,13 @@ def thaw(model: nn.Module, names: Collection[str]) -> None:
 
 
 def copy_weights(model: nn.Module, names: Collection[str]) -> list[nn.Parameter]:
-    """Replace parameters by frozen copies; a shared one stays shared."""
+    """Replace parameters by frozen copies; a shared one stays shared.
+
+    Raises:
+        InputError: one of them is quantized.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if name in names]
+    require_plain(named, "it can't be changed")
     chosen = {
         id(p): nn.Parameter(p.detach().clone(), requires_grad=False)
         for n, p in model.named_parameters()

@@ -1,12 +1,8 @@
 """Base models: load the built-in one, or one from the hub, a folder or a GGUF file."""
 
-import io
-import json
 import timeit
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,17 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    GgufConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging
 
 from peftlens.errors import InputError
 from peftlens.io import wheels
@@ -32,14 +24,17 @@ from peftlens.io.files import (
     TEMPORARY_PREFIX,
     cache_dir,
     canonical_json,
-    new_folder,
     sha256_file,
     sha256_text,
 )
 from peftlens.io.hub import snapshot
-from peftlens.io.progress import say
-from peftlens.models.architecture import shapes
+from peftlens.models.architecture import embedding_weight, shapes
+from peftlens.models.causality import require_causal
+from peftlens.models.gguf_file import convert
+from peftlens.models.loading import load_proven, quiet, reported_as
+from peftlens.models.model_folder import check
 from peftlens.models.origin import Origin, vocabulary_sha256
+from peftlens.models.quantized import require_plain
 from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import Device, Dtype
 
@@ -146,29 +141,60 @@ def load_base_model(
     check(folder, trust_remote_code)
     on, precision = resolve(device, dtype)
     with quiet():
-        try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            model = kind.from_pretrained(
-                folder,
-                dtype=getattr(torch, precision),
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                **_placement(on),
-            )
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(f"base {reference!r} can't be loaded: {_line(error)}") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token works
+        model, tokenizer = _open(folder, reference, on, precision, trust_remote_code)
+    _fit_tokenizer(tokenizer, len(embedding_weight(model)))
     # peft writes this name into adapters: the user's name, not a path of this machine
     model.name_or_path = model.config.name_or_path = reference
-    if not hasattr(model, "hf_device_map"):
-        cast("torch.nn.Module", model).to(on)
-    model.eval()
     return BaseModel(
         model, tokenizer, reference, folder_sha256(folder), on, precision, trust_remote_code
     )
+
+
+def _open(
+    folder: Path, reference: str, device: str, dtype: str, trust_remote_code: bool
+) -> tuple[PreTrainedModel, Any]:
+    """Load model and tokenizer from a checked folder, onto the device."""
+    with reported_as(f"base {reference!r} can't be loaded: config.json", "correct it"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    remedy = "save it again by tokenizer.save_pretrained"
+    with reported_as(f"base {reference!r} can't be loaded: its tokenizer", remedy):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    _require_decoder_start(config, reference)
+    model = load_proven(
+        AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM,
+        folder,
+        reference,
+        dtype=getattr(torch, dtype),
+        use_safetensors=True,
+        trust_remote_code=trust_remote_code,
+        **_placement(device),
+    )
+    if not hasattr(model, "hf_device_map") and model.device.type != device:
+        cast("torch.nn.Module", model).to(device)
+    model.eval()
+    require_causal(model, reference)
+    return model, tokenizer
+
+
+def _require_decoder_start(config: Any, reference: str) -> None:
+    """Refuse an encoder-decoder whose decoder has no first token."""
+    start = getattr(config, "decoder_start_token_id", None)
+    if not config.is_encoder_decoder or (isinstance(start, int) and 0 <= start < config.vocab_size):
+        return
+    wrong = "no decoder_start_token_id" if start is None else f"decoder_start_token_id={start!r}"
+    raise InputError(
+        f"base {reference!r}: config.json has {wrong}, the id of the decoder's first token below "
+        f"{config.vocab_size}; add it (T5 starts with its pad token, BART with its end token)"
+    )
+
+
+def _fit_tokenizer(tokenizer: Any, rows: int) -> None:
+    """Tell the tokenizer the table's size, and give it a pad token that the table has."""
+    tokenizer.embedding_rows = rows  # read by `tokenization.require_rows`
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token works
+    if (tokenizer.pad_token_id or 0) >= rows:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
 
 
 def _placement(device: str) -> dict[str, Any]:
@@ -183,7 +209,12 @@ def _placement(device: str) -> dict[str, Any]:
 
 
 def in_float32(base: BaseModel) -> BaseModel:
-    """Return the model in float32, a second copy if needed: bfloat16 can't resolve updates."""
+    """Return the model in float32, a second copy if needed: bfloat16 can't resolve updates.
+
+    Raises:
+        InputError: its weights are quantized.
+    """
+    require_plain(base.model.named_parameters(), "no exact update of it can be computed")
     if base.dtype == "float32":
         return base
     return load_base_model(
@@ -250,7 +281,7 @@ def locate(reference: str) -> Path:
     if path.suffix == ".gguf":
         if not path.is_file():
             raise InputError(f"no file {reference!r}; give the path of a .gguf file")
-        return _convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
+        return convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
     remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
     return snapshot(reference, _DOWNLOADED, "base model", remedy)
 
@@ -263,60 +294,8 @@ def _built_in(name: str) -> Path:
         with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=target.parent) as folder:
             file = Path(folder, Path(member).name)
             file.write_bytes(data)
-            _convert(file, target)
+            convert(file, target)
     return target
-
-
-def _convert(file: Path, target: Path) -> Path:
-    """Convert a GGUF file to a model folder with bfloat16 safetensors, once."""
-    if target.exists():  # without the lock, which a read-only disk refuses
-        return target
-    with FileLock(f"{target}.lock"):
-        if target.exists():
-            return target
-        say(f"Converting {file.name} to safetensors, once (about 20 s for 135M parameters)")
-        # transformers draws this bar regardless of its log level
-        with quiet(), redirect_stderr(io.StringIO()), new_folder(target) as folder:
-            try:
-                model = AutoModelForCausalLM.from_pretrained(
-                    file.parent,
-                    gguf_file=file.name,
-                    dtype=torch.bfloat16,
-                    quantization_config=GgufConfig(dequantize=True),
-                )
-                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            except (OSError, ValueError, IndexError) as error:
-                raise InputError(f"{file.name} can't be read as GGUF: {_line(error)}") from error
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    return target
-
-
-def check(folder: Path, trust_remote_code: bool) -> None:
-    """Refuse a folder that is not a model, or that could run code when opened.
-
-    Raises:
-        InputError: the folder is refused; the message names the file and the remedy.
-    """
-    file = folder / "config.json"
-    if not file.is_file():
-        raise InputError(f"{folder} is not a model folder: it has no config.json")
-    if (folder / "adapter_config.json").exists():
-        raise InputError(
-            f"{folder} holds an adapter next to a model; move adapter_config.json away"
-        )
-    try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
-        raise InputError(f"{file} is damaged: {error}") from error
-    for key in ("auto_map", "_attn_implementation_internal"):
-        if key in config and not trust_remote_code:
-            raise InputError(f"{file} has {key}, which runs code; allow it by --trust-remote-code")
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(
-            f"{folder} has no .safetensors weights; other formats can run code when opened: "
-            "convert it with model.save_pretrained(folder)"
-        )
 
 
 def folder_sha256(folder: Path) -> str:
@@ -324,23 +303,3 @@ def folder_sha256(folder: Path) -> str:
     found = {path for pattern in _HASHED for path in folder.glob(pattern)}
     files = [path for path in found if not path.name.startswith(".")]  # a file manager's
     return sha256_text(canonical_json({path.name: sha256_file(path) for path in files}))
-
-
-@contextmanager
-def quiet():
-    """Hide transformers' loading bars, and its warnings on formats, which name no remedy."""
-    bars_enabled, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars_enabled:
-            logging.enable_progress_bar()
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

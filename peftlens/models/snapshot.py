@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +65,13 @@ def restored_after(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
 
 
 def _shallow(value: object) -> object:
-    """Copy a module's dictionaries and sets, so that later entries do not reach the snapshot."""
-    return value.copy() if isinstance(value, (dict, set)) else value
+    """Copy a module's dictionaries and sets, so that later entries do not reach the snapshot.
+
+    bitsandbytes keeps 8-bit weights in an object of its own, whose entries change as well.
+    """
+    if isinstance(value, (dict, set)):
+        return value.copy()
+    return copy(value) if type(value).__name__ == "MatmulLtState" else value
 
 
 def fingerprint(model: PreTrainedModel) -> str:

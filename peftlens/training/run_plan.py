@@ -10,9 +10,9 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.data.method_context import MethodContext
 from peftlens.data.task import Task, with_shuffled_labels
 from peftlens.errors import InputError
-from peftlens.models.architecture import Shapes
 from peftlens.models.base_model import BaseModel
 from peftlens.models.base_model_cache import BaseModelCache
+from peftlens.models.target_modules import Shapes
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import run_id, versions
 from peftlens.tasks import load_task

@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerFast
 
 from peftlens.data.collate import Collator
 from peftlens.data.task import Example
-from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, continuation_ids
+from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, continuation_ids, text_ids
 from peftlens.errors import InputError
 
 
@@ -258,3 +258,24 @@ def test_a_decoder_starts_with_its_answer():
         [Example("Is it good?", ("yes", "no"))]
     )
     assert tokenizer.convert_ids_to_tokens([*item.rows[0].answer]) == [f"{SPACE}yes"]
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_tokens_without_a_row_in_the_table(special):
+    tokens = byte_tokenizer()
+    tokens.add_tokens(["<ent>"], special_tokens=special)
+    tokens.embedding_rows = 259  # as `load_base_model` sets it
+    if special:  # stays text
+        assert text_ids(tokens, "<ent>") == [*ids("<ent>")]
+        return
+    with pytest.raises(InputError, match="id 259: the tokenizer has 260 tokens and .* 259 rows"):
+        text_ids(tokens, "a <ent>")
+
+
+def test_an_end_token_without_a_row():
+    tokens = byte_tokenizer()
+    tokens.add_special_tokens({"eos_token": "<end>"})
+    tokens.embedding_rows = 259
+    tokenize = ExampleTokenizer(tokens, seq2seq=False, max_length=32).tokenize
+    with pytest.raises(InputError, match="'<end>' has the id 259"):
+        tokenize([Example("ab", (" x", " xy"), 0)])

@@ -1,12 +1,14 @@
 import peft
 import pytest
 import torch
-from tiny import build
+from tiny import SIZES, build
 from torch import nn
+from transformers import MixtralConfig, MixtralForCausalLM, OPTConfig, OPTForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
 from peftlens.layers.peft_wrapper import add_task_ids, straighten, wrap, wrap_prompt, wrap_whole
+from peftlens.methods import cpt
 
 
 def adapted(wrapped):
@@ -111,3 +113,43 @@ def test_task_ids_that_are_given_stay():
     ids = torch.tensor([[5, 6]])
     wrapped(input_ids=ids, attention_mask=torch.ones_like(ids), task_ids=torch.tensor([1]))
     assert seen == [[1]]
+
+
+def narrow():
+    """A tiny OPT whose embeddings are narrower than its blocks, as OPT-350m's."""
+    torch.manual_seed(0)
+    config = OPTConfig(
+        **SIZES, hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=128, word_embed_proj_dim=16, do_layer_norm_before=False,
+    )  # fmt: skip
+    return OPTForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("kind", [peft.PromptTuningConfig, peft.PromptEncoderConfig])
+def test_a_prompt_is_as_wide_as_the_embeddings(kind):
+    wrapped = wrap_prompt(narrow(), kind, 3)
+    assert wrapped.get_prompt(1).shape == (1, 3, 16)
+    assert wrapped(input_ids=torch.arange(3, 9)[None]).logits.isfinite().all()
+
+
+def test_cpt_does_not_fit_narrow_embeddings():
+    config = cpt.Config(token_ids=(5, 6), token_types=(2, 4))
+    with pytest.raises(InputError, match="embeddings have 16 entries; use prompt_tuning"):
+        cpt.attach(narrow(), config)
+
+
+def test_a_value_that_peft_refuses_is_told_in_a_line():
+    with pytest.raises(InputError, match="should be a positive integer"):
+        wrap(build("llama"), peft.LoraConfig, ("q_proj",), r=0)
+
+
+def test_only_lora_adapts_a_router_that_is_no_linear_layer():
+    model = MixtralForCausalLM(
+        MixtralConfig(**SIZES, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                      num_attention_heads=4, num_key_value_heads=2, num_local_experts=4)
+    )  # fmt: skip
+    with pytest.raises(InputError, match="MixtralTopKRouter and no linear layer"):
+        wrap(model, peft.VeraConfig, ("router",), r=2)
+    assert wrap(model, peft.LoraConfig, ("router",), r=2).targeted_parameter_names == [
+        "model.layers.0.mlp.gate.weight"
+    ]

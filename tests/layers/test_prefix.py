@@ -1,9 +1,11 @@
 import pytest
 import torch
-from tiny import build
+import transformers as hf
+from tiny import SIZES, build
 
 from peftlens.errors import InputError
-from peftlens.layers.prefix import Prefix, geometry, prefix_parameters
+from peftlens.layers.prefix import Prefix, geometry, initial_states, prefix_parameters
+from peftlens.methods import prefix_tuning
 from peftlens.models.architecture import shapes
 
 
@@ -79,3 +81,38 @@ def test_parameters_are_those_of_the_states(kind):
 def test_length_of_zero():
     with pytest.raises(InputError, match="num_virtual_tokens=0 must be .* at least 1"):
         prefix_parameters(shapes(build("llama")), 0)
+
+
+BART = {"d_model": 32, "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 64,
+        "max_position_embeddings": 128, "decoder_start_token_id": 1}  # fmt: skip
+T5 = {"d_model": 32, "d_kv": 4, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 3,
+      "num_heads": 4, "decoder_start_token_id": 0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "expected"),
+    [
+        (hf.BartForConditionalGeneration, hf.BartConfig(**SIZES, **BART), (2, 4, 8)),
+        (hf.T5ForConditionalGeneration, hf.T5Config(**SIZES, **T5), (3, 4, 4)),
+    ],
+)
+def test_a_decoder_has_its_own_depth_heads_and_widths(kind, config, expected):
+    torch.manual_seed(0)
+    model = kind(config).eval()
+    of_model = shapes(model)
+    layers, heads, size = expected
+    assert geometry(config) == expected
+    assert initial_states(model, 5, ()).shape == (layers, 2, heads, 5, size)
+    assert prefix_parameters(of_model, 5) == 2 * 5 * layers * heads * size
+    wrapped = prefix_tuning.attach(model, prefix_tuning.Config(num_virtual_tokens=5))
+    trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+    assert trained == 2 * 5 * layers * heads * size
+    ids = torch.arange(3, 9)[None]
+    assert wrapped(input_ids=ids, decoder_input_ids=ids).logits.isfinite().all()
+
+
+def test_no_prefix_without_keys():
+    model = hf.MambaForCausalLM(hf.MambaConfig(**SIZES, hidden_size=32, num_hidden_layers=2))
+    with pytest.raises(InputError, match="no prefix fits"):
+        prefix_parameters(shapes(model), 5)

@@ -41,7 +41,7 @@ def test_originals_stay_in_their_dtype_and_memory():
 
 def test_places_count_through_the_models_own_order():
     assert list(weights_of(build("llama"), ("v_proj", "q_proj"))) == [
-        f"model.layers.{block}.self_attn.{end}"
+        f"model.layers.{block}.self_attn.{end}.weight"
         for block in range(3)
         for end in ("q_proj", "v_proj")
     ]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import build
+from tiny import build, byte_tokenizer
 
 from peftlens.errors import InputError
 from peftlens.models import base_model as module
@@ -217,3 +217,21 @@ def test_weights_are_spread_only_where_there_are_several_gpus(monkeypatch):
     assert module._placement("cpu") == {}
     gpus.pop()
     assert module._placement("cuda") == {}
+
+
+@pytest.mark.parametrize("start", [None, 259, -1, "0"])
+def test_a_decoder_without_a_first_token(bases, tmp_path, start):
+    folder = shutil.copytree(bases["t5"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | {"decoder_start_token_id": start}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="decoder_start_token_id"):
+        opened(folder)
+
+
+def test_a_pad_token_without_a_row_is_replaced(folder):
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})
+    tokenizer.save_pretrained(folder)
+    base = opened(folder)
+    assert base.tokenizer.pad_token_id == 0
+    assert base.tokenizer.embedding_rows == 259

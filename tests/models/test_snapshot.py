@@ -89,3 +89,19 @@ def test_gradients_are_not_left_behind(model):
     with restored_after(model):
         model(torch.tensor([[1, 2]])).logits.sum().backward()
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class MatmulLtState:
+    """Stands for the object in which bitsandbytes keeps 8-bit weights."""
+
+    def __init__(self):
+        self.CB = "weights"
+
+
+def test_what_bitsandbytes_keeps_is_restored():
+    model = build("llama")
+    layer = model.model.layers[0].mlp
+    layer.state = MatmulLtState()
+    with restored_after(model):
+        layer.state.CB = None
+    assert layer.state.CB == "weights"
