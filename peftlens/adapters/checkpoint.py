@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import peft
 import safetensors.torch
@@ -22,6 +22,7 @@ from peftlens import registry
 from peftlens.adapters.adapter_file import (
     CONFIG,
     METHOD,
+    PREFIX,
     VOCABULARY,
     WEIGHTS,
     AdapterFile,
@@ -45,10 +46,28 @@ def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
         return registry.load("methods", method).attach(model, config)
 
 
-def state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the trained tensors by their names in the adapter's file, as peft names them."""
-    if isinstance(model, peft.PeftModel):
-        return _named_once(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
+def has_peft_adapter(model: Any) -> bool:
+    """Return whether the model holds adapters of peft, in a PeftModel or by `add_adapter`."""
+    return isinstance(model, peft.PeftModel) or getattr(model, "_hf_peft_config_loaded", False)
+
+
+def state(
+    model: nn.Module, adapter: str = "default", *, with_tables: bool = False
+) -> dict[str, torch.Tensor]:
+    """Return the trained tensors by their names in the adapter's file, as peft names them.
+
+    Args:
+        model: model with a method attached.
+        adapter: name of the adapter in a model of peft.
+        with_tables: whether to add the embeddings and the head, as peft does after a resize.
+    """
+    if has_peft_adapter(model):
+        tensors = peft.get_peft_model_state_dict(
+            model, adapter_name=adapter, save_embedding_layers=with_tables
+        )
+        if not isinstance(model, peft.PeftModel):  # transformers saves them with peft's prefix
+            tensors = {f"{PREFIX}{name}": tensor for name, tensor in tensors.items()}
+        return _named_once(tensors)
     trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     return trained | dict(_saved_buffers(model))
 
@@ -66,17 +85,36 @@ def _saved_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield f"{name}.{buffer}", module.get_buffer(buffer)
 
 
-def save(model: nn.Module, method: str, config: Any, origin: Origin, folder: Path) -> None:
+def save(  # noqa: PLR0913  # one argument per part of an adapter's folder
+    model: nn.Module,
+    method: str,
+    config: Any,
+    origin: Origin,
+    folder: Path,
+    *,
+    adapter: str = "default",
+    with_tables: bool = False,
+) -> None:
     """Write adapter_config.json and adapter_model.safetensors.
 
     `peft.PeftModel.from_pretrained` loads the files of peft's methods. For a method that trains
     weights of a bfloat16 base model (ln_tuning), pass `autocast_adapter_dtype=False`.
 
+    Args:
+        model: model with the method attached.
+        method: name of the method.
+        config: Config of the method; unused for a model of peft, which has its own.
+        origin: base model and vocabulary.
+        folder: folder to create.
+        adapter: name of the adapter in a model of peft.
+        with_tables: see `state`.
+
     Raises:
         OSError: the disk is full or not writable.
     """
     folder.mkdir(parents=True)
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in state(model).items()}
+    tensors = state(model, adapter, with_tables=with_tables)
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     metadata = {"format": "pt"}
     if origin.vocabulary:
         metadata[VOCABULARY] = origin.vocabulary
@@ -86,8 +124,9 @@ def save(model: nn.Module, method: str, config: Any, origin: Origin, folder: Pat
         match = re.search(r"os error (\d+)", str(error))
         number = int(match[1]) if match else errno.EIO
         raise OSError(number, os.strerror(number), str(folder / WEIGHTS)) from error
-    if isinstance(model, peft.PeftModel):
-        values = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=_plain))
+    if has_peft_adapter(model):
+        configs = cast("peft.PeftModel", model).peft_config
+        values = json.loads(json.dumps(configs[adapter].to_dict(), default=_plain))
         values |= {"inference_mode": True, "base_model_name_or_path": origin.base}
     else:
         values = {METHOD: method, "base_model_name_or_path": origin.base, **asdict(config)}

@@ -1,18 +1,25 @@
 """Formatting: turn rows with named columns into examples, by a prompt template."""
 
 import json
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from string import Formatter
 from typing import Any
 
-from peftlens.data.task import Example, Kind, unusable
+from peftlens.data.cells import as_text, unusable
+from peftlens.data.choices import LabelFormat, Question, question, right_options
+from peftlens.data.labels import Classes, find_classes
+from peftlens.data.task import Example, Kind, Note
 from peftlens.errors import InputError
+from peftlens.io.data_files import Records
+from peftlens.io.rows import MOST_ROWS
 
 Row = Mapping[str, Any]
 _LETTER = re.compile(r"(?:^|\n)[A-Z]\. ")
+_WIDEST = 10_000  # characters to which a template may pad a text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +29,12 @@ class Columns:
     Attributes:
         kind: classification, multiple_choice or language_modeling.
         template: prompt with columns in braces; for language modeling the whole text.
-        label: column with the class; for multiple choice, the right option or its 0-based index.
+        label: column with the class; for multiple choice, the right option, its letter or number.
         labels: text for each class, where it differs from the class itself.
         options: for multiple choice, columns with one option each, or one column with a list.
+        label_format: for multiple choice, how the label names the right option: text, letter,
+            from_0 or from_1 (its number, counted from 0 or 1); found from all labels by default.
+        max_rows: largest number of rows; more are refused.
     """
 
     kind: Kind = "classification"
@@ -32,14 +42,34 @@ class Columns:
     label: str = "label"
     labels: dict[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    label_format: LabelFormat | None = None
+    max_rows: int = MOST_ROWS
+
+    def used(self) -> list[str]:
+        """List the columns that the examples need.
+
+        Raises:
+            InputError: the template can't be filled or uses no column, or there are no options.
+        """
+        shown = [*dict.fromkeys(_fields(self.template))]
+        if not shown:
+            raise InputError(f"template {self.template!r} uses no column; write one in braces")
+        if self.kind == "language_modeling":
+            return shown
+        if self.kind == "classification":
+            return [*dict.fromkeys([*shown, self.label])]
+        if not self.options:
+            raise InputError("multiple_choice needs options: the columns that hold the options")
+        return [*dict.fromkeys([*shown, *self.options, self.label])]
 
 
 def fill(template: str, texts: Mapping[str, str | None]) -> str:
     """Fill in a template: each name in braces is replaced by its text.
 
     Raises:
-        InputError: the template has another name, or its braces do not match.
+        InputError: the template has another name, pads too much, or its braces do not match.
     """
+    _fields(template)
     try:
         return template.format_map(texts)
     except (KeyError, IndexError, AttributeError, ValueError) as error:
@@ -47,98 +77,111 @@ def fill(template: str, texts: Mapping[str, str | None]) -> str:
         raise InputError(f"template {template!r} can't be filled; it may use {names}") from error
 
 
-def examples(rows: list[Row], columns: Columns, source: str) -> Iterator[Example | str]:
-    """Yield one example per row, or the reason why that row can't be used.
+@lru_cache(maxsize=64)
+def _fields(template: str) -> tuple[str, ...]:
+    """List the names in braces.
 
     Raises:
-        InputError: a column is missing, or a class is not in `labels` although others are.
+        InputError: the braces do not match, or a format would make texts of any length.
     """
-    if not rows:
-        raise InputError(f"{source} has no rows")
-    shown = _names(columns.template)
-    if not shown:
-        raise InputError(f"template {columns.template!r} uses no column; write one in braces")
-    needed = [*shown, *columns.options]
-    if columns.kind != "language_modeling":
-        needed.append(columns.label)
-    if columns.kind == "multiple_choice" and not columns.options:
-        raise InputError("multiple_choice needs options: the columns that hold the options")
-    present = dict.fromkeys(name for row in rows for name in row)  # JSON rows may lack some
-    for name in needed:
-        if name not in present:
-            raise InputError(f"{source} has no column {name!r}; its columns: {', '.join(present)}")
-    classes = _classes(rows, columns, source) if columns.kind == "classification" else {}
-    for row in rows:
-        yield _example(row, columns, shown, classes)
-
-
-def _example(
-    row: Row, columns: Columns, shown: list[str], classes: dict[str, int]
-) -> Example | str:
-    texts = {name: _text(row.get(name)) for name in shown}
-    if reason := next(filter(None, map(unusable, texts.values())), None):
-        return reason
-    prompt = fill(columns.template, texts)
-    if columns.kind == "language_modeling":
-        return Example("", (prompt,))
-    label = _text(row.get(columns.label))
-    if label is None or unusable(label):
-        return "no label"
-    if columns.kind == "classification":
-        return Example(prompt, _written(classes, columns), classes[label])
-    return _choice(prompt, _options(row, columns), row[columns.label])
-
-
-def _names(template: str) -> list[str]:
     try:
-        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+        parts = [part for part in Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise InputError(
             f"template {template!r}: {error}; write {{{{ for a literal brace"
         ) from error
+    for _, name, spec, _ in parts:
+        if "{" in (spec or "") or any(int(n) > _WIDEST for n in re.findall(r"\d+", spec or "")):
+            raise InputError(
+                f"template {template[:100]!r}: the format {(spec or '')[:40]!r} of {{{name}}} may "
+                f"have no braces, and no number above {_WIDEST:,}"
+            )
+    return tuple(str(name) for _, name, _, _ in parts)
 
 
-def _text(value: Any) -> str | None:
-    """Convert a cell to text; None where it is missing."""
-    return None if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+def examples(records: Records, columns: Columns) -> Iterator[Example | str | Note]:
+    """Yield one example per row, or the reason why that row can't be used; and notes.
+
+    Raises:
+        InputError: a column is missing, a class is not in `labels` although others are, or the
+            labels of a multiple choice can be read in two ways.
+    """
+    used = columns.used()
+    if not records.rows:
+        raise InputError(f"{records.name} has no rows")
+    records.require_columns(used)
+    rows = [_named(row, records, columns) for row in records.rows]
+    if columns.kind == "language_modeling":
+        for row in rows:
+            prompt, reason = _prompt(row, columns.template)
+            yield reason or Example("", (prompt,))
+    elif columns.kind == "classification":
+        yield from _classified(rows, records, columns)
+    else:
+        yield from _choices(rows, records, columns)
 
 
-def _classes(rows: Iterable[Row], columns: Columns, source: str) -> dict[str, int]:
-    texts = {_text(row.get(columns.label)) for row in rows}
-    names = sorted(text for text in texts if text is not None and not unusable(text))
-    if columns.labels and (unknown := [name for name in names if name not in columns.labels]):
-        raise InputError(
-            f"label {unknown[0]!r} of {source} is not in labels, "
-            f"which has {', '.join(map(repr, columns.labels))}"
-        )
-    return {name: index for index, name in enumerate(names)}
+def _named(row: Row, records: Records, columns: Columns) -> Row:
+    """Replace ids of classes by their names; the id of an option is its index and stays."""
+    is_choice = columns.kind == "multiple_choice"
+    named = {
+        column: names[row[column]] if 0 <= row[column] < len(names) else None
+        for column, names in records.class_names.items()
+        if isinstance(row.get(column), int) and not (is_choice and column == columns.label)
+    }
+    return {**row, **named} if named else row
 
 
-def _written(classes: dict[str, int], columns: Columns) -> tuple[str, ...]:
-    return tuple(f" {columns.labels.get(name, name)}" for name in classes)
+def _prompt(row: Row, template: str) -> tuple[str, str | None]:
+    """Fill in the template; return an empty text and the reason where a cell can't be used."""
+    texts = {name: as_text(row.get(name)) for name in _fields(template)}
+    if reason := next(filter(None, map(unusable, texts.values())), None):
+        return "", reason
+    prompt = fill(template, texts)
+    return prompt, unusable(prompt)
 
 
-def _options(row: Row, columns: Columns) -> list[str | None]:
-    cells = [row.get(name) for name in columns.options]
-    if len(cells) == 1 and not isinstance(cells[0], str) and isinstance(cells[0], Iterable):
-        cells = list(cells[0])
-    return [_text(cell) for cell in cells]
+def _classified(rows: Sequence[Row], records: Records, columns: Columns) -> Iterator[Any]:
+    labels = [as_text(row.get(columns.label)) for row in rows]
+    counts = Counter(label for label in labels if not unusable(label))
+    ids = records.class_names.get(columns.label, ())
+    classes = find_classes(counts, columns.labels, ids, records.name)
+    yield from map(Note, classes.notes)
+    for row, label in zip(rows, labels, strict=True):
+        yield _classified_one(row, label, classes, columns.template)
 
 
-def _choice(prompt: str, options: list[str | None], label: Any) -> Example | str:
-    """Build a multiple-choice example; the label is an index, an option, or an index in digits."""
-    if len(options) < 2 or any(unusable(option) for option in options):
-        return "fewer than two options"
-    if len(set(options)) < len(options):
-        return "equal options"
-    places = set()
-    if not isinstance(label, int) and str(label) in options:
-        places.add(options.index(str(label)))
-    if str(label).isdecimal() and int(label) < len(options):
-        places.add(int(label))
-    if len(places) != 1:
-        return "label is ambiguous" if places else "label is not an option"
-    return Example(prompt, tuple(f" {option}" for option in options), places.pop())
+def _classified_one(row: Row, label: Any, classes: Classes, template: str) -> Example | str:
+    prompt, reason = _prompt(row, template)
+    if reason or (reason := _label_reason(label)):
+        return reason
+    return Example(prompt, classes.answers, classes.index[label])
+
+
+def _label_reason(label: Any) -> str | None:
+    reason = unusable(label)
+    return "no label" if reason in ("missing", "empty") else reason and f"the label is {reason}"
+
+
+def _choices(rows: Sequence[Row], records: Records, columns: Columns) -> Iterator[Example | str]:
+    questions: list[tuple[str, Question]] = []
+    for row in rows:
+        prompt, reason = _prompt(row, columns.template)
+        cells = [row.get(name) for name in columns.options]
+        found = reason or question(cells, row.get(columns.label))
+        if isinstance(found, str):
+            yield found
+        else:
+            questions.append((prompt, found))
+    is_id = columns.label in records.class_names  # an index, whatever the classes are called
+    label_format = columns.label_format or ("from_0" if is_id else None)
+    right = right_options([one for _, one in questions], label_format, records.name)
+    for (prompt, one), index in zip(questions, right, strict=True):
+        yield index if isinstance(index, str) else _choice(prompt, one.options, index)
+
+
+def _choice(prompt: str, options: Sequence[str], index: int) -> Example:
+    return Example(prompt, tuple(f" {option}" for option in options), index)
 
 
 def lettered(text: str, template: str) -> Iterator[Example | str]:
@@ -150,7 +193,12 @@ def lettered(text: str, template: str) -> Iterator[Example | str]:
     """
     for line in text.splitlines():
         row = json.loads(line)
-        options: list[str | None] = [part.strip() for part in _LETTER.split(row["options"])[1:]]
+        options = [part.strip() for part in _LETTER.split(row["options"])[1:]]
         (answer,) = _LETTER.split(row["answer"])[1:]
         prompt = fill(template, {"question": row["question"].strip()})
-        yield _choice(prompt, options, answer.strip())
+        found = question(options, answer.strip())
+        if isinstance(found, str):
+            yield found
+            continue
+        (index,) = right_options([found], "text", "the answers")
+        yield index if isinstance(index, str) else _choice(prompt, found.options, index)

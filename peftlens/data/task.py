@@ -28,6 +28,17 @@ class Example:
     correct: int = 0
 
 
+@dataclass(frozen=True)
+class Note:
+    """What a user may not expect of the examples, such as labels that were merged.
+
+    Attributes:
+        text: one sentence.
+    """
+
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Split of a source, fixed by a separate seed, so that every run has the same test examples.
@@ -60,6 +71,7 @@ class Task:
         splits: train, validation and test examples; no prompt is in two of them.
         dropped: number of dropped examples of the source, by reason.
         sha256: hex digest of all examples in their splits.
+        notes: what a user may not expect of the data, such as labels that were merged.
     """
 
     name: str
@@ -68,6 +80,7 @@ class Task:
     splits: Mapping[str, tuple[Example, ...]]
     dropped: Mapping[str, int]
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 def with_shuffled_labels(task: Task, seed: int) -> Task:
@@ -91,21 +104,8 @@ def with_shuffled_labels(task: Task, seed: int) -> Task:
     return replace(task, splits={**task.splits, "train": tuple(train)}, sha256=digest)
 
 
-def unusable(text: object) -> str | None:
-    """Return the reason why a text can't be used, or None if it can."""
-    if not isinstance(text, str):
-        return "missing"
-    if not text.strip():
-        return "empty"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "not valid Unicode"
-    return None
-
-
 def build(
-    name: str, kind: Kind, examples: Iterable[Example | str], split: Split | None = None
+    name: str, kind: Kind, examples: Iterable[Example | str | Note], split: Split | None = None
 ) -> Task:
     """Check the examples, drop duplicates, and divide them.
 
@@ -120,12 +120,16 @@ def build(
     """
     split = split or Split()
     dropped: Counter[str] = Counter()
+    notes: list[str] = []
     by_text: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        if isinstance(example, str):
-            dropped[example] += 1
-        else:
-            by_text[example.prompt or example.answers[0]].append(example)
+        match example:
+            case str():
+                dropped[example] += 1
+            case Note():
+                notes.append(example.text)
+            case _:
+                by_text[example.prompt or example.answers[0]].append(example)
     unique = []
     for group in by_text.values():
         if len({example.answers[example.correct] for example in group}) > 1:
@@ -142,7 +146,7 @@ def build(
     labels = _labels(name, unique) if kind == "classification" else ()
     splits = _divide(unique, split)
     digest = sha256_text(canonical_json([kind, {k: [*map(asdict, v)] for k, v in splits.items()}]))
-    return Task(name, kind, labels, splits, counts, digest)
+    return Task(name, kind, labels, splits, counts, digest, tuple(notes))
 
 
 def _texts(example: Example) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ A task file has Config and `load(config)`, which returns examples in fixed split
 """
 
 import json
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,19 @@ from typing import Any
 from peftlens import registry
 from peftlens.data.task import Task
 from peftlens.errors import InputError
+from peftlens.io.escaping import visible
 from peftlens.io.files import canonical_json
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
+
+_LOG = logging.getLogger("peftlens")
 
 
 def load_task(name: str, options: dict[str, Any]) -> Task:
     """Load a task by the name that users write: a file here, file:PATH or hub:org/name.
 
-    Cached until the file changes: all runs and probes of a study load the same task.
+    Cached until the file changes: all runs and probes of a study load the same task. Its notes
+    are logged as warnings.
 
     Raises:
         InputError: no such task, or its data can't be used.
@@ -56,4 +61,7 @@ def _stamp(name: str) -> tuple[int, ...]:
 @lru_cache(maxsize=8)
 def _load(name: str, options: str, stamp: tuple[int, ...]) -> Task:  # noqa: ARG001  # only a cache key
     config = registry.configure("tasks", name, json.loads(options))
-    return registry.load("tasks", name).load(config)
+    task = registry.load("tasks", name).load(config)
+    for note in task.notes:
+        _LOG.warning("task %s: %s", name, visible(note))
+    return task

@@ -7,9 +7,13 @@ published splits.
 
 from dataclasses import dataclass
 
-from peftlens.data.formatting import Columns, Row, examples
+from pyarrow import ArrowException
+
+from peftlens.data.formatting import Columns, examples
 from peftlens.data.task import Split, Task, build
 from peftlens.errors import InputError
+from peftlens.io.data_files import Records, require_rows
+from peftlens.io.rows import class_names
 
 ARGUMENT = "source"
 
@@ -41,16 +45,24 @@ def load(config: Config) -> Task:
     """
     try:
         import datasets
+        from datasets.exceptions import DatasetsError
     except ImportError as error:
         raise InputError("hub tasks need an extra: pip install 'peftlens[hub]'") from error
     name = f"hub:{config.source}"
+    used = config.used()
     try:
         data = datasets.load_dataset(
             config.source, config.subset, revision=config.revision, split=config.published_split
         )
-    except (OSError, ValueError, RuntimeError) as error:
+        require_rows(len(data), config.max_rows)
+        kept = data.select_columns([column for column in data.column_names if column in used])
+        rows = [dict(row) for row in kept]
+    # what datasets raises for missing, damaged and unsupported data; a defect is none of these
+    except (OSError, ValueError, RuntimeError, ImportError, DatasetsError, ArrowException) as error:
         raise InputError(
             f"task {name!r} can't be opened: {' '.join(str(error).split())[:200]}"
         ) from error
-    rows: list[Row] = [dict(row) for row in data]
-    return build(name, config.kind, examples(rows, config, name), config.split)
+    records = Records(
+        name=name, rows=rows, columns=data.column_names, class_names=class_names(data)
+    )
+    return build(name, config.kind, examples(records, config), config.split)

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from peftlens.runs.run import Run
-from peftlens.training.tracker import PROBES, Tracker, track
+from peftlens.training.tracker import PROBES, Tracker, errors_logged, track
 
 
 class PeftLensCallback(TrainerCallback):
@@ -36,27 +36,54 @@ class PeftLensCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Begin to track, in the process that saves."""
-        if state.is_world_process_zero:
+        if self._tracker:
+            self._tracker.close()  # of a training that was interrupted
+        self._tracker = self.run = None
+        if not state.is_world_process_zero:
+            return
+        with errors_logged("does not track this training, which continues"):
             self._tracker = track(
                 kwargs["model"], self._out, every=self._every, probes=self._probes,
                 tokenizer=kwargs.get("processing_class"), training=_training_values(args, state),
-                seed=args.seed,
+                seed=args.seed, first_step=state.global_step,
             )  # fmt: skip
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Save a checkpoint if one is due."""
         if self._tracker:
             self._tracker.step(state.global_step)
+            self._keep(args, is_last=state.global_step >= state.max_steps)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Keep the weights of a step after which early stopping may end the training."""
+        self._keep(args)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Keep the weights of a step after which any callback may have ended the training."""
+        self._keep(args)
+
+    def _keep(self, args: Any, is_last: bool = True) -> None:
+        """Keep weights that the Trainer may replace by those of the best step."""
+        if self._tracker and is_last and getattr(args, "load_best_model_at_end", False):
+            self._tracker.keep()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write the Trainer's log."""
         if self._tracker:
-            self._tracker.log(state.global_step, **(kwargs.get("logs") or {}))
+            self._tracker.log_metrics(state.global_step, kwargs.get("logs") or {})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Complete the run."""
         if self._tracker:
-            self.run = self._tracker.finish()
+            self.run = self._tracker.finish(_restored_step(args, state))
+
+
+def _restored_step(args: Any, state: Any) -> int | None:
+    """Return the best step, whose weights the Trainer has put back before it ends."""
+    if not getattr(args, "load_best_model_at_end", False) or not state.best_model_checkpoint:
+        return None
+    _, _, number = Path(state.best_model_checkpoint).name.rpartition("-")
+    return int(number) if number.isdecimal() else getattr(state, "best_global_step", None)
 
 
 def _training_values(args: Any, state: Any) -> dict[str, Any]:

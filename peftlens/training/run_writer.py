@@ -27,12 +27,16 @@ class RunWriter:
         method: name of the method.
         method_config: Config of the method.
         origin: base model and vocabulary that the adapters belong to.
+        adapter: name of the adapter in a model of peft.
+        with_tables: whether to save the embeddings and the head too; see `checkpoint.state`.
     """
 
     path: Path
     method: str
     method_config: Any
     origin: Origin
+    adapter: str = "default"
+    with_tables: bool = False
 
     def __post_init__(self) -> None:
         for name in ("metrics.jsonl", "timing.jsonl"):
@@ -59,8 +63,12 @@ class RunWriter:
         return self._save(model, "adapter")
 
     def _save(self, model: nn.Module, name: str) -> Path:
-        checkpoint.save(model, self.method, self.method_config, self.origin, self.path / name)
-        return self.path / name
+        folder = self.path / name
+        checkpoint.save(
+            model, self.method, self.method_config, self.origin, folder,
+            adapter=self.adapter, with_tables=self.with_tables,
+        )  # fmt: skip
+        return folder
 
     def write_record(  # one argument per part of run.json
         self,

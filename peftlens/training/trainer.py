@@ -287,6 +287,7 @@ def initial_results(planned: RunPlan, task: TokenizedTask, trainable: int) -> di
         "base_parameters": sum(math.prod(shape) for shape in planned.shapes.values()),
         "examples": {name: len(split) for name, split in planned.task.splits.items()},
         "n_dropped": dict(planned.task.dropped),
+        **({"data_notes": [*planned.task.notes]} if planned.task.notes else {}),
         "n_truncated": task.truncated,
     }
 

@@ -5,10 +5,13 @@ import pytest
 from peftlens.data.formatting import Columns, examples, fill, lettered
 from peftlens.data.task import Example
 from peftlens.errors import InputError
+from peftlens.io.data_files import Records
 
 
-def read(rows, **columns):
-    return list(examples(rows, Columns(**columns), "rows"))
+def read(rows, *, class_names=None, **columns):
+    names = [*dict.fromkeys(name for row in rows for name in row)]
+    records = Records(name="rows", rows=rows, columns=names, class_names=class_names or {})
+    return list(examples(records, Columns(**columns)))
 
 
 def test_classification_takes_classes_from_the_column():
@@ -97,7 +100,7 @@ def test_no_rows():
 def test_templates_that_can_not_be_filled(template):
     with pytest.raises(InputError, match="template|has no column"):
         read([{"text": "x", "label": "a"}], template=template)
-    with pytest.raises(InputError, match=r"can't be filled; it may use {text}"):
+    with pytest.raises(InputError, match=r"can't be filled; it may use {text}|literal brace"):
         fill(template.replace("text.", "other."), {"text": "x"})
 
 
@@ -105,8 +108,10 @@ def test_labels_of_a_choice():
     columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
     row = {"q": "?", "x": "1", "y": "0"}
     # a number is an index, a text an option; "1" could be either
-    assert read([row | {"key": 1}], **columns)[0].correct == 1
-    assert read([row | {"key": "1"}], **columns) == ["label is ambiguous"]
+    assert read([row | {"key": 1}], **columns, label_format="from_0")[0].correct == 1
+    with pytest.raises(InputError, match=r"can mean '1' \(text\) or '0' \(from_0\)"):
+        read([row | {"key": "1"}], **columns)
+    assert read([row | {"key": "1"}], **columns, label_format="text")[0].correct == 0
     assert read([row | {"y": "1", "key": 0}], **columns) == ["equal options"]
 
 

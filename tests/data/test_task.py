@@ -1,6 +1,6 @@
 import pytest
 
-from peftlens.data.task import Example, Split, build, unusable, with_shuffled_labels
+from peftlens.data.task import Example, Split, build, with_shuffled_labels
 from peftlens.errors import InputError
 
 ANSWERS = (" a", " b")
@@ -82,21 +82,6 @@ def test_shares_that_leave_nothing(split):
 def test_a_maximum_below_one():
     with pytest.raises(InputError, match="max_test=0 must be at least 1"):
         build("t", "classification", examples(9), Split(max_test=0))
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (None, "missing"),
-        (float("nan"), "missing"),
-        (" \n", "empty"),
-        ("\ud800", "not valid Unicode"),
-        ("👍 مرحبا", None),
-        ("x" * 1_000_000, None),
-    ],
-)
-def test_unusable(text, reason):
-    assert unusable(text) == reason
 
 
 def test_shuffled_labels_are_the_same_labels_in_another_order():

@@ -48,7 +48,7 @@ def test_empty_cells_are_left_out_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "x", "must end in .csv, .jsonl, .parquet"),
+        ("a.txt", "x", "must end in .csv, .tsv, .json, .jsonl, .parquet"),
         ("a.csv", "", "is empty"),
         ("a.csv", "text,label\n", "has no rows"),
         ("a.csv", "body,label\nx,a\n", "has no column 'text'; its columns: body, label"),

@@ -1,0 +1,166 @@
+"""Model in the training of another program: what of it is trained, and what it was built from."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftType
+from torch import nn
+from transformers import AutoConfig
+
+from peftlens.adapters import checkpoint
+from peftlens.errors import InputError
+from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
+from peftlens.models.origin import vocabulary_sha256
+
+_LOG = logging.getLogger("peftlens")
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """Part of a model that is trained and saved.
+
+    Attributes:
+        method: name of the method, such as peft:LORA or full.
+        adapter: name of the trained adapter in the model; empty for full fine-tuning.
+    """
+
+    method: str
+    adapter: str
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the model inside torch.compile's and data-parallel wrappers."""
+    while True:
+        inner = model.module if isinstance(model, _WRAPPERS) else model
+        inner = getattr(inner, "_orig_mod", inner)
+        if inner is model:
+            return model
+        model = inner
+
+
+def trained_part(model: Any) -> TrainedPart:
+    """Return the part of the model that is trained.
+
+    Raises:
+        InputError: no run could hold it: two adapters are trained, weights outside of the adapter
+            are, a part of a model without an adapter is, or the weights are on several processes.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if sharded := [
+        name for name, p in trained.items() if not p.numel() or hasattr(p, "placements")
+    ]:
+        raise InputError(
+            f"the weights are distributed over several processes (ZeRO-3, FSDP), such as "
+            f"{sharded[0]}; save the adapter at the end, and inspect it"
+        )
+    if not checkpoint.has_peft_adapter(model):
+        if len(trained) == len([*model.parameters()]):
+            return TrainedPart("full", "")
+        raise InputError("the model is not a peft.PeftModel, and some of its weights are frozen")
+    adapter = _trained_adapter(model, [*trained])
+    _require_saved(model, adapter, trained)
+    kind = PeftType(model.peft_config[adapter].peft_type)
+    return TrainedPart(f"peft:{kind.value}", adapter)
+
+
+def _trained_adapter(model: Any, trained: list[str]) -> str:
+    """Return the name of the adapter that is trained; TRL adds a frozen one, `ref`."""
+    adapters = [*model.peft_config]
+    parts = {part for name in trained for part in name.split(".")}
+    found = [name for name in adapters if name in parts] if len(adapters) > 1 else adapters
+    if len(found) == 1:
+        return found[0]
+    raise InputError(
+        f"the model has the adapters {', '.join(map(repr, adapters))}, of which {len(found)} are "
+        "trained; a run holds one: freeze the others by requires_grad_(False)"
+    )
+
+
+def _require_saved(model: Any, adapter: str, trained: dict[str, nn.Parameter]) -> None:
+    """Refuse trained weights that the adapter's file does not hold.
+
+    Raises:
+        InputError: there are such weights; the message names one.
+    """
+    saved = {tensor.data_ptr() for tensor in checkpoint.state(model, adapter).values()}
+    lost = [
+        name
+        for name, parameter in trained.items()
+        if adapter not in name.split(".") and parameter.data_ptr() not in saved
+    ]
+    if lost:
+        raise InputError(
+            f"{len(lost)} weights outside of the adapter are trained, such as {lost[0]}, and its "
+            "file does not hold them; name their modules in modules_to_save"
+        )
+
+
+def vocabulary_of(tokenizer: Any) -> str | None:
+    """Hash the vocabulary of a tokenizer, or of the tokenizer in a multimodal processor.
+
+    Returns:
+        The hash; None without a tokenizer: for a feature extractor, for example.
+    """
+    for one in (tokenizer, getattr(tokenizer, "tokenizer", None)):
+        if vocabulary := getattr(one, "get_vocab", None):
+            try:
+                return vocabulary_sha256(vocabulary())
+            except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+                _LOG.warning("peftlens could not read the tokenizer's vocabulary: %s", error)
+    return None
+
+
+def base_name(model: Any) -> str:
+    """Return the name or path of the base model; `unnamed` without one."""
+    return str(getattr(model.config, "name_or_path", "") or "unnamed")
+
+
+def has_resized_tables(model: Any) -> bool:
+    """Return whether the table of embeddings has another number of rows than the base's files.
+
+    False where the base's configuration is not on this machine.
+    """
+    base, table = base_name(model), model.get_input_embeddings()
+    try:
+        source = locate(base) if base in BUILT_IN else base
+        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        rows = config.get_text_config().vocab_size
+    except (OSError, ValueError, AttributeError, KeyError, ImportError, RuntimeError):
+        return False
+    weight = getattr(table, "weight", None)
+    return isinstance(weight, torch.Tensor) and weight.shape[0] != rows
+
+
+def base_hash(base: str) -> dict[str, str]:
+    """Hash the base model if its files are local; return nothing for a name on the hub."""
+    if base in BUILT_IN or Path(base).is_dir():
+        return {"base": folder_sha256(locate(base))}
+    return {}
+
+
+def device_and_dtype(model: Any) -> dict[str, Any]:
+    """Return device and dtype of the model, `auto` for values that RunConfig lacks."""
+    first = next(model.parameters())
+    dtype = str(getattr(model, "dtype", first.dtype)).removeprefix("torch.")
+    device = first.device.type
+    return {
+        "device": device if device in ("cpu", "cuda", "mps") else "auto",
+        "dtype": dtype if dtype in ("float32", "bfloat16") else "auto",
+    }
+
+
+def parameter_counts(model: Any, adapter: str) -> dict[str, int]:
+    """Count the trainable parameters, and those of the base model without any adapter."""
+    others = {*getattr(model, "peft_config", ())} - {adapter} if adapter else set()
+    sizes = [
+        (p.numel(), p.requires_grad)
+        for name, p in model.named_parameters()
+        if others.isdisjoint(name.split("."))
+    ]
+    trained = sum(size for size, is_trained in sizes if is_trained)
+    base = sum(size for size, is_trained in sizes if not (adapter and is_trained))
+    return {"trainable_parameters": trained, "base_parameters": base}
