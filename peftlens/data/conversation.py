@@ -10,13 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from peftlens.data.task import unusable
+from peftlens.data.cells import unusable
 from peftlens.errors import InputError
 
 Layout = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]
 Message = Mapping[str, Any]  # role and content, and what a template needs: tool_calls, name
 Row = Mapping[str, Any]
 LISTS = ("messages", "conversations", "conversation")  # columns that hold a whole conversation
+CONVERSATION_COLUMNS = (
+    *LISTS, "instruction", "input", "output", "prompt", "completion", "system", "tools",
+)  # fmt: skip
+LAYOUTS: Mapping[Layout, str] = {
+    "messages": "`messages` (role, content)",
+    "sharegpt": "ShareGPT: `conversations` (from, value)",
+    "alpaca": "Alpaca: `instruction`, `input`, `output`",
+    "prompt_completion": "`prompt` and `completion`",
+}
 _ROLES = {
     "human": "user",
     "gpt": "assistant",
