@@ -156,7 +156,9 @@ def _formats(
         InputError: they differ, or numbers count from 1, or no format reads all numbers.
     """
     read = [(one, found) for one in questions if (found := one.readings())]
-    complete = [name for name in formats if all(name in found for _, found in read)]
+    complete: list[LabelFormat] = [
+        name for name in formats if all(name in found for _, found in read)
+    ]
     for one, found in read:
         if len({found[name] for name in complete}) > 1:
             raise _ambiguous(one, found, complete, source)

@@ -224,18 +224,29 @@ def _csv(path: Path, options: ReadOptions) -> Records:
             lines = chain([first], lines)
         style = csv.QUOTE_MINIMAL if options.quotes else csv.QUOTE_NONE
         reader = csv.reader(lines, delimiter=separator, strict=True, quoting=style)
-        header = [name.strip() for name in next(filter(None, reader), [])]
-        for cells in reader:
-            if len(cells) > len(header):
-                raise ValueError(
-                    f"line {reader.line_num} has more cells than the header; quote them"
-                    f"{_separator_hint(header, separator)}"
-                )
-            if cells:
-                row = dict.fromkeys(header) | dict(zip(header, cells, strict=False))
-                collector.add(row)
+        try:
+            header = _collect(reader, separator, collector)
+        except csv.Error as error:
+            hint = "; if double quotes are part of the texts, write quotes = false"
+            raise ValueError(
+                f"line {reader.line_num}: {error}{hint if options.quotes else ''}"
+            ) from error
     remedy = _separator_hint(header, separator)
     return Records(name=str(path), rows=collector.rows, columns=header, remedy=remedy)
+
+
+def _collect(reader: Any, separator: str, collector: _Collector) -> list[str]:
+    """Collect the rows below the header, and return the header."""
+    header = [name.strip() for name in next(filter(None, reader), [])]
+    for cells in filter(None, reader):
+        if len(cells) > len(header):
+            raise ValueError(
+                f"line {reader.line_num} has more cells than the header; quote them"
+                f"{_separator_hint(header, separator)}"
+            )
+        # a short row lacks its last cells
+        collector.add(dict.fromkeys(header) | dict(zip(header, cells, strict=False)))
+    return header
 
 
 def _separator_hint(header: list[str], separator: str) -> str:
@@ -316,7 +327,7 @@ def _parquet(path: Path, options: ReadOptions) -> Records:
     used = [name for name in dict.fromkeys(options.used or names) if names.count(name) == 1]
     collector = _Collector(options)
     # a dictionary holds a repeated text once, so that its copies take no memory
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
+    with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
         _require_decoded_size(file.metadata, used)
         for batch in file.iter_batches(_BATCH, columns=used):
             columns = [_cells(column) for column in batch.columns]

@@ -10,6 +10,8 @@ which are fractions.
 
 import json
 import math
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +21,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binomtest, fisher_exact
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, require
 from peftlens.io.files import sha256_file, write_json
 from peftlens.numerics.resampling import benjamini_hochberg
 from peftlens.results import table
@@ -31,6 +33,8 @@ VERSION = 1
 TIED = 0.05  # q above which an accuracy is not distinguished from the best one
 _FEWEST = 100  # questions; a smaller number would be a coincidence of round fractions
 _MOST = 100_000
+_MOST_ITEMS = 10_000_000
+_LARGEST = 2.0**62  # count that a table's 64-bit integers hold
 COLUMNS = (
     Column("run", "first 12 digits of the file's SHA-256"),
     Column("configuration", "name of the experiment"),
@@ -80,10 +84,12 @@ class _File:
     """File of one experiment.
 
     Attributes:
+        path: the file.
         id: first 12 digits of the file's SHA-256.
         fields: values that were not taken yet, by path in the file.
     """
 
+    path: Path
     id: str
     fields: dict[str, Any]
 
@@ -91,6 +97,48 @@ class _File:
         """Remove the fields with these paths; return the first value that is not None."""
         values = [self.fields.pop(path) for path in paths if path in self.fields]
         return next((value for value in values if value is not None), None)
+
+    def take_number(self, *paths: str, low: float = -math.inf, high: float = math.inf) -> Any:
+        """Remove the fields with these paths; return the first number.
+
+        A NaN is a missing value, as of a training that diverged, and its field is kept.
+
+        Raises:
+            InputError: a value is no finite number between `low` and `high`.
+        """
+        for path in paths:
+            value = self.fields.get(path)
+            if any(name.startswith(f"{path}.") for name in self.fields):
+                raise self._refused(path, "a list or an object", "a number")
+            if value is None:
+                self.fields.pop(path, None)
+                continue
+            if value != value:  # only NaN differs from itself
+                continue
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or abs(value) > sys.float_info.max or not low <= value <= high:
+                raise self._refused(path, value, f"a number from {low:g} to {high:g}")
+            return self.fields.pop(path)
+        return None
+
+    def take_count(self, *paths: str, low: int = 0) -> int | None:
+        """Remove the fields with these paths; return the first whole number.
+
+        Raises:
+            InputError: a value is no whole number, or too large.
+        """
+        for path in paths:
+            value = self.fields.get(path)
+            if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
+                raise self._refused(path, value, "a whole number")
+        value = self.take_number(*paths, low=low, high=_LARGEST)
+        return None if value is None else int(value)
+
+    def _refused(self, path: str, value: Any, wanted: str) -> InputError:
+        shown = repr(value)[:60]
+        return InputError(
+            f"{self.path} has {path}={shown}; it must be {wanted}: correct it or remove the file"
+        )
 
 
 def import_results(folder: str | Path, out: str | Path, items: int | None = None) -> list[Table]:
@@ -102,11 +150,14 @@ def import_results(folder: str | Path, out: str | Path, items: int | None = None
         items: number of test questions; inferred from the accuracies by default.
 
     Raises:
-        InputError: there are no such files, one is damaged, or the number of questions can't be
-            inferred.
+        InputError: there are no such files, one is damaged or has a value of another type, or the
+            number of questions can't be inferred.
     """
+    if items is not None:
+        require("items", items, 1, _MOST_ITEMS)
     source = Path(folder)
-    files = [_read(path) for path in sorted(source.rglob("*.json"))]
+    found = [_read(path) for path in sorted(source.rglob("*.json"))]
+    files = [*{file.id: file for file in reversed(found)}.values()][::-1]  # copies are one
     if not files:
         raise InputError(f"{folder} holds no .json files; give the folder with the results")
     rows = [_row(file) for file in files]
@@ -140,9 +191,10 @@ def _read(path: Path) -> _File:
         fields = dict(_flatten(document))
         if not {"run_info", "train_info"} <= document.keys():
             raise ValueError("it has no run_info or no train_info")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        json.dumps(document, ensure_ascii=False).encode()  # refuses lone surrogates
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a result of method_comparison: {error}") from error
-    return _File(sha256_file(path)[:12], fields)
+    return _File(path, sha256_file(path)[:12], fields)
 
 
 def _flatten(value: Any, parent: str = "") -> Iterator[tuple[str, Any]]:
@@ -163,26 +215,36 @@ def _row(file: _File) -> dict[str, Any]:
         "run": file.id,
         "configuration": str(file.take("run_info.experiment_name") or file.id),
         "method": str(kind).lower() if kind else "full",
-        "seed": file.take(f"{train}.seed"),
-        "model": file.take(f"{train}.model_id"),
-        "outcome": file.take(f"{info}.status"),
-        "accuracy": _last(file, "test accuracy"),
-        "forgetting": _last(file, "forgetting"),
-        "trainable_parameters": file.take(f"{info}.num_trainable_params"),
-        "adapter_bytes": file.take(f"{info}.file_size"),
-        "peak_memory_bytes": file.take(f"{info}.accelerator_memory_max", f"{info}.cuda_memory_max"),
-        "training_seconds": file.take(f"{info}.train_time"),
-        "learning_rate": file.take(f"{train}.optimizer_kwargs.lr"),
+        "seed": file.take_count(f"{train}.seed", low=-int(_LARGEST)),
+        "model": _text(file.take(f"{train}.model_id")),
+        "outcome": _text(file.take(f"{info}.status")),
+        "accuracy": file.take_number(*_last(file, "test accuracy"), low=0, high=1),
+        "forgetting": file.take_number(*_last(file, "forgetting")),
+        "trainable_parameters": file.take_count(f"{info}.num_trainable_params"),
+        "adapter_bytes": file.take_count(f"{info}.file_size"),
+        "peak_memory_bytes": file.take_count(
+            f"{info}.accelerator_memory_max", f"{info}.cuda_memory_max"
+        ),
+        "training_seconds": file.take_number(f"{info}.train_time", low=0),
+        "learning_rate": file.take_number(f"{train}.optimizer_kwargs.lr"),
     }
 
 
-def _last(file: _File, name: str) -> float | None:
-    """Take a metric of the last step that has it."""
-    paths = [
-        path for path in file.fields
-        if path.startswith("train_info.metrics.") and path.endswith(f".{name}")
-    ]  # fmt: skip
-    return file.take(max(paths, key=lambda path: int(path.split(".")[2]))) if paths else None
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _last(file: _File, name: str) -> list[str]:
+    """Return the path of a metric of the last step that has it."""
+    found = re.compile(rf"train_info\.metrics\.[^.]+\.{re.escape(name)}(?=\.|$)")
+    paths = {match[0] for match in map(found.match, file.fields) if match}
+    return [max(paths, key=_position)] if paths else []
+
+
+def _position(path: str) -> int:
+    """Return the index of a metric in its list; -1 where the metrics are no list."""
+    index = path.split(".")[2]
+    return int(index) if index.isdecimal() and len(index) < 10 else -1
 
 
 def questions(accuracies: Sequence[float]) -> int:
@@ -207,9 +269,6 @@ def _compare_with_best(rows: list[dict[str, Any]], items: int) -> None:
     scored = [row for row in rows if row["accuracy"] is not None]
     best = max(scored, key=lambda row: row["accuracy"])
     hits = [round(row["accuracy"] * items) for row in scored]
-    if invalid := [row for row in scored if not 0 <= row["accuracy"] <= 1]:
-        first = invalid[0]
-        raise InputError(f"{first['configuration']} has a test accuracy of {first['accuracy']}")
     best_hits = round(best["accuracy"] * items)
     p = [
         fisher_exact([[best_hits, items - best_hits], [right, items - right]]).pvalue  # pyright: ignore[reportAttributeAccessIssue]

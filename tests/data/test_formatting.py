@@ -3,7 +3,7 @@ import json
 import pytest
 
 from peftlens.data.formatting import Columns, examples, fill, lettered
-from peftlens.data.task import Example
+from peftlens.data.task import Example, Note
 from peftlens.errors import InputError
 from peftlens.io.data_files import Records
 
@@ -94,6 +94,64 @@ def test_template_without_columns():
 def test_no_rows():
     with pytest.raises(InputError, match="rows has no rows"):
         read([])
+
+
+@pytest.mark.parametrize(
+    "template", ["{text:>4000000000}", "{text:{label}}", "{text:_<20000}", "{text:9>10001}"]
+)
+def test_templates_may_not_make_texts_of_any_length(template):
+    with pytest.raises(InputError, match=r"of \{text\} may have no braces, and no number above"):
+        read([{"text": "x", "label": "9"}], template=template)
+    with pytest.raises(InputError, match="may have no braces"):
+        fill(template, {"text": "x", "label": "9"})
+
+
+def test_a_format_may_cut_or_pad_a_little():
+    rows = [{"text": "abcdef", "label": "a"}]
+    assert read(rows, template="{text:.3}|{label:>3}")[0].prompt == "abc|  a"
+
+
+def test_cells_that_are_not_text():
+    rows = [
+        {"text": cell, "label": "a"} for cell in (b"caf\xc3\xa9", 3.0, ["x"], {"x": 1}, b"\xff")
+    ]
+    first, second, *reasons = read(rows, template="{text}")
+    assert (first.prompt, second.prompt) == ("café", "3")
+    assert reasons == [
+        "a list instead of text", "an object instead of text", "bytes that are not UTF-8",
+    ]  # fmt: skip
+    (one,) = read([{"text": "x", "label": ["a"]}])
+    assert one == "the label is a list instead of text"
+
+
+def test_labels_of_mixed_types_are_classes_by_their_text():
+    rows = [{"text": str(n), "label": label} for n, label in enumerate([1, "1", 1.0, b"1", "0", 0])]
+    found = read(rows)
+    assert {example.answers for example in found} == {(" 0", " 1")}
+    assert [example.correct for example in found] == [1, 1, 1, 1, 0, 0]
+
+
+def test_merged_labels_are_noted():
+    note, *found = read([{"text": "x", "label": "no"}, {"text": "y", "label": "no\u00a0"}])
+    assert isinstance(note, Note)
+    assert {example.correct for example in found} == {0}
+
+
+def test_ids_of_classes_are_written_by_their_names():
+    rows = [{"text": "x", "label": 1}, {"text": "y", "label": 0}, {"text": "z", "label": -1}]
+    names = {"label": ["World", "Sports"]}
+    first, second, third = read(rows, class_names=names)
+    assert (first.answers[first.correct], second.answers[second.correct]) == (" Sports", " World")
+    assert third == "no label"
+    mapped = read(rows[:2], class_names=names, labels={"0": "w", "1": "s"})
+    assert mapped[0].answers[mapped[0].correct] == " s"
+
+
+def test_the_id_of_an_option_is_its_index():
+    columns = {"kind": "multiple_choice", "template": "{q}", "options": ("x", "y"), "label": "key"}
+    rows = [{"q": "?", "x": "one", "y": "two", "key": 1}]
+    (found,) = read(rows, class_names={"key": ["choice1", "choice2"]}, **columns)
+    assert found.correct == 1
 
 
 @pytest.mark.parametrize("template", ["{other}", "{0}", "{text.upper}", "{text", "{}"])

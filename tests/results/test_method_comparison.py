@@ -1,6 +1,8 @@
 """Files in the layout of method_comparison, made up here."""
 
+import copy
 import json
+import random
 
 import finished
 import pytest
@@ -189,3 +191,104 @@ def test_equals_are_both_on_the_front(folder):
     write(folder, "twin", experiment("twin", 500, 200_000))
     frame = rows(folder)
     assert frame.loc[["ia3", "twin"], "pareto_optimal"].all()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("num_trainable_params", 1.5, "num_trainable_params=1.5; it must be a whole number"),
+        ("num_trainable_params", "many", "num_trainable_params='many'; it must be a number"),
+        ("num_trainable_params", 10**30, "it must be a number from 0 to"),
+        ("num_trainable_params", -1, "it must be a number from 0"),
+        ("file_size", float("inf"), "file_size=inf; it must be a number"),
+        ("file_size", True, "file_size=True"),
+        ("train_time", [1], "train_time='a list or an object'; it must be a number"),
+        ("train_time", 10**400, "train_time=1000"),
+    ],
+)
+def test_values_of_another_type_name_file_and_field(place, value, message, folder):
+    write(folder, "bad", experiment("bad", 400, 5, **{place: value}))
+    with pytest.raises(InputError, match=rf"bad\.json has train_info\..*{message}"):
+        import_results(folder, folder.parent / "study")
+
+
+@pytest.mark.parametrize("accuracy", ["0.5", float("inf"), 1.5, -0.1, False])
+def test_accuracies_are_shares(accuracy, folder):
+    bad = experiment("bad", 400, 5)
+    bad["train_info"]["metrics"][2]["test accuracy"] = accuracy
+    write(folder, "bad", bad)
+    with pytest.raises(InputError, match=r"metrics\.2\.test accuracy=.* from 0 to 1"):
+        import_results(folder, folder.parent / "study")
+
+
+def test_a_nan_is_missing_and_kept(folder):
+    bad = experiment("nan", 400, 5)
+    bad["train_info"]["metrics"][2]["test accuracy"] = float("nan")
+    write(folder, "nan", bad)
+    first, rest = import_results(folder, folder.parent / "study")
+    row = first.frame.set_index("configuration").loc["nan/nan"]
+    assert row[["accuracy", "ci_low", "q"]].isna().all()
+    values = rest.frame[rest.frame["run"] == row["run"]].set_index("field")["value"]
+    assert values["train_info.metrics.2.test accuracy"] == "NaN"
+
+
+def test_a_copy_of_a_file_is_no_second_experiment(folder):
+    (folder / "copy.json").write_bytes((folder / "ia3.json").read_bytes())
+    assert len(rows(folder)) == 5
+
+
+def test_a_whole_number_may_be_written_as_a_float(folder):
+    write(folder, "float", experiment("float", 400, 5.0))
+    assert rows(folder).loc["float", "trainable_parameters"] == 5
+
+
+def test_metrics_that_are_no_list_and_deep_objects(folder):
+    odd = experiment("odd", 400, 5)
+    odd["train_info"]["metrics"] = {"final": {"test accuracy": 0.25}}
+    write(folder, "odd", odd)
+    assert rows(folder, items=1319).loc["odd", "accuracy"] == 0.25
+    (folder / "deep.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    with pytest.raises(InputError, match=r"deep\.json is not a result"):
+        import_results(folder, folder.parent / "study")
+
+
+@pytest.mark.parametrize("items", [-1, 0, 10**12])
+def test_a_number_of_items_that_can_not_be(folder, items):
+    with pytest.raises(InputError, match="items="):
+        import_results(folder, folder.parent / "study", items)
+
+
+ODD = (None, "text", "", float("inf"), float("nan"), -1, 0, 1.5, 10**30, True, [], {}, [1],
+       {"a": 1}, "\ud800", "a\x00b")  # fmt: skip
+
+
+def test_mutated_files_are_read_or_refused_in_one_line(folder):
+    source = random.Random(0)
+    whole = experiment("mutant", 400, 5)
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(60):
+        mutant = copy.deepcopy(whole)
+        for _ in range(source.choice([1, 1, 2])):
+            mutate(mutant, source)
+        write(folder, "mutant", mutant)
+        try:
+            frame = import_results(folder, folder.parent / "study", 1319)[0].frame
+            assert len(frame) == 6
+            outcomes["read"] += 1
+        except InputError as error:
+            assert "\n" not in str(error)
+            assert "mutant.json" in str(error)
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 5, outcomes
+
+
+def mutate(node, source):
+    """Replace a value somewhere in a JSON document by an odd one, or remove it."""
+    key = source.choice([*node] if isinstance(node, dict) else range(len(node)))
+    child = node[key]
+    if isinstance(child, (dict, list)) and child and source.random() < 0.85:
+        mutate(child, source)
+    elif source.random() < 0.15:
+        del node[key]
+    else:
+        node[key] = copy.deepcopy(source.choice(ODD))

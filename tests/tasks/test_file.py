@@ -1,4 +1,7 @@
+import itertools
 import json
+import random
+import re
 
 import pandas as pd
 import pytest
@@ -13,13 +16,15 @@ def write(path, rows=ROWS):
     frame = pd.DataFrame(rows)
     {
         ".csv": lambda: frame.to_csv(path, index=False),
+        ".tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+        ".json": lambda: frame.to_json(path, orient="records"),
         ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
         ".parquet": lambda: frame.to_parquet(path),
-    }[path.suffix]()
+    }[path.suffix.lower()]()
     return f"file:{path}"
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".CSV", ".tsv", ".json", ".jsonl", ".parquet"])
 def test_every_format_gives_the_same_task(tmp_path, suffix):
     task = load_task(write(tmp_path / f"data{suffix}"), {"template": "{text} ->"})
     assert task.labels == (" a", " b")
@@ -125,3 +130,136 @@ def test_a_file_that_changed_is_read_again(tmp_path):
 def test_file_that_is_not_there():
     with pytest.raises(InputError, match="no file 'nowhere.csv'; give a path"):
         load_task("file:nowhere.csv", {})
+
+
+def test_labels_that_look_alike_are_told(tmp_path, caplog):
+    rows = [*ROWS, {"text": "more", "label": "a "}, {"text": "most", "label": "a\u00a0"}]
+    task = load_task(write(tmp_path / "a.csv", rows), {})
+    assert task.labels == (" a", " b")
+    (note,) = task.notes
+    assert "look alike are one class 'a'" in note
+    assert r"'a\xa0' (1 rows)" in caplog.text
+
+
+def test_class_names_of_a_dataset_are_read_from_its_parquet_file(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    names = ["World", "Sports"]
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
+    )
+    columns = {"text": [f"t{n}" for n in range(20)], "label": [n % 2 for n in range(20)]}
+    data = datasets.Dataset.from_dict(columns, features=features)
+    data.to_parquet(tmp_path / "a.parquet")
+    task = load_task(f"file:{tmp_path / 'a.parquet'}", {})
+    assert task.labels == (" Sports", " World")
+    example = task.splits["train"][0]
+    number = int(example.prompt.removeprefix("t").partition("\n")[0])
+    assert example.answers[example.correct] == f" {names[number % 2]}"
+
+
+def test_more_rows_than_the_limit_are_refused(tmp_path):
+    for suffix in (".csv", ".tsv", ".json", ".jsonl", ".parquet"):
+        name = write(tmp_path / f"a{suffix}")
+        with pytest.raises(InputError, match="the limit is 19; keep fewer rows, or raise max_rows"):
+            load_task(name, {"max_rows": 19})
+        assert load_task(name, {"max_rows": 20}).labels == (" a", " b")
+
+
+def flipped(data, place, source):
+    return data[:place] + bytes([data[place] ^ 1 << source.randrange(8)]) + data[place + 1 :]
+
+
+def removed(data, place, source):
+    return data[:place] + data[place + source.randrange(1, 9) :]
+
+
+def inserted(data, place, source):
+    odd = source.choice([b"\x00", b'"', b"\xff", b"\r", b"\n", b",", b"{", b"\xc2\xa0"])
+    return data[:place] + odd + data[place:]
+
+
+def cut(data, place, _):
+    return data[:place]
+
+
+def line_repeated(data, _, source):
+    lines = data.split(b"\n")
+    return b"\n".join([*lines, source.choice(lines)])
+
+
+def parts_exchanged(data, place, source):
+    low, high = sorted((place, source.randrange(len(data))))
+    return data[:low] + data[high : high + 20] + data[low + 20 : high] + data[low : low + 20]
+
+
+def in_another_encoding(data, _, source):
+    return data.decode("latin-1").encode(source.choice(["utf-16", "utf-32", "utf-16-le"]))
+
+
+def overwritten(data, place, source):
+    return data[:place] + source.randbytes(3) + data[place + 1 :]
+
+
+WAYS = (flipped, removed, inserted, cut, line_repeated, parts_exchanged, in_another_encoding,
+        overwritten)  # fmt: skip
+
+
+def counted(data, suffix):
+    """Rows of a file, counted without the reader; None where a quote may join lines."""
+    if suffix == ".parquet":
+        return 20
+    text = data.decode("utf-8-sig")
+    if suffix == ".json":
+        return len(json.loads(text))
+    if suffix != ".jsonl" and '"' in text:
+        return None
+    lines = re.split("\r\n|\r|\n", text)
+    if suffix == ".jsonl":
+        return sum(bool(line.strip()) for line in lines)
+    return sum(map(bool, lines)) - 1
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])
+def test_mutated_files_give_a_task_or_one_line(suffix, tmp_path):
+    """No other exception, and no row that is neither an example nor counted as dropped."""
+    source = random.Random(suffix)
+    path = tmp_path / f"a{suffix}"
+    name = write(path)
+    whole, outcomes = path.read_bytes(), {"task": 0, "refused": 0}
+    for way in WAYS * 5:
+        data = way(whole, source.randrange(len(whole)), source)
+        path.write_bytes(data)
+        try:
+            task = load_task(name, {})
+        except InputError as error:
+            outcomes["refused"] += 1
+            assert "\n" not in str(error)
+            assert len(str(error)) < 1000
+            continue
+        outcomes["task"] += 1
+        rows = sum(map(len, task.splits.values())) + sum(task.dropped.values())
+        assert counted(data, suffix) in (None, rows), (way, data)
+    assert outcomes["refused"] >= 5, outcomes
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])
+def test_odd_cells_give_a_task_or_one_line(suffix, tmp_path):
+    """Cells of other types and odd texts in one row: counted, an example, or refused."""
+    odd = ["", " ", "\u00a0", "a ", "A", "\ufeffa", "e\u0301", "NaN", "1.0", "x" * 300_000,
+           "\u202eb", "=1+1", '"', "a,b", "a\tb", "a\nb", "{text}", "<|im_start|>"]  # fmt: skip
+    if suffix in (".json", ".jsonl"):
+        odd += [None, 1, 1.0, True, [], ["a"], {}, {"a": 1}, float("inf"), 10**30]
+    for index, (cell, column) in enumerate(itertools.product(odd, ("text", "label"))):
+        rows = [*ROWS, {"text": f"odd {index}", "label": "a"} | {column: cell}]
+        path = tmp_path / f"{index}{suffix}"
+        if suffix in (".json", ".jsonl"):
+            lines = map(json.dumps, rows)
+            path.write_text(f"[{','.join(lines)}]" if suffix == ".json" else "\n".join(lines))
+        else:
+            write(path, rows)
+        try:
+            task = load_task(f"file:{path}", {})
+        except InputError as error:
+            assert "\n" not in str(error)
+            continue
+        assert sum(map(len, task.splits.values())) + sum(task.dropped.values()) == 21, cell
