@@ -148,19 +148,36 @@ def examples(records: Records, columns: Columns) -> Iterator[Example | str | Not
     if columns.kind == "chat" or _asks_in_conversations(records, columns):
         yield from _conversations(records, columns)
         return
-    needed = [*_fields(columns.template), columns.label]
-    records.require_columns(needed if columns.kind == "generation" else columns.used())
+    _require_columns(records, columns)
     rows = [_named(row, records, columns) for row in records.rows]
-    if columns.kind == "language_modeling":
-        for row in rows:
-            prompt, reason = _prompt(row, columns.template)
-            yield reason or Example("", (prompt,))
-    elif columns.kind == "generation":
-        yield from (_open_question(row, columns) for row in rows)
-    elif columns.kind == "classification":
-        yield from _classified(rows, records, columns)
-    else:
-        yield from _choices(rows, records, columns)
+    match columns.kind:
+        case "language_modeling":
+            yield from (_text(row, columns.template) for row in rows)
+        case "generation":
+            yield from (_open_question(row, columns) for row in rows)
+        case "classification":
+            yield from _classified(rows, records, columns)
+        case _:
+            yield from _choices(rows, records, columns)
+
+
+def _require_columns(records: Records, columns: Columns) -> None:
+    """Refuse missing columns; of conversations, with the kind that reads them."""
+    needed = columns.used()
+    if columns.kind == "generation":
+        needed = [*_fields(columns.template), columns.label]
+    layout = layout_of(records.columns)
+    if layout and not {*needed} <= {*records.columns}:
+        raise InputError(
+            f"the rows of {records.name} are conversations in the layout of {LAYOUTS[layout]}; set "
+            "kind = 'chat' to train on them, or kind = 'generation' to compare the last answer"
+        )
+    records.require_columns(needed)
+
+
+def _text(row: Row, template: str) -> Example | str:
+    prompt, reason = _prompt(row, template)
+    return reason or Example("", (prompt,))
 
 
 def _asks_in_conversations(records: Records, columns: Columns) -> bool:
