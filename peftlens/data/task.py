@@ -132,6 +132,16 @@ class Task:
     notes: tuple[str, ...] = ()
     answers: AnswerOptions | None = None
 
+    @property
+    def has_choices(self) -> bool:
+        """Whether examples have candidate answers, of which one is right."""
+        return self.kind in ("classification", "multiple_choice")
+
+    @property
+    def has_chats(self) -> bool:
+        """Whether examples are conversations, which a chat template renders."""
+        return isinstance(self.splits["train"][0], Chat)
+
 
 def with_shuffled_labels(task: Task, seed: int) -> Task:
     """Shuffle the right answers of the training examples, among those with equally many answers.
