@@ -7,7 +7,11 @@ from typing import Any
 
 LONGEST = 2_000_000  # characters of a text; a tokenizer needs seconds and a gigabyte for more
 _EXACT = 2**53  # below it, a whole float is exactly one integer
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]")
+# control and format characters that are no white space, and variation selectors
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
 _WHOLE = re.compile(r"-?\d+\.0+")
 
 

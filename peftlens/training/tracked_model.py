@@ -1,6 +1,5 @@
 """Model in the training of another program: what of it is trained, and what it was built from."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from peftlens.errors import InputError
 from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
 from peftlens.models.origin import vocabulary_sha256
 
-_LOG = logging.getLogger("peftlens")
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -107,10 +105,7 @@ def vocabulary_of(tokenizer: Any) -> str | None:
     """
     for one in (tokenizer, getattr(tokenizer, "tokenizer", None)):
         if vocabulary := getattr(one, "get_vocab", None):
-            try:
-                return vocabulary_sha256(vocabulary())
-            except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
-                _LOG.warning("peftlens could not read the tokenizer's vocabulary: %s", error)
+            return vocabulary_sha256(vocabulary())
     return None
 
 

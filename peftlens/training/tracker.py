@@ -107,7 +107,9 @@ class Tracker:
         require("every", self.every, 1)
         self.model = tracked_model.unwrapped(self.model)
         part = tracked_model.trained_part(self.model)
-        vocabulary = tracked_model.vocabulary_of(self.tokenizer)
+        vocabulary = None
+        with errors_logged("could not read the tokenizer's vocabulary"):
+            vocabulary = tracked_model.vocabulary_of(self.tokenizer)
         self._writer = RunWriter(
             path=self._temporary_folder(),
             method=part.method,

@@ -48,7 +48,17 @@ def test_cells_that_can_not_be_used_say_why(cell, reason):
 
 @pytest.mark.parametrize(
     "other",
-    [" yes\n", "yes\r", "\u00a0yes", "ye\u200bs", "\ufeffyes", "\uff59es", "ye\u00ads"],
+    [
+        " yes\n",
+        "yes\r",
+        "\u00a0yes",
+        "ye\u200bs",
+        "\ufeffyes",
+        "\uff59es",
+        "ye\u00ads",
+        "yes\x00",
+        "\u202eyes",
+    ],
 )
 def test_texts_that_look_alike(other):
     assert look(other) == look("yes")

@@ -1,4 +1,5 @@
 import datetime
+import itertools
 import json
 
 import datasets
@@ -54,3 +55,52 @@ def test_the_name_is_the_same_for_every_user(tmp_path, monkeypatch):
 def test_what_is_no_row_is_refused(wrong):
     with pytest.raises(InputError, match="is no row; give a data frame"):
         save_rows(wrong)
+
+
+def test_names_stand_for_the_ids_of_a_datasets_classes():
+    label = datasets.ClassLabel(names=["World", "Sports"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": label})
+    data = datasets.Dataset.from_dict(
+        {"text": ["a", "b", "c"], "label": [1, 0, -1]}, features=features
+    )
+    assert [row["label"] for row in read(save_rows(data))] == ["Sports", "World", None]
+
+
+def test_columns_of_one_name_are_refused():
+    frame = pd.DataFrame([["a", "b", 1]], columns=["text", "text", "label"])
+    with pytest.raises(InputError, match="several columns named 'text'; rename one"):
+        save_rows(frame)
+    with pytest.raises(InputError, match="several columns named '0'"):
+        save_rows(pd.DataFrame([[1, 2]], columns=[0, "0"]))
+    with pytest.raises(InputError, match="two columns of one name: 0, '0'"):
+        save_rows([{0: "a", "0": "b"}])
+
+
+def test_bytes_are_decoded_and_objects_are_no_text():
+    rows = [{"text": b"caf\xc3\xa9", "raw": b"\xff", "of": object(), "set": {1}}]
+    for given in (rows, pd.DataFrame(rows)):
+        assert read(save_rows(given)) == [
+            {"text": "café", "raw": {"bytes": "ff"}, "of": {"type": "builtins.object"},
+             "set": {"type": "builtins.set"}}
+        ]  # fmt: skip
+
+
+def test_lone_surrogates_are_kept():
+    assert read(save_rows([{"text": "\ud800"}])) == [{"text": "\ud800"}]
+
+
+def test_rows_that_json_can_not_hold_are_refused():
+    circle = {}
+    circle["text"] = circle
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    for row in (circle, {"text": deep}, {"text": {(1, 2): "x"}}):
+        with pytest.raises(InputError, match="a row can't be written as JSON: "):
+            save_rows([row])
+
+
+def test_rows_without_an_end_are_refused(monkeypatch):
+    monkeypatch.setattr("peftlens.io.rows.MOST_ROWS", 1000)
+    with pytest.raises(InputError, match="there are more than 1,000 rows; keep fewer"):
+        save_rows({"text": str(n)} for n in itertools.count())

@@ -7,11 +7,15 @@ from peftlens.errors import InputError
 from peftlens.tasks import load_task
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A data set in the hub's layout: one file for each published split."""
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set in the hub's layout: one file for each published split."""
     data = tmp_path / "set" / "data"
     data.mkdir(parents=True)
     for split, n in (("train", 20), ("test", 6)):
@@ -42,3 +46,44 @@ def test_without_the_extra(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install 'peftlens\[hub\]'"):
         load_task(f"hub:{folder}", {"label": "label", "template": "Q {text}"})
+
+
+@pytest.fixture
+def named(tmp_path):
+    """A data set whose labels are ids with names, as most classifications on the hub."""
+    datasets = pytest.importorskip("datasets")
+    label = datasets.ClassLabel(names=["World", "Sports"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": label})
+    columns = {"text": [f"t{n}" for n in range(20)], "label": [n % 2 for n in range(19)] + [-1]}
+    (tmp_path / "named" / "data").mkdir(parents=True)
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(
+        tmp_path / "named" / "data" / "train-00000-of-00001.parquet"
+    )
+    return f"hub:{tmp_path / 'named'}"
+
+
+def test_names_of_classes_are_the_answers(named):
+    task = load_task(named, {})
+    assert task.labels == (" Sports", " World")
+    assert task.dropped == {"no label": 1}
+    for example in task.splits["train"]:
+        number = int(example.prompt.removeprefix("t").partition("\n")[0])
+        assert example.answers[example.correct] == (" World", " Sports")[number % 2]
+    assert load_task(named, {"labels": {"0": "w", "1": "s"}}).labels == (" s", " w")
+
+
+def test_more_rows_than_the_limit_are_refused(named):
+    with pytest.raises(InputError, match="it has 20 rows, and the limit is 19"):
+        load_task(named, {"max_rows": 19})
+
+
+def test_a_damaged_file_is_one_line(folder):
+    (folder / "data" / "train.jsonl").write_text('{"text": "a"')
+    with pytest.raises(InputError, match="can't be opened") as error:
+        load_task(f"hub:{folder}", {})
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_column_lists_the_present_ones(folder):
+    with pytest.raises(InputError, match="has no column 'body'; its columns: text, label"):
+        load_task(f"hub:{folder}", {"template": "{body}"})

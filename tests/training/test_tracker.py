@@ -6,6 +6,7 @@ import peft
 import pytest
 import theirs
 import torch
+from safetensors.torch import load_file
 from tiny import build, byte_tokenizer
 
 import peftlens
@@ -146,3 +147,79 @@ def test_the_same_training_is_the_same_run(prompt, tmp_path):
         with peftlens.track(prompt, tmp_path) as tracker:
             tracker.step(loss=1.0)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_resumed_loop_begins_at_its_step(prompt, tmp_path):
+    with peftlens.track(prompt, tmp_path, every=4, first_step=10) as tracker:
+        steps(prompt, tracker, 6)
+    run = tracker.run
+    assert run.steps == (10, 12, 16)
+    assert run.record.results["first_step"] == 10
+
+
+def test_restored_weights_are_filed_under_their_step(prompt, tmp_path):
+    """By a loop that saves each second step, and ends on an odd one without keeping it."""
+    with peftlens.track(prompt, tmp_path, every=2) as tracker:
+        steps(prompt, tracker, 2)
+        best = prompt.get_prompt(1)[0].detach().clone()
+        steps(prompt, tracker, 3)
+        with torch.no_grad():
+            next(p for p in prompt.parameters() if p.requires_grad).copy_(best)
+        run = tracker.finish(restored_step=2)
+    assert run.steps == (0, 2)  # weights of the last step are nowhere
+    with torch.no_grad():
+        next(p for p in prompt.parameters() if p.requires_grad).zero_()
+    with peftlens.track(prompt, tmp_path, every=50) as tracker:
+        steps(prompt, tracker, 3)
+        tracker.keep()
+        kept = prompt.get_prompt(1)[0].detach().clone()
+        with torch.no_grad():
+            next(p for p in prompt.parameters() if p.requires_grad).copy_(best)
+        run = tracker.finish(restored_step=2)
+    assert run.steps == (0, 2, 3)
+    found = [load_file(run.adapter(step) / "adapter_model.safetensors") for step in (2, 3)]
+    assert torch.equal(found[0]["prompt_embeddings"], best)
+    assert torch.equal(found[1]["prompt_embeddings"], kept)
+
+
+def test_kept_weights_of_a_step_that_was_not_the_last_are_deleted(prompt, tmp_path):
+    with peftlens.track(prompt, tmp_path, every=3) as tracker:
+        for _ in range(5):
+            steps(prompt, tracker, 1)
+            tracker.keep()
+    assert tracker.run.steps == (0, 3, 5)
+
+
+def test_steps_that_come_twice_are_saved_once(prompt, tmp_path, caplog):
+    with peftlens.track(prompt, tmp_path, every=1) as tracker:
+        for step in (0, 1, 1, 2.0, torch.tensor(3)):
+            tracker.step(step, loss=1.0)
+    assert tracker.run.steps == (0, 1, 2, 3)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["self", "step", "epoch"])
+def test_metrics_may_have_any_name(name, prompt, tmp_path, caplog):
+    with peftlens.track(prompt, tmp_path, every=1) as tracker:
+        tracker.step(1, **{name: 5} if name != "step" else {})
+        tracker.log(1, **{name: 7})
+    assert tracker.run.metrics()[-1] == {"step": 1} | ({name: 7} if name != "step" else {})
+    assert not caplog.records
+
+
+def test_recorded_values_that_no_run_can_hold_cost_only_themselves(prompt, tmp_path, caplog):
+    values = {"learning_rate": "high", "lr_scheduler_type": "cosine_with_restarts", "batch_size": 4,
+              "optimizer": "adafactor", "max_steps": 10**6}  # fmt: skip
+    with peftlens.track(prompt, tmp_path, training=values, seed=-1) as tracker:
+        tracker.step(loss=1.0)
+    config = tracker.run.config
+    assert (config.training.batch_size, config.training.max_steps, config.seed) == (4, 1, 0)
+    assert config.training.learning_rate is None
+    assert "does not record these values of the training: {'learning_rate': 'high'" in caplog.text
+
+
+def test_the_model_of_a_data_parallel_loop(prompt, tmp_path):
+    wrapped = torch.nn.DataParallel(prompt)
+    with peftlens.track(wrapped, tmp_path) as tracker:
+        steps(prompt, tracker, 1)
+    assert tracker.run.config.method == "peft:PROMPT_TUNING"
