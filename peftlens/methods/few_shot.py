@@ -45,7 +45,8 @@ def resolve_config(config: Config, context: MethodContext) -> Config:
     pool = context.task.splits["train"]
     if context.task.kind == "language_modeling" or context.task.has_chats:
         raise InputError(
-            f"few_shot needs questions with answers; {context.task.name!r} has texts or conversations"
+            "few_shot needs questions with answers; "
+            f"{context.task.name!r} has texts or conversations"
         )
     require("shots", config.shots, 1, len(pool), "the number of training examples")
     drawn = random.Random(context.seed).sample(pool, config.shots)
