@@ -135,7 +135,8 @@ def _parts(content: Any) -> Any:
     if not isinstance(content, list):
         return content
     texts = [part.get("text") for part in content if isinstance(part, Mapping)]
-    return "".join(texts) if texts and all(isinstance(one, str) for one in texts) else None
+    found = [text for text in texts if isinstance(text, str)]
+    return "".join(found) if found and len(found) == len(content) else None
 
 
 def _of_alpaca(row: Row) -> list[Message] | str:
@@ -165,6 +166,16 @@ def _of_pair(row: Row) -> list[Message] | str:
                 return message
             messages.append(message)
     return messages
+
+
+def messages_in(cell: Any) -> list[Message] | str | None:
+    """Read a cell with messages; a text if one can't be read, None if the cell holds no list."""
+    cells = _parsed(cell, lists_only=True)
+    if not isinstance(cells, list) or not cells:
+        return None
+    messages = [_message(one) for one in cells]
+    reason = next((one for one in messages if isinstance(one, str)), None)
+    return reason or [one for one in messages if not isinstance(one, str)]
 
 
 def _parsed(cell: Any, lists_only: bool = False) -> Any:

@@ -21,6 +21,7 @@ from peftlens.data.conversation import (
     require_layout,
 )
 from peftlens.data.labels import Classes, find_classes
+from peftlens.data.preference import PREFERENCE_COLUMNS, preference
 from peftlens.data.task import AnswerOptions, Chat, Example, Kind, Note, OpenQuestion
 from peftlens.errors import InputError
 from peftlens.io.data_files import Records
@@ -37,7 +38,8 @@ class Columns:
 
     Attributes:
         kind: classification, multiple_choice, language_modeling, generation (answers are written
-            and compared as text) or chat (conversations, of which the assistant's text is trained).
+            and compared as text), chat (conversations, of which the assistant's text is trained)
+            or preference (columns prompt, chosen and rejected, texts or messages).
         template: prompt with columns in braces; for language modeling the whole text.
         label: column with the class; for multiple choice, the right option, its letter or number;
             for generation, the answer, or a list of right answers.
@@ -86,6 +88,8 @@ class Columns:
         """
         if self.kind == "chat":
             return [*CONVERSATION_COLUMNS]
+        if self.kind == "preference":
+            return [*PREFERENCE_COLUMNS]
         shown = [*dict.fromkeys(_fields(self.template))]
         if not shown:
             raise InputError(f"template {self.template!r} uses no column; write one in braces")
@@ -155,6 +159,8 @@ def examples(records: Records, columns: Columns) -> Iterator[Example | str | Not
             yield from (_text(row, columns.template) for row in rows)
         case "generation":
             yield from (_open_question(row, columns) for row in rows)
+        case "preference":
+            yield from (preference(row, columns.chat_template) for row in rows)
         case "classification":
             yield from _classified(rows, records, columns)
         case _:
@@ -172,6 +178,8 @@ def _require_columns(records: Records, columns: Columns) -> None:
             f"the rows of {records.name} are conversations in the layout of {LAYOUTS[layout]}; set "
             "kind = 'chat' to train on them, or kind = 'generation' to compare the last answer"
         )
+    if columns.kind == "preference" and "prompt" not in records.columns:
+        needed = ["chosen", "rejected"]  # whole conversations
     records.require_columns(needed)
 
 

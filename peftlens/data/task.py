@@ -9,7 +9,9 @@ from typing import Any, Literal
 from peftlens.errors import InputError
 from peftlens.io.files import canonical_json, sha256_text
 
-Kind = Literal["classification", "multiple_choice", "language_modeling", "chat", "generation"]
+Kind = Literal[
+    "classification", "multiple_choice", "language_modeling", "chat", "generation", "preference"
+]
 SPLITS = ("train", "validation", "test")
 
 
@@ -58,6 +60,24 @@ class Chat(Example):
     chat_template: str | None = None
     turns: Literal["all", "last"] = "all"
     references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextPair(Example):
+    """A prompt with a preferred and a rejected text, which are `answers`; both have an end."""
+
+
+@dataclass(frozen=True)
+class ChatPair(Example):
+    """A conversation with a preferred and a rejected answer, which are `answers`.
+
+    Attributes:
+        messages: messages before the answer, each with role and content.
+        chat_template: file or name of the template; None for the tokenizer's own.
+    """
+
+    messages: tuple[Mapping[str, Any], ...] = ()
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +134,8 @@ class Task:
 
     Attributes:
         name: name of the task, as the user wrote it.
-        kind: classification, multiple_choice, language_modeling, chat or generation.
+        kind: classification, multiple_choice, language_modeling, chat, generation or
+            preference.
         labels: classes as written in answers; empty unless a classification.
         splits: train, validation and test examples; no prompt is in two of them.
         dropped: number of dropped examples of the source, by reason.
@@ -135,12 +156,12 @@ class Task:
     @property
     def has_choices(self) -> bool:
         """Whether examples have candidate answers, of which one is right."""
-        return self.kind in ("classification", "multiple_choice")
+        return self.kind in ("classification", "multiple_choice", "preference")
 
     @property
     def has_chats(self) -> bool:
         """Whether examples are conversations, which a chat template renders."""
-        return isinstance(self.splits["train"][0], Chat)
+        return isinstance(self.splits["train"][0], (Chat, ChatPair))
 
 
 def with_shuffled_labels(task: Task, seed: int) -> Task:
@@ -198,7 +219,11 @@ def build(
     unique = []
     for group in by_text.values():
         different = {example.answers[example.correct] for example in group}
-        if kind in ("chat", "generation"):  # several answers may be right: one is kept
+        if kind in (
+            "chat",
+            "generation",
+            "preference",
+        ):  # several answers may be right: one is kept
             dropped["same prompt as another row"] += len(group) - 1
             unique.append(min(group, key=_texts))
         elif len(different) > 1:

@@ -13,7 +13,7 @@ from typing import Any
 
 from peftlens.data.chat_template import ChatTemplate, with_template
 from peftlens.data.conversation import Conversation
-from peftlens.data.task import Chat, Example, OpenQuestion
+from peftlens.data.task import Chat, ChatPair, Example, OpenQuestion, TextPair
 from peftlens.errors import InputError
 
 _CONTEXTS = ("\n", ":", "a")  # some tokenizers drop a line break, or merge a sign with a word
@@ -134,6 +134,8 @@ class ExampleTokenizer:
         """Tokenize one row per answer; none if the example is dropped, which is counted."""
         if isinstance(example, Chat):
             return self._chat(example, counts)
+        if isinstance(example, ChatPair):
+            return self._chat_pair(example, counts)
         if not example.prompt:
             return self._text(example.answers[0], counts)
         prompt = text_ids(self.tokenizer, example.prompt)
@@ -141,7 +143,7 @@ class ExampleTokenizer:
             counts["prompt has no tokens"] += 1
             return ()
         answers = [self._answer(one) for one in example.answers]
-        if isinstance(example, OpenQuestion):
+        if isinstance(example, (OpenQuestion, TextPair)):
             answers = [self._ended(one) for one in answers]
         answers = self._terminated(example, answers)
         start, end = self._around(example.prompt, prompt)
@@ -189,7 +191,7 @@ class ExampleTokenizer:
         end = self.tokenizer.eos_token_id
         return ids if end is None or ids[-1:] == [end] else [*ids, end]
 
-    def chat_template(self, example: Chat) -> ChatTemplate:
+    def chat_template(self, example: Chat | ChatPair) -> ChatTemplate:
         """Return the template of a conversation for this tokenizer.
 
         Raises:
@@ -198,12 +200,25 @@ class ExampleTokenizer:
         if self.seq2seq:
             raise InputError("conversations need a causal base; this one has an encoder")
         template = with_template(self.tokenizer, example.chat_template)
-        return ChatTemplate(self.tokenizer, template, example.turns)
+        return ChatTemplate(self.tokenizer, template, getattr(example, "turns", "last"))
+
+    def _chat_pair(self, example: ChatPair, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
+        """Tokenize both answers to a conversation; none if one of them is cut off."""
+        template, rows = self.chat_template(example), []
+        for text in example.answers:
+            answer = {"role": "assistant", "content": text}
+            rows += self._rendered(template, Conversation((*example.messages, answer)), counts)
+        return tuple(rows) if len(rows) == len(example.answers) else ()
 
     def _chat(self, example: Chat, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
-        """Tokenize a conversation from its first trained token on; the end is cut off."""
         conversation = Conversation(example.messages, example.tools)
-        rendered = self.chat_template(example).render(conversation)
+        return self._rendered(self.chat_template(example), conversation, counts)
+
+    def _rendered(
+        self, template: ChatTemplate, conversation: Conversation, counts: Counter[str]
+    ) -> tuple[TokenizedAnswer, ...]:
+        """Tokenize a conversation from its first trained token on; the end is cut off."""
+        rendered = template.render(conversation)
         if isinstance(rendered, str):
             counts[rendered] += 1
             return ()
