@@ -293,7 +293,7 @@ def test_a_step_has_the_gradients_of_transformers_own_loss(context, config, meth
         writer = trainer.open_writer(planned, tmp_path)
         state = TrainState.of_single_run(planned, writer, model, loader, {})
         trained = state.parameters
-        forward = partial(trainer._single_run_loss, model, loader)
+        forward = partial(trainer.single_run_loss, model, loader)
         (loss,) = trainer.accumulate_gradients([state], [passes], forward)
         found = [p.grad.clone() for p in trained]
         for p in trained:
