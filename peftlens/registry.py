@@ -285,8 +285,9 @@ class _Module:
             if isinstance(field, ast.AnnAssign) and field.value is not None:
                 name = ast.unparse(field.target)
                 annotation, default = self.inlined(field.annotation), self.inlined(field.value)
+                inherited = options[name].meaning if name in options else ""
                 options[name] = Option(
-                    name, ast.unparse(annotation), _default(default), meanings.get(name, "")
+                    name, ast.unparse(annotation), _default(default), meanings.get(name, inherited)
                 )
                 options |= self._nested(name, annotation, default)
         return options

@@ -1,5 +1,6 @@
 """Run, for notebooks: its results, its history as a data frame, and its model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -68,3 +69,46 @@ class Run(run.Run):
             trust_remote_code=trust_remote_code,
         )
         return cast("PreTrainedModel", attach_run(self, base, step)), base.tokenizer
+
+    def generate(
+        self,
+        texts: str | Sequence[str],
+        *,
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+        step: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> pd.DataFrame:
+        """Continue texts by the base and by this run's model, greedily.
+
+        A text is a user's message if the run was trained on conversations.
+
+        Args:
+            texts: one or more texts.
+            max_new_tokens: largest number of generated tokens.
+            stop: strings that end a text.
+            step: step of a checkpoint; by default the end of training.
+            trust_remote_code: whether Python code from the base model's folder may run.
+
+        Returns:
+            One row per text: `prompt`, `base` and `tuned`.
+
+        Raises:
+            InputError: a text has no tokens, or the base model has changed.
+        """
+        from peftlens.adapters.run_context import RunContext  # imports torch
+        from peftlens.evaluation.side_by_side import prompts_of, side_by_side
+
+        prompts = [texts] if isinstance(texts, str) else list(texts)
+        context = RunContext(trust_remote_code=trust_remote_code)
+        ids = prompts_of(self, context.base_model(self), prompts)
+        pairs = side_by_side(
+            context, self, ids, max_new_tokens=max_new_tokens, stop=stop, step=step
+        )
+        return pd.DataFrame(
+            {
+                "prompt": prompts,
+                "base": [one.base for one in pairs],
+                "tuned": [one.tuned for one in pairs],
+            }
+        )

@@ -6,13 +6,14 @@ Commands import torch and transformers only when they run, so that `--help` is f
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from peftlens import __version__
 from peftlens.cli import adapters, explore, plugins, prefetch, study, targets
 from peftlens.cli import results as results_commands
+from peftlens.cli.options import pairs
 from peftlens.cli.output import Json, print_frame, print_json, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError, validation_summary
@@ -131,9 +132,9 @@ def train(  # noqa: PLR0913  # one argument per flag
                 "method": method,
                 "task": task,
                 "base_model": base,
-                "method_config": _pairs(option),
-                "task_config": _pairs(task_option),
-                "training": training | _pairs(training_option),
+                "method_config": pairs(option),
+                "task_config": pairs(task_option),
+                "training": training | pairs(training_option),
                 "seed": seed,
                 "device": device,
                 "dtype": dtype,
@@ -158,25 +159,6 @@ def train(  # noqa: PLR0913  # one argument per flag
             print(visible(f"{key}: {value}"))
     if run.record.status != "finished":
         raise typer.Exit(1)
-
-
-def _pairs(options: list[str] | None) -> dict[str, Any]:
-    """Parse KEY=VALUE options with TOML values; a bare word is text, and so is a date."""
-    import tomllib
-    from datetime import date, time
-
-    values: dict[str, Any] = {}
-    for text in options or ():
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"option {text!r} must be KEY=VALUE, such as rank=8")
-        try:
-            parsed = tomllib.loads(f"value = {value}")
-        except (ValueError, RecursionError):  # a bare word, or nested more deeply than any option
-            parsed = {}
-        is_text = parsed.keys() != {"value"} or isinstance(parsed["value"], date | time)
-        values[key] = value if is_text else parsed["value"]
-    return values
 
 
 @app.command()
@@ -205,7 +187,7 @@ def probe(  # noqa: PLR0913  # one argument per flag
     from peftlens.evaluation.probe_runner import collect
 
     context = RunContext(trust_remote_code=trust_remote_code)
-    options = {name: _pairs(option)}
+    options = {name: pairs(option)}
     frame = collect(context, results.runs, name, results.configurations, options).frame
     if csv:
         write(to_csv(frame), csv)
@@ -240,6 +222,30 @@ def merge(
 
     error = merge_run(run, out, base_model=base, trust_remote_code=trust_remote_code)
     print(f"{out}: logits differ from the attached adapter's by {error:.1e} of their norm")
+
+
+@app.command()
+def generate(  # noqa: PLR0913  # one argument per flag
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    texts: Annotated[list[str], typer.Argument(help="Texts to continue.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Largest number of tokens.")] = 64,
+    stop: Annotated[list[str] | None, typer.Option(help="String that ends a text.")] = None,
+    as_json: Json = False,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Continue texts by a run's model, with the base's text beside it."""
+    from peftlens.api.run import Run
+
+    frame = Run(run).generate(
+        texts, max_new_tokens=max_new_tokens, stop=stop or (), trust_remote_code=trust_remote_code
+    )
+    if as_json:
+        print(frame.to_json(orient="records"))
+        return
+    for row in frame.to_dict("records"):
+        for name in ("prompt", "base", "tuned"):
+            print(f"{name + ':':8}{visible(str(row[name]))}")
+        print()
 
 
 @app.command()

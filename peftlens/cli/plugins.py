@@ -8,6 +8,7 @@ import typer
 
 from peftlens import registry
 from peftlens.cli import reference_pages
+from peftlens.cli.options import pairs
 from peftlens.cli.output import Json, print_groups, print_json, print_text
 from peftlens.cli.targets import Trust
 
@@ -79,8 +80,32 @@ def _print_methods(rows: Sequence[reference_pages.Row], counted: bool) -> None:
     )
 
 
-def tasks(name: Name = None, output: Format = "table", as_json: Json = False) -> None:
-    """List the tasks, or show one in full."""
+def tasks(  # noqa: PLR0913  # one argument per flag
+    name: Name = None,
+    show: Annotated[
+        int, typer.Option(min=0, help="Number of training examples to show, as tokens.")
+    ] = 0,
+    task_option: Annotated[
+        list[str] | None,
+        typer.Option("--task-set", help="Option of the task, KEY=VALUE, such as kind=chat."),
+    ] = None,
+    base: Annotated[str, typer.Option(help="Base model whose tokens are shown.")] = "smollm2-135m",
+    output: Format = "table",
+    as_json: Json = False,
+    trust_remote_code: Trust = False,
+) -> None:
+    """List the tasks, show one in full, or show examples with the trained tokens in ⟦⟧."""
+    if name and show:
+        from peftlens.cli.task_examples import trained_examples
+
+        examples = trained_examples(name, pairs(task_option), base, show, trust_remote_code)
+        if as_json:
+            print_json([asdict(example) for example in examples])
+        else:
+            for example in examples:
+                print(f"{example.n_trained} of {example.n_tokens} tokens are trained:")
+                print(f"{example.text}\n")
+        return
     _list("tasks", name, output, as_json)
 
 

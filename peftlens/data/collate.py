@@ -86,8 +86,9 @@ class Collator:
         ids, mask = self.pad(inputs)
         scored = torch.zeros_like(mask)
         for index, (row, ids_of_row) in enumerate(zip(rows, inputs, strict=True)):
-            scored[index, len(ids_of_row) - row.scored : len(ids_of_row)] = True
-        targets = [token for row in rows for token in row.answer[len(row.answer) - row.scored :]]
+            before = len(ids_of_row) - len(row.answer)  # a token is predicted where the last ends
+            scored[index, [before + at for at in row.scored_places]] = True
+        targets = [token for row in rows for token in row.targets]
         return self._batch({"input_ids": ids, "attention_mask": mask.long()}, scored, targets)
 
     def _seq2seq_batch(self, rows: Sequence[TokenizedAnswer]) -> Batch:

@@ -10,13 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from peftlens.data.task import unusable
+from peftlens.data.cells import unusable
 from peftlens.errors import InputError
 
 Layout = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]
 Message = Mapping[str, Any]  # role and content, and what a template needs: tool_calls, name
 Row = Mapping[str, Any]
 LISTS = ("messages", "conversations", "conversation")  # columns that hold a whole conversation
+CONVERSATION_COLUMNS = (
+    *LISTS, "instruction", "input", "output", "prompt", "completion", "system", "tools",
+)  # fmt: skip
+LAYOUTS: Mapping[Layout, str] = {
+    "messages": "`messages` (role, content)",
+    "sharegpt": "ShareGPT: `conversations` (from, value)",
+    "alpaca": "Alpaca: `instruction`, `input`, `output`",
+    "prompt_completion": "`prompt` and `completion`",
+}
 _ROLES = {
     "human": "user",
     "gpt": "assistant",
@@ -126,7 +135,8 @@ def _parts(content: Any) -> Any:
     if not isinstance(content, list):
         return content
     texts = [part.get("text") for part in content if isinstance(part, Mapping)]
-    return "".join(texts) if texts and all(isinstance(one, str) for one in texts) else None
+    found = [text for text in texts if isinstance(text, str)]
+    return "".join(found) if found and len(found) == len(content) else None
 
 
 def _of_alpaca(row: Row) -> list[Message] | str:
@@ -156,6 +166,16 @@ def _of_pair(row: Row) -> list[Message] | str:
                 return message
             messages.append(message)
     return messages
+
+
+def messages_in(cell: Any) -> list[Message] | str | None:
+    """Read a cell with messages; a text if one can't be read, None if the cell holds no list."""
+    cells = _parsed(cell, lists_only=True)
+    if not isinstance(cells, list) or not cells:
+        return None
+    messages = [_message(one) for one in cells]
+    reason = next((one for one in messages if isinstance(one, str)), None)
+    return reason or [one for one in messages if not isinstance(one, str)]
 
 
 def _parsed(cell: Any, lists_only: bool = False) -> Any:

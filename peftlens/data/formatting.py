@@ -10,9 +10,19 @@ from string import Formatter
 from typing import Any
 
 from peftlens.data.cells import as_text, unusable, unusable_label
+from peftlens.data.chat_template import Turns
 from peftlens.data.choices import LabelFormat, Question, question, right_options
+from peftlens.data.conversation import (
+    CONVERSATION_COLUMNS,
+    LAYOUTS,
+    Conversation,
+    conversation,
+    layout_of,
+    require_layout,
+)
 from peftlens.data.labels import Classes, find_classes
-from peftlens.data.task import Example, Kind, Note
+from peftlens.data.preference import PREFERENCE_COLUMNS, preference
+from peftlens.data.task import AnswerOptions, Chat, Example, Kind, Note, OpenQuestion
 from peftlens.errors import InputError
 from peftlens.io.data_files import Records
 from peftlens.io.rows import MOST_ROWS
@@ -27,14 +37,23 @@ class Columns:
     """Mapping from columns to examples.
 
     Attributes:
-        kind: classification, multiple_choice or language_modeling.
+        kind: classification, multiple_choice, language_modeling, generation (answers are written
+            and compared as text), chat (conversations, of which the assistant's text is trained)
+            or preference (columns prompt, chosen and rejected, texts or messages).
         template: prompt with columns in braces; for language modeling the whole text.
-        label: column with the class; for multiple choice, the right option, its letter or number.
+        label: column with the class; for multiple choice, the right option, its letter or number;
+            for generation, the answer, or a list of right answers.
         labels: text for each class, where it differs from the class itself.
         options: for multiple choice, columns with one option each, or one column with a list.
         label_format: for multiple choice, how the label names the right option: text, letter,
             from_0 or from_1 (its number, counted from 0 or 1); found from all labels by default.
         max_rows: largest number of rows; more are refused.
+        chat_template: for conversations, a Jinja file, or one of chatml and plain; by default that
+            of the base's tokenizer.
+        turns: for chat, which of the assistant's messages are trained: all or last.
+        score: for generation, exact_match, f1, number, rouge1, rouge2, rougeL, bleu or chrf.
+        max_new_tokens: for generation, largest number of generated tokens.
+        stop: for generation, strings that end an answer.
     """
 
     kind: Kind = "classification"
@@ -44,6 +63,22 @@ class Columns:
     options: tuple[str, ...] = ()
     label_format: LabelFormat | None = None
     max_rows: int = MOST_ROWS
+    chat_template: str | None = None
+    turns: Turns = "all"
+    score: str = "exact_match"
+    max_new_tokens: int = 64
+    stop: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> AnswerOptions | None:
+        """How answers are generated and compared, if they are."""
+        if self.kind != "generation":
+            return None
+        if self.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens={self.max_new_tokens} must be at least 1")
+        return AnswerOptions(
+            score=self.score, max_new_tokens=self.max_new_tokens, stop=tuple(self.stop)
+        )
 
     def used(self) -> list[str]:
         """List the columns that the examples need.
@@ -51,11 +86,17 @@ class Columns:
         Raises:
             InputError: the template can't be filled or uses no column, or there are no options.
         """
+        if self.kind == "chat":
+            return [*CONVERSATION_COLUMNS]
+        if self.kind == "preference":
+            return [*PREFERENCE_COLUMNS]
         shown = [*dict.fromkeys(_fields(self.template))]
         if not shown:
             raise InputError(f"template {self.template!r} uses no column; write one in braces")
         if self.kind == "language_modeling":
             return shown
+        if self.kind == "generation":
+            return [*dict.fromkeys([*shown, self.label, *CONVERSATION_COLUMNS])]
         if self.kind == "classification":
             return [*dict.fromkeys([*shown, self.label])]
         if not self.options:
@@ -106,19 +147,89 @@ def examples(records: Records, columns: Columns) -> Iterator[Example | str | Not
         InputError: a column is missing, a class is not in `labels` although others are, or the
             labels of a multiple choice can be read in two ways.
     """
-    used = columns.used()
     if not records.rows:
         raise InputError(f"{records.name} has no rows")
-    records.require_columns(used)
+    if columns.kind == "chat" or _asks_in_conversations(records, columns):
+        yield from _conversations(records, columns)
+        return
+    _require_columns(records, columns)
     rows = [_named(row, records, columns) for row in records.rows]
-    if columns.kind == "language_modeling":
-        for row in rows:
-            prompt, reason = _prompt(row, columns.template)
-            yield reason or Example("", (prompt,))
-    elif columns.kind == "classification":
-        yield from _classified(rows, records, columns)
-    else:
-        yield from _choices(rows, records, columns)
+    match columns.kind:
+        case "language_modeling":
+            yield from (_text(row, columns.template) for row in rows)
+        case "generation":
+            yield from (_open_question(row, columns) for row in rows)
+        case "preference":
+            yield from (preference(row, columns.chat_template) for row in rows)
+        case "classification":
+            yield from _classified(rows, records, columns)
+        case _:
+            yield from _choices(rows, records, columns)
+
+
+def _require_columns(records: Records, columns: Columns) -> None:
+    """Refuse missing columns; of conversations, with the kind that reads them."""
+    needed = columns.used()
+    if columns.kind == "generation":
+        needed = [*_fields(columns.template), columns.label]
+    layout = layout_of(records.columns)
+    if layout and not {*needed} <= {*records.columns}:
+        raise InputError(
+            f"the rows of {records.name} are conversations in the layout of {LAYOUTS[layout]}; set "
+            "kind = 'chat' to train on them, or kind = 'generation' to compare the last answer"
+        )
+    if columns.kind == "preference" and "prompt" not in records.columns:
+        needed = ["chosen", "rejected"]  # whole conversations
+    records.require_columns(needed)
+
+
+def _text(row: Row, template: str) -> Example | str:
+    prompt, reason = _prompt(row, template)
+    return reason or Example("", (prompt,))
+
+
+def _asks_in_conversations(records: Records, columns: Columns) -> bool:
+    """Whether rows of a generation task are conversations, and no columns that a template names."""
+    if columns.kind != "generation" or layout_of(records.columns) is None:
+        return False
+    return not {*_fields(columns.template), columns.label} <= {*records.columns}
+
+
+def _conversations(records: Records, columns: Columns) -> Iterator[Example | str | Note]:
+    layout = require_layout(records.columns, records.name)
+    yield Note(f"the rows are conversations in the layout of {LAYOUTS[layout]}")
+    for row in records.rows:
+        found = conversation(row, layout)
+        yield found if isinstance(found, str) else _chat(found, columns)
+
+
+def _chat(found: Conversation, columns: Columns) -> Example:
+    *before, last = found.messages
+    references = (last["content"],) if columns.kind == "generation" else ()
+    return Chat(
+        prompt="\n".join(f"{one['role']}: {one['content']}" for one in before) or "assistant:",
+        answers=(last["content"],),
+        messages=found.messages,
+        tools=found.tools,
+        chat_template=columns.chat_template,
+        turns="last" if references else columns.turns,
+        references=references,
+    )
+
+
+def _open_question(row: Row, columns: Columns) -> Example | str:
+    prompt, reason = _prompt(row, columns.template)
+    if reason:
+        return reason
+    cell = row.get(columns.label)
+    cells = list(cell) if isinstance(cell, (list, tuple)) else [cell]
+    texts = [as_text(one) for one in cells]
+    if not texts:
+        return "no answer"
+    if reason := next(filter(None, map(unusable, texts)), None):
+        return "no answer" if reason in ("missing", "empty") else f"an answer is {reason}"
+    references = tuple(dict.fromkeys(text.strip() for text in texts))
+    return OpenQuestion(prompt, (f" {references[0]}",), references=references)
 
 
 def _named(row: Row, records: Records, columns: Columns) -> Row:
@@ -184,13 +295,13 @@ def lettered(text: str, template: str) -> Iterator[Example | str]:
 
     Args:
         text: JSON lines, each with `question`, `options` (one line per option) and `answer`.
-        template: template of the prompt, with {question}.
+        template: template of the prompt, with {question} and other columns of text.
     """
     for line in text.splitlines():
         row = json.loads(line)
         options = [part.strip() for part in _LETTER.split(row["options"])[1:]]
         (answer,) = _LETTER.split(row["answer"])[1:]
-        prompt = fill(template, {"question": row["question"].strip()})
+        prompt = fill(template, {name: row[name].strip() for name in _fields(template)})
         found = question(options, answer.strip())
         if isinstance(found, str):
             yield found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from peftlens.data.cells import is_whole_float, look
 from peftlens.errors import InputError
 
+_FREE = 20  # classes; more than this, and than half of the rows, are answers of their own
 _MOST = 1000  # classes; each example is scored with each
 
 
@@ -37,12 +38,19 @@ def find_classes(
         source: name of the data, for messages.
 
     Raises:
-        InputError: a class has no text although others have, or two keys of `written` look alike.
+        InputError: there are too many classes, a class has no text although others have, or two
+            keys of `written` look alike.
     """
     whole = all(_is_integer(label) for label in counts)
     groups: dict[str, list[str]] = defaultdict(list)
     for label in sorted(counts):
         groups[_integer(look(label)) if whole else look(label)].append(label)
+    rows = counts.total()
+    if len(groups) > max(_FREE, rows / 2):
+        raise InputError(
+            f"the {rows:,} rows of {source} have {len(groups):,} different labels: these look like "
+            "free answers; set kind = 'generation' to compare answers as text"
+        )
     if len(groups) > _MOST:
         raise InputError(
             f"the labels of {source} are {len(groups):,} classes, and the limit is {_MOST:,}; "

@@ -4,12 +4,14 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from peftlens.errors import InputError
 from peftlens.io.files import canonical_json, sha256_text
 
-Kind = Literal["classification", "multiple_choice", "language_modeling"]
+Kind = Literal[
+    "classification", "multiple_choice", "language_modeling", "chat", "generation", "preference"
+]
 SPLITS = ("train", "validation", "test")
 
 
@@ -26,6 +28,72 @@ class Example:
     prompt: str
     answers: tuple[str, ...]
     correct: int = 0
+
+
+@dataclass(frozen=True)
+class OpenQuestion(Example):
+    """A question whose answer is written and compared as text; trained on its first reference.
+
+    Attributes:
+        references: right answers, as they are compared.
+    """
+
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chat(Example):
+    """A conversation, in which the assistant's text is trained.
+
+    `prompt` is all that comes before the last answer, as plain text; `answers` is that answer.
+
+    Attributes:
+        messages: messages in order, each with role and content; the last is the assistant's.
+        tools: descriptions of tools for the chat template.
+        chat_template: file or name of the template; None for the tokenizer's own.
+        turns: which of the assistant's messages are trained: all or last.
+        references: right answers, where the last message is compared as text.
+    """
+
+    messages: tuple[Mapping[str, Any], ...] = ()
+    tools: tuple[Any, ...] | None = None
+    chat_template: str | None = None
+    turns: Literal["all", "last"] = "all"
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextPair(Example):
+    """A prompt with a preferred and a rejected text, which are `answers`; both have an end."""
+
+
+@dataclass(frozen=True)
+class ChatPair(Example):
+    """A conversation with a preferred and a rejected answer, which are `answers`.
+
+    Attributes:
+        messages: messages before the answer, each with role and content.
+        chat_template: file or name of the template; None for the tokenizer's own.
+    """
+
+    messages: tuple[Mapping[str, Any], ...] = ()
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """How answers are generated and compared.
+
+    Attributes:
+        score: score of a written answer: exact_match, f1, number, rouge1, rouge2, rougeL, bleu or
+            chrf.
+        max_new_tokens: largest number of generated tokens.
+        stop: strings that end an answer.
+    """
+
+    score: str = "exact_match"
+    max_new_tokens: int = 64
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,12 +134,14 @@ class Task:
 
     Attributes:
         name: name of the task, as the user wrote it.
-        kind: classification, multiple_choice or language_modeling.
+        kind: classification, multiple_choice, language_modeling, chat, generation or
+            preference.
         labels: classes as written in answers; empty unless a classification.
         splits: train, validation and test examples; no prompt is in two of them.
         dropped: number of dropped examples of the source, by reason.
         sha256: hex digest of all examples in their splits.
         notes: what a user may not expect of the data, such as labels that were merged.
+        answers: how answers are generated and compared; None unless the kind is generation.
     """
 
     name: str
@@ -81,6 +151,17 @@ class Task:
     dropped: Mapping[str, int]
     sha256: str
     notes: tuple[str, ...] = ()
+    answers: AnswerOptions | None = None
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether examples have candidate answers, of which one is right."""
+        return self.kind in ("classification", "multiple_choice", "preference")
+
+    @property
+    def has_chats(self) -> bool:
+        """Whether examples are conversations, which a chat template renders."""
+        return isinstance(self.splits["train"][0], (Chat, ChatPair))
 
 
 def with_shuffled_labels(task: Task, seed: int) -> Task:
@@ -105,7 +186,11 @@ def with_shuffled_labels(task: Task, seed: int) -> Task:
 
 
 def build(
-    name: str, kind: Kind, examples: Iterable[Example | str | Note], split: Split | None = None
+    name: str,
+    kind: Kind,
+    examples: Iterable[Example | str | Note],
+    split: Split | None = None,
+    answers: AnswerOptions | None = None,
 ) -> Task:
     """Check the examples, drop duplicates, and divide them.
 
@@ -114,6 +199,7 @@ def build(
         kind: kind of scoring.
         examples: examples in any order; a string is the reason for a dropped example.
         split: shares and sizes of the splits.
+        answers: how answers are generated and compared, for generation.
 
     Raises:
         InputError: too few usable examples, or fewer than two classes.
@@ -132,7 +218,15 @@ def build(
                 by_text[example.prompt or example.answers[0]].append(example)
     unique = []
     for group in by_text.values():
-        if len({example.answers[example.correct] for example in group}) > 1:
+        different = {example.answers[example.correct] for example in group}
+        if kind in (
+            "chat",
+            "generation",
+            "preference",
+        ):  # several answers may be right: one is kept
+            dropped["same prompt as another row"] += len(group) - 1
+            unique.append(min(group, key=_texts))
+        elif len(different) > 1:
             dropped["same text, different answers"] += len(group)
         else:
             dropped["duplicate"] += len(group) - 1
@@ -146,7 +240,7 @@ def build(
     labels = _labels(name, unique) if kind == "classification" else ()
     splits = _divide(unique, split)
     digest = sha256_text(canonical_json([kind, {k: [*map(asdict, v)] for k, v in splits.items()}]))
-    return Task(name, kind, labels, splits, counts, digest, tuple(notes))
+    return Task(name, kind, labels, splits, counts, digest, tuple(notes), answers)
 
 
 def _texts(example: Example) -> tuple[str, ...]:

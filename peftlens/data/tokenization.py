@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from peftlens.data.task import Example
+from peftlens.data.chat_template import ChatTemplate, with_template
+from peftlens.data.conversation import Conversation
+from peftlens.data.task import Chat, ChatPair, Example, OpenQuestion, TextPair
 from peftlens.errors import InputError
 
 _CONTEXTS = ("\n", ":", "a")  # some tokenizers drop a line break, or merge a sign with a word
@@ -73,16 +75,29 @@ class TokenizedAnswer:
 
     Attributes:
         prompt: token ids of the context; may be empty for a causal model.
-        answer: token ids of the scored continuation.
+        answer: token ids of the continuation.
+        mask: which of the answer's tokens are scored, of its length; None for all of them.
     """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    mask: tuple[bool, ...] | None = None
+
+    @property
+    def scored_places(self) -> list[int]:
+        """Indices of the predicted tokens; nothing predicts the first of all."""
+        first = 0 if self.prompt else 1
+        return [at for at in range(first, len(self.answer)) if self.mask is None or self.mask[at]]
 
     @property
     def scored(self) -> int:
-        """Number of predicted tokens: without a prompt, nothing predicts the answer's first."""
-        return len(self.answer) - (not self.prompt)
+        """Number of predicted tokens."""
+        return len(self.scored_places)
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Token ids of the predicted tokens."""
+        return tuple(self.answer[at] for at in self.scored_places)
 
 
 @dataclass(frozen=True)
@@ -137,13 +152,20 @@ class ExampleTokenizer:
 
     def _rows(self, example: Example, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
         """Tokenize one row per answer; none if the example is dropped, which is counted."""
+        if isinstance(example, Chat):
+            return self._chat(example, counts)
+        if isinstance(example, ChatPair):
+            return self._chat_pair(example, counts)
         if not example.prompt:
             return self._text(example.answers[0], counts)
         prompt = text_ids(self.tokenizer, example.prompt)
         if not prompt:
             counts["prompt has no tokens"] += 1
             return ()
-        answers = self._terminated(example, [self._answer(one) for one in example.answers])
+        answers = [self._answer(one) for one in example.answers]
+        if isinstance(example, (OpenQuestion, TextPair)):
+            answers = [self._ended(one) for one in answers]
+        answers = self._terminated(example, answers)
         start, end = self._around(example.prompt, prompt)
         room = self.max_length - max(map(len, answers)) - len(start) - len(end)
         if room < 1:
@@ -183,6 +205,52 @@ class ExampleTokenizer:
             return ()
         counts["text cut to max_length"] += len(row.answer) < len(ids)
         return (row,)
+
+    def _ended(self, ids: list[int]) -> list[int]:
+        """Append the end token, by which a model learns where to stop."""
+        end = self.tokenizer.eos_token_id
+        return ids if end is None or ids[-1:] == [end] else [*ids, end]
+
+    def chat_template(self, example: Chat | ChatPair) -> ChatTemplate:
+        """Return the template of a conversation for this tokenizer.
+
+        Raises:
+            InputError: the tokenizer has none and the task names none, or the base has an encoder.
+        """
+        if self.seq2seq:
+            raise InputError("conversations need a causal base; this one has an encoder")
+        template = with_template(self.tokenizer, example.chat_template)
+        return ChatTemplate(self.tokenizer, template, getattr(example, "turns", "last"))
+
+    def _chat_pair(self, example: ChatPair, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
+        """Tokenize both answers to a conversation; none if one of them is cut off."""
+        template, rows = self.chat_template(example), []
+        for text in example.answers:
+            answer = {"role": "assistant", "content": text}
+            rows += self._rendered(template, Conversation((*example.messages, answer)), counts)
+        return tuple(rows) if len(rows) == len(example.answers) else ()
+
+    def _chat(self, example: Chat, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
+        conversation = Conversation(example.messages, example.tools)
+        return self._rendered(self.chat_template(example), conversation, counts)
+
+    def _rendered(
+        self, template: ChatTemplate, conversation: Conversation, counts: Counter[str]
+    ) -> tuple[TokenizedAnswer, ...]:
+        """Tokenize a conversation from its first trained token on; the end is cut off."""
+        rendered = template.render(conversation)
+        if isinstance(rendered, str):
+            counts[rendered] += 1
+            return ()
+        ids, trained = rendered.ids[: self.max_length], rendered.trained[: self.max_length]
+        if not any(trained[1:]):
+            counts["conversation cut before its answer"] += 1
+            return ()
+        counts["conversation cut to max_length"] += len(rendered.ids) > len(ids)
+        first = max(1, trained.index(True))  # nothing predicts the first token of all
+        last = len(trained) - trained[::-1].index(True)
+        mask = trained[first:last]
+        return (TokenizedAnswer(ids[:first], ids[first:last], None if all(mask) else mask),)
 
     def _terminated(self, example: Example, answers: list[list[int]]) -> list[list[int]]:
         """Append an end token to all answers if one of them is a prefix of another.

@@ -111,7 +111,8 @@ def log_probabilities(
     shared: dict[tuple[int, ...], list[int]] = {}
     for index, row in enumerate(rows):
         # the key includes the prompt length, which decides the scored positions
-        shared.setdefault((len(row.prompt), *row.prompt, *row.answer[:-1]), []).append(index)
+        key = (len(row.prompt), *row.prompt, *row.answer[:-1], *(row.mask or ()))
+        shared.setdefault(key, []).append(index)
     groups = list(shared.values())
     firsts = [rows[group[0]] for group in groups]
     sums = np.zeros(len(rows))
@@ -123,7 +124,7 @@ def log_probabilities(
             first = firsts[index]
             answer_logs = logs[end - first.scored : end]  # (answer tokens, V)
             for member in groups[index]:
-                targets = torch.tensor(rows[member].answer[-first.scored :], device=logs.device)
+                targets = torch.tensor(rows[member].targets, device=logs.device)
                 chosen = answer_logs.gather(1, targets[:, None])  # (answer tokens, 1)
                 sums[member] = chosen.cpu().double().sum().item()
     return sums

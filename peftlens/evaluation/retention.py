@@ -132,6 +132,11 @@ def suite(base: BaseModel, name: str, options: dict[str, Any], max_items: int | 
         InputError: the task does not exist, or none of its items can be scored.
     """
     task = load_task(name, options)
+    if task.kind in ("chat", "generation"):
+        raise InputError(
+            f"retention suite {name!r} has neither texts nor candidate answers; give another, such "
+            "as passages_short or openbookqa"
+        )
     encoder = Collator.of(base, MAX_LENGTH)
     items, reasons = [], Counter()
     for example in task.splits["test"][:max_items]:

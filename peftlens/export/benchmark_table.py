@@ -15,6 +15,7 @@ from peftlens.io.files import sha256_text
 from peftlens.numerics.mixed_model import crossed_estimate, holm
 from peftlens.numerics.resampling import few_interval
 from peftlens.results.item_changes import by_seed, item_changes
+from peftlens.results.item_scores import item_scores
 from peftlens.results.study_results import StudyResults
 from peftlens.results.sweep import paired_differences
 from peftlens.results.table import last_steps, measured
@@ -110,8 +111,7 @@ def _answers(one: StudyResults, runs: _Runs) -> Iterator[dict]:
         return
     items = runs.of(one.tables["task_items"].frame)
     digest = _digest(one, "task_items")
-    chosen = items.assign(accuracy=(items["chosen"] == items["correct"]).astype(float))
-    chosen.loc[items["chosen"].isna(), "accuracy"] = np.nan
+    chosen = items.assign(accuracy=item_scores(items))
     for metric, unit, better in (("accuracy", "1", "higher"), ("loss", "nats per token", "lower")):
         scored = chosen.dropna(subset=[metric])
         for task, part in scored.groupby("task", sort=False):

@@ -13,6 +13,7 @@ import pandas as pd
 from peftlens.errors import InputError
 from peftlens.io.files import write_json
 from peftlens.results.invocations import redacted
+from peftlens.results.item_scores import item_scores
 from peftlens.results.study_results import StudyResults
 from peftlens.results.table import last_steps, measured
 from peftlens.runs.trained_model import TrainedModel
@@ -26,8 +27,8 @@ def export(one: StudyResults, out: Path) -> list[Path]:
     """
     if "task_items" not in one.tables:
         raise InputError(f"{one.folder} was not measured by task_items, which the layout needs")
-    items = measured(one.tables["task_items"].frame).dropna(subset=["chosen"])
-    accuracy = (items["chosen"] == items["correct"]).astype(float).groupby(items["run"]).mean()
+    items = measured(one.tables["task_items"].frame)
+    accuracy = item_scores(items).groupby(items["run"]).mean().dropna()
     losses = _forgetting(one)
     out.mkdir(parents=True, exist_ok=True)
     written = []

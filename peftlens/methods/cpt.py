@@ -52,8 +52,10 @@ def resolve_config(config: Config, context: MethodContext) -> Config:
         InputError: the task has no questions with answers, or fewer for training.
     """
     pool = context.task.splits["train"]
-    if context.task.kind == "language_modeling":
-        raise InputError(f"cpt needs questions with answers; {context.task.name!r} is plain text")
+    if context.task.kind == "language_modeling" or context.task.has_chats:
+        raise InputError(
+            f"cpt needs questions with answers; {context.task.name!r} has texts or conversations"
+        )
     require("shots", config.shots, 1, len(pool), "the number of training examples")
     ids: list[int] = []
     types: list[int] = []

@@ -44,9 +44,10 @@ def resolve_config(config: Config, context: MethodContext) -> Config:
         InputError: the task has no questions with answers, or fewer than k for training.
     """
     pool = context.task.splits["train"]
-    if context.task.kind == "language_modeling":
+    if context.task.kind == "language_modeling" or context.task.has_chats:
         raise InputError(
-            f"few_shot needs questions with answers; {context.task.name!r} is plain text"
+            "few_shot needs questions with answers; "
+            f"{context.task.name!r} has texts or conversations"
         )
     require("shots", config.shots, 1, len(pool), "the number of training examples")
     drawn = random.Random(context.seed).sample(pool, config.shots)

@@ -74,7 +74,7 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
             _row("without one", whole, score) | {"omitted_position": vectors.positions[index]}
         )
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
-    if task_of(run).kind == "language_modeling":
+    if not task_of(run).has_choices:
         frame[["accuracy", "accuracy_ci_low", "accuracy_ci_high"]] = None
     return frame.astype({"omitted_position": "Int64"})
 

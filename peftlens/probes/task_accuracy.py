@@ -15,14 +15,20 @@ import pandas as pd
 
 from peftlens.numerics.mixed_model import Estimate, crossed_estimate
 from peftlens.numerics.resampling import few_interval, mean_interval
+from peftlens.results.item_scores import item_scores
 from peftlens.results.table import Chart, Column
 
 INPUTS = ("task_items",)
-VERSION = 4
+VERSION = 5
 COLUMNS = (
     Column("configuration", "method and the hyperparameters set by the study"),
     Column("method", "name of the method"),
-    Column("accuracy", "share of test examples answered right, mean over seeds", "1", "higher"),
+    Column(
+        "accuracy",
+        "share of test examples answered right, or mean score of written answers; mean over seeds",
+        "1",
+        "higher",
+    ),
     Column("items_ci_low", "lower end of the 95 % interval over test examples", "1"),
     Column("items_ci_high", "upper end of the 95 % interval over test examples", "1"),
     Column("seeds_ci_low", "lower end of the 95 % interval over seeds; none with one seed", "1"),
@@ -90,18 +96,22 @@ def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
         "n_items": group["item"].nunique(),
         "n_seeds": group["run"].nunique(),
     }
-    if group["chosen"].isna().any():
+    right = item_scores(group)
+    if right.isna().any():
         return row
-    right = group["chosen"] == group["correct"]
     items = mean_interval(right.groupby(group["item"]).mean(), np.random.default_rng(0))
     seeds = few_interval(right.groupby(group["run"]).mean(), (0, 1))
-    label_loss = _estimate(group, group["label_loss"])
     row |= {
         "accuracy": float(right.mean()),
         "items_ci_low": items.low,
         "items_ci_high": items.high,
         "seeds_ci_low": seeds.low,
         "seeds_ci_high": seeds.high,
+    }
+    if group["chosen"].isna().any():  # written answers
+        return row
+    label_loss = _estimate(group, group["label_loss"])
+    row |= {
         "accuracy_per_byte": float((group["chosen_per_byte"] == group["correct"]).mean()),
         "majority_accuracy": _majority_accuracy(group),
         "label_loss": label_loss.value,

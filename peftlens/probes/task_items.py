@@ -6,8 +6,9 @@ there. How well a model tells the labels apart is measured apart from how likely
 format: `label_loss` is normalized over the candidate answers, and `chosen_calibrated` is corrected
 for the model's preference for some labels (Zhao et al. 2021, arXiv:2102.09690, with the prior of
 Zhou et al. 2023, arXiv:2309.17249: the mean over the split). Paired comparisons between methods
-require this table; `task_accuracy` aggregates it. A language-modeling task has no candidate
-answers: only its loss is measured.
+require this table; `task_accuracy` aggregates it. Texts and conversations have no candidate
+answers: only their loss is measured. Answers that are compared as text are written greedily, and
+have the score that the task names.
 """
 
 import numpy as np
@@ -16,13 +17,14 @@ import pandas as pd
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.data.task import Task
+from peftlens.evaluation.answers import answer
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
-VERSION = 2
+VERSION = 3
 COLUMNS = (
     Column("item", "index of the example in the task's test split"),
     Column("correct", "index of the right answer"),
@@ -47,6 +49,13 @@ COLUMNS = (
         "options of their own",
     ),
     Column("n_answers", "number of candidate answers", "1"),
+    Column(
+        "score",
+        "1 if the answer is right, else 0; of a written answer the task's score",
+        "1",
+        "higher",
+    ),
+    Column("answer", "written answer; none where answers are given"),
 )
 CHARTS: tuple[Chart, ...] = ()
 
@@ -58,6 +67,7 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     items, _ = encoder.items(task.splits["test"])
     with context.open_run(run) as model:
         choices = choose(model, encoder, items, "Scoring the test split")
+        written = answer(model, encoder, task, items) if task.answers else None
     frame = pd.DataFrame(
         {
             "item": [item.index for item in items],
@@ -70,10 +80,15 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
             "label_loss": choices.label_loss,
             "majority": _majority(task),
             "n_answers": [len(item.rows) for item in items],
+            "score": (choices.by_sum == choices.correct).astype(float),
+            "answer": None,
         }
     )
-    if task.kind == "language_modeling":
-        frame = frame[["item", "loss"]].reindex(columns=[column.name for column in COLUMNS])
+    if len(items[0].rows) > 1:
+        return frame
+    frame = frame[["item", "loss"]].reindex(columns=[column.name for column in COLUMNS])
+    if written:
+        frame["score"], frame["answer"] = zip(*written, strict=True)
     return frame
 
 

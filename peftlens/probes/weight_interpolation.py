@@ -112,7 +112,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
             }
         )
     frame = pd.DataFrame(rows)
-    if task_of(run).kind == "language_modeling":
+    if not task_of(run).has_choices:
         frame[["accuracy", "accuracy_ci_low", "accuracy_ci_high"]] = None
     return frame
 

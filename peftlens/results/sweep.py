@@ -14,6 +14,7 @@ import pandas as pd
 from peftlens.numerics.mixed_model import Estimate, crossed_estimate, pooled_seeds
 from peftlens.numerics.resampling import few_interval
 from peftlens.results.configurations import CONFIGURATIONS
+from peftlens.results.item_scores import item_scores
 
 TABLES = ("task_items", "parameter_count", "cost")  # tables of probes that are needed
 
@@ -82,12 +83,13 @@ def interval_columns(name: str, estimate: Estimate | None) -> dict[str, float | 
 
 
 def best_configurations(tables: Mapping[str, pd.DataFrame]) -> list[BestConfiguration]:
-    """Return all configurations of multiple-choice tasks, grouped by method and sorted by size.
+    """Return all configurations of tasks with a score, grouped by method and sorted by size.
 
     Args:
         tables: tables of the probes in `TABLES`, and `configurations`.
     """
-    items = tables["task_items"].dropna(subset=["chosen"])
+    items = tables["task_items"]
+    items = items.assign(score=item_scores(items)).dropna(subset=["score"])
     if items.empty:
         return []
     counted = tables["parameter_count"][["run", "rank", "trainable_parameters", "adapter_bytes"]]
@@ -107,8 +109,7 @@ def _best_configuration(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> B
     rates = runs.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
     best = runs[runs["learning_rate"] == rates.idxmax()] if rates.notna().any() else runs
     answers = items[items["run"].isin(best["run"])]
-    is_right = (answers["chosen"] == answers["correct"]).astype(float)
-    right = is_right.groupby([answers["seed"], answers["item"]]).mean().unstack()  # (seeds, items)
+    right = answers.groupby(["seed", "item"])["score"].mean().unstack()  # (seeds, items)
     both = crossed_estimate(right)
     seeds = few_interval(right.mean(axis=1).to_numpy(), (0, 1))
     first = best.iloc[0]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_TASK = "unknown"  # task of adapters from other programs
 
+DPO_BETA = 0.1  # Rafailov et al. 2023, arXiv:2305.18290, appendix B
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -46,6 +47,9 @@ class TrainingConfig(StrictModel):
         logging_steps: number of steps between two lines of metrics.
         shuffle_labels: whether to shuffle the training examples' answers, for a control that can
             learn nothing about the task but its format; validation and test keep theirs.
+        loss: sft for the right answer's likelihood, dpo for its preference over a rejected one
+            (direct preference optimization), with the base as the reference.
+        dpo_beta: β of dpo, how strongly the model is kept near the base.
     """
 
     max_steps: Annotated[int, Field(ge=0)] = 100
@@ -61,6 +65,8 @@ class TrainingConfig(StrictModel):
     logging_steps: Annotated[int, Field(ge=1)] = 10
     # left out unless set: ids of runs without it stay the same
     shuffle_labels: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    loss: Annotated[Literal["sft", "dpo"], Field(exclude_if=lambda value: value == "sft")] = "sft"
+    dpo_beta: Annotated[float, Field(gt=0, exclude_if=lambda value: value == DPO_BETA)] = DPO_BETA
 
 
 class RunConfig(StrictModel):

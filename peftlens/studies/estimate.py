@@ -13,8 +13,8 @@ from peftlens.models.architecture import blocks
 from peftlens.runs.run import sweeps
 from peftlens.studies.grid import plan_study
 from peftlens.studies.study_file import read_text
+from peftlens.training.dry_run import DryRun, dry_run
 from peftlens.training.run_plan import RunPlan
-from peftlens.training.trainer import DryRun, dry_run
 
 
 def estimate(

@@ -46,4 +46,10 @@ def load(config: Config) -> Task:
         used=config.used(),
     )
     records = read(Path(config.source).expanduser(), options)
-    return build(f"file:{config.source}", config.kind, examples(records, config), config.split)
+    return build(
+        f"file:{config.source}",
+        config.kind,
+        examples(records, config),
+        config.split,
+        config.answers,
+    )

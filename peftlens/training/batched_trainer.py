@@ -52,6 +52,7 @@ def batch_key(planned: RunPlan) -> str | None:
     if (
         varies is None
         or config.continue_from
+        or config.training.loss != "sft"
         or not config.training.max_steps
         or not _has_independent_rows(planned)
     ):

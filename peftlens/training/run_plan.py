@@ -115,6 +115,8 @@ def _configuration_name(config: RunConfig, method_config: Any) -> str:
         shown["learning_rate"] = config.training.learning_rate
     if config.training.shuffle_labels:
         shown["shuffle_labels"] = True
+    if config.training.loss != "sft":
+        shown["loss"] = config.training.loss
     words = (f"{key}={_short(value)}" for key, value in shown.items())
     return " ".join([config.method, *words])
 

@@ -5,17 +5,13 @@ Adapters are trained and computed in float32, the base in its dtype. Trained wei
 works on float32 copies of them: see master_weights.py. Batches of several runs: batched_trainer.py.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
-from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -36,8 +32,10 @@ from peftlens.runs.run import Run
 from peftlens.runs.store import build
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.frozen_block_cache import BlockFingerprint, FrozenBlockCache
+from peftlens.training.method_hooks import MethodHooks
 from peftlens.training.optimizer import DivergenceError, OptimizerStep
 from peftlens.training.peak_memory import PeakMemory
+from peftlens.training.preference_loss import PreferencePairs
 from peftlens.training.run_plan import RunPlan, plan_run
 from peftlens.training.run_writer import RunWriter
 
@@ -106,76 +104,6 @@ def open_writer(planned: RunPlan, folder: Path) -> RunWriter:
     )
 
 
-@dataclass(frozen=True)
-class DryRun:
-    """Cost of a run, measured over a few steps.
-
-    Attributes:
-        trainable_parameters: number of parameters that the optimizer changes.
-        step_seconds: median over the steps but the first; None for a run without steps.
-        tokens: tokens per optimizer step, mean over all training rows.
-        peak_memory_bytes: peak above the loaded base; None where it can't be measured.
-        adapter_bytes: size of the adapter's files.
-    """
-
-    trainable_parameters: int
-    step_seconds: float | None
-    tokens: float
-    peak_memory_bytes: int | None
-    adapter_bytes: int
-
-
-def dry_run(planned: RunPlan) -> DryRun:
-    """Train a planned run for three steps and discard it."""
-    config = planned.config.training.model_copy(
-        update={
-            "max_steps": min(3, planned.config.training.max_steps),
-            "checkpoint_steps": (),
-            "logging_steps": 1,
-        }
-    )
-    short = replace(planned, config=planned.config.model_copy(update={"training": config}))
-    with restored_after(planned.base.model), TemporaryDirectory() as temporary:
-        writer = open_writer(short, Path(temporary))
-        set_seed(planned.config.seed)
-        peak = PeakMemory.start(planned.base.device)
-        model = checkpoint.attach(planned.base.model, planned.config.method, planned.method_config)
-        task = TokenizedTask.of(planned.base, planned.task, config.max_length)
-        _calibrate(planned, model, task)
-        loader = TrainingLoader.of(task.collator, task.train, config)
-        if config.max_steps:
-            state = TrainState.of_single_run(short, writer, model, loader, {})
-            run_training_loop([state], model, partial(_single_run_loss, model, loader))
-        peak_memory_bytes = peak.bytes()
-        adapter_bytes = sum(file.stat().st_size for file in writer.save_adapter(model).iterdir())
-        lines = Path(temporary, "timing.jsonl").read_text().splitlines()
-        trainable_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    seconds = [json.loads(line)["seconds"] for line in lines]
-    rows_per_step = config.batch_size * config.gradient_accumulation_steps
-    return DryRun(
-        trainable_parameters=trainable_parameters,
-        step_seconds=median(seconds[1:] or seconds) if seconds else None,
-        tokens=rows_per_step * float(np.mean([length(row) for row in loader.rows])),
-        peak_memory_bytes=peak_memory_bytes,
-        adapter_bytes=adapter_bytes,
-    )
-
-
-@dataclass(frozen=True)
-class MethodHooks:
-    """Optional functions by which a method takes part in the loop; see methods/__init__.py."""
-
-    optimizer: Callable[[float, float], torch.optim.Optimizer] | None = None
-    regularization_loss: Callable[[], torch.Tensor] | None = None
-    after_step: Callable[[int, int], None] | None = None
-
-    @classmethod
-    def of(cls, method: ModuleType, method_config: Any, model: nn.Module) -> "MethodHooks":
-        """Bind a method's functions to the model that it is attached to."""
-        hooks = (getattr(method, field.name, None) for field in fields(cls))
-        return cls(*(hook and partial(hook, model, method_config) for hook in hooks))
-
-
 @dataclass(eq=False, kw_only=True)
 class TrainState:
     """State of one run in training.
@@ -189,6 +117,7 @@ class TrainState:
         results: results so far.
         hooks: functions of the method in the loop.
         diverged: whether training stopped at a value that is not finite.
+        pairs: pairs of preferences; None where right answers are trained by themselves.
     """
 
     planned: RunPlan
@@ -197,17 +126,19 @@ class TrainState:
     batches: Iterator[list[list[TokenizedAnswer]]]
     open_model: Callable[[], AbstractContextManager[nn.Module]]
     results: dict[str, Any]
-    hooks: MethodHooks = MethodHooks()
+    hooks: MethodHooks = field(default_factory=MethodHooks)
     diverged: bool = False
+    pairs: PreferencePairs | None = None
 
     @classmethod
-    def of_single_run(
+    def of_single_run(  # noqa: PLR0913  # each is a part of the state
         cls,
         planned: RunPlan,
         writer: RunWriter,
         model: nn.Module,
         loader: TrainingLoader,
         results: dict[str, Any],
+        pairs: PreferencePairs | None = None,
     ) -> "TrainState":
         """Create the state of a run whose method is attached to the base itself."""
         return cls(
@@ -218,7 +149,12 @@ class TrainState:
             open_model=lambda: nullcontext(model),
             results=results,
             hooks=MethodHooks.of(planned.method, planned.method_config, model),
+            pairs=pairs,
         )
+
+    def weight(self, rows: Iterable[TokenizedAnswer]) -> int:
+        """Count what a step's loss is the mean of: scored tokens, or pairs."""
+        return sum(1 if self.pairs else row.scored for row in rows)
 
     def make_optimizer(self) -> OptimizerStep:
         """Create the optimizer of the run's parameters."""
@@ -248,27 +184,28 @@ class TrainState:
 
 def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
     training = planned.config.training
+    task = TokenizedTask.of(planned.base, planned.task, training.max_length)
+    pairs = preference_pairs(planned, task)
     set_seed(planned.config.seed)
     peak = PeakMemory.start(planned.base.device)
     fingerprint = BlockFingerprint.of(planned.base)
     model = checkpoint.attach(planned.base.model, planned.config.method, planned.method_config)
     if previous:
         checkpoint.load_for_training(model, previous)
-    task = TokenizedTask.of(planned.base, planned.task, training.max_length)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     results = initial_results(planned, task, trainable)
     if not previous:
-        _calibrate(planned, model, task)
+        calibrate(planned, model, task)
     loader = TrainingLoader.of(task.collator, task.train, training)
-    if loader.epochs >= MIN_CACHED_EPOCHS:
+    if loader.epochs >= MIN_CACHED_EPOCHS and not pairs:
         cache = FrozenBlockCache.of(planned.base, model, fingerprint, task.collator, loader.rows)
         loader = replace(loader, cache=cache if cache.names else None)
     if 0 in training.checkpoint_steps:
         writer.save_checkpoint(model, 0)
-    state = TrainState.of_single_run(planned, writer, model, loader, results)
+    state = TrainState.of_single_run(planned, writer, model, loader, results, pairs)
     started = time.perf_counter()
     if training.max_steps:
-        run_training_loop([state], model, partial(_single_run_loss, model, loader))
+        run_training_loop([state], model, partial(single_run_loss, model, loader))
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
     validate_and_record(state, model, task, timing)
 
@@ -292,7 +229,7 @@ def initial_results(planned: RunPlan, task: TokenizedTask, trainable: int) -> di
     }
 
 
-def _calibrate(planned: RunPlan, model: nn.Module, task: TokenizedTask) -> None:
+def calibrate(planned: RunPlan, model: nn.Module, task: TokenizedTask) -> None:
     """Pass training examples to a method that uses them before the first step."""
     if hasattr(planned.method, "calibrate"):
         losses = _example_losses(model, task, planned.config.seed)
@@ -306,14 +243,25 @@ def _example_losses(model: nn.Module, task: TokenizedTask, seed: int) -> Iterato
         yield answer_loss(model, task.collator.batch([example.rows[example.correct]]))
 
 
-def _single_run_loss(
+def preference_pairs(planned: RunPlan, task: TokenizedTask) -> PreferencePairs | None:
+    """Pair the training examples and score them by the base, if the run learns preferences."""
+    training = planned.config.training
+    if training.loss != "dpo":
+        return None
+    base, collator = planned.base.model, task.collator
+    return PreferencePairs.of(base, collator, task.train, training.dpo_beta)
+
+
+def single_run_loss(
     model: nn.Module,
     loader: TrainingLoader,
-    _: Sequence[TrainState],
+    states: Sequence[TrainState],
     rows_by_run: Sequence[list[TokenizedAnswer]],
 ) -> list[torch.Tensor]:
     """Compute the loss of a batch of one run."""
-    (rows,) = rows_by_run
+    (rows,), (state,) = rows_by_run, states
+    if state.pairs:
+        return [state.pairs.loss(model, loader.collator, rows)]
     batch = loader.collator.batch(rows)
     with loader.skipping_frozen_blocks(rows), attention_backend(batch):
         return [answer_loss(model, batch)]
@@ -392,9 +340,12 @@ def accumulate_gradients(
         forward: function for one forward pass of all runs.
 
     Returns:
-        Each run's loss per scored token, nats, without its regularization.
+        Each run's loss per scored token, or per pair of preferences, nats, without its
+        regularization.
     """
-    targets = [sum(row.scored for rows in passes for row in rows) for passes in batches]
+    targets = [
+        sum(map(state.weight, passes)) for state, passes in zip(states, batches, strict=True)
+    ]
     totals = [0.0] * len(states)
     for rows_by_run in zip(*batches, strict=True):
         sums = forward(states, rows_by_run)

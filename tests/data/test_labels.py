@@ -87,4 +87,6 @@ def test_texts_that_do_not_fit(written, message):
 
 def test_a_column_of_texts_is_no_column_of_classes():
     with pytest.raises(InputError, match="are 1,001 classes, and the limit is 1,000"):
-        classes(*map(str, range(1001)))
+        classes(*map(str, range(1001)), *map(str, range(1001)))
+    with pytest.raises(InputError, match=r"40 rows of .* 40 different.*set kind = 'generation'"):
+        classes(*map(str, range(40)))

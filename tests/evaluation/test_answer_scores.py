@@ -69,8 +69,9 @@ def test_normalization_is_that_of_squad():
 
 
 def test_overlap_scores_are_those_of_their_packages():
-    rouge = pytest.importorskip("rouge_score.rouge_scorer")
-    sacrebleu = pytest.importorskip("sacrebleu")
+    import sacrebleu
+    from rouge_score import rouge_scorer as rouge
+
     one, other = "The cats are sitting on the mat", "the cat sat on a mat"
     for kind in ("rouge1", "rouge2", "rougeL"):
         told = rouge.RougeScorer([kind], use_stemmer=True).score(other, one)[kind].fmeasure

@@ -47,7 +47,7 @@ def test_nothing_is_trained():
     [
         (0, "classification", "shots=0 must lie between 1 and 6, the number of training examples"),
         (7, "classification", "shots=7 must lie between 1 and 6"),
-        (1, "language_modeling", "needs questions with answers; 'by hand' is plain text"),
+        (1, "language_modeling", "needs questions with answers; 'by hand' has texts"),
     ],
 )
 def test_examples_that_can_not_be_drawn(shots, kind, message):

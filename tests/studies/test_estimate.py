@@ -13,7 +13,7 @@ from peftlens.studies import estimate
 from peftlens.studies.estimate import in_words, step_flops
 from peftlens.studies.grid import plan_study
 from peftlens.studies.runner import StudyOptions, run_study
-from peftlens.training.trainer import dry_run
+from peftlens.training.dry_run import dry_run
 
 STUDY = """
 name = "small"

@@ -17,8 +17,9 @@ from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
 from peftlens.training import trainer
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
+from peftlens.training.method_hooks import MethodHooks
 from peftlens.training.run_plan import plan_run
-from peftlens.training.trainer import MethodHooks, TrainState
+from peftlens.training.trainer import TrainState
 
 FAST = {"max_steps": 6, "batch_size": 4, "max_length": 32, "logging_steps": 2}
 
@@ -292,7 +293,7 @@ def test_a_step_has_the_gradients_of_transformers_own_loss(context, config, meth
         writer = trainer.open_writer(planned, tmp_path)
         state = TrainState.of_single_run(planned, writer, model, loader, {})
         trained = state.parameters
-        forward = partial(trainer._single_run_loss, model, loader)
+        forward = partial(trainer.single_run_loss, model, loader)
         (loss,) = trainer.accumulate_gradients([state], [passes], forward)
         found = [p.grad.clone() for p in trained]
         for p in trained:
@@ -329,11 +330,3 @@ def test_each_run_s_loss_is_a_mean_over_its_own_tokens():
     assert losses == [2 * 4 * 3 / 4, 2 * 6 * 5 / 2]
     assert a.grad.item() == 2 * 4 / 4 + 10  # the regularization counts in the gradient alone
     assert b.grad.item() == 2 * 6 / 2
-
-
-def test_a_method_s_hooks_are_bound_to_its_model(context, config):
-    model = torch.nn.Linear(1, 1)
-    lora, pruning = plan_run(config("lora"), context), plan_run(config("diff_pruning"), context)
-    assert MethodHooks.of(lora.method, lora.method_config, model) == MethodHooks()
-    hooks = MethodHooks.of(pruning.method, pruning.method_config, model)
-    assert hooks.regularization_loss.args[0] is model
