@@ -67,7 +67,12 @@ TYPED = sorted({tuple(words) for page in PAGES for words in typed(page) if words
 @pytest.mark.parametrize("words", TYPED, ids=" ".join)
 def test_every_command_of_a_page_is_one(words):
     """Its name and options exist, and it has the arguments that it needs; nothing is run."""
-    named = words[-1] in (*COMMANDS.commands, "status", "validate")  # in a sentence, without more
+    named = words[-1] in (
+        *COMMANDS.commands,
+        "status",
+        "validate",
+        "verify",
+    )  # in a sentence, without more
     with suppress(typer.Exit):
         check([*("2" if word == "N" else word for word in words), *["--help"] * named])
 

@@ -8,6 +8,7 @@ import typer
 
 from peftlens import cli, registry
 from peftlens.cli import reference_pages
+from peftlens.cli.options import pairs
 from peftlens.errors import InputError
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -110,7 +111,7 @@ def test_every_example_is_a_command_with_options_that_its_method_takes(rows):
         assert (program, verb) == ("peftlens", "train")
         given = command.make_context("train", arguments).params
         assert given["method"].partition(":")[0] == name.partition(":")[0]
-        config = registry.configure("methods", given["method"], cli._pairs(given["option"]))
+        config = registry.configure("methods", given["method"], pairs(given["option"]))
         if row.options and not row.types:
             assert len(given["option"]) == 1
             assert getattr(config, row.options[0].name)

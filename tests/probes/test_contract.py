@@ -1,5 +1,6 @@
 """What every probe must keep."""
 
+import json
 from dataclasses import asdict
 from functools import partial
 
@@ -50,6 +51,7 @@ def runs(bases, words, tmp_path_factory):
 
 
 OPTIONS = {
+    "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
     "latency": {"tokens": 8, "rounds": 2},
@@ -90,6 +92,33 @@ def tables(context, probe, runs):
     labels = configurations(run.record for run in runs)
     sources["configurations"] = configurations_table(runs, labels).frame
     return [probe.combine(sources, *config)]
+
+
+TASK = """
+task: letters
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: text
+doc_to_target: label
+doc_to_choice: [up, down]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def harness_task(tmp_path_factory):
+    """A task of lm-evaluation-harness whose data are a file."""
+    folder = tmp_path_factory.mktemp("harness")
+    rows = [{"text": f"word {n}", "label": n % 2} for n in range(4)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "letters.yaml").write_text(TASK.format(file=folder / "rows.jsonl"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+        own = {"tasks": ("letters",), "include_path": str(folder)}
+        patch.setitem(OPTIONS, "harness_items", own)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
