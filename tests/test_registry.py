@@ -30,8 +30,8 @@ def test_describe_reads_inherited_options_too():
     found = [name for name in options("tasks", "file") if "." not in name]
     assert found == [
         "kind", "template", "label", "labels", "options", "label_format", "max_rows",
-        "chat_template", "turns", "score", "max_new_tokens", "stop", "source", "separator", "quotes",
-        "encoding", "split",
+        "chat_template", "turns", "score", "max_new_tokens", "stop", "source", "separator",
+        "quotes", "encoding", "split",
     ]  # fmt: skip
 
 
