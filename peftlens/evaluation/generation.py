@@ -69,6 +69,10 @@ def generate(  # noqa: PLR0913  # each is a caller's choice
     return [one for one in done if one is not None]
 
 
+class NoCacheError(Exception):
+    """Error of a model without a cache of keys and values."""
+
+
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Return the ids that end a text: those of the generation config, or else the tokenizer's."""
     config = getattr(model, "generation_config", None)
@@ -119,10 +123,24 @@ def _continue(
     elif encoder.seq2seq:
         decoders, parts = [_seq2seq_start(model, encoder, prompts)], [list(range(len(rows)))]
     else:
-        started = list(_starts(model, encoder, prompts))
-        decoders, parts = _merged(started, model)
+        decoders, parts = _started(model, encoder, prompts)
     for decoder, part in zip(decoders, parts, strict=True):
         _write(decoder, [rows[at] for at in part], max_new_tokens)
+
+
+def _started(
+    model: nn.Module, encoder: Collator, prompts: Sequence[Sequence[int]]
+) -> tuple[list[Any], list[list[int]]]:
+    """Read the prompts; return the decoders that go on, and the positions of each one's rows.
+
+    A recurrent model has no cache of keys and values, and padding would enter its state: each row
+    is read by itself.
+    """
+    try:
+        return _merged(list(_starts(model, encoder, prompts)), model)
+    except NoCacheError:
+        alone = [_Uncached(model, encoder, [prompt]) for prompt in prompts]
+        return alone, [[at] for at in range(len(prompts))]
 
 
 def _write(decoder: Any, rows: Sequence[_Row], max_new_tokens: int) -> None:
@@ -207,7 +225,9 @@ def _starts(
         same = [list(one) for one in prompts[start:] if len(one) == size]
         ids = torch.tensor(same, device=encoder.device)  # (rows, size)
         outputs = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True)
-        cache = outputs.past_key_values
+        cache = getattr(outputs, "past_key_values", None)
+        if cache is None:
+            raise NoCacheError
         mask = ids.new_ones(len(ids), cache.get_seq_length())
         yield _Cached(inner, cache, mask, outputs.logits[:, -1].float(), {})
         start += len(same)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
-from peftlens.errors import InputError
 from peftlens.evaluation.harness import HarnessScores, harness_scores
 from peftlens.models.snapshot import restored_after
-from peftlens.results.table import Chart, Column
+from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
@@ -53,10 +52,11 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     """Return one row per task, metric and document.
 
     Raises:
-        InputError: no task is named, see also `harness_scores`.
+        NotApplicable: no task is named.
+        InputError: see `harness_scores`.
     """
     if not config.tasks:
-        raise InputError("harness_items needs tasks, such as --set 'tasks=[\"piqa\"]'")
+        raise NotApplicable("it needs tasks, such as --set 'tasks=[\"piqa\"]'")
     base = context.base_model(run)
 
     def scores(model) -> HarnessScores:

@@ -3,7 +3,14 @@
 import pytest
 import torch
 from tiny import SIZES, byte_tokenizer, setting
-from transformers import Gemma2Config, Gemma2ForCausalLM, MptConfig, MptForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+)
 
 from peftlens import registry
 from peftlens.adapters import checkpoint
@@ -112,8 +119,15 @@ GEMMA = Gemma2Config(
 MPT = MptConfig(vocab_size=259, d_model=32, n_heads=4, n_layers=2, max_seq_len=128)
 
 
-# a cache that forgets can't be padded, and attention by distance needs no positions
-@pytest.mark.parametrize(("config", "kind"), [(GEMMA, Gemma2ForCausalLM), (MPT, MptForCausalLM)])
+MAMBA = MambaConfig(**SIZES, hidden_size=32, state_size=4, num_hidden_layers=2)
+
+
+# a cache that forgets can't be padded, attention by distance needs no positions, and a recurrent
+# model has no keys and values
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [(GEMMA, Gemma2ForCausalLM), (MPT, MptForCausalLM), (MAMBA, MambaForCausalLM)],
+)
 def test_other_caches_and_positions(tmp_path, config, kind):
     base = tiny(tmp_path, config, kind)
     found = generate(base.model, Collator.of(base, 64), PROMPTS, max_new_tokens=8)
