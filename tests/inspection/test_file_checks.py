@@ -78,7 +78,7 @@ def test_fields_that_are_missing_or_unknown(saved):
         (r"C:\Users\someone\llama", True),
         (r"\\server\share\llama", True),
         ("C:/models/llama", True),
-        ("/home/someone/llama", True),
+        ("/data/someone/llama", True),
         ("~/llama", True),
         ("./llama", True),
         ("a/b/c", True),
