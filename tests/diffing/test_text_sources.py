@@ -54,7 +54,7 @@ def test_words_of_a_task_and_of_a_file(smollm2, tmp_path):
         record=SimpleNamespace(depends_on={"data": task.sha256}),
     )
     topics = word_scores(run, smollm2)
-    for word in ("business", "sports", "political", "film"):
+    for word in ("business", "sport", "film"):
         assert topics.scores[topics.words.index(word)] > 3, word
     file = tmp_path / "sea.txt"
     file.write_text("The captain turned the ship to the harbor.\n" * 20)
