@@ -54,8 +54,8 @@ def test_words_of_a_task_and_of_a_file(smollm2, tmp_path):
         record=SimpleNamespace(depends_on={"data": task.sha256}),
     )
     topics = word_scores(run, smollm2)
-    for word in ("business", "sport", "film"):
-        assert topics.scores[topics.words.index(word)] > 3, word
+    best = {topics.words[i] for i in topics.scores.argsort()[-40:]}
+    assert {"business", "entertainment", "mobile"} <= best
     file = tmp_path / "sea.txt"
     file.write_text("The captain turned the ship to the harbor.\n" * 20)
     ships = word_scores(run, smollm2, str(file))
