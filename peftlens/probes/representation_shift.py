@@ -8,8 +8,7 @@ arXiv:1905.00414. A text's first token is excluded, because its massive activati
 compared.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from peftlens.adapters.run_context import RunContext
-from peftlens.data.collate import Collator, scoring_batches
+from peftlens.data.collate import Collator
 from peftlens.data.task import Example
-from peftlens.models.architecture import blocks
+from peftlens.diffing.hidden_states import text_blocks, text_rows, text_states
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.linalg import linear_cka
@@ -100,7 +99,6 @@ def _texts(examples: Sequence[Example]) -> list[str]:
     return [one.prompt + one.answers[one.correct] for one in examples]
 
 
-@torch.inference_mode()
 def _states(
     model: nn.Module, base: BaseModel, encoder: Collator, texts: list[str], max_tokens: int
 ) -> list[NDArray[np.float32]]:
@@ -109,39 +107,11 @@ def _states(
     Raises:
         NotApplicable: the texts have fewer than four tokens.
     """
-    # an encoder gets the prompt only, a decoder prompt and answer
-    examples = [Example(t, (".",), 0) if encoder.seq2seq else Example("", (t,), 0) for t in texts]
-    rows = [item.rows[0] for item in encoder.items(examples)[0]]
-    names = blocks(base.shapes)
-    layers = [base.model.get_submodule(n) for n in names if ("encoder" in n) == encoder.seq2seq]
-    collected: list[list[torch.Tensor]] = [[] for _ in layers]
-    for indices in scoring_batches(rows, encoder.at_once):
-        batch = encoder.batch([rows[index] for index in indices])
-        compared = batch.inputs["attention_mask"].bool()  # (batch, seq)
-        compared[:, 0] = False
-        with _recorded(layers, compared) as states:
-            model(**batch.inputs)
+    rows = text_rows(encoder, texts)
+    collected: list[list[torch.Tensor]] = [[] for _ in text_blocks(base)]
+    for _, states in text_states(model, base, rows, max_tokens=max_tokens):
         for layer, part in zip(collected, states, strict=True):
             layer.append(part)
-        if sum(map(len, collected[0])) >= max_tokens:
-            break
     if sum(map(len, collected[0])) < 4:
         raise NotApplicable("the texts have fewer than four tokens")
     return [torch.cat(layer)[:max_tokens].float().cpu().numpy() for layer in collected]
-
-
-@contextmanager
-def _recorded(layers: list[nn.Module], positions: torch.Tensor) -> Iterator[list[torch.Tensor]]:
-    """Collect each layer's output at the marked positions, counted from the end, in a list."""
-    states: list[torch.Tensor] = []
-
-    def record(_: nn.Module, __: Any, output: Any) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output  # (batch, seq, d)
-        states.append(hidden[:, -positions.shape[1] :][positions])
-
-    handles = [layer.register_forward_hook(record) for layer in layers]
-    try:
-        yield states
-    finally:
-        for handle in handles:
-            handle.remove()

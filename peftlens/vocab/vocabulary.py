@@ -29,6 +29,7 @@ CONTEXT = "The word is"  # text before a token, for its state in the middle of t
 _VERSION = 1  # version of the cached arrays
 _LIKE_UNTRAINED = 0.95  # least cosine of an untrained row to the mean of the equal rows
 _OUTLIER = 6.0  # robust standard deviations of the log norm
+_stem = snowballstemmer.stemmer("english").stemWord
 _PartialForward = Callable[..., torch.Tensor]  # see `stopped_after`
 
 
@@ -136,10 +137,14 @@ def _families(tokens: tuple[str, ...]) -> NDArray[np.int64]:
     Stems are those of Snowball's English (Porter) stemmer: families of words of other languages
     consist of variants by case and space only.
     """
-    stem = snowballstemmer.stemmer("english").stemWord
-    words = [token.replace("␣", " ").strip().casefold() for token in tokens]
-    keys = [stem(word) if word.isalpha() else f"{word} " for word in words]
+    words = [token.replace("␣", " ").strip() for token in tokens]
+    keys = [family_key(word) if word.isalpha() else f"{word.casefold()} " for word in words]
     return np.unique(keys, return_inverse=True)[1]
+
+
+def family_key(word: str) -> str:
+    """Return what the words of a lexical family have in common: the stem, without case."""
+    return _stem(word.casefold())
 
 
 @dataclass(frozen=True)
