@@ -19,6 +19,7 @@ from peftlens.io import html
 from peftlens.io.progress import say
 from peftlens.reports.missing import missing_results
 from peftlens.reports.provenance import origins, run_rows
+from peftlens.reports.side_by_side import answers
 from peftlens.reports.soft_prompts import prompts
 from peftlens.reports.study_section import StudySection
 from peftlens.reports.summary import sentences
@@ -130,6 +131,7 @@ def _section(results: StudyResults, prefix: str) -> StudySection:
         verdicts=tuple(verdicts),
         tables=tuple(ordered(results.tables, prefix)),
         prompts=tuple(prompts(results.tables)),
+        answers=tuple(answers(results.tables)),
         runs=tuple(run_rows(results)),
         absences=tuple(missing_results(results)),
         origins=tuple(origins(results)),

@@ -7,6 +7,7 @@ from peftlens.claims import Verdict
 from peftlens.inspection.findings import Finding
 from peftlens.reports.missing import MissingResult
 from peftlens.reports.provenance import RUN_HEADER
+from peftlens.reports.side_by_side import Answers
 from peftlens.reports.soft_prompts import Prompt
 from peftlens.reports.table_sections import Section
 
@@ -26,6 +27,7 @@ class StudySection:
         absences: failed, damaged, missing and unmeasured results.
         origins: items of provenance, as pairs of name and value.
         text: text of the study file.
+        answers: prompts with the texts that the models write.
         findings: findings on an adapter, worst first; instead of verdicts.
         properties: properties of an adapter, as pairs of name and value.
         marks: symbol of each outcome and severity.
@@ -42,6 +44,7 @@ class StudySection:
     absences: tuple[MissingResult, ...]
     origins: tuple[tuple[str, str], ...]
     text: str
+    answers: tuple[Answers, ...] = ()
     findings: tuple[Finding, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
     marks: ClassVar[dict[str, str]] = {
