@@ -66,7 +66,7 @@ def answers(tables: dict[str, Table]) -> Iterator[Answers]:
             reference=_text(cells[0]["reference"]),
             texts=[
                 Text("base model", cells[0]["base"], "", _score(cells[0]["base_score"])),
-                *map(_of_model, cells),
+                *(_of_model(row) for row in cells if row["method"] != "frozen"),
             ],
         )
 

@@ -6,7 +6,8 @@ from peftlens.results.table import Table
 
 def rows(n_prompts=1, **changes):
     row = {
-        "status": "measured", "run": "r", "configuration": "lora", "seed": 1, "source": "task",
+        "status": "measured", "run": "r", "configuration": "lora",
+        "method": "lora", "seed": 1, "source": "task",
         "prompt": "2 + 2 =", "reference": "4", "base": "22", "tuned": "2 is 4", "base_score": 0.0,
         "score": 1.0, "differs_at": 1,
     }  # fmt: skip
@@ -22,6 +23,7 @@ def test_texts_of_all_models_stand_under_their_prompt():
         *rows(),
         *rows(seed=0, tuned="4", differs_at=0),
         *rows(configuration="full", tuned="22", differs_at=None, score=0.0),
+        *rows(configuration="frozen", method="frozen", tuned="22", differs_at=None),
     ]
     (one,) = answers(table(cells))
     assert (one.source, one.prompt, one.reference) == ("task", "2 + 2 =", "4")
