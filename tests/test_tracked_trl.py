@@ -4,6 +4,7 @@ import peft
 import pytest
 import theirs
 import torch
+import trackers
 import trl
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -83,7 +84,7 @@ def items(run):
     return probe_runner.run_probe(context, run, "task_items").frame
 
 
-def test_dpo_keeps_preferences(bases, tmp_path, run):
+def test_dpo_keeps_preferences(bases, tmp_path, run, monkeypatch):
     one, model = train(bases, tmp_path, "dpo", task=Dataset.from_list(pairs(0)))
     assert one.steps == (0, 1, 2)
     training = one.config.training
@@ -109,7 +110,10 @@ def test_dpo_keeps_preferences(bases, tmp_path, run):
         assert row["loss"] == pytest.approx(-scores[0][1], rel=1e-4)
     lines = [line for line in one.metrics() if "rewards/margins" in line]
     assert [line["step"] for line in lines] == [1, 2]
-    for command in (("probe", "task_accuracy", one.path), ("probe", "generations", one.path,
+    trackers.module(monkeypatch, "mlflow")
+    for command in (("export", one.path, "--to", "mlflow", "--out", "m.db"),
+                    ("push", one.path, "org/name", "--base", "org/tiny", "--dry-run"),
+                    ("probe", "task_accuracy", one.path), ("probe", "generations", one.path,
                     "--set", "items=2", "--set", "max_new_tokens=2"), ("report", one.path),
                     ("generate", one.path, "q1:", "--max-new-tokens", 2)):  # fmt: skip
         code, _, err = run(*command)

@@ -142,7 +142,8 @@ def _export_to_tracker(target: Path, to: str, out: Path | None, project: str | N
     module = import_module(f"peftlens.export.{to}")
     exported = module.export(experiment_runs(_read(target)), out, project)
     unchanged = f", {exported.unchanged} unchanged" if exported.unchanged else ""
-    print(f"{exported.place}: {exported.written} runs written{unchanged}")
+    noun = "run" if exported.written == 1 else "runs"
+    print(f"{exported.place}: {exported.written} {noun} written{unchanged}")
     if exported.hint:
         print(exported.hint)
 

@@ -91,7 +91,7 @@ def test_export_to_a_tracker(run, folder, tmp_path, monkeypatch):
         assert code == 0
         assert out == f"{place}: {said}\nmlflow ui --backend-store-uri {place} shows them\n"
     one = folder / "runs" / f"{0:012x}"
-    assert "1 runs written" in run("export", one, "--to", "mlflow", "--out", "one.db")[1]
+    assert "1 run written" in run("export", one, "--to", "mlflow", "--out", "one.db")[1]
     monkeypatch.setitem(sys.modules, "trackio", None)
     code, out, err = run("export", folder, "--to", "trackio")
     assert (code, out, "pip install 'peftlens[trackio]'" in err) == (2, "", True)
