@@ -198,7 +198,7 @@ def probe(  # noqa: PLR0913  # one argument per flag
 
 
 app.add_typer(study.app, name="study")
-for command in (adapters.inspect, adapters.compare, adapters.resize,
+for command in (adapters.inspect, adapters.compare, adapters.resize, adapters.push,
                 results_commands.report, explore.explore, results_commands.table,
                 results_commands.cite, results_commands.export,
                 results_commands.import_results, prefetch.prefetch,

@@ -1,4 +1,4 @@
-"""Commands for adapters: inspect, compare, resize."""
+"""Commands for adapters: inspect, compare, resize, push."""
 
 import sys
 from pathlib import Path
@@ -170,3 +170,34 @@ def resize(
         f"{out}: {rank_text} for {len(weights)} weights; {mean:.1%} of ‖ΔW‖² kept on average, "
         f"{worst.energy:.1%} at least, in {worst.weight}"
     )
+
+
+def push(  # noqa: PLR0913  # one argument per flag
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    repository: Annotated[str, typer.Argument(help="org/name; created when missing.")],
+    base: Annotated[
+        str | None, typer.Option(help="Name of the base model on the hub, for a local base.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.")
+    ] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch; created when missing.")] = None,
+    message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the files, and send nothing.")
+    ] = False,
+) -> None:
+    """Upload a run's adapter, model card and results to the Hugging Face hub.
+
+    The token is that of HF_TOKEN or of `hf auth login`. Only adapters that plain peft can load are
+    uploaded.
+    """
+    from peftlens.adapters.push import push as push_run
+    from peftlens.runs.run import Run
+
+    files, address = push_run(
+        Run(run), repository, base_model=base, private=private, revision=revision, message=message,
+        dry_run=dry_run,
+    )  # fmt: skip
+    print("\n".join(files))
+    print(address or f"Nothing was sent; these files would be in {repository}")

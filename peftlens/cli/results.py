@@ -93,28 +93,59 @@ def cite(
 
 
 def export(
-    target: Annotated[Path, typer.Argument(help="Folder of a study, or of a run for model-card.")],
+    target: Annotated[
+        Path,
+        typer.Argument(help="Folder of a study, of runs or of a run; of a run for model-card."),
+    ],
     to: Annotated[
-        Literal["peft-comparison", "model-card"],
+        Literal["peft-comparison", "model-card", "tensorboard", "wandb", "mlflow", "trackio"],
         typer.Option(
             help="peft-comparison: the JSON files of Hugging Face's method_comparison; "
-            "model-card: the metadata of one run's model card."
+            "model-card: the metadata of one run's model card; else an experiment tracker."
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the JSON files, or path of the card.")
+        Path | None,
+        typer.Option(
+            help="Folder of the JSON files or of the tracker's files, path of the card, or file "
+            "of MLflow's SQLite store."
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(help="Project or experiment of the tracker; the study's title by default."),
     ] = None,
 ) -> None:
-    """Export results in the format of another tool."""
+    """Export results in the format of another tool.
+
+    Trackers get the metrics by step, hyperparameters and final results of finished runs. A second
+    export of a run replaces the first.
+    """
     from peftlens.export import method_comparison, model_card
     from peftlens.runs.run import Run
 
     if to == "model-card":
         _write(model_card.metadata(Run(target)), out)
-        return
-    folder = out or target / "peft-comparison"
-    written = method_comparison.export(_read(target), folder)
-    print(f"{folder}: {len(written)} files")
+    elif to == "peft-comparison":
+        folder = out or target / "peft-comparison"
+        written = method_comparison.export(_read(target), folder)
+        print(f"{folder}: {len(written)} files")
+    else:
+        _export_to_tracker(target, to, out, project)
+
+
+def _export_to_tracker(target: Path, to: str, out: Path | None, project: str | None) -> None:
+    from importlib import import_module
+
+    from peftlens.export.experiment_run import experiment_runs
+
+    module = import_module(f"peftlens.export.{to}")
+    exported = module.export(experiment_runs(_read(target)), out, project)
+    unchanged = f", {exported.unchanged} unchanged" if exported.unchanged else ""
+    noun = "run" if exported.written == 1 else "runs"
+    print(f"{exported.place}: {exported.written} {noun} written{unchanged}")
+    if exported.hint:
+        print(exported.hint)
 
 
 def import_results(

@@ -173,7 +173,7 @@ def _require_columns(records: Records, columns: Columns) -> None:
     if columns.kind == "generation":
         needed = [*_fields(columns.template), columns.label]
     layout = layout_of(records.columns)
-    if layout and not {*needed} <= {*records.columns}:
+    if layout and columns.kind != "preference" and not {*needed} <= {*records.columns}:
         raise InputError(
             f"the rows of {records.name} are conversations in the layout of {LAYOUTS[layout]}; set "
             "kind = 'chat' to train on them, or kind = 'generation' to compare the last answer"

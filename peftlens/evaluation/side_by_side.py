@@ -7,7 +7,7 @@ from torch import nn
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
-from peftlens.data.task import Chat
+from peftlens.data.task import Chat, ChatPair
 from peftlens.data.tokenization import text_ids
 from peftlens.errors import InputError
 from peftlens.evaluation.generation import generate
@@ -100,10 +100,10 @@ def prompts_of(run: TrainedModel, base: BaseModel, texts: Sequence[str]) -> list
     return rows
 
 
-def _chat_of(run: TrainedModel) -> Chat | None:
+def _chat_of(run: TrainedModel) -> Chat | ChatPair | None:
     """Return a conversation of the run's task, if it has some and is known."""
     try:
         example = task_of(run).splits["train"][0]
     except NotApplicable:
         return None
-    return example if isinstance(example, Chat) else None
+    return example if isinstance(example, (Chat, ChatPair)) else None

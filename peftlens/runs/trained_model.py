@@ -69,13 +69,13 @@ class TrainedModel(Protocol):
 
     @property
     def task(self) -> str | None:
-        """Task of the training; None for an adapter from another program."""
+        """Task of the run; None for an adapter from another program that names none."""
         return None if self.config.task == UNKNOWN_TASK else self.config.task
 
     @property
     def is_reproducible(self) -> bool:
         """Whether configuration and seed reproduce the initial weights.
 
-        Adapters from other programs do not record them.
+        Other programs' trainings do not record them, so their weights are part of the run's id.
         """
-        return self.task is not None
+        return self.task is not None and "weights" not in self.record.depends_on

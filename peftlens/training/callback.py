@@ -1,13 +1,17 @@
 """Callback for transformers' Trainer and its subclasses that records the training as a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from peftlens.runs.run import Run
+from peftlens.training.tracked_task import tracked_task
 from peftlens.training.tracker import PROBES, Tracker, errors_logged, track
+
+if TYPE_CHECKING:
+    from peftlens.io.rows import Rows
 
 
 class PeftLensCallback(TrainerCallback):
@@ -16,21 +20,41 @@ class PeftLensCallback(TrainerCallback):
     Example:
         ```python
         trainer = Trainer(model, callbacks=[pl.PeftLensCallback("runs")])
+        callback = pl.PeftLensCallback("runs", task=rows)  # held out, in a layout of TRL's
+        trainer = trl.DPOTrainer(model, callbacks=[callback], train_dataset=others)
         ```
 
     Attributes:
         run: the finished run; None before the end and after an error.
     """
 
-    def __init__(self, out: str | Path, every: int = 50, probes: Sequence[str] = PROBES) -> None:
+    def __init__(
+        self,
+        out: str | Path,
+        every: int = 50,
+        probes: Sequence[str] = PROBES,
+        *,
+        task: "str | Rows | None" = None,
+        task_config: Mapping[str, Any] | None = None,
+    ) -> None:
         """Set up the tracking.
 
         Args:
             out: folder of runs.
             every: steps between two checkpoints.
             probes: probes to run at the end; those that need the base load it a second time.
+            task: rows on which probes score the model, which the training should not contain: a
+                data frame, a dataset or a list of dicts, or the name of a task.
+            task_config: values of the task's Config; preferences and conversations need none.
+
+        Raises:
+            InputError: the rows of the task can't be used.
         """
+        if task is not None:  # now, and not in the training
+            found = tracked_task(task, task_config)
+            task, task_config = found.name, found.config
         self._out, self._every, self._probes = Path(out), every, probes
+        self._task, self._task_config = task, task_config
         self._tracker: Tracker | None = None
         self.run: Run | None = None
 
@@ -46,6 +70,7 @@ class PeftLensCallback(TrainerCallback):
                 kwargs["model"], self._out, every=self._every, probes=self._probes,
                 tokenizer=kwargs.get("processing_class"), training=_training_values(args, state),
                 seed=args.seed, first_step=state.global_step,
+                task=self._task, task_config=self._task_config,
             )  # fmt: skip
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -100,4 +125,8 @@ def _training_values(args: Any, state: Any) -> dict[str, Any]:
         values["lr_scheduler_type"] = schedule
     if args.max_grad_norm:
         values["max_grad_norm"] = args.max_grad_norm
+    if getattr(args, "max_length", None):  # of TRL's trainers
+        values["max_length"] = args.max_length
+    if getattr(args, "loss_type", None) in ("sigmoid", ["sigmoid"]):  # TRL's name of DPO's loss
+        values |= {"loss": "dpo", "dpo_beta": args.beta}
     return values

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import ValidationError
@@ -36,10 +36,15 @@ from peftlens.runs.run import Run, versions
 from peftlens.runs.store import build
 from peftlens.training import tracked_model
 from peftlens.training.run_writer import RunWriter
+from peftlens.training.tracked_task import TrackedTask, tracked_task
+
+if TYPE_CHECKING:
+    from peftlens.io.rows import Rows
 
 PROBES = ("cost", "training_log", "parameter_count")  # probes that need no model
 _LOG = logging.getLogger("peftlens")
-_MACHINE_DEPENDENT = ("runtime", "per_second", "flos")  # ends of names that transformers logs
+# ends of names that transformers and TRL log
+_MACHINE_DEPENDENT = ("runtime", "per_second", "flos", "step_time")
 _METRIC_NAMES = {"eval_loss": "validation_loss", "eval_accuracy": "validation_accuracy"}
 _LARGEST_SEED = 2**32 - 1
 
@@ -85,6 +90,8 @@ class Tracker:
         training: values of TrainingConfig.
         seed: seed of the training.
         first_step: number of steps done before; above 0 for a training that is resumed.
+        task: name of a task, or rows, on which probes score the model; None for an unknown one.
+        task_config: values of the task's Config.
         stopped: whether tracking has ended, by an error or with the training.
         run: the finished run; None before the end and after an error.
     """
@@ -97,6 +104,8 @@ class Tracker:
     training: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     first_step: int = 0
+    task: "str | Rows | None" = None
+    task_config: Mapping[str, Any] | None = None
     stopped: bool = False
     run: Run | None = None
     _resources: ExitStack = field(default_factory=ExitStack, repr=False)
@@ -107,6 +116,9 @@ class Tracker:
         require("every", self.every, 1)
         self.model = tracked_model.unwrapped(self.model)
         part = tracked_model.trained_part(self.model)
+        self._task: TrackedTask | None = None
+        if self.task is not None:
+            self._task = tracked_task(self.task, self.task_config)
         vocabulary = None
         with errors_logged("could not read the tokenizer's vocabulary"):
             vocabulary = tracked_model.vocabulary_of(self.model, self.tokenizer)
@@ -241,10 +253,13 @@ class Tracker:
         method, base = self._writer.method, self._writer.origin.base
         weights = {"weights": sha256_file(adapter.folder / WEIGHTS), "versions": versions()}
         resumed = {"first_step": self.first_step} if self.first_step else {}
+        task = self._task
+        data = {"data": task.task.sha256} if task else {}
         return self._writer.write_record(
             config=RunConfig(
                 method=method,
-                task=UNKNOWN_TASK,
+                task=task.name if task else UNKNOWN_TASK,
+                task_config=task.config if task else {},
                 base_model=base,
                 method_config=adapter.options,
                 training=self._training_config(),
@@ -252,11 +267,12 @@ class Tracker:
                 **tracked_model.device_and_dtype(self.model),
             ),
             configuration=" ".join([method, *(f"{k}={v}" for k, v in adapter.options.items())]),
-            depends_on=weights | tracked_model.base_hash(base),
+            depends_on=weights | data | tracked_model.base_hash(base),
             results={
                 "steps": self._last_step,
                 **resumed,
                 **extra,
+                **(task.results if task else {}),
                 **tracked_model.parameter_counts(self.model, self._writer.adapter),
             },
             diverged=bool(adapter.non_finite_tensors),
@@ -327,6 +343,8 @@ def track(  # noqa: PLR0913  # one argument per property of the loop
     training: Mapping[str, Any] | None = None,
     seed: int = 0,
     first_step: int = 0,
+    task: "str | Rows | None" = None,
+    task_config: Mapping[str, Any] | None = None,
 ) -> Tracker:
     """Track a custom training loop as a run that probes, report and explorer read.
 
@@ -348,12 +366,18 @@ def track(  # noqa: PLR0913  # one argument per property of the loop
         training: values of `TrainingConfig` to record, such as learning_rate.
         seed: random seed of the loop, to record it.
         first_step: number of steps done before, for a loop that resumes from a checkpoint.
+        task: rows on which probes score the model, which the training should not contain: a data
+            frame, a dataset or a list of dicts, or the name of a task.
+        task_config: values of the task's Config; preferences and conversations need none.
 
     Returns:
         A tracker: call `step(loss=loss)` after each step, and `finish()` at the end, or leave a
         `with` block.
     """
-    tracker = Tracker(model, Path(out), every, probes, tokenizer, training or {}, seed, first_step)
+    tracker = Tracker(
+        model, Path(out), every, probes, tokenizer, training or {}, seed, first_step,
+        task, task_config,
+    )  # fmt: skip
     tracker.begin()
     return tracker
 

@@ -1,7 +1,9 @@
 import json
+import sys
 
 import finished
 import pytest
+import trackers
 import typer
 
 from peftlens.errors import InputError
@@ -79,3 +81,19 @@ def test_export(run, folder, tmp_path):
     assert (code, out.startswith("---\nbase_model: smollm2-135m")) == (0, True)
     code, _, err = run("export", tmp_path, "--to", "model-card")
     assert (code, "is not a run" in err) == (2, True)
+
+
+def test_export_to_a_tracker(run, folder, tmp_path, monkeypatch):
+    trackers.module(monkeypatch, "mlflow")
+    place = f"sqlite:///{tmp_path / 'm.db'}"
+    for said in ("4 runs written", "0 runs written, 4 unchanged"):
+        code, out, _ = run("export", folder, "--to", "mlflow", "--out", "m.db", "--project", "p")
+        assert code == 0
+        assert out == f"{place}: {said}\nmlflow ui --backend-store-uri {place} shows them\n"
+    one = folder / "runs" / f"{0:012x}"
+    assert "1 run written" in run("export", one, "--to", "mlflow", "--out", "one.db")[1]
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    code, out, err = run("export", folder, "--to", "trackio")
+    assert (code, out, "pip install 'peftlens[trackio]'" in err) == (2, "", True)
+    code, _, err = run("export", tmp_path, "--to", "wandb")
+    assert (code, "holds no finished run and no study" in err) == (2, True)

@@ -58,10 +58,46 @@ def test_the_loss_is_that_of_the_paper(bases, pairs_file):
     assert start.item() == pytest.approx(6 * 0.693147, rel=1e-4)
 
 
-def test_loss_and_gradients_are_those_of_trl(bases, pairs_file, tmp_path):
+TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}|{% endfor %}"
+    "{% if add_generation_prompt %}<a>{% endif %}"
+)
+
+
+def as_messages(row):
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    return {name: [{"role": role, "content": row[name]}] for name, role in roles.items()}
+
+
+def whole(row):
+    """Without a prompt: it is what both answers begin with."""
+    return {name: row["prompt"] + " " + row[name] for name in ("chosen", "rejected")}
+
+
+def as_written(row):
+    """Joined as they are, since the answers begin with white space."""
+    return {name: text if name == "prompt" else f"\n{text}" for name, text in row.items()}
+
+
+def row_prompt(row):
+    """Text of a row's prompt."""
+    prompt = row["prompt"] if "prompt" in row else row["chosen"].partition(" ")[0]
+    return prompt if isinstance(prompt, str) else prompt[0]["content"]
+
+
+@pytest.mark.parametrize("layout", [as_written, whole, as_messages])
+def test_loss_and_gradients_are_those_of_trl(layout, bases, tmp_path):
     import trl
     from datasets import Dataset
 
+    rows = [layout({"prompt": f"q{n}:", "chosen": f"{n} yes", "rejected": f"{n} no"})
+            if layout is not whole else
+            layout({"prompt": f"q{n}:", "chosen": "yes", "rejected": "no"})
+            for n in range(20)]  # fmt: skip
+    file, jinja = tmp_path / "pairs.jsonl", tmp_path / "chat.jinja"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    jinja.write_text(TEMPLATE)
+    task = load_task(f"file:{file}", {"kind": "preference", "chat_template": str(jinja)})
     base = load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
     tuned, theirs = (
         load_base_model(str(bases["llama"]), device="cpu", dtype="float32").model for _ in range(2)
@@ -73,17 +109,17 @@ def test_loss_and_gradients_are_those_of_trl(bases, pairs_file, tmp_path):
                 parameter.add_(0.05 * torch.randn_like(parameter))
         model.requires_grad_(True)
     collator = Collator.of(base, 64)
-    examples = task_of(pairs_file).splits["train"][:8]
+    examples = task.splits["train"][:8]
     items, _ = collator.items(examples)
     pairs = PreferencePairs.of(base.model, collator, items, beta=0.1)
     loss = pairs.loss(tuned, collator, [item.rows[0] for item in items]) / 8
     loss.backward()
 
     tokenizer = base.tokenizer
-    data = Dataset.from_list([
-        {"prompt": one.prompt, "chosen": one.answers[0], "rejected": one.answers[1]}
-        for one in examples
-    ])  # fmt: skip
+    tokenizer.chat_template = TEMPLATE
+    prompts = [one.prompt.removeprefix("user: ") for one in examples]
+    own = {row_prompt(row): row for row in rows}  # as they are in the file
+    data = Dataset.from_list([own[prompt] for prompt in prompts])
     trainer = trl.DPOTrainer(
         model=theirs,
         ref_model=base.model,
@@ -133,3 +169,49 @@ def test_one_answer_is_no_preference(bases, tmp_path):
             ),
             tmp_path / "runs",
         )  # fmt: skip
+
+
+def test_sft_is_trained_on_the_chosen_answers_alone(bases, pairs_file, tmp_path):
+    """The control: the first loss is that of the chosen answers' tokens, with their end token."""
+    run = peftlens.train(
+        peftlens.RunConfig(
+            method="full", task=f"file:{pairs_file}", task_config={"kind": "preference"},
+            base_model=str(bases["llama"]), device="cpu", dtype="float32",
+            training={"max_steps": 1, "batch_size": 28, "learning_rate": 1e-3, "logging_steps": 1},
+        ),
+        tmp_path / "runs",
+    )  # fmt: skip
+    examples = task_of(pairs_file).splits["train"]
+    assert len(examples) == 28
+    base = load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
+    tokenizer, total, count = base.tokenizer, 0.0, 0
+    with torch.inference_mode():
+        for example in examples:
+            prompt, answer = (tokenizer(text, add_special_tokens=False).input_ids
+                              for text in (example.prompt, example.answers[0]))  # fmt: skip
+            answer = [*answer, tokenizer.eos_token_id]
+            total -= log_probability(base.model, prompt, answer).item()
+            count += len(answer)
+    first = next(line["loss"] for line in run.metrics() if "loss" in line)
+    assert first == pytest.approx(total / count, rel=1e-4)
+    assert "loss=" not in run.record.configuration
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"chosen": "a b", "reject": "a c"}] * 9, "has no column 'rejected'|rejected"),
+        ([{"prompt": f"q{n}", "chosen": "a", "rejected": "a"} for n in range(9)],
+         "0 usable examples .*equal answers': 9"),
+        ([{"prompt": f"q{n}", "chosen": ["a"], "rejected": ["b"]} for n in range(9)],
+         "0 usable examples .*a message is not an object': 9"),
+        ([{"prompt": f"q{n}", "completion": "a", "label": True} for n in range(9)],
+         "has no column 'chosen'"),
+    ],
+)  # fmt: skip
+def test_broken_layouts_are_one_line(rows, message, tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=message) as caught:
+        task_of(file)
+    assert "\n" not in str(caught.value)
