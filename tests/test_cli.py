@@ -98,7 +98,10 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
     ("arguments", "message"),
     [
         (["train", "loraa"], "no method named 'loraa'; did you mean lora"),
-        (["train", "lora", "--task", "bbc"], "no task named 'bbc'; did you mean bbc_topic?"),
+        (
+            ["train", "lora", "--task", "bbc_topics"],
+            "no task named 'bbc_topics'; did you mean bbc_topic?",
+        ),
         (["train", "lora", "--task", "file:no.csv"], "no file 'no.csv'"),
         (["train", "lora", "--base", "./nowhere"], "no base model named './nowhere'"),
         (["train", "lora", "--set", "rank"], "option 'rank' must be KEY=VALUE"),

@@ -60,7 +60,7 @@ def side_by_side(  # noqa: PLR0913  # each is a caller's choice
         step: step of a checkpoint; None for the end.
     """
     base = context.base_model(run)
-    encoder = Collator.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.sequence_length)
 
     def write(model: nn.Module, description: str) -> list[str]:
         written = generate(
@@ -82,7 +82,7 @@ def prompts_of(run: TrainedModel, base: BaseModel, texts: Sequence[str]) -> list
     Raises:
         InputError: a text has no tokens.
     """
-    encoder = Collator.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.sequence_length)
     chat = _chat_of(run)
     rows = []
     for text in texts:

@@ -63,7 +63,7 @@ CHARTS: tuple[Chart, ...] = ()
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """Return one row per test example, in the split's order."""
     task = task_of(run)
-    encoder = Collator.of(context.base_model(run), run.config.training.max_length)
+    encoder = Collator.of(context.base_model(run), run.config.training.sequence_length)
     items, _ = encoder.items(task.splits["test"])
     with context.open_run(run) as model:
         choices = choose(model, encoder, items, "Scoring the test split")
