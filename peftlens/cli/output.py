@@ -43,7 +43,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return " ".join(map(_cell, value))
     if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"  # NaN alone differs from itself
+        return "" if value != value else f"{value:z.4g}"  # NaN alone differs from itself
     return "" if str(value) == "<NA>" or value is None else visible(str(value))
 
 
