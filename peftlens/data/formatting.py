@@ -173,8 +173,9 @@ def _require_columns(records: Records, columns: Columns) -> None:
     layout = layout_of(records.columns)
     if layout and not {*needed} <= {*records.columns}:
         raise InputError(
-            f"the rows of {records.name} are conversations in the layout of {LAYOUTS[layout]}; set "
-            "kind = 'chat' to train on them, or kind = 'generation' to compare the last answer"
+            f"the rows of {records.name} are conversations in the layout of {LAYOUTS[layout]}: "
+            "these look like free answers; set kind = 'chat' to train on them, or kind = "
+            "'generation' to compare the last answer"
         )
     if columns.kind == "preference" and "prompt" not in records.columns:
         needed = ["chosen", "rejected"]  # whole conversations
