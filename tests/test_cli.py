@@ -98,7 +98,10 @@ def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
     ("arguments", "message"),
     [
         (["train", "loraa"], "no method named 'loraa'; did you mean lora"),
-        (["train", "lora", "--task", "bbc"], "no task named 'bbc'; did you mean bbc_topic?"),
+        (
+            ["train", "lora", "--task", "bbc_topics"],
+            "no task named 'bbc_topics'; did you mean bbc_topic?",
+        ),
         (["train", "lora", "--task", "file:no.csv"], "no file 'no.csv'"),
         (["train", "lora", "--base", "./nowhere"], "no base model named './nowhere'"),
         (["train", "lora", "--set", "rank"], "option 'rank' must be KEY=VALUE"),
@@ -120,6 +123,44 @@ def test_bad_input_is_one_line_and_exit_code_two(run, arguments, message):
     assert len(err.strip().splitlines()) == 1
     assert err.startswith("Error: ")
     assert message in err
+
+
+@pytest.mark.parametrize("columns", [("prompt", "completion"), ("question", "answer")])
+@pytest.mark.parametrize(
+    "command", [["train", "lora"], ["tasks"], ["study", "validate"], ["plan"], ["study", "run"]]
+)
+def test_free_answers_are_no_classes_wherever_they_are_read(run, tmp_path, command, columns):
+    prompt, answer = columns
+    rows = [{prompt: f"{n} times 3?", answer: f"It is {3 * n}."} for n in range(40)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    study = tmp_path / "study.toml"
+    study.write_text(
+        f"name = 'free'\ntask = {{ name = 'file:{file}', template = '{{{prompt}}}', "
+        f"label = '{answer}' }}\nruns = [{{ method = 'lora' }}]\n"
+    )
+    options = ["--task-set", f"template={{{prompt}}}", "--task-set", f"label={answer}"]
+    match command:
+        case ["train", *_]:
+            command = [*command, "--task", f"file:{file}", *options]
+        case ["tasks"]:
+            command = [*command, f"file:{file}", "--show", 1, *options]
+        case _:
+            command = [*command, study, *["--workers", 0] * ("run" in command)]
+    code, _, err = run(*command)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "rows.jsonl have 40 different labels: these look like free answers; set kind" in err
+
+
+@pytest.mark.parametrize("command", [["train", "lora", "--task"], ["tasks", "--show", 1]])
+def test_free_answers_without_any_option_are_told_too(run, tmp_path, command):
+    rows = [{"prompt": f"{n} times 3?", "completion": f"It is {3 * n}."} for n in range(40)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = run(*command, f"file:{file}")
+    assert code == 2
+    assert "these look like free answers; set kind = 'chat' to train on them, or kind" in err
 
 
 def test_debug_shows_the_traceback(run):

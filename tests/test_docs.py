@@ -224,7 +224,7 @@ def test_every_key_is_in_the_reference():
 def test_the_defaults_of_the_reference():
     text = (ROOT / "docs" / "reference.md").read_text()
     for key, field in TrainingConfig.model_fields.items():
-        if key == "learning_rate":
+        if key in ("learning_rate", "max_length"):  # the method's, the data's
             continue
         default = field.default
         shown = {"()": "`[]`", "False": "false"}.get(str(default)) or (

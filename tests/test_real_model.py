@@ -160,7 +160,7 @@ def test_a_merged_run_is_a_plain_model_with_the_runs_answers(finished, tmp_path)
     chosen = []
     for base in (str(tmp_path / "merged"), "smollm2-135m"):
         opened = load_base_model(base, device=run.config.device, dtype=run.config.dtype)
-        encoder = Collator.of(opened, run.config.training.max_length)
+        encoder = Collator.of(opened, run.config.training.sequence_length)
         items, _ = encoder.items(task.splits["validation"])
         chosen.append(choose(opened.model, encoder, items))
     accuracy = [(found.by_sum == found.correct).mean() for found in chosen]

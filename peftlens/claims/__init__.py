@@ -196,11 +196,11 @@ def seeds(n: int) -> str:
 
 
 def difference_text(difference: Estimate) -> str:
-    """Format a difference of accuracies with its interval, in percentage points."""
-    text = f"{100 * difference.value:+.1f} points"
+    """Format a difference of accuracies with its interval, in percentage points; zero is +0.0."""
+    text = f"{100 * difference.value:+z.1f} points"
     if difference.low is None or difference.high is None:
         return text
-    return f"{text}, {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+    return f"{text}, {100 * difference.low:+z.1f} to {100 * difference.high:+z.1f}"
 
 
 def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:

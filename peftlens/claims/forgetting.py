@@ -111,10 +111,10 @@ def _text(row: dict) -> str:
     level = row["level"]
     by_loss = row.get("match") == "loss"
     fit = f"a loss of {level:.2f}" if by_loss else f"{level:.0%}"
-    number = f"{row['configuration']} at {fit} {row['diff_vs_full']:+.2f}"
+    number = f"{row['configuration']} at {fit} {row['diff_vs_full']:+z.2f}"
     if row["n_seeds"] < 2 or pd.isna(row["diff_vs_full_ci_low"]):
         return f"{number} nats per token (one seed)"
     return (
-        f"{number} ({row['diff_vs_full_ci_low']:+.2f} to {row['diff_vs_full_ci_high']:+.2f}) "
+        f"{number} ({row['diff_vs_full_ci_low']:+z.2f} to {row['diff_vs_full_ci_high']:+z.2f}) "
         "nats per token"
     )

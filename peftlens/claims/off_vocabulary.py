@@ -54,8 +54,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     outcome, sentence = by_half(left, "most vectors left the tokens, which lack their effect")
     shown = last[last["run"].isin(runs)]["similarity"].median()
     return outcome, (
-        f"{sentence} The median cosine to the nearest token is {shown:.2f}; the nearest tokens "
-        f"cost {gap[runs].median():.2f} nats per token or more in the median prompt. "
+        f"{sentence} The median cosine to the nearest token is {shown:z.2f}; the nearest tokens "
+        f"cost {gap[runs].median():z.2f} nats per token or more in the median prompt. "
         f"{len(away) - len(runs)} prompts that neither started nor ended at tokens do not count."
     )
 

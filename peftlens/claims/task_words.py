@@ -48,7 +48,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     power = trained[f"power_at_{EFFECT}"].astype(float).min()
     sentence = (
         f"{sentence} Mean closeness to the task's words minus that to other tasks' words: "
-        f"{trained['contrast'].mean():+.3f} in the space of the vectors. Prompts with a cosine of "
+        f"{trained['contrast'].mean():+z.3f} in the space of the vectors. Prompts with a cosine of "
         f"{EFFECT} to words of the task would be found with power {power:.2f} or more."
     )
     if outcome == "contradicted":

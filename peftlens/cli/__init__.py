@@ -3,6 +3,7 @@
 Commands import torch and transformers only when they run, so that `--help` is fast.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from peftlens import __version__
 from peftlens.cli import adapters, explore, plugins, prefetch, study, targets
 from peftlens.cli import results as results_commands
 from peftlens.cli.options import pairs
-from peftlens.cli.output import Json, print_frame, print_json, resumable
+from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError, validation_summary
 from peftlens.io.escaping import visible
@@ -75,19 +76,28 @@ def plan(
     as_json: Json = False,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Estimate time, memory and disk space of a study before it is trained.
+    """Estimate tokens, time, memory and disk space of a study before it is trained.
 
     Trains each configuration for three steps without saving it. The time is for training alone,
     without validation and probes.
     """
-    from peftlens.studies.estimate import estimate, in_words
+    from dataclasses import asdict
 
-    frame = estimate(file, full=full, trust_remote_code=trust_remote_code)
+    from peftlens.studies.estimate import estimate, in_words
+    from peftlens.studies.grid import read_study
+    from peftlens.training.token_counts import token_counts_by_task
+
+    grid = read_study(file, full=full, trust_remote_code=trust_remote_code)
+    counts, frame = token_counts_by_task(grid.plans), estimate(grid)
     if as_json:
-        print(frame.to_json(orient="records"))
+        tasks = {name: asdict(one) for name, one in counts.items()}
+        rows = json.loads(frame.to_json(orient="records"))  # None where a value is missing
+        print_json({"configurations": rows, "tasks": tasks})
     else:
         print_frame(frame)
-        print(f"\n{in_words(frame, Path.cwd())}")
+        print()
+        print_token_counts(counts)
+        print(in_words(frame, Path.cwd()))
 
 
 @app.command()

@@ -18,6 +18,8 @@ from peftlens.io.escaping import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from peftlens.training.token_counts import TokenCounts
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 
@@ -41,8 +43,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return " ".join(map(_cell, value))
     if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"  # NaN alone differs from itself
+        return "" if value != value else f"{value:z.4g}"  # NaN alone differs from itself
     return "" if str(value) == "<NA>" or value is None else visible(str(value))
+
+
+def print_token_counts(counts: Mapping[str, "TokenCounts"]) -> None:
+    """Print a line for each task of a study."""
+    for name, one in counts.items():
+        print(visible(f"{name}: {one.in_words()}"))
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from peftlens.cli.output import Json, print_frame, print_json, resumable
+from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, resumable
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError
 from peftlens.io.escaping import visible
@@ -239,16 +239,17 @@ def verify(
 def validate(
     file: File, full: Full = False, as_json: Json = False, trust_remote_code: Trust = False
 ) -> None:
-    """Validate a study file without training: names, grid, data, base model, disk space.
+    """Validate a study file without training: names, grid, data, tokens, base model, disk space.
 
     `peftlens plan FILE` also trains three steps of each configuration to estimate the time.
     """
-    from peftlens.adapters.run_context import RunContext
-    from peftlens.studies.grid import plan_study
-    from peftlens.studies.study_file import read_text
+    from dataclasses import asdict
 
-    context = RunContext(trust_remote_code=trust_remote_code)
-    grid = plan_study(read_text(file), str(file), context, full=full)
+    from peftlens.studies.grid import read_study
+    from peftlens.training.token_counts import token_counts_by_task
+
+    grid = read_study(file, full=full, trust_remote_code=trust_remote_code)
+    counts = token_counts_by_task(grid.plans)
     free = shutil.disk_usage(Path.cwd()).free
     first = grid.plans[0].base
     summary = {
@@ -262,10 +263,12 @@ def validate(
         "bytes_on_disk": grid.bytes_on_disk,
         "bytes_free": free,
         "bytes_per_run": grid.bytes_per_run,
+        "tasks": {name: asdict(one) for name, one in counts.items()},
     }
     if as_json:
         print_json(summary)
     else:
+        print_token_counts(counts)
         text = (
             f"{file}: {len(grid.plans)} runs of {summary['configurations']} configurations, on "
             f"{first.reference} ({first.dtype}, {first.device}), {len(grid.probes)} probes; "

@@ -1,6 +1,5 @@
 """Formatting: turn rows with named columns into examples, by a prompt template."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,6 @@ from peftlens.io.data_files import Records
 from peftlens.io.rows import MOST_ROWS
 
 Row = Mapping[str, Any]
-_LETTER = re.compile(r"(?:^|\n)[A-Z]\. ")
 _WIDEST = 10_000  # characters to which a template may pad a text
 
 
@@ -90,7 +88,7 @@ class Columns:
             return [*CONVERSATION_COLUMNS]
         if self.kind == "preference":
             return [*PREFERENCE_COLUMNS]
-        shown = [*dict.fromkeys(_fields(self.template))]
+        shown = [*dict.fromkeys(fields_of(self.template))]
         if not shown:
             raise InputError(f"template {self.template!r} uses no column; write one in braces")
         if self.kind == "language_modeling":
@@ -110,7 +108,7 @@ def fill(template: str, texts: Mapping[str, str | None]) -> str:
     Raises:
         InputError: the template has another name, pads too much, or its braces do not match.
     """
-    _fields(template)
+    fields_of(template)
     try:
         return template.format_map(texts)
     except (KeyError, IndexError, AttributeError, ValueError) as error:
@@ -119,7 +117,7 @@ def fill(template: str, texts: Mapping[str, str | None]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _fields(template: str) -> tuple[str, ...]:
+def fields_of(template: str) -> tuple[str, ...]:
     """List the names in braces.
 
     Raises:
@@ -171,12 +169,13 @@ def _require_columns(records: Records, columns: Columns) -> None:
     """Refuse missing columns; of conversations, with the kind that reads them."""
     needed = columns.used()
     if columns.kind == "generation":
-        needed = [*_fields(columns.template), columns.label]
+        needed = [*fields_of(columns.template), columns.label]
     layout = layout_of(records.columns)
     if layout and columns.kind != "preference" and not {*needed} <= {*records.columns}:
         raise InputError(
-            f"the rows of {records.name} are conversations in the layout of {LAYOUTS[layout]}; set "
-            "kind = 'chat' to train on them, or kind = 'generation' to compare the last answer"
+            f"the rows of {records.name} are conversations in the layout of {LAYOUTS[layout]}: "
+            "these look like free answers; set kind = 'chat' to train on them, or kind = "
+            "'generation' to compare the last answer"
         )
     if columns.kind == "preference" and "prompt" not in records.columns:
         needed = ["chosen", "rejected"]  # whole conversations
@@ -192,7 +191,7 @@ def _asks_in_conversations(records: Records, columns: Columns) -> bool:
     """Whether rows of a generation task are conversations, and no columns that a template names."""
     if columns.kind != "generation" or layout_of(records.columns) is None:
         return False
-    return not {*_fields(columns.template), columns.label} <= {*records.columns}
+    return not {*fields_of(columns.template), columns.label} <= {*records.columns}
 
 
 def _conversations(records: Records, columns: Columns) -> Iterator[Example | str | Note]:
@@ -245,7 +244,7 @@ def _named(row: Row, records: Records, columns: Columns) -> Row:
 
 def _prompt(row: Row, template: str) -> tuple[str, str | None]:
     """Fill in the template; return an empty text and the reason where a cell can't be used."""
-    texts = {name: as_text(row.get(name)) for name in _fields(template)}
+    texts = {name: as_text(row.get(name)) for name in fields_of(template)}
     if reason := next(filter(None, map(unusable, texts.values())), None):
         return "", reason
     prompt = fill(template, texts)
@@ -288,23 +287,3 @@ def _choices(rows: Sequence[Row], records: Records, columns: Columns) -> Iterato
 
 def _choice(prompt: str, options: Sequence[str], index: int) -> Example:
     return Example(prompt, tuple(f" {option}" for option in options), index)
-
-
-def lettered(text: str, template: str) -> Iterator[Example | str]:
-    """Yield multiple-choice examples from JSON lines whose options are one text with letters.
-
-    Args:
-        text: JSON lines, each with `question`, `options` (one line per option) and `answer`.
-        template: template of the prompt, with {question} and other columns of text.
-    """
-    for line in text.splitlines():
-        row = json.loads(line)
-        options = [part.strip() for part in _LETTER.split(row["options"])[1:]]
-        (answer,) = _LETTER.split(row["answer"])[1:]
-        prompt = fill(template, {name: row[name].strip() for name in _fields(template)})
-        found = question(options, answer.strip())
-        if isinstance(found, str):
-            yield found
-            continue
-        (index,) = right_options([found], "text", "the answers")
-        yield index if isinstance(index, str) else _choice(prompt, found.options, index)

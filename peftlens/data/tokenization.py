@@ -16,6 +16,7 @@ from peftlens.data.conversation import Conversation
 from peftlens.data.task import Chat, ChatPair, Example, OpenQuestion, TextPair
 from peftlens.errors import InputError
 
+CUT = "cut to max_length"  # end of the reasons for which an example is truncated and kept
 _CONTEXTS = ("\n", ":", "a")  # some tokenizers drop a line break, or merge a sign with a word
 
 
@@ -173,7 +174,7 @@ class ExampleTokenizer:
                 f"answer {max(example.answers, key=len)[:40]!r} leaves no room for a prompt in "
                 f"max_length={self.max_length} tokens; raise max_length"
             )
-        counts["prompt cut to max_length"] += len(prompt) > room
+        counts[f"prompt {CUT}"] += len(prompt) > room
         ids = (*start, *prompt[-room:], *end)  # the end of a prompt asks for the answer
         return tuple(TokenizedAnswer(ids, tuple(answer)) for answer in answers)
 
@@ -203,7 +204,7 @@ class ExampleTokenizer:
         if row.scored < 1:
             counts["text of fewer than two tokens"] += 1
             return ()
-        counts["text cut to max_length"] += len(row.answer) < len(ids)
+        counts[f"text {CUT}"] += len(row.answer) < len(ids)
         return (row,)
 
     def _ended(self, ids: list[int]) -> list[int]:
@@ -246,7 +247,7 @@ class ExampleTokenizer:
         if not any(trained[1:]):
             counts["conversation cut before its answer"] += 1
             return ()
-        counts["conversation cut to max_length"] += len(rendered.ids) > len(ids)
+        counts[f"conversation {CUT}"] += len(rendered.ids) > len(ids)
         first = max(1, trained.index(True))  # nothing predicts the first token of all
         last = len(trained) - trained[::-1].index(True)
         mask = trained[first:last]

@@ -8,11 +8,13 @@ from peftlens.data.collate import Collator
 from peftlens.data.task import Chat, Example, OpenQuestion, Task
 from peftlens.data.tokenization import TokenizedExample
 from peftlens.evaluation.answer_scores import score
+from peftlens.evaluation.base_texts import base_texts
 from peftlens.evaluation.generation import generate
+from peftlens.models.base_model import BaseModel
 
 
 def answer(
-    model: nn.Module,
+    model: nn.Module | BaseModel,
     encoder: Collator,
     task: Task,
     items: Sequence[TokenizedExample],
@@ -21,8 +23,8 @@ def answer(
     """Let a model answer tokenized examples of a generation task.
 
     Args:
-        model: model with its adapter attached.
-        encoder: collator of its base.
+        model: model with its adapter attached; or a base without any, whose texts are cached.
+        encoder: collator of the base.
         task: task whose kind is generation.
         items: examples of the split that were tokenized.
         split: split of the examples.
@@ -33,17 +35,15 @@ def answer(
     assert task.answers is not None
     examples = [task.splits[split][item.index] for item in items]
     prompts = [prompt_ids(encoder, one, item) for one, item in zip(examples, items, strict=True)]
-    written = generate(
-        model,
-        encoder,
-        prompts,
-        max_new_tokens=task.answers.max_new_tokens,
-        stop=task.answers.stop,
-        description="Writing answers",
-    )
+    limits = {"max_new_tokens": task.answers.max_new_tokens, "stop": task.answers.stop}
+    if isinstance(model, BaseModel):
+        texts = base_texts(model, encoder, prompts, **limits)
+    else:
+        written = generate(model, encoder, prompts, **limits, description="Writing answers")
+        texts = [one.text for one in written]
     return [
-        (score(task.answers.score, one.text.strip(), references(example)), one.text.strip())
-        for one, example in zip(written, examples, strict=True)
+        (score(task.answers.score, text.strip(), references(example)), text.strip())
+        for text, example in zip(texts, examples, strict=True)
     ]
 
 

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.data.task import Chat, ChatPair
 from peftlens.data.tokenization import text_ids
 from peftlens.errors import InputError
+from peftlens.evaluation.base_texts import base_texts
 from peftlens.evaluation.generation import generate
 from peftlens.models.base_model import BaseModel
-from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
@@ -60,20 +58,17 @@ def side_by_side(  # noqa: PLR0913  # each is a caller's choice
         step: step of a checkpoint; None for the end.
     """
     base = context.base_model(run)
-    encoder = Collator.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.sequence_length)
 
-    def write(model: nn.Module, description: str) -> list[str]:
-        written = generate(
-            model.eval(), encoder, prompts,
-            max_new_tokens=max_new_tokens, stop=stop, description=description,
-        )  # fmt: skip
-        return [one.text for one in written]
-
-    with restored_after(base.model) as model:
-        before = write(model, "The base writes")
+    before = base_texts(base, encoder, prompts, max_new_tokens=max_new_tokens, stop=stop)
+    if run.is_base:
+        return [Pair(text, text) for text in before]
     with context.open_run(run, step) as model:
-        after = write(model, "The run's model writes")
-    return [Pair(*pair) for pair in zip(before, after, strict=True)]
+        after = generate(
+            model.eval(), encoder, prompts,
+            max_new_tokens=max_new_tokens, stop=stop, description="The run's model writes",
+        )  # fmt: skip
+    return [Pair(one, other.text) for one, other in zip(before, after, strict=True)]
 
 
 def prompts_of(run: TrainedModel, base: BaseModel, texts: Sequence[str]) -> list[list[int]]:
@@ -82,7 +77,7 @@ def prompts_of(run: TrainedModel, base: BaseModel, texts: Sequence[str]) -> list
     Raises:
         InputError: a text has no tokens.
     """
-    encoder = Collator.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.sequence_length)
     chat = _chat_of(run)
     rows = []
     for text in texts:

@@ -143,7 +143,7 @@ def _template_values(data: ExplorerData) -> dict[str, Any]:
             {"name": one.name, "text": one.text}
             | {
                 side: [
-                    (data.tokens[token], f"{change:+.2f}") for token, change in getattr(one, side)
+                    (data.tokens[token], f"{change:+z.2f}") for token, change in getattr(one, side)
                 ]
                 for side in ("raised", "lowered")
             }

@@ -141,7 +141,7 @@ def _table(nearest: Sequence[Neighbor]) -> html.Table:
     head = html.Tr([html.Th(name) for name in ("token", "id", "similarity", "")])
     rows = [
         html.Tr([html.Td(html.Code(one.token)), html.Td(one.token_id),
-                 html.Td(f"{one.similarity:.4f}"), html.Td(one.flags)])
+                 html.Td(f"{one.similarity:z.4f}"), html.Td(one.flags)])
         for one in nearest
     ]  # fmt: skip
     return html.Table([html.Thead(head), html.Tbody(rows)])

@@ -88,7 +88,7 @@ def _train_config(run: TrainedModel) -> dict[str, Any]:
     return {
         "model_id": redacted(config.base_model),
         "dtype": config.dtype,
-        "max_seq_length": training.max_length,
+        "max_seq_length": training.sequence_length,
         "batch_size": training.batch_size * training.gradient_accumulation_steps,
         "max_steps": training.max_steps,
         "seed": config.seed,

@@ -238,7 +238,7 @@ def _cells(plot: Plot) -> Iterator[str]:
                     f'<rect x="{left + wide * m + 1:.1f}" y="{top + 1}" width="{wide - 2:.1f}" '
                     f'height="42" fill="#0072B2" fill-opacity="{shade:.2f}"/>'
                 )
-                yield _text(left + wide * (m + 0.5), top + 26, f"{value:.3g}", "middle")
+                yield _text(left + wide * (m + 0.5), top + 26, f"{value:z.3g}", "middle")
     for m, name in enumerate(plot.columns):
         yield _text(left + wide * (m + 0.5), _TOP + 44 * len(plot.rows) + 18, name, "middle")
     yield _text(left + (WIDTH - left) / 2, height(plot) - 14, plot.x.title, "middle")

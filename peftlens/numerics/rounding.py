@@ -31,6 +31,8 @@ def decimals(half_width: float) -> int:
 def number(value: object, low: object = None, high: object = None) -> str:
     """A number, rounded by its interval; to four significant digits where there is none.
 
+    Zero has no sign: not -0.0, whether it was rounded or not.
+
     Of a list every value, joined by spaces; whole numbers in it are ids, without separators.
     """
     if isinstance(value, list | np.ndarray):
@@ -44,9 +46,9 @@ def number(value: object, low: object = None, high: object = None) -> str:
     real = float(value)  # pyright: ignore[reportArgumentType]
     half = 0.0 if _none(low) or _none(high) else (float(high) - float(low)) / 2  # pyright: ignore
     if half > 0 and math.isfinite(half):
-        return f"{real:,.{decimals(half)}f}"
+        return f"{real:z,.{decimals(half)}f}"
     if real.is_integer() and abs(real) < 1e15:
-        return f"{real:,.0f}"
+        return f"{real:z,.0f}"
     return f"{real:,.0f}" if abs(real) >= 1e4 else f"{real:.4g}"
 
 

@@ -78,7 +78,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
 
 def _sources(run: TrainedModel, base: BaseModel, config: Config) -> Iterator[list[dict[str, Any]]]:
-    encoder = Collator.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.sequence_length)
     with suppress(NotApplicable):  # a run of another program
         yield _examples("task", task_of(run), encoder, config.items)
     if config.general and config.general_items:

@@ -66,7 +66,7 @@ CHARTS = tuple(
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """Return one row per saved step."""
     examples = task_of(run).splits["validation"]
-    encoder = Collator.of(context.base_model(run), run.config.training.max_length)
+    encoder = Collator.of(context.base_model(run), run.config.training.sequence_length)
     items, _ = encoder.items(examples)
     scores: list[Choices] = []
     for step in run.steps:

@@ -72,7 +72,7 @@ CHARTS = (
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """Return one row per saved step, kind of text and layer; only general text without a task."""
     base = context.base_model(run)
-    encoder = Collator.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.sequence_length)
     tasks = {} if run.task is None else {"task": task_of(run)}
     tasks["general"] = load_task(config.suite, {})
     texts = {kind: _texts(task.splits["test"][: config.items]) for kind, task in tasks.items()}

@@ -51,7 +51,7 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """Return one row per prompt, and one per omitted vector."""
     base = context.base_model(run)
     vectors = trained_vectors(run, base, run.steps[-1])
-    encoder = Collator.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.sequence_length)
     items, _ = encoder.items(task_of(run).splits["test"][:ITEMS])
     prompts = {
         "trained": vectors.now,

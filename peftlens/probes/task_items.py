@@ -63,11 +63,13 @@ CHARTS: tuple[Chart, ...] = ()
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """Return one row per test example, in the split's order."""
     task = task_of(run)
-    encoder = Collator.of(context.base_model(run), run.config.training.max_length)
+    base = context.base_model(run)
+    encoder = Collator.of(base, run.config.training.sequence_length)
     items, _ = encoder.items(task.splits["test"])
     with context.open_run(run) as model:
         choices = choose(model, encoder, items, "Scoring the test split")
-        written = answer(model, encoder, task, items) if task.answers else None
+        writer = base if run.is_base else model
+        written = answer(writer, encoder, task, items) if task.answers else None
     frame = pd.DataFrame(
         {
             "item": [item.index for item in items],

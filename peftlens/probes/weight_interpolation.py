@@ -87,7 +87,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
             raise NotApplicable(str(error)) from error
     texts = suite(base, "passages_short", {}, None)
     baseline = reference(base, texts)
-    encoder = Collator.of(base, run.config.training.max_length)
+    encoder = Collator.of(base, run.config.training.sequence_length)
     items, _ = encoder.items(task_of(run).splits["test"][: config.items or None])
     rows = []
     for scale in config.scales:

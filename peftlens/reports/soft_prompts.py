@@ -96,7 +96,7 @@ def _token(row: dict[Any, Any], tested: dict[Any, Any] | None) -> Token:
         position=row["position"],
         start="–" if pd.isna(row["start_token"]) else row["start_token"],
         words=list(row["tokens"]),
-        cosine=f"{row['similarity']:.2f}",
+        cosine=f"{row['similarity']:z.2f}",
         displacement="–"
         if pd.isna(row["relative_displacement"])
         else f"{row['relative_displacement']:.2f}",

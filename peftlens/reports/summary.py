@@ -96,10 +96,10 @@ def _sequence(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _lost(row: Any) -> str:
-    points = f"{100 * row['value']:.0f} points"
+    points = f"{100 * row['value']:z.0f} points"
     if pd.isna(row["ci_low"]):
         return points
-    return f"{points}, {100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
+    return f"{points}, {100 * row['ci_low']:z.0f} to {100 * row['ci_high']:z.0f}"
 
 
 def _forgotten(frame: pd.DataFrame) -> Iterator[str]:
@@ -115,6 +115,6 @@ def _forgotten(frame: pd.DataFrame) -> Iterator[str]:
     if len(worse):
         most = worse.iloc[-1]
         yield (
-            f"The increase was largest for {most['configuration']}: {most['forgetting']:+.2f} nats "
-            f"per token ({most['ci_low']:+.2f} to {most['ci_high']:+.2f})."
+            f"The increase was largest for {most['configuration']}: {most['forgetting']:+z.2f} "
+            f"nats per token ({most['ci_low']:+z.2f} to {most['ci_high']:+z.2f})."
         )

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from peftlens.io.files import canonical_json
 from peftlens.io.rows import save_rows
@@ -13,6 +20,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_TASK = "unknown"  # task of adapters from other programs
 
+DEFAULT_LENGTH = 256  # tokens of a row, where the data do not decide
 DPO_BETA = 0.1  # Rafailov et al. 2023, arXiv:2305.18290, appendix B
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -42,7 +50,8 @@ class TrainingConfig(StrictModel):
         weight_decay: weight decay of AdamW, decoupled from the gradient.
         max_grad_norm: upper limit of the gradient's norm, which is clipped.
         max_length: highest number of tokens of prompt and answer together; longer prompts are cut
-            at the beginning.
+            at the beginning. auto for the 99th percentile of the training rows; None for auto with
+            conversations, written answers and preferences, and for 256 with other tasks.
         checkpoint_steps: steps after which the adapter is saved; 0 for its initial state.
         logging_steps: number of steps between two lines of metrics.
         shuffle_labels: whether to shuffle the training examples' answers, for a control that can
@@ -60,13 +69,26 @@ class TrainingConfig(StrictModel):
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    max_length: Annotated[int, Field(ge=8)] = 256
+    max_length: Annotated[int, Field(ge=8)] | Literal["auto"] | None = None
     checkpoint_steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
     logging_steps: Annotated[int, Field(ge=1)] = 10
     # left out unless set: ids of runs without it stay the same
     shuffle_labels: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
     loss: Annotated[Literal["sft", "dpo"], Field(exclude_if=lambda value: value == "sft")] = "sft"
     dpo_beta: Annotated[float, Field(gt=0, exclude_if=lambda value: value == DPO_BETA)] = DPO_BETA
+
+    @field_validator("max_length", mode="wrap")
+    @classmethod
+    def _check_length(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError:  # of two types, with a message for each
+            raise ValueError(f"{value!r} is neither 'auto' nor 8 tokens or more") from None
+
+    @property
+    def sequence_length(self) -> int:
+        """Highest number of tokens of a row; the default's where a record has no number."""
+        return self.max_length if isinstance(self.max_length, int) else DEFAULT_LENGTH
 
 
 class RunConfig(StrictModel):

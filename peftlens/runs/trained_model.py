@@ -62,6 +62,11 @@ class TrainedModel(Protocol):
         return self.record.config
 
     @property
+    def is_base(self) -> bool:
+        """Whether the model is its base without any change."""
+        return self.config.method == "frozen"
+
+    @property
     def rank(self) -> int | None:
         """Nominal rank, as `rank` or peft's `r`; None for methods without one."""
         options = self.config.method_config

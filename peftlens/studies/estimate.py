@@ -7,19 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from peftlens.adapters.run_context import RunContext
 from peftlens.io.progress import track
 from peftlens.models.architecture import blocks
 from peftlens.runs.run import sweeps
-from peftlens.studies.grid import plan_study
-from peftlens.studies.study_file import read_text
+from peftlens.studies.grid import StudyGrid
 from peftlens.training.dry_run import DryRun, dry_run
 from peftlens.training.run_plan import RunPlan
 
 
-def estimate(
-    file: str | Path, *, full: bool = False, trust_remote_code: bool = False
-) -> pd.DataFrame:
+def estimate(grid: StudyGrid) -> pd.DataFrame:
     """Estimate the cost of a study, one row per configuration over all its rates and seeds.
 
     Columns: configuration: its name without the learning rate; runs: number of runs;
@@ -27,13 +23,7 @@ def estimate(
     of all runs; memory_bytes: memory of one run with its base model; disk_bytes: saved bytes of all
     runs. Time and memory are measured in three steps of the first run on this machine; memory is
     missing where the system does not report it.
-
-    Raises:
-        InputError: the study can't be run.
     """
-    text = read_text(Path(file))
-    context = RunContext(trust_remote_code=trust_remote_code)
-    grid = plan_study(text, str(file), context, full=full)
     names, groups = sweeps(grid.plans), defaultdict[str, list[RunPlan]](list)
     for run_plan in grid.plans:
         groups[names[run_plan.id]].append(run_plan)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,7 @@ from peftlens.runs.config import RunConfig
 from peftlens.runs.run import configurations
 from peftlens.studies.config import StudyConfig, entry_line, expand, parse
 from peftlens.studies.plan import PlannedRun, StudyPlan
+from peftlens.studies.study_file import read_text
 from peftlens.tasks import load_task
 from peftlens.training import batched_trainer
 from peftlens.training.run_plan import RunPlan, plan_run
@@ -111,6 +113,14 @@ class StudyGrid:
 def _trainable_parameters(run_plan: RunPlan) -> int:
     """Count a run's trainable parameters; 0 if the method can't count them in advance."""
     return run_plan.method.trainable_parameters(run_plan.method_config, run_plan.shapes) or 0
+
+
+def read_study(
+    file: str | Path, *, full: bool = False, trust_remote_code: bool = False
+) -> StudyGrid:
+    """Read a study file and plan its runs; see `plan_study`."""
+    context = RunContext(trust_remote_code=trust_remote_code)
+    return plan_study(read_text(Path(file)), str(file), context, full=full)
 
 
 def plan_study(

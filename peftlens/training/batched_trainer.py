@@ -95,7 +95,7 @@ def train_runs(plans: Sequence[RunPlan], out: Path) -> list[Run]:
 def _train(writers: Sequence[tuple[RunPlan, RunWriter]]) -> None:
     first, _ = writers[0]
     base = first.base.model
-    task = TokenizedTask.of(first.base, first.task, first.config.training.max_length)
+    task = TokenizedTask.of(first.base, first.task, first.config.training.sequence_length)
     parts = dict(_initialize(planned, writer, task) for planned, writer in writers)
     states = [*parts]
     with restored_after(base):

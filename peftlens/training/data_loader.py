@@ -25,12 +25,14 @@ class TokenizedTask:
         train: training examples.
         validation: validation examples.
         truncated: number of truncated or dropped examples of each split, by reason.
+        n_train: number of training examples before those without a token to train on are dropped.
     """
 
     collator: Collator
     train: list[TokenizedExample]
     validation: list[TokenizedExample]
     truncated: dict[str, dict[str, int]]
+    n_train: int
 
     @classmethod
     def of(cls, base: BaseModel, task: Task, max_length: int) -> "TokenizedTask":
@@ -47,7 +49,7 @@ class TokenizedTask:
             train, validation = splits["train"][0], splits["validation"][0]
             if not train or not validation:
                 raise InputError(f"task {task.name!r}: no text is left to train on; {truncated}")
-            return cls(collator, train, validation, truncated)
+            return cls(collator, train, validation, truncated, len(task.splits["train"]))
 
         return base.derived("tokenized task", tokenize, key=(task.sha256, max_length))
 

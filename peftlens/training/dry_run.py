@@ -56,7 +56,7 @@ def dry_run(planned: RunPlan) -> DryRun:
     )
     short = replace(planned, config=planned.config.model_copy(update={"training": config}))
     with restored_after(planned.base.model), TemporaryDirectory() as temporary:
-        task = TokenizedTask.of(planned.base, planned.task, config.max_length)
+        task = TokenizedTask.of(planned.base, planned.task, config.sequence_length)
         pairs = preference_pairs(planned, task)
         writer = open_writer(short, Path(temporary))
         set_seed(planned.config.seed)

@@ -16,6 +16,7 @@ from peftlens.models.target_modules import Shapes
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import run_id, versions
 from peftlens.tasks import load_task
+from peftlens.training.sequence_length import resolved_length
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class RunPlan:
     """A run before training.
 
     Attributes:
-        requested_config: configuration as requested, with device and dtype of this machine;
-            planning it again gives the same run.
+        requested_config: configuration as requested, with device and dtype of this machine and the
+            sequence length of the data; planning it again gives the same run.
         config: configuration with every default filled in.
         configuration: method and hyperparameters without the seed, in a few words.
         base: base model of the run.
@@ -83,13 +84,15 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         )
     if training.learning_rate is None:
         training = training.model_copy(update={"learning_rate": method.LEARNING_RATE})
+    length = {"max_length": resolved_length(training, base, published)}
+    training, requested = (one.model_copy(update=length) for one in (training, config.training))
     placement = {"device": base.device, "dtype": base.dtype}
     resolved = {
         "method_config": json.loads(json.dumps(asdict(method_config))),
         "training": training,
     }
     return RunPlan(
-        requested_config=config.model_copy(update=placement),
+        requested_config=config.model_copy(update=placement | {"training": requested}),
         config=config.model_copy(update=placement | resolved),
         configuration=_configuration_name(config, method_config),
         base=base,

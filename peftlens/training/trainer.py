@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from peftlens.training.peak_memory import PeakMemory
 from peftlens.training.preference_loss import PreferencePairs
 from peftlens.training.run_plan import RunPlan, plan_run
 from peftlens.training.run_writer import RunWriter
+from peftlens.training.token_counts import token_counts
 
 MAX_MATH_TOKENS = 64  # per row; up to here a CPU computes attention by plain matrix products
 MIN_CACHED_EPOCHS = 1.0  # from here on every row is computed anyway, so caching is free
@@ -184,7 +185,7 @@ class TrainState:
 
 def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
     training = planned.config.training
-    task = TokenizedTask.of(planned.base, planned.task, training.max_length)
+    task = TokenizedTask.of(planned.base, planned.task, training.sequence_length)
     pairs = preference_pairs(planned, task)
     set_seed(planned.config.seed)
     peak = PeakMemory.start(planned.base.device)
@@ -226,6 +227,7 @@ def initial_results(planned: RunPlan, task: TokenizedTask, trainable: int) -> di
         "n_dropped": dict(planned.task.dropped),
         **({"data_notes": [*planned.task.notes]} if planned.task.notes else {}),
         "n_truncated": task.truncated,
+        "training_tokens": asdict(token_counts(task, planned.config.training.loss)),
     }
 
 

@@ -2,7 +2,15 @@ import pandas as pd
 import pytest
 
 from peftlens import registry
-from peftlens.claims import Verdict, by_half, counted, judge, trained_prompts
+from peftlens.claims import (
+    Verdict,
+    by_half,
+    counted,
+    difference_text,
+    judge,
+    trained_prompts,
+)
+from peftlens.numerics.mixed_model import Estimate
 
 
 def test_without_tables_nothing_is_measured():
@@ -68,3 +76,8 @@ def test_what_is_not_measured_says_what_would():
 def test_how_many_seeds_and_examples():
     assert counted({"n_seeds": 1, "n_items": 300}) == "1 seed, 300 examples"
     assert counted({"n_seeds": 3, "n_items": 300}) == "3 seeds, 300 examples"
+
+
+def test_a_difference_that_is_rounded_to_zero_is_not_negative():
+    assert difference_text(Estimate(-0.0004)) == "+0.0 points"
+    assert difference_text(Estimate(-0.02, -0.04, -0.0001)) == "-2.0 points, -4.0 to +0.0"

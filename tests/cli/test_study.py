@@ -54,6 +54,8 @@ def test_validate(run, study_file, monkeypatch):
     assert not (study_file.parent / "studies").exists()
     found = json.loads(run("study", "validate", study_file, "--json")[1])
     assert found["runs"] == 3
+    (counts,) = found["tasks"].values()
+    assert f"{counts['rows']} training rows of {counts['tokens']:,} tokens" in out
     monkeypatch.setattr(studying.shutil, "disk_usage", lambda _: type("Full", (), {"free": 10}))
     code, _, err = run("study", "validate", study_file)
     assert code == 2

@@ -1,8 +1,6 @@
-import json
-
 import pytest
 
-from peftlens.data.formatting import Columns, examples, fill, lettered
+from peftlens.data.formatting import Columns, examples, fill
 from peftlens.data.task import Example, Note
 from peftlens.errors import InputError
 from peftlens.io.data_files import Records
@@ -178,21 +176,3 @@ def test_rows_that_lack_a_key_are_counted_wherever_they_stand():
     first, second, third = read([no_text, whole, no_label], template="{text}")
     assert (first, third) == ("missing", "no label")
     assert second == Example("x", (" a",), 0)
-
-
-def test_options_with_letters_in_one_text():
-    lines = [
-        {
-            "question": "Which one? ",
-            "options": "\nA. this\nB. that \nC. 1. x",
-            "answer": "B. that ",
-        },
-        {"question": "q", "options": "A. a\nB. a", "answer": "A. a"},
-        {"question": "q", "options": "A. a\nB. b", "answer": "C. c"},
-    ]
-    found = list(lettered("\n".join(map(json.dumps, lines)), "{question}\nAnswer:"))
-    assert found == [
-        Example("Which one?\nAnswer:", (" this", " that", " 1. x"), 1),
-        "equal options",
-        "label is not an option",
-    ]

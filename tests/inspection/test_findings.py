@@ -75,6 +75,12 @@ def lost(**row):
             "ok",
             r"-10.0 poi",
         ),
+        (
+            lost(accuracy_change=-1e-9, accuracy_ci_low=-0.2, accuracy_ci_high=0.2),
+            "ok",
+            r"changed by \+0\.0 points",
+        ),
+        (lost(forgetting=-1e-9, ci_low=-0.2, ci_high=0.2), "ok", r"changed by \+0\.000 nats"),
     ],
 )
 def test_what_is_said(tables, severity, text):

@@ -50,6 +50,11 @@ def test_read_and_members(wheel):
     assert found == [("tinydata/a.txt", b"first"), ("tinydata/b.txt", b"second")]
 
 
+def test_lines_of_json(wheel, monkeypatch):
+    monkeypatch.setattr(wheels, "read", lambda *_: '{"a": "x\u2028y"}\n{"a": 1}\n'.encode())
+    assert wheels.json_lines(wheel, "rows.jsonl") == [{"a": "x\u2028y"}, {"a": 1}]
+
+
 def test_nothing_is_left_beside_the_wheel(wheel):
     folder = wheels.fetch(wheel).parent
     assert {path.name for path in folder.iterdir()} == {wheel.filename, f"{wheel.filename}.lock"}

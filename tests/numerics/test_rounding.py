@@ -30,6 +30,14 @@ def test_without_an_interval():
     assert number(True) == "True"
 
 
+def test_zero_has_no_sign():
+    assert interval(-0.001, -0.04, 0.04) == "0.00 (-0.04 to 0.04)"
+    assert interval(0.04, -0.001, 0.08) == "0.04 (0.00 to 0.08)"
+    assert interval(-0.3, -40.0, 40.0) == "0 (-40 to 40)"
+    assert number(-0.0) == "0"
+    assert number(-0.04) == "-0.04"
+
+
 def test_a_list_is_joined_and_its_whole_numbers_are_ids():
     assert number(np.array([0.123456, -2.0])) == "0.1235 -2"
     assert number([12345, 7]) == "12345 7"

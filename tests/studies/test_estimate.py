@@ -11,7 +11,7 @@ from peftlens.models.snapshot import fingerprint
 from peftlens.runs.run import sweeps
 from peftlens.studies import estimate
 from peftlens.studies.estimate import in_words, step_flops
-from peftlens.studies.grid import plan_study
+from peftlens.studies.grid import plan_study, read_study
 from peftlens.studies.runner import StudyOptions, run_study
 from peftlens.training.dry_run import dry_run
 
@@ -55,7 +55,7 @@ def file(bases, words, tmp_path):
 
 
 def test_every_configuration_with_all_its_runs(file):
-    rows = estimate.estimate(file).set_index("configuration")
+    rows = estimate.estimate(read_study(file)).set_index("configuration")
     assert rows["runs"].to_dict() == {"lora rank=2": 4, "lora rank=4": 4, "full": 2, "frozen": 2,
                                       "fish_mask density=0.005": 2}  # fmt: skip
     trained = rows["trainable_parameters"]
@@ -67,7 +67,7 @@ def test_every_configuration_with_all_its_runs(file):
 
 
 def test_what_is_saved_is_what_was_foretold(file, tmp_path):
-    rows = estimate.estimate(file).set_index("configuration")
+    rows = estimate.estimate(read_study(file)).set_index("configuration")
     outcome = run_study(file, tmp_path / "out", StudyOptions(workers=0))
     found, names = {}, sweeps(run.record for run in outcome.runs)
     for run in outcome.runs:
@@ -95,7 +95,7 @@ def test_flops_of_full_fine_tuning_are_six_for_each_parameter(context, file):
 def test_nothing_is_kept_and_the_base_is_as_it_was(context, file):
     plans = plan_study(file.read_text(), str(file), context).plans
     before = fingerprint(plans[0].base.model)
-    estimate.estimate(file)
+    estimate.estimate(read_study(file))
     assert fingerprint(plans[0].base.model) == before
     assert [path.name for path in file.parent.iterdir()] == ["small.toml"]
 
@@ -116,11 +116,15 @@ def test_a_disk_that_is_too_small_is_told(monkeypatch, tmp_path):
 def test_the_command_prints_it(file):
     found = CliRunner().invoke(cli.app, ["plan", str(file), "--json"])
     assert found.exit_code == 0
-    assert {row["configuration"] for row in json.loads(found.stdout)} >= {"full", "lora rank=2"}
-    assert "14 runs" in CliRunner().invoke(cli.app, ["plan", str(file)]).stdout
+    told = json.loads(found.stdout)
+    assert {row["configuration"] for row in told["configurations"]} >= {"full", "lora rank=2"}
+    (counts,) = told["tasks"].values()
+    text = CliRunner().invoke(cli.app, ["plan", str(file)]).stdout
+    assert "14 runs" in text
+    assert f"{counts['rows']} training rows of {counts['tokens']:,} tokens" in text
 
 
 def test_a_study_that_can_not_be_is_refused(file):
     file.write_text(file.read_text().replace("rank = [2, 4]", "rank = [2, 4000]"))
     with pytest.raises(InputError, match="rank"):
-        estimate.estimate(file)
+        estimate.estimate(read_study(file))

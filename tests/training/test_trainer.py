@@ -163,7 +163,7 @@ def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"method": "loraa"}, "did you mean lora"),
-        ({"task": "bbc"}, "no task named 'bbc'; did you mean bbc_topic"),
+        ({"task": "bbc_topics"}, "no task named 'bbc_topics'; did you mean bbc_topic"),
         ({"method_config": {"rank": 99}}, "rank=99 must lie between 1 and 16"),
         ({"training": {"max_steps": 3, "checkpoint_steps": [5]}}, "5 lies after the last step, 3"),
         ({"training": {"max_length": 8}}, "leaves no room"),

@@ -18,7 +18,9 @@ export function table(header, rows) {
   return made("table", {}, made("thead", {}, head), made("tbody", {}, ...body));
 }
 
-export const number = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+/** Format a number; zero has no sign, whether it was rounded or not. */
+export const number = (value, digits = 3) =>
+  value === null || value === undefined ? "–" : (Number(value.toFixed(digits)) || 0).toFixed(digits);
 
 /** Make a table of one vector's neighbors at one step by each metric, as measured by the probe. */
 export function neighborTable(data, run, step, vector) {
