@@ -4,18 +4,22 @@ Gao et al. 2024, The Language Model Evaluation Harness. The harness reads the mo
 it, so base and tuned model are scored in one process.
 """
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from peftlens.errors import InputError
+from peftlens.io.files import sha256_text
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,7 @@ def harness_scores(  # noqa: PLR0913  # each is a caller's choice
         InputError: the extra is missing, there is no such task, or its data can't be had.
     """
     with _reported(tasks):
-        manager = _manager(include_path)
-        if missing := [name for name in tasks if name not in manager.all_tasks]:
-            raise InputError(_no_task(missing[0], include_path))
+        manager = _manager(tasks, include_path)
         wrapped = _package("models.huggingface").HFLM(
             pretrained=model, tokenizer=tokenizer, batch_size=batch_size
         )
@@ -90,21 +92,26 @@ def harness_scores(  # noqa: PLR0913  # each is a caller's choice
     return _read(found)
 
 
-def open_tasks(name: str, include_path: str = "") -> list[Any]:
-    """Load a task of the harness, or those of a group, with their documents.
+def tasks_sha256(tasks: Sequence[str], include_path: str = "", limit: int = 0) -> str:
+    """Hash what scores depend on but the model: the harness, task files, code in them, and rows.
 
     Args:
-        name: name of a task or group.
+        tasks: names of tasks and groups.
         include_path: folder with task files of the user's; empty for none.
+        limit: largest number of documents per task; 0 for all.
 
     Raises:
         InputError: the extra is missing, there is no such task, or its data can't be had.
     """
-    with _reported([name]):
-        manager = _manager(include_path)
-        if name not in manager.all_tasks:
-            raise InputError(_no_task(name, include_path))
-        return [*manager.load(name)["tasks"].values()]
+    with _reported(tasks):
+        loaded = _manager(tasks, include_path).load([*tasks])["tasks"]
+        inputs = [version("lm_eval"), limit, *(_inputs(task, limit) for task in loaded.values())]
+    return sha256_text(json.dumps(inputs, sort_keys=True, default=str))
+
+
+def _inputs(task: Any, limit: int) -> list[Any]:
+    few_shot = list(task.fewshot_docs()) if task.config.num_fewshot else []
+    return [task.dump_config(), list(islice(task.eval_docs, limit or None)), few_shot]
 
 
 def _package(name: str) -> Any:
@@ -121,31 +128,34 @@ def _package(name: str) -> Any:
         ) from error
 
 
-def _manager(include_path: str) -> Any:
-    """Return the harness's index of tasks: of a folder, or of the harness itself.
+def _manager(tasks: Sequence[str], include_path: str) -> Any:
+    """Return an index of tasks that has all these: of a folder, or of the harness itself.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder or task.
     """
-    if not include_path:
-        return _own_manager()
-    if not Path(include_path).expanduser().is_dir():
+    folder = Path(include_path).expanduser()
+    if include_path and not folder.is_dir():
         raise InputError(
             f"include_path={include_path!r} is no folder; name the one with your task files"
         )
-    folder = str(Path(include_path).expanduser())
-    return _package("tasks").TaskManager(include_path=folder, include_defaults=False)
+    manager = (
+        _package("tasks").TaskManager(include_path=str(folder), include_defaults=False)
+        if include_path
+        else _own_manager()
+    )
+    if missing := [name for name in tasks if name not in manager.all_tasks]:
+        where = include_path or "lm-evaluation-harness"
+        raise InputError(
+            f"{where} has no task {missing[0]!r}; `lm-eval ls tasks` lists the harness's"
+        )
+    return manager
 
 
 @cache
 def _own_manager() -> Any:
     """Index the harness's own tasks once: it reads thousands of files."""
     return _package("tasks").TaskManager()
-
-
-def _no_task(name: str, include_path: str) -> str:
-    where = f"{include_path} has" if include_path else "lm-evaluation-harness has"
-    return f"{where} no task {name!r}; `lm-eval ls tasks` lists the harness's"
 
 
 @contextmanager

@@ -4,10 +4,7 @@ The harness scores the documents itself, and a document's score is the value of 
 metrics count whose mean over the documents is the harness's own number for the task.
 """
 
-import json
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
-from itertools import islice
 from math import isclose
 from typing import Any
 
@@ -17,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from peftlens.errors import InputError, validation_summary
-from peftlens.evaluation.harness import HarnessScores, harness_scores, open_tasks
-from peftlens.io.files import sha256_text
+from peftlens.evaluation.harness import HarnessScores, harness_scores, tasks_sha256
+from peftlens.io.files import canonical_json, sha256_text
 
 PREFIX = "lm_eval:"
 
@@ -125,9 +122,8 @@ def harness_suite(name: str, values: dict[str, Any], limit: int) -> HarnessSuite
         InputError: there is no such task or option, or its data can't be had.
     """
     options = _configured(name, values)
-    tasks = open_tasks(name.removeprefix(PREFIX), options.include_path)
-    inputs = [version("lm_eval"), asdict(options), limit, *(_inputs(task, limit) for task in tasks)]
-    digest = sha256_text(json.dumps(inputs, sort_keys=True, default=str))
+    inputs = tasks_sha256([name.removeprefix(PREFIX)], options.include_path, limit)
+    digest = sha256_text(canonical_json([inputs, asdict(options), limit]))
     return HarnessSuite(name, options, limit, digest)
 
 
@@ -142,9 +138,3 @@ def _configured(name: str, values: dict[str, Any]) -> HarnessOptions:
     if options.batch_size < 1:
         raise InputError(f"{name}: batch_size={options.batch_size} must be at least 1")
     return options
-
-
-def _inputs(task: Any, limit: int) -> list[Any]:
-    """Return what the scores of a task depend on: its file with the code in it, and its rows."""
-    few_shot = list(task.fewshot_docs()) if task.config.num_fewshot else []
-    return [task.dump_config(), list(islice(task.eval_docs, limit or None)), few_shot]
