@@ -48,7 +48,8 @@ def _pairs(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
         str(name): own.groupby(["seed", "item"])["score"].mean().unstack()  # (seeds, items)
         for name, own in group.groupby("configuration", sort=False)
     }
-    methods = group.groupby("configuration")["method"].first().to_dict()
+    firsts = group.drop_duplicates("configuration")
+    methods = dict(zip(firsts["configuration"], firsts["method"], strict=True))
     found = paired_differences(scores, methods)
     for one, other in permutations(scores, 2):
         seeds, items = scores[one].shape

@@ -48,7 +48,7 @@ def local(tmp_path, words, monkeypatch):
 
 @pytest.mark.parametrize("method", ["frozen", "prompt_tuning"])
 def test_items_and_totals_are_the_harness_s_and_agree_with_our_own(
-    bases, words, local, tmp_path, context, method
+    bases, words, local, tmp_path, context, method, monkeypatch
 ):
     folder, examples = local
     run = peftlens.train(
