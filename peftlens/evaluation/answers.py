@@ -7,7 +7,7 @@ from torch import nn
 from peftlens.data.collate import Collator
 from peftlens.data.task import Chat, Example, OpenQuestion, Task
 from peftlens.data.tokenization import TokenizedExample
-from peftlens.evaluation.answer_scores import score
+from peftlens.evaluation.answer_scores import scorer
 from peftlens.evaluation.generation import generate
 
 
@@ -41,8 +41,9 @@ def answer(
         stop=task.answers.stop,
         description="Writing answers",
     )
+    score = scorer(task.answers.score)
     return [
-        (score(task.answers.score, one.text.strip(), references(example)), one.text.strip())
+        (score(one.text.strip(), references(example)), one.text.strip())
         for one, example in zip(written, examples, strict=True)
     ]
 
