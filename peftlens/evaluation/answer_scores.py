@@ -93,18 +93,18 @@ def _rouge(kind: str) -> Scorer:
 
 @cache
 def _rouge_scorer(kind: str) -> Any:
-    return _package("rouge_score.rouge_scorer").RougeScorer([kind], use_stemmer=True)
+    return package("rouge_score.rouge_scorer").RougeScorer([kind], use_stemmer=True)
 
 
 def _bleu(answer: str, reference: str) -> float:
-    return _package("sacrebleu").sentence_bleu(answer, [reference]).score / 100
+    return package("sacrebleu").sentence_bleu(answer, [reference]).score / 100
 
 
 def _chrf(answer: str, reference: str) -> float:
-    return _package("sacrebleu").sentence_chrf(answer, [reference]).score / 100
+    return package("sacrebleu").sentence_chrf(answer, [reference]).score / 100
 
 
-def _package(name: str) -> Any:
+def package(name: str) -> Any:
     """Import a package of the extra `scores`.
 
     Raises:
