@@ -31,6 +31,7 @@ from peftlens.evaluation.log_likelihood import Choices, choose
 from peftlens.io import wheels
 from peftlens.io.files import cache_dir
 from peftlens.models.base_model import BaseModel, load_base_model
+from peftlens.runs.config import Dtype
 
 OUT = Path(__file__).parent.parent / "reports" / "harness"
 PROMPT = "Question: {question}\nAnswer:"  # of both programs
@@ -89,7 +90,8 @@ def theirs(base: BaseModel, examples: list[Example]) -> pd.DataFrame:
 
 def agreement(count: int) -> Iterator[dict[str, object]]:
     """Compare both programs' scores item by item."""
-    for dtype in ("float32", "bfloat16"):
+    dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
+    for dtype in dtypes:
         base, examples = opened(dtype), questions(count)
         own, harness = ours(base, examples, f"Scoring in {dtype}"), theirs(base, examples)
         by_sum, by_byte = own.by_sum == own.correct, own.by_byte == own.correct
@@ -214,7 +216,7 @@ def in_chat(base: BaseModel, example: Example) -> Example:
 
 
 @cache
-def opened(dtype: str) -> BaseModel:
+def opened(dtype: Dtype) -> BaseModel:
     """Load the built-in base once for each dtype."""
     return load_base_model("smollm2-135m", device="cpu", dtype=dtype)
 

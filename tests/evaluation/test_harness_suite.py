@@ -133,6 +133,24 @@ def test_a_task_that_is_not_there(llama, folder):
         suites(llama, options(folder, "lm_eval:absent"))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("directions.jsonl", "gone.jsonl"),  # no such data
+        ("doc_to_target: label", "doc_to_target: '{{ label'"),  # a template that does not end
+        ("test_split: test", "test_split: exam"),  # no such split
+        ("output_type:", "output_type: ["),  # no YAML
+    ],
+)
+def test_a_task_file_that_can_not_be_used_is_one_line(llama, folder, old, new):
+    file = folder / "directions.yaml"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(InputError) as error:
+        reference(llama, suites(llama, options(folder))[0])
+    assert "\n" not in str(error.value)
+    assert "directions" in str(error.value)
+
+
 def test_only_means_of_which_more_is_better_are_scores():
     values = {"mean": (0.0, 1.0, 0.5), "sum": (0.0, 1.0, 1.0), "error": (0.2, 0.4, 0.3)}
     found = HarnessScores(
