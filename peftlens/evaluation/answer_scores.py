@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from peftlens.errors import InputError
+from peftlens.evaluation.external_scores import external_scores, load
 
 Scorer = Callable[[str, str], float]  # of an answer and one reference, 0 to 1
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -91,18 +93,18 @@ def _rouge(kind: str) -> Scorer:
 
 @cache
 def _rouge_scorer(kind: str) -> Any:
-    return _package("rouge_score.rouge_scorer").RougeScorer([kind], use_stemmer=True)
+    return package("rouge_score.rouge_scorer").RougeScorer([kind], use_stemmer=True)
 
 
 def _bleu(answer: str, reference: str) -> float:
-    return _package("sacrebleu").sentence_bleu(answer, [reference]).score / 100
+    return package("sacrebleu").sentence_bleu(answer, [reference]).score / 100
 
 
 def _chrf(answer: str, reference: str) -> float:
-    return _package("sacrebleu").sentence_chrf(answer, [reference]).score / 100
+    return package("sacrebleu").sentence_chrf(answer, [reference]).score / 100
 
 
-def _package(name: str) -> Any:
+def package(name: str) -> Any:
     """Import a package of the extra `scores`.
 
     Raises:
@@ -128,17 +130,53 @@ SCORES: dict[str, Scorer] = {
 }
 
 
-def score(name: str, answer: str, references: Sequence[str]) -> float:
-    """Score an answer by its best reference.
+def scorer(name: str) -> Callable[[str, Sequence[str]], float]:
+    """Return the function that scores an answer by its references, between 0 and 1.
 
     Args:
-        name: one of `SCORES`.
-        answer: generated text.
-        references: one or more right answers.
+        name: one of `SCORES`, of which the best reference counts, or a score of another package.
+
+    Raises:
+        InputError: no such score, or another package's can't be used.
+    """
+    if name in SCORES:
+        return lambda answer, references: max(SCORES[name](answer, one) for one in references)
+    return load(_external(name))
+
+
+def score(name: str, answer: str, references: Sequence[str]) -> float:
+    """Score one answer; see `scorer`.
+
+    Raises:
+        InputError: no such score, its package is not installed, or another package's fails.
+    """
+    return scorer(name)(answer, references)
+
+
+def require_score(name: str) -> dict[str, str]:
+    """Check that there is a score, before a run that needs it is trained.
+
+    Returns:
+        Version of the package of a score of another package, by its name; else nothing.
 
     Raises:
         InputError: no such score, or its package is not installed.
     """
-    if name not in SCORES:
-        raise InputError(f"score {name!r} is unknown; choose one of {', '.join(SCORES)}")
-    return max(SCORES[name](answer, reference) for reference in references)
+    if name in SCORES:
+        SCORES[name]("a", "a")  # imports its package
+        return {}
+    point = _external(name)
+    load(point)
+    return {point.dist.name: point.dist.version} if point.dist else {}
+
+
+def _external(name: str) -> EntryPoint:
+    external = external_scores([*SCORES])
+    if name in external:
+        return external[name]
+    if name.startswith("lm_eval:"):
+        raise InputError(
+            f"score {name!r} is a task of lm-evaluation-harness with questions of its own; measure "
+            "the runs by the probes harness_items and harness"
+        )
+    raise InputError(f"score {name!r} is unknown; choose one of {', '.join([*SCORES, *external])}")

@@ -7,7 +7,7 @@ from torch import nn
 from peftlens.data.collate import Collator
 from peftlens.data.task import Chat, Example, OpenQuestion, Task
 from peftlens.data.tokenization import TokenizedExample
-from peftlens.evaluation.answer_scores import score
+from peftlens.evaluation.answer_scores import scorer
 from peftlens.evaluation.base_texts import base_texts
 from peftlens.evaluation.generation import generate
 from peftlens.models.base_model import BaseModel
@@ -41,8 +41,9 @@ def answer(
     else:
         written = generate(model, encoder, prompts, **limits, description="Writing answers")
         texts = [one.text for one in written]
+    score = scorer(task.answers.score)
     return [
-        (score(task.answers.score, text.strip(), references(example)), text.strip())
+        (score(text.strip(), references(example)), text.strip())
         for text, example in zip(texts, examples, strict=True)
     ]
 

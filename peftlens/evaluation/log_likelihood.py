@@ -139,7 +139,7 @@ class Choices:
         by_sum: index of the answer with the highest summed log-probability (lm-eval's `acc`),
             shape (n,).
         by_byte: index of the answer with the highest log-probability per UTF-8 byte (lm-eval's
-            `acc_norm`), shape (n,).
+            `acc_bytes`; its `acc_norm` counts characters), shape (n,).
         calibrated: index of the answer with the highest probability relative to the label's mean
             over the items, see `calibrated_choice`, shape (n,); None unless all items have the same
             answers.

@@ -1,6 +1,7 @@
 """Retention of general abilities: scores of a base model and of its tuned versions on suites.
 
-A suite is the test split of a task. A text is scored by the loss of its tokens and by the distance
+A suite is the test split of a task, or a task of lm-evaluation-harness, which the harness scores
+itself. A text is scored by the loss of its tokens and by the distance
 of the tuned model's predictions from the base's, KL(base || tuned); a question by the answer with
 the highest log-probability. The base's scores are computed once per base and suite, and cached on
 disk under a hash of everything they depend on.
@@ -24,6 +25,7 @@ from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.task import Kind
 from peftlens.data.tokenization import TokenizedExample
 from peftlens.errors import InputError
+from peftlens.evaluation.harness_suite import PREFIX, HarnessSuite, harness_suite
 from peftlens.evaluation.log_likelihood import answer_states, choose
 from peftlens.io.files import cache_dir, canonical_json, sha256_text
 from peftlens.io.progress import track
@@ -45,10 +47,13 @@ class SuiteOptions:
     """Options of the probes that score retention suites.
 
     Attributes:
-        suites: names of tasks with a test split: built in, file:PATH or hub:org/name.
-        items: maximum number of questions per suite, in the random order of its split; 0 for all.
-            Texts are scored all: for a quick look there is the suite passages_short.
-        suite_options: options of a suite's task by name, such as the columns of a file.
+        suites: names of tasks with a test split: built in, file:PATH or hub:org/name; or
+            lm_eval:TASK, a task of lm-evaluation-harness.
+        items: maximum number of questions per suite, in the random order of its split, or of the
+            first documents of a harness's task; 0 for all. Texts are scored all: for a quick look
+            there is the suite passages_short.
+        suite_options: options of a suite's task by name, such as the columns of a file, or metric,
+            include_path and batch_size of a harness's task.
     """
 
     suites: tuple[str, ...] = SUITES
@@ -78,17 +83,21 @@ class Suite:
         return self.kind == "language_modeling"
 
 
+AnySuite = Suite | HarnessSuite
+
+
 @dataclass(frozen=True)
 class Scores:
     """Scores of a model on the n items of a suite.
 
     Attributes:
         loss: loss of a text, summed over its tokens, or of a question's right answer, per token;
-            nats, shape (n,).
+            nats, shape (n,); NaN for documents of the harness.
         tokens: number of tokens in the sum of the loss; 1 for a question; shape (n,).
-        right: 1 if the answer with the highest log-probability is right, else 0; shape (n,); None
-            for texts.
-        right_per_byte: like `right`, by log-probability per byte of the answer.
+        right: 1 if the answer with the highest log-probability is right, else 0; for documents of
+            the harness their score; shape (n,); None for texts.
+        right_per_byte: like `right`, by log-probability per byte of the answer; None for documents
+            of the harness.
         token_loss: loss of every token of the texts, in their order, nats, shape (t,); None for
             questions.
         kl: KL(base || tuned) of a text, summed over its tokens, nats, shape (n,); None for
@@ -153,21 +162,24 @@ def suite(base: BaseModel, name: str, options: dict[str, Any], max_items: int | 
     return Suite(name, task.kind, tuple(items), sha256_text(f"{task.sha256} {max_items}"))
 
 
-def suites(base: BaseModel, options: SuiteOptions) -> list[Suite]:
-    """Tokenize suites of texts as a whole, and of questions up to the number in the options.
+def suites(base: BaseModel, options: SuiteOptions) -> list[AnySuite]:
+    """Prepare suites: of texts as a whole, and of questions up to the number in the options.
 
     Raises:
-        InputError: see `suite`.
+        InputError: see `suite` and `harness_suite`.
     """
-    found = []
+    found: list[AnySuite] = []
     for name in options.suites:
         own = options.suite_options.get(name, {})
+        if name.startswith(PREFIX):
+            found.append(harness_suite(name, own, options.items))
+            continue
         texts = load_task(name, own).kind == "language_modeling"
         found.append(suite(base, name, own, None if texts else options.items or None))
     return found
 
 
-def reference(base: BaseModel, suite_data: Suite) -> Reference:
+def reference(base: BaseModel, suite_data: AnySuite) -> Reference:
     """Load the base's scores from disk, or compute them without any adapter attached."""
     file = cache_dir("retention") / f"{_key(base, suite_data)}.safetensors"
 
@@ -185,7 +197,7 @@ def reference(base: BaseModel, suite_data: Suite) -> Reference:
     return Reference(Scores(**fields), tensors.get("states"), head)
 
 
-def _key(base: BaseModel, suite_data: Suite) -> str:
+def _key(base: BaseModel, suite_data: AnySuite) -> str:
     inputs = {
         "base": base.sha256,
         "device": base.device,
@@ -199,7 +211,9 @@ def _key(base: BaseModel, suite_data: Suite) -> str:
     return sha256_text(canonical_json(inputs))[:32]
 
 
-def _reference(model: nn.Module, base: BaseModel, suite_data: Suite) -> dict[str, torch.Tensor]:
+def _reference(model: nn.Module, base: BaseModel, suite_data: AnySuite) -> dict[str, torch.Tensor]:
+    if isinstance(suite_data, HarnessSuite):
+        return _tensors(_document_scores(model, base, suite_data))
     description = f"Scoring the base on {suite_data.name}"
     encoder = Collator.of(base, MAX_LENGTH)
     if not suite_data.texts:
@@ -227,7 +241,7 @@ def _head(model: Any) -> tuple[torch.Tensor, torch.Tensor | None] | None:
     return head.weight.data, None if head.bias is None else head.bias.data
 
 
-def scores(model: nn.Module, base: BaseModel, suite_data: Suite, baseline: Reference) -> Scores:
+def scores(model: nn.Module, base: BaseModel, suite_data: AnySuite, baseline: Reference) -> Scores:
     """Score a tuned model on a suite.
 
     Args:
@@ -236,6 +250,8 @@ def scores(model: nn.Module, base: BaseModel, suite_data: Suite, baseline: Refer
         suite_data: suite to score.
         baseline: scores of the base, for the distance from its predictions.
     """
+    if isinstance(suite_data, HarnessSuite):
+        return _document_scores(model, base, suite_data)
     description, encoder = f"Scoring {suite_data.name}", Collator.of(base, MAX_LENGTH)
     if baseline.states is None:
         return _question_scores(model, encoder, suite_data, description)
@@ -322,6 +338,12 @@ def _question_scores(
         right=(choices.by_sum == choices.correct).astype(float),
         right_per_byte=(choices.by_byte == choices.correct).astype(float),
     )
+
+
+def _document_scores(model: nn.Module, base: BaseModel, suite_data: HarnessSuite) -> Scores:
+    right = suite_data.scores(model, base.tokenizer)
+    n = len(right)
+    return Scores(loss=np.full(n, np.nan), tokens=np.ones(n, np.int64), right=right)
 
 
 def _tensors(scored: Scores) -> dict[str, torch.Tensor]:

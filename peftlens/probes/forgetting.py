@@ -27,13 +27,14 @@ VERSION = 4
 COLUMNS = (
     Column("step", "number of optimizer steps taken"),
     Column("suite", "name of the suite: general text, or questions with candidate answers"),
-    Column("base_loss", "loss of the base model on texts or right answers", "nats per token",
-           "lower"),
+    Column("base_loss", "loss of the base model on texts or right answers; missing for tasks of "
+           "lm-evaluation-harness", "nats per token", "lower"),
     Column("loss", "loss of the tuned model on texts or right answers", "nats per token", "lower"),
     Column("forgetting", "loss minus base_loss, on texts", "nats per token", "lower"),
     Column("ci_low", "lower end of the paired 95 % interval over items", "nats per token"),
     Column("ci_high", "upper end of the paired 95 % interval over items", "nats per token"),
-    Column("base_accuracy", "share of questions answered right by the base", "1", "higher"),
+    Column("base_accuracy", "share of questions answered right by the base, or mean score of "
+           "documents of lm-evaluation-harness", "1", "higher"),
     Column("accuracy", "share of questions answered right by the tuned model", "1", "higher"),
     Column("accuracy_change", "accuracy minus base_accuracy", "1", "higher"),
     Column("accuracy_ci_low", "lower end of its paired 95 % interval over questions", "1"),
@@ -104,8 +105,9 @@ def _row(items: pd.DataFrame) -> dict[str, Any]:
     text = items["right"].isna().all()
     tokens = items["tokens"].astype(float) if text else pd.Series(1.0, index=items.index)
     row: dict[str, Any] = {
-        "base_loss": items["base_loss"].sum() / tokens.sum(),
-        "loss": items["loss"].sum() / tokens.sum(),
+        # a suite of lm-evaluation-harness has no losses
+        "base_loss": items["base_loss"].sum(min_count=1) / tokens.sum(),
+        "loss": items["loss"].sum(min_count=1) / tokens.sum(),
         "n_items": len(items),
     }
     if text:

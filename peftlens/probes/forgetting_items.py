@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
-from peftlens.evaluation.retention import Scores, Suite, reference, scores, suites
+from peftlens.evaluation.retention import AnySuite, Scores, reference, scores, suites
 from peftlens.evaluation.retention import SuiteOptions as Config
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
@@ -22,11 +22,12 @@ COLUMNS = (
     Column("suite", "name of the suite: general text, or questions with candidate answers"),
     Column("item", "index of the text or question in the suite"),
     Column("base_loss", "loss of the base: of a text, summed over its tokens; of a question, of "
-           "the right answer per token", "nats", "lower"),
+           "the right answer per token; missing for documents of lm-evaluation-harness", "nats",
+           "lower"),
     Column("loss", "loss of the tuned model, in the same way", "nats", "lower"),
     Column("tokens", "number of predicted tokens of a text; missing for questions"),
-    Column("base_right", "1 if the base's answer is right, 0 if not; missing for texts", "1",
-           "higher"),
+    Column("base_right", "1 if the base's answer is right, 0 if not; for a document of "
+           "lm-evaluation-harness the base's score; missing for texts", "1", "higher"),
     Column("right", "1 if the tuned model's answer is right, 0 if not", "1", "higher"),
     Column("base_right_per_byte", "base_right by log-probability per byte", "1", "higher"),
     Column("right_per_byte", "right by log-probability per byte", "1", "higher"),
@@ -54,11 +55,11 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     return frame.astype({"tokens": "Int64"} | dict.fromkeys(floats, "Float64"))
 
 
-def _rows(one: Suite, before: Scores, after: Scores) -> pd.DataFrame:
+def _rows(one: AnySuite, before: Scores, after: Scores) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "suite": one.name,
-            "item": np.arange(len(one.items)),
+            "item": np.arange(len(before.tokens)),
             "base_loss": before.loss,
             "loss": after.loss,
             "tokens": before.tokens if one.texts else None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
-from peftlens.evaluation.harness import HarnessScores, harness_scores
+from peftlens.evaluation.harness import HarnessScores, harness_scores, tasks_sha256
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
@@ -65,8 +65,12 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
             limit=config.items, batch_size=config.batch_size,
         )  # fmt: skip
 
-    with restored_after(base.model) as model:
-        before = scores(model)
+    def untrained() -> HarnessScores:
+        with restored_after(base.model) as model:
+            return scores(model)
+
+    inputs = tasks_sha256(config.tasks, config.include_path, config.items)
+    before = base.derived("harness", untrained, key=(inputs, config.batch_size))
     with context.open_run(run) as model:
         after = scores(model)
     frames = [

@@ -1,14 +1,14 @@
 """Preferred answer of a run's model for every test example of its task.
 
 Answers are scored by their full log-probability, as in lm-evaluation-harness (Gao et al. 2024):
-summed (`acc`) and per byte of the answer (`acc_norm`); of tied answers the first is chosen, as
-there. How well a model tells the labels apart is measured apart from how likely it finds their
-format: `label_loss` is normalized over the candidate answers, and `chosen_calibrated` is corrected
-for the model's preference for some labels (Zhao et al. 2021, arXiv:2102.09690, with the prior of
-Zhou et al. 2023, arXiv:2309.17249: the mean over the split). Paired comparisons between methods
-require this table; `task_accuracy` aggregates it. Texts and conversations have no candidate
-answers: only their loss is measured. Answers that are compared as text are written greedily, and
-have the score that the task names.
+summed (`acc`) and per byte of the answer (`acc_bytes`; its `acc_norm` counts characters, the same
+for most texts); of tied answers the first is chosen, as there. How well a model tells the labels
+apart is measured apart from how likely it finds their format: `label_loss` is normalized over the
+candidate answers, and `chosen_calibrated` is corrected for the model's preference for some labels
+(Zhao et al. 2021, arXiv:2102.09690, with the prior of Zhou et al. 2023, arXiv:2309.17249: the mean
+over the split). Paired comparisons between methods require this table; `task_accuracy` aggregates
+it. Texts and conversations have no candidate answers: only their loss is measured. Answers that are
+compared as text are written greedily, and have the score that the task names.
 """
 
 import numpy as np

@@ -29,6 +29,12 @@ def load_task(name: str, options: dict[str, Any]) -> Task:
     Raises:
         InputError: no such task, or its data can't be used.
     """
+    if name.startswith("lm_eval:"):
+        raise InputError(
+            f"{name!r} is a task of lm-evaluation-harness, which scores models and has nothing to "
+            "train on or to read here; name it in the suites of forgetting, or in the tasks of "
+            "harness_items"
+        )
     return _load(name, canonical_json(options), _stamp(name))
 
 

@@ -10,6 +10,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.data.method_context import MethodContext
 from peftlens.data.task import Task, with_shuffled_labels
 from peftlens.errors import InputError
+from peftlens.evaluation.answer_scores import require_score
 from peftlens.models.base_model import BaseModel
 from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.models.target_modules import Shapes
@@ -68,6 +69,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     task = published = load_task(config.task, config.task_config)
     if config.training.shuffle_labels:
         task = with_shuffled_labels(task, config.seed)
+    score_versions = require_score(task.answers.score) if task.answers else {}
     method_config = registry.configure("methods", config.method, config.method_config)
     base = context.configured_base_model(config)
     training = config.training
@@ -104,7 +106,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         depends_on={
             "base": base.sha256,
             "data": published.sha256,
-            "versions": versions() | registry.versions("methods", config.method),
+            "versions": versions() | registry.versions("methods", config.method) | score_versions,
         },
     )
 

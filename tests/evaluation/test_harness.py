@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 import peftlens
@@ -47,7 +48,7 @@ def local(tmp_path, words, monkeypatch):
 
 @pytest.mark.parametrize("method", ["frozen", "prompt_tuning"])
 def test_items_and_totals_are_the_harness_s_and_agree_with_our_own(
-    bases, words, local, tmp_path, context, method
+    bases, words, local, tmp_path, context, method, monkeypatch
 ):
     folder, examples = local
     run = peftlens.train(
@@ -75,6 +76,15 @@ def test_items_and_totals_are_the_harness_s_and_agree_with_our_own(
     ).iloc[0]
     assert whole["change"] == pytest.approx(whole["score"] - whole["base_score"])
     assert whole["became_right"] - whole["became_wrong"] == pytest.approx(whole["change"])
+    scored = []
+
+    def count(*arguments, **options):
+        scored.append(arguments)
+        return harness_scores(*arguments, **options)
+
+    monkeypatch.setattr(harness_items, "harness_scores", count)
+    pd.testing.assert_frame_equal(harness_items.measure(context, run, config), frame)
+    assert len(scored) == 1  # the base's scores are kept as long as the base
 
 
 def test_tasks_that_are_not_there_are_named(llama, local):
