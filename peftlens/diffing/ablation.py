@@ -66,11 +66,13 @@ class Ablation:
     Attributes:
         base: the base model.
         model: the run's model.
+        blocks: dotted names of the blocks, to which the units' indices refer.
         units: units that the run changed, in the model's order.
     """
 
     base: BaseModel
     model: nn.Module
+    blocks: tuple[str, ...]
     units: tuple[Unit, ...]
     _places: tuple[tuple[Unit, _Place], ...]
     _prefix: int  # number of virtual tokens in front of every attention layer
@@ -82,12 +84,12 @@ class Ablation:
         All units give the run's logits, and none the base's.
         """
         chosen = {*units}
-        names = blocks(self.base.shapes)
-        hidden = [at for at in self._prefix_blocks(names) if Unit(at, "attention") not in chosen]
-        whole = len(hidden) < len(self._prefix_blocks(names))
+        layers = range(len(self.blocks)) if self._prefix else range(0)
+        hidden = [at for at in layers if Unit(at, "attention") not in chosen]
+        whole = len(hidden) < len(layers)
         for unit, place in self._places:
             place.put(whole if self._prefix and _of_prefix(unit) else unit in chosen)
-        masked = [names[at] for at in hidden] if whole else []
+        masked = [self.blocks[at] for at in hidden] if whole else []
         handles = [_hide(self.base.model.get_submodule(name), self._prefix) for name in masked]
         try:
             # without any block's prefix, peft's wrapper must not put one in front
@@ -98,8 +100,10 @@ class Ablation:
             for _, place in self._places:
                 place.put(True)
 
-    def _prefix_blocks(self, names: list[str]) -> range:
-        return range(len(names)) if self._prefix else range(0)
+    @property
+    def has_prefix(self) -> bool:
+        """Whether a prefix stands in front of the attention layers."""
+        return self._prefix > 0
 
 
 @contextmanager
@@ -126,7 +130,8 @@ def opened_for_ablation(run: TrainedModel, base: BaseModel) -> Iterator[Ablation
         if all(unit.block == OUTSIDE for unit in changed):
             raise NotApplicable(f"{run.config.method} changes nothing inside the model's blocks")
         kept = tuple(one for one in places if one[0] in changed or (prefix and _of_prefix(one[0])))
-        yield Ablation(base, model, tuple(sorted(changed, key=_order)), kept, prefix)
+        units = tuple(sorted(changed, key=_order))
+        yield Ablation(base, model, tuple(names), units, kept, prefix)
 
 
 def _order(unit: Unit) -> tuple[bool, int, str]:

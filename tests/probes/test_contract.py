@@ -54,6 +54,7 @@ OPTIONS = {
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
+    "layer_ablation": {"items": 4, "draws": 2},
     "latency": {"tokens": 8, "rounds": 2},
     "representation_shift": {"items": 10},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
@@ -68,6 +69,8 @@ def name_of(probe):
 def measurable(probe, run):
     if name_of(probe) == "adapter_vectors" and "prompt" not in run.config.method:
         return False  # it finds out by itself, from the file
+    if name_of(probe) == "layer_ablation" and run.config.method in ("prompt_tuning", "embeddings"):
+        return False  # they change no block
     return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
 
 
