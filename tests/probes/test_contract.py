@@ -56,10 +56,14 @@ OPTIONS = {
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
     "layer_ablation": {"items": 4, "draws": 2},
     "latency": {"tokens": 8, "rounds": 2},
+    "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
     "representation_shift": {"items": 10},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
 }
+
+
+IN_BLOCKS = ("layer_ablation", "rank_components", "update_directions")
 
 
 def name_of(probe):
@@ -69,7 +73,7 @@ def name_of(probe):
 def measurable(probe, run):
     if name_of(probe) == "adapter_vectors" and "prompt" not in run.config.method:
         return False  # it finds out by itself, from the file
-    if name_of(probe) == "layer_ablation" and run.config.method in ("prompt_tuning", "embeddings"):
+    if name_of(probe) in IN_BLOCKS and run.config.method in ("prompt_tuning", "embeddings"):
         return False  # they change no block
     return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
 
