@@ -59,6 +59,7 @@ OPTIONS = {
     "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
     "representation_shift": {"items": 10},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
+    "update_directions": {"task_items": 4, "general_items": 2, "random": 3},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
 }
 
