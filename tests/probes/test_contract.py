@@ -64,7 +64,12 @@ OPTIONS = {
 }
 
 
-IN_BLOCKS = ("layer_ablation", "rank_components", "update_directions")
+# Methods that change no block, or no matrix in one; the probes find out by themselves.
+WITHOUT = {
+    "layer_ablation": {"prompt_tuning", "embeddings"},
+    "rank_components": {"embeddings"},
+    "update_directions": {"prompt_tuning", "prefix_tuning", "embeddings"},
+}
 
 
 def name_of(probe):
@@ -74,8 +79,8 @@ def name_of(probe):
 def measurable(probe, run):
     if name_of(probe) == "adapter_vectors" and "prompt" not in run.config.method:
         return False  # it finds out by itself, from the file
-    if name_of(probe) in IN_BLOCKS and run.config.method in ("prompt_tuning", "embeddings"):
-        return False  # they change no block
+    if run.config.method in WITHOUT.get(name_of(probe), ()):
+        return False
     return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
 
 
