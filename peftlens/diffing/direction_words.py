@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 
 from peftlens.diffing.directions import Float, Side
-from peftlens.diffing.patching import head_logits
+from peftlens.diffing.patching import head_logits, replaced
 from peftlens.diffing.projections import random_directions
 from peftlens.diffing.word_relevance import WordScores
+from peftlens.models.architecture import blocks
 from peftlens.models.base_model import BaseModel
 from peftlens.vocab.clusters import centered
 from peftlens.vocab.vocabulary import vocabulary
 
 LEVEL = 0.05
-COSINES = (0.1, 0.2, 0.4)  # of planted directions to the center of words of the training text
+COSINES = (0.1, 0.2, 0.4)  # of planted directions to one that means words of the training text
 TYPICAL = 1.96  # least log-odds, a z-score, of words typical of the training text
 _WORDS = 50  # most typical words, of which planted directions mean some
 _MEANT = 5
@@ -92,7 +93,7 @@ def chance(base: BaseModel, side: Side, scores: WordScores, *, random: int, list
     ]
     power = dict.fromkeys(COSINES, float("nan"))
     for cosine in COSINES if (scores.scores > TYPICAL).any() else ():
-        planted = _planted(base, scores, cosine, rng)
+        planted = _planted(base, side, scores, cosine, rng)
         found = [
             scores.test(scores.ranked(values), listed=listed).p <= 0.01
             for sign, values in both_signs(base, side, planted)
@@ -102,21 +103,40 @@ def chance(base: BaseModel, side: Side, scores: WordScores, *, random: int, list
     return Chance(float(np.mean(np.array(ps) <= LEVEL)), power)
 
 
-def _planted(base: BaseModel, scores: WordScores, cosine: float, rng: np.random.Generator) -> Float:
-    """Draw unit directions (d, 40) with this cosine to the center of five typical words.
-
-    The center is that of the input embeddings, also for directions that are written: their head
-    has the same rows in most small models, or similar ones.
-    """
-    table = centered(vocabulary(base))
+def _planted(
+    base: BaseModel, side: Side, scores: WordScores, cosine: float, rng: np.random.Generator
+) -> Float:
+    """Draw unit directions (d, 40) with this cosine to one that means five typical words."""
     first = np.argsort(-scores.scores)[:_WORDS]
     typical = scores.tokens[first[scores.scores[first] > TYPICAL]]
-    columns = []
-    for _ in range(_PLANTED):
-        center = table[rng.choice(typical, min(_MEANT, len(typical)), replace=False)].sum(axis=0)
-        center = center / np.linalg.norm(center)
-        noise = rng.normal(size=len(center))
-        noise -= (noise @ center) * center
-        noise /= np.linalg.norm(noise)
-        columns.append(cosine * center + np.sqrt(1 - cosine**2) * noise)
-    return np.stack(columns, axis=1)
+    meant = np.stack(
+        [rng.choice(typical, min(_MEANT, len(typical)), replace=False) for _ in range(_PLANTED)]
+    )
+    centers = _written(base, meant, rng) if side == "writes" else _read(base, meant)
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+    noise = rng.normal(size=centers.shape)
+    noise -= (noise * centers).sum(axis=1, keepdims=True) * centers
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    return (cosine * centers + np.sqrt(1 - cosine**2) * noise).T
+
+
+def _read(base: BaseModel, meant: NDArray[np.int64]) -> Float:
+    """Sum the centered embeddings of tokens, (n, tokens) to (n, d)."""
+    return centered(vocabulary(base))[meant].sum(axis=1).astype(float)
+
+
+def _written(base: BaseModel, meant: NDArray[np.int64], rng: np.random.Generator) -> Float:
+    """Return directions that raise the logits of tokens most, (n, tokens) to (n, d).
+
+    They are the gradients at random states: what the final norm scales or removes counts.
+    """
+    width = vocabulary(base).table.shape[1]
+    states = torch.from_numpy(rng.normal(size=(len(meant), width))).float().to(base.device)
+    states.requires_grad_()
+    ids = torch.zeros(len(meant), 1, dtype=torch.long, device=base.device)
+    with torch.enable_grad(), replaced(base.model, blocks(base.shapes)[-1], 0, states):
+        logits = base.model(input_ids=ids, use_cache=False).logits[:, 0].float()  # (n, V)
+        tokens = torch.from_numpy(meant).to(base.device)
+        raised = (logits.gather(1, tokens).mean(dim=1) - logits.mean(dim=1)).sum()
+        (gradients,) = torch.autograd.grad(raised, states)
+    return gradients.double().cpu().numpy()

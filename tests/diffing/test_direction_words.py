@@ -45,3 +45,18 @@ def test_planted_words_are_found_and_random_directions_hardly_ever(smollm2, monk
     assert found.found <= 0.2  # of 30 lists 5 % are expected; 99.9 % of such counts
     assert found.power[0.1] <= found.power[0.4]
     assert found.power[0.4] >= 0.8
+
+
+def test_a_direction_that_means_words_is_the_gradient_of_norm_and_head(llama):
+    """In closed form, for gains of one: what is left of the words' rows beside the state."""
+    meant = np.array([[40, 90, 130], [7, 8, 9]])
+    written = direction_words._written(llama, meant, np.random.default_rng(0))
+    head = llama.model.lm_head.weight.detach().double().numpy()
+    states = np.random.default_rng(0).normal(size=(2, 32))
+    for found, tokens, state in zip(written, meant, states, strict=True):
+        rows = head[tokens].mean(axis=0) - head.mean(axis=0)
+        unit = state / np.linalg.norm(state)
+        expected = rows - (rows @ unit) * unit
+        cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
+        assert cosine == pytest.approx(1, abs=1e-5)
+    assert all(one.grad is None for one in llama.model.parameters())
