@@ -24,7 +24,7 @@ from peftlens.vocab.clusters import centered
 from peftlens.vocab.vocabulary import vocabulary
 
 LEVEL = 0.05
-COSINES = (0.1, 0.2, 0.4)  # of planted directions to one that means words of the training text
+COSINES = (0.2, 0.4, 0.8)  # of planted directions to one that means words of the training text
 TYPICAL = 1.96  # least log-odds, a z-score, of words typical of the training text
 _WORDS = 50  # most typical words, of which planted directions mean some
 _MEANT = 5

@@ -43,8 +43,8 @@ def test_planted_words_are_found_and_random_directions_hardly_ever(smollm2, monk
     scores = WordScores.of(smollm2, cooking, general)
     found = chance(smollm2, "reads", scores, random=15, listed=40)
     assert found.found <= 0.2  # of 30 lists 5 % are expected; 99.9 % of such counts
-    assert found.power[0.1] <= found.power[0.4]
-    assert found.power[0.4] >= 0.8
+    assert found.power[0.2] <= found.power[0.8]
+    assert found.power[0.8] >= 0.8
 
 
 def test_a_direction_that_means_words_is_the_gradient_of_norm_and_head(llama):
