@@ -128,7 +128,8 @@ def _read(base: BaseModel, meant: NDArray[np.int64]) -> Float:
 def _written(base: BaseModel, meant: NDArray[np.int64], rng: np.random.Generator) -> Float:
     """Return directions that raise the logits of tokens most, (n, tokens) to (n, d).
 
-    They are the gradients at random states: what the final norm scales or removes counts.
+    They are the gradients at random states: what the final norm scales or removes counts. Where its
+    gains are uneven they raise other tokens as well, so that the power is a lower bound.
     """
     width = vocabulary(base).table.shape[1]
     states = torch.from_numpy(rng.normal(size=(len(meant), width))).float().to(base.device)
