@@ -51,7 +51,7 @@ def _gathered(model: nn.Module, scored: torch.Tensor) -> Iterator[list[torch.Ten
 
 
 @contextmanager
-def _float32_head(model: nn.Module) -> Iterator[None]:
+def float32_head(model: nn.Module) -> Iterator[None]:
     """Let the head compute in float32 from its input: its weights are copied until the exit.
 
     The copy of a tied weight leaves the embeddings as they are. Quantized weights stay quantized.
@@ -168,7 +168,7 @@ def choose(
 
     The head computes in float32.
     """
-    with _float32_head(model):
+    with float32_head(model):
         if _shares_prompts(model, encoder, items):
             sums = _score_with_prompt_cache(model, encoder, items, description)
         else:

@@ -23,7 +23,7 @@ from peftlens.errors import InputError
 from peftlens.models.architecture import blocks
 from peftlens.models.base_model import BaseModel
 from peftlens.models.dummy_inputs import random_inputs
-from peftlens.models.partial_forward import stopped_after
+from peftlens.models.partial_forward import returns_states_alone, stopped_after
 
 MOST = 2**30  # bytes of states in memory; more go to a temporary file
 
@@ -192,7 +192,7 @@ def _depth(base: BaseModel, model: nn.Module, before: BlockFingerprint) -> int:
         if _parts(block) != parts or any(p.requires_grad for p in block.parameters()):
             break
         depth += 1
-    if depth == 0 or _returns_tuples(base, before.names[0]):
+    if depth == 0 or not returns_states_alone(base.model, before.names[0]):
         return 0
     upper = {id(module) for block in modules[depth:] for module in block.modules()}
     below = [module for module in model.modules() if id(module) not in upper]
@@ -205,20 +205,6 @@ def has_dropout(module: nn.Module) -> bool:
     """Whether the module drops values at random in training."""
     rates = (getattr(module, name, 0) for name in ("p", "dropout", "attention_dropout"))
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
-
-
-@torch.no_grad()
-def _returns_tuples(base: BaseModel, name: str) -> bool:
-    """Whether blocks return more than states, as those of older architectures do."""
-    outputs: list[Any] = []
-    handle = base.model.get_submodule(name).register_forward_hook(
-        lambda _, __, output: outputs.append(output)
-    )
-    try:
-        base.model(**random_inputs(base.model, 1, 2), use_cache=False)
-    finally:
-        handle.remove()
-    return not isinstance(outputs[0], torch.Tensor)
 
 
 @torch.no_grad()

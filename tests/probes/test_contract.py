@@ -54,10 +54,21 @@ OPTIONS = {
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
+    "layer_ablation": {"items": 4, "draws": 2},
     "latency": {"tokens": 8, "rounds": 2},
+    "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
     "representation_shift": {"items": 10},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
+    "update_directions": {"task_items": 4, "general_items": 2, "random": 3},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
+}
+
+
+# Methods that change no block, or no matrix in one; the probes find out by themselves.
+WITHOUT = {
+    "layer_ablation": {"prompt_tuning", "embeddings"},
+    "rank_components": {"embeddings"},
+    "update_directions": {"prompt_tuning", "prefix_tuning", "embeddings"},
 }
 
 
@@ -68,6 +79,8 @@ def name_of(probe):
 def measurable(probe, run):
     if name_of(probe) == "adapter_vectors" and "prompt" not in run.config.method:
         return False  # it finds out by itself, from the file
+    if run.config.method in WITHOUT.get(name_of(probe), ()):
+        return False
     return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
 
 

@@ -1,0 +1,101 @@
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from peftlens.adapters.external import ExternalAdapter
+from peftlens.diffing.ablation import OUTSIDE, Unit
+from peftlens.errors import InputError
+from peftlens.probes.layer_ablation import Config, _smallest, measure
+from peftlens.results.table import NotApplicable
+
+FEW = Config(items=4, draws=3)
+
+
+def rows(frame, active):
+    return frame[frame["active"] == active]
+
+
+def test_all_is_the_run_and_none_the_base(context, trained):
+    frame = measure(context, trained("full", learning_rate=0.02), FEW)
+    none, whole = rows(frame, "none").iloc[0], rows(frame, "all").iloc[0]
+    assert none["gain"] == 0
+    assert none["kl"] > 0
+    assert whole["kl"] == pytest.approx(0, abs=1e-6)
+    assert whole["gain"] == pytest.approx(none["loss"] - whole["loss"])
+    assert whole["gain_share"] == pytest.approx(1)
+    assert whole["blocks"] == [0, 1, 2, 3]
+    alone = rows(frame, "this block alone")
+    assert alone["block"].tolist()[:3] == [1, 2, 3]
+    assert alone["block"].isna().tolist() == [False] * 3 + [True]  # embeddings and the last norm
+    assert len(rows(frame, "all but this block")) == 4
+    assert set(rows(frame, "this kind alone")["kind"]) == {"attention", "feed_forward", "other"}
+    assert len(rows(frame, "random set")) == 3
+    assert rows(frame, "smallest set")["p"].between(0.25, 1).all()
+
+
+def test_a_run_of_one_block_sits_in_that_block(context, trained):
+    frame = measure(context, trained("last_layers", learning_rate=0.02, blocks=1), FEW)
+    (smallest,) = rows(frame, "smallest set")["blocks"]
+    assert smallest == [3]
+    assert rows(frame, "this block alone")["block"].tolist() == [3]
+    assert rows(frame, "this block alone")["gain_share"].iloc[0] == pytest.approx(1)
+    assert rows(frame, "all but this block")["gain_share"].iloc[0] == pytest.approx(0, abs=1e-6)
+
+
+class Planted:
+    """Scorer of a run whose gain is a function of its active blocks."""
+
+    def __init__(self, gain):
+        self.gain = gain
+        self.ablation = SimpleNamespace(
+            units=tuple(Unit(block, "attention") for block in (0, 1, 2, 3, OUTSIDE))
+        )
+
+    def score(self, units, _=None):
+        active = {unit.block for unit in units}
+        loss = np.full(4, 10 - self.gain(active))
+        return SimpleNamespace(units=frozenset(units), scores=SimpleNamespace(loss=loss))
+
+
+def test_the_smallest_set_of_planted_gains():
+    gains = {0: 5.0, 1: 0.1, 2: 0.0, 3: 4.8, OUTSIDE: 0.1}
+    found = _smallest(Planted(lambda active: sum(gains[block] for block in active)), 0.95)
+    assert {unit.block for unit in found} == {0, 3}
+    # of two blocks that do the same, one is enough
+    found = _smallest(Planted(lambda active: 3.0 * bool(active & {1, 2}) + (3 in active)), 0.95)
+    assert 3 in {unit.block for unit in found}
+    assert len(found) == 2
+    assert _smallest(Planted(lambda _: 0.0), 0.95) is None
+    assert _smallest(Planted(lambda active: -float(len(active))), 0.95) is None
+
+
+def test_an_adapter_of_unknown_task_is_scored_on_texts_of_the_user_s(
+    context, trained, bases, tmp_path
+):
+    run = trained("lora", rank=2, learning_rate=0.02)
+    folder = shutil.copytree(run.adapter(), tmp_path / "adapter")
+    adapter = ExternalAdapter(folder, str(bases["llama"]))
+    with pytest.raises(NotApplicable, match="task"):
+        measure(context, adapter, FEW)
+    file = tmp_path / "texts.txt"
+    file.write_text("".join(f"good {n} up\n" for n in range(8)))
+    frame = measure(context, adapter, Config(items=4, draws=2, texts=str(file)))
+    assert set(frame["n_items"]) == {4}
+    assert rows(frame, "none")["kl"].iloc[0] > 0
+    assert frame["accuracy"].isna().all()
+    file.write_text("one\ntwo\n")
+    with pytest.raises(InputError, match="fewer than four texts"):
+        measure(context, adapter, Config(texts=str(file)))
+
+
+def test_options_out_of_range_are_told(context, lora):
+    for options in ({"items": 1}, {"kept": 1.5}, {"draws": 0}):
+        with pytest.raises(InputError, match=next(iter(options))):
+            measure(context, lora, Config(**options))
+
+
+def test_a_soft_prompt_has_no_blocks(context, trained):
+    with pytest.raises(NotApplicable, match="nothing inside the model's blocks"):
+        measure(context, trained("prompt_tuning", num_virtual_tokens=2), FEW)
