@@ -4,7 +4,8 @@ A run's configuration and seed reproduce its start. An adapter of another progra
 but what does not depend on a seed, such as (IA)³'s ones, is what two seeds give alike.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 import peft
@@ -14,7 +15,7 @@ from torch import nn
 
 from peftlens import registry
 from peftlens.adapters.adapter_file import HOLDING, AdapterFile, read
-from peftlens.adapters.checkpoint import attach, open_run, state
+from peftlens.adapters.checkpoint import assign, attach, attach_run, open_run, state
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
@@ -49,6 +50,22 @@ def initial_state(run: TrainedModel, base: BaseModel) -> Tensors:
         with open_run(run, base, 0) as model:
             return _copies(state(model))
     return _seedless(run, base)
+
+
+@contextmanager
+def open_start(run: TrainedModel, base: BaseModel) -> Iterator[nn.Module]:
+    """Attach a run as it was before training for the duration of the block.
+
+    Raises:
+        NotApplicable: the start of a trained tensor is unknown.
+    """
+    start = initial_state(run, base)
+    with restored_after(base.model):
+        model = attach_run(run, base)
+        if unknown := state(model).keys() - start.keys():
+            raise NotApplicable(f"the start of {min(unknown)} is unknown")
+        assign(model, start)
+        yield model
 
 
 def _copies(tensors: Tensors) -> Tensors:

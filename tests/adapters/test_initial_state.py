@@ -4,7 +4,8 @@ import torch
 import peftlens
 from peftlens.adapters.checkpoint import open_run, state
 from peftlens.adapters.external import ExternalAdapter
-from peftlens.adapters.initial_state import initial_state
+from peftlens.adapters.initial_state import initial_state, open_start
+from peftlens.results.table import NotApplicable
 from peftlens.runs.config import RunConfig
 
 
@@ -55,3 +56,20 @@ def test_of_another_program_s_adapter_only_what_no_seed_decides_is_known(
         assert torch.equal(tensor, true[name])
     assert (len(start) == len(true)) == (known == "all")
     assert (len(start) == 0) == (known == "none")
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt_tuning", "p_tuning", "bottleneck", "full"])
+def test_a_run_before_training_says_what_its_first_checkpoint_says(train, llama, method):
+    run = train(method)
+    ids = torch.tensor([[5, 9, 7]])
+    said = []
+    for opened in (open_start(run, llama), open_run(run, llama, 0)):
+        with opened as model, torch.inference_mode():
+            said.append(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits)
+    torch.testing.assert_close(*said)
+
+
+def test_an_unknown_start_can_t_be_opened(train, llama):
+    adapter = ExternalAdapter(train("prompt_tuning").adapter())
+    with pytest.raises(NotApplicable, match="is unknown"), open_start(adapter, llama):
+        pass
