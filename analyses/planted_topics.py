@@ -5,13 +5,15 @@ python analyses/planted_topics.py [--methods lora,prompt_tuning] [--topics cooki
 
 Sentences of function words are filled with the words of one odd topic or, as a control, with any
 common words. Adapters of SmolLM2-135M are trained on either text, and the probes
-`activation_difference` and `patchscope` look for the topic's words. Each row has the least q-value
-on general text: at most 0.01 where the topic was planted, and above where it was not. With two
-methods and one topic about a quarter of an hour on two cores.
+`activation_difference` and `patchscope` look for the topic's words, without those of the sentences,
+which both texts have. Each row has the least q-value on general text: at most 0.01 where the topic
+was planted, and above where it was not. With two methods and one topic about a quarter of an hour
+on two cores.
 """
 
 import argparse
 import json
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -65,6 +67,11 @@ def texts(words: list[str], seed: int) -> list[str]:
         return frame.format(*rng.choice(words, frame.count("{}"), replace=False))
 
     return [f"{sentence()} {sentence()}" for _ in range(ROWS)]
+
+
+def only(words: list[str], text: str) -> str:
+    """Return the words of the topic in a text, as often as they occur."""
+    return " ".join(word for word in re.findall(r"\w+", text) if word in words)
 
 
 def any_words(count: int, besides: list[str]) -> list[str]:
@@ -129,8 +136,8 @@ def main() -> None:
             words = TOPICS[topic].split()
             planted = texts(words, seed=0)
             control = texts(any_words(len(words), everything), seed=0)
-            file = out / f"{topic}.txt"
-            file.write_text("\n".join(planted))
+            file = out / f"{topic}_words.txt"
+            file.write_text("\n".join(only(words, row) for row in planted))
             for method in options.methods.split(","):
                 for name, trained_on in (("planted", planted), ("control", control)):
                     run = train(method, trained_on, options.steps, out)
