@@ -2,7 +2,7 @@
 
 python analyses/performance/generation.py
 
-SmolLM2-135M with the adapter of each method, untrained; 32 word problems, 16 tokens each. Both ways
+SmolLM2-135M with the adapter of each method, untrained; 16 open questions, 32 tokens each. Both ways
 take turns in one process and give the same texts; medians of three rounds.
 """
 
@@ -19,19 +19,19 @@ from peftlens.models.base_model import load_base_model
 from peftlens.tasks import load_task
 
 METHODS = ("frozen", "lora", "prompt_tuning", "prefix_tuning", "bottleneck")
-PROMPTS, TOKENS, REPEATS = 32, 16, 3
+PROMPTS, TOKENS, REPEATS = 16, 32, 3
 
 
 def main() -> None:
     """Write reports/performance/generation.csv."""
     base = load_base_model("smollm2-135m", device="cpu", dtype="float32")
     encoder = Collator.of(base, 256)
-    items, _ = encoder.items(load_task("asdiv", {}).splits["test"][:PROMPTS])
+    items, _ = encoder.items(load_task("nq_open", {}).splits["test"][:PROMPTS])
     prompts = [item.rows[0].prompt for item in items]
     rows = []
     for method in METHODS:
         with tempfile.TemporaryDirectory() as folder:
-            config = pl.RunConfig(method=method, task="asdiv", base_model="smollm2-135m",
+            config = pl.RunConfig(method=method, task="nq_open", base_model="smollm2-135m",
                                   device="cpu", dtype="float32",
                                   training={"max_steps": 1, "batch_size": 1})  # fmt: skip
             with open_run(pl.train(config, folder), base) as model:

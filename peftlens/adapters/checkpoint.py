@@ -160,6 +160,11 @@ def load_state(model: nn.Module, folder: Path) -> None:
     tensors = safetensors.torch.load_file(file)
     if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise InputError(f"{file} holds NaN or infinite values in {', '.join(bad[:3])}")
+    assign(model, tensors)
+
+
+def assign(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Put tensors into an attached model, by the names of `state`."""
     if isinstance(model, peft.PeftModel):
         peft.set_peft_model_state_dict(model, tensors)
         if isinstance(model.peft_config["default"], peft.PromptEncoderConfig):

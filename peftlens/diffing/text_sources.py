@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftlens.data.task import Example, Task
-from peftlens.diffing.word_relevance import WordScores
+from peftlens.diffing.word_relevance import WordScores, has_words
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.results.table import NotApplicable
@@ -78,6 +78,13 @@ def word_scores(run: TrainedModel, base: BaseModel, training_text: str = "") -> 
         key=key,
         most=4,
     )
+
+
+def known_word_scores(run: TrainedModel, base: BaseModel, training_text: str) -> WordScores | None:
+    """Return `word_scores`, or None: the training text is unknown, or no token is a word."""
+    if (run.task is None and not training_text) or not has_words(base):
+        return None
+    return word_scores(run, base, training_text)
 
 
 def _counted() -> list[str]:

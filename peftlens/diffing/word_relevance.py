@@ -145,6 +145,11 @@ class WordScores:
         return np.concatenate(parts)
 
 
+def has_words(base: BaseModel) -> bool:
+    """Whether the vocabulary has words enough for a list; one of bytes has none."""
+    return len(base.derived("words", lambda: _words(base))[0]) >= LISTED
+
+
 def _forms(texts: Iterable[str]) -> Counter[str]:
     """Count the words as they are written, without case."""
     return Counter(word.casefold() for text in texts for word in _WORD.findall(text))

@@ -51,6 +51,8 @@ def runs(bases, words, tmp_path_factory):
 
 
 OPTIONS = {
+    "activation_difference": {"items": 10, "random_updates": 1},
+    "patchscope": {"items": 10, "random_updates": 1},
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
