@@ -51,6 +51,7 @@ def runs(bases, words, tmp_path_factory):
 
 
 OPTIONS = {
+    "divergence": {"suite": "wiki", "items": 4, "tokens": 3, "passage": 10},
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
