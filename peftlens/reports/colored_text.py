@@ -24,12 +24,14 @@ class ColoredToken:
         level: number of the color, from 0, the weakest.
         hover: the divergence, and what both models expected.
         starts_line: whether a text, or a line of it, begins here.
+        before: text in front of it that nothing predicts: the first token of all.
     """
 
     text: str
     level: int
     hover: str
     starts_line: bool
+    before: str
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ def _finding(rows: pd.DataFrame) -> str:
 def _tokens(rows: pd.DataFrame) -> Iterator[ColoredToken]:
     line, broken = None, False
     for row in rows.to_dict("records"):
-        text = str(row["token"]).replace("␣", " ")
+        text = _shown(row["token"])
         yield ColoredToken(
-            text=text.replace(_LINE_BREAK, "↵"),
+            text=text,
             level=bisect_right(LEVELS, row["kl"]),
             hover=(
                 f"{number(row['kl'])} nats\nbase: {row['base_expects']}\n"
@@ -82,5 +84,10 @@ def _tokens(rows: pd.DataFrame) -> Iterator[ColoredToken]:
                 f"{number(row['base_probability'])}, tuned {number(row['tuned_probability'])}"
             ),
             starts_line=broken or line not in (None, row["line"]),
+            before="" if line == row["line"] else _shown(row["context"]),
         )
-        line, broken = row["line"], text.endswith(_LINE_BREAK)
+        line, broken = row["line"], text.endswith("↵")
+
+
+def _shown(text: str) -> str:
+    return text.replace("␣", " ").replace(_LINE_BREAK, "↵")

@@ -17,6 +17,7 @@ def row(**changes):
         "run": "r", "configuration": "lora", "seed": 0, "status": "measured", "text": "task",
         "part": "passage", "kl": 0.0, "token": "␣a", "base_expects": "b 0.50",
         "tuned_expects": "c 0.70", "base_probability": 0.25, "tuned_probability": 0.125, "line": 0,
+        "context": "",
     } | changes  # fmt: skip
 
 
@@ -37,10 +38,16 @@ def test_colors_follow_the_divergence():
 
 
 def test_lines_begin_where_a_text_or_a_line_of_it_does():
-    rows = [{"token": "one"}, {"token": "<U+000A>"}, {"token": "two"}, {"token": "new", "line": 1}]
+    rows = [
+        {"token": "one", "context": "␣first"},
+        {"token": "<U+000A>", "context": "␣firstone"},
+        {"token": "two", "context": "one<U+000A>"},
+        {"token": "new", "line": 1, "context": "The"},
+    ]
     (passage,) = passages(of(*rows))
     assert [token.text for token in passage.tokens] == ["one", "↵", "two", "new"]
     assert [token.starts_line for token in passage.tokens] == [False, False, True, True]
+    assert [token.before for token in passage.tokens] == [" first", "", "", "The"]
 
 
 def test_only_passages_of_the_first_runs_are_shown():
