@@ -13,6 +13,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.models.snapshot import fingerprint
 from peftlens.probes import (
+    prompt_elicitation,
     soft_prompt_null,
     soft_prompt_task_words,
     training_cost,
@@ -56,6 +57,7 @@ OPTIONS = {
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
     "latency": {"tokens": 8, "rounds": 2},
+    "prompt_elicitation": {"draws": 19, "planted": 2},
     "representation_shift": {"items": 10},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
@@ -69,6 +71,8 @@ def name_of(probe):
 def measurable(probe, run):
     if name_of(probe) == "adapter_vectors" and "prompt" not in run.config.method:
         return False  # it finds out by itself, from the file
+    if name_of(probe) == "prompt_elicitation" and run.config.method == "embeddings":
+        return False  # it finds out by itself that rows of the table are no prompt
     return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
 
 
@@ -137,6 +141,8 @@ def words_of_tasks():
     letters = {name: tuple((ord(one) + 3,) for one in name) for name in ("abcde", "fghij", "klmno")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(soft_prompt_task_words, "task_words", lambda _, __: letters)
+        tokens = {name: tuple(one for (one,) in ids) for name, ids in letters.items()}
+        patch.setattr(prompt_elicitation, "target_words", lambda _, __: {"stated": tokens})
         yield
 
 
