@@ -129,3 +129,10 @@ def prompted_logs(
         for one in states:
             vectors[0] = one[:, 0]  # (n, d)
             yield answer_logits(model, batch).log_softmax(dim=-1)
+
+
+def embedded(base: BaseModel, ids: Sequence[int]) -> torch.Tensor:
+    """Return tokens' embeddings as the model reads them, shape (n, 1, d)."""
+    embed: Any = base.model.get_input_embeddings()
+    with torch.inference_mode():
+        return embed(torch.tensor([*ids], dtype=torch.long, device=base.device))[:, None].float()

@@ -12,7 +12,7 @@ Source: after Ramati et al. 2024, arXiv:2410.11660, who let the base write a des
 prompt from its hidden states.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.tokenization import continuation_ids
 from peftlens.diffing.elicited_words import Targets, target_words
-from peftlens.diffing.prompt_states import PromptStates, frame_rows, prompted_logs
+from peftlens.diffing.prompt_states import PromptStates, embedded, frame_rows, prompted_logs
 from peftlens.errors import require
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import benjamini_hochberg, p_value
@@ -160,7 +160,7 @@ class _Reading:
     def of(cls, run: TrainedModel, base: BaseModel, states: PromptStates) -> "_Reading":
         rows = frame_rows(base, FRAMES)
         if states.start is None:
-            nothing = _vectors(base, [])
+            nothing = embedded(base, [])
             (before,) = prompted_logs(run, base, rows, [nothing])
             (now,) = prompted_logs(run, base, rows, [states.now], as_prefix=states.is_prefix)
         else:
@@ -233,17 +233,10 @@ def _others(reading: _Reading, words: Targets) -> Iterator[dict[str, Any]]:
         }
 
 
-def _vectors(base: BaseModel, ids: Sequence[int]) -> torch.Tensor:
-    """Return tokens' embeddings as the model reads them, shape (n, 1, d)."""
-    embed: Any = base.model.get_input_embeddings()
-    with torch.inference_mode():
-        return embed(torch.tensor([*ids], dtype=torch.long, device=base.device))[:, None].float()
-
-
 def _anchor(base: BaseModel, words: Targets) -> torch.Tensor:
     """Embed a text that states the task by its words: (tokens, 1, d)."""
     ids = continuation_ids(base.tokenizer, "The task is about the words")
-    return _vectors(base, [*ids, *next(iter(words.values()))])
+    return embedded(base, [*ids, *next(iter(words.values()))])
 
 
 def _power(
@@ -262,13 +255,13 @@ def _power(
         """Put words in the place of some vectors of a random prompt, or of random tokens."""
         if reading.states.is_prefix:
             chosen = common[torch.randint(len(common), (n,), generator=rng)]
-            prompt = _vectors(reading.base, chosen.tolist())
+            prompt = embedded(reading.base, chosen.tolist())
         else:
             prompt = reading.states.displaced(rng)
         k = max(1, round(share * n))
         places = torch.randperm(n, generator=rng)[:k]
         drawn = ids[torch.randint(len(ids), (k,), generator=rng)]
-        prompt[places] = _vectors(reading.base, drawn.tolist()).to(prompt)
+        prompt[places] = embedded(reading.base, drawn.tolist()).to(prompt)
         return prompt
 
     found = {}

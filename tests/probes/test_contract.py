@@ -58,6 +58,7 @@ OPTIONS = {
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
     "latency": {"tokens": 8, "rounds": 2},
     "prompt_elicitation": {"draws": 19, "planted": 2},
+    "prompt_mixture": {"items": 4, "planted": 1},
     "representation_shift": {"items": 10},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
@@ -71,7 +72,9 @@ def name_of(probe):
 def measurable(probe, run):
     if name_of(probe) == "adapter_vectors" and "prompt" not in run.config.method:
         return False  # it finds out by itself, from the file
-    if name_of(probe) == "prompt_elicitation" and run.config.method == "embeddings":
+    if name_of(probe) in ("prompt_elicitation", "prompt_mixture") and (
+        run.config.method == "embeddings"
+    ):
         return False  # it finds out by itself that rows of the table are no prompt
     return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
 
