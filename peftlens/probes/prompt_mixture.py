@@ -12,6 +12,7 @@ and prompted model, all others being one.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,7 @@ COLUMNS = (
     Column("explained_random", "median share explained of random prompts", "1"),
     Column("explained_fit", "share of KL explained on the inputs of the fit", "1"),
     Column("base_kl", "KL(prompted || base) per held-out input", "nats"),
+    Column("base_kl_random", "median of this KL over random prompts", "nats"),
     Column("mixture_kl", "KL(prompted || mixture) per held-out input", "nats"),
     Column("own_weight", "weight of all texts of the own task", "1"),
     Column("power", "share of planted prompts found", "1"),
@@ -91,34 +93,49 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     inputs = _Inputs.of(run, base, states, texts, config.items)
     rng = torch.Generator().manual_seed(run.config.seed)
     random = (states.displaced(rng) for _ in range(config.draws))
-    null = [_Fit.of(one, inputs).explained for one in inputs.behind(random, states.is_prefix)]
+    null = [_Fit.of(one, inputs) for one in inputs.behind(random, states.is_prefix)]
+    shares = [one.explained for one in null]
     own = [one for one in texts if one.task == task_of(run).name]
     if not own:
         raise NotApplicable("no text states the task")
     planted = _planted(base, own, len(states.now), config.planted, rng)
-    power = np.mean(
-        [p_value(_Fit.of(one, inputs).explained, null) <= LEVEL for one in inputs.behind(planted)]
-    )
+    found = [p_value(_Fit.of(one, inputs).explained, shares) for one in inputs.behind(planted)]
+    power = float((np.array(found) <= LEVEL).mean())
     fit = _Fit.of(inputs.trained, inputs)
-    p = p_value(fit.explained, null)
+    p = p_value(fit.explained, shares)
+    weights = [*zip(texts, fit.weights.tolist(), strict=True)]
     whole = {
         "part": "mixture",
-        "verdict": _verdict(p, float(power)),
-        "explained": fit.explained,
+        "verdict": _verdict(p, power),
         "p": p,
-        "explained_random": float(np.median(null)),
+        "explained_random": float(np.median(shares)),
+        "base_kl_random": float(np.median([one.base_kl for one in null])),
+        "own_weight": sum(weight for one, weight in weights if one in own),
+        "power": power,
+        "draws": config.draws,
+    }
+    return _table(whole | _cells(fit, inputs), weights)
+
+
+def _cells(fit: "_Fit", inputs: "_Inputs") -> dict[str, Any]:
+    return {
+        "explained": fit.explained,
         "explained_fit": fit.explained_fit,
         "base_kl": fit.base_kl,
         "mixture_kl": fit.mixture_kl,
-        "own_weight": sum(w for one, w in zip(texts, fit.weights, strict=True) if one in own),
-        "power": power,
         "covered": float(inputs.trained[:, :-1].sum(axis=1).mean()),
-        "n_texts": len(texts),
+        "n_texts": len(inputs.texts),
         "n_items": len(inputs.trained[1::2]),
-        "draws": config.draws,
-    }  # fmt: skip
-    order = [at for at in np.argsort(-fit.weights, kind="stable") if fit.weights[at] >= _LEAST]
-    listed = [{"part": "text", **vars(texts[at]), "weight": fit.weights[at]} for at in order]
+    }
+
+
+def _table(whole: dict[str, Any], weights: list[tuple[HardPrompt, float]]) -> pd.DataFrame:
+    """Add a row for each text of enough weight, the heaviest first."""
+    listed = [
+        {"part": "text", **vars(text), "weight": weight}
+        for text, weight in sorted(weights, key=lambda one: -one[1])
+        if weight >= _LEAST
+    ]
     frame = pd.DataFrame([whole, *listed], columns=[column.name for column in COLUMNS])
     return frame.astype(dict.fromkeys(("n_texts", "n_items", "draws"), "Int64"))
 
