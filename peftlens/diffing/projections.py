@@ -54,7 +54,7 @@ def contrast_rows(
     Raises:
         InputError: see `own_texts`.
     """
-    collator = Collator.of(base, run.config.training.max_length)
+    collator = Collator.of(base, run.config.training.sequence_length)
     rows = {"general": text_rows(collator, general_texts(general_items))}
     if texts:
         return {"task": text_rows(collator, own_texts(texts)[:task_items])} | rows

@@ -102,7 +102,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     require("kept", config.kept, 0, 1)
     require("draws", config.draws, 1)
     base = context.base_model(run)
-    collator = Collator.of(base, run.config.training.max_length)
+    collator = Collator.of(base, run.config.training.sequence_length)
     chosen_on, scored_on = (_tokenized(collator, examples) for examples in _examples(run, config))
     with opened_for_ablation(run, base) as ablation:
         smallest = _smallest(AblationScorer(ablation, collator, chosen_on), config.kept)

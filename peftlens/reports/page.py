@@ -17,6 +17,7 @@ from peftlens.export.bibtex import bibtex
 from peftlens.inspection.findings import Finding
 from peftlens.io import html
 from peftlens.io.progress import say
+from peftlens.reports.colored_text import passages
 from peftlens.reports.missing import missing_results
 from peftlens.reports.provenance import origins, run_rows
 from peftlens.reports.side_by_side import answers
@@ -132,6 +133,7 @@ def _section(results: StudyResults, prefix: str) -> StudySection:
         tables=tuple(ordered(results.tables, prefix)),
         prompts=tuple(prompts(results.tables)),
         answers=tuple(answers(results.tables)),
+        passages=tuple(passages(results.tables)),
         runs=tuple(run_rows(results)),
         absences=tuple(missing_results(results)),
         origins=tuple(origins(results)),

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from peftlens.claims import Verdict
 from peftlens.inspection.findings import Finding
+from peftlens.reports.colored_text import LEVELS, Passage
 from peftlens.reports.missing import MissingResult
 from peftlens.reports.provenance import RUN_HEADER
 from peftlens.reports.side_by_side import Answers
@@ -30,8 +31,10 @@ class StudySection:
         answers: prompts with the texts that the models write.
         findings: findings on an adapter, worst first; instead of verdicts.
         properties: properties of an adapter, as pairs of name and value.
+        passages: texts colored by the tuned model's divergence from the base.
         marks: symbol of each outcome and severity.
         run_header: names of the columns of `runs`.
+        levels: divergences at which the color of a passage changes, nats.
     """
 
     prefix: str
@@ -47,11 +50,13 @@ class StudySection:
     answers: tuple[Answers, ...] = ()
     findings: tuple[Finding, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
+    passages: tuple[Passage, ...] = ()
     marks: ClassVar[dict[str, str]] = {
         "supported": "✓", "contradicted": "✗", "insufficient evidence": "?",
         "ok": "✓", "broken": "✗", "warning": "!",
     }  # fmt: skip
     run_header: ClassVar[list[str]] = RUN_HEADER
+    levels: ClassVar[tuple[float, ...]] = LEVELS
 
     @property
     def judged(self) -> list[Verdict]:

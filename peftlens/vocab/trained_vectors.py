@@ -71,14 +71,14 @@ def _vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
     table = vocabulary(base).table
     exposed = registry.exposed(run.config.method, run.config.method_config)
     if "soft_prompt" in exposed:
-        now = _extract(run, base, step, soft_prompt)
-        start = _before(run, base, soft_prompt)
+        now = at_step(run, base, step, soft_prompt)
+        start = before_training(run, base, soft_prompt)
         return TrainedVectors(now, start, tuple(range(len(now))), table)
     if "prefix" in exposed:
         if base.model.config.is_encoder_decoder:
             raise NotApplicable("the prefix belongs to the decoder, which reads no input tokens")
-        slots = torch.arange(len(now := _extract(run, base, step, _first_keys)))
-        start = _before(run, base, _first_keys)
+        slots = torch.arange(len(now := at_step(run, base, step, _first_keys)))
+        start = before_training(run, base, _first_keys)
         if start is not None:
             start = _unrotated(base.model, start, slots)
         now, keys = _unrotated(base.model, now, slots), _keys_of_tokens(base)
@@ -86,7 +86,7 @@ def _vectors(run: TrainedModel, base: BaseModel, step: int) -> TrainedVectors:
     return _rows(run, base, step, table)
 
 
-def _extract(
+def at_step(
     run: TrainedModel, base: BaseModel, step: int, extract: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor:
     """Extract a tensor from a run's model at a saved step, as a float32 copy."""
@@ -94,13 +94,13 @@ def _extract(
         return extract(model).float().clone()
 
 
-def _before(
+def before_training(
     run: TrainedModel, base: BaseModel, extract: Callable[[Any], torch.Tensor]
 ) -> torch.Tensor | None:
     """Extract the initial tensor: recomputed from the seed, or from a checkpoint at step 0."""
     if run.is_reproducible:
         return _start(run, base, run.config.seed, extract)
-    return _extract(run, base, 0, extract) if 0 in run.steps[:-1] else None
+    return at_step(run, base, 0, extract) if 0 in run.steps[:-1] else None
 
 
 def _start(
@@ -146,14 +146,14 @@ def soft_prompt(model: Any) -> torch.Tensor:
 
 
 def _rows(run: TrainedModel, base: BaseModel, step: int, table: torch.Tensor) -> TrainedVectors:
-    last = _extract(run, base, run.steps[-1], embeddings)
+    last = at_step(run, base, run.steps[-1], embeddings)
     # a padding row of zeros has no direction
     displacement = (last - table).norm(dim=1) * (table.norm(dim=1) > 0)  # (V,)
     changed = int((displacement > 0).sum())
     if not changed:
         raise NotApplicable("no row of the embedding table has changed")
     ids = displacement.topk(min(changed, MOST_ROWS)).indices.sort().values
-    now = last if step == run.steps[-1] else _extract(run, base, step, embeddings)
+    now = last if step == run.steps[-1] else at_step(run, base, step, embeddings)
     return TrainedVectors(now[ids], table[ids], tuple(ids.tolist()), table, kind="embedding rows")
 
 

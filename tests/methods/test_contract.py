@@ -34,6 +34,7 @@ OPTIONS = {
     "compacter": {"bottleneck_size": 8},
     "cpt": {"token_ids": [5, 6, 7], "token_types": [2, 2, 4]},
     "few_shot": {"token_ids": [5, 6, 7]},
+    "framed_prompt_tuning": {"frame_ids": [[[5, 6], [7]], [[], [8]]]},
     "fourierft": {"num_frequencies": 50},
     "hard_prompt": {"token_ids": [5, 6]},
     "p_tuning": {"hidden_size": 16},
@@ -56,7 +57,15 @@ REFUSED = {
 }
 # Methods whose model is not the base at the start: a prompt stands there, or weights are rounded.
 OTHER_START = {
-    *("cpt", "few_shot", "hard_prompt", "mam", "multitask_prompt_tuning", "p_tuning"),
+    *(
+        "cpt",
+        "few_shot",
+        "framed_prompt_tuning",
+        "hard_prompt",
+        "mam",
+        "multitask_prompt_tuning",
+        "p_tuning",
+    ),
     *("prefix_tuning", "prompt_tuning", "qlora", "unipelt", "vblora", "peft:CARTRIDGE"),
     "peft:UNILORA",
 }

@@ -13,6 +13,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.models.snapshot import fingerprint
 from peftlens.probes import (
+    prompt_elicitation,
     soft_prompt_null,
     soft_prompt_task_words,
     training_cost,
@@ -53,12 +54,15 @@ def runs(bases, words, tmp_path_factory):
 OPTIONS = {
     "activation_difference": {"items": 10, "random_updates": 1},
     "patchscope": {"items": 10, "random_updates": 1},
+    "divergence": {"suite": "wiki", "items": 4, "tokens": 3, "passage": 10},
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
     "layer_ablation": {"items": 4, "draws": 2},
     "latency": {"tokens": 8, "rounds": 2},
     "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
+    "prompt_elicitation": {"draws": 19, "planted": 2},
+    "prompt_mixture": {"items": 4, "planted": 1},
     "representation_shift": {"items": 10},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "update_directions": {"task_items": 4, "general_items": 2, "random": 3},
@@ -83,6 +87,10 @@ def measurable(probe, run):
         return False  # it finds out by itself, from the file
     if run.config.method in WITHOUT.get(name_of(probe), ()):
         return False
+    if name_of(probe) in ("prompt_elicitation", "prompt_mixture") and (
+        run.config.method == "embeddings"
+    ):
+        return False  # it finds out by itself that rows of the table are no prompt
     return probe.REQUIRES <= registry.load("methods", run.config.method).EXPOSES
 
 
@@ -151,6 +159,8 @@ def words_of_tasks():
     letters = {name: tuple((ord(one) + 3,) for one in name) for name in ("abcde", "fghij", "klmno")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(soft_prompt_task_words, "task_words", lambda _, __: letters)
+        tokens = {name: tuple(one for (one,) in ids) for name, ids in letters.items()}
+        patch.setattr(prompt_elicitation, "target_words", lambda _, __: {"stated": tokens})
         yield
 
 
