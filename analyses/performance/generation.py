@@ -2,8 +2,8 @@
 
 python analyses/performance/generation.py
 
-SmolLM2-135M with the adapter of each method, untrained; 16 open questions, 32 tokens each. Both ways
-take turns in one process and give the same texts; medians of three rounds.
+SmolLM2-135M with the adapter of each method, trained for one step; 16 open questions, 32 tokens
+each. Both ways take turns in one process and give the same texts; medians of three rounds.
 """
 
 import statistics

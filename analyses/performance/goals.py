@@ -29,6 +29,7 @@ SCRIPTS = (
     "maps",
     "study_overhead",
     "workers",
+    "generation",
 )
 Rows = Sequence[Mapping[str, str]]
 COLUMNS = ("what", "against", "goal", "measured", "outcome", "in_the_way", "table")
@@ -162,6 +163,13 @@ GOALS = (
          of("seconds", page="explorer of 262,144 tokens"), most=5, unit=" s"),
     Goal("explorer of 262,144 tokens", "", "pages",
          of("megabytes", page="explorer of 262,144 tokens"), most=12, unit=" MB"),
+    *(
+        Goal(f"answers written in batches of 16, {method}", "one by one", "generation",
+             of("ratio", method=method), least=3, unit=" times",
+             in_the_way="the batch's prompts are read in one pass, which takes as long as one by "
+             "one, and the answers are short")
+        for method in ("lora", "prompt_tuning")
+    ),
     Goal("peftlens --help, processor time", "", "start",
          of("processor_seconds", command="peftlens --help"), most=0.3, unit=" s"),
     Goal("a rank study, runs per hour, on one GPU", "peft + Trainer, one process per run",
