@@ -24,7 +24,8 @@ def test_every_method_is_there(rows):
 
 
 def test_every_method_but_baselines_names_its_paper(rows):
-    own = {"embeddings", "trainable_tokens", "peft:TYPE"}  # an idea of many, and peft's own
+    # an idea of many, peft's own, and one that was tried here first
+    own = {"embeddings", "trainable_tokens", "peft:TYPE", "framed_prompt_tuning"}
     missing = {name for name, row in rows.items() if not row.source and row.family != "baseline"}
     assert missing <= own
 
@@ -35,8 +36,8 @@ def test_what_can_be_merged_and_probed(rows):
     assert rows["peft:TYPE"].merges == "by type"
     assert rows["bitfit"].merges == "if the base has biases there"
     assert rows["prefix_tuning"].probes == (
-        "displacement_agreement, soft_prompt_neighbors, soft_prompt_null, "
-        "soft_prompt_task_words, vocabulary_clusters"
+        "displacement_agreement, prompt_elicitation, prompt_mixture, soft_prompt_neighbors, "
+        "soft_prompt_null, soft_prompt_task_words, vocabulary_clusters"
     )
     assert "soft_prompt_faithfulness" in rows["prompt_tuning"].probes
     assert {"delta_spectrum", "weight_interpolation"} <= {*rows["lora"].probes.split(", ")}
@@ -123,7 +124,8 @@ def test_rows_are_selected(rows):
 
     assert names(family="mix") == {"mam", "unipelt"}
     assert names(exposes="soft_prompt") == {
-        "cpt", "multitask_prompt_tuning", "p_tuning", "prompt_tuning", "peft:TYPE"
+        "cpt", "framed_prompt_tuning", "multitask_prompt_tuning", "p_tuning", "prompt_tuning",
+        "peft:TYPE"
     }  # fmt: skip
     assert names(mergeable=True) & names(mergeable=False) == {"peft:TYPE"}
     assert names(mergeable=True) | names(mergeable=False) == set(rows)

@@ -39,8 +39,8 @@ def runs(bases, words, tmp_path, monkeypatch):
     def train(task, seed, **config):
         return peftlens.train(
             peftlens.RunConfig(
-                method="frozen", task=task, seed=seed, base_model=str(bases["llama"]),
-                device="cpu", dtype="float32", **config,
+                method="ln_tuning", task=task, seed=seed, base_model=str(bases["llama"]),
+                device="cpu", dtype="float32", training={"max_steps": 1}, **config,
             ),
             tmp_path / "runs",
         )  # fmt: skip
