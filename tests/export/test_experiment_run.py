@@ -3,6 +3,7 @@ import os
 import shutil
 
 import finished
+import homes
 import pytest
 
 from peftlens.errors import InputError
@@ -55,7 +56,7 @@ def test_times_change_with_a_copy_and_the_digest_does_not(folder, tmp_path):
 
 
 def test_nested_results_and_home_folders(tmp_path):
-    config = finished.lora(8, 0).model_copy(update={"task": "file:/home/somebody/rows.csv"})
+    config = finished.lora(8, 0).model_copy(update={"task": f"file:{homes.LINUX}/rows.csv"})
     run = finished.run(tmp_path / "runs", config, 0)
     file = run.path / "run.json"
     record = json.loads(file.read_text())
@@ -68,7 +69,7 @@ def test_nested_results_and_home_folders(tmp_path):
     assert found.results["n_dropped/duplicate"] == 3
     assert not {"data_notes", "flag"} & found.results.keys()
     assert found.hyperparameters["task"] == "file:~/rows.csv"
-    assert "somebody" not in str(found)
+    assert homes.LINUX not in str(found)
 
 
 def test_no_run_and_no_package_are_one_line(tmp_path):
