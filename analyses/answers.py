@@ -54,23 +54,33 @@ def scored(study: Path, name: str) -> dict[str, pd.DataFrame]:
     }
 
 
-def first_lines(study: Path) -> list[str]:
-    """Let the base answer the test prompts, and return the first line of each text."""
+def base_texts(study: Path) -> list[str]:
+    """Let the base answer the test prompts with 64 tokens each."""
     frozen = next(run for run in pl.load_study(study).runs if run.config.method == "frozen")
     prompts = [one.prompt for one in task_of(study).splits["test"]]
-    found = frozen.generate(prompts, max_new_tokens=24, stop=["###"])["base"]
-    return [next((line for line in text.splitlines() if line.strip()), "") for text in found]
+    return [*frozen.generate(prompts, max_new_tokens=64, stop=["###"])["base"]]
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a text that is not empty."""
+    return next((line for line in text.splitlines() if line.strip()), "")
 
 
 def compared(study: Path) -> pd.DataFrame:
     """Compare every configuration with the base model, paired by seed and item."""
     task, rows = task_of(study), []
-    lines = first_lines(study)
+    texts = base_texts(study)
+    lines = [first_line(text) for text in texts]
     right = [references(example) for example in task.splits["test"]]
     for name in dict.fromkeys(["exact_match", "f1", task.answers.score]):
         wide = scored(study, name)
-        base = pd.DataFrame([[score(name, *one) for one in zip(lines, right, strict=True)]])
-        for configuration, values in {"base, first line": base, **wide}.items():
+        base, whole = (
+            pd.DataFrame([[score(name, *one) for one in zip(written, right, strict=True)]])
+            for written in (lines, texts)
+        )
+        for configuration, values in {
+            "base, first line": base, "base, 64 tokens": whole, **wide
+        }.items():  # fmt: skip
             change = crossed_estimate(values - base.iloc[0][values.columns])
             mean = crossed_estimate(values)
             rows.append(
@@ -148,8 +158,12 @@ def main() -> None:
 
 
 def texts(study: Path) -> pd.DataFrame:
-    """Return the texts of the first seed, side by side."""
+    """Return the texts of the first seed, side by side with the base's first lines."""
     frame = read(study, "generations")
+    lines = pd.Series([first_line(text) for text in base_texts(study)])
+    own = frame["source"] == "task"
+    frame.loc[own, "base"] = frame.loc[own, "item"].map(lines)
+    frame = frame[frame["method"] != "frozen"]
     columns = ["source", "item", "configuration", "prompt", "reference", "base", "tuned"]
     return frame[frame["seed"] == frame["seed"].min()][columns]
 
