@@ -1,7 +1,7 @@
 """Framed prompt tuning: a soft prompt that is trained inside varied sentences, and used alone.
 
-In a share of the training passes, one of several frames, such as "Task: {prompt}." with a line
-break, stands around the vectors, so that they have to work as a part of text. Where nothing is
+In a share of the training passes, one of several frames, such as "Guidelines: {prompt}" with a
+line break, stands around the vectors, so that they have to work as a part of text. Where nothing is
 trained the prompt stands alone before the input, as in prompt tuning, whose adapter file this is.
 At `framed_share` = 0 it is prompt tuning; what a larger share costs in accuracy, and whether the
 prompt says more of its task (the probe `prompt_elicitation`), is to be measured. Vectors, start and
@@ -30,14 +30,14 @@ UNMERGEABLE = "it changes the input and no weight"
 LEARNING_RATE = 3e-2  # prompt tuning's
 
 PLACE = "{prompt}"
-FRAMES = (
-    "Task: {prompt}.\n",
-    "Instruction: {prompt}\n",
-    "This task is about {prompt}.\n",
-    "In one word, the task: {prompt}\n",
+FRAMES = (  # none is among those in which prompt_elicitation reads a prompt
+    "Please note: {prompt}.\n",
+    "Guidelines: {prompt}\n",
+    "They were asked for {prompt}.\n",
+    "Here is what matters: {prompt}\n",
     "You are an assistant. {prompt}\n\n",
-    "Read the following text. {prompt}\n\n",
-    "{prompt}. Now the text.\n",
+    "Read the following. {prompt}\n\n",
+    "{prompt}. Now it starts.\n",
     "{prompt}\nInput: ",
 )
 Frame = tuple[tuple[int, ...], tuple[int, ...]]  # token ids before and behind the prompt
