@@ -68,7 +68,12 @@ COLUMNS = (
     Column("norm", "‖δ‖", "1"),
     Column("stream_norm", "mean length of the base's states, ‖h‖", "1"),
     Column("relative_norm", "norm / stream_norm", "1"),
-    Column("random_relative_norm", "mean relative_norm of random updates of equal norm", "1"),
+    Column(
+        "random_relative_norm",
+        "mean relative_norm of random updates of equal norm, on general text",
+        "1",
+    ),
+    Column("random_larger", "share of them whose relative_norm there is at least as large", "1"),
     Column("n_texts", "number of texts"),
     Column("n_positions", "number of positions"),
     Column("random_updates", "number of random updates of equal norm"),
@@ -119,7 +124,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     rows = [
         {"text": kind, "layer": layer + 1, "n_texts": one.n_texts, "n_positions": one.n_positions}
         | _sizes(one, at)
-        | {"random_relative_norm": float(np.mean([size[at] for size in sizes])) if sizes else None}
+        | (_beside(one, at, [float(size[at]) for size in sizes]) if kind == "general" else {})
         | null
         for kind, one in differences.items()
         for at, layer in enumerate(layers)
@@ -133,6 +138,17 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 def _sizes(one: ActivationDifference, at: int) -> dict[str, Any]:
     norm, length = float(one.delta[at].norm()), float(one.stream_norm[at])
     return {"norm": norm, "stream_norm": length, "relative_norm": norm / length}
+
+
+def _beside(one: ActivationDifference, at: int, random: Sequence[float]) -> dict[str, Any]:
+    """Compare the size in one layer with that of random updates, if there are any."""
+    if not random:
+        return {}
+    own = float(one.delta[at].norm() / one.stream_norm[at])
+    return {
+        "random_relative_norm": float(np.mean(random)),
+        "random_larger": float(np.mean([size >= own for size in random])),
+    }
 
 
 def _share_found(

@@ -97,7 +97,7 @@ def trained(bases, words, tmp_path):
             RunConfig(
                 method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
                 dtype="float32", method_config={"num_virtual_tokens": 3, **options},
-                training={"max_steps": 6, "batch_size": 4, "learning_rate": 0.05},
+                training={"max_steps": 16, "batch_size": 4, "learning_rate": 0.05},
             ),
             tmp_path / "runs",
         )  # fmt: skip

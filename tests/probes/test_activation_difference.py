@@ -31,7 +31,13 @@ def test_sizes_are_those_of_the_mean_states(context, lora, tmp_path):
         np.testing.assert_allclose(own["norm"], (after - before).norm(dim=1), rtol=1e-4)
         assert set(own["n_positions"]) == {n}
     np.testing.assert_allclose(frame["relative_norm"], frame["norm"] / frame["stream_norm"])
-    assert (frame["random_relative_norm"] > 0).all()
+    general = frame["text"] == "general"
+    assert (frame.loc[general, "random_relative_norm"] > 0).all()
+    assert frame.loc[~general, ["random_relative_norm", "random_larger"]].isna().all(axis=None)
+    larger = frame["random_larger"][general]
+    assert set(larger) <= {0, 0.5, 1}
+    # the mean of two is less than the own size where neither is larger
+    assert (frame["random_relative_norm"] < frame["relative_norm"])[general][larger == 0].all()
     assert set(frame["random_updates"]) == {2}
 
 
