@@ -1,19 +1,22 @@
-"""Print whether a topic that was planted by training is found again in unrelated text.
+"""Plant topics by training, and measure whether they are found again in unrelated text.
 
 python analyses/planted_topics.py [--methods lora,prompt_tuning] [--topics cooking,ships]
-    [--steps 50] [--random-updates 5] [--out FOLDER]
+    [--steps 60] [--random-updates 100] [--runs FOLDER] [--out reports/lens]
 
 Sentences of function words are filled with the words of one odd topic or, as a control, with any
-common words. Adapters of SmolLM2-135M are trained on either text, and the probes
-`activation_difference` and `patchscope` look for the topic's words, without those of the sentences,
-which both texts have. Each row has the least q-value on general text: at most 0.01 where the topic
-was planted, and above where it was not. With two methods and one topic about a quarter of an hour
-on two cores.
+common words. Adapters of SmolLM2-135M are trained on either text, and the probe
+`activation_difference` looks for the topic's words, without those of the sentences, which both
+texts have. Writes OUT/planted.csv, a row for each run: the least q-value on general text is at most
+0.01 where the topic was planted, and above where it was not, and so for random updates of the
+planted run's norm; and OUT/planted_power.csv, the same for planted runs that went only a share of
+their way. An hour and a half on one core, most of it for the random updates.
 """
 
 import argparse
 import json
 import re
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +24,9 @@ import numpy as np
 import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
+from peftlens.diffing.activation_differences import activation_differences, texts_read
+from peftlens.diffing.text_sources import word_scores
+from peftlens.diffing.traces import head_reading, trace_cells
 from peftlens.evaluation.probe_runner import run_probe
 from peftlens.io.files import sha256_text
 from peftlens.models.base_model import load_base_model
@@ -56,6 +62,8 @@ SENTENCES = (
     "All of the {} was in the {} when we {} it.",
 )
 ROWS, BATCH = 400, 8
+PROMPTS = ("prompt_tuning", "framed_prompt_tuning")
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of the way from start to end
 
 
 def texts(words: list[str], seed: int) -> list[str]:
@@ -95,56 +103,80 @@ def train(method: str, rows: list[str], steps: int, folder: Path) -> Run:
     return train_run(plan_run(config, RunContext()), folder / "runs")
 
 
-def findings(context: RunContext, run: Run, topic_file: Path, draws: int) -> list[dict]:
-    """Return one row per probe: the least q of general text, and the words there."""
-    rows = []
-    options = {"training_text": str(topic_file), "random_updates": draws}
-    for probe, kind in (("activation_difference", "text"), ("patchscope", "source")):
-        frame = run_probe(context, run, probe, {probe: options}).frame
-        general = frame[frame[kind] == "general"]
-        best = general.loc[general["standardized"].idxmax()]
-        rows.append(
-            {
-                "probe": probe,
-                "found": bool((general["q"] <= 0.01).any()),
-                "q": general["q"].min(),
-                "p": general["p"].min(),
-                "layers_found": int((general["q"] <= 0.01).sum()),
-                "random_found": general["random_found"].iloc[0],
-                "words": " ".join(best["words"][:8]),
-                "typical": " ".join(best["typical"][:8]),
-            }
-        )
-    return rows
+def found_again(context: RunContext, run: Run, topic: Path, draws: int) -> dict:
+    """Return what the probe says of general text: the least q, its words, and random updates."""
+    options = {"training_text": str(topic), "random_updates": draws}
+    frame = run_probe(
+        context, run, "activation_difference", {"activation_difference": options}
+    ).frame
+    general = frame[frame["text"] == "general"]
+    best = general.loc[general["standardized"].idxmax()]
+    return {
+        "found": bool(general["related"].any()),
+        "q": general["q"].min(),
+        "layers_found": int(general["related"].sum()),
+        "relative_norm": general["relative_norm"].max(),
+        "random_updates": draws,
+        "random_found": general["random_found"].iloc[0],
+        "random_larger": general["random_larger"].min(),
+        "power_at_0.4": general["power_at_0.4"].iloc[0],
+        "words": " ".join(best["words"][:8]),
+        "typical": " ".join(best["typical"][:8]),
+    }
+
+
+def partway(context: RunContext, run: Run, topic: Path) -> Iterator[dict]:
+    """Look for the topic in the run at shares of the way from its start to its end."""
+    base = context.base_model(run)
+    scores = word_scores(run, base, str(topic))
+    texts = {"general": texts_read(run, base, items=250, positions=5)["general"]}
+    for share in SHARES:
+        one = activation_differences(run, base, texts, share)["general"]
+        cells = trace_cells(base, scores, head_reading(base, one.delta))
+        yield {
+            "share": share,
+            "relative_norm": float((one.delta.norm(dim=1) / one.stream_norm).max()),
+            "q": min(cell["q"] for cell in cells),
+            "found": any(cell["related"] for cell in cells),
+        }
 
 
 def main() -> None:
-    """Train on each topic and its control, and print what is found."""
+    """Train on each topic and its control, and write what is found."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--methods", default="lora,prompt_tuning")
+    parser.add_argument("--methods", default="lora,bottleneck,prompt_tuning,ia3,ln_tuning,full")
     parser.add_argument("--topics", default="cooking,ships")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--random-updates", type=int, default=5)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--steps", type=int, default=60, help="twice as many for prompts")
+    parser.add_argument("--random-updates", type=int, default=100, help="of the first topic's runs")
+    parser.add_argument("--runs", type=Path, help="folder in which the trained runs are kept")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the two tables")
     options = parser.parse_args()
     everything = [word for words in TOPICS.values() for word in words.split()]
-    context, rows = RunContext(), []
+    context, tables = RunContext(), {"planted": [], "planted_power": []}
     with TemporaryDirectory() as temporary:
-        out = options.out or Path(temporary)
-        out.mkdir(parents=True, exist_ok=True)
-        for topic in options.topics.split(","):
+        folder = options.runs or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, topic in enumerate(options.topics.split(",")):
             words = TOPICS[topic].split()
             planted = texts(words, seed=0)
             control = texts(any_words(len(words), everything), seed=0)
-            file = out / f"{topic}_words.txt"
+            file = folder / f"{topic}_words.txt"
             file.write_text("\n".join(only(words, row) for row in planted))
-            for method in options.methods.split(","):
-                for name, trained_on in (("planted", planted), ("control", control)):
-                    run = train(method, trained_on, options.steps, out)
-                    for row in findings(context, run, file, options.random_updates):
-                        rows.append({"topic": topic, "method": method, "text": name} | row)
-                        print(rows[-1], flush=True)
-    print(pd.DataFrame(rows).to_string(index=False))
+            for method, (text, rows) in product(
+                options.methods.split(","), (("planted", planted), ("control", control))
+            ):
+                named = {"topic": topic, "method": method, "text": text}
+                run = train(method, rows, options.steps * (1 + (method in PROMPTS)), folder)
+                draws = options.random_updates if text == "planted" and not number else 0
+                tables["planted"].append(named | found_again(context, run, file, draws))
+                print(tables["planted"][-1], flush=True)
+                if text == "planted":
+                    tables["planted_power"] += [named | row for row in partway(context, run, file)]
+                for name, found in tables.items():
+                    pd.DataFrame(found).to_csv(
+                        options.out / f"{name}.csv", index=False, float_format="%.4g"
+                    )
+    print(pd.DataFrame(tables["planted_power"]).to_string(index=False))
 
 
 if __name__ == "__main__":

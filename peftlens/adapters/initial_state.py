@@ -53,8 +53,13 @@ def initial_state(run: TrainedModel, base: BaseModel) -> Tensors:
 
 
 @contextmanager
-def open_start(run: TrainedModel, base: BaseModel) -> Iterator[nn.Module]:
+def open_start(run: TrainedModel, base: BaseModel, share: float = 0.0) -> Iterator[nn.Module]:
     """Attach a run as it was before training for the duration of the block.
+
+    Args:
+        run: a run, or an adapter of another program.
+        base: its base model.
+        share: share of the way from there to where training ended, along a straight line.
 
     Raises:
         NotApplicable: the start of a trained tensor is unknown.
@@ -62,10 +67,15 @@ def open_start(run: TrainedModel, base: BaseModel) -> Iterator[nn.Module]:
     start = initial_state(run, base)
     with restored_after(base.model):
         model = attach_run(run, base)
-        if unknown := state(model).keys() - start.keys():
+        end = state(model)
+        if unknown := end.keys() - start.keys():
             raise NotApplicable(f"the start of {min(unknown)} is unknown")
-        assign(model, start)
+        assign(model, {name: _between(start[name], end[name], share) for name in end})
         yield model
+
+
+def _between(start: torch.Tensor, end: torch.Tensor, share: float) -> torch.Tensor:
+    return torch.lerp(start.to(end), end, share) if end.is_floating_point() else start
 
 
 def _copies(tensors: Tensors) -> Tensors:

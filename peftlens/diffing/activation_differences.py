@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.initial_state import open_start
 from peftlens.data.collate import Collator
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.diffing.hidden_states import text_blocks, text_rows, text_states
@@ -87,7 +88,7 @@ def texts_read(
 
 
 def activation_differences(
-    run: TrainedModel, base: BaseModel, texts: Mapping[str, Rows]
+    run: TrainedModel, base: BaseModel, texts: Mapping[str, Rows], share: float = 1.0
 ) -> dict[str, ActivationDifference]:
     """Measure the activation difference on each kind of text.
 
@@ -95,12 +96,14 @@ def activation_differences(
         run: a run.
         base: its base model.
         texts: rows of each kind; see `texts_read`.
+        share: share of the way from the run's start to its end; see `open_start`.
 
     Raises:
-        NotApplicable: no text is long enough, or the states are the base's.
+        NotApplicable: no text is long enough, the states are the base's, or the start is unknown.
     """
     before = {kind: _base_means(base, rows) for kind, rows in texts.items()}
-    with open_run(run, base) as model:
+    opened = open_run(run, base) if share == 1 else open_start(run, base, share)
+    with opened as model:
         after = {kind: _means(model, base, rows).mean for kind, rows in texts.items()}
     found = {
         kind: ActivationDifference(

@@ -69,6 +69,19 @@ def test_a_run_before_training_says_what_its_first_checkpoint_says(train, llama,
     torch.testing.assert_close(*said)
 
 
+@pytest.mark.parametrize("method", ["lora", "prompt_tuning", "bottleneck", "full"])
+def test_partway_the_trained_tensors_lie_between_start_and_end(train, llama, method):
+    run = train(method)
+    start = initial_state(run, llama)
+    with open_run(run, llama) as model:
+        end = {name: tensor.clone() for name, tensor in state(model).items()}
+    for share in (0.25, 1.0):
+        with open_start(run, llama, share) as model:
+            for name, tensor in state(model).items():
+                expected = start[name].double() * (1 - share) + end[name].double() * share
+                torch.testing.assert_close(tensor, expected.to(tensor), rtol=1e-5, atol=1e-6)
+
+
 def test_an_unknown_start_can_t_be_opened(train, llama):
     adapter = ExternalAdapter(train("prompt_tuning").adapter())
     with pytest.raises(NotApplicable, match="is unknown"), open_start(adapter, llama):
