@@ -30,6 +30,7 @@ SCRIPTS = (
     "study_overhead",
     "workers",
     "generation",
+    "lens_probes",
 )
 Rows = Sequence[Mapping[str, str]]
 COLUMNS = ("what", "against", "goal", "measured", "outcome", "in_the_way", "table")
@@ -170,6 +171,9 @@ GOALS = (
              "one, and the answers are short")
         for method in ("lora", "prompt_tuning")
     ),
+    Goal("six probes of what a LoRA changed inside", "", "lens_probes",
+         of("seconds", probe="all"), most=180, unit=" s",
+         in_the_way="most of it are forward passes of random updates and of ablations"),
     Goal("peftlens --help, processor time", "", "start",
          of("processor_seconds", command="peftlens --help"), most=0.3, unit=" s"),
     Goal("a rank study, runs per hour, on one GPU", "peft + Trainer, one process per run",
