@@ -15,7 +15,7 @@ from torch import nn
 from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.tokenization import TokenizedExample
 from peftlens.diffing.ablation import Ablation, Unit
-from peftlens.evaluation.log_likelihood import answer_logits, float32_head
+from peftlens.evaluation.log_likelihood import Copies, answer_logits, float32_head
 from peftlens.models.architecture import has_encoder
 from peftlens.models.partial_forward import recorded_inputs, resumed, returns_states_alone
 
@@ -83,6 +83,7 @@ class AblationScorer:
             has_encoder(base.shapes) or ablation.has_prefix
         ) and returns_states_alone(base.model, self._names[0])
         self._has_candidates = all(map(_share_context, items))
+        self._heads: Copies = {}  # a copy for each pass would take a fifth of its time
         self._run = [logs for logs, _ in self._passes(ablation.model, None, 0)]
 
     def score(self, units: Collection[Unit], like: Pass | None = None) -> Pass:
@@ -99,7 +100,10 @@ class AblationScorer:
         return Pass(chosen, self._scores(logs), states if self._resumes else ())
 
     def score_model(self, model: nn.Module) -> Scores:
-        """Score any model with the base's vocabulary."""
+        """Score any model with the base's vocabulary, attached to the base or not.
+
+        The ablation may have been closed.
+        """
         return self._scores([logs for logs, _ in self._passes(model, None, 0)])
 
     def _first_difference(self, units: frozenset[Unit], others: frozenset[Unit]) -> int:
@@ -113,7 +117,7 @@ class AblationScorer:
     ) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
         """Return for each batch the log-probabilities (n, V), and the states that enter blocks."""
         base, done = self.ablation.base.model, []
-        with float32_head(model):
+        with float32_head(model, self._heads):
             for index, (_, batch) in enumerate(self._batches):
                 below = like.states[index][:at] if like and at else []
                 start = (

@@ -50,11 +50,19 @@ def _gathered(model: nn.Module, scored: torch.Tensor) -> Iterator[list[torch.Ten
         handle.remove()
 
 
+# by the address of a weight: the weight, which the entry keeps alive, and its float32 copy
+Copies = dict[int, tuple[torch.Tensor, nn.Parameter]]
+
+
 @contextmanager
-def float32_head(model: nn.Module) -> Iterator[None]:
+def float32_head(model: nn.Module, copies: Copies | None = None) -> Iterator[None]:
     """Let the head compute in float32 from its input: its weights are copied until the exit.
 
     The copy of a tied weight leaves the embeddings as they are. Quantized weights stay quantized.
+
+    Args:
+        model: any model with a head.
+        copies: copies that are kept for later calls, for weights that nobody changes in place.
     """
     head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     rounded = [
@@ -69,13 +77,20 @@ def float32_head(model: nn.Module) -> Iterator[None]:
     handle = head.register_forward_pre_hook(lambda _, args: (args[0].float(), *args[1:]))
     try:
         for module, name, parameter in rounded:
-            copy = nn.Parameter(parameter.detach().float(), requires_grad=False)
-            setattr(module, name, copy)
+            setattr(module, name, _float32(parameter, {} if copies is None else copies))
         yield
     finally:
         handle.remove()
         for module, name, parameter in rounded:
             setattr(module, name, parameter)
+
+
+def _float32(parameter: nn.Parameter, copies: Copies) -> nn.Parameter:
+    weight = parameter.detach()
+    if weight.data_ptr() not in copies:
+        copy = nn.Parameter(weight.float(), requires_grad=False)
+        copies[weight.data_ptr()] = weight, copy
+    return copies[weight.data_ptr()][1]
 
 
 def answer_logits(model: nn.Module, batch: Batch) -> torch.Tensor:

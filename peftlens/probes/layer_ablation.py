@@ -5,8 +5,10 @@ feed-forward layers and of the rest. The gain is the decrease of the loss on rig
 base. The smallest set of blocks that keeps 95 % of it is found greedily: blocks are dropped one
 after another, those first whose absence raises the loss least, unless too little would be left.
 The set is chosen on validation examples, scored on test examples, and compared with random sets of
-as many blocks. Embeddings, the last norm and the head count as one more block. Soft prompts act on
-the input alone, so that there is nothing to switch.
+as many blocks. Embeddings, the last norm and the head count as one more block. Beside the whole run
+stands the run with random updates of equal norm, from which a gain that training found is missing;
+see `diffing.random_updates`. There are none where the start of what was trained is unknown. Soft
+prompts act on the input alone, so that there is nothing to switch.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -22,11 +24,13 @@ from peftlens.data.task import Example
 from peftlens.data.tokenization import TokenizedExample
 from peftlens.diffing.ablation import OUTSIDE, Ablation, Unit, opened_for_ablation
 from peftlens.diffing.ablation_scores import AblationScorer, Pass, Scores
+from peftlens.diffing.random_updates import open_random_update
 from peftlens.diffing.text_sources import own_texts
 from peftlens.errors import InputError, require
 from peftlens.io.progress import track
+from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import p_value, ratio_interval
-from peftlens.results.table import Chart, Column
+from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
@@ -44,6 +48,7 @@ class Config:
         items: number of validation examples, and of test examples.
         kept: share of the gain that the smallest set of blocks keeps.
         draws: number of random sets with which it is compared.
+        random_updates: number of random updates of equal norm with which the run is compared.
         texts: file with texts, one a line, of which the loss is taken in place of the task's right
             answers; for an adapter whose task is unknown.
     """
@@ -51,11 +56,16 @@ class Config:
     items: int = 24
     kept: float = 0.95
     draws: int = 19
+    random_updates: int = 3
     texts: str = ""
 
 
 COLUMNS = (
-    Column("active", "where the run's changes are active: a block, or all but it, a kind, a set"),
+    Column(
+        "active",
+        "where the run's changes are active: a block, or all but it, a kind, a set; random update "
+        "stands for one of equal norm in all of them",
+    ),
     Column("block", "number of the block, counted from 1; missing for kinds and sets"),
     Column("kind", "attention, feed_forward, or other modules; missing for blocks and sets"),
     Column("blocks", "list of the numbers of a set's blocks; 0 stands for the rest of the model"),
@@ -101,13 +111,16 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     require("items", config.items, 2)
     require("kept", config.kept, 0, 1)
     require("draws", config.draws, 1)
+    require("random_updates", config.random_updates, 0)
     base = context.base_model(run)
     collator = Collator.of(base, run.config.training.sequence_length)
     chosen_on, scored_on = (_tokenized(collator, examples) for examples in _examples(run, config))
     with opened_for_ablation(run, base) as ablation:
         smallest = _smallest(AblationScorer(ablation, collator, chosen_on), config.kept)
         scorer = AblationScorer(ablation, collator, scored_on)
-        rows = list(_rows(scorer, smallest, config.draws))
+        none, whole = scorer.score(()), scorer.score(ablation.units)
+        rows = list(_rows(scorer, none, whole, smallest, config.draws))
+    rows += _random_update_rows(run, base, scorer, none, whole, config.random_updates)
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
     floats = dict.fromkeys(("gain_share", "label_loss", "accuracy", "p"), float)
     return frame.astype({"block": "Int64"} | floats)
@@ -165,21 +178,19 @@ def _smallest(scorer: AblationScorer, kept: float) -> frozenset[Unit] | None:
 
 
 def _rows(
-    scorer: AblationScorer, smallest: frozenset[Unit] | None, draws: int
+    scorer: AblationScorer, none: Pass, whole: Pass, smallest: frozenset[Unit] | None, draws: int
 ) -> Iterator[dict[str, Any]]:
-    base, whole = scorer.score(()), scorer.score(scorer.ablation.units)
     groups = _groups(scorer.ablation)
 
     def row(active: str, units: Collection[Unit], like: Pass | None = None) -> dict[str, Any]:
-        scores = scorer.score(units, like).scores
-        return {"active": active} | _values(scores, base.scores, whole.scores)
+        return _row(active, scorer.score(units, like).scores, none, whole)
 
-    yield row("none", ()) | {"blocks": []}
-    yield row("all", whole.units) | {"blocks": _numbers(whole.units)}
+    yield _row("none", none.scores, none, whole) | {"blocks": []}
+    yield _row("all", whole.scores, none, whole) | {"blocks": _numbers(whole.units)}
     for index, units in track([*groups.items()], "Switching blocks"):
         place = {"block": index + 1 if index != OUTSIDE else None}
         rest = whole.units - units
-        yield row("this block alone", units, base) | place
+        yield row("this block alone", units, none) | place
         yield row("all but this block", rest, whole) | place
     for kind in _KINDS:
         units = frozenset(unit for unit in whole.units if unit.part == kind)
@@ -192,6 +203,29 @@ def _rows(
         others = [row("random set", units) | {"blocks": _numbers(units)} for units in sets]
         yield found | {"p": p_value(found["gain"], [other["gain"] for other in others])}
         yield from others
+
+
+def _random_update_rows(  # noqa: PLR0913  # a run, and what its rows are compared with
+    run: TrainedModel,
+    base: BaseModel,
+    scorer: AblationScorer,
+    none: Pass,
+    whole: Pass,
+    draws: int,
+) -> list[dict[str, Any]]:
+    """Return one row per random update; none if the start of what was trained is unknown."""
+    rows = []
+    try:
+        for seed in track(range(draws), "Random updates"):
+            with open_random_update(run, base, seed) as model:
+                rows.append(_row("random update", scorer.score_model(model), none, whole))
+    except NotApplicable:
+        return []
+    return rows
+
+
+def _row(active: str, scores: Scores, none: Pass, whole: Pass) -> dict[str, Any]:
+    return {"active": active} | _values(scores, none.scores, whole.scores)
 
 
 def _values(scores: Scores, base: Scores, run: Scores) -> dict[str, Any]:

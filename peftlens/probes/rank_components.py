@@ -7,6 +7,11 @@ M⁻¹ A are the same update for every invertible r x r matrix M, so that nothin
 single rows of A. The singular vectors are unique up to a common sign as far as the singular values
 differ; `separation` says how far. Sparseness is Hoyer's (2004, JMLR 5, section 3.1). Its null, and
 that of the difference between texts, is random directions in the input of the same module.
+
+Beside a component that is no sparser stands the power: the share told as sparse of planted ones, of
+whose Σ s² a known share falls on one token of general text. The AUC compares how active a component
+is on the whole: one that fires on a single word of the task hardly moves it, whatever its size, and
+is seen in `token_task` alone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,6 +27,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.diffing.directions import Component, update_components
 from peftlens.diffing.hidden_states import require_decoder_only
+from peftlens.diffing.planted_components import LEVEL, SHARES, sparseness_power
 from peftlens.diffing.projections import (
     Projected,
     auc,
@@ -93,6 +99,15 @@ COLUMNS = (
     Column("auc", "probability that |s| is larger on text of the task than on general text", "1"),
     Column("p_auc", "share of random directions whose AUC is as far from 0.5", "1"),
     Column("q_auc", "this p, corrected over the components of the run", "1"),
+    *(
+        Column(
+            f"power_at_{share}",
+            f"share told as sparse (p at most {LEVEL}) of components with this share of Σ s² on "
+            "one token of general text",
+            "1",
+        )
+        for share in SHARES
+    ),
 )
 CHARTS = (
     Chart(
@@ -130,7 +145,17 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     values = {kind: {one.weight: by[one.weight] for one in known} for kind, (_, by) in read.items()}
     table = [row for one in known for row in _rows(one, base, firing, values)]
     frame = pd.DataFrame(table).reindex(columns=[column.name for column in COLUMNS])
-    return _tested(frame, known, values)
+    frame = _tested(frame, known, values)
+    if known:
+        ids = [_token(rows["general"][row], at) for row, at in read["general"][0]]
+        random = [values["general"][one.weight][:, len(one.values) :] for one in known]
+        for share, power in sparseness_power(random, ids, np.random.default_rng(0)).items():
+            frame[f"power_at_{share}"] = power
+    return frame
+
+
+def _token(row: TokenizedAnswer, position: int) -> int:
+    return (*row.prompt, *row.answer)[position]
 
 
 def _with_random(component: Component, count: int) -> Projected:

@@ -27,6 +27,7 @@ from peftlens.evaluation.log_likelihood import (
     answer_loss,
     calibrated_choice,
     choose,
+    float32_head,
     label_log_probabilities,
     log_probabilities,
 )
@@ -232,6 +233,19 @@ def test_a_bfloat16_model_is_scored_by_a_float32_head(base, kind):
     assert found.loss.item() == pytest.approx(-logits.log_softmax(-1)[13].item(), abs=1e-5)
     rounded = answer_logits(model, encoder.batch([rows[0]])).log_softmax(-1)[0, 13].item()
     assert abs(rounded - logits.log_softmax(-1)[13].item()) > 1e-5  # what it was without
+
+
+def test_a_kept_copy_of_the_head_serves_as_long_as_its_weight_stays():
+    model, copies = build("llama").bfloat16(), {}
+    seen = []
+    first = model.lm_head.weight.data
+    for weight in (first, first, first + 1, first):
+        model.lm_head.weight.data = weight
+        with float32_head(model, copies):
+            seen.append(model.lm_head.weight)
+            assert torch.equal(seen[-1], weight.float())
+        assert model.lm_head.weight.dtype == torch.bfloat16
+    assert seen[0] is seen[1] is seen[3]
 
 
 def test_ties_of_rounded_logits_are_none_in_float32(base):

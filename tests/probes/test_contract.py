@@ -58,7 +58,7 @@ OPTIONS = {
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
-    "layer_ablation": {"items": 4, "draws": 2},
+    "layer_ablation": {"items": 4, "draws": 2, "random_updates": 1},
     "latency": {"tokens": 8, "rounds": 2},
     "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
     "prompt_elicitation": {"draws": 19, "planted": 2},

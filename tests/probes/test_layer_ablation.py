@@ -1,14 +1,19 @@
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.data.collate import Collator
 from peftlens.diffing.ablation import OUTSIDE, Unit
+from peftlens.diffing.random_updates import open_random_update
 from peftlens.errors import InputError
 from peftlens.probes.layer_ablation import Config, _smallest, measure
 from peftlens.results.table import NotApplicable
+from peftlens.tasks import task_of
 
 FEW = Config(items=4, draws=3)
 
@@ -42,6 +47,42 @@ def test_a_run_of_one_block_sits_in_that_block(context, trained):
     assert rows(frame, "this block alone")["block"].tolist() == [3]
     assert rows(frame, "this block alone")["gain_share"].iloc[0] == pytest.approx(1)
     assert rows(frame, "all but this block")["gain_share"].iloc[0] == pytest.approx(0, abs=1e-6)
+
+
+def plain_loss(model, item):
+    """Loss of the right answer, nats per token, by one plain forward pass."""
+    row = item.rows[item.correct]
+    logs = model(torch.tensor([[*row.prompt, *row.answer[:-1]]])).logits[0].log_softmax(dim=1)
+    targets = torch.tensor(row.answer)
+    return -logs[-len(targets) :].gather(1, targets[:, None]).mean().item()
+
+
+def test_random_updates_are_scored_as_plain_forward_passes(context, trained):
+    run = trained("lora", rank=2, learning_rate=0.1)
+    frame = measure(context, run, Config(items=4, draws=1, random_updates=2))
+    base, null, whole = context.base_model(run), rows(frame, "random update"), rows(frame, "all")
+    items, _ = Collator.of(base, 64).items(task_of(run).splits["test"][:4])
+    for seed, row in enumerate(null.itertuples()):
+        with open_random_update(run, base, seed) as model, torch.inference_mode():
+            losses = [plain_loss(model, item) for item in items]
+        assert row.loss == pytest.approx(np.mean(losses), abs=1e-4)
+        assert row.gain == pytest.approx(rows(frame, "none")["loss"].iloc[0] - row.loss)
+    assert null["gain"].nunique() == 2
+    # training found more than any change of this size gives
+    assert (null["gain"] < whole["gain"].iloc[0] / 2).all()
+    assert (null["kl"] > 0.01).all()
+    assert null["blocks"].isna().all()
+
+
+def test_no_random_updates_where_the_start_is_unknown(context, trained):
+    run = trained("pissa", rank=2)
+    texts = Path(__file__)  # any text
+    adapter = ExternalAdapter(run.adapter(), run.config.base_model)
+    for one, n in ((run, 3), (adapter, 0)):
+        frame = measure(context, one, Config(items=2, draws=1, texts=str(texts)))
+        assert len(rows(frame, "random update")) == n
+    frame = measure(context, run, Config(items=2, draws=1, random_updates=0))
+    assert rows(frame, "random update").empty
 
 
 class Planted:
@@ -91,7 +132,7 @@ def test_an_adapter_of_unknown_task_is_scored_on_texts_of_the_user_s(
 
 
 def test_options_out_of_range_are_told(context, lora):
-    for options in ({"items": 1}, {"kept": 1.5}, {"draws": 0}):
+    for options in ({"items": 1}, {"kept": 1.5}, {"draws": 0}, {"random_updates": -1}):
         with pytest.raises(InputError, match=next(iter(options))):
             measure(context, lora, Config(**options))
 

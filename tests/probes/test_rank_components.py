@@ -29,6 +29,12 @@ def test_a_lora_s_components(context, rank_3):
         assert frame[column].between(0, 1).all(), column
     assert frame["auc"].between(0, 1).all()
     assert (frame["n_tokens_task"] > 20).all()
+    assert (frame[["power_at_0.1", "power_at_0.4"]] == 0).all(axis=None)  # of so few random ones
+
+
+def test_power_of_a_run_with_many_random_directions(context, rank_3):
+    frame = measure(context, rank_3, Config(components=2, task_items=4, random=20))
+    assert frame["power_at_0.4"].iloc[0] > frame["power_at_0.1"].iloc[0]
 
 
 def test_the_most_active_token_is_that_of_a_plain_forward_pass(context, rank_3):
