@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from peftlens.data.task import Example, Task
@@ -66,7 +67,8 @@ def word_scores(run: TrainedModel, base: BaseModel, training_text: str = "") -> 
         InputError: see `own_texts`.
     """
     if training_text:
-        texts, key = own_texts(training_text), training_text
+        texts = own_texts(training_text)
+        key = sha256("\n".join(texts).encode()).hexdigest()  # the file may change in a session
     elif run.task is None:
         raise NotApplicable("its training text is unknown; give training_text")
     else:

@@ -60,5 +60,10 @@ def test_words_of_a_task_and_of_a_file(smollm2, tmp_path):
     file.write_text("The captain turned the ship to the harbor.\n" * 20)
     ships = word_scores(run, smollm2, str(file))
     assert ships.scores[ships.words.index("harbor")] > 3
+    file.write_text(
+        "The cook put the onion into the soup.\n" * 20
+    )  # the same file, as in a notebook
+    soups = word_scores(run, smollm2, str(file))
+    assert soups.scores[soups.words.index("soup")] > 3 > soups.scores[soups.words.index("harbor")]
     with pytest.raises(NotApplicable, match="training text is unknown"):
         word_scores(SimpleNamespace(task=None), smollm2)
