@@ -94,16 +94,20 @@ def _counted() -> list[str]:
 
 
 def without_template(task: Task) -> list[str]:
-    """Return the training text without the words that more than half of the prompts have.
+    """Return the training text without the words that more than half of its rows have.
 
-    Those of a template say nothing of the task's content.
+    Those of a template, or of the frame around all texts, say nothing of the task's content. Labels
+    and chosen answers stay, however common they are.
     """
     examples = task.splits["train"][:_ROWS]
-    rows = [_WORD.findall(example.prompt) for example in examples]
+    chosen = task.kind in ("classification", "multiple_choice")
+    answers = [example.answers[example.correct] for example in examples]
+    texts = [example.prompt for example in examples]
+    if not chosen:
+        texts = [f"{prompt} {answer}" for prompt, answer in zip(texts, answers, strict=True)]
+    rows = [_WORD.findall(text) for text in texts]
+    labels = {word.casefold() for label in task.labels for word in _WORD.findall(label)}
     shares = Counter(word for row in rows for word in {word.casefold() for word in row})
-    template = {word for word, n in shares.items() if n > len(rows) / 2}
-    return [
-        " ".join(word for word in row if word.casefold() not in template)
-        + f" {example.answers[example.correct]}"
-        for row, example in zip(rows, examples, strict=True)
-    ]
+    template = {word for word, n in shares.items() if n > len(rows) / 2} - labels
+    kept = [" ".join(word for word in row if word.casefold() not in template) for row in rows]
+    return [row + answer for row, answer in zip(kept, answers, strict=True)] if chosen else kept
