@@ -47,8 +47,12 @@ def readings(base: BaseModel, side: Side, vectors: Float) -> NDArray[np.float32]
     if side == "writes":
         logits = head_logits(base, torch.cat([rows, torch.zeros_like(rows[:1])]))
         return (logits[:-1] - logits[-1]).cpu().numpy()
-    table = base.derived("centered embeddings", lambda: centered(vocabulary(base)))  # (V, d)
-    return rows.numpy() @ table.T
+    return rows.numpy() @ _centered(base).T
+
+
+def _centered(base: BaseModel) -> NDArray[np.float32]:
+    """Return the embeddings without their mean, of unit length, shape (V, d); cached."""
+    return base.derived("centered embeddings", lambda: centered(vocabulary(base)))
 
 
 def both_signs(
@@ -122,7 +126,7 @@ def _planted(
 
 def _read(base: BaseModel, meant: NDArray[np.int64]) -> Float:
     """Sum the centered embeddings of tokens, (n, tokens) to (n, d)."""
-    return centered(vocabulary(base))[meant].sum(axis=1).astype(float)
+    return _centered(base)[meant].sum(axis=1).astype(float)
 
 
 def _written(base: BaseModel, meant: NDArray[np.int64], rng: np.random.Generator) -> Float:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from peftlens.data.task import Example, Task
@@ -66,7 +67,8 @@ def word_scores(run: TrainedModel, base: BaseModel, training_text: str = "") -> 
         InputError: see `own_texts`.
     """
     if training_text:
-        texts, key = own_texts(training_text), training_text
+        texts = own_texts(training_text)
+        key = sha256("\n".join(texts).encode()).hexdigest()  # the file may change in a session
     elif run.task is None:
         raise NotApplicable("its training text is unknown; give training_text")
     else:
@@ -92,16 +94,20 @@ def _counted() -> list[str]:
 
 
 def without_template(task: Task) -> list[str]:
-    """Return the training text without the words that more than half of the prompts have.
+    """Return the training text without the words that more than half of its rows have.
 
-    Those of a template say nothing of the task's content.
+    Those of a template, or of the frame around all texts, say nothing of the task's content. Labels
+    and chosen answers stay, however common they are.
     """
     examples = task.splits["train"][:_ROWS]
-    rows = [_WORD.findall(example.prompt) for example in examples]
+    chosen = task.kind in ("classification", "multiple_choice")
+    answers = [example.answers[example.correct] for example in examples]
+    texts = [example.prompt for example in examples]
+    if not chosen:
+        texts = [f"{prompt} {answer}" for prompt, answer in zip(texts, answers, strict=True)]
+    rows = [_WORD.findall(text) for text in texts]
+    labels = {word.casefold() for label in task.labels for word in _WORD.findall(label)}
     shares = Counter(word for row in rows for word in {word.casefold() for word in row})
-    template = {word for word, n in shares.items() if n > len(rows) / 2}
-    return [
-        " ".join(word for word in row if word.casefold() not in template)
-        + f" {example.answers[example.correct]}"
-        for row, example in zip(rows, examples, strict=True)
-    ]
+    template = {word for word, n in shares.items() if n > len(rows) / 2} - labels
+    kept = [" ".join(word for word in row if word.casefold() not in template) for row in rows]
+    return [row + answer for row, answer in zip(kept, answers, strict=True)] if chosen else kept

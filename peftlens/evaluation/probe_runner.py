@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
+from peftlens.io.files import sha256_file
 from peftlens.io.progress import say
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import join
@@ -51,7 +53,7 @@ def run_probe(
     """
     probe = registry.load("probes", name)
     config = _configured(name, options)
-    values = _json_values(config)
+    values = _json_values(probe, config)
     file = run.table_folder and run.table_folder / f"{name}.parquet"
     cached = _saved(file, name, run) if file and file.exists() else None
     if cached and (cached.version, cached.config) == (probe.VERSION, values):
@@ -89,7 +91,7 @@ def describe(name: str, options: Options) -> ProbeSpec:
         name=name,
         each_run=hasattr(probe, "measure"),
         version=probe.VERSION,
-        config=_json_values(_configured(name, options)),
+        config=_json_values(probe, _configured(name, options)),
     )
 
 
@@ -117,9 +119,17 @@ def _call(probe: Callable[..., pd.DataFrame], config: Any, *arguments: Any) -> p
     return probe(*arguments) if config is None else probe(*arguments, config)
 
 
-def _json_values(config: Any) -> dict[str, Any]:
-    """Convert the options to JSON types."""
-    return {} if config is None else json.loads(json.dumps(asdict(config)))
+def _json_values(probe: ModuleType, config: Any) -> dict[str, Any]:
+    """Convert the options to JSON types, with digests of the files that the probe reads.
+
+    A file that isn't there has none; the probe tells so.
+    """
+    values = {} if config is None else json.loads(json.dumps(asdict(config)))
+    for option in getattr(probe, "FILES", ()):
+        path = Path(values[option]).expanduser()
+        if path.is_file():
+            values[f"{option}_sha256"] = sha256_file(path)
+    return values
 
 
 def _check(run: TrainedModel, required: frozenset[str]) -> None:
@@ -172,7 +182,7 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
         tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
     ids = tuple(run.id for run in runs)
-    values = _json_values(config)
+    values = _json_values(probe, config)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, values, ids)
 
 

@@ -6,6 +6,7 @@ as a mapping to the names of their configurations. Both come with REQUIRES, prop
 must list in its EXPOSES. `combine(tables)` aggregates the tables of the probes in INPUTS and the
 table `configurations`. A probe with options has a dataclass Config, the last argument of its
 function; OPTIONS_OF names a probe with the same options, whose values it has unless they are set
-under its own name. The context, an `adapters.run_context.RunContext`, loads base models. OPTIONAL =
-True excludes the probe from studies that do not name it.
+under its own name, and FILES those of its options that name files: the probe measures again once
+their contents change. The context, an `adapters.run_context.RunContext`, loads base models.
+OPTIONAL = True excludes the probe from studies that do not name it.
 """

@@ -40,6 +40,7 @@ from peftlens.runs.trained_model import TrainedModel
 REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # with random updates about a minute for each run
+FILES = ("texts", "training_text")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ from peftlens.vocab.vocabulary import readable
 REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # meant for single runs
+FILES = ("texts",)
 _CONTEXT = 12  # tokens shown before the predicted one
 
 

@@ -27,6 +27,7 @@ from peftlens.tasks import load_task, task_of
 REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # writing takes a CPU seconds for each prompt
+FILES = ("prompts",)
 
 
 @dataclass(frozen=True, kw_only=True)

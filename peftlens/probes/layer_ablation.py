@@ -37,6 +37,7 @@ from peftlens.tasks import task_of
 REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # four forward passes for each block
+FILES = ("texts",)
 _TOKENS = 600  # scored tokens of each kind of examples, whose probabilities (tokens, V) are kept
 
 

@@ -46,6 +46,7 @@ from peftlens.runs.trained_model import TrainedModel
 REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # with random updates about a minute for each run
+FILES = ("texts", "training_text")
 _LAYERS = 10
 _VIRTUAL = "virtual tokens"
 

@@ -8,6 +8,8 @@ as far, each vector in a random direction; where the start is unknown, random ve
 lengths against the base without a prompt. Agreement of the frames with each other is shown and
 decides nothing: any prompt moves them together. The power is the share found of prompts in which
 some vectors are embeddings of the task's words; the anchor is a text that states the task.
+A prompt has a row for each of the other tasks as well, with the same contrast for the words of that
+task: over several runs, prompts of other tasks, or of shuffled labels, are the null of a task's.
 Source: after Ramati et al. 2024, arXiv:2410.11660, who let the base write a description of the
 prompt from its hidden states.
 """
@@ -73,6 +75,8 @@ COLUMNS = (
     Column("contrast", "rise of the task's words minus the mean rise of other tasks'", "nats"),
     Column("rise", "mean rise of the log-probability of the task's words", "nats"),
     Column("standardized", "contrast in standard deviations of random prompts' contrasts", "1"),
+    Column("task_standardized", "the same in the rows of all tasks, each for its own words", "1"),
+    Column("shuffled_labels", "true if the run was trained on shuffled labels, as a control"),
     Column("anchor", "contrast of a text that states the task", "nats"),
     Column("p_frames", "p of the contrast by flipping its sign frame by frame", "1"),
     Column("frames_above_zero", "number of frames with a positive contrast"),
@@ -112,18 +116,26 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     reading = _Reading.of(run, base, states)
     rng = torch.Generator().manual_seed(run.config.seed)
     random = reading.rises(states.displaced(rng) for _ in range(config.draws))
-    null = np.array([[contrast(one, words).mean() for words in targets.values()] for one in random])
+    drawn = [[contrasts(one, words).mean(axis=1) for words in targets.values()] for one in random]
+    nulls = [np.array(one) for one in zip(*drawn, strict=True)]  # for each kind (draws, tasks)
     own = [
-        _own(reading, words, drawn) | _power(reading, words, drawn, config, rng)
-        for words, drawn in zip(targets.values(), null.T, strict=True)
+        _own(reading, words, null[:, 0]) | _power(reading, words, null[:, 0], config, rng)
+        for words, null in zip(targets.values(), nulls, strict=True)
     ]
     rows = []
     q_values = benjamini_hochberg([row["p"] for row in own])
-    for (kind, words), row, q in zip(targets.items(), own, q_values, strict=True):
+    for (kind, words), row, q, null in zip(targets.items(), own, q_values, nulls, strict=True):
         first = row | {"q": q, "verdict": _verdict(row, q)}
-        rows += [{"words": kind} | one for one in (first, *_others(reading, words))]
+        tasks = first, *_others(reading, words)
+        for one, contrasted in zip(tasks, null.T, strict=True):
+            own_null = {"task_standardized": _standardized(one["contrast"], contrasted)}
+            rows.append({"words": kind} | one | own_null)
     frame = pd.DataFrame(rows, columns=[column.name for column in COLUMNS])
-    frame = frame.assign(draws=config.draws, reference=reading.reference)
+    frame = frame.assign(
+        draws=config.draws,
+        reference=reading.reference,
+        shuffled_labels=run.config.training.shuffle_labels,
+    )
     return frame.astype({"frames_above_zero": "Int64", "n_frames": "Int64"})
 
 
@@ -176,18 +188,29 @@ class _Reading:
             yield logs.cpu().numpy() - self.before
 
 
-def contrast(rise: NDArray[np.float32], words: Targets) -> NDArray[np.float64]:
-    """Subtract the mean rise of other tasks' words from that of the first task's.
+def contrasts(rise: NDArray[np.float32], words: Targets) -> NDArray[np.float64]:
+    """Subtract from the mean rise of each task's words the mean of those of the other tasks.
 
     Args:
         rise: rise of every token's log-probability in each frame, shape (frames, V).
         words: tokens of each task, the own one first.
 
     Returns:
-        Nats, shape (frames,).
+        Nats, shape (tasks, frames).
     """
-    own, *others = (rise[:, list(ids)].mean(axis=1, dtype=float) for ids in words.values())
-    return own - np.mean(others, axis=0)
+    by_task = np.stack([rise[:, list(ids)].mean(axis=1, dtype=float) for ids in words.values()])
+    others = (by_task.sum(axis=0) - by_task) / (len(by_task) - 1)
+    return by_task - others
+
+
+def contrast(rise: NDArray[np.float32], words: Targets) -> NDArray[np.float64]:
+    """Return the own task's row of `contrasts`, shape (frames,)."""
+    return contrasts(rise, words)[0]
+
+
+def _standardized(value: float, null: NDArray[np.float64]) -> float:
+    spread = float(null.std())
+    return (value - float(null.mean())) / spread if spread else 0.0
 
 
 def sign_flip_p(differences: NDArray[np.float64]) -> float:
@@ -198,7 +221,7 @@ def sign_flip_p(differences: NDArray[np.float64]) -> float:
 
 def _own(reading: _Reading, words: Targets, null: NDArray[np.float64]) -> dict[str, Any]:
     by_frame = contrast(reading.trained, words)
-    found, spread = float(by_frame.mean()), float(null.std())
+    found = float(by_frame.mean())
     names, usable = vocabulary(reading.base).tokens, vocabulary(reading.base).usable
     gain = (np.exp(reading.before + reading.trained) * reading.trained).mean(axis=0)  # (V,)
     raised = usable[np.argsort(-gain[usable], kind="stable")[:_SHOWN]]
@@ -210,7 +233,7 @@ def _own(reading: _Reading, words: Targets, null: NDArray[np.float64]) -> dict[s
         "p": p_value(found, null),
         "contrast": found,
         "rise": float(reading.trained[:, list(ids)].mean()),
-        "standardized": (found - float(null.mean())) / spread if spread else 0.0,
+        "standardized": _standardized(found, null),
         "anchor": float(contrast(anchor, words).mean()),
         "p_frames": sign_flip_p(by_frame),
         "frames_above_zero": int((by_frame > 0).sum()),
@@ -222,12 +245,12 @@ def _own(reading: _Reading, words: Targets, null: NDArray[np.float64]) -> dict[s
 
 def _others(reading: _Reading, words: Targets) -> Iterator[dict[str, Any]]:
     names = vocabulary(reading.base).tokens
-    for task, ids in [*words.items()][1:]:
-        first = {task: ids} | {name: one for name, one in words.items() if name != task}
+    found = contrasts(reading.trained, words).mean(axis=1)  # (tasks,)
+    for value, (task, ids) in [*zip(found, words.items(), strict=True)][1:]:
         yield {
             "task": task,
             "own": False,
-            "contrast": float(contrast(reading.trained, first).mean()),
+            "contrast": float(value),
             "rise": float(reading.trained[:, list(ids)].mean()),
             "read_words": [names[token] for token in ids],
         }

@@ -49,6 +49,7 @@ from peftlens.runs.trained_model import TrainedModel
 REQUIRES = frozenset({"delta_weight"})
 VERSION = 1
 OPTIONAL = True  # meant for single runs
+FILES = ("texts",)
 _TOP = 0.05  # share of the tokens whose share of the energy is given
 
 

@@ -48,6 +48,7 @@ from peftlens.vocab.vocabulary import readable
 REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # meant for single runs
+FILES = ("texts",)
 _SHOWN = 10  # words and tokens of a row
 
 

@@ -283,7 +283,9 @@ def neighborhoods(  # noqa: PLR0913  # the draws depend on each
         return space, sample_nulls(vectors, space, chance, rng, other_starts(run, base, draws))
 
     # several probes need the neighborhoods of one run
-    return base.derived("neighborhoods", sample, key=(run, step, metric, draws, seed), most=8)
+    return base.derived(
+        "neighborhoods", sample, key=(run, run.id, step, metric, draws, seed), most=8
+    )
 
 
 def _space(vectors: TrainedVectors, base: BaseModel, metric: Metric) -> NeighborhoodSpace:

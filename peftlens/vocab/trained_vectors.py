@@ -123,7 +123,7 @@ def other_starts(run: TrainedModel, base: BaseModel, count: int) -> torch.Tensor
     if not run.is_reproducible or "soft_prompt" not in exposed:
         return None
     return base.derived(
-        "other starts", lambda: _other_starts(run, base, count), key=(run, count), most=2
+        "other starts", lambda: _other_starts(run, base, count), key=(run, run.id, count), most=2
     )
 
 

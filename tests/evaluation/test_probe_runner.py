@@ -64,6 +64,26 @@ def test_other_options_measure_again(context, runs):
     assert table.config == first.config
 
 
+def test_a_file_that_has_changed_is_read_again(context, runs, tmp_path):
+    file = tmp_path / "texts.txt"
+    options = {"divergence": {"texts": str(file), "items": 2}}
+    plans, read_texts = [], []
+    for text in ("good up\n", "bad down\n", "bad down\n"):
+        file.write_text(text)
+        plans.append(probe_runner.describe("divergence", options).config)
+        table = probe_runner.run_probe(context, runs["lora"], "divergence", options)
+        assert table.config == plans[-1]
+        own = table.frame[(table.frame["text"] == "own") & table.frame["token"].notna()]
+        read_texts.append({*own["token"]})
+    assert "w" not in read_texts[0]  # of down, byte by byte
+    assert "w" in read_texts[1]
+    assert read_texts[1] == read_texts[2]
+    assert plans[0] != plans[1] == plans[2]
+    file.unlink()
+    with pytest.raises(InputError, match="texts .* is not a text file"):
+        probe_runner.run_probe(context, runs["lora"], "divergence", options)
+
+
 def test_a_probe_has_the_options_of_the_one_that_it_shares_them_with(context, runs):
     few = {"forgetting": {"suites": ["openbookqa"], "items": 5}}
     shared = probe_runner.run_probe(context, runs["lora"], "forgetting_items", few)

@@ -245,6 +245,17 @@ def test_a_prompt_of_one_vector(context, name, bases, words, tmp_path):
     assert set(frame["status"]) == {"measured"}
 
 
+@pytest.mark.parametrize("name", registry.names("probes"))
+def test_options_that_name_files_are_known_as_such(name):
+    """A table from disk is stale once such a file has changed."""
+    named = {
+        option.name
+        for option in registry.describe("probes", name).options
+        if option.meaning.startswith(("file ", "text file "))
+    }
+    assert named == {*getattr(registry.load("probes", name), "FILES", ())}
+
+
 def test_charts_name_columns_of_the_table(probe):
     columns = {column.name for column in (*IDENTITY, *probe.COLUMNS, *STATUS)}
     for chart in probe.CHARTS:

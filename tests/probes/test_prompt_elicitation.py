@@ -7,7 +7,14 @@ import torch
 import peftlens
 from peftlens.errors import InputError
 from peftlens.probes import prompt_elicitation
-from peftlens.probes.prompt_elicitation import FRAMES, Config, contrast, measure, sign_flip_p
+from peftlens.probes.prompt_elicitation import (
+    FRAMES,
+    Config,
+    contrast,
+    contrasts,
+    measure,
+    sign_flip_p,
+)
 from peftlens.runs.config import RunConfig
 
 
@@ -42,6 +49,7 @@ def test_the_contrast_is_the_own_rise_minus_the_others_mean():
     rise = np.array([[1.0, 3.0, 0.0, 5.0], [0.0, 0.0, 2.0, 4.0]])  # (frames, V)
     words = {"own": (0, 1), "one": (2,), "other": (3,)}
     assert contrast(rise, words).tolist() == [2 - 2.5, 0 - 3.0]
+    assert contrasts(rise, words).tolist() == [[-0.5, -3.0], [0 - 3.5, 2 - 2.0], [5 - 1.0, 4 - 1.0]]
 
 
 def test_signs_are_flipped_exactly():
@@ -61,6 +69,10 @@ def test_a_prompt_that_learned_to_answer_is_told_from_random_ones(
     assert own["p"] == own["q"] == 1 / 40
     assert own["standardized"] > 3
     assert frame["task"].tolist() == ["own", "one", "other"]
+    assert own["task_standardized"] == own["standardized"]
+    assert frame["standardized"].notna().tolist() == [True, False, False]
+    # what is above the random prompts for one task is below them for another
+    assert frame["task_standardized"].min() < -2
     assert frame["contrast"].tolist()[0] > 0 > frame["contrast"].tolist()[1]
     # the rise, from plain passes through the run's model at its start and at its end
     at_start = trained(method, max_steps=0)
@@ -94,6 +106,31 @@ def test_an_adapter_of_unknown_start_is_compared_with_the_base_alone(context, tr
     frame = measure(context, run, Config(draws=19, planted=1))
     assert set(frame["reference"]) == {"no prompt"}
     assert frame["rise"].notna().all()
+
+
+def test_prompts_of_shuffled_labels_are_marked(context, trained):
+    config = Config(draws=19, planted=1)
+    for shuffled in (False, True):
+        run = trained("prompt_tuning", max_steps=2, shuffle_labels=shuffled)
+        assert set(measure(context, run, config)["shuffled_labels"]) == {shuffled}
+
+
+def test_the_null_of_each_task_s_words_is_their_own(context, trained, letters):
+    """The draws are the same for every task, so a run of the other task has the same row."""
+    run = trained("prompt_tuning", max_steps=10)
+    frame = measure(context, run, Config(draws=19, planted=1)).set_index("task")
+    first = letters.pop("one")
+    letters.update({name: letters.pop(name) for name in ("own", "other")})
+    letters_of_one = {"one": first, **letters}
+    letters.clear()
+    letters.update(letters_of_one)
+    again = measure(context, run, Config(draws=19, planted=1)).set_index("task")
+    assert again["own"].tolist() == [True, False, False]
+    for task in ("own", "one", "other"):
+        assert again.loc[task, "task_standardized"] == pytest.approx(
+            frame.loc[task, "task_standardized"], rel=1e-5
+        )
+    assert again.loc["one", "standardized"] == again.loc["one", "task_standardized"]
 
 
 def test_too_few_draws_are_refused(context, trained):
