@@ -4,6 +4,7 @@ It imports no torch.
 """
 
 import base64
+import gzip
 import html
 import json
 import re
@@ -66,17 +67,21 @@ def write(data: ExplorerData, title: str, out: Path) -> Path:
 
 def render(data: ExplorerData, title: str) -> str:
     """Render the page as text; the same arrays give the same bytes."""
-    text = json.dumps(payload(data), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return pages.render(
         PACKAGE,
         [plotly.offline.get_plotlyjs(), bundle()],
         title=title,
         explorer_data=_template_values(data),
         colors=_colors(data),
-        # escaped so that the JSON can't close its script element
-        data=text.replace("<", "\\u003c"),
+        data=compressed(payload(data)),
         version=__version__,
     )
+
+
+def compressed(values: dict[str, Any]) -> str:
+    """Encode JSON by gzip and base64, which can't close its script element."""
+    text = json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def bundle() -> str:

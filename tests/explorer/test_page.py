@@ -265,6 +265,8 @@ def test_a_direction_has_its_tokens_on_the_map_and_in_a_list(opened, inside, ins
         [TOKENS[token], f"{value:.2f}"] for token, value in zip(one.tokens, one.values, strict=True)
     ]
     expect(shown.locator("#map-run .near")).to_have_count(10)
+    labels = shown.locator("#map-run text").all_text_contents()
+    assert labels == [TOKENS[token] for token in reversed(one.tokens)]
     expect(shown.locator("#vectors button[aria-pressed=true]")).to_have_text("reads 1−")
     shown.locator("#step").fill("2")  # where the adapter reads nothing
     expect(shown.locator("#chosen h3")).to_have_count(0)

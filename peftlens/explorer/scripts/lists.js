@@ -45,7 +45,7 @@ export function directionTable(data, run, step, button) {
     made("span", {}, ...run.near.tokens.ids[step][vector].flatMap((id) => [made("span", { class: "token" }, data.tokens[id]), " "])),
     number(run.near.tokens.similarity[step][vector][0], 2),
     String(run.sizes[step][vector]),
-    number(run.q[step][vector]),
+    run.q[step][vector] !== null && run.q[step][vector] < 0.001 ? "< 0.001" : number(run.q[step][vector]),
   ]);
   return table(["point", "of", "tokens raised most, or nearest", "by, or cosine", "size", "q"], rows);
 }

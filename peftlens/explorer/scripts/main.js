@@ -8,11 +8,12 @@ import { drawOverlay } from "./overlay.js";
 import { coloring } from "./colors.js";
 import { directionTable, made, neighborTable, number, table, tokenTable, tokensCsv } from "./lists.js";
 
-const data = readData(document.getElementById("data"));
+const data = await readData(document.getElementById("data"));
 const by = (id) => document.getElementById(id);
 const points = { x: data.x, y: data.y };
 const last = (run) => (data.runs[run] ? data.runs[run].steps.length - 1 : 0);
-const defaults = { run: "0", pair: "", step: "last", vector: "", metric: "cosine", query: "", color: by("color").value, token: "", shift: "" };
+// the last layer's activation difference says most of an adapter
+const defaults = { run: "0", pair: "", step: "last", vector: data.runs[0]?.kinds ? "0" : "", metric: "cosine", query: "", color: by("color").value, token: "", shift: "" };
 const state = readHash(location.hash, defaults);
 const pickToken = (id) => change({ token: String(id) });
 let selected = [];
@@ -73,7 +74,7 @@ function overlay(side) {
   drawOverlay(map.layer, map.cloud, {
     ways,
     found: found.ids.map(place),
-    near: near.map(place),
+    near: near.map((id) => ({ point: place(id), text: data.tokens[id] })),
     raised: shift ? shift.raised.map(([id]) => place(id)) : [],
     lowered: shift ? shift.lowered.map(([id]) => place(id)) : [],
     chosen: chosen === null ? null : place(chosen),
@@ -192,7 +193,7 @@ function showStep() {
 /** Show the scale of the colors, if they have one. */
 function showScale({ limit }) {
   by("scale").hidden = limit === undefined;
-  if (limit !== undefined) by("scale").replaceChildren(`lowered by ${number(limit, 1)} `, made("span", { class: "ramp" }), ` raised by ${number(limit, 1)}`);
+  if (limit !== undefined) by("scale").replaceChildren(`lowered by ${number(limit, 1)} `, made("span", { class: "ramp" }), ` raised by ${number(limit, 1)} in the logits of the last layer's difference`);
 }
 
 async function drawMaps() {

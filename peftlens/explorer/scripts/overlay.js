@@ -12,7 +12,7 @@ function node(parent, name, attributes) {
 
 /** Redraw the overlay.
  *  @param layer the SVG; @param cloud maps points to positions; @param shown: { ways, found, chosen,
- *  near, raised, lowered }: points on the map, except for the ways.
+ *  near, raised, lowered }: points on the map, except for the ways and near, which have a text.
  *  A way is { xy: one [x, y] or null per step, step, label, shape, active, pick }. */
 export function drawOverlay(layer, cloud, shown) {
   layer.replaceChildren();
@@ -21,9 +21,10 @@ export function drawOverlay(layer, cloud, shown) {
     const [cx, cy] = at(point);
     node(layer, "circle", { cx, cy, r: 4, class: "found" });
   }
-  for (const point of shown.near) {
+  for (const { point, text } of [...shown.near].reverse()) { // the first ones on top
     const [cx, cy] = at(point);
     node(layer, "circle", { cx, cy, r: 5, class: "near" });
+    node(layer, "text", { x: cx + 8, y: cy + 4 }).textContent = text;
   }
   for (const kind of ["raised", "lowered"]) {
     for (const point of shown[kind]) node(layer, "path", { d: SHAPES[kind], transform: `translate(${at(point)})`, class: kind });
