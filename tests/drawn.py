@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from peftlens.explorer.data import ExplorerData, LogitShift, PromptTrajectory
+from peftlens.explorer.data import (
+    AdapterDirections,
+    DirectionPoint,
+    ExplorerData,
+    LogitShift,
+    PromptTrajectory,
+)
 
 METRICS = ("cosine", "csls")
 
@@ -37,6 +43,30 @@ def shift(name, size):
         raised=tuple((int(one), 2.0 - n) for n, one in enumerate(ids[:3])),
         lowered=tuple((int(one), n - 2.0) for n, one in enumerate(ids[3:])),
     )
+
+
+def directions(name, size, *, layers=(1, 2, 3), notes=()):
+    """A difference in every layer, and two written and two read directions in all but the last."""
+    rng = np.random.default_rng(4)
+    points = [
+        DirectionPoint(
+            layer=layer,
+            kind=kind,
+            rank=rank,
+            name=f"{kind}, layer {layer}, {rank}",
+            size=float(rng.random()),
+            xy=rng.normal(size=2),
+            tokens=rng.permutation(size)[:10],
+            values=-np.sort(-rng.integers(1, 999, 10)) / 100,
+            q=0.03 if layer == 1 else None,
+        )
+        for layer in layers
+        for kind, count in (("difference", 1), ("writes", 2), ("reads", 2))
+        for rank in range(count)
+        if kind == "difference" or layer != layers[-1]
+    ]
+    change = rng.normal(size=size).astype(np.float32)
+    return AdapterDirections(name=name, points=tuple(points), change=change, notes=notes)
 
 
 def explorer_data(size=500, trails=("one", "two"), tokens=None, **values):

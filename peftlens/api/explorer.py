@@ -14,6 +14,7 @@ def explore(  # noqa: PLR0913  # one argument per option
     projection: Literal["umap", "pca"] = "umap",
     between: tuple[int, int] | None = None,
     logits: bool | None = None,
+    directions: bool | None = None,
     base_model: str | None = None,
     trust_remote_code: bool = False,
 ) -> Explorer:
@@ -31,6 +32,8 @@ def explore(  # noqa: PLR0913  # one argument per option
         between: two vectors of the first run, whose plane is the map instead.
         logits: whether to measure the tokens whose logits each run raises and lowers, ten seconds
             per run; by default for a single run, and in a study where they are measured already.
+        directions: whether to draw activation differences and update directions, layer by layer,
+            ten seconds per run; by default for a single run.
         base_model: base model of an adapter's folder; by default the one that the adapter names.
         trust_remote_code: whether Python code from a base model's folder may run.
 
@@ -39,13 +42,14 @@ def explore(  # noqa: PLR0913  # one argument per option
             show.
     """
     results = open_target(target, base_model, trust_remote_code=trust_remote_code)
-    with_logits = len(results.runs) == 1 if logits is None else logits
+    single = len(results.runs) == 1
     data = build_explorer(
         session_context(trust_remote_code=trust_remote_code),
         results.runs,
         results.index["names"],
         projection,
         between=between,
-        logits=with_logits,
+        logits=single if logits is None else logits,
+        directions=single if directions is None else directions,
     )
     return Explorer(render(data, results.name))

@@ -27,6 +27,13 @@ def explore(  # noqa: PLR0913  # one argument per flag
             "default for a single run, and in a study if it was measured before."
         ),
     ] = None,
+    directions: Annotated[
+        bool | None,
+        typer.Option(
+            help="Draw what each run adds to the model's states, and what its updates write and "
+            "read, layer by layer, ten seconds per run; by default for a single run."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -64,10 +71,16 @@ def explore(  # noqa: PLR0913  # one argument per flag
     require_place(page)
     results = targets.open_target(target, base, trust_remote_code=trust_remote_code)
     names = results.index["names"]
-    with_logits = len(results.runs) == 1 if logits is None else logits
+    single = len(results.runs) == 1
     context = RunContext(trust_remote_code=trust_remote_code)
     content = build_explorer(
-        context, results.runs, names, projection, between=between, logits=with_logits
+        context,
+        results.runs,
+        names,
+        projection,
+        between=between,
+        logits=single if logits is None else logits,
+        directions=single if directions is None else directions,
     )
     print(explorer.write(content, results.name, page))
     if show:

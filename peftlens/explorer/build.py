@@ -1,4 +1,4 @@
-"""Build the explorer's data from runs: the vocabulary map, trajectories and logit shifts."""
+"""Build the explorer's data from runs: the vocabulary map and what is drawn on it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from peftlens.data.tokenization import continuation_ids
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.explorer.data import KINDS, ExplorerData, LogitShift, PromptTrajectory
+from peftlens.explorer.directions import adapter_directions
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
 from peftlens.results.table import measured
@@ -40,6 +41,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
     *,
     between: tuple[int, int] | None = None,
     logits: bool = False,
+    directions: bool = False,
 ) -> ExplorerData:
     """Build the vocabulary map of the runs' base model, with a trajectory for each trained prompt.
 
@@ -51,6 +53,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         between: two vectors of the first run, whose plane at the last step is the map instead.
         logits: whether to measure the logit shift of each run, about ten seconds per run; by
             default, only shifts that are already measured are shown.
+        directions: whether to place each run's activation differences and update directions.
 
     Raises:
         InputError: the runs have different base models, or nothing to show.
@@ -59,11 +62,12 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
     finished = [run for run in runs if run.record.status == "finished"]
     with_vectors = [run for run in finished if _has_vectors(run)]
     shifted = [run for run in finished if logits or _is_measured(run, "logit_shift")]
-    if not with_vectors and not shifted:
+    if not with_vectors and not shifted and not (directions and finished):
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise InputError(
             f"{methods}: no run has trained vectors comparable with tokens, as prompt_tuning and "
-            "other methods have; --logits shows which tokens a run of any method raises and lowers"
+            "other methods have; --logits shows which tokens a run of any method raises and "
+            "lowers, --directions what it adds to the model's states"
         )
     vocab, partition = vocabulary(base), clusters(base)
     projected = _plane(with_vectors, base, between) if between else vocabulary_map(base, projection)
@@ -89,6 +93,10 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         task=_task(runs[0], base, vocab),
         trails=tuple(one for one in trails if one is not None),
         shifts=tuple(_shift(context, run, names[run.id]) for run in shifted),
+        directions=tuple(
+            adapter_directions(run, names[run.id], base, projected.points)
+            for run in track(finished if directions else [], "Reading directions")
+        ),
     )
 
 

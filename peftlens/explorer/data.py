@@ -68,9 +68,57 @@ class LogitShift:
     lowered: tuple[tuple[int, float], ...]
 
 
+DIRECTION_KINDS = ("difference", "writes", "reads")  # of activations; of an update
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionPoint:
+    """Direction of an adapter in the residual stream, placed among the k tokens that it means.
+
+    Attributes:
+        layer: number of the block, counted from 1.
+        kind: one of DIRECTION_KINDS.
+        rank: number of the point among those of its kind and layer, counted from 0.
+        name: what it is, such as "self_attn.q_proj, direction 1, −".
+        size: ‖δ‖ / ‖h‖ of an activation difference, singular value σ of an update's direction.
+        xy: position on the map, shape (2,).
+        tokens: ids of the most raised or nearest tokens, most first, shape (k,).
+        values: changes of their logits, or their cosines if it is read, shape (k,).
+        q: q-value of the test whether its words are those of the training text, if it was measured.
+    """
+
+    layer: int
+    kind: str
+    rank: int
+    name: str
+    size: float
+    xy: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    values: NDArray[np.float64]
+    q: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterDirections:
+    """Directions of one run.
+
+    Attributes:
+        name: configuration and seed of the run.
+        points: points of all layers.
+        change: reading of the last layer's activation difference, minus the mean token's, shape
+            (V,); None if there is none.
+        notes: why there are no points of some kind, as sentences.
+    """
+
+    name: str
+    points: tuple[DirectionPoint, ...]
+    change: NDArray[np.float32] | None
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class ExplorerData:
-    """All data of the explorer: a vocabulary map, trajectories and logit shifts.
+    """All data of the explorer: a vocabulary map, and what is drawn on it.
 
     Attributes:
         base: name of the base model.
@@ -87,6 +135,7 @@ class ExplorerData:
         cluster_names: names of the clusters.
         trails: trajectories of the runs that trained vectors.
         shifts: logit shifts of the runs for which they were measured.
+        directions: directions of the runs for which they were asked.
         task: highest cosine of each token to a label of the task, shape (V,), if there are labels.
     """
 
@@ -104,6 +153,7 @@ class ExplorerData:
     cluster_names: tuple[str, ...]
     trails: tuple[PromptTrajectory, ...]
     shifts: tuple[LogitShift, ...] = ()
+    directions: tuple[AdapterDirections, ...] = ()
     task: NDArray[np.float64] | None = None
 
     def scaled(self, places: NDArray[Any]) -> NDArray[np.float64]:

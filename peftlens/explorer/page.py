@@ -4,9 +4,11 @@ It imports no torch.
 """
 
 import base64
+import gzip
 import html
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,14 @@ import plotly.offline
 from numpy.typing import NDArray
 
 from peftlens import __version__
-from peftlens.explorer.data import KINDS, ExplorerData, PromptTrajectory
+from peftlens.explorer.data import (
+    DIRECTION_KINDS,
+    KINDS,
+    AdapterDirections,
+    DirectionPoint,
+    ExplorerData,
+    PromptTrajectory,
+)
 from peftlens.io import html as pages
 
 SCRIPTS = ("data", "state", "search", "cloud", "overlay", "colors", "lists", "main")
@@ -58,17 +67,21 @@ def write(data: ExplorerData, title: str, out: Path) -> Path:
 
 def render(data: ExplorerData, title: str) -> str:
     """Render the page as text; the same arrays give the same bytes."""
-    text = json.dumps(payload(data), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return pages.render(
         PACKAGE,
         [plotly.offline.get_plotlyjs(), bundle()],
         title=title,
         explorer_data=_template_values(data),
         colors=_colors(data),
-        # escaped so that the JSON can't close its script element
-        data=text.replace("<", "\\u003c"),
+        data=compressed(payload(data)),
         version=__version__,
     )
+
+
+def compressed(values: dict[str, Any]) -> str:
+    """Encode JSON by gzip and base64, which can't close its script element."""
+    text = json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def bundle() -> str:
@@ -92,9 +105,70 @@ def payload(data: ExplorerData) -> dict[str, Any]:
         else _packed(np.where(data.cluster < 0, 65_535, data.cluster).astype(np.uint16)),
         "clusterNames": data.cluster_names,
         "task": None if data.task is None else _packed(np.round(255 * data.task).astype(np.uint8)),
-        "runs": [_trajectory(data, one) for one in data.trails],
+        "runs": [
+            *(_trajectory(data, one) for one in data.trails),
+            *(_layers(data, one) for one in _placed(data)),
+        ],
         "shifts": [asdict(one) for one in data.shifts],
+        "changes": [_change(one.change) for one in _changed(data)],
     }
+
+
+def _placed(data: ExplorerData) -> list[AdapterDirections]:
+    return [one for one in data.directions if one.points]
+
+
+def _changed(data: ExplorerData) -> list[AdapterDirections]:
+    return [one for one in data.directions if one.change is not None]
+
+
+def _layers(data: ExplorerData, one: AdapterDirections) -> dict[str, Any]:
+    """Arrange points like a trajectory: layers for steps, and a vector for each kind and rank.
+
+    A layer without a vector has null in its place.
+    """
+    layers = sorted({point.layer for point in one.points})
+    places = sorted({_place(point) for point in one.points})
+    by_place = {(point.layer, _place(point)): point for point in one.points}
+    grid = [[by_place.get((layer, place)) for place in places] for layer in layers]
+
+    def cells(value: Callable[[DirectionPoint], Any]) -> list[list[Any]]:
+        return [[point and value(point) for point in row] for row in grid]
+
+    return {
+        "name": f"{one.name}, inside",
+        "steps": layers,
+        "positions": [_label(kind, rank) for kind, rank in places],
+        "kinds": [DIRECTION_KINDS[kind] for kind, _ in places],
+        "names": cells(lambda point: point.name),
+        "sizes": cells(lambda point: float(f"{point.size:.3g}")),
+        "q": cells(lambda point: point.q),
+        "xy": cells(lambda point: np.round(data.scaled(point.xy), 1).tolist()),
+        "near": {
+            "tokens": {
+                "ids": cells(lambda point: point.tokens.tolist()),
+                "similarity": cells(lambda point: np.round(point.values, 2).tolist()),
+            }
+        },
+    }
+
+
+def _label(kind: int, rank: int) -> str:
+    """Name a row of the page; the two signs of a direction follow each other."""
+    name = DIRECTION_KINDS[kind]
+    return f"{name} {rank // 2 + 1}{'+−'[rank % 2]}" if kind else name
+
+
+def _place(point: DirectionPoint) -> tuple[int, int]:
+    return DIRECTION_KINDS.index(point.kind), point.rank
+
+
+def _change(values: NDArray[np.float32] | None) -> dict[str, Any]:
+    """Scale changes so that 128 is none; the largest thousandth is cut off."""
+    assert values is not None  # see `_changed`
+    limit = float(np.quantile(np.abs(values), 0.999)) or 1.0
+    shares = np.clip(values / limit, -1, 1)
+    return {"values": _packed(np.round(128 + 127 * shares).astype(np.uint8)), "limit": limit}
 
 
 def _trajectory(data: ExplorerData, one: PromptTrajectory) -> dict[str, Any]:
@@ -138,7 +212,22 @@ def _template_values(data: ExplorerData) -> dict[str, Any]:
         "chance": f"{100 * data.chance:.2g} %",
         "projection": data.projection,
         "metrics": list(dict.fromkeys(metric for one in data.trails for metric in one.near)),
+        "choices": [
+            *(one.name for one in data.trails),
+            *(f"{one.name}, inside" for one in _placed(data)),
+        ],
         "runs": [{"name": one.name, "last": _last(data, one)} for one in data.trails],
+        "inside": [
+            {
+                "name": one.name,
+                "points": [
+                    (point, [data.tokens[token] for token in point.tokens])
+                    for point in sorted(one.points, key=lambda one: (one.layer, _place(one)))
+                ],
+            }
+            for one in _placed(data)
+        ],
+        "notes": [f"{one.name}: {note}" for one in data.directions for note in one.notes],
         "shifts": [
             {"name": one.name, "text": one.text}
             | {
@@ -164,4 +253,8 @@ def _last(data: ExplorerData, one: PromptTrajectory) -> list[tuple[int, str, lis
 def _colors(data: ExplorerData) -> list[tuple[str, str]]:
     clusters = [("cluster", "cluster")] if data.cluster is not None else []
     task = [("task", "nearness to the task's labels")] if data.task is not None else []
-    return [*clusters, ("kind", "kind of token"), ("norm", "length of the embedding"), *task]
+    changes = [
+        (f"change{n}", f"raised or lowered by {one.name}") for n, one in enumerate(_changed(data))
+    ]
+    rest = [("kind", "kind of token"), ("norm", "length of the embedding")]
+    return [*clusters, *rest, *task, *changes]

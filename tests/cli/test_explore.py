@@ -3,8 +3,12 @@ def test_a_run_is_explored(run, planted_run, tmp_path):
     assert (code, out.strip()) == (0, "explorer.html")
     page = (tmp_path / "explorer.html").read_text()
     assert "default-src 'none'" in page
-    code, out, _ = run("explore", planted_run.path, "--between", 0, 1, "--out", "plane.html")
+    assert ", inside</option>" in page
+    code, out, _ = run(
+        "explore", planted_run.path, "--between", 0, 1, "--no-directions", "--out", "plane.html"
+    )
     assert (code, out.strip()) == (0, "plane.html")
+    assert ", inside</option>" not in (tmp_path / "plane.html").read_text()
     code, out, _ = run("explore", planted_run.path.parent, "--projection", "pca", "--out", "x.html")
     assert (code, out.strip()) == (0, "x.html")
 

@@ -98,3 +98,7 @@ def test_nothing_to_draw(context, planted_base, planted_words, tmp_path):
     assert build.build_explorer(context, [run], {run.id: "x"}, "pca").shifts == (
         shift,
     )  # it is known now
+    placed = build.build_explorer(context, [run], {run.id: "x"}, "pca", directions=True)
+    (inside,) = placed.directions
+    assert {one.kind for one in inside.points} == {"difference", "reads"}
+    assert inside.name == "x"

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import urllib.parse
+from dataclasses import replace
 
 import drawn
 import numpy as np
@@ -207,6 +208,114 @@ def test_raised_and_lowered_tokens_are_marked_and_listed(opened, explorer_data):
     assert words == [TOKENS[token] for token, _ in (*one.raised, *one.lowered)]
     shown.locator("#shifted button").first.click()
     expect(shown.locator("#chosen h3")).to_contain_text(words[0])
+
+
+@pytest.fixture(scope="module")
+def inside():
+    """Directions of an adapter, one of which has a hostile token, and a name."""
+    (one, *more) = drawn.directions(HOSTILE, len(TOKENS)).points
+    one = replace(one, name=HOSTILE, tokens=np.array([7, *one.tokens[1:]]))
+    made = drawn.directions(HOSTILE, len(TOKENS), notes=(f"No {HOSTILE}.",))
+    return replace(made, points=(one, *more))
+
+
+@pytest.fixture(scope="module")
+def inside_page(explorer_data, inside, tmp_path_factory):
+    alone = replace(explorer_data, trails=(), shifts=(), directions=(inside,))
+    return explorer.write(alone, "lora", tmp_path_factory.mktemp("inside") / "explorer.html")
+
+
+def rows(shown):
+    return [row.locator("td").all_inner_texts() for row in shown.locator("#vectors tbody tr").all()]
+
+
+def expected_rows(inside, layer):
+    return [
+        [one.name, " ".join(TOKENS[token] for token in one.tokens), f"{one.values[0]:.2f}"]
+        for one in inside.points
+        if one.layer == layer
+    ]
+
+
+def test_layers_can_be_walked_through(opened, inside, inside_page):
+    shown = opened(inside_page)
+    expect(shown.locator("#step-name")).to_have_text("Layer")
+    for step, layer in ((None, 3), (0, 1), (1, 2)):
+        if step is not None:
+            shown.locator("#step").fill(str(step))
+        expect(shown.locator("#step-shown")).to_have_text(str(layer))
+        assert [row[1:4] for row in rows(shown)] == expected_rows(inside, layer)
+        here = [one for one in inside.points if one.layer == layer]
+        for kind in ("difference", "writes", "reads"):
+            count = sum(one.kind == kind for one in here)
+            expect(shown.locator(f"#map-run .way path.{kind}")).to_have_count(count)
+    assert [row[5] for row in rows(shown)] == ["–"] * 5  # q is known in the first layer alone
+    shown.locator("#step").fill("0")
+    assert [row[5] for row in rows(shown)] == ["0.030"] * 5
+    assert shown.said == []
+
+
+def test_a_direction_has_its_tokens_on_the_map_and_in_a_list(opened, inside, inside_page):
+    shown = opened(inside_page, link="#step=1")
+    shown.locator("#map-run .way path.reads").nth(1).click(force=True)
+    (one,) = [one for one in inside.points if (one.layer, one.kind, one.rank) == (2, "reads", 1)]
+    expect(shown.locator("#chosen h3")).to_have_text(f"{HOSTILE}, inside, layer 2: {one.name}")
+    found = [row.locator("td").all_inner_texts() for row in shown.locator("#chosen tbody tr").all()]
+    assert found == [
+        [TOKENS[token], f"{value:.2f}"] for token, value in zip(one.tokens, one.values, strict=True)
+    ]
+    expect(shown.locator("#map-run .near")).to_have_count(10)
+    labels = shown.locator("#map-run text").all_text_contents()
+    assert labels == [TOKENS[token] for token in reversed(one.tokens)]
+    expect(shown.locator("#vectors button[aria-pressed=true]")).to_have_text("reads 1−")
+    shown.locator("#step").fill("2")  # where the adapter reads nothing
+    expect(shown.locator("#chosen h3")).to_have_count(0)
+    expect(shown.locator("#map-run .near")).to_have_count(0)
+    assert shown.said == []
+
+
+def test_tokens_are_colored_by_what_the_adapter_raises(opened, inside, inside_page):
+    shown = opened(inside_page)
+    expect(shown.locator("#scale")).to_be_hidden()
+    shown.locator("#color").select_option("change0")
+    limit = np.quantile(np.abs(inside.change), 0.999)
+    expect(shown.locator("#scale")).to_contain_text(f"raised by {limit:.1f}")
+    marker = shown.evaluate(
+        "(({ color, cmin, cmax }) => ({ color: [...Object.values(color)], cmin, cmax }))"
+        "(document.querySelector('#map-run .points').data[0].marker)"
+    )
+    middle, side = (marker["cmin"] + marker["cmax"]) / 2, (marker["cmax"] - marker["cmin"]) / 2
+    shares = (np.array(marker["color"]) - middle) / side
+    assert shares == pytest.approx(np.clip(inside.change / limit, -1, 1), abs=0.005)
+    other = opened(inside_page, webgl=False, link="#color=change0")
+    expect(other.locator("#scale")).to_be_visible()
+    assert shown.said == other.said == []
+
+
+def test_a_prompt_and_an_adapter_s_layers_side_by_side(opened, explorer_data, inside, tmp_path):
+    data = replace(explorer_data, directions=(inside,))
+    page = explorer.write(data, "both", tmp_path / "both.html")
+    shown = opened(page, link="#pair=2")
+    shown.wait_for_selector("body[data-drawn='run pair']")
+    expect(shown.locator("#step-name")).to_have_text("Step")
+    expect(shown.locator("#map-run .way")).to_have_count(4)
+    expect(shown.locator("#map-pair .way")).to_have_count(1)  # the last layer
+    shown.locator("#step").fill("0")
+    expect(shown.locator("#map-pair .way")).to_have_count(5)
+    assert shown.said == []
+
+
+def test_hostile_directions_are_shown_literally(opened, inside_page):
+    shown = opened(inside_page, link="#step=0&vector=0")
+    assert HOSTILE in shown.locator("#vectors").inner_text()
+    assert shown.locator("#chosen button").first.inner_text() == HOSTILE
+    assert f"No {HOSTILE}." in shown.locator("#tables").inner_text()
+    assert shown.locator("img").count() == 0
+    without = opened(inside_page, java_script_enabled=False)
+    cells = without.locator("#tables tbody tr").first.locator("td").all_text_contents()
+    assert cells[:3] == ["1", "difference", HOSTILE]
+    assert cells[3].startswith(HOSTILE)
+    assert shown.said == []
 
 
 def test_a_lasso_is_exported(opened):

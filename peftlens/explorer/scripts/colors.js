@@ -1,10 +1,14 @@
-// Colors of the tokens, by cluster, kind, length of the embedding or nearness to the labels.
+// Colors of the tokens, by cluster, kind, length of the embedding, nearness to the labels, or what an
+// adapter raises and lowers.
 
 const BLUES = [[0, "#8a8f98"], [0.5, "#56b4e9"], [1, "#0072b2"]];
+const CHANGES = ["#d55e00", "#c26e35", "#a97f68", "#8a8f98", "#6d9590", "#489a83", "#009e73"];
 const HUES = 24; // number of colors that clusters cycle through: more could not be distinguished
 
-/** One color per token for one of the choices: cluster, norm, kind, task. */
+/** One color per token for one of the choices: cluster, norm, kind, task, change0 and so on. */
 export function coloring(data, choice) {
+  const change = choice.startsWith("change") && data.changes[choice.slice("change".length)];
+  if (change) return { values: change.values, scale: steps(CHANGES), low: 1, high: 255, limit: change.limit };
   if (choice === "norm") return { values: data.norm, scale: BLUES, low: 0, high: 255 };
   if (choice === "task" && data.task) return { values: data.task, scale: BLUES, low: 0, high: 255 };
   if (choice === "cluster" && data.cluster) {

@@ -1,4 +1,4 @@
-// The page's data: JSON, and arrays packed as base64 in it.
+// The page's data: JSON compressed by gzip, and arrays packed as base64 in it.
 
 const TYPES = { u1: Uint8Array, u2: Uint16Array };
 
@@ -9,12 +9,14 @@ export function unpacked({ dtype, data }) {
 }
 
 /** Parse the element's JSON and unpack every packed array. */
-export function readData(element) {
+export async function readData(element) {
+  const zipped = Uint8Array.from(atob(element.textContent), (one) => one.charCodeAt(0));
+  const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
   const open = (value) => {
     if (value === null || typeof value !== "object") return value;
     if (typeof value.dtype === "string" && typeof value.data === "string") return unpacked(value);
     if (Array.isArray(value)) return typeof value[0] === "object" ? value.map(open) : value;
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, open(one)]));
   };
-  return open(JSON.parse(element.textContent));
+  return open(await new Response(stream).json());
 }

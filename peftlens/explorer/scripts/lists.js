@@ -32,6 +32,24 @@ export function neighborTable(data, run, step, vector) {
   return table(["metric", "nearest tokens", "similarity"], rows);
 }
 
+/** Make a table of tokens as buttons, each with a value. */
+export function tokenTable(data, header, pairs, pick) {
+  return table(header, pairs.map(([id, value]) => [made("button", { type: "button", class: "token", onclick: () => pick(id) }, data.tokens[id]), number(value, 2)]));
+}
+
+/** Make the rows of a layer's directions; `button` makes the first cell. */
+export function directionTable(data, run, step, button) {
+  const rows = run.positions.map((_, vector) => vector).filter((vector) => run.xy[step][vector]).map((vector) => [
+    button(vector),
+    run.names[step][vector],
+    made("span", {}, ...run.near.tokens.ids[step][vector].flatMap((id) => [made("span", { class: "token" }, data.tokens[id]), " "])),
+    number(run.near.tokens.similarity[step][vector][0], 2),
+    String(run.sizes[step][vector]),
+    run.q[step][vector] !== null && run.q[step][vector] < 0.001 ? "< 0.001" : number(run.q[step][vector]),
+  ]);
+  return table(["point", "of", "tokens raised most, or nearest", "by, or cosine", "size", "q"], rows);
+}
+
 /** Write tokens as CSV; text that a spreadsheet would evaluate as a formula gets an apostrophe. */
 export function tokensCsv(data, ids) {
   const quoted = (text) => `"${(/^[=+\-@\t']/.test(text) ? "'" + text : text).replaceAll('"', '""')}"`;

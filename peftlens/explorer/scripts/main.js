@@ -6,19 +6,22 @@ import { find } from "./search.js";
 import { Cloud } from "./cloud.js";
 import { drawOverlay } from "./overlay.js";
 import { coloring } from "./colors.js";
-import { made, neighborTable, number, table, tokensCsv } from "./lists.js";
+import { directionTable, made, neighborTable, number, table, tokenTable, tokensCsv } from "./lists.js";
 
-const data = readData(document.getElementById("data"));
+const data = await readData(document.getElementById("data"));
 const by = (id) => document.getElementById(id);
 const points = { x: data.x, y: data.y };
 const last = (run) => (data.runs[run] ? data.runs[run].steps.length - 1 : 0);
-const defaults = { run: "0", pair: "", step: "last", vector: "", metric: "cosine", query: "", color: by("color").value, token: "", shift: "" };
+// the last layer's activation difference says most of an adapter
+const defaults = { run: "0", pair: "", step: "last", vector: data.runs[0]?.kinds ? "0" : "", metric: "cosine", query: "", color: by("color").value, token: "", shift: "" };
 const state = readHash(location.hash, defaults);
+const pickToken = (id) => change({ token: String(id) });
 let selected = [];
 let hovered = null;
 
 const runOf = (side) => data.runs[Number(side === "pair" ? state.pair : state.run)];
 const sides = () => (state.pair === "" ? ["run"] : ["run", "pair"]);
+const nearOf = (run) => run.near[state.metric] ?? Object.values(run.near)[0];
 // runs may have different saved steps: the slider follows the first run's, the other by its share
 const stepOf = (side) => {
   const share = state.step === "last" ? 1 : Number(state.step) / (last(state.run) || 1);
@@ -57,20 +60,21 @@ function overlay(side) {
   const place = (id) => [data.x[id], data.y[id]];
   const step = stepOf(side);
   const ways = run ? run.positions.map((position, vector) => ({
-    xy: run.xy.map((one) => one[vector]),
+    // directions of different layers are not states of one vector
+    xy: run.xy.map((one, n) => (run.kinds && n !== step ? null : one[vector])),
     step,
-    label: `${run.name}, vector ${position}`,
+    label: run.names?.[step][vector] ?? `${run.name}, vector ${position}`,
+    shape: run.kinds?.[vector] ?? "now",
     active: state.vector === String(vector),
     pick: () => change({ vector: String(vector) }),
   })) : [];
-  const near = run && state.vector !== "" && run.near[state.metric] && run.positions[state.vector] !== undefined
-    ? run.near[state.metric].ids[step][Number(state.vector)] : [];
+  const near = (run && state.vector !== "" && nearOf(run).ids[step][Number(state.vector)]) || [];
   const shift = data.shifts[state.shift];
   const chosen = hovered ?? (state.token === "" ? null : Number(state.token));
   drawOverlay(map.layer, map.cloud, {
     ways,
     found: found.ids.map(place),
-    near: near.map(place),
+    near: near.map((id) => ({ point: place(id), text: data.tokens[id] })),
     raised: shift ? shift.raised.map(([id]) => place(id)) : [],
     lowered: shift ? shift.lowered.map(([id]) => place(id)) : [],
     chosen: chosen === null ? null : place(chosen),
@@ -92,9 +96,11 @@ function showVectors() {
     const run = runOf(side);
     if (!run) return "";
     const step = stepOf(side);
-    const near = run.near[state.metric] ?? Object.values(run.near)[0];
-    const rows = run.positions.map((position, vector) => [
-      made("button", { type: "button", "aria-pressed": String(state.vector === String(vector)), onclick: () => change({ vector: String(vector) }) }, String(position)),
+    const button = (vector) => made("button", { type: "button", "aria-pressed": String(state.vector === String(vector)), onclick: () => change({ vector: String(vector) }) }, String(run.positions[vector]));
+    if (run.kinds) return made("div", {}, made("h3", {}, `${run.name}, layer ${run.steps[step]}`), directionTable(data, run, step, button));
+    const near = nearOf(run);
+    const rows = run.positions.map((_, vector) => [
+      button(vector),
       run.starts[vector] ?? "–",
       made("span", {}, ...near.ids[step][vector].flatMap((id) => [made("span", { class: "token" }, data.tokens[id]), " "])),
       number(near.similarity[step][vector][0]),
@@ -122,6 +128,14 @@ function showChosen() {
       const run = runOf(side), vector = Number(state.vector);
       if (!run || run.positions[vector] === undefined) continue;
       const step = stepOf(side);
+      if (run.kinds && !run.xy[step][vector]) continue;
+      if (run.kinds) {
+        const { ids, similarity } = run.near.tokens;
+        const pairs = ids[step][vector].map((id, n) => [id, similarity[step][vector][n]]);
+        parts.push(made("h3", {}, `${run.name}, layer ${run.steps[step]}: ${run.names[step][vector]}`),
+          tokenTable(data, run.kinds[vector] === "reads" ? ["nearest", "cosine"] : ["raised", "by"], pairs, pickToken));
+        continue;
+      }
       parts.push(made("h3", {}, `${run.name}, vector ${run.positions[vector]}, step ${run.steps[step]}`), neighborTable(data, run, step, vector));
     }
   }
@@ -130,9 +144,8 @@ function showChosen() {
 
 function showShift() {
   const shift = data.shifts[state.shift];
-  const listed = (pairs) => pairs.map(([id, by_]) => [made("button", { type: "button", class: "token", onclick: () => change({ token: String(id) }) }, data.tokens[id]), number(by_, 2)]);
   by("shifted").replaceChildren(...(shift ? [made("h3", {}, `${shift.name}: logits on ${shift.text}`),
-    made("div", { class: "beside" }, table(["▲ raised", "by"], listed(shift.raised)), table(["▼ lowered", "by"], listed(shift.lowered)))] : []));
+    made("div", { class: "beside" }, tokenTable(data, ["▲ raised", "by"], shift.raised, pickToken), tokenTable(data, ["▼ lowered", "by"], shift.lowered, pickToken))] : []));
 }
 
 function showSelected() {
@@ -171,13 +184,24 @@ function setSlider() {
   showStep();
 }
 
-const showStep = () => { by("step-shown").textContent = runOf("run") ? String(runOf("run").steps[stepOf("run")]) : ""; };
+function showStep() {
+  const run = runOf("run");
+  by("step-name").textContent = run?.kinds ? "Layer" : "Step";
+  by("step-shown").textContent = run ? String(run.steps[stepOf("run")]) : "";
+}
+
+/** Show the scale of the colors, if they have one. */
+function showScale({ limit }) {
+  by("scale").hidden = limit === undefined;
+  if (limit !== undefined) by("scale").replaceChildren(`lowered by ${number(limit, 1)} `, made("span", { class: "ramp" }), ` raised by ${number(limit, 1)} in the logits of the last layer's difference`);
+}
 
 async function drawMaps() {
   const two = sides().length === 2;
   maps.pair.element.hidden = !two;
   by("maps").classList.toggle("two", two);
   const colors = coloring(data, state.color);
+  showScale(colors);
   for (const side of sides()) await cloudOf(side).draw(colors);
   document.body.dataset.drawn = sides().join(" ");
 }
