@@ -1,13 +1,18 @@
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 from peftlens import registry
 from peftlens.claims import (
+    Evidence,
+    FoundRuns,
     Verdict,
     by_half,
     counted,
     difference_text,
+    every_method,
     judge,
+    mean_over_runs,
     trained_prompts,
 )
 from peftlens.numerics.mixed_model import Estimate
@@ -81,3 +86,64 @@ def test_how_many_seeds_and_examples():
 def test_a_difference_that_is_rounded_to_zero_is_not_negative():
     assert difference_text(Estimate(-0.0004)) == "+0.0 points"
     assert difference_text(Estimate(-0.02, -0.04, -0.0001)) == "-2.0 points, -4.0 to +0.0"
+
+
+def test_found_runs_are_compared_with_chance_and_with_their_power():
+    all_found = FoundRuns(found=6, runs=6, chance=0.05, power=0.9)
+    assert all_found.evidence() == Evidence(pytest.approx(0.05**6), 1.0)
+    none = FoundRuns(found=0, runs=6, chance=0.05, power=0.9)
+    assert none.evidence() == Evidence(1.0, pytest.approx(0.2**6))
+    one = FoundRuns(found=1, runs=6, chance=0.05, power=0.9)
+    assert one.evidence().holds == pytest.approx(1 - 0.95**6)
+    assert one.evidence().fails == pytest.approx(0.2**6 + 6 * 0.8 * 0.2**5)
+    assert str(one) == "1 of 6 runs, power 0.90"
+
+
+@pytest.mark.parametrize("power", [0.7, float("nan")])
+def test_without_power_nothing_found_shows_nothing(power):
+    assert FoundRuns(found=0, runs=100, chance=0.05, power=power).evidence().fails == 1
+
+
+def test_more_finds_than_by_chance_are_no_evidence_against():
+    # 2 of 6 and 3 of 20: by far fewer than 0.8; p = 0.033 and 0.075 against one in twenty
+    for found, runs in ((2, 6), (3, 20)):
+        assert FoundRuns(found=found, runs=runs, chance=0.05, power=0.9).evidence().fails == 1
+    assert FoundRuns(found=2, runs=20, chance=0.05, power=0.9).evidence().fails < 1e-9
+
+
+YES, NO, UNKNOWN = Evidence(1e-6, 1.0), Evidence(1.0, 1e-6), Evidence(0.3, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "least", "outcome", "message"),
+    [
+        ({"a": YES, "b": YES}, 2, "supported", "yes for a (A), b (B)"),
+        ({"a": YES}, 1, "supported", "yes for a (A)"),
+        ({"a": YES}, 2, "insufficient evidence", "yes for a (A)"),
+        ({"a": YES, "b": NO}, 1, "contradicted", "yes for a (A); no for b (B)"),
+        ({"a": YES, "b": UNKNOWN}, 1, "insufficient evidence", "yes for a (A); undecided for b (B"),
+        ({"a": UNKNOWN, "b": NO}, 1, "contradicted", "no for b (B); undecided for a (A)"),
+        # significant alone, and not as the smallest of two
+        ({"a": Evidence(0.02, 1)}, 1, "supported", "yes"),
+        ({"a": Evidence(0.02, 1), "b": YES}, 1, "supported", "yes"),
+        ({"a": Evidence(0.02, 1), "b": UNKNOWN}, 1, "insufficient evidence", "undecided for a (A)"),
+        ({"a": Evidence(1, 0.02), "b": UNKNOWN}, 1, "insufficient evidence", "undecided for a (A)"),
+    ],
+)
+def test_every_method(evidence, least, outcome, message):
+    found, shown = every_method(evidence, {"a": "A", "b": "B"}, least)
+    assert found == outcome
+    assert shown.startswith(message)
+
+
+def test_a_mean_over_runs_has_the_interval_of_students_t():
+    values = [0.1, 0.2, 0.4, 0.3]
+    found, expected = mean_over_runs(values), ttest_1samp(values, 0.15)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p_above(0.15) == pytest.approx(expected.pvalue / 2)
+
+
+def test_two_runs_decide_nothing():
+    found = mean_over_runs([5.0, 5.0])
+    assert (found.low, found.p_above(0), found.p_below(9)) == (None, 1, 1)
