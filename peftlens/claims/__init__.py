@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, poisson_binom
 
 from peftlens import registry
 from peftlens.io.escaping import visible
-from peftlens.numerics.mixed_model import POWER, Estimate, holm
+from peftlens.numerics.mixed_model import Estimate, holm
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.table import last_steps, measured
 
@@ -245,31 +245,33 @@ class FoundRuns:
     """Runs of one method, each with a test of its own.
 
     Attributes:
-        found: number of runs in which the test found something.
-        runs: number of runs.
+        found: whether the test found something, a bool for each run.
+        power: probability with which it would find the stated effect, for each run; NaN if unknown.
         chance: share of runs in which it would find something by chance.
-        power: least probability over the runs of finding the stated effect; NaN if unknown.
     """
 
-    found: int
-    runs: int
+    found: pd.Series
+    power: pd.Series
     chance: float
-    power: float
 
     def evidence(self) -> Evidence:
         """Compare the number of finds with chance, and with what the power promises.
 
-        Where the effect is present in every run, at least 0.8 of the runs would be found: fewer
-        show that it is not. Without this power they show nothing, nor with so many finds that
-        chance gives them in one of ten studies at most.
+        If every run had the stated effect, the number of finds would be a sum of draws with the
+        runs' power: too few for it show that not every run has the effect. Without known power they
+        show nothing, nor with so many finds that chance gives them in one of ten studies at most.
         """
-        above = float(binomtest(self.found, self.runs, self.chance, "greater").pvalue)
-        if not self.power >= POWER or above <= _SUSPECT:
+        finds, n = int(self.found.sum()), len(self.found)
+        above = float(binomtest(finds, n, self.chance, "greater").pvalue)
+        if self.power.isna().any() or above <= _SUSPECT:
             return Evidence(above, 1.0)
-        return Evidence(above, float(binomtest(self.found, self.runs, POWER, "less").pvalue))
+        return Evidence(above, float(poisson_binom(self.power.to_numpy()).cdf(finds)))
 
     def __str__(self) -> str:
-        return f"{self.found} of {counted_runs(self.runs)}, power {self.power:.2f}"
+        return (
+            f"{self.found.sum()} of {counted_runs(len(self.found))}, power "
+            f"{self.power.mean(skipna=False):.2f}"
+        )
 
 
 def counted_runs(n: int) -> str:

@@ -3,11 +3,12 @@
 Rule: a prompt counts if `prompt_elicitation` finds that it raises the words that state its task, or
 those typical of it, above other tasks' words, and more than random prompts do, at q ≤ 0.05 over
 both kinds of words. The population are prompts, over seeds and tasks. The prompts of a method are
-compared with chance, one in twenty (binomial). Where they are not above it, even at 0.1, and
-prompts in which a quarter of the vectors are words of the task would be found with power 0.8 by
-either kind, fewer than that power promises (binomial) show that not every prompt says as much. Each
-at one-sided 0.025 after Holm's correction for the number of methods. Supported if the prompts of
-every method say what their task is; contradicted if those of one do not.
+compared with chance, one in twenty (binomial). Where they are not above it, even at 0.1, they are
+compared with the power: if fewer are found than would be if a quarter of each prompt's vectors were
+words of the task (a sum of draws with the prompts' power, the lower one of both kinds of words),
+they do not say as much. Each at one-sided 0.025 after Holm's correction for the number of methods.
+Supported if the prompts of every method say what their task is; contradicted if those of one do
+not.
 """
 
 from collections.abc import Mapping
@@ -39,13 +40,16 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     kinds = rows.assign(found=rows["q"].astype(float) <= LEVEL).groupby("words", sort=False)
     each = ", ".join(f"{one['found'].sum()} of {len(one)} by {kind} words" for kind, one in kinds)
     return outcome, (
-        f"The base says words of the task behind the prompt: {shown}; the power is that of prompts "
-        f"in which {EFFECT:.0%} of the vectors are such words. Found: {each}."
+        f"The base says words of the task behind the prompt: {shown}; the mean power is that for "
+        f"prompts in which {EFFECT:.0%} of the vectors are such words. Found: {each}."
     )
 
 
 def _found(rows: pd.DataFrame) -> FoundRuns:
-    """Count the prompts of one method that say what their task is."""
-    best = rows.groupby("run")["q"].min().astype(float)
-    power = rows[f"power_at_{EFFECT}"].astype(float).min(skipna=False)
-    return FoundRuns(int((best <= LEVEL).sum()), len(best), LEVEL, float(power))
+    """Find the prompts of one method that say what their task is, and the power for each."""
+    runs = rows.groupby("run")
+    return FoundRuns(
+        found=runs["q"].min().astype(float) <= LEVEL,
+        power=runs[f"power_at_{EFFECT}"].agg(lambda one: one.min(skipna=False)).astype(float),
+        chance=LEVEL,
+    )

@@ -13,6 +13,7 @@ at one-sided 0.025 after Holm's correction for the number of configurations.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ def _alike(frame: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _equal(one: object, other: object) -> bool:
+def _equal(one: Any, other: Any) -> bool:
     return bool(pd.isna(one) or pd.isna(other) or one == other)
 
 
@@ -151,7 +152,7 @@ def _mean(each: list[Estimate]) -> Estimate:
 
 
 def _evidence(says: Estimate, cost: Estimate, pairs: pd.DataFrame) -> Evidence:
-    power = pairs[["power", "power_plain"]].min(axis=None, skipna=False)
+    power = float(pairs[["power", "power_plain"]].to_numpy().min())  # NaN if one is unknown
     no_more = says.p_below(EFFECT) if power >= POWER else says.p_below(0)
     return Evidence(
         holds=max(says.p_above(0), cost.p_above(-MARGIN)),
@@ -164,7 +165,7 @@ def _text(says: Estimate, cost: Estimate, pairs: pd.DataFrame) -> str:
     if says.low is not None and says.high is not None:
         text += f" ({says.low:+z.2f} to {says.high:+z.2f})"
     found, plain = int(pairs["found"].sum()), int(pairs["found_plain"].sum())
-    power = pairs[["power", "power_plain"]].min(axis=None)
+    power = float(pairs[["power", "power_plain"]].to_numpy().min())
     return (
         f"{text} standard deviations of random prompts, accuracy by {difference_text(cost)} (found "
         f"in {found} against {plain} of {len(pairs)} prompts, power {power:.2f})"

@@ -4,13 +4,13 @@ Rule: a run leaves a readable trace if `activation_difference` finds words of th
 among those that its change of the states raises on general text, in any layer, at q ≤ 0.01. The
 population are runs, over seeds and tasks. A method's runs are compared with chance (binomial): one
 in twenty, or the share of random updates of equal norm with such words if that is larger. Where
-they are not above it, even at 0.1, and a direction with a cosine of 0.4 to words of the training
-would be found with power 0.8, fewer runs than that power promises (binomial) show that the method
-leaves no such trace in every run. Each at one-sided 0.025 after Holm's correction for the number of
-methods. Supported if every method, of two or more, leaves a trace; contradicted if one leaves none.
-The agreement of the raised words of two seeds is the most that any reading can find, and that of
-runs of other methods, tasks or hyperparameters is what they have in common without it (rank-biased
-overlap of the words on general text, layer by layer, in up to 200 pairs).
+they are not above it, even at 0.1, they are compared with the power: if fewer are found than would
+be if each had a cosine of 0.6 to words of the training text (a sum of draws with the runs' power),
+the method does not leave such a trace. Each at one-sided 0.025 after Holm's correction for the
+number of methods. Supported if every method, of two or more, leaves a trace; contradicted if one
+does not. The agreement of the raised words of two seeds is the most that any reading can find, and
+that of runs of other methods, tasks or hyperparameters is what they have in common without it
+(rank-biased overlap of the words on general text, layer by layer, in up to 200 pairs).
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ TO_MEASURE = (
 ANALYSIS = "lens"
 LEVEL = 0.01  # of q-values
 CHANCE = 0.05
-EFFECT = 0.4  # cosine to words of the training text
+EFFECT = 0.6  # cosine to words of the training text
 _PAIRS = 200
 
 
@@ -47,21 +47,20 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     evidence = {name: one.evidence() for name, one in methods.items()}
     outcome, shown = every_method(evidence, methods, least=2)
     sentence = (
-        f"Words of the training text can be read on unrelated text: {shown}; the power is that of "
-        f"a cosine of {EFFECT} to such words. {_random(rows)}{_agreements(rows)}"
+        f"Words of the training text can be read on unrelated text: {shown}; the mean power is "
+        f"that for one layer with a cosine of {EFFECT} to such words. {_random(rows)}"
     )
-    return outcome, sentence.rstrip()
+    return outcome, f"{sentence} {_agreements(rows)}".rstrip()
 
 
 def _found(rows: pd.DataFrame) -> FoundRuns:
-    """Count the runs of one method with a trace."""
+    """Find the runs of one method with a trace, and the power of each."""
     runs = rows.groupby("run")
     random = runs["random_found"].first().astype(float).mean()  # NaN without random updates
     return FoundRuns(
-        found=int((runs["q"].min().astype(float) <= LEVEL).sum()),
-        runs=len(runs),
+        found=runs["q"].min().astype(float) <= LEVEL,
+        power=runs[f"power_at_{EFFECT}"].first().astype(float),
         chance=float(np.nanmax([CHANCE, random])),
-        power=float(rows[f"power_at_{EFFECT}"].astype(float).min(skipna=False)),
     )
 
 
@@ -70,9 +69,9 @@ def _random(rows: pd.DataFrame) -> str:
     runs = rows.drop_duplicates("run").dropna(subset=["random_found"])
     drawn = runs["random_updates"].astype(float)
     if not drawn.sum():
-        return "No random updates to compare them with. "
+        return "No random updates to compare them with."
     found = (drawn * runs["random_found"].astype(float)).sum()
-    return f"Of random updates of equal norm: {found:.0f} of {drawn.sum():.0f}. "
+    return f"Of random updates of equal norm: {found:.0f} of {drawn.sum():.0f}."
 
 
 def _agreements(rows: pd.DataFrame) -> str:

@@ -88,27 +88,35 @@ def test_a_difference_that_is_rounded_to_zero_is_not_negative():
     assert difference_text(Estimate(-0.02, -0.04, -0.0001)) == "-2.0 points, -4.0 to +0.0"
 
 
+def found_runs(found, runs, power=0.8, chance=0.05):
+    hits = pd.Series([number < found for number in range(runs)])
+    return FoundRuns(hits, pd.Series([power] * runs, dtype=float), chance)
+
+
 def test_found_runs_are_compared_with_chance_and_with_their_power():
-    all_found = FoundRuns(found=6, runs=6, chance=0.05, power=0.9)
-    assert all_found.evidence() == Evidence(pytest.approx(0.05**6), 1.0)
-    none = FoundRuns(found=0, runs=6, chance=0.05, power=0.9)
-    assert none.evidence() == Evidence(1.0, pytest.approx(0.2**6))
-    one = FoundRuns(found=1, runs=6, chance=0.05, power=0.9)
+    assert found_runs(6, 6).evidence() == Evidence(pytest.approx(0.05**6), 1.0)
+    assert found_runs(0, 6).evidence() == Evidence(1.0, pytest.approx(0.2**6))
+    one = found_runs(1, 6)
     assert one.evidence().holds == pytest.approx(1 - 0.95**6)
     assert one.evidence().fails == pytest.approx(0.2**6 + 6 * 0.8 * 0.2**5)
-    assert str(one) == "1 of 6 runs, power 0.90"
+    assert str(one) == "1 of 6 runs, power 0.80"
 
 
-@pytest.mark.parametrize("power", [0.7, float("nan")])
-def test_without_power_nothing_found_shows_nothing(power):
-    assert FoundRuns(found=0, runs=100, chance=0.05, power=power).evidence().fails == 1
+def test_each_run_has_its_own_power():
+    runs = FoundRuns(pd.Series([False] * 3), pd.Series([0.5, 0.9, 0.7]), 0.05)
+    assert runs.evidence().fails == pytest.approx(0.5 * 0.1 * 0.3)
+
+
+def test_without_power_nothing_found_shows_nothing():
+    assert found_runs(0, 6, power=0.1).evidence().fails == pytest.approx(0.9**6)
+    assert found_runs(0, 100, power=float("nan")).evidence().fails == 1
 
 
 def test_more_finds_than_by_chance_are_no_evidence_against():
     # 2 of 6 and 3 of 20: by far fewer than 0.8; p = 0.033 and 0.075 against one in twenty
     for found, runs in ((2, 6), (3, 20)):
-        assert FoundRuns(found=found, runs=runs, chance=0.05, power=0.9).evidence().fails == 1
-    assert FoundRuns(found=2, runs=20, chance=0.05, power=0.9).evidence().fails < 1e-9
+        assert found_runs(found, runs).evidence().fails == 1
+    assert found_runs(2, 20).evidence().fails < 1e-9
 
 
 YES, NO, UNKNOWN = Evidence(1e-6, 1.0), Evidence(1.0, 1e-6), Evidence(0.3, 0.3)

@@ -1,7 +1,9 @@
 import pandas as pd
 import pytest
 
+from peftlens import registry
 from peftlens.claims import elicitation
+from peftlens.results.table import IDENTITY
 
 
 def table(*groups):
@@ -28,7 +30,7 @@ def table(*groups):
         ([("prompt_tuning", 1, 5, 0.9)], "contradicted", "no for prompt_tuning (1 of 6 runs"),
         ([("prompt_tuning", 6, 0, 0.9), ("prefix_tuning", 0, 6, 0.9)], "contradicted",
          "yes for prompt_tuning (6 of 6 runs, power 0.90); no for prefix_tuning (0 of 6 runs"),
-        ([("prompt_tuning", 0, 6, 0.7)], "insufficient evidence", "undecided for prompt_tuning"),
+        ([("prompt_tuning", 0, 6, 0.4)], "insufficient evidence", "undecided for prompt_tuning"),
         ([("prompt_tuning", 1, 0, 0.9)], "insufficient evidence", "1 of 1 run, power 0.90"),
         ([("prompt_tuning", 2, 4, 0.9)], "insufficient evidence", "25% of the vectors"),
     ],
@@ -42,10 +44,16 @@ def test_every_outcome(groups, outcome, message):
 def test_the_weaker_kind_of_words_has_the_power():
     tables = table(("prompt_tuning", 0, 6, 0.9))
     rows = tables["prompt_elicitation"]
-    rows.loc[rows["words"] == "typical", "power_at_0.25"] = 0.5
+    rows.loc[rows["words"] == "typical", "power_at_0.25"] = 0.4
     assert elicitation.verdict(tables)[0] == "insufficient evidence"
 
 
 def test_without_own_words_nothing_is_measured():
     rows = table(("prompt_tuning", 6, 0, 0.9))["prompt_elicitation"]
     assert elicitation.verdict({"prompt_elicitation": rows[~rows["own"]]})[0] == "not measured"
+
+
+def test_the_probe_has_these_columns():
+    columns = (*IDENTITY, *registry.load("probes", "prompt_elicitation").COLUMNS)
+    rows = table(("prompt_tuning", 1, 0, 0.9))["prompt_elicitation"]
+    assert {*rows} <= {column.name for column in columns}

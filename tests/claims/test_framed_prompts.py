@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
+from peftlens import registry
 from peftlens.claims import framed_prompts
 from peftlens.numerics.mixed_model import Estimate, crossed_estimate
+from peftlens.results.table import IDENTITY
 
 FRAMED, PLAIN = "framed_prompt_tuning", "prompt_tuning"
 TASKS = ("news", "mood")
@@ -126,3 +128,9 @@ def test_the_mean_over_tasks_has_the_error_of_independent_means():
     assert mean.degrees_of_freedom > max(one.degrees_of_freedom, other.degrees_of_freedom) * 0.9
     single = framed_prompts._mean([one])
     assert (single.low, single.high) == pytest.approx((one.low, one.high))
+
+
+@pytest.mark.parametrize("probe", ["prompt_elicitation", "task_items"])
+def test_the_probes_have_these_columns(probe):
+    columns = (*IDENTITY, *registry.load("probes", probe).COLUMNS)
+    assert {*table(items=4)[probe]} <= {column.name for column in columns}

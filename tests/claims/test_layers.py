@@ -2,8 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from peftlens import registry
 from peftlens.claims import layers
 from peftlens.io import escaping
+from peftlens.results.table import IDENTITY
 
 
 def run(name, size, kept=0.96, random=0.3, *, method="lora", blocks=30, low=0.1):
@@ -67,3 +69,9 @@ def test_a_table_from_a_csv_file_has_the_same_verdict():
     tables = table(lora=some(2))  # sets of one block too, which are numbers there
     again = {name: escaping.from_csv(escaping.to_csv(one)) for name, one in tables.items()}
     assert layers.verdict(again) == layers.verdict(tables)
+
+
+def test_the_probe_has_these_columns():
+    columns = (*IDENTITY, *registry.load("probes", "layer_ablation").COLUMNS)
+    rows = table(lora=some(5))["layer_ablation"]
+    assert {*rows} <= {column.name for column in columns}

@@ -1,8 +1,10 @@
 import pandas as pd
 import pytest
 
+from peftlens import registry
 from peftlens.claims import readable_trace
 from peftlens.io import escaping
+from peftlens.results.table import IDENTITY
 
 WORDS = [f"w{number}" for number in range(20)]
 
@@ -11,7 +13,7 @@ def run(name, method="lora", *, q=0.001, power=0.9, random=0.0, drawn=5, words=N
     """Rows of two layers on general text, of which the second decides, and one on task text."""
     return [
         {"run": name, "configuration": method, "method": method, "text": text, "layer": layer,
-         "q": found, "power_at_0.4": power, "random_found": random, "random_updates": drawn,
+         "q": found, "power_at_0.6": power, "random_found": random, "random_updates": drawn,
          "words": WORDS if words is None else words, "study": study}
         for text, layer, found in (("general", 1, 0.7), ("general", 2, q), ("task", 1, 0.0001))
     ]  # fmt: skip
@@ -34,8 +36,8 @@ def table(*groups):
         ([("lora", 6, 0, {})], "insufficient evidence", "yes for lora"),  # every method: one?
         ([("lora", 6, 0, {}), ("ia3", 0, 6, {})], "contradicted", "no for ia3 (0 of 6 runs, p"),
         ([("lora", 0, 6, {}), ("ia3", 1, 5, {})], "contradicted", "no for lora (0 of 6 runs, p"),
-        ([("lora", 6, 0, {}), ("ia3", 0, 6, {"power": 0.7})], "insufficient evidence",
-         "undecided for ia3 (0 of 6 runs, power 0.70)"),
+        ([("lora", 6, 0, {}), ("ia3", 0, 6, {"power": 0.4})], "insufficient evidence",
+         "undecided for ia3 (0 of 6 runs, power 0.40)"),
         ([("lora", 6, 0, {}), ("ia3", 0, 6, {"power": None})], "insufficient evidence", "r nan"),
         ([("lora", 6, 0, {}), ("ia3", 2, 4, {})], "insufficient evidence", "undecided for ia3"),
         # in half of the random updates they are found as well: 4 of 6 is no more
@@ -61,7 +63,7 @@ def test_holm_over_methods():
 
 def test_a_trace_on_task_text_alone_does_not_count():
     rows = pd.DataFrame(run("r", q=0.02))
-    assert readable_trace._found(rows[rows["text"] == "general"]).found == 0
+    assert readable_trace._found(rows[rows["text"] == "general"]).found.sum() == 0
 
 
 def test_unknown_training_text_is_not_measured():
@@ -102,3 +104,9 @@ def test_agreement_is_that_of_equal_layers():
 def test_a_run_without_a_table_of_studies_or_pairs_has_no_agreement():
     rows = pd.DataFrame(run("a")).drop(columns="study")
     assert "Agreement" not in readable_trace.verdict({"activation_difference": rows})[1]
+
+
+def test_the_probe_has_these_columns():
+    columns = (*IDENTITY, *registry.load("probes", "activation_difference").COLUMNS)
+    rows = table(("lora", 1, 0, {}))["activation_difference"]
+    assert {*rows} <= {column.name for column in columns} | {"study"}
