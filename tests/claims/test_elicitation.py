@@ -19,7 +19,7 @@ def table(*groups):
                      "own": own, "q": (0.02 if hit else 0.6) if own else None,
                      "power_at_0.25": power if own else None}
                 )  # fmt: skip
-    return {"prompt_elicitation": pd.DataFrame(rows)}
+    return {"prompt_elicitation": pd.DataFrame(rows).convert_dtypes()}
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,11 @@ def test_every_outcome(groups, outcome, message):
     assert message in sentence
 
 
-def test_the_weaker_kind_of_words_has_the_power():
+@pytest.mark.parametrize("power", [0.4, None])
+def test_the_weaker_kind_of_words_has_the_power(power):
     tables = table(("prompt_tuning", 0, 6, 0.9))
     rows = tables["prompt_elicitation"]
-    rows.loc[rows["words"] == "typical", "power_at_0.25"] = 0.4
+    rows.loc[rows["words"] == "typical", "power_at_0.25"] = power
     assert elicitation.verdict(tables)[0] == "insufficient evidence"
 
 

@@ -22,7 +22,8 @@ def configurations(**changed):
          "anchor_weight": 0.0 if method == PLAIN else None}
         for method in (FRAMED, PLAIN) for task in TASKS
     ]  # fmt: skip
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).convert_dtypes()
+    frame = frame.astype({"anchor_weight": "Float64", "framed_share": "Float64"})
     for name, value in changed.items():
         frame.loc[frame["method"] == PLAIN, name] = value
     return frame
@@ -50,8 +51,8 @@ def table(says=2.0, cost=0.0, *, power=0.9, seeds=3, spread=0.1, items=300):
                     for item, one in enumerate(right)
                 ]  # fmt: skip
     return {
-        "prompt_elicitation": pd.DataFrame(prompts),
-        "task_items": pd.DataFrame(scores),
+        "prompt_elicitation": pd.DataFrame(prompts).convert_dtypes(),
+        "task_items": pd.DataFrame(scores).convert_dtypes(),
         "configurations": configurations(),
     }
 
@@ -134,3 +135,12 @@ def test_the_mean_over_tasks_has_the_error_of_independent_means():
 def test_the_probes_have_these_columns(probe):
     columns = (*IDENTITY, *registry.load("probes", probe).COLUMNS)
     assert {*table(items=4)[probe]} <= {column.name for column in columns}
+
+
+def test_unknown_power_shows_nothing():
+    tables = table(says=0.0)
+    rows = tables["prompt_elicitation"]
+    rows.loc[rows["run"] == f"{PLAIN} news 0", "power_at_0.25"] = None
+    outcome, sentence = framed_prompts.verdict(tables)
+    assert outcome == "insufficient evidence"
+    assert "power nan" in sentence

@@ -30,7 +30,7 @@ def table(**runs):
         for number, one in enumerate(each)
         for row in run(f"{method}{number}", method=method, **one)
     ]
-    return {"layer_ablation": pd.DataFrame(rows)}
+    return {"layer_ablation": pd.DataFrame(rows).convert_dtypes()}
 
 
 def some(size, n=6, random=0.3, **values):

@@ -26,7 +26,7 @@ def table(*groups):
         for number in range(found + missed):
             q = 0.001 if number < found else 0.4
             rows += run(f"{method}{number}", method, q=q, **values)
-    return {"activation_difference": pd.DataFrame(rows)}
+    return {"activation_difference": pd.DataFrame(rows).convert_dtypes()}
 
 
 @pytest.mark.parametrize(

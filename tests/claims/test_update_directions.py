@@ -20,7 +20,7 @@ def table(*groups):
         for number, excess in enumerate(excesses)
         for side in ("reads", "writes", "writes")
     ]  # fmt: skip
-    return {"update_directions": pd.DataFrame(rows)}
+    return {"update_directions": pd.DataFrame(rows).convert_dtypes()}
 
 
 HIGH, LOW, WIDE = [0.3, 0.32, 0.28, 0.35, 0.3], [0.0, 0.01, -0.01, 0.02, 0.0], [0.0, 0.3, 0.1]
