@@ -245,7 +245,8 @@ class FoundRuns:
     """Runs of one method, each with a test of its own.
 
     Attributes:
-        found: whether the test found something, a bool for each run.
+        found: whether the test found something, a bool for each run; runs that share a seed are
+            one, see `by_seed`.
         power: probability with which it would find the stated effect, for each run; NaN if unknown.
         chance: share of runs in which it would find something by chance.
     """
@@ -305,6 +306,20 @@ def every_method(
     elif holds.all() and len(holds) >= least:
         outcome = "supported"
     return outcome, "; ".join(shown)
+
+
+def by_seed(values: pd.Series, rows: pd.DataFrame) -> pd.Series:
+    """Average a value of runs over the configurations of one method that share a seed.
+
+    They have the same data in the same order, so that together they are one piece of evidence.
+
+    Args:
+        values: one per run, indexed by the run's id.
+        rows: rows of these runs, with their seed, and in pooled tables their study.
+    """
+    runs = rows.drop_duplicates("run").set_index("run")
+    keys = [runs[name] for name in ("study", "seed") if name in runs]
+    return values.astype(float).groupby(keys).mean()
 
 
 def mean_over_runs(values: ArrayLike) -> Estimate:

@@ -2,20 +2,20 @@
 
 Rule: a prompt counts if `prompt_elicitation` finds that it raises the words that state its task, or
 those typical of it, above other tasks' words, and more than random prompts do, at q ≤ 0.05 over
-both kinds of words. The population are prompts, over seeds and tasks. The prompts of a method are
-compared with chance, one in twenty (binomial). Where they are not above it, even at 0.1, they are
-compared with the power: if fewer are found than would be if a quarter of each prompt's vectors were
-words of the task (a sum of draws with the prompts' power, the lower one of both kinds of words),
-they do not say as much. Each at one-sided 0.025 after Holm's correction for the number of methods.
-Supported if the prompts of every method say what their task is; contradicted if those of one do
-not.
+both kinds of words. The population are prompts, over seeds and tasks. Prompts of several
+configurations of a method with one seed count as one. The prompts of a method are compared with
+chance, one in twenty (binomial). Where they are not above it, even at 0.1, they are compared with
+the power: if fewer are found than would be if a quarter of each prompt's vectors were words of the
+task (a sum of draws with the prompts' power, the lower one of both kinds of words), they do not say
+as much. Each at one-sided 0.025 after Holm's correction for the number of methods. Supported if the
+prompts of every method say what their task is; contradicted if those of one do not.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import FoundRuns, Outcome, every_method
+from peftlens.claims import FoundRuns, Outcome, by_seed, every_method
 
 CLAIM = "A soft prompt makes the base say what its task is."
 SOURCE = "Ramati et al. 2024, arXiv:2410.11660, abstract"
@@ -49,7 +49,7 @@ def _found(rows: pd.DataFrame) -> FoundRuns:
     """Find the prompts of one method that say what their task is, and the power for each."""
     runs = rows.groupby("run")
     return FoundRuns(
-        found=runs["q"].min().astype(float) <= LEVEL,
-        power=runs[f"power_at_{EFFECT}"].agg(lambda one: one.min(skipna=False)).astype(float),
+        found=by_seed(runs["q"].min() <= LEVEL, rows) > 0.5,
+        power=by_seed(runs[f"power_at_{EFFECT}"].agg(lambda one: one.min(skipna=False)), rows),
         chance=LEVEL,
     )

@@ -2,13 +2,14 @@
 
 Rule: the smallest set of blocks that keeps 95 % of a run's gain, chosen by `layer_ablation` on
 validation examples, against random sets of as many blocks, both scored on test examples. The
-population are runs with a gain there, over seeds and tasks. A method's gain sits in few layers if,
-in the mean over runs (Student's t over three runs or more), the set has less than a third of the
-changed blocks, and its share of the gain is more than a tenth above that of random sets; and keeps
-at least 0.9 of the gain. It does not if the set has more than a third of them, or its share is less
-than a tenth above that of random sets, which then do about as well (Bonferroni for the two). Each
-at one-sided 0.025 after Holm's correction for the number of methods. Supported if this holds for
-every method that changes six blocks or more; contradicted if it fails for one.
+population are runs with a gain there, over seeds and tasks. Runs of several configurations of a
+method with one seed count as one. A method's gain sits in few layers if, in the mean over runs
+(Student's t over three runs or more), the set has less than a third of the changed blocks, and its
+share of the gain is more than a tenth above that of random sets; and keeps at least 0.9 of the
+gain. It does not if the set has more than a third of them, or its share is less than a tenth above
+that of random sets, which then do about as well (Bonferroni for the two). Each at one-sided 0.025
+after Holm's correction for the number of methods. Supported if this holds for every method that
+changes six blocks or more; contradicted if it fails for one.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import Evidence, Outcome, counted_runs, every_method, mean_over_runs
+from peftlens.claims import Evidence, Outcome, by_seed, counted_runs, every_method, mean_over_runs
 
 CLAIM = "The gain of an adapter sits in few layers."
 SOURCE = "Shi et al. 2024, arXiv:2410.17875, abstract, for alignment"
@@ -37,6 +38,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the size of each method's smallest sets, and by random sets of the same size."""
     every = tables["layer_ablation"]
     runs = pd.DataFrame([_run(one) for _, one in every.groupby("run", sort=False)])
+    if "study" in every:
+        runs["study"] = runs["run"].map(every.drop_duplicates("run").set_index("run")["study"])
     gaining = runs[runs["gains"] & (runs["blocks"] >= LEAST_BLOCKS)].dropna()
     if gaining.empty:
         return "not measured", "No run changes six blocks or more and has a gain on test examples."
@@ -61,6 +64,8 @@ def _run(rows: pd.DataFrame) -> dict[str, Any]:
     kept = float("nan") if sets is None else float(sets["gain_share"].iloc[0])
     size = float("nan") if sets is None else _count(sets["blocks"].iloc[0]) / max(blocks, 1)
     return {
+        "run": whole["run"],
+        "seed": whole["seed"],
         "method": str(whole["method"]),
         "gains": bool(pd.notna(low) and low > 0),
         "blocks": blocks,
@@ -77,7 +82,10 @@ def _count(blocks: Any) -> int:
 
 def _method(runs: pd.DataFrame) -> tuple[Evidence, str]:
     """Test the mean size and advantage of one method's smallest sets, and show them."""
-    size, advantage = mean_over_runs(runs["size"]), mean_over_runs(runs["advantage"])
+    values = runs.set_index("run")
+    size, advantage = (
+        mean_over_runs(by_seed(values[name], runs)) for name in ("size", "advantage")
+    )
     kept = float(runs["kept"].mean())
     holds = max(size.p_below(FEW), advantage.p_above(ADVANTAGE)) if kept >= KEPT else 1.0
     fails = min(1.0, 2 * min(size.p_above(FEW), advantage.p_below(ADVANTAGE)))

@@ -2,15 +2,16 @@
 
 Rule: a run leaves a readable trace if `activation_difference` finds words of the training text
 among those that its change of the states raises on general text, in any layer, at q ≤ 0.01. The
-population are runs, over seeds and tasks. A method's runs are compared with chance (binomial): one
-in twenty, or the share of random updates of equal norm with such words if that is larger. Where
-they are not above it, even at 0.1, they are compared with the power: if fewer are found than would
-be if each had a cosine of 0.6 to words of the training text (a sum of draws with the runs' power),
-the method does not leave such a trace. Each at one-sided 0.025 after Holm's correction for the
-number of methods. Supported if every method, of two or more, leaves a trace; contradicted if one
-does not. The agreement of the raised words of two seeds is the most that any reading can find, and
-that of runs of other methods, tasks or hyperparameters is what they have in common without it
-(rank-biased overlap of the words on general text, layer by layer, in up to 200 pairs).
+population are runs, over seeds and tasks. Runs of several configurations of a method with one seed
+count as one. A method's runs are compared with chance (binomial): one in twenty, or the share of
+random updates of equal norm with such words if that is larger. Where they are not above it, even at
+0.1, they are compared with the power: if fewer are found than would be if each had a cosine of 0.6
+to words of the training text (a sum of draws with the runs' power), the method does not leave such
+a trace. Each at one-sided 0.025 after Holm's correction for the number of methods. Supported if
+every method, of two or more, leaves a trace; contradicted if one does not. The agreement of the
+raised words of two seeds is the most that any reading can find, and that of runs of other methods,
+tasks or hyperparameters is what they have in common without it (rank-biased overlap of the words on
+general text, layer by layer, in up to 200 pairs).
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import FoundRuns, Outcome, every_method
+from peftlens.claims import FoundRuns, Outcome, by_seed, every_method
 from peftlens.numerics.rank_overlap import rank_biased_overlap
 
 CLAIM = "Whatever the method, an adapter leaves a trace of its training on unrelated text."
@@ -58,8 +59,8 @@ def _found(rows: pd.DataFrame) -> FoundRuns:
     runs = rows.groupby("run")
     random = runs["random_found"].first().astype(float).mean()  # NaN without random updates
     return FoundRuns(
-        found=runs["q"].min().astype(float) <= LEVEL,
-        power=runs[f"power_at_{EFFECT}"].first().astype(float),
+        found=by_seed(runs["q"].min() <= LEVEL, rows) > 0.5,
+        power=by_seed(runs[f"power_at_{EFFECT}"].first(), rows),
         chance=float(np.nanmax([CHANCE, random])),
     )
 

@@ -3,21 +3,21 @@
 Rule: `update_directions` reads the strongest directions of each update as words and tests these for
 relevance to the training text: those that weights read, and those that they write. A run's excess
 is the share of directions found at p ≤ 0.05 minus the share of random directions found by the same
-test. The population are runs, over seeds and tasks. A method's directions say what it was trained
-on if the mean excess of either side is above five points (Student's t over three runs or more,
-Bonferroni for two sides). They do not if it is below on each side, in those runs and sides in which
-directions with a cosine of 0.8 to words of the training text would be found with power 0.8; a side
-without such runs says nothing. Each at one-sided 0.025 after Holm's correction for the number of
-methods. Supported if this holds for every method whose updates have such directions; contradicted
-if it fails for one. The margin covers the error of the share of random directions, which all runs
-of a task have in common.
+test. The population are runs, over seeds and tasks. Runs of several configurations of a method with
+one seed count as one. A method's directions say what it was trained on if the mean excess of either
+side is above five points (Student's t over three runs or more, Bonferroni for two sides). They do
+not if it is below on each side, in those runs and sides in which directions with a cosine of 0.8 to
+words of the training text would be found with power 0.8; a side without such runs says nothing.
+Each at one-sided 0.025 after Holm's correction for the number of methods. Supported if this holds
+for every method whose updates have such directions; contradicted if it fails for one. The margin
+covers the error of the share of random directions, which all runs of a task have in common.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Evidence, Outcome, counted_runs, every_method, mean_over_runs
+from peftlens.claims import Evidence, Outcome, by_seed, counted_runs, every_method, mean_over_runs
 from peftlens.numerics.mixed_model import POWER, Estimate
 
 CLAIM = "The directions of an update say what it was trained on."
@@ -64,7 +64,7 @@ def _method(rows: pd.DataFrame) -> tuple[Evidence, str]:
 def _mean_excess(rows: pd.DataFrame) -> Estimate:
     """Estimate the mean excess over runs, of one side."""
     excess = rows["found"].astype(float) - rows["found_random"].astype(float)
-    return mean_over_runs(excess.groupby(rows["run"]).first())
+    return mean_over_runs(by_seed(excess.groupby(rows["run"]).first(), rows))
 
 
 def _text(mean: Estimate) -> str:

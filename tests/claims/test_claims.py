@@ -8,6 +8,7 @@ from peftlens.claims import (
     FoundRuns,
     Verdict,
     by_half,
+    by_seed,
     counted,
     difference_text,
     every_method,
@@ -155,3 +156,12 @@ def test_a_mean_over_runs_has_the_interval_of_students_t():
 def test_two_runs_decide_nothing():
     found = mean_over_runs([5.0, 5.0])
     assert (found.low, found.p_above(0), found.p_below(9)) == (None, 1, 1)
+
+
+def test_configurations_of_one_seed_are_one_piece_of_evidence():
+    rows = pd.DataFrame(
+        {"run": ["a", "a", "b", "c", "d"], "seed": [0, 0, 0, 1, 0], "study": [*"sssst"]}
+    )
+    values = pd.Series([1.0, 0.0, 4.0, 7.0], index=[*"abcd"])
+    assert by_seed(values, rows).to_dict() == {("s", 0): 0.5, ("s", 1): 4.0, ("t", 0): 7.0}
+    assert by_seed(values, rows.drop(columns="study")).to_dict() == {0: 8 / 3, 1: 4.0}

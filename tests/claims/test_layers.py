@@ -8,9 +8,9 @@ from peftlens.io import escaping
 from peftlens.results.table import IDENTITY
 
 
-def run(name, size, kept=0.96, random=0.3, *, method="lora", blocks=30, low=0.1):
+def run(name, size, kept=0.96, random=0.3, *, seed=0, method="lora", blocks=30, low=0.1):
     """Rows of one run: all blocks, its smallest set of some size, and two random sets."""
-    shared = {"run": name, "method": method, "ci_low": low}
+    shared = {"run": name, "seed": seed, "method": method, "ci_low": low}
     rows = [{"active": "all", "blocks": [*range(1, blocks + 1)], "gain_share": 1.0}]
     if size is not None:
         own = {"active": "smallest set", "blocks": [*range(1, size + 1)], "gain_share": kept}
@@ -28,7 +28,7 @@ def table(**runs):
         row
         for method, each in runs.items()
         for number, one in enumerate(each)
-        for row in run(f"{method}{number}", method=method, **one)
+        for row in run(f"{method}{number}", seed=number, method=method, **one)
     ]
     return {"layer_ablation": pd.DataFrame(rows).convert_dtypes()}
 

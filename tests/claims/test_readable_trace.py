@@ -9,11 +9,13 @@ from peftlens.results.table import IDENTITY
 WORDS = [f"w{number}" for number in range(20)]
 
 
-def run(name, method="lora", *, q=0.001, power=0.9, random=0.0, drawn=5, words=None, study="s"):
+def run(
+    name, method="lora", *, seed=0, q=0.001, power=0.9, random=0.0, drawn=5, words=None, study="s"
+):
     """Rows of two layers on general text, of which the second decides, and one on task text."""
     return [
-        {"run": name, "configuration": method, "method": method, "text": text, "layer": layer,
-         "q": found, "power_at_0.6": power, "random_found": random, "random_updates": drawn,
+        {"run": name, "seed": seed, "configuration": method, "method": method,
+         "text": text, "layer": layer, "q": found, "power_at_0.6": power, "random_found": random, "random_updates": drawn,
          "words": WORDS if words is None else words, "study": study}
         for text, layer, found in (("general", 1, 0.7), ("general", 2, q), ("task", 1, 0.0001))
     ]  # fmt: skip
@@ -25,7 +27,7 @@ def table(*groups):
     for method, found, missed, values in groups:
         for number in range(found + missed):
             q = 0.001 if number < found else 0.4
-            rows += run(f"{method}{number}", method, q=q, **values)
+            rows += run(f"{method}{number}", method, seed=number, q=q, **values)
     return {"activation_difference": pd.DataFrame(rows).convert_dtypes()}
 
 

@@ -13,7 +13,7 @@ def table(*groups):
     Only directions that weights read are found; all have the power.
     """
     rows = [
-        {"run": f"{method}{number}", "method": method, "side": side, "p": 0.2,
+        {"run": f"{method}{number}", "seed": number, "method": method, "side": side, "p": 0.2,
          "found": 0.04 + (excess if side == "reads" else 0), "found_random": 0.04,
          "power_at_0.8": power}
         for method, excesses, power in groups
