@@ -16,7 +16,8 @@ def table(*groups):
                 hit = words == "stated" and number < found
                 rows.append(
                     {"run": f"{method}{number}", "seed": number, "method": method,
-                     "words": words, "task": task, "own": own, "q": (0.02 if hit else 0.6) if own else None,
+                     "words": words, "task": task, "own": own,
+                     "q": (0.02 if hit else 0.6) if own else None,
                      "power_at_0.25": power if own else None}
                 )  # fmt: skip
     return {"prompt_elicitation": pd.DataFrame(rows).convert_dtypes()}

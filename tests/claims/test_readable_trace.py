@@ -15,8 +15,9 @@ def run(
     """Rows of two layers on general text, of which the second decides, and one on task text."""
     return [
         {"run": name, "seed": seed, "configuration": method, "method": method,
-         "text": text, "layer": layer, "q": found, "power_at_0.6": power, "random_found": random, "random_updates": drawn,
-         "words": WORDS if words is None else words, "study": study}
+         "text": text, "layer": layer, "q": found, "power_at_0.6": power,
+         "random_found": random, "random_updates": drawn, "words": words or WORDS,
+         "study": study}
         for text, layer, found in (("general", 1, 0.7), ("general", 2, q), ("task", 1, 0.0001))
     ]  # fmt: skip
 
