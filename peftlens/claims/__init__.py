@@ -21,7 +21,7 @@ from scipy.stats import binomtest, norm, poisson_binom
 
 from peftlens import registry
 from peftlens.io.escaping import visible
-from peftlens.numerics.mixed_model import Estimate, holm
+from peftlens.numerics.mixed_model import POWER, Estimate, holm
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.table import last_steps, measured
 
@@ -259,14 +259,16 @@ class FoundRuns:
         """Compare the number of finds with chance, and with what the power promises.
 
         If every run had the stated effect, the number of finds would be a sum of draws with the
-        runs' power: too few for it show that not every run has the effect. Without known power they
-        show nothing, nor with so many finds that chance gives them in one of ten studies at most.
+        runs' power: too few for it show that not every run has the effect. The power is counted up
+        to 0.8, because a few dozen planted effects measure it. Unknown power shows nothing, nor do
+        so many finds that chance gives them in one of ten studies at most.
         """
         finds, n = int(self.found.sum()), len(self.found)
         above = float(binomtest(finds, n, self.chance, "greater").pvalue)
         if self.power.isna().any() or above <= _SUSPECT:
             return Evidence(above, 1.0)
-        return Evidence(above, float(poisson_binom(self.power.to_numpy()).cdf(finds)))
+        power = self.power.clip(upper=POWER).to_numpy()
+        return Evidence(above, float(poisson_binom(power).cdf(finds)))
 
     def __str__(self) -> str:
         return (

@@ -6,9 +6,10 @@ both kinds of words. The population are prompts, over seeds and tasks. Prompts o
 configurations of a method with one seed count as one. The prompts of a method are compared with
 chance, one in twenty (binomial). Where they are not above it, even at 0.1, they are compared with
 the power: if fewer are found than would be if a quarter of each prompt's vectors were words of the
-task (a sum of draws with the prompts' power, the lower one of both kinds of words), they do not say
-as much. Each at one-sided 0.025 after Holm's correction for the number of methods. Supported if the
-prompts of every method say what their task is; contradicted if those of one do not.
+task (a sum of draws with the prompts' power, the lower one of both kinds of words and at most 0.8),
+they do not say as much. Each at one-sided 0.025 after Holm's correction for the number of methods.
+Supported if the prompts of every method say what their task is; contradicted if those of one do
+not.
 """
 
 from collections.abc import Mapping

@@ -6,12 +6,12 @@ population are runs, over seeds and tasks. Runs of several configurations of a m
 count as one. A method's runs are compared with chance (binomial): one in twenty, or the share of
 random updates of equal norm with such words if that is larger. Where they are not above it, even at
 0.1, they are compared with the power: if fewer are found than would be if each had a cosine of 0.6
-to words of the training text (a sum of draws with the runs' power), the method does not leave such
-a trace. Each at one-sided 0.025 after Holm's correction for the number of methods. Supported if
-every method, of two or more, leaves a trace; contradicted if one does not. The agreement of the
-raised words of two seeds is the most that any reading can find, and that of runs of other methods,
-tasks or hyperparameters is what they have in common without it (rank-biased overlap of the words on
-general text, layer by layer, in up to 200 pairs).
+to words of the training text (a sum of draws with the runs' power, at most 0.8), the method does
+not leave such a trace. Each at one-sided 0.025 after Holm's correction for the number of methods.
+Supported if every method, of two or more, leaves a trace; contradicted if one does not. The
+agreement of the raised words of two seeds is the most that any reading can find, and that of runs
+of other methods, tasks or hyperparameters is what they have in common without it (rank-biased
+overlap of the words on general text, layer by layer, in up to 200 pairs).
 """
 
 from collections.abc import Iterable, Mapping

@@ -104,8 +104,12 @@ def test_found_runs_are_compared_with_chance_and_with_their_power():
 
 
 def test_each_run_has_its_own_power():
-    runs = FoundRuns(pd.Series([False] * 3), pd.Series([0.5, 0.9, 0.7]), 0.05)
-    assert runs.evidence().fails == pytest.approx(0.5 * 0.1 * 0.3)
+    runs = FoundRuns(pd.Series([False] * 3), pd.Series([0.5, 0.4, 0.7]), 0.05)
+    assert runs.evidence().fails == pytest.approx(0.5 * 0.6 * 0.3)
+
+
+def test_one_run_is_no_evidence_however_large_its_power_seems():
+    assert found_runs(0, 1, power=1.0).evidence().fails == pytest.approx(0.2)
 
 
 def test_without_power_nothing_found_shows_nothing():
