@@ -6,11 +6,12 @@ done
 for name in rank placement prompt_length quantization forgetting continual; do
     peftlens study analyses/$name.toml --out studies/$name
 done
-for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness; do
+for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness lens_bbc_topic \
+    lens_word_sentiment; do
     peftlens study analyses/$name.toml --out studies/$name
 done
 python analyses/gather.py studies comparison merging rank placement prompt_length quantization \
-    forgetting continual soft_prompts
+    forgetting continual soft_prompts lens
 
 For each analysis: reports/NAME.html, which uses the shared copy of Plotly in reports/;
 reports/NAME/results, the benchmark table of each study as CSV, LaTeX and Markdown;
@@ -35,7 +36,10 @@ from peftlens.results import study_results
 
 REPORTS = Path(__file__).parent.parent / "reports"
 # Analyses of several studies; every other analysis has one study of the same name.
-STUDIES = {"soft_prompts": ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment", "waywardness")}
+STUDIES = {
+    "soft_prompts": ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment", "waywardness"),
+    "lens": ("lens_bbc_topic", "lens_word_sentiment"),
+}
 # Number of studies whose tables are pooled for the claims: the third has anchored prompts.
 POOLED = 2
 LARGE = 100_000  # size of a table above which it is compressed, bytes
@@ -62,7 +66,7 @@ def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
     frames: dict[str, list[pd.DataFrame]] = {}
     for one in found[:POOLED]:
         for table, content in one.tables.items():
-            frames.setdefault(table, []).append(content.frame)
+            frames.setdefault(table, []).append(content.frame.assign(study=one.name))
     pooled = {table: pd.concat(parts) for table, parts in frames.items()}
     claims = analysis_of_claim()
     verdicts = [one for one in judge(pooled) if claims[one.claim] == name]

@@ -1,0 +1,83 @@
+"""The directions of an update say what it was trained on.
+
+Rule: `update_directions` reads the strongest directions of each update as words and tests these for
+relevance to the training text: those that weights read, and those that they write. A run's excess
+is the share of directions found at p ≤ 0.05 minus the share of random directions found by the same
+test. The population are runs, over seeds and tasks. Runs of several configurations of a method with
+one seed count as one. A method's directions say what it was trained on if the mean excess of either
+side is above five points (Student's t over three runs or more, Bonferroni for two sides). They do
+not if it is below on each side, in those runs and sides in which directions with a cosine of 0.8 to
+words of the training text would be found with power 0.8; a side without such runs says nothing.
+Each at one-sided 0.025 after Holm's correction for the number of methods. Supported if this holds
+for every method whose updates have such directions; contradicted if it fails for one. The margin
+covers the error of the share of random directions, which all runs of a task have in common.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import Evidence, Outcome, by_seed, counted_runs, every_method, mean_over_runs
+from peftlens.numerics.mixed_model import POWER, Estimate
+
+CLAIM = "The directions of an update say what it was trained on."
+SOURCE = "Zhong & Raghunathan 2025, arXiv:2508.00161, abstract"
+NEEDS = ("update_directions",)
+TO_MEASURE = (
+    "train lora and other methods that change weights over three seeds or more on two tasks, and "
+    "measure the probe update_directions"
+)
+ANALYSIS = "lens"
+MARGIN = 0.05
+EFFECT = 0.8  # cosine to words of the training text
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by each method's share of directions found beyond that of random directions."""
+    rows = tables["update_directions"].dropna(subset=["p", "found_random"])
+    if rows.empty:
+        return "not measured", "No run with a known training text has directions."
+    evidence, texts = {}, {}
+    for name, one in rows.groupby("method", sort=False):
+        evidence[str(name)], texts[str(name)] = _method(one)
+    outcome, shown = every_method(evidence, texts)
+    random = float(rows["found_random"].astype(float).mean())
+    return outcome, (
+        f"More of the directions than of random ones ({random:.1%} of these) have words of "
+        f"the training text: {shown}. {_power(rows)}."
+    )
+
+
+def _method(rows: pd.DataFrame) -> tuple[Evidence, str]:
+    """Test the mean excess of one method's runs on each side, and show it."""
+    sides = {str(side): one for side, one in rows.groupby("side")}
+    means = {side: _mean_excess(one) for side, one in sides.items()}
+    holds = min(1.0, len(means) * min(mean.p_above(MARGIN) for mean in means.values()))
+    seen = [one[one[f"power_at_{EFFECT}"].astype(float) >= POWER] for one in sides.values()]
+    fails = [_mean_excess(one).p_below(MARGIN) for one in seen if len(one)]
+    text = "; ".join(f"{side} {_text(mean)}" for side, mean in means.items())
+    return Evidence(
+        holds, max(fails, default=1.0)
+    ), f"{text}; {counted_runs(rows['run'].nunique())}"
+
+
+def _mean_excess(rows: pd.DataFrame) -> Estimate:
+    """Estimate the mean excess over runs, of one side."""
+    excess = rows["found"].astype(float) - rows["found_random"].astype(float)
+    return mean_over_runs(by_seed(excess.groupby(rows["run"]).first(), rows))
+
+
+def _text(mean: Estimate) -> str:
+    text = f"{100 * mean.value:+z.1f} points"
+    if mean.low is None or mean.high is None:
+        return text
+    return f"{text}, {100 * mean.low:+z.1f} to {100 * mean.high:+z.1f}"
+
+
+def _power(rows: pd.DataFrame) -> str:
+    """Say in how many runs and sides the power is enough."""
+    power = rows.groupby(["run", "side"])[f"power_at_{EFFECT}"].first().astype(float)
+    return (
+        f"Directions with a cosine of {EFFECT} to such words would be found with power {POWER} in "
+        f"{(power >= POWER).sum()} of {len(power)} runs and sides"
+    )
