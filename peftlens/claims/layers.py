@@ -6,10 +6,10 @@ population are runs with a gain there that no random update of equal norm has, o
 Runs of several configurations of a method with one seed count as one. A method's gain sits in few
 layers if, in the mean over runs (Student's t over three runs or more), the set has less than a
 third of the changed blocks, and its share of the gain is more than a tenth above that of random
-sets; and keeps at least 0.9 of the gain. It does not if the set has more than a third of them, or its share is less than a tenth above
-that of random sets, which then do about as well (Bonferroni for the two). Each at one-sided 0.025
-after Holm's correction for the number of methods. Supported if this holds for every method that
-changes six blocks or more; contradicted if it fails for one.
+sets; and keeps at least 0.9 of the gain. It does not if the set has more than a third of them, or
+its share is less than a tenth above that of random sets, which then do about as well (Bonferroni
+for the two). Each at one-sided 0.025 after Holm's correction for the number of methods. Supported
+if this holds for every method that changes six blocks or more; contradicted if it fails for one.
 """
 
 from collections.abc import Mapping
