@@ -1,7 +1,7 @@
 """Execution of probes on finished runs, with cached results joined into tables."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.io.progress import say
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
-from peftlens.results.stack import join
+from peftlens.results.stack import join, joined
 from peftlens.results.table import (
     STATUS,
     NotApplicable,
@@ -25,7 +25,7 @@ from peftlens.results.table import (
     write,
 )
 from peftlens.results.table_cache import ProbeSpec
-from peftlens.runs.run import CorruptedRunError, configurations
+from peftlens.runs.run import CorruptedRunError, Run, configurations
 from peftlens.runs.store import DISK
 from peftlens.runs.trained_model import TrainedModel
 
@@ -169,11 +169,21 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
             source: measured(collect(context, runs, source, labels, options, unmeasured).frame)
             for source in probe.INPUTS
         }
+        tables |= saved_tables(runs, getattr(probe, "ALSO_READS", ()), labels)
         tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
     ids = tuple(run.id for run in runs)
     values = _json_values(config)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, values, ids)
+
+
+def saved_tables(
+    runs: Sequence[TrainedModel], names: Iterable[str], labels: Mapping[str, str]
+) -> dict[str, pd.DataFrame]:
+    """Return the measured rows of those probes that runs have on disk; none is measured for it."""
+    on_disk = [run for run in runs if isinstance(run, Run)]
+    tables = {name: joined(on_disk, name, labels)[0] for name in names}
+    return {name: measured(one.frame) for name, one in tables.items() if one}
 
 
 def _measure(
