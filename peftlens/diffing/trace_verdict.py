@@ -135,6 +135,7 @@ class _Test:
     typical: tuple[str, ...]
     power: float | None
     random_found: float | None
+    draws: int
 
     @classmethod
     def of(cls, name: str, frame: pd.DataFrame, looks: int) -> "_Test | None":
@@ -154,12 +155,20 @@ class _Test:
             typical=tuple(map(str, first["typical"])),
             power=_largest(tested, f"power_at_{COSINE}"),
             random_found=_largest(tested, "random_found"),
+            draws=int(_largest(tested, "random_updates") or 0),
         )
 
     @property
     def found(self) -> bool:
         """Whether the words are the training's, and random updates do not raise such words."""
         return self.q <= LEVEL and not self.by_chance
+
+    @property
+    def random(self) -> str:
+        """How many random updates raise such words, in words."""
+        if self.random_found is None:
+            return "no random update was tried"
+        return f"{round(self.random_found * self.draws)} of {self.draws} random updates do as well"
 
     @property
     def by_chance(self) -> bool:
@@ -198,12 +207,10 @@ def _judged(best: _Test, size: _Size, power: float | None) -> tuple[Outcome, str
         return "readable trace", _readable(best)
     known = "unknown" if power is None else number(power)
     if best.q <= LEVEL:
-        words = (
-            f"{best.random_found:.0%} of random updates raise words of the training text as well"
-        )
+        words = f"Words of the training text are raised, but {best.random}"
     else:
         words = "No words of the training text were found"
-    words += f" (smallest q = {number(best.q)}; power {known} at cosine {COSINE})"
+    words += f" (smallest q = {best.q:.2g}; power {known} at cosine {COSINE})"
     if size.larger:
         return "trace, not of the task", f"{words}. But {size} on general text."
     return "no trace found", f"{words}. Of the size: {size}."
@@ -212,12 +219,10 @@ def _judged(best: _Test, size: _Size, power: float | None) -> tuple[Outcome, str
 def _readable(best: _Test) -> str:
     words = ", ".join((best.typical or best.words)[:_SHOWN])
     frame = ", put into a neutral frame," if best.name == "patchscope" else ""
-    share = best.random_found
-    random = "no random update was tried" if share is None else f"random updates: {share:.0%}"
     return (
         f"On {_TEXTS[best.text]} the change of the states{frame} "
-        f"raises words of the training: {words} (q = {number(best.q)}; after "
-        f"{blocks(best.layers)}; {random})."
+        f"raises words of the training: {words} (q = {best.q:.2g}; after "
+        f"{blocks(best.layers)}; {best.random})."
     )
 
 

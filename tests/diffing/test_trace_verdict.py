@@ -42,7 +42,7 @@ def test_words_of_the_training_on_general_text_are_a_readable_trace():
     assert (found.power, found.random_found, found.larger) == (0.525, 0.0, 0)
     assert found.sentence == (
         "On general text the change of the states raises words of the training: ship, mast "
-        "(q = 0.0004; after blocks 1 and 2; random updates: 0%)."
+        "(q = 0.0004; after blocks 1 and 2; 0 of 5 random updates do as well)."
     )
 
 
@@ -88,7 +88,7 @@ def test_words_that_random_updates_raise_as_well_are_no_trace(share, readable):
     found = judged(change([0.0001], random_found=share))
     assert (found.outcome == "readable trace") == readable
     if not readable:
-        assert "20% of random updates raise words of the training text as well" in found.sentence
+        assert "raised, but 1 of 5 random updates do as well" in found.sentence
         assert found.layers == ()
     larger = judged(change([0.0001], random_found=share, random_larger=0.0))
     assert larger.outcome == ("readable trace" if readable else "trace, not of the task")
