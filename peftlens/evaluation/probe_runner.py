@@ -169,7 +169,8 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
             source: measured(collect(context, runs, source, labels, options, unmeasured).frame)
             for source in probe.INPUTS
         }
-        tables |= saved_tables(runs, getattr(probe, "ALSO_READS", ()), labels)
+        also = saved_tables(runs, getattr(probe, "ALSO_READS", ()), labels)
+        tables |= {source: measured(one.frame) for source, one in also.items()}
         tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
     ids = tuple(run.id for run in runs)
@@ -177,13 +178,39 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, values, ids)
 
 
+def saved_or_collected(
+    context: RunContext,
+    runs: Sequence[TrainedModel],
+    name: str,
+    labels: Mapping[str, str],
+    options: Options,
+) -> Table:
+    """Return the table that all runs have on disk, whatever its options, or else measure it.
+
+    Args:
+        context: source of the runs' base models.
+        runs: finished runs or adapters.
+        name: name of a probe with `measure`.
+        labels: names of the configurations, by run id; by default derived from the runs.
+        options: values for the probe's Config if it is measured, by its name.
+
+    Raises:
+        InputError: see `collect`.
+    """
+    labels = configurations(run.record for run in runs) | {**labels}
+    saved = saved_tables(runs, [name], labels).get(name)
+    if saved and saved.runs == tuple(run.id for run in runs):
+        return saved
+    return collect(context, runs, name, labels, options)
+
+
 def saved_tables(
     runs: Sequence[TrainedModel], names: Iterable[str], labels: Mapping[str, str]
-) -> dict[str, pd.DataFrame]:
-    """Return the measured rows of those probes that runs have on disk; none is measured for it."""
+) -> dict[str, Table]:
+    """Return the tables of those probes that runs have on disk; none is measured for it."""
     on_disk = [run for run in runs if isinstance(run, Run)]
     tables = {name: joined(on_disk, name, labels)[0] for name in names}
-    return {name: measured(one.frame) for name, one in tables.items() if one}
+    return {name: one for name, one in tables.items() if one}
 
 
 def _measure(

@@ -118,11 +118,12 @@ class Learned:
         return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
-def learned(tables: Mapping[str, Table]) -> Iterator[Learned]:
+def learned(tables: Mapping[str, Table], *, seeds: bool = True) -> Iterator[Learned]:
     """Yield what the run with the lowest seed of each configuration learned.
 
     Args:
         tables: tables over runs, by probe; only runs in a table of `READ` are shown.
+        seeds: whether the runs have seeds; an adapter of another program tells none.
     """
     frames = {name: measured(one.frame) for name, one in tables.items() if "run" in one.frame}
     shown = [frames[name] for name in READ if name in frames and len(frames[name])]
@@ -133,10 +134,10 @@ def learned(tables: Mapping[str, Table]) -> Iterator[Learned]:
     for name, rows in runs.groupby("configuration", sort=False):
         ordered = rows.sort_values("seed", kind="stable")
         first, *others = (_of(frames, run) for run in ordered["run"])
-        seeds = [f"{seed}" for seed in ordered["seed"]]
+        numbers = [f"{seed}" for seed in ordered["seed"]]
         verdicts = [trace_verdict(one) for one in others]
-        one = one_run(first, str(name), seeds[0])
-        yield replace(one, others=tuple(zip(seeds[1:], verdicts, strict=True)))
+        one = one_run(first, str(name), numbers[0] if seeds else "")
+        yield replace(one, others=tuple(zip(numbers[1:], verdicts, strict=True)))
 
 
 def one_run(frames: Mapping[str, pd.DataFrame], name: str, seed: str = "") -> Learned:

@@ -82,6 +82,7 @@ def write_inspection(
         verdicts=(),
         findings=tuple(findings),
         properties=tuple(properties),
+        learned=tuple(learned(results.tables, seeds=False)),
     )
     return _write(_page([section], [results]), Path(out))
 
