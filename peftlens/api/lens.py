@@ -28,6 +28,14 @@ _TRAINING_TEXT = {name: "training_text" for name in KINDS} | {
 class Lens:
     """What runs learned; a notebook displays it, and `print` writes it as text.
 
+    Example:
+        ```python
+        lens = pl.lens(run)
+        lens.verdicts
+        lens.learned[0].verdict.typical  # raised words that are typical of the training text
+        lens.tables["activation_difference"].to_frame()
+        ```
+
     Attributes:
         learned: what the run with the lowest seed of each configuration learned.
         tables: tables that it was read from, by probe.

@@ -55,5 +55,5 @@ def _strip(one: Strip) -> Iterator[str]:
 def _example(one: Answers) -> Iterator[str]:
     yield from _wrapped("After", " ".join(one.prompt.split()))
     for text in one.texts:
-        said = " ".join(f"{text.same}{text.other}".split())
+        said = " ".join(f"{text.same}{text.other}".split()) or "(no text)"
         yield from (f"  {line}" for line in wrap(visible(f"{text.model}: {said}"), WIDTH - 2))
