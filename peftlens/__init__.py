@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         truncate_adapter,
     )
     from peftlens.api.explorer import explore
+    from peftlens.api.lens import Lens, lens
     from peftlens.api.listing import list_claims, list_methods, list_probes, list_tasks
     from peftlens.api.probe import probe
     from peftlens.api.report import report
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdapterSet",
     "InputError",
+    "Lens",
     "PeftLensCallback",
     "Run",
     "RunConfig",
@@ -42,6 +44,7 @@ __all__ = [
     "compare_adapters",
     "explore",
     "inspect_adapter",
+    "lens",
     "list_claims",
     "list_methods",
     "list_probes",
@@ -62,6 +65,7 @@ __all__ = [
 _MODULES = {
     "AdapterSet": "adapters.switching",
     "InputError": "errors",
+    "Lens": "api.lens",
     "PeftLensCallback": "training.callback",
     "Run": "api.run",
     "RunConfig": "runs.config",
@@ -71,6 +75,7 @@ _MODULES = {
     "compare_adapters": "api.adapter",
     "explore": "api.explorer",
     "inspect_adapter": "api.adapter",
+    "lens": "api.lens",
     "list_claims": "api.listing",
     "list_methods": "api.listing",
     "list_probes": "api.listing",

@@ -25,7 +25,7 @@ Written by `python tests/test_api.py` from the docstrings. A test compares.
 SECTIONS = {
     "Lists": ("list_methods", "list_tasks", "list_probes", "list_claims"),
     "Training": ("train", "RunConfig", "TrainingConfig", "Run"),
-    "Measuring": ("probe", "Table"),
+    "Measuring": ("lens", "Lens", "probe", "Table"),
     "Adapters": ("load_adapter", "inspect_adapter", "compare_adapters", "truncate_adapter",
                  "merge", "load_base_model", "AdapterSet"),
     "Studies": ("run_study", "load_study", "Study"),

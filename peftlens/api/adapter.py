@@ -39,7 +39,11 @@ def load_adapter(
 
 
 def inspect_adapter(
-    adapter: Adapter, base_model: str | None = None, *, trust_remote_code: bool = False
+    adapter: Adapter,
+    base_model: str | None = None,
+    *,
+    training_text: str = "",
+    trust_remote_code: bool = False,
 ) -> Inspection:
     """Inspect an adapter: completeness, training, sufficient rank, and effect on the base model.
 
@@ -54,13 +58,20 @@ def inspect_adapter(
         adapter: an opened adapter, a run, a folder of either, or a hub id.
         base_model: name of the base model, loaded to measure the adapter's effect; by default the
             argument of `load_adapter`, and without that the effect is not measured.
+        training_text: file with text of the adapter's training, one a line, whose words are looked
+            for in what it changed.
         trust_remote_code: whether configurations may name Python code to import.
 
     Raises:
         InputError: the adapter does not exist, or could run code.
     """
     one = _opened(adapter, base_model, trust_remote_code)
-    return inspect(one.path, one.base_model, trust_remote_code=one.trust_remote_code)
+    return inspect(
+        one.path,
+        one.base_model,
+        training_text=training_text,
+        trust_remote_code=one.trust_remote_code,
+    )
 
 
 def compare_adapters(

@@ -45,6 +45,11 @@ def _results(target: Target, base_model: str | None, trust_remote_code: bool) ->
     if isinstance(target, str | Path) and not (Path(target) / "adapter_config.json").exists():
         return study_results.read(target)
     listed = [target] if isinstance(target, run.Run | ExternalAdapter | str | Path) else target
+    if not isinstance(listed, Sequence):
+        raise InputError(
+            f"a {type(target).__name__} is no run, study or adapter; save a model with "
+            "save_pretrained, and give the folder"
+        )
     runs = [_run(one, base_model, trust_remote_code) for one in listed]
     if not runs:
         raise InputError("the list holds no run")

@@ -15,22 +15,33 @@ Base = Annotated[
 SHOWN = ("rank", "norm", "stable_rank", "effective_rank", "k95")
 
 
-def inspect(
+def inspect(  # noqa: PLR0913  # one argument per flag
     target: Annotated[str, typer.Argument(help="Folder of an adapter or run, or a hub id.")],
     base: Base = None,
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Write all results to this HTML page.")] = None,
+    training_text: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with text of its training, one a line, whose words are looked for."
+        ),
+    ] = None,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Inspect an adapter: whether it is complete and trained, its rank and its effect.
+    """Inspect an adapter: whether it is complete and trained, its rank, its effect, its trace.
 
     The adapter's two files are sufficient. With --base the model is loaded with the adapter, and
-    its update, its nearest neighbors and its forgetting are measured, which takes one or two
-    minutes for 135M parameters. Exits with 1 if the adapter is broken.
+    its update, its nearest neighbors, its forgetting and what it learned are measured, which takes
+    two minutes for 135M parameters. Exits with 1 if the adapter is broken.
     """
     from peftlens.inspection.inspect import inspect as inspect_adapter
 
-    inspection = inspect_adapter(target, base, trust_remote_code=trust_remote_code)
+    inspection = inspect_adapter(
+        target,
+        base,
+        training_text=str(training_text or ""),
+        trust_remote_code=trust_remote_code,
+    )
     if as_json:
         print_json(_to_json(inspection))
     else:
@@ -47,6 +58,8 @@ def _to_json(inspection: Any) -> dict[str, Any]:
     import json
     from dataclasses import asdict
 
+    from peftlens.reports.learned import learned
+
     return {
         "folder": str(inspection.folder),
         "broken": inspection.broken,
@@ -56,12 +69,15 @@ def _to_json(inspection: Any) -> dict[str, Any]:
             name: json.loads(one.frame.to_json(orient="records"))
             for name, one in inspection.tables.items()
         },
+        "trace": [asdict(one.verdict) for one in learned(inspection.tables, seeds=False)],
         "not_applicable": inspection.not_applicable,
     }
 
 
 def _print_inspection(inspection: Any) -> None:
     from peftlens.io.escaping import visible
+    from peftlens.reports.learned import learned
+    from peftlens.reports.learned_text import lines
 
     for name, value in inspection.about:
         print(f"{name}: {visible(value)}")
@@ -75,6 +91,8 @@ def _print_inspection(inspection: Any) -> None:
             shown = medians.assign(weights=by_role.size()).reset_index()
             print("Medians over the weights of each role:")
             print_frame(shown[["role", "weights", *SHOWN]].astype(dict.fromkeys(SHOWN, float)))
+    for one in learned(inspection.tables, seeds=False):
+        print("\n".join(["", *lines(one), ""]))
     for name, reason in inspection.not_applicable.items():
         print(f"{name} does not apply: {visible(reason)}")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from peftlens.diffing.patching import head_logits
+from peftlens.diffing.trace_verdict import LEVEL
 from peftlens.diffing.word_relevance import Relevance, WordScores
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import benjamini_hochberg
@@ -21,7 +22,6 @@ from peftlens.results.table import Column
 from peftlens.vocab.planted import COSINES, Power, toward
 from peftlens.vocab.vocabulary import vocabulary
 
-LEVEL = 0.01  # of q-values
 _SHOWN = 20  # words and tokens of a list
 _PLANTED = 40  # vectors for each cosine
 _WORDS = 10  # of the training text, to which a planted vector points

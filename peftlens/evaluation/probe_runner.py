@@ -1,7 +1,7 @@
 """Execution of probes on finished runs, with cached results joined into tables."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,7 @@ from peftlens.errors import InputError
 from peftlens.io.files import sha256_file
 from peftlens.io.progress import say
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
-from peftlens.results.stack import join
+from peftlens.results.stack import join, joined
 from peftlens.results.table import (
     STATUS,
     NotApplicable,
@@ -27,7 +27,7 @@ from peftlens.results.table import (
     write,
 )
 from peftlens.results.table_cache import ProbeSpec
-from peftlens.runs.run import CorruptedRunError, configurations
+from peftlens.runs.run import CorruptedRunError, Run, configurations
 from peftlens.runs.store import DISK
 from peftlens.runs.trained_model import TrainedModel
 
@@ -179,11 +179,48 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
             source: measured(collect(context, runs, source, labels, options, unmeasured).frame)
             for source in probe.INPUTS
         }
+        also = saved_tables(runs, getattr(probe, "ALSO_READS", ()), labels)
+        tables |= {source: measured(one.frame) for source, one in also.items()}
         tables[CONFIGURATIONS] = configurations_table(runs, labels).frame
         frame = _call(probe.combine, config, tables)
     ids = tuple(run.id for run in runs)
     values = _json_values(probe, config)
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, values, ids)
+
+
+def saved_or_collected(
+    context: RunContext,
+    runs: Sequence[TrainedModel],
+    name: str,
+    labels: Mapping[str, str],
+    options: Options,
+) -> Table:
+    """Return the table that all runs have on disk, whatever its options, or else measure it.
+
+    Args:
+        context: source of the runs' base models.
+        runs: finished runs or adapters.
+        name: name of a probe with `measure`.
+        labels: names of the configurations, by run id; by default derived from the runs.
+        options: values for the probe's Config if it is measured, by its name.
+
+    Raises:
+        InputError: see `collect`.
+    """
+    labels = configurations(run.record for run in runs) | {**labels}
+    saved = saved_tables(runs, [name], labels).get(name)
+    if saved and saved.runs == tuple(run.id for run in runs):
+        return saved
+    return collect(context, runs, name, labels, options)
+
+
+def saved_tables(
+    runs: Sequence[TrainedModel], names: Iterable[str], labels: Mapping[str, str]
+) -> dict[str, Table]:
+    """Return the tables of those probes that runs have on disk; none is measured for it."""
+    on_disk = [run for run in runs if isinstance(run, Run)]
+    tables = {name: joined(on_disk, name, labels)[0] for name in names}
+    return {name: one for name, one in tables.items() if one}
 
 
 def _measure(

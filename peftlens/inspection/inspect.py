@@ -3,7 +3,7 @@
 Without a base model everything is read from the adapter's two files; with one, probes measure it.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from peftlens.adapters.external import ExternalAdapter, require_language_model
 from peftlens.adapters.other_formats import WEIGHTS
 from peftlens.adapters.run_context import RunContext
 from peftlens.adapters.token_tables import embedding_rows
+from peftlens.diffing.text_sources import own_texts
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.evaluation.retention import QUICK_SUITES
@@ -34,12 +35,16 @@ from peftlens.results import study_results
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
 from peftlens.results.table import Table, html_of, measured
+from peftlens.runs.run import Run
 
+_CHANGES = "activation_difference"
 OF_THE_FILE = ("adapter_weights", "adapter_vectors")
 WITH_A_BASE = (
     "delta_spectrum", "intruder_dimensions", "amplification", "soft_prompt_neighbors",
     "soft_prompt_null", "representation_shift", "logit_shift", "forgetting",
+    _CHANGES,
 )  # fmt: skip
+_FEW = {"items": 100, "random_updates": 3}  # half a minute for 135M parameters
 _FETCHED = (CONFIG, WEIGHTS, "tokenizer.json")
 _MANY = 4  # largest number of values that are listed
 _NOT_LISTED = ("peft_type", "base_model_name_or_path", "revision", "task_type", "inference_mode",
@@ -79,7 +84,11 @@ class Inspection:
 
 
 def inspect(
-    target: str | Path, base: str | None = None, *, trust_remote_code: bool = False
+    target: str | Path,
+    base: str | None = None,
+    *,
+    training_text: str = "",
+    trust_remote_code: bool = False,
 ) -> Inspection:
     """Inspect an adapter.
 
@@ -88,11 +97,17 @@ def inspect(
             `org/name@revision` on the hub.
         base: base model to load for measuring the adapter's effects; the name stored in the adapter
             is compared with it, but never loaded.
+        training_text: file with text of the adapter's training, one a line, whose words are looked
+            for in what it changed; needs the base.
         trust_remote_code: whether a base model's configuration may name code to run.
 
     Raises:
-        InputError: there is no adapter, or it could run code.
+        InputError: there is no adapter, it could run code, or the text can't be read.
     """
+    if training_text:
+        own_texts(training_text)  # before minutes of measuring
+        if not base:
+            raise InputError("training_text is compared with a base model's words; give --base")
     folder = located(target)
     adapter = ExternalAdapter(folder, base or "not given", trust_remote_code)
     context = RunContext(trust_remote_code=trust_remote_code)
@@ -111,8 +126,18 @@ def inspect(
         said += fits
         probes += WITH_A_BASE if fits[0].severity == "ok" else ()
     names = {adapter.id: f"{file.adapter_type} {named(folder)}"}
-    options = {"forgetting": {"suites": QUICK_SUITES}}
-    found = {one: probe_runner.collect(context, [adapter], one, names, options) for one in probes}
+    options = {
+        "forgetting": {"suites": QUICK_SUITES},
+        _CHANGES: _FEW | {"training_text": training_text},
+    }
+    run = _run_of(folder)
+    of_run = run is not None and run.config.base_model == base and not training_text
+    found = {
+        one: _with_its_task(context, run, adapter.id, names[adapter.id])
+        if one == _CHANGES and run is not None and of_run
+        else probe_runner.collect(context, [adapter], one, names, options)
+        for one in probes
+    }
     tables = {name: one for name, one in found.items() if len(measured(one.frame))}
     said += findings.judge({name: one.frame for name, one in tables.items()})
     said = list(dict.fromkeys(said))
@@ -130,6 +155,18 @@ def inspect(
             folder, named(folder), [adapter] if base else [], names, list(tables.values())
         ),
     )
+
+
+def _run_of(folder: Path) -> Run | None:
+    """Return the run whose adapter a folder is; None for an adapter of another program."""
+    whole = folder.resolve().parent
+    return Run(whole) if (whole / "run.json").is_file() else None
+
+
+def _with_its_task(context: RunContext, run: Run, adapter: str, named: str) -> Table:
+    """Measure activation differences of a run, whose task tells the training text."""
+    one = probe_runner.saved_or_collected(context, [run], _CHANGES, {}, {_CHANGES: _FEW})
+    return replace(one, frame=one.frame.assign(run=adapter, configuration=named), runs=(adapter,))
 
 
 def named(folder: Path) -> str:

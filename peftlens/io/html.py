@@ -28,24 +28,35 @@ def render(
         beside: names of script files next to the page, which run before the inline scripts.
         values: variables of the template.
     """
+    return (
+        _environment(package, keep)
+        .get_template("page.html")
+        .render(
+            **values,
+            style=source(package, "page.css"),
+            scripts=scripts,
+            beside=beside,
+            script_hashes=[_csp_hash(script) for script in scripts],
+        )
+    )
 
+
+def fragment(package: str, template: str, **values: Any) -> str:
+    """Render one template of a package, all text escaped, as part of a page or notebook."""
+    return _environment(package, "\n\t").get_template(template).render(**values)
+
+
+def _environment(package: str, keep: str) -> jinja2.Environment:
     def finalize(value: Any) -> Any:
         return visible(value, keep=keep) if type(value) is str else value
 
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.PackageLoader(package, "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=finalize,
-    )
-    return environment.get_template("page.html").render(
-        **values,
-        style=source(package, "page.css"),
-        scripts=scripts,
-        beside=beside,
-        script_hashes=[_csp_hash(script) for script in scripts],
     )
 
 

@@ -18,6 +18,7 @@ from peftlens.inspection.findings import Finding
 from peftlens.io import html
 from peftlens.io.progress import say
 from peftlens.reports.colored_text import passages
+from peftlens.reports.learned import learned
 from peftlens.reports.missing import missing_results
 from peftlens.reports.provenance import origins, run_rows
 from peftlens.reports.side_by_side import answers
@@ -81,6 +82,7 @@ def write_inspection(
         verdicts=(),
         findings=tuple(findings),
         properties=tuple(properties),
+        learned=tuple(learned(results.tables, seeds=False)),
     )
     return _write(_page([section], [results]), Path(out))
 
@@ -119,6 +121,7 @@ def _page(
         sections=sections,
         citation=bibtex(results),
         version=__version__,
+        learned_style=html.source(PACKAGE, "learned.css"),
     )
 
 
@@ -133,6 +136,7 @@ def _section(results: StudyResults, prefix: str) -> StudySection:
         tables=tuple(ordered(results.tables, prefix)),
         prompts=tuple(prompts(results.tables)),
         answers=tuple(answers(results.tables)),
+        learned=tuple(learned(results.tables)),
         passages=tuple(passages(results.tables)),
         runs=tuple(run_rows(results)),
         absences=tuple(missing_results(results)),

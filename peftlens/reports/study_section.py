@@ -6,6 +6,7 @@ from typing import ClassVar
 from peftlens.claims import Verdict
 from peftlens.inspection.findings import Finding
 from peftlens.reports.colored_text import LEVELS, Passage
+from peftlens.reports.learned import Learned
 from peftlens.reports.missing import MissingResult
 from peftlens.reports.provenance import RUN_HEADER
 from peftlens.reports.side_by_side import Answers
@@ -31,6 +32,7 @@ class StudySection:
         answers: prompts with the texts that the models write.
         findings: findings on an adapter, worst first; instead of verdicts.
         properties: properties of an adapter, as pairs of name and value.
+        learned: what one run of each configuration learned.
         passages: texts colored by the tuned model's divergence from the base.
         marks: symbol of each outcome and severity.
         run_header: names of the columns of `runs`.
@@ -50,6 +52,7 @@ class StudySection:
     answers: tuple[Answers, ...] = ()
     findings: tuple[Finding, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
+    learned: tuple[Learned, ...] = ()
     passages: tuple[Passage, ...] = ()
     marks: ClassVar[dict[str, str]] = {
         "supported": "✓", "contradicted": "✗", "insufficient evidence": "?",

@@ -148,6 +148,10 @@ def _combined(one: Table, results: StudyResults) -> pd.DataFrame | None:
     if any(table.failures(frame) for frame in frames.values()):
         return None
     inputs = {name: table.measured(frame) for name, frame in frames.items()}
+    more = getattr(probe, "ALSO_READS", ())
+    runs = [run for run in results.runs if isinstance(run, Run)]
+    also = probe_runner.saved_tables(runs, more, results.configurations)
+    inputs |= {name: table.measured(one.frame) for name, one in also.items()}
     config = probe_runner.configure(one.name, one.config)
     return probe.combine(inputs) if config is None else probe.combine(inputs, config)
 

@@ -87,3 +87,15 @@ def test_no_adapter_is_the_users_mistake(run, tmp_path):
     code, _, err = run("inspect", tmp_path / "empty")
     assert code == 2
     assert "is not an adapter: it has no adapter_config.json" in err
+
+
+def test_what_an_adapter_learned_is_told(saved, bases, run, tmp_path):
+    folder = saved()
+    code, out, _ = run("inspect", folder, "--base", bases["llama"], "--html", tmp_path / "a.html")
+    assert code == 0
+    assert "What did it learn? LORA hers: " in out
+    assert "its training text is unknown, give training_text" in " ".join(out.split()).lower()
+    assert "What did it learn?" in (tmp_path / "a.html").read_text()
+    code, _, err = run("inspect", folder, "--training-text", tmp_path / "nothing")
+    assert code == 2
+    assert "nothing' is not a text file" in err

@@ -4,7 +4,10 @@ import pytest
 import theirs
 from safetensors.torch import load_file, save_file
 
+import peftlens
+from peftlens.errors import InputError
 from peftlens.inspection.inspect import inspect, located
+from peftlens.runs.config import RunConfig
 
 
 @pytest.fixture
@@ -66,12 +69,36 @@ def test_with_its_base_every_probe_is_asked(saved, bases):
     assert {"soft_prompt_neighbors", "soft_prompt_null"} <= found.not_applicable.keys()
     assert any("It fits" in text for text in said(found, "ok"))
     assert set(found.tables["representation_shift"].frame["text"]) == {"general"}
+    assert set(found.tables["activation_difference"].frame["text"]) == {"general"}
 
 
 def test_a_prompt_with_its_base_is_read(saved, bases):
     found = inspect(saved("PROMPT_TUNING"), str(bases["llama"]))
     assert {"soft_prompt_neighbors", "soft_prompt_null"} <= found.tables.keys()
     assert any("nearest tokens, tested" in text for text in said(found, "ok"))
+
+
+def test_a_runs_adapter_is_read_with_the_runs_task(bases, words, tmp_path):
+    run = peftlens.train(
+        RunConfig(
+            method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+            dtype="float32", method_config={"rank": 2}, training={"max_steps": 2, "batch_size": 4},
+        ),
+        tmp_path,
+    )  # fmt: skip
+    table = inspect(run.path, str(bases["llama"])).tables["activation_difference"]
+    assert set(table.frame["text"]) == {"general", "task"}
+    assert table.frame["run"].nunique() == 1
+    assert table.frame["run"][0] != run.id  # as in the tables of the adapter's file
+
+
+def test_a_training_text_needs_a_base_and_a_file(saved, tmp_path):
+    folder = saved()
+    with pytest.raises(InputError, match="is not a text file"):
+        inspect(folder, "base", training_text=str(tmp_path / "nothing"))
+    (tmp_path / "text").write_text("a line\n")
+    with pytest.raises(InputError, match="give --base"):
+        inspect(folder, training_text=str(tmp_path / "text"))
 
 
 def test_what_is_unusual_is_told(saved):

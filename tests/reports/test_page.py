@@ -8,9 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import finished
+import pandas as pd
 import pytest
+import traced
 from playwright.sync_api import expect, sync_playwright
 
 from peftlens.claims import judge
@@ -18,6 +21,7 @@ from peftlens.errors import InputError
 from peftlens.io import escaping
 from peftlens.reports import page as report
 from peftlens.results import table
+from peftlens.results.table import Column
 from peftlens.studies import runner
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\u202e$x$ \\input{/etc/passwd}"
@@ -277,6 +281,30 @@ def test_several_studies_on_one_page(trained, large, tmp_path, opened):
     assert shown.said == []
     with pytest.raises(InputError, match="several studies needs --out"):
         report.write([trained, large])
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_what_runs_learned_is_told_before_all_tables(opened, tmp_path, width):
+    folder = finished.study(tmp_path, [finished.lora(1, 0), finished.plain("full", 0)])
+    index = json.loads((folder / "study.json").read_text())
+    rows = [
+        traced.changes(p, {"run": run, "configuration": name, "seed": 0}, raised=[traced.HOSTILE])
+        for p, (run, name) in zip(
+            ((0.5, 0.001), (0.5,)), index["configurations"].items(), strict=True
+        )
+    ]
+    one = table.Table("activation_difference", 1, (), (), pd.concat(rows))
+    one = replace(one, columns=tuple(Column(name, name) for name in one.frame))
+    table.write(one, folder / "tables" / "activation_difference.parquet")
+    shown = opened(report.write(folder), viewport={"width": width, "height": 900})
+    section = shown.locator("section").first
+    expect(section.locator("h2")).to_have_text("What did it learn?")
+    expect(section.locator("> details")).to_have_count(2)
+    expect(section).to_contain_text("✓ readable trace (ship)")
+    expect(section.locator("article").first).to_contain_text("<U+202E>")
+    expect(section.locator("article").first.locator("rect.found")).to_have_count(1)
+    assert shown.evaluate("document.documentElement.scrollWidth") == width
+    assert shown.said == []
 
 
 def test_no_address_is_asked(page):

@@ -4,10 +4,14 @@ import json
 from dataclasses import replace
 
 import finished
+import pandas as pd
 import pytest
+import traced
 
 from peftlens.errors import InputError
-from peftlens.results import table
+from peftlens.probes import traces
+from peftlens.results import stack, table
+from peftlens.results.table import Column, Table
 from peftlens.runs.run import Run
 from peftlens.studies.verification import verify
 
@@ -45,6 +49,37 @@ def test_a_table_is_compared_with_those_of_the_runs(study):
     table.write(replace(whole, frame=forged, sha256=None), file)
     (problem,) = verify(study).problems
     assert "the rows of the table cost differ from what was measured on the runs" in problem
+
+
+def test_a_verdict_is_compared_with_all_that_it_was_made_of(study):
+    index = json.loads((study / "study.json").read_text())
+    names, runs = index["configurations"], [Run(study / "runs" / f"{n:012x}") for n in range(2)]
+    changes = pd.concat([
+        traced.changes((0.5, 0.9), {"run": run.id, "configuration": names[run.id],
+                                    "method": "lora", "seed": 0}) for run in runs
+    ]).reset_index(drop=True)  # fmt: skip
+    changes["reason"] = None
+    said = changes.assign(p=0.0001, source="general", status="measured").drop(
+        columns=["text", "run", "configuration", "method", "seed", "random_larger"]
+    )
+    own = written(runs[0].table_folder, "patchscope", said[:2], runs[:1])
+    also = {"patchscope": stack.join({runs[0]: own}, names).frame}
+    verdicts = traces.combine({"activation_difference": changes} | also)
+    assert verdicts["verdict"].tolist() == ["readable trace", "trace, not of the task"]
+    written(study / "tables", "activation_difference", changes, runs)
+    written(study / "tables", "traces", verdicts, runs)
+    assert verify(study).problems == ()
+    written(study / "tables", "traces", verdicts.assign(q=0.5), runs)
+    (problem,) = verify(study).problems
+    assert "the rows of the table traces differ" in problem
+
+
+def written(folder, name, frame, runs):
+    columns = tuple(Column(column, column) for column in frame)
+    one = Table(name, 1, columns, (), frame, runs=tuple(run.id for run in runs))
+    folder.mkdir(exist_ok=True)
+    table.write(one, folder / f"{name}.parquet")
+    return one
 
 
 def test_a_study_without_an_index_is_still_compared(study):
