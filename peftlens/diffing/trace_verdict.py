@@ -6,7 +6,7 @@ user's own; words that are raised on the task's own text are no trace:
 - *readable trace*: the words raised after some block are those of the training text, q ≤ 0.01, and
   at most one in twenty random updates raises such words.
 - *trace, not of the task*: they are not, but the change of the states on general text is larger
-  than that by every random update of equal norm, after at least one block.
+  than that by every random update of equal norm, after at least half of the blocks.
 - *no trace found*: neither; beside it stands the power of the test of words.
 - *trace, training text unknown*: the change is larger, and there is no text for a test of words.
 - *not tested*: there is neither a test of words nor a larger change.
@@ -193,6 +193,11 @@ class _Size:
             return cls(None, 0, 0)
         return cls(int((shares == 0).sum()), len(shares), int(frame["random_updates"].max()))
 
+    @property
+    def is_larger(self) -> bool:
+        """Whether it is in half of the blocks: in one of many blocks it often is by chance."""
+        return self.larger is not None and 2 * self.larger >= self.blocks > 0
+
     def __str__(self) -> str:
         if self.larger is None:
             return "there is no random update to compare with"
@@ -211,7 +216,7 @@ def _judged(best: _Test, size: _Size, power: float | None) -> tuple[Outcome, str
     else:
         words = "No words of the training text were found"
     words += f" (smallest q = {best.q:.2g}; power {known} at cosine {COSINE})"
-    if size.larger:
+    if size.is_larger:
         return "trace, not of the task", f"{words}. But {size} on general text."
     return "no trace found", f"{words}. Of the size: {size}."
 
@@ -256,7 +261,7 @@ def _untested(tables: Mapping[str, pd.DataFrame], size: _Size, evidence: str) ->
         if of_task
         else "its training text is unknown, give training_text"
     )
-    if size.larger and not of_task:
+    if size.is_larger and not of_task:
         outcome: Outcome = "trace, training text unknown"
         sentence = f"A trace: {size} on general text; {why}."
     else:

@@ -107,6 +107,12 @@ def test_a_larger_change_without_such_words():
     )
 
 
+def test_a_larger_change_after_fewer_than_half_of_the_blocks_may_be_chance():
+    rows = change([0.6, 0.6, 0.6]).assign(random_larger=[0.2, 0.0, 0.2])
+    assert judged(rows).outcome == "no trace found"
+    assert judged(rows.assign(random_larger=[0.2, 0.0, 0.0])).outcome == "trace, not of the task"
+
+
 def test_no_trace_has_its_power():
     found = judged(change([0.5, 0.6]))
     assert found.outcome == "no trace found"
