@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.errors import InputError
+from peftlens.models.heads import head_modules, is_in_head
 from peftlens.models.quantized import require_plain, shape_of
 from peftlens.models.target_modules import BLOCK, ROLES, Shapes, block_layers, matrices
 
@@ -34,9 +35,14 @@ _EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings|em
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter, by dotted name, in the model's order.
 
-    Packed 4-bit weights have the shape of the matrix that they stand for.
+    Those of a new head are left out: it is trained whole with every method. Packed 4-bit weights
+    have the shape of the matrix that they stand for.
     """
-    return {name: shape_of(parameter) for name, parameter in model.named_parameters()}
+    return {
+        name: shape_of(parameter)
+        for name, parameter in model.named_parameters()
+        if not is_in_head(name, model)
+    }
 
 
 def embedding(shapes: Shapes) -> tuple[int, ...]:
@@ -166,7 +172,9 @@ def part_of(name: str) -> str:
 
 
 def task_type(model: PreTrainedModel) -> str:
-    """Return peft's task type for this kind of model."""
+    """Return peft's task type for this kind of model, or its new head."""
+    if head_modules(model):
+        return "TOKEN_CLS" if "TokenClassification" in type(model).__name__ else "SEQ_CLS"
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 
 
