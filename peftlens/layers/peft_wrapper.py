@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
 from peftlens.models.architecture import embedding_weight, require_room, shapes, task_type
+from peftlens.models.heads import ALWAYS_NEW, head_modules
 from peftlens.models.target_modules import (
     experts,
     feed_forward_layers,
@@ -122,6 +123,9 @@ def wrap_whole(
     """
     # the default, set explicitly: otherwise torch warns at a method's first sparse sum
     torch.sparse.check_sparse_tensor_invariants.disable()
+    if head := head_modules(model):  # peft adds `classifier` and `score` itself
+        parts = [name.split(".")[-1] for name in head]
+        options["modules_to_save"] = [part for part in parts if part not in ALWAYS_NEW] or None
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message, category=UserWarning)

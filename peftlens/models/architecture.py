@@ -5,7 +5,7 @@ model. A weight that two modules share (tied embeddings) has one name and counts
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Literal, cast
 
 import torch
@@ -25,6 +25,11 @@ _SITES = {
     "feed_forward": re.compile(
         r"^(.+?\.\d+\.(?:.+\.)?(?:mlp|DenseReluDense|feed_forward|ffn|fc2|block_sparse_moe))\."
     ),
+}
+# BERT and its relatives add the residual inside of these modules, so the last layer is the site.
+_RESIDUAL_INSIDE = {
+    "attention": re.compile(r"^(.+?\.\d+\.attention\.output\.dense)\."),
+    "feed_forward": re.compile(r"^(.+?\.\d+\.output\.dense)\."),
 }
 _CROSS_ATTENTION = re.compile(r"EncDecAttention|encoder_attn|cross_?att", re.IGNORECASE)
 _QUERY_KEY_VALUE = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
@@ -105,8 +110,10 @@ def sites(shapes: Shapes, role: Literal["attention", "feed_forward"]) -> dict[st
     """
     layers = matrices(shapes)  # a router's input has the stream's width, too
     widths: dict[str, int] = {}
+    inside = any(map(_RESIDUAL_INSIDE[role].match, shapes))
+    pattern = (_RESIDUAL_INSIDE if inside else _SITES)[role]
     for name in shapes:
-        if match := _SITES[role].match(name):
+        if match := pattern.match(name):
             site = match[1]
             first = next(layer for layer in layers if f"{layer}.".startswith(f"{site}."))
             # fc2 is a layer whose output has the stream's width; in a container it is the input
@@ -196,6 +203,11 @@ def freeze(model: nn.Module) -> None:
     """Freeze all parameters of a model."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
+
+
+def count_trainable(parameters: Iterable[nn.Parameter]) -> int:
+    """Count the values that an optimizer changes."""
+    return sum(p.numel() for p in parameters if p.requires_grad)
 
 
 def thaw(model: nn.Module, names: Collection[str]) -> None:

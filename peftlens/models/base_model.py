@@ -169,6 +169,22 @@ def load_base_model(
     )
 
 
+def base_kind(reference: str, trust_remote_code: bool = False) -> Kind:
+    """Return the kind of a model by its configuration, without loading it.
+
+    Raises:
+        InputError: see `load_base_model`.
+    """
+    folder = locate(reference)
+    check(folder, trust_remote_code)
+    return kind_of(_read_config(folder, reference, trust_remote_code))
+
+
+def _read_config(folder: Path, reference: str, trust_remote_code: bool) -> Any:
+    with quiet(), reported_as(f"base {reference!r} can't be loaded: config.json", "correct it"):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+
 def _open(  # noqa: PLR0913  # an argument each
     folder: Path,
     reference: str,
@@ -178,8 +194,7 @@ def _open(  # noqa: PLR0913  # an argument each
     head: Head | None,
 ) -> tuple[PreTrainedModel, Any]:
     """Load model and tokenizer from a checked folder, onto the device."""
-    with reported_as(f"base {reference!r} can't be loaded: config.json", "correct it"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    config = _read_config(folder, reference, trust_remote_code)
     remedy = "save it again by tokenizer.save_pretrained"
     with reported_as(f"base {reference!r} can't be loaded: its tokenizer", remedy):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)

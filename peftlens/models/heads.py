@@ -28,7 +28,7 @@ _AUTO: dict[TaskType, Any] = {
     "SEQ_CLS": AutoModelForSequenceClassification,
     "TOKEN_CLS": AutoModelForTokenClassification,
 }
-_ALWAYS_NEW = ("classifier", "score")  # the layers of logits, which peft saves, too
+ALWAYS_NEW = ("classifier", "score")  # the layers of logits, which peft saves, too
 _MODULES = "peftlens_head_modules"  # attribute of a model that has a head
 
 
@@ -98,7 +98,7 @@ def mark_head(model: PreTrainedModel, missing: set[str]) -> None:
         missing: names of its parameters that are in no file.
     """
     new = {_module(name, model) for name in missing}
-    new |= {name for name, _ in model.named_children() if name in _ALWAYS_NEW}
+    new |= {name for name, _ in model.named_children() if name in ALWAYS_NEW}
     # in the model's order
     setattr(model, _MODULES, tuple(name for name, _ in model.named_modules() if name in new))
 
@@ -120,7 +120,7 @@ def is_in_head(name: str, model: Any) -> bool:
 
 
 def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters of a model's new head by name; none without a head."""
+    """Return the parameters of a model's new head by name, peft's trained copies among them."""
     return {
         f"{module}.{name}": parameter
         for module in head_modules(model)
@@ -143,8 +143,10 @@ def draw_head(model: PreTrainedModel, seed: int) -> None:
     """Replace the parameters of the new head by newly drawn ones, as transformers draws them.
 
     The numbers depend on the seed alone, and those that are drawn later are as without a head. The
-    old parameters are unchanged, so a snapshot restores them.
+    old parameters are unchanged, so a snapshot restores them. Without a new head nothing is done.
     """
+    if not head_modules(model):
+        return
     with seeded(seed):
         for owner, name in _owned(model):
             old = cast("nn.Parameter", owner._parameters[name])

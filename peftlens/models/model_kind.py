@@ -14,6 +14,11 @@ from transformers.models.auto.modeling_auto import (
 
 from peftlens.errors import InputError
 
+
+class NotLanguageModelError(InputError):
+    """Error of a model that predicts no text where text is to be predicted."""
+
+
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
 
 
@@ -44,10 +49,10 @@ def require_language_model(kind: Kind, what: str) -> None:
         what: name of the model, for messages.
 
     Raises:
-        InputError: it is an encoder.
+        NotLanguageModelError: it is an encoder.
     """
     if kind == "encoder":
-        raise InputError(
+        raise NotLanguageModelError(
             f"base {what!r} is an encoder, which predicts no next token: train it on a task with "
             "head = 'classification' (or kind = 'regression' or 'token_classification'), or use a "
             "decoder or an encoder-decoder"
