@@ -51,7 +51,7 @@ class Columns:
             number, by a new head) or token_classification (a tag for each word, by a new head).
         template: prompt with columns in braces; for language modeling the whole text; by default
             {text}, and where the answer is written as text, a line "Answer:".
-        pair: second text of a pair, for a head, with columns in braces.
+        pair: second text of a pair, with columns in braces; needs a head.
         head: classification if a new head predicts the class, the default of encoders; by default
             the label is written as text.
         words: for token classification, the column with a list of words.
@@ -92,7 +92,13 @@ class Columns:
         """Template of the prompt, or of the first text of a pair."""
         if self.template is not None:
             return self.template
-        return "{text}" if self.head or self.kind == "regression" else "{text}\nAnswer:"
+        return "{text}" if self.new_head or self.kind == "regression" else "{text}\nAnswer:"
+
+    @property
+    def new_head(self) -> HeadKind | None:
+        """Head of a classification: as configured, or because only a head reads a pair."""
+        pairs = self.pair is not None and self.kind == "classification"
+        return "classification" if pairs else self.head
 
     @property
     def answers(self) -> AnswerOptions | None:
@@ -131,8 +137,11 @@ class Columns:
 
     def _shown(self) -> list[str]:
         """List the columns that the templates show."""
-        if self.pair is not None and not (self.head or self.kind == "regression"):
-            raise InputError(f"pair={self.pair!r} needs a head; set head = 'classification'")
+        if self.pair is not None and not (self.new_head or self.kind == "regression"):
+            raise InputError(
+                f"pair={self.pair!r} is for a head, of kind = 'classification' or 'regression', "
+                f"not {self.kind}; write both columns in template"
+            )
         names: list[str] = []
         for template in (self.prompt, *([] if self.pair is None else [self.pair])):
             if not fields_of(template):

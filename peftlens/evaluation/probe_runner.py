@@ -12,6 +12,7 @@ from peftlens import registry
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.io.progress import say
+from peftlens.models.model_kind import NotLanguageModelError
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import join
 from peftlens.results.table import (
@@ -59,7 +60,7 @@ def run_probe(
     try:
         _check(run, probe.REQUIRES)
         frame = _call(probe.measure, config, context, run).assign(status="measured", reason=None)
-    except NotApplicable as reason:
+    except (NotApplicable, NotLanguageModelError) as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
     columns = (*probe.COLUMNS, *STATUS)
     table = Table(name, probe.VERSION, columns, probe.CHARTS, frame, values, (run.id,))

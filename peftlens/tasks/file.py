@@ -52,5 +52,5 @@ def load(config: Config) -> Task:
         examples(records, config),
         config.split,
         config.answers,
-        config.head,
+        config.new_head,
     )

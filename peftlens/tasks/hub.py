@@ -66,5 +66,5 @@ def load(config: Config) -> Task:
         name=name, rows=rows, columns=data.column_names, class_names=class_names(data)
     )
     return build(
-        name, config.kind, examples(records, config), config.split, config.answers, config.head
+        name, config.kind, examples(records, config), config.split, config.answers, config.new_head
     )

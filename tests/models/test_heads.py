@@ -109,7 +109,7 @@ def test_an_encoder_decoder_takes_no_head(bases):
         opened(bases["t5"], CLASSES)
 
 
-def test_a_type_without_such_a_head(tmp_path, encoders, bases):
+def test_a_type_without_such_a_head(tmp_path, encoders):
     folder = tmp_path / "model"
     opened(encoders["bert"]).model.save_pretrained(folder)
     opened(encoders["bert"]).tokenizer.save_pretrained(folder)
