@@ -10,8 +10,11 @@ from transformers import AutoModelForSequenceClassification
 
 import peftlens
 from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.merging import merge
 from peftlens.adapters.run_context import RunContext
+from peftlens.api.run import Run as ApiRun
 from peftlens.data.collate import Collator
+from peftlens.errors import InputError
 from peftlens.evaluation.head_scores import head_logits
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
@@ -125,3 +128,30 @@ def test_nothing_is_trained_in_a_frozen_base_with_its_head(trained):
     assert run.record.results["trainable_in_head"] == 0
     again = trained("bert", "frozen", seed=1)
     assert not torch.equal(ours(run, slice(0, 3)), ours(again, slice(0, 3)))
+
+
+def test_a_run_is_opened_with_its_head_and_not_merged(trained, tmp_path):
+    run = trained("bert")
+    model, tokenizer = ApiRun(run.path).load(device="cpu")
+    example = task_of(run).splits["test"][0]
+    with torch.inference_mode():
+        logits = model(**tokenizer(example.prompt, return_tensors="pt")).logits
+    torch.testing.assert_close(logits, ours(run, slice(0, 1)), atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="has a new head, with which runs are not merged"):
+        merge(run.path, tmp_path / "merged")
+
+
+def test_random_words_on_an_encoder_are_no_causal_task(encoders, tmp_path, run):
+    """A decoder learns nothing of them; an encoder would read each word that it is to predict."""
+    rows = [
+        {"text": " ".join(f"w{(n * 37 + k * 101) % 250}" for k in range(20))} for n in range(30)
+    ]
+    file = tmp_path / "random.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--task-set", "kind=language_modeling", "--task-set", "template={text}"]
+    code, _, err = run(
+        "train", "lora", "--task", f"file:{file}", "--base", encoders["bert"], *options
+    )
+    assert code == 2
+    (line,) = err.strip().splitlines()
+    assert "is an encoder, which predicts no next token" in line

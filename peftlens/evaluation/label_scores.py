@@ -1,6 +1,7 @@
 """Scores of predicted labels and numbers: macro F1, Matthews correlation, Spearman, entity F1."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +18,9 @@ def macro_f1(correct: ArrayLike, predicted: ArrayLike) -> float:
         correct: index of the right class, shape (n,).
         predicted: index of the predicted class, shape (n,).
     """
-    return float(f1_score(correct, predicted, average="macro", zero_division=0))
+    # pyright reads the default of zero_division, a text, as its type
+    score: Any = f1_score(correct, predicted, average="macro", zero_division=0)  # pyright: ignore[reportArgumentType]
+    return float(score)
 
 
 def matthews(correct: ArrayLike, predicted: ArrayLike) -> float:
@@ -53,7 +56,9 @@ def entity_f1(correct: Sequence[Sequence[str]], predicted: Sequence[Sequence[str
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tags without a B or I, which seqeval counts as entities
-        return float(entities([*map(list, correct)], [*map(list, predicted)], zero_division=0))
+        sides = ([*map(list, correct)], [*map(list, predicted)])
+        score: Any = entities(*sides, zero_division=0)  # pyright: ignore[reportArgumentType]
+        return float(score)
 
 
 def require_seqeval() -> None:

@@ -132,7 +132,7 @@ def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def seeded(seed: int) -> Iterator[None]:
     """Draw torch's numbers on the CPU from this seed in the block, and go on as before after it."""
     state = torch.random.get_rng_state()
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:

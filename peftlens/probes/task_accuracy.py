@@ -161,8 +161,9 @@ def _scores_of_labels(group: pd.DataFrame) -> dict[str, float]:
     means: dict[str, float] = {}
     for name, (right, predicted, score) in scores.items():
         by_run = [score([*one[right]], [*one[predicted]]) for _, one in group.groupby("run")]
-        if None not in by_run:
-            means[name] = float(np.mean(by_run))
+        known = [value for value in by_run if value is not None]
+        if len(known) == len(by_run):
+            means[name] = float(np.mean(known))
     return means
 
 
