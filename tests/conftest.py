@@ -13,7 +13,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: nodes
 
 import planted
 import pytest
-from tiny import build, byte_tokenizer
+from tiny import ENCODERS, build, build_encoder, byte_tokenizer
 
 import peftlens
 from peftlens import cli, registry
@@ -50,6 +50,18 @@ def bases(tmp_path_factory) -> dict[str, Path]:
     for kind in ("llama", "gpt2", "t5"):
         folder = tmp_path_factory.mktemp("bases") / kind
         build(kind).save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+        folders[kind] = folder
+    return folders
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory) -> dict[str, Path]:
+    """Folders of tiny encoders, in the layout that transformers writes."""
+    folders = {}
+    for kind in ENCODERS:
+        folder = tmp_path_factory.mktemp("encoders") / kind
+        build_encoder(kind).save_pretrained(folder)
         byte_tokenizer().save_pretrained(folder)
         folders[kind] = folder
     return folders

@@ -3,15 +3,23 @@
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -66,6 +74,27 @@ def build(kind: str) -> torch.nn.Module:
             T5Config(**SIZES, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
                      decoder_start_token_id=0, dropout_rate=0.0)
         )  # fmt: skip
+    return model.eval()
+
+
+ENCODERS = ("bert", "roberta", "deberta", "modernbert")
+_NARROW = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+           "num_attention_heads": 4, "max_position_embeddings": 128}  # fmt: skip
+
+
+def build_encoder(kind: str) -> torch.nn.Module:
+    """A tiny encoder with the head that predicts masked tokens."""
+    torch.manual_seed(0)
+    if kind == "bert":
+        model = BertForMaskedLM(BertConfig(**SIZES, **_NARROW))
+    elif kind == "roberta":
+        model = RobertaForMaskedLM(RobertaConfig(**SIZES, **_NARROW))
+    elif kind == "deberta":
+        options = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
+        model = DebertaV2ForMaskedLM(DebertaV2Config(**SIZES, **_NARROW, **options))
+    else:
+        special = {"cls_token_id": 2, "sep_token_id": 1, "global_attn_every_n_layers": 2}
+        model = ModernBertForMaskedLM(ModernBertConfig(**SIZES, **_NARROW, **special))
     return model.eval()
 
 

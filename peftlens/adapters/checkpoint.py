@@ -14,6 +14,7 @@ from typing import Any, cast
 import peft
 import safetensors.torch
 import torch
+from peft.utils.other import AuxiliaryTrainingWrapper
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel
@@ -33,18 +34,39 @@ from peftlens.adapters.external import attach_adapter
 from peftlens.adapters.token_tables import require_vocabulary
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
+from peftlens.models.heads import draw_head, head_modules
 from peftlens.models.origin import Origin
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import Run
 from peftlens.runs.trained_model import TrainedModel
 
 
-def attach(model: PreTrainedModel, method: str, config: Any) -> nn.Module:
-    """Attach a method to the base model and return the model to train."""
+def attach(model: PreTrainedModel, method: str, config: Any, seed: int = 0) -> nn.Module:
+    """Attach a method to the base model and return the model to train.
+
+    Args:
+        model: the base model.
+        method: name of the method.
+        config: Config of the method.
+        seed: seed by which a new head is drawn, which is trained along with every method.
+    """
+    module = registry.load("methods", method)
+    draw_head(model, seed)
     with warnings.catch_warnings():
         # peft 0.21 reads an attribute that transformers 5.23 has renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        return registry.load("methods", method).attach(model, config)
+        attached = module.attach(model, config)
+    if getattr(module, "TRAINS_HEAD", False) or any(p.requires_grad for p in attached.parameters()):
+        _train_head(model)
+    return attached
+
+
+def _train_head(model: PreTrainedModel) -> None:
+    """Train the new head, where peft does not train a copy of it."""
+    for name in head_modules(model):
+        module = model.get_submodule(name)
+        if not isinstance(module, AuxiliaryTrainingWrapper):
+            module.requires_grad_(True)
 
 
 def has_peft_adapter(model: Any) -> bool:
@@ -223,7 +245,7 @@ def attach_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> n
     if not run.is_reproducible:
         return _attach_file(read(run.adapter(step), trust_remote_code=base.trusted), base)
     config = registry.configure("methods", run.config.method, run.config.method_config)
-    model = attach(base.model, run.config.method, config)
+    model = attach(base.model, run.config.method, config, run.config.seed)
     load_state(model, run.adapter(step))
     return model.eval()
 

@@ -42,7 +42,7 @@ def initial_state(run: TrainedModel, base: BaseModel) -> Tensors:
         config = registry.configure("methods", run.config.method, run.config.method_config)
         with restored_after(base.model):
             set_seed(run.config.seed)
-            return _copies(state(attach(base.model, run.config.method, config)))
+            return _copies(state(attach(base.model, run.config.method, config, run.config.seed)))
     if run.is_reproducible:
         with open_run(Run(run.path.parent / str(run.config.continue_from)), base) as model:
             return _copies(state(model))

@@ -60,6 +60,11 @@ def merge(
     run = _opened(Path(folder), base_model, trust_remote_code)
     config = run.config
     require_mergeable(run)
+    if run.record.depends_on.get("head"):
+        raise InputError(
+            f"{folder} has a new head, with which runs are not merged; load it by peft and call "
+            "model.merge_and_unload() (docs/encoders.md)"
+        )
     if Path(out).exists():
         raise InputError(f"{out} exists; name a new folder")
     base = load_base_model(

@@ -13,7 +13,7 @@ from peftlens.adapters.other_formats import WEIGHTS
 from peftlens.errors import InputError
 from peftlens.export import model_card
 from peftlens.io import hub
-from peftlens.models.base_model import BUILT_IN
+from peftlens.models.built_in import BUILT_IN
 from peftlens.results.invocations import redacted
 from peftlens.runs.run import Run
 

@@ -8,8 +8,10 @@ from torch import nn
 
 from peftlens.adapters import checkpoint
 from peftlens.errors import InputError
-from peftlens.models.base_model import BaseModel, NoSuchDevice
+from peftlens.models.base_model import BaseModel, NoSuchDevice, base_kind
 from peftlens.models.base_model_cache import BaseModelCache
+from peftlens.models.heads import Head
+from peftlens.models.model_kind import Kind
 from peftlens.runs.config import RunConfig
 from peftlens.runs.trained_model import TrainedModel
 
@@ -26,8 +28,20 @@ class RunContext:
     base_models: BaseModelCache = field(default_factory=BaseModelCache)
     trust_remote_code: bool = False
 
-    def configured_base_model(self, config: RunConfig) -> BaseModel:
+    def kind_of_base_model(self, config: RunConfig) -> Kind:
+        """Return the kind of a configuration's base model, which is not loaded for it.
+
+        Raises:
+            InputError: see `load_base_model`.
+        """
+        return base_kind(config.base_model, self.trust_remote_code)
+
+    def configured_base_model(self, config: RunConfig, head: Head | None = None) -> BaseModel:
         """Return the base model of a configuration, on its device and in its dtype.
+
+        Args:
+            config: configuration of a run.
+            head: head of its task.
 
         Raises:
             InputError: see `load_base_model`.
@@ -37,6 +51,7 @@ class RunContext:
             device=config.device,
             dtype=config.dtype,
             trust_remote_code=self.trust_remote_code,
+            head=head,
         )
 
     def base_model(self, run: TrainedModel) -> BaseModel:
@@ -45,10 +60,12 @@ class RunContext:
         Raises:
             InputError: see `load_base_model`.
         """
+        head = Head.recorded(run.record.depends_on)
         try:
-            return self.configured_base_model(run.config)
+            return self.configured_base_model(run.config, head)
         except NoSuchDevice:
-            return self.configured_base_model(run.config.model_copy(update={"device": "auto"}))
+            elsewhere = run.config.model_copy(update={"device": "auto"})
+            return self.configured_base_model(elsewhere, head)
 
     def shared_base_model(self, runs: Sequence[TrainedModel]) -> BaseModel:
         """Return the common base model of several runs.

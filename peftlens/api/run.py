@@ -61,12 +61,14 @@ class Run(run.Run):
         """
         from peftlens.adapters.checkpoint import attach_run  # imports torch
         from peftlens.models.base_model import load_base_model
+        from peftlens.models.heads import Head
 
         base = load_base_model(
             self.config.base_model,
             device=device,
             dtype=self.config.dtype,
             trust_remote_code=trust_remote_code,
+            head=Head.recorded(self.record.depends_on),
         )
         return cast("PreTrainedModel", attach_run(self, base, step)), base.tokenizer
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from peftlens.data.head_tokenization import HeadTokenizer
 from peftlens.data.task import Example
 from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, TokenizedExample
 from peftlens.models.base_model import BaseModel
+from peftlens.models.model_kind import require_language_model
 
 _LOGITS = 2**26  # upper limit in a batch that is scored, so that no vocabulary exceeds memory
 
@@ -24,9 +26,11 @@ class Batch:
 
     Attributes:
         inputs: keyword arguments of the model's forward pass; ids have shape (batch, seq).
-        scored: (batch, seq) bool, True where the hidden state predicts a token of the answer; seq
-            is the decoder's length in an encoder-decoder.
-        targets: (n,) ids of these tokens, in the order of the True entries of `scored`.
+        scored: (batch, seq) bool, True where the hidden state predicts a token of the answer, or
+            the tag of a word; seq is the decoder's length in an encoder-decoder. (batch,) where a
+            head has one output for each text.
+        targets: (n,) ids of these tokens, in the order of the True entries of `scored`; for a head
+            ids of classes, or numbers.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -44,7 +48,7 @@ class Collator:
         device: torch device of the batches.
     """
 
-    example_tokenizer: ExampleTokenizer
+    example_tokenizer: ExampleTokenizer | HeadTokenizer
     decoder_start: int | None
     device: str
 
@@ -53,13 +57,18 @@ class Collator:
         """Build the collator of a base model.
 
         Its rows are at most half of the context: a soft prompt needs room in front.
+
+        Raises:
+            NotLanguageModelError: the base is an encoder without a head for the task.
         """
         config: Any = base.model.config
         context = getattr(config, "max_position_embeddings", None) or 2 * max_length
+        most = min(max_length, context // 2)
+        if base.head:
+            return cls(HeadTokenizer.of(base, base.head, most), None, base.device)
+        require_language_model(base.kind, base.reference)
         return cls(
-            ExampleTokenizer(
-                base.tokenizer, config.is_encoder_decoder, min(max_length, context // 2)
-            ),
+            ExampleTokenizer(base.tokenizer, config.is_encoder_decoder, most),
             getattr(config, "decoder_start_token_id", None),
             base.device,
         )
@@ -68,6 +77,11 @@ class Collator:
     def seq2seq(self) -> bool:
         """Whether the prompt goes to an encoder and the answer to a decoder."""
         return self.example_tokenizer.seq2seq
+
+    @property
+    def has_head(self) -> bool:
+        """Whether a new head predicts labels, and no text is predicted."""
+        return isinstance(self.example_tokenizer, HeadTokenizer)
 
     @property
     def at_once(self) -> int:
@@ -80,6 +94,8 @@ class Collator:
 
     def batch(self, rows: Sequence[TokenizedAnswer]) -> Batch:
         """Collate rows into a batch; the answers' last tokens predict nothing and are left out."""
+        if isinstance(self.example_tokenizer, HeadTokenizer):
+            return self._labeled_batch(rows)
         if self.seq2seq:
             return self._seq2seq_batch(rows)
         inputs = [[*row.prompt, *row.answer[:-1]] for row in rows]
@@ -90,6 +106,20 @@ class Collator:
             scored[index, [before + at for at in row.scored_places]] = True
         targets = [token for row in rows for token in row.targets]
         return self._batch({"input_ids": ids, "attention_mask": mask.long()}, scored, targets)
+
+    def _labeled_batch(self, rows: Sequence[Any]) -> Batch:
+        ids, mask = self.pad([[*row.prompt] for row in rows])
+        inputs = {"input_ids": ids, "attention_mask": mask.long()}
+        if rows[0].types is not None:
+            inputs["token_type_ids"], _ = self.pad([[*row.types] for row in rows])
+            inputs["token_type_ids"][~mask] = 0
+        if rows[0].places is None:
+            scored = torch.ones(len(rows), dtype=torch.bool)
+        else:
+            scored = torch.zeros_like(mask)
+            for index, row in enumerate(rows):
+                scored[index, [*row.places]] = True
+        return self._batch(inputs, scored, [label for row in rows for label in row.labels])
 
     def _seq2seq_batch(self, rows: Sequence[TokenizedAnswer]) -> Batch:
         ids, mask = self.pad([[*row.prompt] for row in rows])
@@ -108,7 +138,7 @@ class Collator:
         return ids, mask
 
     def _batch(
-        self, inputs: dict[str, torch.Tensor], scored: torch.Tensor, targets: list[int]
+        self, inputs: dict[str, torch.Tensor], scored: torch.Tensor, targets: list[Any]
     ) -> Batch:
         return Batch(
             {name: tensor.to(self.device) for name, tensor in inputs.items()},
@@ -119,7 +149,7 @@ class Collator:
 
 def length(row: TokenizedAnswer) -> int:
     """Count the tokens of this row in the model's input."""
-    return len(row.prompt) + len(row.answer) - 1
+    return row.input_length
 
 
 def training_batches(

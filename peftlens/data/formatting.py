@@ -21,7 +21,17 @@ from peftlens.data.conversation import (
 )
 from peftlens.data.labels import Classes, find_classes
 from peftlens.data.preference import PREFERENCE_COLUMNS, preference
-from peftlens.data.task import AnswerOptions, Chat, Example, Kind, Note, OpenQuestion
+from peftlens.data.tagging import rating, tagged_words
+from peftlens.data.task import (
+    AnswerOptions,
+    Chat,
+    Example,
+    HeadKind,
+    Kind,
+    Note,
+    OpenQuestion,
+    SentencePair,
+)
 from peftlens.errors import InputError
 from peftlens.io.data_files import Records
 from peftlens.io.rows import MOST_ROWS
@@ -36,11 +46,18 @@ class Columns:
 
     Attributes:
         kind: classification, multiple_choice, language_modeling, generation (answers are written
-            and compared as text), chat (conversations, of which the assistant's text is trained)
-            or preference (columns prompt, chosen and rejected, texts or messages).
-        template: prompt with columns in braces; for language modeling the whole text.
+            and compared as text), chat (conversations, of which the assistant's text is trained),
+            preference (columns prompt, chosen and rejected, texts or messages), regression (a
+            number, by a new head) or token_classification (a tag for each word, by a new head).
+        template: prompt with columns in braces; for language modeling the whole text; by default
+            {text}, and where the answer is written as text, a line "Answer:".
+        pair: second text of a pair, with columns in braces; needs a head.
+        head: classification if a new head predicts the class, the default of encoders; by default
+            the label is written as text.
+        words: for token classification, the column with a list of words.
         label: column with the class; for multiple choice, the right option, its letter or number;
-            for generation, the answer, or a list of right answers.
+            for generation, the answer, or a list of right answers; for regression, the number; for
+            token classification, a list of tags.
         labels: text for each class, where it differs from the class itself.
         options: for multiple choice, columns with one option each, or one column with a list.
         label_format: for multiple choice, how the label names the right option: text, letter,
@@ -55,7 +72,10 @@ class Columns:
     """
 
     kind: Kind = "classification"
-    template: str = "{text}\nAnswer:"
+    template: str | None = None
+    pair: str | None = None
+    head: HeadKind | None = None
+    words: str = "tokens"
     label: str = "label"
     labels: dict[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
@@ -66,6 +86,19 @@ class Columns:
     score: str = "exact_match"
     max_new_tokens: int = 64
     stop: tuple[str, ...] = ()
+
+    @property
+    def prompt(self) -> str:
+        """Template of the prompt, or of the first text of a pair."""
+        if self.template is not None:
+            return self.template
+        return "{text}" if self.new_head or self.kind == "regression" else "{text}\nAnswer:"
+
+    @property
+    def new_head(self) -> HeadKind | None:
+        """Head of a classification: as configured, or because only a head reads a pair."""
+        pairs = self.pair is not None and self.kind == "classification"
+        return "classification" if pairs else self.head
 
     @property
     def answers(self) -> AnswerOptions | None:
@@ -84,22 +117,37 @@ class Columns:
         Raises:
             InputError: the template can't be filled or uses no column, or there are no options.
         """
-        if self.kind == "chat":
-            return [*CONVERSATION_COLUMNS]
-        if self.kind == "preference":
-            return [*PREFERENCE_COLUMNS]
-        shown = [*dict.fromkeys(fields_of(self.template))]
-        if not shown:
-            raise InputError(f"template {self.template!r} uses no column; write one in braces")
+        fixed = {
+            "chat": [*CONVERSATION_COLUMNS],
+            "preference": [*PREFERENCE_COLUMNS],
+            "token_classification": [self.words, self.label],
+        }
+        if self.kind in fixed:
+            return fixed[self.kind]
+        shown = self._shown()
         if self.kind == "language_modeling":
             return shown
         if self.kind == "generation":
             return [*dict.fromkeys([*shown, self.label, *CONVERSATION_COLUMNS])]
-        if self.kind == "classification":
+        if self.kind in ("classification", "regression"):
             return [*dict.fromkeys([*shown, self.label])]
         if not self.options:
             raise InputError("multiple_choice needs options: the columns that hold the options")
         return [*dict.fromkeys([*shown, *self.options, self.label])]
+
+    def _shown(self) -> list[str]:
+        """List the columns that the templates show."""
+        if self.pair is not None and not (self.new_head or self.kind == "regression"):
+            raise InputError(
+                f"pair={self.pair!r} is for a head, of kind = 'classification' or 'regression', "
+                f"not {self.kind}; write both columns in template"
+            )
+        names: list[str] = []
+        for template in (self.prompt, *([] if self.pair is None else [self.pair])):
+            if not fields_of(template):
+                raise InputError(f"template {template!r} uses no column; write one in braces")
+            names += fields_of(template)
+        return [*dict.fromkeys(names)]
 
 
 def fill(template: str, texts: Mapping[str, str | None]) -> str:
@@ -153,23 +201,34 @@ def examples(records: Records, columns: Columns) -> Iterator[Example | str | Not
     _require_columns(records, columns)
     rows = [_named(row, records, columns) for row in records.rows]
     match columns.kind:
-        case "language_modeling":
-            yield from (_text(row, columns.template) for row in rows)
-        case "generation":
-            yield from (_open_question(row, columns) for row in rows)
-        case "preference":
-            yield from (preference(row, columns.chat_template) for row in rows)
         case "classification":
             yield from _classified(rows, records, columns)
-        case _:
+        case "multiple_choice":
             yield from _choices(rows, records, columns)
+        case _:
+            yield from (_by_itself(row, columns) for row in rows)
+
+
+def _by_itself(row: Row, columns: Columns) -> Example | str:
+    """Return the example of a row that does not depend on other rows."""
+    match columns.kind:
+        case "generation":
+            return _open_question(row, columns)
+        case "preference":
+            return preference(row, columns.chat_template)
+        case "regression":
+            return _rating(row, columns)
+        case "token_classification":
+            return tagged_words(row.get(columns.words), row.get(columns.label))
+        case _:
+            return _text(row, columns.prompt)
 
 
 def _require_columns(records: Records, columns: Columns) -> None:
     """Refuse missing columns; of conversations, with the kind that reads them."""
     needed = columns.used()
     if columns.kind == "generation":
-        needed = [*fields_of(columns.template), columns.label]
+        needed = [*fields_of(columns.prompt), columns.label]
     layout = layout_of(records.columns)
     if layout and columns.kind != "preference" and not {*needed} <= {*records.columns}:
         raise InputError(
@@ -191,7 +250,7 @@ def _asks_in_conversations(records: Records, columns: Columns) -> bool:
     """Whether rows of a generation task are conversations, and no columns that a template names."""
     if columns.kind != "generation" or layout_of(records.columns) is None:
         return False
-    return not {*fields_of(columns.template), columns.label} <= {*records.columns}
+    return not {*fields_of(columns.prompt), columns.label} <= {*records.columns}
 
 
 def _conversations(records: Records, columns: Columns) -> Iterator[Example | str | Note]:
@@ -217,7 +276,7 @@ def _chat(found: Conversation, columns: Columns) -> Example:
 
 
 def _open_question(row: Row, columns: Columns) -> Example | str:
-    prompt, reason = _prompt(row, columns.template)
+    prompt, reason = _prompt(row, columns.prompt)
     if reason:
         return reason
     cell = row.get(columns.label)
@@ -258,20 +317,35 @@ def _classified(rows: Sequence[Row], records: Records, columns: Columns) -> Iter
     classes = find_classes(counts, columns.labels, ids, records.name)
     yield from map(Note, classes.notes)
     for row, label in zip(rows, labels, strict=True):
-        yield _classified_one(row, label, classes, columns.template)
+        yield _classified_one(row, label, classes, columns)
 
 
-def _classified_one(row: Row, label: Any, classes: Classes, template: str) -> Example | str:
-    prompt, reason = _prompt(row, template)
+def _classified_one(row: Row, label: Any, classes: Classes, columns: Columns) -> Example | str:
+    prompt, second, reason = _both_texts(row, columns)
     if reason or (reason := unusable_label(label)):
         return reason
+    if second:
+        return SentencePair(prompt, classes.answers, classes.index[label], second)
     return Example(prompt, classes.answers, classes.index[label])
+
+
+def _rating(row: Row, columns: Columns) -> Example | str:
+    prompt, second, reason = _both_texts(row, columns)
+    return reason or rating(prompt, second, row.get(columns.label))
+
+
+def _both_texts(row: Row, columns: Columns) -> tuple[str, str, str | None]:
+    """Fill in the templates of both texts, the second empty without a pair; see `_prompt`."""
+    prompt, reason = _prompt(row, columns.prompt)
+    if reason or columns.pair is None:
+        return prompt, "", reason
+    return prompt, *_prompt(row, columns.pair)
 
 
 def _choices(rows: Sequence[Row], records: Records, columns: Columns) -> Iterator[Example | str]:
     questions: list[tuple[str, Question]] = []
     for row in rows:
-        prompt, reason = _prompt(row, columns.template)
+        prompt, reason = _prompt(row, columns.prompt)
         cells = [row.get(name) for name in columns.options]
         found = reason or question(cells, row.get(columns.label), columns.options)
         if isinstance(found, str):

@@ -10,8 +10,10 @@ from peftlens.errors import InputError
 from peftlens.io.files import canonical_json, sha256_text
 
 Kind = Literal[
-    "classification", "multiple_choice", "language_modeling", "chat", "generation", "preference"
-]
+    "classification", "multiple_choice", "language_modeling", "chat", "generation", "preference",
+    "regression", "token_classification",
+]  # fmt: skip
+HeadKind = Literal["classification"]
 SPLITS = ("train", "validation", "test")
 
 
@@ -28,6 +30,41 @@ class Example:
     prompt: str
     answers: tuple[str, ...]
     correct: int = 0
+
+
+@dataclass(frozen=True)
+class SentencePair(Example):
+    """Two texts with a class, such as a question and a passage, for a head.
+
+    Attributes:
+        second: the second text, which a tokenizer puts after its separator.
+    """
+
+    second: str = ""
+
+
+@dataclass(frozen=True)
+class Rating(SentencePair):
+    """A text, or a pair of texts, with a number; `answers` is the number as text.
+
+    Attributes:
+        value: the number.
+    """
+
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class TaggedWords(Example):
+    """Words with a tag each; `prompt` is the words, and `answers` the tags, joined by spaces.
+
+    Attributes:
+        words: the words.
+        tags: tag of each word, such as B-PER.
+    """
+
+    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,14 +171,15 @@ class Task:
 
     Attributes:
         name: name of the task, as the user wrote it.
-        kind: classification, multiple_choice, language_modeling, chat, generation or
-            preference.
-        labels: classes as written in answers; empty unless a classification.
+        kind: classification, multiple_choice, language_modeling, chat, generation, preference,
+            regression or token_classification.
+        labels: classes as written in answers, or tags; empty unless a classification.
         splits: train, validation and test examples; no prompt is in two of them.
         dropped: number of dropped examples of the source, by reason.
         sha256: hex digest of all examples in their splits.
         notes: what a user may not expect of the data, such as labels that were merged.
         answers: how answers are generated and compared; None unless the kind is generation.
+        head: classification if a new head predicts the class; None if it is written as text.
     """
 
     name: str
@@ -152,6 +190,12 @@ class Task:
     sha256: str
     notes: tuple[str, ...] = ()
     answers: AnswerOptions | None = None
+    head: HeadKind | None = None
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether a new head predicts the class, the number or the tags, and no text is written."""
+        return self.head is not None or self.kind in ("regression", "token_classification")
 
     @property
     def has_choices(self) -> bool:
@@ -185,12 +229,13 @@ def with_shuffled_labels(task: Task, seed: int) -> Task:
     return replace(task, splits={**task.splits, "train": tuple(train)}, sha256=digest)
 
 
-def build(
+def build(  # noqa: PLR0913  # a part of a task each
     name: str,
     kind: Kind,
     examples: Iterable[Example | str | Note],
     split: Split | None = None,
     answers: AnswerOptions | None = None,
+    head: HeadKind | None = None,
 ) -> Task:
     """Check the examples, drop duplicates, and divide them.
 
@@ -200,10 +245,12 @@ def build(
         examples: examples in any order; a string is the reason for a dropped example.
         split: shares and sizes of the splits.
         answers: how answers are generated and compared, for generation.
+        head: classification if a new head predicts the class of a classification.
 
     Raises:
         InputError: too few usable examples, or fewer than two classes.
     """
+    _require_classes(name, kind, head)
     split = split or Split()
     dropped: Counter[str] = Counter()
     notes: list[str] = []
@@ -215,7 +262,7 @@ def build(
             case Note():
                 notes.append(example.text)
             case _:
-                by_text[example.prompt or example.answers[0]].append(example)
+                by_text[_input(example)].append(example)
     unique = []
     for group in by_text.values():
         different = {example.answers[example.correct] for example in group}
@@ -237,23 +284,40 @@ def build(
             f"task {name!r} has {len(unique)} usable examples and needs at least 3, one for each "
             f"split; left out: {counts or 'none'}"
         )
-    labels = _labels(name, unique) if kind == "classification" else ()
+    labels = _labels(name, kind, unique)
     splits = _divide(unique, split)
     digest = sha256_text(canonical_json([kind, {k: [*map(asdict, v)] for k, v in splits.items()}]))
-    return Task(name, kind, labels, splits, counts, digest, tuple(notes), answers)
+    return Task(name, kind, labels, splits, counts, digest, tuple(notes), answers, head)
+
+
+def _require_classes(name: str, kind: Kind, head: HeadKind | None) -> None:
+    if head and kind != "classification":
+        raise InputError(f"task {name!r}: head={head!r} is for kind = 'classification', not {kind}")
+
+
+def _input(example: Example) -> str:
+    """Return the text that is read, by which duplicates are found."""
+    second = getattr(example, "second", "")
+    return f"{example.prompt}\n{second}" if second else example.prompt or example.answers[0]
 
 
 def _texts(example: Example) -> tuple[str, ...]:
-    return (example.prompt, *example.answers)
+    second = getattr(example, "second", "")
+    return (example.prompt, *example.answers, *([second] if second else []))
 
 
-def _labels(name: str, examples: list[Example]) -> tuple[str, ...]:
-    seen = {example.answers[example.correct] for example in examples}
+def _labels(name: str, kind: Kind, examples: list[Example]) -> tuple[str, ...]:
+    if kind not in ("classification", "token_classification"):
+        return ()
+    if kind == "classification":
+        seen = {example.answers[example.correct] for example in examples}
+    else:
+        seen = {tag for one in examples if isinstance(one, TaggedWords) for tag in one.tags}
     if len(seen) < 2:
         raise InputError(
             f"task {name!r} has one class only ({seen.pop()!r}); nothing can be learned"
         )
-    return examples[0].answers
+    return examples[0].answers if kind == "classification" else tuple(sorted(seen))
 
 
 def _divide(examples: list[Example], split: Split) -> dict[str, tuple[Example, ...]]:

@@ -96,6 +96,11 @@ class TokenizedAnswer:
         return len(self.scored_places)
 
     @property
+    def input_length(self) -> int:
+        """Number of tokens in the model's input; the answer's last one predicts nothing."""
+        return len(self.prompt) + len(self.answer) - 1
+
+    @property
     def targets(self) -> tuple[int, ...]:
         """Token ids of the predicted tokens."""
         return tuple(self.answer[at] for at in self.scored_places)

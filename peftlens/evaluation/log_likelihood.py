@@ -11,9 +11,9 @@ float32 once per scoring call. What the model does with its logits (soft caps, s
 float32 by itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import nn
 
 from peftlens.data.collate import Batch, Collator, length, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
+from peftlens.evaluation.head_scores import head_loss, head_outputs
 from peftlens.io.progress import track
 
 SAVED = 3  # least reduction factor of tokens that makes a shared pass of each prompt faster
@@ -114,6 +115,11 @@ def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return nn.functional.cross_entropy(answer_logits(model, batch), batch.targets, reduction="sum")
 
 
+def loss_of(collator: Collator) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    """Return the function of a batch's summed loss: of the answers' tokens, or of a new head."""
+    return head_loss if collator.has_head else answer_loss
+
+
 @torch.inference_mode()
 def log_probabilities(
     model: nn.Module, encoder: Collator, rows: Sequence[TokenizedAnswer], description: str
@@ -162,6 +168,7 @@ class Choices:
         loss: negative log-probability of the right answer per token, nats, shape (n,).
         label_loss: negative log-probability of the right answer among the item's answers, see
             `label_log_probabilities`, nats, shape (n,).
+        predicted: outputs of a head, see `HeadOutputs`; None without a head.
     """
 
     correct: NDArray[np.int64]
@@ -171,6 +178,7 @@ class Choices:
     tied: NDArray[np.bool_]
     loss: NDArray[np.float64]
     label_loss: NDArray[np.float64]
+    predicted: list[Any] | None = None
 
 
 def choose(
@@ -181,15 +189,23 @@ def choose(
 ) -> Choices:
     """Score every candidate answer of every item in full; of tied answers the first is chosen.
 
-    The head computes in float32.
+    The head of a language model computes in float32. Classes of a new head are scored by its own
+    outputs; so are the tags of words together, and a number by its squared error.
     """
+    if encoder.has_head:
+        outputs = head_outputs(model, encoder, items, description)
+        return replace(_choices(items, outputs.scores), predicted=outputs.predicted)
     with float32_head(model):
         if _shares_prompts(model, encoder, items):
             sums = _score_with_prompt_cache(model, encoder, items, description)
         else:
             rows = [row for item in items for row in item.rows]
             sums = log_probabilities(model, encoder, rows, description)
-    scores = np.split(sums, np.cumsum([len(item.rows) for item in items])[:-1])  # (answers,) each
+    return _choices(items, np.split(sums, np.cumsum([len(item.rows) for item in items])[:-1]))
+
+
+def _choices(items: Sequence[TokenizedExample], scores: Sequence[NDArray[np.float64]]) -> Choices:
+    """Compare the answers of each item by their summed log-probabilities, (answers,) each."""
     logs = [label_log_probabilities(one) for one in scores]
     scored = list(zip(items, scores, strict=True))
     return Choices(

@@ -14,6 +14,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.io.files import sha256_file
 from peftlens.io.progress import say
+from peftlens.models.model_kind import NotLanguageModelError
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import join, joined
 from peftlens.results.table import (
@@ -61,7 +62,7 @@ def run_probe(
     try:
         _check(run, probe.REQUIRES)
         frame = _call(probe.measure, config, context, run).assign(status="measured", reason=None)
-    except NotApplicable as reason:
+    except (NotApplicable, NotLanguageModelError) as reason:
         frame = not_applicable(probe.COLUMNS, str(reason))
     columns = (*probe.COLUMNS, *STATUS)
     table = Table(name, probe.VERSION, columns, probe.CHARTS, frame, values, (run.id,))

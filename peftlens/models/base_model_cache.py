@@ -1,8 +1,10 @@
 """Cache of the base model in memory: one at a time, shared by all work of a process."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from peftlens.models.base_model import BaseModel, load_base_model, resolve
+from peftlens.models.heads import Head
 from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import Device, Dtype
 
@@ -16,7 +18,7 @@ class BaseModelCache:
     `snapshot.restored_after`.
     """
 
-    _held: dict[tuple[str, str, str, bool], BaseModel] = field(default_factory=dict, init=False)
+    _held: dict[tuple[Any, ...], BaseModel] = field(default_factory=dict, init=False)
 
     def get(
         self,
@@ -25,6 +27,7 @@ class BaseModelCache:
         device: Device = "auto",
         dtype: Dtype = "auto",
         trust_remote_code: bool = False,
+        head: Head | None = None,
     ) -> BaseModel:
         """Return the model in memory, or load it in place of the previous one.
 
@@ -33,15 +36,20 @@ class BaseModelCache:
             device: torch device; auto and its resolved device have the same key.
             dtype: dtype of the weights; auto and its resolved dtype have the same key.
             trust_remote_code: whether Python code from the model's folder may run; part of the key.
+            head: head to put on the model; part of the key.
 
         Raises:
             InputError: see `load_base_model`.
         """
-        key = (reference, *resolve(device, dtype), trust_remote_code)
+        key = (reference, *resolve(device, dtype), trust_remote_code, head)
         if key not in self._held:
             self._held.clear()
             base = load_base_model(
-                reference, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+                reference,
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                head=head,
             )
             self._held[key] = replace(base, state=fingerprint(base.model))
         return self._held[key]

@@ -1,8 +1,7 @@
 """Causality of a base model: its logits must not depend on later tokens.
 
-An encoder such as BERT opens as a causal language model in transformers and then reads the answers
-that it is to predict. The model itself is asked: its later tokens are replaced by others, and the
-logits before them are compared.
+Encoders are recognized by their configuration (model_kind.py). Where it says nothing, the model
+itself is asked: its later tokens are replaced by others, and the logits before them are compared.
 """
 
 from typing import Any, cast
@@ -43,6 +42,21 @@ def require_causal(model: PreTrainedModel, what: str) -> None:
             f"base {what!r} is not a causal language model: its logits depend on later tokens, as "
             "in an encoder; use a decoder or an encoder-decoder"
         )
+
+
+def require_finite_outputs(model: PreTrainedModel, what: str) -> None:
+    """Refuse a model that can't be run, or whose outputs are not finite.
+
+    Raises:
+        InputError: its forward pass fails, or its logits or hidden states are NaN or infinite.
+    """
+    with reported_as(f"base {what!r} can't be run"):
+        size = cast("nn.Embedding", model.get_input_embeddings()).weight.shape[0]
+        ids = torch.arange(_TOKENS, device=model.device)[None] * 7 % size  # (1, seq)
+        with torch.no_grad():
+            output = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
+    if not torch.isfinite(output).all():
+        raise InputError(f"base {what!r}: its outputs are not finite; use another copy or dtype")
 
 
 def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:

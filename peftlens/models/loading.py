@@ -15,7 +15,9 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from peftlens.errors import InputError
+from peftlens.models.heads import mark_head
 from peftlens.models.quantized import prepare_4bit
+from peftlens.models.target_modules import BLOCK
 
 _SHOWN = 3  # tensors named in a message
 _LONGEST = 300  # characters of another program's message
@@ -81,13 +83,17 @@ def summary(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def load_proven(kind: Any, source: Any, what: str, **options: Any) -> PreTrainedModel:
+def load_proven(
+    kind: Any, source: Any, what: str, *, other_head: bool = False, **options: Any
+) -> PreTrainedModel:
     """Load a model whose every weight comes from its file.
 
     Args:
         kind: auto class of transformers.
         source: folder of the model.
         what: name of the model, for messages.
+        other_head: whether the model may have another head than the file: tensors of the file's
+            are left out, and those of the model's are new; see `heads.mark_head`.
         options: further arguments of `from_pretrained`.
 
     Raises:
@@ -98,10 +104,34 @@ def load_proven(kind: Any, source: Any, what: str, **options: Any) -> PreTrained
         model, report = kind.from_pretrained(
             source, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
+    if other_head:
+        mark_head(model, _without_heads(report, model.base_model_prefix))
     _require_complete(report, what)
     prepare_4bit(model, what)
     _require_finite(model, what)
     return model
+
+
+def _without_heads(report: dict[str, Any], trunk: str) -> set[str]:
+    """Take tensors of heads and poolers out of a report; return the names of the model's new ones.
+
+    Args:
+        report: report of loading, which is changed.
+        trunk: name of the model without its head, with which names of its tensors start.
+    """
+
+    def is_of_head(name: str) -> bool:
+        in_trunk = name.startswith(f"{trunk}.") or BLOCK.match(name) or "embeddings." in name
+        return not in_trunk or "pooler." in name
+
+    mismatched = [one for one in report["mismatched_keys"] if is_of_head(one[0])]
+    new = {name for name in report["missing_keys"] if is_of_head(name)} | {
+        n for n, *_ in mismatched
+    }
+    report["mismatched_keys"] = [one for one in report["mismatched_keys"] if one not in mismatched]
+    report["missing_keys"] = [name for name in report["missing_keys"] if name not in new]
+    report["unexpected_keys"] = [n for n in report["unexpected_keys"] if not is_of_head(n)]
+    return new
 
 
 def _require_complete(report: dict[str, Any], what: str) -> None:

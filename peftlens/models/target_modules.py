@@ -19,7 +19,8 @@ _FUSED = "c_attn|query_key_value|qkv_proj|Wqkv|kv_b_proj"
 ROLES = {
     "attention": re.compile(r"attn|attention", re.IGNORECASE),
     "feed_forward": re.compile(
-        r"\b(mlp|shared_mlp|DenseReluDense|feed_forward|ffn|fc1|fc2|block_sparse_moe|moe|experts)\."
+        r"\b(mlp|shared_mlp|DenseReluDense|feed_forward|ffn|fc1|fc2|block_sparse_moe|moe|experts)\.|"
+        r"^(intermediate|output)\.dense\."  # BERT's
     ),
     "query_value": re.compile(
         rf"\b(q_proj|v_proj|q|v|query|value|query_proj|value_proj|q_b_proj|{_FUSED})\.$"
@@ -27,7 +28,7 @@ ROLES = {
     "key_value": re.compile(rf"\b(k_proj|v_proj|k|v|key|value|key_proj|value_proj|{_FUSED})\.$"),
     "feed_forward_output": re.compile(
         r"\b(mlp\.c_proj|down_proj|(DenseReluDense|mlp|expert_\d+)\.wo|dense_4h_to_h|fc2|fc_out|"
-        r"output_linear)\.$"
+        r"output_linear)\.$|^output\.dense\.$"
     ),
     "experts": re.compile(r"\bexperts\."),
     "router": re.compile(""),  # see `_is_router`

@@ -6,6 +6,10 @@ that with other training runs. With one seed, there is no interval over seeds.
 Three columns say how much of the accuracy is more than label format: the accuracy after correction
 for the model's preference for some labels, the loss among the candidate answers alone, and the
 accuracy without reading the input. See `task_items`.
+
+Classes have macro F1 and Matthews correlation beside accuracy, numbers Spearman's correlation, and
+tagged words the F1 of whole entities: each over all test examples of a run, then the mean over
+seeds.
 """
 
 from collections.abc import Mapping
@@ -13,13 +17,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from peftlens.evaluation.label_scores import entity_f1, macro_f1, matthews, spearman
 from peftlens.numerics.mixed_model import Estimate, crossed_estimate
 from peftlens.numerics.resampling import few_interval, mean_interval
 from peftlens.results.item_scores import item_scores
 from peftlens.results.table import Chart, Column
 
 INPUTS = ("task_items",)
-VERSION = 5
+VERSION = 6
 COLUMNS = (
     Column("configuration", "method and the hyperparameters set by the study"),
     Column("method", "name of the method"),
@@ -50,7 +55,21 @@ COLUMNS = (
         "accuracy of the training split's most frequent label, or of guessing among options",
         "1",
     ),
-    Column("loss", "negative log-probability of the right answer", "nats per token", "lower"),
+    Column("macro_f1", "F1 of each class, mean over the classes and over seeds", "1", "higher"),
+    Column("matthews", "Matthews correlation of the classes; mean over seeds", "1", "higher"),
+    Column(
+        "spearman",
+        "Spearman's correlation of right and predicted numbers; mean over seeds",
+        "1",
+        "higher",
+    ),
+    Column("entity_f1", "F1 of whole entities, by seqeval; mean over seeds", "1", "higher"),
+    Column(
+        "loss",
+        "negative log-probability of the right answer or tags, or squared error of a number",
+        "nats per token or tag, or the number's unit squared",
+        "lower",
+    ),
     Column(
         "label_loss",
         "negative log-probability of the right answer among the candidate answers",
@@ -96,6 +115,7 @@ def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
         "n_items": group["item"].nunique(),
         "n_seeds": group["run"].nunique(),
     }
+    row |= _scores_of_labels(group)
     right = item_scores(group)
     if right.isna().any():
         return row
@@ -125,6 +145,30 @@ def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
     ends = {"calibrated_ci_low": calibrated.low, "calibrated_ci_high": calibrated.high}
     within = {name: None if end is None else min(max(end, 0.0), 1.0) for name, end in ends.items()}
     return row | {"calibrated_accuracy": calibrated.value} | within
+
+
+def _scores_of_labels(group: pd.DataFrame) -> dict[str, float]:
+    """Score classes, numbers or tags over the test examples of each run; mean over the runs."""
+    if _has(group, "tags"):
+        scores = {"entity_f1": ("tags", "predicted_tags", entity_f1)}
+    elif _has(group, "value"):
+        scores = {"spearman": ("value", "predicted_value", spearman)}
+    elif _has(group, "majority"):
+        columns = ("correct", "chosen")
+        scores = {"macro_f1": (*columns, macro_f1), "matthews": (*columns, matthews)}
+    else:  # texts, written answers, and options of each example's own
+        return {}
+    means: dict[str, float] = {}
+    for name, (right, predicted, score) in scores.items():
+        by_run = [score([*one[right]], [*one[predicted]]) for _, one in group.groupby("run")]
+        known = [value for value in by_run if value is not None]
+        if len(known) == len(by_run):
+            means[name] = float(np.mean(known))
+    return means
+
+
+def _has(group: pd.DataFrame, column: str) -> bool:
+    return column in group and bool(group[column].notna().all())
 
 
 def _estimate(group: pd.DataFrame, values: pd.Series) -> Estimate:

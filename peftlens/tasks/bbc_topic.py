@@ -7,7 +7,7 @@
 from dataclasses import dataclass
 
 from peftlens.data.formatting import fill
-from peftlens.data.task import Example, Split, Task, build
+from peftlens.data.task import Example, HeadKind, Split, Task, build
 from peftlens.io import wheels
 
 LABELS = ("business", "entertainment", "politics", "sports", "tech")
@@ -19,23 +19,25 @@ class Config:
     """Options of the task.
 
     Attributes:
-        template: the prompt; {text} is the headline.
+        template: the prompt; {text} is the headline. By default {text} alone for a head.
+        head: classification if a new head predicts the class, the default of encoders.
         split: shares, sizes and seed of the splits.
     """
 
-    template: str = "Headline: {text}\nTopic:"
+    template: str | None = None
+    head: HeadKind | None = None
     split: Split = Split()
 
 
 def load(config: Config) -> Task:
     """Read the headlines from the pinned wheel."""
+    template = config.template or ("{text}" if config.head else "Headline: {text}\nTopic:")
     answers = tuple(f" {label}" for label in LABELS)
     examples = []
     for path, data in wheels.members(wheels.BBC_NEWS, FOLDER, ".txt"):
         topic = path.removeprefix(FOLDER).partition("/")[0]
         # one of the files is Latin-1; its headline is not affected
         headline = data.decode(errors="replace").partition("\n")[0].strip()
-        examples.append(
-            Example(fill(config.template, {"text": headline}), answers, LABELS.index(topic))
-        )
-    return build("bbc_topic", "classification", examples, config.split)
+        prompt = fill(template, {"text": headline})
+        examples.append(Example(prompt, answers, LABELS.index(topic)))
+    return build("bbc_topic", "classification", examples, config.split, head=config.head)

@@ -52,4 +52,5 @@ def load(config: Config) -> Task:
         examples(records, config),
         config.split,
         config.answers,
+        config.new_head,
     )

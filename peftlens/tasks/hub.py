@@ -65,4 +65,6 @@ def load(config: Config) -> Task:
     records = Records(
         name=name, rows=rows, columns=data.column_names, class_names=class_names(data)
     )
-    return build(name, config.kind, examples(records, config), config.split, config.answers)
+    return build(
+        name, config.kind, examples(records, config), config.split, config.answers, config.new_head
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from peftlens.data.formatting import fill
-from peftlens.data.task import Example, Split, Task, build
+from peftlens.data.task import Example, HeadKind, Split, Task, build
 from peftlens.io import wheels
 
 ANSWERS = (" negative", " positive")
@@ -19,17 +19,21 @@ class Config:
     """Options of the task.
 
     Attributes:
-        template: the prompt; {text} is the word.
+        template: the prompt; {text} is the word. By default {text} alone for a head.
+        head: classification if a new head predicts the class, the default of encoders.
         split: shares, sizes and seed of the splits.
     """
 
-    template: str = "Word: {text}\nSentiment:"
+    template: str | None = None
+    head: HeadKind | None = None
     split: Split = Split(max_validation=300, max_test=600)
 
 
 def load(config: Config) -> Task:
     """Read the lexicon from the pinned wheel."""
-    return build("word_sentiment", "classification", _examples(config.template), config.split)
+    template = config.template or ("{text}" if config.head else "Word: {text}\nSentiment:")
+    examples = _examples(template)
+    return build("word_sentiment", "classification", examples, config.split, head=config.head)
 
 
 def _examples(template: str) -> Iterator[Example | str]:

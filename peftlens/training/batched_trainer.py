@@ -69,7 +69,7 @@ def _has_independent_rows(planned: RunPlan) -> bool:
     """Whether the base computes each row of a batch independently and without randomness."""
     model = planned.base.model
     routed = any(name.startswith("num_") and "expert" in name for name in vars(model.config))
-    return not routed and not any(map(has_dropout, model.modules()))
+    return planned.base.head is None and not routed and not any(map(has_dropout, model.modules()))
 
 
 def train_runs(plans: Sequence[RunPlan], out: Path) -> list[Run]:

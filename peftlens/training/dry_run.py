@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from accelerate.utils import set_seed
 
-from peftlens.adapters import checkpoint
 from peftlens.data.collate import length
 from peftlens.models.snapshot import restored_after
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
@@ -18,6 +17,7 @@ from peftlens.training.peak_memory import PeakMemory
 from peftlens.training.run_plan import RunPlan
 from peftlens.training.trainer import (
     TrainState,
+    attach_planned,
     calibrate,
     open_writer,
     preference_pairs,
@@ -61,7 +61,7 @@ def dry_run(planned: RunPlan) -> DryRun:
         writer = open_writer(short, Path(temporary))
         set_seed(planned.config.seed)
         peak = PeakMemory.start(planned.base.device)
-        model = checkpoint.attach(planned.base.model, planned.config.method, planned.method_config)
+        model = attach_planned(planned)
         calibrate(planned, model, task)
         loader = TrainingLoader.of(task.collator, task.train, config)
         if config.max_steps:

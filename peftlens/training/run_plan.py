@@ -7,12 +7,16 @@ from typing import Any
 
 from peftlens import registry
 from peftlens.adapters.run_context import RunContext
+from peftlens.data.head_tokenization import head_for
 from peftlens.data.method_context import MethodContext
 from peftlens.data.task import Task, with_shuffled_labels
 from peftlens.errors import InputError
 from peftlens.evaluation.answer_scores import require_score
+from peftlens.evaluation.label_scores import require_seqeval
 from peftlens.models.base_model import BaseModel
 from peftlens.models.base_model_cache import BaseModelCache
+from peftlens.models.heads import Head
+from peftlens.models.model_kind import require_language_model
 from peftlens.models.target_modules import Shapes
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import run_id, versions
@@ -66,19 +70,19 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         InputError: a name, an option or a value is invalid; the message names it.
     """
     method = registry.load("methods", config.method)
-    task = published = load_task(config.task, config.task_config)
+    config, published = _with_head(config, context)
+    task, head = published, head_for(published)
     if config.training.shuffle_labels:
         task = with_shuffled_labels(task, config.seed)
     score_versions = require_score(task.answers.score) if task.answers else {}
     method_config = registry.configure("methods", config.method, config.method_config)
-    base = context.configured_base_model(config)
+    base = context.configured_base_model(config, head)
     training = config.training
     if hasattr(method, "resolve_config"):
         method_context = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
         method_config = method.resolve_config(method_config, method_context)
     shapes = base.shapes
-    # the formula refuses values that do not fit the base; None: unknown before attaching
-    if method.trainable_parameters(method_config, shapes) == 0:
+    if not trains(method, method_config, shapes, head):
         training = training.model_copy(update={"max_steps": 0, "checkpoint_steps": ()})
     if late := [step for step in training.checkpoint_steps if step > training.max_steps]:
         raise InputError(
@@ -107,8 +111,40 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
             "base": base.sha256,
             "data": published.sha256,
             "versions": versions() | registry.versions("methods", config.method) | score_versions,
+            **({"head": json.loads(json.dumps(asdict(head)))} if head else {}),
         },
     )
+
+
+def _with_head(config: RunConfig, context: RunContext) -> tuple[RunConfig, Task]:
+    """Load the task; on an encoder, a classification gets a head unless the task has one.
+
+    Raises:
+        InputError: an encoder is to predict text, or the loss of a head is not its own.
+    """
+    task, kind = load_task(config.task, config.task_config), context.kind_of_base_model(config)
+    if kind == "encoder" and task.kind == "classification" and not task.needs_head:
+        options = {**config.task_config, "head": "classification"}
+        config = config.model_copy(update={"task_config": options})
+        task = load_task(config.task, options)
+    if not task.needs_head:
+        require_language_model(kind, config.base_model)
+    elif config.training.loss != "sft":
+        raise InputError(f"loss={config.training.loss!r} compares texts, and a head writes none")
+    if task.kind == "token_classification":
+        require_seqeval()
+    return config, task
+
+
+def trains(method: ModuleType, method_config: Any, shapes: Shapes, head: Head | None) -> bool:
+    """Whether a method trains anything on a base model of these shapes, with this head.
+
+    Raises:
+        InputError: a value does not fit the base model.
+    """
+    if head and getattr(method, "TRAINS_HEAD", False):
+        return True
+    return method.trainable_parameters(method_config, shapes) != 0  # None: known when attached
 
 
 def _configuration_name(config: RunConfig, method_config: Any) -> str:

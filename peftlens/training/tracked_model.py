@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoTokenizer
 
 from peftlens.adapters import checkpoint
 from peftlens.errors import InputError
-from peftlens.models.base_model import BUILT_IN, folder_sha256, locate
+from peftlens.models.base_model import folder_sha256, locate
+from peftlens.models.built_in import BUILT_IN
 from peftlens.models.origin import vocabulary_sha256
 
 # what transformers raises where files are missing, foreign, or would run code

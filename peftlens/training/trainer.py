@@ -24,8 +24,10 @@ from peftlens.adapters import checkpoint
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Batch, length
 from peftlens.data.tokenization import TokenizedAnswer
-from peftlens.evaluation.log_likelihood import answer_loss, choose
+from peftlens.evaluation.log_likelihood import loss_of
 from peftlens.io.progress import bar
+from peftlens.models.architecture import count_trainable
+from peftlens.models.heads import head_parameters
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
@@ -39,6 +41,7 @@ from peftlens.training.preference_loss import PreferencePairs
 from peftlens.training.run_plan import RunPlan, plan_run
 from peftlens.training.run_writer import RunWriter
 from peftlens.training.token_counts import token_counts
+from peftlens.training.validation import validate
 
 MAX_MATH_TOKENS = 64  # per row; up to here a CPU computes attention by plain matrix products
 MIN_CACHED_EPOCHS = 1.0  # from here on every row is computed anyway, so caching is free
@@ -190,11 +193,13 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
     set_seed(planned.config.seed)
     peak = PeakMemory.start(planned.base.device)
     fingerprint = BlockFingerprint.of(planned.base)
-    model = checkpoint.attach(planned.base.model, planned.config.method, planned.method_config)
+    model = attach_planned(planned)
     if previous:
         checkpoint.load_for_training(model, previous)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    results = initial_results(planned, task, trainable)
+    results = initial_results(planned, task, count_trainable(model.parameters()))
+    if planned.base.head:
+        of_head = head_parameters(planned.base.model).values()
+        results["trainable_in_head"] = count_trainable(of_head)
     if not previous:
         calibrate(planned, model, task)
     loader = TrainingLoader.of(task.collator, task.train, training)
@@ -209,6 +214,12 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
         run_training_loop([state], model, partial(single_run_loss, model, loader))
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
     validate_and_record(state, model, task, timing)
+
+
+def attach_planned(planned: RunPlan) -> nn.Module:
+    """Attach a planned run's method to its base, and return the model to train."""
+    config = planned.config
+    return checkpoint.attach(planned.base.model, config.method, planned.method_config, config.seed)
 
 
 def initial_results(planned: RunPlan, task: TokenizedTask, trainable: int) -> dict[str, Any]:
@@ -242,7 +253,7 @@ def _example_losses(model: nn.Module, task: TokenizedTask, seed: int) -> Iterato
     """Yield the losses of single training examples in a random order, nats."""
     for index in np.random.default_rng(seed).permutation(len(task.train)):
         example = task.train[index]
-        yield answer_loss(model, task.collator.batch([example.rows[example.correct]]))
+        yield loss_of(task.collator)(model, task.collator.batch([example.rows[example.correct]]))
 
 
 def preference_pairs(planned: RunPlan, task: TokenizedTask) -> PreferencePairs | None:
@@ -266,7 +277,7 @@ def single_run_loss(
         return [state.pairs.loss(model, loader.collator, rows)]
     batch = loader.collator.batch(rows)
     with loader.skipping_frozen_blocks(rows), attention_backend(batch):
-        return [answer_loss(model, batch)]
+        return [loss_of(loader.collator)(model, batch)]
 
 
 def attention_backend(batch: Batch) -> AbstractContextManager[Any]:
@@ -372,7 +383,7 @@ def validate_and_record(
     A run whose validation loss is not finite has diverged, too.
     """
     writer, planned, results = state.writer, state.planned, state.results
-    scores = {} if state.diverged else _validate(model.eval(), task)
+    scores = {} if state.diverged else validate(model.eval(), task)
     results |= scores
     writer.log_metrics({"step": results["steps"]} | (scores or {"diverged": True}))
     writer.log_timing(timing)
@@ -385,15 +396,3 @@ def validate_and_record(
         diverged=not scores,
         **environment_extras,
     )
-
-
-def _validate(model: nn.Module, task: TokenizedTask) -> dict[str, float]:
-    """Compute loss and, with several answers, label loss and accuracy; empty if not finite."""
-    choices = choose(model, task.collator, task.validation, "Validating")
-    scores = {"validation_loss": float(choices.loss.mean())}
-    if not math.isfinite(scores["validation_loss"]):
-        return {}
-    if len(task.validation[0].rows) > 1:
-        scores["validation_label_loss"] = float(choices.label_loss.mean())
-        scores["validation_accuracy"] = float((choices.by_sum == choices.correct).mean())
-    return scores

@@ -5,7 +5,7 @@ import homes
 
 from peftlens import registry
 from peftlens.export import bibtex
-from peftlens.models.base_model import BUILT_IN
+from peftlens.models.built_in import BUILT_IN
 from peftlens.results import study_results
 
 

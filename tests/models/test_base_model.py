@@ -196,7 +196,7 @@ def test_the_built_in_model_is_a_language_model():
 @pytest.mark.slow
 def test_a_local_gguf_file_is_the_built_in_model(tmp_path, monkeypatch):
     from peftlens.io import wheels
-    from peftlens.models.base_model import BUILT_IN
+    from peftlens.models.built_in import BUILT_IN
 
     wheel, member = BUILT_IN["smollm2-135m"]
     file = tmp_path / "local.gguf"

@@ -165,7 +165,7 @@ def test_what_is_there_or_elsewhere_is_left(planned, tmp_path):
 
 
 def test_a_run_that_raises_leaves_nothing_of_any(planned, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "_validate", lambda *_: 1 / 0)
+    monkeypatch.setattr(trainer, "validate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         batched_trainer.train_runs(sweep(planned, "lora"), tmp_path)
     assert list(tmp_path.iterdir()) == []

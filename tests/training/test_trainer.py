@@ -153,7 +153,7 @@ def test_a_frozen_run_takes_no_steps(config, tmp_path):
 
 
 def test_nothing_is_left_of_a_run_that_raised(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "_validate", lambda *_: 1 / 0)
+    monkeypatch.setattr(trainer, "validate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         peftlens.train(config(), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,182 @@
+"""Runs with a head, loaded by plain transformers and peft: their logits are ours."""
+
+import json
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+import peftlens
+from peftlens import registry
+from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.merging import merge
+from peftlens.adapters.run_context import RunContext
+from peftlens.api.run import Run as ApiRun
+from peftlens.data.collate import Collator
+from peftlens.errors import InputError
+from peftlens.evaluation.head_scores import head_logits
+from peftlens.runs.config import RunConfig
+from peftlens.runs.run import Run
+from peftlens.tasks import task_of
+
+TRAINING = {"max_steps": 3, "batch_size": 4, "learning_rate": 1e-2, "checkpoint_steps": [0]}
+
+
+@pytest.fixture
+def trained(encoders, bases, words, tmp_path):
+    """Train a run with a head on the file of words; the learning rate is high, to move logits."""
+
+    def train(base, method="lora", seed=0, **options) -> Run:
+        task = {"head": "classification"} if base in bases else {}
+        config = RunConfig(
+            method=method, task=f"file:{words}", base_model=str((encoders | bases)[base]),
+            task_config=task, method_config=options, training=TRAINING, seed=seed,
+            device="cpu", dtype="float32",
+        )  # fmt: skip
+        return Run(peftlens.train(config, tmp_path / "runs").path)
+
+    return train
+
+
+def ours(run: Run, rows: slice) -> torch.Tensor:
+    """Logits of the run's own model for its first test examples."""
+    base = RunContext().base_model(run)
+    collator = Collator.of(base, 64)
+    items, _ = collator.items(task_of(run).splits["test"][rows])
+    with open_run(run, base) as model, torch.inference_mode():
+        return head_logits(model, collator.batch([item.rows[0] for item in items]))
+
+
+@pytest.mark.parametrize(
+    ("base", "method"),
+    [
+        *((base, "lora") for base in ("bert", "roberta", "deberta", "modernbert", "llama", "gpt2")),
+        ("bert", "ia3"),
+        ("bert", "prompt_tuning"),
+    ],
+)
+def test_plain_peft_loads_a_run_and_gives_its_logits(trained, encoders, bases, base, method):
+    run = trained(base, method)
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        (encoders | bases)[base], num_labels=2
+    )
+    model = peft.PeftModel.from_pretrained(plain, run.adapter()).eval()
+    collator = Collator.of(RunContext().base_model(run), 64)
+    tokenizer = collator.example_tokenizer.tokenizer
+    texts = [example.prompt for example in task_of(run).splits["test"][:5]]
+    for rows in (slice(0, 5), slice(0, 1)):  # padded, and not
+        batch = tokenizer(texts[rows], padding=True, padding_side="right", return_tensors="pt")
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        with torch.inference_mode():
+            expected = model(**inputs).logits
+        torch.testing.assert_close(ours(run, rows), expected, atol=1e-5, rtol=0)
+    assert len({*map(len, texts)}) > 1  # so that some are padded
+
+
+def test_texts_of_one_batch_do_not_change_each_other(trained):
+    run = trained("llama")
+    together = ours(run, slice(0, 6))
+    alone = torch.cat([ours(run, slice(at, at + 1)) for at in range(6)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def head_at_start(run: Run) -> dict[str, torch.Tensor]:
+    tensors = load_file(run.adapter(0) / "adapter_model.safetensors")
+    return {
+        name.removeprefix("base_model.").removeprefix("model."): tensor
+        for name, tensor in tensors.items()
+        if "classifier" in name or "pooler" in name
+    }
+
+
+def test_every_method_starts_from_the_head_of_the_seed(trained):
+    methods = ("lora", "full", "head", "bitfit", "bottleneck", "ia3", "prompt_tuning")
+    first, *others = [head_at_start(trained("bert", method)) for method in methods]
+    assert len(first) == 4
+    for method, other in zip(methods[1:], others, strict=True):
+        assert other.keys() == first.keys(), method
+        assert all(torch.equal(first[name], other[name]) for name in first), method
+    other = head_at_start(trained("bert", seed=1))
+    assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+
+
+def test_parameters_are_told_with_and_without_the_head(trained):
+    run = trained("bert", rank=2)
+    pooler, classifier = 32 * 32 + 32, 32 * 2 + 2
+    assert run.record.results["trainable_in_head"] == pooler + classifier
+    # queries and values of two blocks
+    assert run.record.results["trainable_parameters"] == 2 * 2 * 2 * (32 + 32) + pooler + classifier
+    config = json.loads((run.adapter() / "adapter_config.json").read_text())
+    assert config["task_type"] == "SEQ_CLS"
+    assert {"classifier", "pooler"} <= {*config["modules_to_save"]}
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "head", "bitfit", "bottleneck"])
+def test_a_head_is_trained_and_saved_with_every_method(trained, method):
+    run = trained("bert", method)
+    saved = load_file(run.adapter() / "adapter_model.safetensors")
+    start = head_at_start(run)
+    for name, tensor in start.items():
+        end = saved.get(name, saved.get(f"base_model.model.{name}"))
+        assert not torch.equal(end, tensor), name
+
+
+@pytest.mark.parametrize("method", ["fish_mask", "compacter", "mam", "unipelt", "loreft"])
+def test_methods_of_our_own_train_beside_a_head(trained, method):
+    run = trained("bert", method)
+    base = RunContext().base_model(run)
+    config = registry.configure("methods", method, run.config.method_config)
+    without = registry.load("methods", method).trainable_parameters(config, base.shapes)
+    results = run.record.results
+    assert results["trainable_parameters"] - results["trainable_in_head"] == without > 0
+    assert ours(run, slice(0, 3)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("trainable_tokens", "saves no head along"),
+        ("cpt", "predict text only"),
+        ("adaption_prompt", "Llama-like models and GPT-2 only"),
+    ],
+)
+def test_methods_that_take_no_head_say_so(trained, method, message):
+    with pytest.raises(InputError, match=message):
+        trained("bert", method)
+
+
+def test_nothing_is_trained_in_a_frozen_base_with_its_head(trained):
+    run = trained("bert", "frozen")
+    assert run.record.results["trainable_parameters"] == 0
+    assert run.record.results["trainable_in_head"] == 0
+    again = trained("bert", "frozen", seed=1)
+    assert not torch.equal(ours(run, slice(0, 3)), ours(again, slice(0, 3)))
+
+
+def test_a_run_is_opened_with_its_head_and_not_merged(trained, tmp_path):
+    run = trained("bert")
+    model, tokenizer = ApiRun(run.path).load(device="cpu")
+    example = task_of(run).splits["test"][0]
+    with torch.inference_mode():
+        logits = model(**tokenizer(example.prompt, return_tensors="pt")).logits
+    torch.testing.assert_close(logits, ours(run, slice(0, 1)), atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="has a new head, with which runs are not merged"):
+        merge(run.path, tmp_path / "merged")
+
+
+def test_random_words_on_an_encoder_are_no_causal_task(encoders, tmp_path, run):
+    """A decoder learns nothing of them; an encoder would read each word that it is to predict."""
+    rows = [
+        {"text": " ".join(f"w{(n * 37 + k * 101) % 250}" for k in range(20))} for n in range(30)
+    ]
+    file = tmp_path / "random.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--task-set", "kind=language_modeling", "--task-set", "template={text}"]
+    code, _, err = run(
+        "train", "lora", "--task", f"file:{file}", "--base", encoders["bert"], *options
+    )
+    assert code == 2
+    (line,) = err.strip().splitlines()
+    assert "is an encoder, which predicts no next token" in line
