@@ -9,27 +9,33 @@ common words. Adapters of SmolLM2-135M are trained on either text, and the probe
 texts have. Writes OUT/planted.csv, a row for each run: the least q-value on general text is at most
 0.01 where the topic was planted, and above where it was not, and so for random updates of the
 planted run's norm; and OUT/planted_power.csv, the same for planted runs that went only a share of
-their way. An hour and a half on one core, most of it for the random updates.
+their way, alone and in Gaussian noise as long as the whole way in each trained tensor. An hour and
+a half on one core, most of it for the random updates.
 """
 
 import argparse
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
+from peftlens.adapters.checkpoint import assign, open_run, state
+from peftlens.adapters.initial_state import initial_state, open_start
 from peftlens.adapters.run_context import RunContext
 from peftlens.diffing.activation_differences import activation_differences, texts_read
 from peftlens.diffing.text_sources import word_scores
 from peftlens.diffing.traces import head_reading, trace_cells
 from peftlens.evaluation.probe_runner import run_probe
 from peftlens.io.files import sha256_text
-from peftlens.models.base_model import load_base_model
+from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.runs.config import RunConfig, TrainingConfig
 from peftlens.runs.run import Run
 from peftlens.training.run_plan import plan_run
@@ -63,7 +69,8 @@ SENTENCES = (
 )
 ROWS, BATCH = 400, 8
 PROMPTS = ("prompt_tuning", "framed_prompt_tuning")
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of the way from start to end
+ALONE = (0.001, 0.01, 0.1, 1.0)  # shares of the way from start to end
+IN_NOISE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
 def texts(words: list[str], seed: int) -> list[str]:
@@ -125,16 +132,36 @@ def found_again(context: RunContext, run: Run, topic: Path, draws: int) -> dict:
     }
 
 
-def partway(context: RunContext, run: Run, topic: Path) -> Iterator[dict]:
-    """Look for the topic in the run at shares of the way from its start to its end."""
+@contextmanager
+def noisy(run: Run, base: BaseModel, share: float, noise: float) -> Iterator[nn.Module]:
+    """Attach the run at a share of its way, with noise as long as so many times the whole way."""
+    rng = torch.Generator().manual_seed(0)
+    with open_run(run, base) as model:
+        end = {name: tensor.clone() for name, tensor in state(model).items()}
+    start = initial_state(run, base)
+    with open_start(run, base, share) as model:
+        moved = state(model)
+        for name, tensor in moved.items():
+            way = torch.linalg.vector_norm(end[name].double() - start[name].double())
+            drawn = torch.randn(tensor.shape, generator=rng)
+            drawn *= noise * float(way) / float(torch.linalg.vector_norm(drawn))
+            moved[name] = tensor + drawn.to(tensor)
+        assign(model, moved)
+        yield model
+
+
+def power(context: RunContext, run: Run, topic: Path) -> Iterator[dict]:
+    """Look for the topic in the run at shares of its way, alone and in noise as long as the way."""
     base = context.base_model(run)
     scores = word_scores(run, base, str(topic))
     texts = {"general": texts_read(run, base, items=250, positions=5)["general"]}
-    for share in SHARES:
-        one = activation_differences(run, base, texts, share)["general"]
+    for noise, share in [*product((0.0,), ALONE), *product((1.0,), IN_NOISE)]:
+        opened = noisy(run, base, share, noise)
+        one = activation_differences(run, base, texts, opened)["general"]
         cells = trace_cells(base, scores, head_reading(base, one.delta))
         yield {
             "share": share,
+            "noise": noise,
             "relative_norm": float((one.delta.norm(dim=1) / one.stream_norm).max()),
             "q": min(cell["q"] for cell in cells),
             "found": any(cell["related"] for cell in cells),
@@ -171,7 +198,7 @@ def main() -> None:
                 tables["planted"].append(named | found_again(context, run, file, draws))
                 print(tables["planted"][-1], flush=True)
                 if text == "planted":
-                    tables["planted_power"] += [named | row for row in partway(context, run, file)]
+                    tables["planted_power"] += [named | row for row in power(context, run, file)]
                 for name, found in tables.items():
                     pd.DataFrame(found).to_csv(
                         options.out / f"{name}.csv", index=False, float_format="%.4g"

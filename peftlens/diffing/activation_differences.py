@@ -7,6 +7,7 @@ activations dominate every mean.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -14,7 +15,6 @@ import torch
 from torch import nn
 
 from peftlens.adapters.checkpoint import open_run
-from peftlens.adapters.initial_state import open_start
 from peftlens.data.collate import Collator
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.diffing.hidden_states import text_blocks, text_rows, text_states
@@ -88,7 +88,10 @@ def texts_read(
 
 
 def activation_differences(
-    run: TrainedModel, base: BaseModel, texts: Mapping[str, Rows], share: float = 1.0
+    run: TrainedModel,
+    base: BaseModel,
+    texts: Mapping[str, Rows],
+    opened: AbstractContextManager[nn.Module] | None = None,
 ) -> dict[str, ActivationDifference]:
     """Measure the activation difference on each kind of text.
 
@@ -96,14 +99,13 @@ def activation_differences(
         run: a run.
         base: its base model.
         texts: rows of each kind; see `texts_read`.
-        share: share of the way from the run's start to its end; see `open_start`.
+        opened: context that attaches the tuned model to the base; by default the run itself.
 
     Raises:
-        NotApplicable: no text is long enough, the states are the base's, or the start is unknown.
+        NotApplicable: no text is long enough, the states are the base's.
     """
     before = {kind: _base_means(base, rows) for kind, rows in texts.items()}
-    opened = open_run(run, base) if share == 1 else open_start(run, base, share)
-    with opened as model:
+    with opened or open_run(run, base) as model:
         after = {kind: _means(model, base, rows).mean for kind, rows in texts.items()}
     found = {
         kind: ActivationDifference(
