@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from peftlens.data.chat_template import ChatTemplate
 from peftlens.data.head_tokenization import HeadTokenizer
-from peftlens.data.task import Example
+from peftlens.data.task import Chat, ChatPair, Example
 from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, TokenizedExample
+from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.models.model_kind import require_language_model
 
@@ -82,6 +84,16 @@ class Collator:
     def has_head(self) -> bool:
         """Whether a new head predicts labels, and no text is predicted."""
         return isinstance(self.example_tokenizer, HeadTokenizer)
+
+    def chat_template(self, example: Chat | ChatPair) -> ChatTemplate:
+        """Return the template of a conversation; see `ExampleTokenizer.chat_template`.
+
+        Raises:
+            InputError: there is none, or a head predicts labels.
+        """
+        if isinstance(self.example_tokenizer, HeadTokenizer):
+            raise InputError("a head predicts labels, and writes no answers in conversations")
+        return self.example_tokenizer.chat_template(example)
 
     @property
     def at_once(self) -> int:

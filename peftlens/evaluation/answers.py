@@ -57,7 +57,6 @@ def references(example: Example) -> tuple[str, ...]:
 def prompt_ids(encoder: Collator, example: Example, item: TokenizedExample) -> Sequence[int]:
     """Return the token ids after which the answer is written."""
     if isinstance(example, Chat):
-        tokenizer = encoder.example_tokenizer
-        ids = tokenizer.chat_template(example).prompt(example.messages[:-1], example.tools)
-        return ids[-tokenizer.max_length :]
+        ids = encoder.chat_template(example).prompt(example.messages[:-1], example.tools)
+        return ids[-encoder.example_tokenizer.max_length :]
     return item.rows[0].prompt

@@ -35,10 +35,11 @@ def matthews(correct: ArrayLike, predicted: ArrayLike) -> float:
 
 def spearman(correct: ArrayLike, predicted: ArrayLike) -> float | None:
     """Spearman's rank correlation; None where one side has a single value."""
-    sides = [np.asarray(side, dtype=float) for side in (correct, predicted)]
-    if any(len(np.unique(side)) < 2 for side in sides):
+    one, other = (np.asarray(side, dtype=float) for side in (correct, predicted))
+    if min(len(np.unique(one)), len(np.unique(other))) < 2:
         return None
-    return float(spearmanr(*sides).statistic)
+    result: Any = spearmanr(one, other)
+    return float(result.statistic)
 
 
 def entity_f1(correct: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:

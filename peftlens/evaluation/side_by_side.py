@@ -85,7 +85,7 @@ def prompts_of(run: TrainedModel, base: BaseModel, texts: Sequence[str]) -> list
             raise InputError(f"the text {text!r} has no tokens")
         if chat:
             message = {"role": "user", "content": text}
-            rows.append(encoder.example_tokenizer.chat_template(chat).prompt([message]))
+            rows.append(encoder.chat_template(chat).prompt([message]))
         else:
             # an encoder reads the end token behind a text, a decoder must not
             special = text_ids(base.tokenizer, text, special=True)
