@@ -36,6 +36,7 @@ from peftlens.diffing.traces import head_reading, trace_cells
 from peftlens.evaluation.probe_runner import run_probe
 from peftlens.io.files import sha256_text
 from peftlens.models.base_model import BaseModel, load_base_model
+from peftlens.results.table import NotApplicable
 from peftlens.runs.config import RunConfig, TrainingConfig
 from peftlens.runs.run import Run
 from peftlens.training.run_plan import plan_run
@@ -156,12 +157,15 @@ def power(context: RunContext, run: Run, topic: Path) -> Iterator[dict]:
     scores = word_scores(run, base, str(topic))
     texts = {"general": texts_read(run, base, items=250, positions=5)["general"]}
     for noise, share in [*product((0.0,), ALONE), *product((1.0,), IN_NOISE)]:
-        opened = noisy(run, base, share, noise)
-        one = activation_differences(run, base, texts, opened)["general"]
+        row = {"share": share, "noise": noise}
+        try:
+            opened = noisy(run, base, share, noise)
+            one = activation_differences(run, base, texts, opened)["general"]
+        except NotApplicable:  # in bfloat16 a small change is lost by rounding
+            yield row | {"relative_norm": 0.0, "q": 1.0, "found": False}
+            continue
         cells = trace_cells(base, scores, head_reading(base, one.delta))
-        yield {
-            "share": share,
-            "noise": noise,
+        yield row | {
             "relative_norm": float((one.delta.norm(dim=1) / one.stream_norm).max()),
             "q": min(cell["q"] for cell in cells),
             "found": any(cell["related"] for cell in cells),
