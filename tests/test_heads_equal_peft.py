@@ -14,7 +14,6 @@ from peftlens.adapters.merging import merge
 from peftlens.adapters.run_context import RunContext
 from peftlens.api.run import Run as ApiRun
 from peftlens.data.collate import Collator
-from peftlens.errors import InputError
 from peftlens.evaluation.head_scores import head_logits
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
@@ -130,15 +129,30 @@ def test_nothing_is_trained_in_a_frozen_base_with_its_head(trained):
     assert not torch.equal(ours(run, slice(0, 3)), ours(again, slice(0, 3)))
 
 
-def test_a_run_is_opened_with_its_head_and_not_merged(trained, tmp_path):
-    run = trained("bert")
+@pytest.mark.parametrize(
+    ("base", "method"),
+    [("bert", "lora"), ("bert", "full"), ("bert", "head"), ("llama", "lora"), ("gpt2", "ia3")],
+)
+def test_a_merged_run_is_a_classifier_of_plain_transformers(trained, tmp_path, base, method):
+    run = trained(base, method)
+    merge(run.path, tmp_path / "merged")
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    assert merged.config.id2label == {0: "down", 1: "up"}
     model, tokenizer = ApiRun(run.path).load(device="cpu")
     example = task_of(run).splits["test"][0]
+    inputs = tokenizer(example.prompt, return_tensors="pt")
     with torch.inference_mode():
-        logits = model(**tokenizer(example.prompt, return_tensors="pt")).logits
+        logits = model(**inputs).logits
+        torch.testing.assert_close(merged(**inputs).logits, logits, atol=1e-5, rtol=0)
     torch.testing.assert_close(logits, ours(run, slice(0, 1)), atol=1e-5, rtol=0)
-    with pytest.raises(InputError, match="has a new head, with which runs are not merged"):
-        merge(run.path, tmp_path / "merged")
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "bottleneck"])
+def test_the_adapter_of_a_run_is_inspected_with_its_head(trained, encoders, method):
+    run = trained("bert", method)
+    found = peftlens.inspect_adapter(run.path, str(encoders["bert"]))
+    assert not found.broken
+    assert dict(found.about)["task"] == "SEQ_CLS, 2 outputs"
 
 
 def test_random_words_on_an_encoder_are_no_causal_task(encoders, tmp_path, run):

@@ -58,12 +58,17 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
     base = context.shared_base_model(runs)
     finished = [run for run in runs if run.record.status == "finished"]
     with_vectors = [run for run in finished if _has_vectors(run)]
-    shifted = [run for run in finished if logits or _is_measured(run, "logit_shift")]
-    if not with_vectors and not shifted:
+    shifts = [
+        _shift(context, run, names[run.id])
+        for run in finished
+        if logits or _is_measured(run, "logit_shift")
+    ]
+    if not with_vectors and not any(shifts):
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise InputError(
             f"{methods}: no run has trained vectors comparable with tokens, as prompt_tuning and "
-            "other methods have; --logits shows which tokens a run of any method raises and lowers"
+            "other methods have; --logits shows which tokens a run of any method of a language model "
+            "raises and lowers"
         )
     vocab, partition = vocabulary(base), clusters(base)
     projected = _plane(with_vectors, base, between) if between else vocabulary_map(base, projection)
@@ -88,7 +93,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         cluster_names=partition.names,
         task=_task(runs[0], base, vocab),
         trails=tuple(one for one in trails if one is not None),
-        shifts=tuple(_shift(context, run, names[run.id]) for run in shifted),
+        shifts=tuple(one for one in shifts if one is not None),
     )
 
 
@@ -129,8 +134,11 @@ def _is_measured(run: TrainedModel, probe: str) -> bool:
     return folder is not None and (folder / f"{probe}.parquet").exists()
 
 
-def _shift(context: RunContext, run: TrainedModel, name: str) -> LogitShift:
+def _shift(context: RunContext, run: TrainedModel, name: str) -> LogitShift | None:
+    """Measure which tokens a run raises and lowers; None for a model without logits of tokens."""
     rows = measured(probe_runner.run_probe(context, run, "logit_shift").frame)
+    if rows.empty:
+        return None
     ends = {
         direction: tuple(
             (int(token), float(change))

@@ -175,9 +175,18 @@ def base_kind(reference: str, trust_remote_code: bool = False) -> Kind:
     Raises:
         InputError: see `load_base_model`.
     """
+    return kind_of(base_config(reference, trust_remote_code))
+
+
+def base_config(reference: str, trust_remote_code: bool = False) -> Any:
+    """Return the configuration of a model, as transformers reads it, without loading the model.
+
+    Raises:
+        InputError: see `load_base_model`.
+    """
     folder = locate(reference)
     check(folder, trust_remote_code)
-    return kind_of(_read_config(folder, reference, trust_remote_code))
+    return _read_config(folder, reference, trust_remote_code)
 
 
 def _read_config(folder: Path, reference: str, trust_remote_code: bool) -> Any:
