@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 import peftlens
+from peftlens import registry
 from peftlens.adapters.checkpoint import open_run
 from peftlens.adapters.merging import merge
 from peftlens.adapters.run_context import RunContext
@@ -119,6 +120,30 @@ def test_a_head_is_trained_and_saved_with_every_method(trained, method):
     for name, tensor in start.items():
         end = saved.get(name, saved.get(f"base_model.model.{name}"))
         assert not torch.equal(end, tensor), name
+
+
+@pytest.mark.parametrize("method", ["fish_mask", "compacter", "mam", "unipelt", "loreft"])
+def test_methods_of_our_own_train_beside_a_head(trained, method):
+    run = trained("bert", method)
+    base = RunContext().base_model(run)
+    config = registry.configure("methods", method, run.config.method_config)
+    without = registry.load("methods", method).trainable_parameters(config, base.shapes)
+    results = run.record.results
+    assert results["trainable_parameters"] - results["trainable_in_head"] == without > 0
+    assert ours(run, slice(0, 3)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("trainable_tokens", "saves no head along"),
+        ("cpt", "predict text only"),
+        ("adaption_prompt", "Llama-like models and GPT-2 only"),
+    ],
+)
+def test_methods_that_take_no_head_say_so(trained, method, message):
+    with pytest.raises(InputError, match=message):
+        trained("bert", method)
 
 
 def test_nothing_is_trained_in_a_frozen_base_with_its_head(trained):

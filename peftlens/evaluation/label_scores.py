@@ -28,6 +28,8 @@ def matthews(correct: ArrayLike, predicted: ArrayLike) -> float:
 
     Source: Matthews 1975; for several classes Gorodkin 2004. CoLA's score in GLUE.
     """
+    if len(np.unique(predicted)) < 2:
+        return 0.0
     return float(matthews_corrcoef(correct, predicted))
 
 

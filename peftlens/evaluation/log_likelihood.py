@@ -11,7 +11,7 @@ float32 once per scoring call. What the model does with its logits (soft caps, s
 float32 by itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +23,7 @@ from torch import nn
 
 from peftlens.data.collate import Batch, Collator, length, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
-from peftlens.evaluation.head_scores import head_outputs
+from peftlens.evaluation.head_scores import head_loss, head_outputs
 from peftlens.io.progress import track
 
 SAVED = 3  # least reduction factor of tokens that makes a shared pass of each prompt faster
@@ -98,6 +98,11 @@ def answer_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     Divided by the number of targets, it equals the loss that transformers computes from `labels`.
     """
     return nn.functional.cross_entropy(answer_logits(model, batch), batch.targets, reduction="sum")
+
+
+def loss_of(collator: Collator) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    """Return the function of a batch's summed loss: of the answers' tokens, or of a new head."""
+    return head_loss if collator.has_head else answer_loss
 
 
 @torch.inference_mode()

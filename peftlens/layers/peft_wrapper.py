@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Collection, Iterator
+from dataclasses import fields
 from typing import Any, cast
 
 import peft
@@ -124,6 +125,8 @@ def wrap_whole(
     # the default, set explicitly: otherwise torch warns at a method's first sparse sum
     torch.sparse.check_sparse_tensor_invariants.disable()
     if head := head_modules(model):  # peft adds `classifier` and `score` itself
+        if "modules_to_save" not in {field.name for field in fields(kind)}:
+            raise InputError(f"{kind.__name__} of peft saves no head along; use another method")
         parts = [name.split(".")[-1] for name in head]
         options["modules_to_save"] = [part for part in parts if part not in ALWAYS_NEW] or None
     with warnings.catch_warnings():

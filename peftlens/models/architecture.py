@@ -140,7 +140,8 @@ def blocks(shapes: Shapes) -> list[str]:
 
 def has_encoder(shapes: Shapes) -> bool:
     """Whether the model is an encoder-decoder."""
-    return any(".encoder." in f".{block}" for block in blocks(shapes))
+    names = [f".{block}" for block in blocks(shapes)]
+    return all(any(part in name for name in names) for part in (".encoder.", ".decoder."))
 
 
 def key_widths(shapes: Shapes) -> list[int]:

@@ -24,8 +24,7 @@ from peftlens.adapters import checkpoint
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Batch, length
 from peftlens.data.tokenization import TokenizedAnswer
-from peftlens.evaluation.head_scores import head_loss
-from peftlens.evaluation.log_likelihood import answer_loss
+from peftlens.evaluation.log_likelihood import loss_of
 from peftlens.io.progress import bar
 from peftlens.models.architecture import count_trainable
 from peftlens.models.heads import head_parameters
@@ -254,7 +253,7 @@ def _example_losses(model: nn.Module, task: TokenizedTask, seed: int) -> Iterato
     """Yield the losses of single training examples in a random order, nats."""
     for index in np.random.default_rng(seed).permutation(len(task.train)):
         example = task.train[index]
-        yield answer_loss(model, task.collator.batch([example.rows[example.correct]]))
+        yield loss_of(task.collator)(model, task.collator.batch([example.rows[example.correct]]))
 
 
 def preference_pairs(planned: RunPlan, task: TokenizedTask) -> PreferencePairs | None:
@@ -278,8 +277,7 @@ def single_run_loss(
         return [state.pairs.loss(model, loader.collator, rows)]
     batch = loader.collator.batch(rows)
     with loader.skipping_frozen_blocks(rows), attention_backend(batch):
-        loss = head_loss if loader.collator.has_head else answer_loss
-        return [loss(model, batch)]
+        return [loss_of(loader.collator)(model, batch)]
 
 
 def attention_backend(batch: Batch) -> AbstractContextManager[Any]:

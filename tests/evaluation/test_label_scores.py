@@ -22,6 +22,7 @@ def test_matthews_by_hand():
     # (tp tn - fp fn) / sqrt((tp+fp)(tp+fn)(tn+fp)(tn+fn)) with tp=1, tn=2, fp=0, fn=1
     assert matthews([0, 0, 1, 1], [0, 0, 0, 1]) == pytest.approx(2 / (1 * 2 * 2 * 3) ** 0.5)
     assert matthews([0, 1, 0, 1], [1, 1, 1, 1]) == 0
+    assert matthews([1, 1], [1, 1]) == 0
 
 
 def test_spearman_by_hand():
