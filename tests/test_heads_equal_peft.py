@@ -15,6 +15,7 @@ from peftlens.adapters.merging import merge
 from peftlens.adapters.run_context import RunContext
 from peftlens.api.run import Run as ApiRun
 from peftlens.data.collate import Collator
+from peftlens.errors import InputError
 from peftlens.evaluation.head_scores import head_logits
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run

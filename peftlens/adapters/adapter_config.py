@@ -171,7 +171,7 @@ def _refuse_code(file: Path, config: dict[str, Any]) -> None:
 
 def _check_options(file: Path, config: dict[str, Any]) -> None:
     """Check the options of a method of peftlens."""
-    options = {name: value for name, value in config.items() if name not in (METHOD, BASE)}
+    options = {name: value for name, value in config.items() if name not in (METHOD, BASE, TASK)}
     try:
         registry.configure("methods", str(config[METHOD]), options)
     except InputError as error:

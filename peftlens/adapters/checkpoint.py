@@ -34,9 +34,8 @@ from peftlens.adapters.adapter_file import (
 from peftlens.adapters.external import attach_adapter
 from peftlens.adapters.token_tables import require_vocabulary
 from peftlens.errors import InputError
-from peftlens.models.architecture import task_type
 from peftlens.models.base_model import BaseModel
-from peftlens.models.heads import draw_head, head_modules
+from peftlens.models.heads import draw_head, head_modules, head_of_model
 from peftlens.models.origin import Origin
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import Run
@@ -158,9 +157,10 @@ def save(  # noqa: PLR0913  # one argument per part of an adapter's folder
 
 
 def _task_of(model: nn.Module) -> dict[str, str]:
-    """Return peft's name of the task of a model with a new head; nothing of a language model."""
-    found = next((part for part in model.modules() if head_modules(part)), None)
-    return {TASK: task_type(cast("PreTrainedModel", found))} if found is not None else {}
+    """Return peft's name of the task of a model with a head; nothing of a language model."""
+    whole = next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
+    head = head_of_model(whole) if whole is not None else None
+    return {TASK: head.task_type} if head else {}
 
 
 def _plain(value: Any) -> Any:

@@ -265,9 +265,9 @@ def _check_head(file: AdapterFile, base: BaseModel) -> None:
     ]
     if lost:
         raise InputError(
-            f"{file.folder / WEIGHTS} lacks {len(lost)} tensors of its head that {base.reference!r} "
-            f"lacks, too, such as {lost[0]}: its training drew them at random and did not save "
-            "them; name their module in modules_to_save, and train again"
+            f"{file.folder / WEIGHTS} lacks {len(lost)} tensors of its head that "
+            f"{base.reference!r} lacks, too, such as {lost[0]}: its training drew them at "
+            "random and did not save them; name their module in modules_to_save, and train again"
         )
 
 

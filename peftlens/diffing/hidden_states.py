@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from peftlens.data.collate import Collator, scoring_batches
+from peftlens.data.head_tokenization import HeadTokenizer
 from peftlens.data.task import Example
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.models.architecture import blocks, has_encoder
@@ -39,8 +40,12 @@ def require_decoder_only(base: BaseModel) -> None:
 def text_rows(collator: Collator, texts: Sequence[str]) -> list[TokenizedAnswer]:
     """Tokenize whole texts, cut to the collator's maximum length.
 
-    An encoder gets the text as the prompt, a decoder as the answer.
+    An encoder gets the text as the prompt, a decoder as the answer; a model with a head, or an
+    encoder alone, the text with the tokenizer's special tokens, as in its training.
     """
+    tokenizer = collator.example_tokenizer
+    if isinstance(tokenizer, HeadTokenizer):
+        return [tokenizer.text_row(text) for text in texts]
     examples = [
         Example(text, (".",), 0) if collator.seq2seq else Example("", (text,), 0) for text in texts
     ]
@@ -98,7 +103,7 @@ def text_states(
     Yields:
         The row and position of each state, and the states, shape (blocks, positions, d).
     """
-    collator = Collator.of(base, 1)  # the rows are tokenized already
+    collator = Collator.of_states(base, 1)  # the rows are tokenized already
     names = text_blocks(base)
     total = 0
     for indices in scoring_batches(rows, collator.at_once):

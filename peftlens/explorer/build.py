@@ -67,8 +67,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise InputError(
             f"{methods}: no run has trained vectors comparable with tokens, as prompt_tuning and "
-            "other methods have; --logits shows which tokens a run of any method of a language model "
-            "raises and lowers"
+            "other methods have; --logits shows which tokens a run of any method raises and lowers"
         )
     vocab, partition = vocabulary(base), clusters(base)
     projected = _plane(with_vectors, base, between) if between else vocabulary_map(base, projection)

@@ -129,9 +129,7 @@ def _without_heads(report: dict[str, Any], model: PreTrainedModel) -> set[str]:
         return "pooler." in name if bare else is_of_head(name)
 
     mismatched = [one for one in report["mismatched_keys"] if is_new(one[0])]
-    new = {name for name in report["missing_keys"] if is_new(name)} | {
-        n for n, *_ in mismatched
-    }
+    new = {name for name in report["missing_keys"] if is_new(name)} | {n for n, *_ in mismatched}
     report["mismatched_keys"] = [one for one in report["mismatched_keys"] if one not in mismatched]
     report["missing_keys"] = [name for name in report["missing_keys"] if name not in new]
     report["unexpected_keys"] = [n for n in report["unexpected_keys"] if not is_of_head(n)]

@@ -26,7 +26,7 @@ from peftlens.diffing.text_sources import own_texts
 from peftlens.errors import InputError, require
 from peftlens.io.progress import track
 from peftlens.numerics.resampling import p_value, ratio_interval
-from peftlens.results.table import Chart, Column
+from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
@@ -102,6 +102,8 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     require("kept", config.kept, 0, 1)
     require("draws", config.draws, 1)
     base = context.base_model(run)
+    if base.head and base.head.is_regression:
+        raise NotApplicable("its head predicts a number, which has no probability to compare")
     collator = Collator.of(base, run.config.training.sequence_length)
     chosen_on, scored_on = (_tokenized(collator, examples) for examples in _examples(run, config))
     with opened_for_ablation(run, base) as ablation:

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peftlens.adapters.comparison import compare
-from peftlens.adapters.run_context import RunContext
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 
 
