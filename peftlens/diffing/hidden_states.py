@@ -21,18 +21,21 @@ AFTER_FIRST = slice(1, None)
 
 
 def text_blocks(base: BaseModel) -> list[str]:
-    """Return the names of the blocks that read a text: the encoder's, if the model has one."""
+    """Return the names of the blocks that read a text: those of an encoder-decoder's encoder."""
     names = blocks(base.shapes)
-    encoder = has_encoder(base.shapes)
-    return [name for name in names if ("encoder" in name) == encoder]
+    if not has_encoder(base.shapes):
+        return names
+    return [name for name in names if "encoder" in name]
 
 
 def require_decoder_only(base: BaseModel) -> None:
-    """Refuse an encoder-decoder, whose encoder's states the output head can't read.
+    """Refuse a model whose states no output head reads as tokens.
 
     Raises:
         NotApplicable: the base is an encoder-decoder.
+        NotLanguageModelError: the base is an encoder, or has a head for a task.
     """
+    base.require_text()
     if has_encoder(base.shapes):
         raise NotApplicable("the base is an encoder-decoder: no head reads its encoder's states")
 
