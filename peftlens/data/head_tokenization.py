@@ -39,9 +39,9 @@ class LabeledRow(TokenizedAnswer):
         return len(self.labels)
 
     @property
-    def targets(self) -> tuple[float, ...]:
-        """The labels."""
-        return self.labels
+    def targets(self) -> tuple[int, ...]:
+        """Indices of the classes."""
+        return tuple(int(label) for label in self.labels)
 
     @property
     def input_length(self) -> int:

@@ -156,7 +156,7 @@ def _choices(items: Sequence[TokenizedExample], logs: torch.Tensor) -> tuple[Val
     """
     losses, right = [], []
     for item, row in zip(items, logs, strict=True):
-        candidates = row[[int(one.targets[-1]) for one in item.rows]].double().log_softmax(dim=0)
+        candidates = row[[one.targets[-1] for one in item.rows]].double().log_softmax(dim=0)
         losses.append(-candidates[item.correct].item())
         right.append(candidates.argmax().item() == item.correct)
     return np.array(losses), np.array(right, float)

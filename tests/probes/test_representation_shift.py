@@ -61,7 +61,7 @@ def test_a_model_of_noise_is_seen_to_be_another(llama):
     with torch.no_grad():
         for parameter in other.model.parameters():
             parameter.normal_(std=0.3)
-    after = _states(other.model, other, encoder, texts, 2000)
+    after = _states(other.model, other, text_rows(encoder, texts), 2000)
     same, noise = (
         [linear_cka(a, b) for a, b in zip(before, states, strict=True)]
         for states in (before, after)
