@@ -6,7 +6,7 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 import peftlens
 from peftlens import registry
@@ -15,6 +15,8 @@ from peftlens.adapters.merging import merge
 from peftlens.adapters.run_context import RunContext
 from peftlens.api.run import Run as ApiRun
 from peftlens.data.collate import Collator
+from peftlens.diffing.ablation import opened_for_ablation
+from peftlens.diffing.hidden_states import text_rows, text_states
 from peftlens.errors import InputError
 from peftlens.evaluation.head_scores import head_logits
 from peftlens.runs.config import RunConfig
@@ -155,15 +157,30 @@ def test_nothing_is_trained_in_a_frozen_base_with_its_head(trained):
     assert not torch.equal(ours(run, slice(0, 3)), ours(again, slice(0, 3)))
 
 
-def test_a_run_is_opened_with_its_head_and_not_merged(trained, tmp_path):
-    run = trained("bert")
+@pytest.mark.parametrize(
+    ("base", "method"),
+    [("bert", "lora"), ("bert", "full"), ("bert", "head"), ("llama", "lora"), ("gpt2", "ia3")],
+)
+def test_a_merged_run_is_a_classifier_of_plain_transformers(trained, tmp_path, base, method):
+    run = trained(base, method)
+    merge(run.path, tmp_path / "merged")
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    assert merged.config.id2label == {0: "down", 1: "up"}
     model, tokenizer = ApiRun(run.path).load(device="cpu")
     example = task_of(run).splits["test"][0]
+    inputs = tokenizer(example.prompt, return_tensors="pt")
     with torch.inference_mode():
-        logits = model(**tokenizer(example.prompt, return_tensors="pt")).logits
+        logits = model(**inputs).logits
+        torch.testing.assert_close(merged(**inputs).logits, logits, atol=1e-5, rtol=0)
     torch.testing.assert_close(logits, ours(run, slice(0, 1)), atol=1e-5, rtol=0)
-    with pytest.raises(InputError, match="has a new head, with which runs are not merged"):
-        merge(run.path, tmp_path / "merged")
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "bottleneck"])
+def test_the_adapter_of_a_run_is_inspected_with_its_head(trained, encoders, method):
+    run = trained("bert", method)
+    found = peftlens.inspect_adapter(run.path, str(encoders["bert"]))
+    assert not found.broken
+    assert dict(found.about)["task"] == "SEQ_CLS, 2 outputs"
 
 
 def test_random_words_on_an_encoder_are_no_causal_task(encoders, tmp_path, run):
@@ -180,3 +197,38 @@ def test_random_words_on_an_encoder_are_no_causal_task(encoders, tmp_path, run):
     assert code == 2
     (line,) = err.strip().splitlines()
     assert "is an encoder, which predicts no next token" in line
+
+
+def test_an_ablation_keeps_the_head_and_drops_the_update(trained, encoders):
+    """Without any block, the logits are those of plain peft with its B set to zero."""
+    run = trained("bert")
+    plain = AutoModelForSequenceClassification.from_pretrained(encoders["bert"], num_labels=2)
+    model = peft.PeftModel.from_pretrained(plain, run.adapter()).eval()
+    base = RunContext().base_model(run)
+    ids = torch.arange(3, 19).reshape(2, 8)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with opened_for_ablation(run, base) as ablation, torch.inference_mode():
+        whole = model(**inputs).logits
+        with ablation.active(ablation.units) as active:
+            torch.testing.assert_close(active(**inputs).logits, whole, atol=1e-5, rtol=0)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.zero_()
+        expected = model(**inputs).logits
+        assert not torch.allclose(expected, whole, atol=1e-4)
+        with ablation.active(()) as active:
+            torch.testing.assert_close(active(**inputs).logits, expected, atol=1e-5, rtol=0)
+
+
+def test_states_of_a_text_are_those_of_plain_transformers(trained, encoders):
+    run = trained("bert")
+    base = RunContext().base_model(run)
+    rows = text_rows(Collator.of_states(base, 64), ["good", "much longer words"])
+    plain = AutoModel.from_pretrained(encoders["bert"], output_hidden_states=True).eval()
+    for places, states in text_states(base.model, base, rows):
+        for (row, position), ours in zip(places, states.unbind(1), strict=True):
+            with torch.inference_mode():
+                expected = plain(input_ids=torch.tensor([rows[row].prompt])).hidden_states[1:]
+            for block, state in zip(expected, ours, strict=True):
+                torch.testing.assert_close(state, block[0, position], atol=1e-5, rtol=0)
+    assert {row for row, _ in places} == {0, 1}

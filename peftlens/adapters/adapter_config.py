@@ -23,6 +23,7 @@ CONFIG = "adapter_config.json"
 METHOD = "peftlens_method"  # key in the configuration of an adapter that is not of peft's types
 TYPES = tuple(str(kind.value) for kind in PeftType)
 BASE = "base_model_name_or_path"
+TASK = "task_type"  # peft's name of the head that the adapter was trained with
 PREFIX = "base_model.model."  # prefix of peft's names of tensors
 
 _LARGEST_SCALE = 10_000.0  # upper limit for the scale of an update; scales in use are below 100
@@ -170,7 +171,7 @@ def _refuse_code(file: Path, config: dict[str, Any]) -> None:
 
 def _check_options(file: Path, config: dict[str, Any]) -> None:
     """Check the options of a method of peftlens."""
-    options = {name: value for name, value in config.items() if name not in (METHOD, BASE)}
+    options = {name: value for name, value in config.items() if name not in (METHOD, BASE, TASK)}
     try:
         registry.configure("methods", str(config[METHOD]), options)
     except InputError as error:

@@ -24,6 +24,7 @@ from peftlens.adapters.adapter_config import (
     CONFIG,
     METHOD,
     PREFIX,
+    TASK,
     InvalidAdapterError,
     expressions,
     read_config,
@@ -104,7 +105,7 @@ class AdapterFile:
         """Values of the method's Config: all for our methods, only the rank for peft's types."""
         if self.is_peft_type:
             return {"r": self.config["r"]} if self.config.get("r") is not None else {}
-        apart = (METHOD, BASE)
+        apart = (METHOD, BASE, TASK)
         return {name: value for name, value in self.config.items() if name not in apart}
 
     @property

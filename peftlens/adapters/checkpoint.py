@@ -20,6 +20,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens import registry
+from peftlens.adapters.adapter_config import BASE, TASK
 from peftlens.adapters.adapter_file import (
     CONFIG,
     METHOD,
@@ -34,7 +35,7 @@ from peftlens.adapters.external import attach_adapter
 from peftlens.adapters.token_tables import require_vocabulary
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
-from peftlens.models.heads import draw_head, head_modules
+from peftlens.models.heads import draw_head, head_modules, head_of_model
 from peftlens.models.origin import Origin
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import Run
@@ -149,10 +150,17 @@ def save(  # noqa: PLR0913  # one argument per part of an adapter's folder
     if has_peft_adapter(model):
         configs = cast("peft.PeftModel", model).peft_config
         values = json.loads(json.dumps(configs[adapter].to_dict(), default=_plain))
-        values |= {"inference_mode": True, "base_model_name_or_path": origin.base}
+        values |= {"inference_mode": True, BASE: origin.base}
     else:
-        values = {METHOD: method, "base_model_name_or_path": origin.base, **asdict(config)}
+        values = {METHOD: method, BASE: origin.base, **asdict(config), **_task_of(model)}
     (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def _task_of(model: nn.Module) -> dict[str, str]:
+    """Return peft's name of the task of a model with a head; nothing of a language model."""
+    whole = next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
+    head = head_of_model(whole) if whole is not None else None
+    return {TASK: head.task_type} if head else {}
 
 
 def _plain(value: Any) -> Any:

@@ -25,10 +25,10 @@ from peftlens.adapters.delta_factors import (
 )
 from peftlens.adapters.delta_weights import delta_weights
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.run_context import RunContext
 from peftlens.adapters.tensor_names import adapted_modules, replaced, token_rows
 from peftlens.errors import InputError
 from peftlens.io.progress import track
-from peftlens.models.base_model import BaseModel
 from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
 from peftlens.results.table import Column, NotApplicable, Table
 
@@ -78,21 +78,22 @@ def compare(
     adapters: Sequence[ExternalAdapter],
     directions: int = 8,
     *,
-    base_model: BaseModel | None = None,
+    context: RunContext | None = None,
 ) -> Table:
     """Compare adapters: one row for each weight of each pair.
 
     Args:
         adapters: two or more.
         directions: number of strongest directions of each to compare; fewer where a rank is lower.
-        base_model: base model, for types whose files do not determine the update.
+        context: access to the adapters' base model, for types whose files do not determine the
+            update; by default the files alone are read.
 
     Raises:
         InputError: fewer than two adapters, or one has no update to compare.
     """
     if len(adapters) < 2:
         raise InputError("comparing needs two adapters or more")
-    sources = [_source(one, base_model) for one in _named(adapters)]
+    sources = [_source(one, context) for one in _named(adapters)]
     rows = []
     for one, other in combinations(sources, 2):
         names = list(dict.fromkeys(
@@ -116,7 +117,7 @@ def _named(adapters: Sequence[ExternalAdapter]) -> list[tuple[str, ExternalAdapt
     raise InputError(f"{paths[0]} is listed twice; give different adapters")
 
 
-def _source(named: tuple[str, ExternalAdapter], base_model: BaseModel | None) -> _Source:
+def _source(named: tuple[str, ExternalAdapter], context: RunContext | None) -> _Source:
     name, adapter = named
     file = adapter.file
     file.require_sound()
@@ -126,15 +127,15 @@ def _source(named: tuple[str, ExternalAdapter], base_model: BaseModel | None) ->
         return _Source(name, (PROMPT,), lambda _: DeltaFactors(name=PROMPT, change=vectors))
     others = partial(_others, file)
     try:
-        if base_model is not None:
-            deltas = {one.name: one for one in delta_weights(adapter, base_model)}
+        if context is not None:
+            deltas = {one.name: one for one in delta_weights(adapter, context.base_model(adapter))}
             return _Source(name, tuple(deltas), deltas.__getitem__, others=others)
         if sum(entry.size for entry in file.header.values()) <= _IN_MEMORY:
             factors = {one.name: one for one in delta_factors(file)}
             return _Source(name, tuple(factors), factors.__getitem__, others=others)
         return _Source(name, weights(file), partial(_factors, file), others=others)
     except NotApplicable as reason:
-        lora = base_model is None and file.adapter_type == "LORA"
+        lora = context is None and file.adapter_type == "LORA"
         modules = adapted_modules(file) if lora and file.initialization not in HOLDING else []
         if not modules:
             raise InputError(f"{adapter.path} can't be compared: {reason}; give --base") from reason

@@ -30,6 +30,7 @@ from peftlens.errors import InputError
 from peftlens.io.progress import track
 from peftlens.layers.peft_wrapper import peft_layers
 from peftlens.models.base_model import BaseModel, in_float32
+from peftlens.models.heads import is_in_head
 from peftlens.models.quantized import unpacked
 from peftlens.models.snapshot import restored_after
 from peftlens.models.target_modules import experts
@@ -69,7 +70,7 @@ def delta_weights(
 
     Args:
         run: run of a method that exposes `delta_weight`.
-        base: the run's base model.
+        base: the run's base model; its new head, of which no file has a start, is left out.
         step: step of a checkpoint; by default the end of training.
 
     Raises:
@@ -82,7 +83,10 @@ def delta_weights(
     with open_run(run, base, step) as model:
         factors = _factors(model, weights)
     if factors is not None:
-        changed = [one for one in factors if one.b.any()]  # B starts at zero
+        changed = [
+            one for one in factors
+            if one.b.any() and not is_in_head(one.parameter, base.model)  # B starts at zero
+        ]  # fmt: skip
         for one in track(changed, _DOING):
             weight = _matrix(weights[one.parameter], one.parameter in turned, one.expert)
             pair = one.b, one.a
@@ -93,7 +97,7 @@ def delta_weights(
     except InputError as error:
         raise NotApplicable(str(error)) from error
     parameters = exact.model.named_parameters(remove_duplicate=False)
-    weights = {name: _values(parameter) for name, parameter in parameters}
+    weights = {n: _values(p) for n, p in parameters if not is_in_head(n, exact.model)}
     with restored_after(exact.model):
         try:
             tuned = merged_weights(run, exact, step)

@@ -10,9 +10,10 @@ import peft
 import torch
 from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from peftlens.adapters.adapter_config import BASE, expressions
+from peftlens.adapters.adapter_config import BASE, TASK, expressions
 from peftlens.adapters.adapter_file import CONFIG, HOLDING, PREFIX, WEIGHTS, AdapterFile, read
 from peftlens.adapters.expressions import slow_expression
 from peftlens.adapters.token_tables import COPIES, fit_token_tables, require_vocabulary
@@ -21,6 +22,7 @@ from peftlens.io.files import sha256_file
 from peftlens.layers.prefix import geometry
 from peftlens.models.architecture import copy_weights
 from peftlens.models.base_model import BaseModel
+from peftlens.models.heads import head_modules
 from peftlens.runs.config import UNKNOWN_TASK, RunConfig
 from peftlens.runs.run import SCHEMA, Record
 from peftlens.runs.trained_model import TrainedModel
@@ -111,7 +113,7 @@ def attach_adapter(file: AdapterFile, base: BaseModel) -> nn.Module:
         InputError: the adapter does not fit the base model, or holds NaN.
     """
     file.require_sound()
-    require_language_model(file)
+    _require_language_model(file, base)
     require_vocabulary(file, base)
     _check_sizes(file, base)
     _check_expressions(file, base)
@@ -130,26 +132,25 @@ def attach_adapter(file: AdapterFile, base: BaseModel) -> nn.Module:
         line = " ".join(str(error).split())
         raise InputError(f"{file.folder} does not fit {base.reference!r}: {line}") from error
     _check_complete(file, base, model, loaded)
+    _check_head(file, base)
     return model.eval()
 
 
 # Tensors that peft does not assign by name: the prompt encoder reads them itself.
 _PROMPTS = ("prompt_embeddings", "prefix_task_cols", "prefix_task_rows")
-# Tasks of peft whose models are language models.
-_LANGUAGE_MODELING = (None, "CAUSAL_LM", "SEQ_2_SEQ_LM")
 
 
-def require_language_model(file: AdapterFile) -> None:
-    """Refuse an adapter of a classifier or of a bare encoder.
+def _require_language_model(file: AdapterFile, base: BaseModel) -> None:
+    """Refuse an adapter of a language model on an encoder.
 
     Raises:
-        InputError: the adapter is of another task; the message names it.
+        InputError: the adapter is of a model that writes text.
     """
-    task = file.config.get("task_type")
-    if task not in _LANGUAGE_MODELING:
+    task = file.config.get(TASK)
+    if base.kind == "encoder" and task in ("CAUSAL_LM", "SEQ_2_SEQ_LM"):
         raise InputError(
-            f"{file.folder} was trained for the task {task}, on a model with another head; only "
-            "causal and sequence-to-sequence language models are loaded: inspect it without --base"
+            f"{file.folder / CONFIG} has task_type={task!r}, and {base.reference!r} is an encoder, "
+            "which writes no text; give the adapter's own base model by --base"
         )
 
 
@@ -246,6 +247,28 @@ def _check_complete(
                 f"{file.folder / WEIGHTS} does not fit {base.reference!r}: it {problem} "
                 f"{len(names)} tensors: {listed}; it is incomplete, or of another base model"
             )
+
+
+def _check_head(file: AdapterFile, base: BaseModel) -> None:
+    """Refuse an adapter without a part of its head, which no file of the base holds either.
+
+    peft saves the layers of logits; DistilBERT's and DeBERTa's layers before them were drawn at
+    random for the training and are lost, unless `modules_to_save` names them.
+    """
+    if base.head is None or base.head.task_type == "FEATURE_EXTRACTION":
+        return  # hidden states don't depend on the pooler
+    lost = [
+        f"{name}.{part}"
+        for name in head_modules(base.model)
+        if not isinstance(module := base.model.get_submodule(name), AuxiliaryTrainingWrapper)
+        for part, _ in module.named_parameters()
+    ]
+    if lost:
+        raise InputError(
+            f"{file.folder / WEIGHTS} lacks {len(lost)} tensors of its head that "
+            f"{base.reference!r} lacks, too, such as {lost[0]}: its training drew them at "
+            "random and did not save them; name their module in modules_to_save, and train again"
+        )
 
 
 def _is_copy(file: AdapterFile, name: str) -> bool:

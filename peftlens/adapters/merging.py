@@ -18,11 +18,13 @@ from peftlens import registry
 from peftlens.adapters.adapter_config import CONFIG
 from peftlens.adapters.checkpoint import attach_run
 from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.io.files import new_folder
 from peftlens.models.architecture import copy_weights
 from peftlens.models.base_model import BaseModel, load_base_model, quiet
 from peftlens.models.dummy_inputs import random_inputs
+from peftlens.models.heads import outputs
 from peftlens.runs.run import Run
 from peftlens.runs.trained_model import TrainedModel
 
@@ -60,16 +62,12 @@ def merge(
     run = _opened(Path(folder), base_model, trust_remote_code)
     config = run.config
     require_mergeable(run)
-    if run.record.depends_on.get("head"):
-        raise InputError(
-            f"{folder} has a new head, with which runs are not merged; load it by peft and call "
-            "model.merge_and_unload() (docs/encoders.md)"
-        )
     if Path(out).exists():
         raise InputError(f"{out} exists; name a new folder")
-    base = load_base_model(
-        config.base_model, device="cpu", dtype="float32", trust_remote_code=trust_remote_code
-    )
+    in_float32 = config.model_copy(update={"device": "cpu", "dtype": "float32"})
+    context = RunContext(trust_remote_code=trust_remote_code)
+    head = context.head(run)
+    base = context.configured_base_model(in_float32, head)
     places = weight_layout(base.model)
     model = attach_run(run, base)
     before = _logits(model)
@@ -90,7 +88,11 @@ def merge(
             merged.save_pretrained(target, state_dict=state)
         _tokenizer(run, base, merged).save_pretrained(target)
         again = load_base_model(
-            str(target), device="cpu", dtype="float32", trust_remote_code=trust_remote_code
+            str(target),
+            device="cpu",
+            dtype="float32",
+            trust_remote_code=trust_remote_code,
+            head=head,
         )
         error = _relative(_logits(again.model), before)
         if not error <= TOLERANCE[precision]:
@@ -258,7 +260,7 @@ def untie_adapted_tables(model: nn.Module) -> None:
     base: Any = model.get_base_model()
     table, head = base.get_input_embeddings(), base.get_output_embeddings()
     adapted = [one for one in (table, head) if isinstance(one, BaseTunerLayer)]
-    if not any(not isinstance(one, TrainableTokensLayer) for one in adapted):
+    if head is None or not any(not isinstance(one, TrainableTokensLayer) for one in adapted):
         return  # rows of single tokens are tied by peft itself
     inner, outer = (getattr(one, "get_base_layer", lambda one=one: one)() for one in (table, head))
     if inner.weight is outer.weight:
@@ -268,13 +270,14 @@ def untie_adapted_tables(model: nn.Module) -> None:
 def _untie(model: Any) -> None:
     """Set the configuration to untied embeddings where the two tables differ after merging."""
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
-    if model.config.tie_word_embeddings and not torch.equal(head.weight, table.weight):
+    tied = head is not None and model.config.tie_word_embeddings
+    if tied and not torch.equal(head.weight, table.weight):
         model.config.tie_word_embeddings = False
 
 
 @torch.inference_mode()
 def _logits(model: nn.Module) -> torch.Tensor:
-    return model(**random_inputs(model, 2, 16)).logits.double()
+    return outputs(model(**random_inputs(model, 2, 16))).double()
 
 
 def _relative(logits: torch.Tensor, reference: torch.Tensor) -> float:

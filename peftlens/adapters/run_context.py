@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from peftlens.adapters import checkpoint
+from peftlens.adapters.adapter_head import head_on_base
+from peftlens.adapters.external import ExternalAdapter
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel, NoSuchDevice, base_kind
 from peftlens.models.base_model_cache import BaseModelCache
@@ -60,12 +62,18 @@ class RunContext:
         Raises:
             InputError: see `load_base_model`.
         """
-        head = Head.recorded(run.record.depends_on)
+        head = self.head(run)
         try:
             return self.configured_base_model(run.config, head)
         except NoSuchDevice:
             elsewhere = run.config.model_copy(update={"device": "auto"})
             return self.configured_base_model(elsewhere, head)
+
+    def head(self, run: TrainedModel) -> Head | None:
+        """Return the head that a run or an adapter was trained with."""
+        if isinstance(run, ExternalAdapter):
+            return head_on_base(run.file, run.config.base_model, self.trust_remote_code)
+        return Head.recorded(run.record.depends_on)
 
     def shared_base_model(self, runs: Sequence[TrainedModel]) -> BaseModel:
         """Return the common base model of several runs.

@@ -98,10 +98,11 @@ def compare_adapters(
         InputError: there are fewer than two adapters, or one of them can't be compared.
     """
     opened = [_opened(one, base_model, trust_remote_code) for one in adapters]
-    base = None
+    context = None
     if all(one.base_model for one in opened):
-        base = session_context(trust_remote_code=trust_remote_code).shared_base_model(opened)
-    return Table.of(comparison.compare(opened, directions, base_model=base))
+        context = session_context(trust_remote_code=trust_remote_code)
+        context.shared_base_model(opened)  # refuses different ones
+    return Table.of(comparison.compare(opened, directions, context=context))
 
 
 def truncate_adapter(

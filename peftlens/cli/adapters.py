@@ -116,10 +116,10 @@ def compare(  # noqa: PLR0913  # one argument per flag
     """
     from peftlens.adapters.comparison import compare as compare_adapters
     from peftlens.adapters.external import ExternalAdapter
+    from peftlens.adapters.run_context import RunContext
     from peftlens.inspection.inspect import located
     from peftlens.io.escaping import to_csv
     from peftlens.io.html import write
-    from peftlens.models.base_model import load_base_model
 
     folders = [located(adapter) for adapter in adapters]
     externals = [ExternalAdapter(folder, base, trust_remote_code) for folder in folders]
@@ -128,8 +128,8 @@ def compare(  # noqa: PLR0913  # one argument per flag
     )
     if len(bases) > 1:
         print(f"The adapters name different base models: {', '.join(bases)}", file=sys.stderr)
-    loaded = None if base is None else load_base_model(base, trust_remote_code=trust_remote_code)
-    frame = compare_adapters(externals, directions, base_model=loaded).frame
+    context = None if base is None else RunContext(trust_remote_code=trust_remote_code)
+    frame = compare_adapters(externals, directions, context=context).frame
     if csv:
         write(to_csv(frame), csv)
     if as_json:

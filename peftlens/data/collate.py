@@ -5,7 +5,7 @@ never sees padding, and positions count from the row's start.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from peftlens.data.task import Chat, ChatPair, Example
 from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, TokenizedExample
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
+from peftlens.models.heads import Head
 from peftlens.models.model_kind import require_language_model
 
 _LOGITS = 2**26  # upper limit in a batch that is scored, so that no vocabulary exceeds memory
@@ -74,6 +75,17 @@ class Collator:
             getattr(config, "decoder_start_token_id", None),
             base.device,
         )
+
+    @classmethod
+    def of_states(cls, base: BaseModel, max_length: int) -> "Collator":
+        """Build a collator whose batches are run for their hidden states alone.
+
+        Any model has them, an encoder without a head for the task, too.
+        """
+        if base.kind == "encoder" and not base.head:
+            bare = Head(task_type="FEATURE_EXTRACTION")
+            base = replace(base, head=bare)
+        return cls.of(base, max_length)
 
     @property
     def seq2seq(self) -> bool:

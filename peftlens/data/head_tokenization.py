@@ -16,7 +16,7 @@ from peftlens.data.tokenization import CUT, TokenizedAnswer, TokenizedExample, r
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import Head
-from peftlens.models.model_kind import NotLanguageModelError
+from peftlens.models.model_kind import HAS_HEAD, NotLanguageModelError
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class LabeledRow(TokenizedAnswer):
     def scored(self) -> int:
         """Number of labels."""
         return len(self.labels)
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Indices of the classes."""
+        return tuple(int(label) for label in self.labels)
 
     @property
     def input_length(self) -> int:
@@ -106,6 +111,11 @@ class HeadTokenizer:
         classes = range(len(self.head.labels))
         return tuple(LabeledRow(ids, (), labels=(k,), types=types) for k in classes)
 
+    def text_row(self, text: str) -> LabeledRow:
+        """Tokenize a text whose hidden states alone are read: it has no labels."""
+        encoded = self._encode(Counter(), text)
+        return LabeledRow((*encoded["input_ids"],), (), places=(), types=self._types(encoded))
+
     def _require_fit(self, example: Example) -> None:
         if self.head.task_type == "TOKEN_CLS":
             fits = isinstance(example, TaggedWords)
@@ -114,9 +124,7 @@ class HeadTokenizer:
         else:
             fits = tuple(answer.strip() for answer in example.answers) == self.head.labels
         if not fits:
-            raise NotLanguageModelError(
-                "this model has a head for its task and predicts no text; score it on its own task"
-            )
+            raise NotLanguageModelError(HAS_HEAD)
 
     def _encode(self, counts: Counter[str], *texts: str, **options: Any) -> Any:
         """Tokenize a text or a pair; a text that is too long is cut, which is counted."""

@@ -4,7 +4,7 @@ A method changes a base model in places: it replaces modules and parameters, and
 place that differs from the base belongs to a block and a part of it, and can be put back, so that
 the block computes exactly what the base's does. A prefix is one cache for all layers; where it is
 off, the layer's attention mask hides it. What lies outside the blocks (embeddings, the last norm,
-the head) is a unit of its own.
+the head) is a unit of its own. A new head of a task is never switched off: no base has one.
 """
 
 import inspect
@@ -22,6 +22,7 @@ from peftlens.adapters.checkpoint import open_run
 from peftlens.layers.prefix import Prefix
 from peftlens.models.architecture import blocks, part_of
 from peftlens.models.base_model import BaseModel
+from peftlens.models.heads import is_in_head
 from peftlens.models.snapshot import Snapshot
 from peftlens.models.target_modules import BLOCK
 from peftlens.results.table import NotApplicable
@@ -121,7 +122,9 @@ def opened_for_ablation(run: TrainedModel, base: BaseModel) -> Iterator[Ablation
     with open_run(run, base) as model:
         prefix = _prefix_length(model, base)
         places = tuple(
-            (_unit(place.name, names), place) for place in _places(before, modules, parameters)
+            (_unit(place.name, names), place)
+            for place in _places(before, modules, parameters)
+            if not is_in_head(place.name, base.model)
         )
         changed = {unit for unit, place in places if place.structural}
         if prefix:

@@ -15,8 +15,8 @@ from torch import nn
 from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.tokenization import TokenizedExample
 from peftlens.diffing.ablation import Ablation, Unit
+from peftlens.evaluation.head_scores import head_logits
 from peftlens.evaluation.log_likelihood import Copies, answer_logits, float32_head
-from peftlens.models.architecture import has_encoder
 from peftlens.models.partial_forward import recorded_inputs, resumed, returns_states_alone
 
 Values = NDArray[np.float64]
@@ -80,10 +80,11 @@ class AblationScorer:
         ]
         # an encoder's blocks are apart, and a prefix moves the positions of all tokens
         self._resumes = not (
-            has_encoder(base.shapes) or ablation.has_prefix
+            base.kind != "decoder" or ablation.has_prefix
         ) and returns_states_alone(base.model, self._names[0])
         self._has_candidates = all(map(_share_context, items))
         self._heads: Copies = {}  # a copy for each pass would take a fifth of its time
+        self._head = base.head
         self._run = [logs for logs, _ in self._passes(ablation.model, None, 0)]
 
     def score(self, units: Collection[Unit], like: Pass | None = None) -> Pass:
@@ -117,7 +118,7 @@ class AblationScorer:
     ) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
         """Return for each batch the log-probabilities (n, V), and the states that enter blocks."""
         base, done = self.ablation.base.model, []
-        with float32_head(model, self._heads):
+        with nullcontext() if self._head else float32_head(model, self._heads):
             for index, (_, batch) in enumerate(self._batches):
                 below = like.states[index][:at] if like and at else []
                 start = (
@@ -127,7 +128,8 @@ class AblationScorer:
                 )
                 recorded = self._names[at:] if self._resumes else []
                 with start, recorded_inputs(base, recorded) as entered:
-                    logs = answer_logits(model, batch).log_softmax(dim=-1)
+                    logits = (head_logits if self._head else answer_logits)(model, batch)
+                    logs = logits.log_softmax(dim=-1)
                 done.append((logs, [*below, *entered]))
         return done
 
@@ -143,7 +145,7 @@ class AblationScorer:
             loss[indices] = _means(token_loss, sizes)
             kl[indices] = _means(token_kl, sizes)
             if self._has_candidates:
-                last = logs[np.cumsum(sizes) - 1]  # (rows, V)
+                last = logs[np.cumsum(sizes) - 1]  # (rows, V), of a head (rows, classes)
                 label_loss[indices], correct[indices] = _choices(items, last)
         labels = (label_loss, correct) if self._has_candidates else (None, None)
         return Scores(loss, kl, *labels)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from peftlens.data.collate import Collator, scoring_batches
+from peftlens.data.head_tokenization import HeadTokenizer
 from peftlens.data.task import Example
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.models.architecture import blocks, has_encoder
@@ -20,18 +21,21 @@ AFTER_FIRST = slice(1, None)
 
 
 def text_blocks(base: BaseModel) -> list[str]:
-    """Return the names of the blocks that read a text: the encoder's, if the model has one."""
+    """Return the names of the blocks that read a text: those of an encoder-decoder's encoder."""
     names = blocks(base.shapes)
-    encoder = has_encoder(base.shapes)
-    return [name for name in names if ("encoder" in name) == encoder]
+    if not has_encoder(base.shapes):
+        return names
+    return [name for name in names if "encoder" in name]
 
 
 def require_decoder_only(base: BaseModel) -> None:
-    """Refuse an encoder-decoder, whose encoder's states the output head can't read.
+    """Refuse a model whose states no output head reads as tokens.
 
     Raises:
         NotApplicable: the base is an encoder-decoder.
+        NotLanguageModelError: the base is an encoder, or has a head for a task.
     """
+    base.require_text()
     if has_encoder(base.shapes):
         raise NotApplicable("the base is an encoder-decoder: no head reads its encoder's states")
 
@@ -39,8 +43,12 @@ def require_decoder_only(base: BaseModel) -> None:
 def text_rows(collator: Collator, texts: Sequence[str]) -> list[TokenizedAnswer]:
     """Tokenize whole texts, cut to the collator's maximum length.
 
-    An encoder gets the text as the prompt, a decoder as the answer.
+    An encoder gets the text as the prompt, a decoder as the answer; a model with a head, or an
+    encoder alone, the text with the tokenizer's special tokens, as in its training.
     """
+    tokenizer = collator.example_tokenizer
+    if isinstance(tokenizer, HeadTokenizer):
+        return [tokenizer.text_row(text) for text in texts]
     examples = [
         Example(text, (".",), 0) if collator.seq2seq else Example("", (text,), 0) for text in texts
     ]
@@ -98,7 +106,7 @@ def text_states(
     Yields:
         The row and position of each state, and the states, shape (blocks, positions, d).
     """
-    collator = Collator.of(base, 1)  # the rows are tokenized already
+    collator = Collator.of_states(base, 1)  # the rows are tokenized already
     names = text_blocks(base)
     total = 0
     for indices in scoring_batches(rows, collator.at_once):

@@ -61,8 +61,12 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
     base = context.shared_base_model(runs)
     finished = [run for run in runs if run.record.status == "finished"]
     with_vectors = [run for run in finished if _has_vectors(run)]
-    shifted = [run for run in finished if logits or _is_measured(run, "logit_shift")]
-    if not with_vectors and not shifted and not (directions and finished):
+    shifts = [
+        _shift(context, run, names[run.id])
+        for run in finished
+        if logits or _is_measured(run, "logit_shift")
+    ]
+    if not with_vectors and not any(shifts) and not (directions and finished):
         methods = ", ".join(dict.fromkeys(run.config.method for run in runs))
         raise InputError(
             f"{methods}: no run has trained vectors comparable with tokens, as prompt_tuning and "
@@ -92,7 +96,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         cluster_names=partition.names,
         task=_task(runs[0], base, vocab),
         trails=tuple(one for one in trails if one is not None),
-        shifts=tuple(_shift(context, run, names[run.id]) for run in shifted),
+        shifts=tuple(one for one in shifts if one is not None),
         directions=tuple(
             adapter_directions(run, names[run.id], base, projected.points)
             for run in track(finished if directions else [], "Reading directions")
@@ -137,8 +141,11 @@ def _is_measured(run: TrainedModel, probe: str) -> bool:
     return folder is not None and (folder / f"{probe}.parquet").exists()
 
 
-def _shift(context: RunContext, run: TrainedModel, name: str) -> LogitShift:
+def _shift(context: RunContext, run: TrainedModel, name: str) -> LogitShift | None:
+    """Measure which tokens a run raises and lowers; None for a model without logits of tokens."""
     rows = measured(probe_runner.run_probe(context, run, "logit_shift").frame)
+    if rows.empty:
+        return None
     ends = {
         direction: tuple(
             (int(token), float(change))

@@ -11,9 +11,10 @@ import pandas as pd
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import PeftType
 
-from peftlens.adapters.adapter_config import CONFIG, InvalidAdapterError
+from peftlens.adapters.adapter_config import CONFIG, TASK, InvalidAdapterError
 from peftlens.adapters.adapter_file import AdapterFile
-from peftlens.adapters.external import ExternalAdapter, require_language_model
+from peftlens.adapters.adapter_head import head_of_file
+from peftlens.adapters.external import ExternalAdapter
 from peftlens.adapters.other_formats import WEIGHTS
 from peftlens.adapters.run_context import RunContext
 from peftlens.adapters.token_tables import embedding_rows
@@ -201,9 +202,9 @@ def _fit(context: RunContext, adapter: ExternalAdapter, base: str) -> list[Findi
     """Whether it goes on; the base itself has to be there."""
     file = adapter.file
     try:
-        require_language_model(file)
+        head_of_file(file)
     except InputError as error:
-        return [Finding("warning", f"{error}.")]
+        return [Finding("broken", f"{error}.")]
     loaded = context.base_model(adapter)
     inputs = reference_inputs(file, loaded)
     before = None if inputs is None else logits(loaded.model, inputs)
@@ -241,6 +242,7 @@ def _about(file: AdapterFile) -> list[tuple[str, str]]:
             else f"{file.adapter_type}, a method of peftlens",
         ),
         ("options", ", ".join(_options(file)) or "all at their defaults"),
+        ("task", _task(file)),
         ("on", places),
         ("n_values", f"{sum(one.size for one in header):,} in {len(header)} tensors"),
         ("kept in", " ".join(sorted({one.dtype for one in header}))),
@@ -249,6 +251,17 @@ def _about(file: AdapterFile) -> list[tuple[str, str]]:
         ("saved by peft", str(file.config.get("peft_version") or "")),
     ]
     return [(name, value) for name, value in properties if value]
+
+
+def _task(file: AdapterFile) -> str:
+    """Return peft's task type, with the number of classes where there is a head."""
+    task = file.config.get(TASK) or ""
+    try:
+        head = head_of_file(file)
+    except InputError:
+        return f"{task}, without its head"
+    outputs = len(head.labels) or int(head.is_regression) if head else 0
+    return f"{task}, {outputs} output{'s'[: outputs > 1]}" if outputs else task
 
 
 def _options(file: AdapterFile) -> list[str]:

@@ -14,6 +14,7 @@ from peftlens.adapters.tensor_names import is_prompt, replaced, token_rows
 from peftlens.adapters.token_tables import trained_tokens
 from peftlens.models.base_model import BaseModel
 from peftlens.models.dummy_inputs import random_inputs
+from peftlens.models.heads import outputs
 
 _Rule = Callable[[torch.Tensor], bool]
 _SAME = 1e-6  # relative difference of logits that rounding in float32 explains
@@ -98,8 +99,8 @@ def reference_inputs(file: AdapterFile, base: BaseModel) -> dict[str, torch.Tens
 
 @torch.inference_mode()
 def logits(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Compute a model's logits in float32."""
-    return model(**inputs).logits.float()
+    """Compute a model's logits, or hidden states without a head, in float32."""
+    return outputs(model(**inputs)).float()
 
 
 def same(after: torch.Tensor, before: torch.Tensor, dtype: str) -> bool:

@@ -34,7 +34,14 @@ from peftlens.models.gguf_file import convert
 from peftlens.models.heads import Head, head_modules, seeded
 from peftlens.models.loading import load_proven, quiet, reported_as
 from peftlens.models.model_folder import check
-from peftlens.models.model_kind import Kind, has_masked_lm_head, kind_of
+from peftlens.models.model_kind import (
+    HAS_HEAD,
+    Kind,
+    NotLanguageModelError,
+    has_masked_lm_head,
+    kind_of,
+    require_language_model,
+)
 from peftlens.models.origin import Origin, vocabulary_sha256
 from peftlens.models.quantized import require_plain
 from peftlens.models.snapshot import fingerprint
@@ -96,6 +103,16 @@ class BaseModel:
     def origin(self) -> Origin:
         """Origin that adapters trained on this model record."""
         return Origin(self.reference, vocabulary_sha256(self.tokenizer.get_vocab()))
+
+    def require_text(self) -> None:
+        """Refuse a model that predicts no text, where predicted tokens are read.
+
+        Raises:
+            NotLanguageModelError: it has a head for a task, or is an encoder.
+        """
+        if self.head:
+            raise NotLanguageModelError(HAS_HEAD)
+        require_language_model(self.kind, self.reference)
 
     def changed(self) -> bool:
         """Whether a cached model differs from its state after loading."""
@@ -175,9 +192,18 @@ def base_kind(reference: str, trust_remote_code: bool = False) -> Kind:
     Raises:
         InputError: see `load_base_model`.
     """
+    return kind_of(base_config(reference, trust_remote_code))
+
+
+def base_config(reference: str, trust_remote_code: bool = False) -> Any:
+    """Return the configuration of a model, as transformers reads it, without loading the model.
+
+    Raises:
+        InputError: see `load_base_model`.
+    """
     folder = locate(reference)
     check(folder, trust_remote_code)
-    return kind_of(_read_config(folder, reference, trust_remote_code))
+    return _read_config(folder, reference, trust_remote_code)
 
 
 def _read_config(folder: Path, reference: str, trust_remote_code: bool) -> Any:

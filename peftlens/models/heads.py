@@ -3,7 +3,8 @@
 A head is the module that transformers puts on a model for such tasks, by
 `AutoModelForSequenceClassification` and `AutoModelForTokenClassification`. Its tensors are in no
 file of the base: they are drawn by the run's seed, alike for all methods, trained along with every
-method, and saved with the adapter (peft's `modules_to_save`).
+method, and saved with the adapter (peft's `modules_to_save`). Adapters of other programs may also
+be of a model with a head for question answering, or of one without any head.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 from transformers import (
+    AutoModel,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PreTrainedModel,
@@ -23,11 +26,14 @@ from transformers import (
 from peftlens.errors import InputError
 from peftlens.models.model_kind import kind_of
 
-TaskType = Literal["SEQ_CLS", "TOKEN_CLS"]  # as peft calls them
+TaskType = Literal["SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]  # peft's names
 _AUTO: dict[TaskType, Any] = {
     "SEQ_CLS": AutoModelForSequenceClassification,
     "TOKEN_CLS": AutoModelForTokenClassification,
+    "QUESTION_ANS": AutoModelForQuestionAnswering,
+    "FEATURE_EXTRACTION": AutoModel,
 }
+TASK_TYPES = tuple(_AUTO)
 ALWAYS_NEW = ("classifier", "score")  # the layers of logits, which peft saves, too
 _MODULES = "peftlens_head_modules"  # attribute of a model that has a head
 
@@ -37,12 +43,20 @@ class Head:
     """Head of a task.
 
     Attributes:
-        task_type: SEQ_CLS for one output a text, TOKEN_CLS for one output a token.
+        task_type: SEQ_CLS for one output a text, TOKEN_CLS for one output a token, QUESTION_ANS for
+            the start and the end of an answer, FEATURE_EXTRACTION for the model without any head.
         labels: names of the classes, in the order of the logits; none for regression.
     """
 
     task_type: TaskType
     labels: tuple[str, ...] = ()
+
+    @classmethod
+    def of_outputs(cls, task_type: TaskType, labels: tuple[str, ...]) -> "Head":
+        """Return a head with outputs of these names, one of which alone is a number, no class."""
+        is_number = task_type == "SEQ_CLS" and len(labels) == 1
+        named = task_type != "FEATURE_EXTRACTION" and not is_number
+        return cls(task_type=task_type, labels=labels if named else ())
 
     @classmethod
     def recorded(cls, depends_on: dict[str, Any]) -> "Head | None":
@@ -53,7 +67,12 @@ class Head:
     @property
     def is_regression(self) -> bool:
         """Whether the output is a number."""
-        return not self.labels
+        return self.task_type in ("SEQ_CLS", "TOKEN_CLS") and not self.labels
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its classes have other names than those that transformers makes up."""
+        return self.labels != unnamed_labels(len(self.labels))
 
     def auto_class(self, config: Any, what: str) -> Any:
         """Return the class of transformers that puts such a head on a model.
@@ -81,13 +100,49 @@ class Head:
     def configured(self, config: Any) -> Any:
         """Return a copy of a model's configuration with the number of outputs and their names."""
         changed = copy(config)
-        changed.num_labels = len(self.labels) or 1
+        size = len(self.labels) or 1
+        unchanged = not self.is_named and config.num_labels == size  # and the base's own names
+        if self.task_type == "FEATURE_EXTRACTION" or unchanged:
+            return changed
+        changed.num_labels = size
         changed.id2label = dict(enumerate(self.labels or ("value",)))
         changed.label2id = {label: index for index, label in changed.id2label.items()}
-        if self.task_type == "SEQ_CLS":
+        if self.task_type == "SEQ_CLS" and (self.is_named or self.is_regression):
             regression = self.is_regression
             changed.problem_type = "regression" if regression else "single_label_classification"
         return changed
+
+
+def unnamed_labels(count: int) -> tuple[str, ...]:
+    """Return the names that transformers gives to classes without names."""
+    return tuple(f"LABEL_{index}" for index in range(count))
+
+
+def head_of_model(model: Any) -> Head | None:
+    """Return the head of a model of transformers; None for a language model.
+
+    Args:
+        model: model in memory, such as the one inside of a `PeftModel`.
+    """
+    for task_type, auto in _AUTO.items():
+        if type(model).__name__ in auto._model_mapping._model_mapping.values():
+            names = model.config.id2label
+            return Head.of_outputs(task_type, tuple(str(names[index]) for index in sorted(names)))
+    return None
+
+
+def outputs(output: Any) -> torch.Tensor:
+    """Return the logits, both logits of question answering, or the hidden states of an output.
+
+    Args:
+        output: output of a model of transformers that was given no labels.
+
+    Returns:
+        The tensor; of question answering shape (batch, seq, 2).
+    """
+    if hasattr(output, "start_logits"):
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+    return output.logits if hasattr(output, "logits") else output.last_hidden_state
 
 
 def mark_head(model: PreTrainedModel, missing: set[str]) -> None:

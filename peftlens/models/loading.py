@@ -105,29 +105,31 @@ def load_proven(
             source, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     if other_head:
-        mark_head(model, _without_heads(report, model.base_model_prefix))
+        mark_head(model, _without_heads(report, model))
     _require_complete(report, what)
     prepare_4bit(model, what)
     _require_finite(model, what)
     return model
 
 
-def _without_heads(report: dict[str, Any], trunk: str) -> set[str]:
+def _without_heads(report: dict[str, Any], model: PreTrainedModel) -> set[str]:
     """Take tensors of heads and poolers out of a report; return the names of the model's new ones.
 
     Args:
         report: report of loading, which is changed.
-        trunk: name of the model without its head, with which names of its tensors start.
+        model: the loaded model; without a head, only its pooler can be new.
     """
+    trunk, bare = model.base_model_prefix, model.base_model is model
 
     def is_of_head(name: str) -> bool:
         in_trunk = name.startswith(f"{trunk}.") or BLOCK.match(name) or "embeddings." in name
         return not in_trunk or "pooler." in name
 
-    mismatched = [one for one in report["mismatched_keys"] if is_of_head(one[0])]
-    new = {name for name in report["missing_keys"] if is_of_head(name)} | {
-        n for n, *_ in mismatched
-    }
+    def is_new(name: str) -> bool:
+        return "pooler." in name if bare else is_of_head(name)
+
+    mismatched = [one for one in report["mismatched_keys"] if is_new(one[0])]
+    new = {name for name in report["missing_keys"] if is_new(name)} | {n for n, *_ in mismatched}
     report["mismatched_keys"] = [one for one in report["mismatched_keys"] if one not in mismatched]
     report["missing_keys"] = [name for name in report["missing_keys"] if name not in new]
     report["unexpected_keys"] = [n for n in report["unexpected_keys"] if not is_of_head(n)]

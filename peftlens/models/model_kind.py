@@ -41,6 +41,9 @@ def has_masked_lm_head(config: Any) -> bool:
     return name in (config.architectures or ())
 
 
+HAS_HEAD = "this model has a head for its task and predicts no text; score it on its own task"
+
+
 def require_language_model(kind: Kind, what: str) -> None:
     """Refuse an encoder where a model must predict next tokens.
 

@@ -66,6 +66,7 @@ CHARTS: tuple[Chart, ...] = ()
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """Return one row per prompt."""
     base = context.base_model(run)
+    base.require_text()
     rows = [row for source in _sources(run, base, config) for row in source]
     if not rows:
         raise NotApplicable("it has no task with prompts, and no prompts were given")

@@ -58,6 +58,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     if not config.tasks:
         raise NotApplicable("it needs tasks, such as --set 'tasks=[\"piqa\"]'")
     base = context.base_model(run)
+    base.require_text()
 
     def scores(model) -> HarnessScores:
         return harness_scores(

@@ -124,6 +124,7 @@ def _merged(run: TrainedModel, base: BaseModel) -> nn.Module | None:
             device=base.device,  # pyright: ignore[reportArgumentType]
             dtype=base.dtype,  # pyright: ignore[reportArgumentType]
             trust_remote_code=base.trusted,
+            head=base.head,
         ).model
         model.load_state_dict(state)
     return model

@@ -114,6 +114,8 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     require("draws", config.draws, 1)
     require("random_updates", config.random_updates, 0)
     base = context.base_model(run)
+    if base.head and base.head.is_regression:
+        raise NotApplicable("its head predicts a number, which has no probability to compare")
     collator = Collator.of(base, run.config.training.sequence_length)
     chosen_on, scored_on = (_tokenized(collator, examples) for examples in _examples(run, config))
     with opened_for_ablation(run, base) as ablation:

@@ -88,6 +88,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     require("draws", config.draws, 19)
     require("planted", config.planted, 1)
     base = context.base_model(run)
+    base.require_text()  # texts and prompts are compared by the tokens that are predicted behind
     states = PromptStates.of(run, base)
     texts = hard_prompts(task_of(run), base)
     inputs = _Inputs.of(run, base, states, texts, config.items)

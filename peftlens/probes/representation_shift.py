@@ -20,7 +20,8 @@ from torch import nn
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
-from peftlens.data.task import Example
+from peftlens.data.task import Example, SentencePair
+from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.diffing.hidden_states import text_blocks, text_rows, text_states
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
@@ -72,17 +73,20 @@ CHARTS = (
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """Return one row per saved step, kind of text and layer; only general text without a task."""
     base = context.base_model(run)
-    encoder = Collator.of(base, run.config.training.sequence_length)
+    encoder = Collator.of_states(base, run.config.training.sequence_length)
     tasks = {} if run.task is None else {"task": task_of(run)}
     tasks["general"] = load_task(config.suite, {})
-    texts = {kind: _texts(task.splits["test"][: config.items]) for kind, task in tasks.items()}
+    texts = {
+        kind: _tokenized(encoder, task.splits["test"][: config.items])
+        for kind, task in tasks.items()
+    }
     with restored_after(base.model) as model:
-        before = {k: _states(model, base, encoder, v, config.tokens) for k, v in texts.items()}
+        before = {k: _states(model, base, v, config.tokens) for k, v in texts.items()}
     rows = []
     for step in run.steps:
         with context.open_run(run, step) as model:
-            for kind, kind_texts in texts.items():
-                after = _states(model, base, encoder, kind_texts, config.tokens)
+            for kind, of_kind in texts.items():
+                after = _states(model, base, of_kind, config.tokens)
                 pairs = zip(before[kind], after, strict=True)
                 for layer, (old, new) in enumerate(pairs, 1):
                     rows.append({"step": step, "text": kind, "layer": layer} | _row(old, new))
@@ -94,20 +98,24 @@ def _row(before: NDArray[np.float32], after: NDArray[np.float32]) -> dict[str, A
     return {"cka": linear_cka(before, after), "distance": distances.mean(), "n_tokens": len(before)}
 
 
-def _texts(examples: Sequence[Example]) -> list[str]:
-    """Join prompts with their right answers, as in training."""
-    return [one.prompt + one.answers[one.correct] for one in examples]
+def _tokenized(collator: Collator, examples: Sequence[Example]) -> list[TokenizedAnswer]:
+    """Tokenize prompts with their right answers, as in training; a head's inputs have no answer."""
+    if collator.has_head:
+        pairs = [one for one in examples if isinstance(one, SentencePair)]
+        if pairs:
+            return [item.rows[0] for item in collator.items(examples)[0]]
+        return text_rows(collator, [one.prompt or one.answers[one.correct] for one in examples])
+    return text_rows(collator, [one.prompt + one.answers[one.correct] for one in examples])
 
 
 def _states(
-    model: nn.Module, base: BaseModel, encoder: Collator, texts: list[str], max_tokens: int
+    model: nn.Module, base: BaseModel, rows: Sequence[TokenizedAnswer], max_tokens: int
 ) -> list[NDArray[np.float32]]:
     """Compute the states after each block, (tokens, d), without each text's first token.
 
     Raises:
         NotApplicable: the texts have fewer than four tokens.
     """
-    rows = text_rows(encoder, texts)
     collected: list[list[torch.Tensor]] = [[] for _ in text_blocks(base)]
     for _, states in text_states(model, base, rows, max_tokens=max_tokens):
         for layer, part in zip(collected, states, strict=True):

@@ -1,9 +1,10 @@
 """Model in the training of another program: what of it is trained, and what it was built from."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 from peft import PeftType
 from torch import nn
@@ -13,6 +14,7 @@ from peftlens.adapters import checkpoint
 from peftlens.errors import InputError
 from peftlens.models.base_model import folder_sha256, locate
 from peftlens.models.built_in import BUILT_IN
+from peftlens.models.heads import head_of_model
 from peftlens.models.origin import vocabulary_sha256
 
 # what transformers raises where files are missing, foreign, or would run code
@@ -156,6 +158,13 @@ def base_hash(base: str) -> dict[str, str]:
     if base in BUILT_IN or Path(base).is_dir():
         return {"base": folder_sha256(locate(base))}
     return {}
+
+
+def recorded_head(model: Any) -> dict[str, Any]:
+    """Return the entry of a run's record on the model's head; nothing for a language model."""
+    inner = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+    head = head_of_model(inner)
+    return {"head": asdict(head)} if head else {}
 
 
 def device_and_dtype(model: Any) -> dict[str, Any]:

@@ -267,7 +267,10 @@ class Tracker:
                 **tracked_model.device_and_dtype(self.model),
             ),
             configuration=" ".join([method, *(f"{k}={v}" for k, v in adapter.options.items())]),
-            depends_on=weights | data | tracked_model.base_hash(base),
+            depends_on=weights
+            | data
+            | tracked_model.base_hash(base)
+            | tracked_model.recorded_head(self.model),
             results={
                 "steps": self._last_step,
                 **resumed,

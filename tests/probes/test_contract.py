@@ -265,3 +265,46 @@ def test_charts_name_columns_of_the_table(probe):
 
 def test_every_column_says_what_it_means(probe):
     assert all(column.meaning for column in probe.COLUMNS)
+
+
+# What a classifier on an encoder is measured by, and the others' reasons; all else applies to any.
+ON_AN_ENCODER = {
+    "lora": {"amplification", "delta_spectrum", "dora_decomposition", "intruder_dimensions",
+             "latency", "layer_ablation", "representation_shift", "task_items"},
+    "head": {"latency", "representation_shift", "task_items"},
+    "prompt_tuning": {"adapter_vectors", "latency", "representation_shift", "soft_prompt_neighbors",
+                      "soft_prompt_null", "task_items"},
+}  # fmt: skip
+NOT_ON_AN_ENCODER = {
+    "activation_difference": "predicts no text", "divergence": "predicts no text",
+    "forgetting": "predicts no text", "forgotten_tokens": "predicts no text",
+    "generations": "predicts no text", "logit_shift": "predicts no text",
+    "patchscope": "predicts no text",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=ON_AN_ENCODER)
+def classifier(request, encoders, words, tmp_path_factory):
+    method = request.param
+    config = RunConfig(
+        method=method, task=f"file:{words}", base_model=str(encoders["bert"]), device="cpu",
+        dtype="float32", method_config=METHODS.get(method, {}),
+        training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0]},
+    )  # fmt: skip
+    return peftlens.train(config, tmp_path_factory.mktemp("classifier"))
+
+
+def test_a_classifier_on_an_encoder_is_measured_or_the_reason_is_told(classifier):
+    context = RunContext()
+    before = fingerprint(context.base_model(classifier).model)
+    for name in sorted(ON_AN_ENCODER[classifier.config.method]):
+        frame = probe_runner.run_probe(context, classifier, name, OPTIONS).frame
+        assert set(frame["status"]) == {"measured"}, (name, frame["reason"].iloc[0])
+    left_out = NOT_ON_AN_ENCODER | (
+        {"prompt_mixture": "predicts no text"} if "prompt" in classifier.config.method else {}
+    )
+    for name, reason in left_out.items():
+        frame = probe_runner.run_probe(context, classifier, name, OPTIONS).frame
+        assert set(frame["status"]) == {"not_applicable"}, name
+        assert reason in frame["reason"].iloc[0], name
+    assert fingerprint(context.base_model(classifier).model) == before

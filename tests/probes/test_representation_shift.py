@@ -4,6 +4,7 @@ import torch
 
 import peftlens
 from peftlens.data.collate import Collator
+from peftlens.diffing.hidden_states import text_rows
 from peftlens.models.base_model import load_base_model
 from peftlens.numerics.linalg import linear_cka
 from peftlens.probes.representation_shift import Config, _states, measure
@@ -21,7 +22,7 @@ def by_hand(base, text):
 
 
 def test_states_are_those_of_a_plain_reading(llama):
-    found = _states(llama.model, llama, Collator.of(llama, 64), TEXTS, 1000)
+    found = _states(llama.model, llama, text_rows(Collator.of(llama, 64), TEXTS), 1000)
     shortest_first = sorted(TEXTS, key=len)
     plain = [np.concatenate(layer) for layer in zip(*(by_hand(llama, t) for t in shortest_first),
                                                     strict=True)]  # fmt: skip
@@ -54,13 +55,13 @@ def test_a_soft_prompt_moves_states_by_being_there(context, trained):
 def test_a_model_of_noise_is_seen_to_be_another(llama):
     texts = [f"{word} {n} and so on" for n in range(40) for word in ("good", "bad", "fine")]
     encoder = Collator.of(llama, 64)
-    before = _states(llama.model, llama, encoder, texts, 2000)
+    before = _states(llama.model, llama, text_rows(encoder, texts), 2000)
     torch.manual_seed(0)
     other = load_base_model(llama.reference, device="cpu", dtype="float32")
     with torch.no_grad():
         for parameter in other.model.parameters():
             parameter.normal_(std=0.3)
-    after = _states(other.model, other, encoder, texts, 2000)
+    after = _states(other.model, other, text_rows(encoder, texts), 2000)
     same, noise = (
         [linear_cka(a, b) for a, b in zip(before, states, strict=True)]
         for states in (before, after)

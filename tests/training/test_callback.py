@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tiny import build, byte_tokenizer
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     EarlyStoppingCallback,
     Trainer,
     TrainerCallback,
@@ -20,6 +21,7 @@ from transformers import (
 import peftlens
 from peftlens.adapters import checkpoint
 from peftlens.adapters.adapter_file import read
+from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.results import study_results
 from peftlens.training import tracker as tracker_module
@@ -338,3 +340,31 @@ def test_a_broken_trainer_is_told_and_goes_on(tmp_path, caplog):
     callback.on_train_end(SimpleNamespace(), state, None)
     assert callback.run is None
     assert caplog.text.count("does not track this training, which continues") == 1
+
+
+@pytest.mark.parametrize(("base", "whole"), [("bert", False), ("bert", True), ("llama", False)])
+def test_a_classifier_s_training_is_a_run_with_its_head(encoders, bases, tmp_path, base, whole):
+    folder = str((encoders | bases)[base])
+    names = {"id2label": {0: "down", 1: "up"}, "label2id": {"down": 0, "up": 1}}
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, **names)
+    model.config.pad_token_id = 0
+    if not whole:
+        more = {"modules_to_save": ["pooler"]} if base == "bert" else {}
+        targets = ["query", "value"] if base == "bert" else ["q_proj", "v_proj"]
+        config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=targets, **more)
+        model = peft.get_peft_model(model, config)
+    rows = [{"input_ids": row, "labels": k % 2} for k, row in enumerate(IDS.tolist() * 4)]
+    args = TrainingArguments(
+        str(tmp_path / "trainer"), max_steps=3, learning_rate=1e-2, use_cpu=True, report_to=[],
+        per_device_train_batch_size=2, save_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    callback = peftlens.PeftLensCallback(tmp_path / "runs")
+    Trainer(model, args, train_dataset=rows, callbacks=[callback]).train()
+    run = callback.run
+    assert run.record.depends_on["head"] == {"task_type": "SEQ_CLS", "labels": ["down", "up"]}
+    with torch.inference_mode(), RunContext().open_run(run) as again:
+        torch.testing.assert_close(
+            again(input_ids=IDS).logits, model.eval()(input_ids=IDS).logits, atol=1e-5, rtol=0
+        )
+    assert not peftlens.inspect_adapter(run, folder).broken
