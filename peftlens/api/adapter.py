@@ -39,7 +39,11 @@ def load_adapter(
 
 
 def inspect_adapter(
-    adapter: Adapter, base_model: str | None = None, *, trust_remote_code: bool = False
+    adapter: Adapter,
+    base_model: str | None = None,
+    *,
+    program: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Inspection:
     """Inspect an adapter: completeness, training, sufficient rank, and effect on the base model.
 
@@ -48,19 +52,24 @@ def inspect_adapter(
         inspection = pl.inspect_adapter("org/name")
         inspection.findings, inspection.tables["adapter_weights"].frame
         pl.inspect_adapter("org/name", base_model="org/model")  # and its effect on the base
+        pl.inspect_adapter("org/name", base_model="org/model", program="vllm")  # can it be served?
         ```
 
     Args:
         adapter: an opened adapter, a run, a folder of either, or a hub id.
         base_model: name of the base model, loaded to measure the adapter's effect; by default the
             argument of `load_adapter`, and without that the effect is not measured.
+        program: vllm, sglang, llama.cpp or transformers: judge from the base's config.json whether
+            it would apply the adapter, in place of measuring the effect.
         trust_remote_code: whether configurations may name Python code to import.
 
     Raises:
         InputError: the adapter does not exist, or could run code.
     """
     one = _opened(adapter, base_model, trust_remote_code)
-    return inspect(one.path, one.base_model, trust_remote_code=one.trust_remote_code)
+    return inspect(
+        one.path, one.base_model, program=program, trust_remote_code=one.trust_remote_code
+    )
 
 
 def compare_adapters(

@@ -15,9 +15,17 @@ Base = Annotated[
 SHOWN = ("rank", "norm", "stable_rank", "effective_rank", "k95")
 
 
-def inspect(
+def inspect(  # noqa: PLR0913  # one argument per flag
     target: Annotated[str, typer.Argument(help="Folder of an adapter or run, or a hub id.")],
     base: Base = None,
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Program that is to serve it: vllm, sglang, llama.cpp or transformers. Of the "
+            "base only config.json is read.",
+        ),
+    ] = None,
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Write all results to this HTML page.")] = None,
     trust_remote_code: Trust = False,
@@ -26,11 +34,12 @@ def inspect(
 
     The adapter's two files are sufficient. With --base the model is loaded with the adapter, and
     its update, its nearest neighbors and its forgetting are measured, which takes one or two
-    minutes for 135M parameters. Exits with 1 if the adapter is broken.
+    minutes for 135M parameters. With --for it is judged whether a server would apply it. Exits
+    with 1 if the adapter is broken.
     """
     from peftlens.inspection.inspect import inspect as inspect_adapter
 
-    inspection = inspect_adapter(target, base, trust_remote_code=trust_remote_code)
+    inspection = inspect_adapter(target, base, program=program, trust_remote_code=trust_remote_code)
     if as_json:
         print_json(_to_json(inspection))
     else:
