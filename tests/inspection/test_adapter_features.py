@@ -25,7 +25,8 @@ def features(folder) -> set[str]:
         ({"rank_pattern": {"q_proj": 8}}, set()),  # the common rank
         ({"rank_pattern": {"q_proj": 4}}, {"rank_pattern"}),
         ({"alpha_pattern": {"q_proj": 4}}, {"alpha_pattern"}),
-        ({"modules_to_save": ["norm"]}, {"norms", "outer_weights"}),
+        # peft takes every module whose name ends so, input_layernorm too
+        ({"modules_to_save": ["norm"]}, {"norms", "outer_weights", "block_weights"}),
         ({"modules_to_save": ["input_layernorm"]}, {"norms", "block_weights"}),
         ({"modules_to_save": ["lm_head"]}, {"other_weights", "outer_weights"}),
         ({"trainable_token_indices": [5]}, {"token_rows"}),
