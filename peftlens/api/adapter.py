@@ -43,6 +43,7 @@ def inspect_adapter(
     base_model: str | None = None,
     *,
     training_text: str = "",
+    program: str | None = None,
     trust_remote_code: bool = False,
 ) -> Inspection:
     """Inspect an adapter: completeness, training, sufficient rank, and effect on the base model.
@@ -52,6 +53,7 @@ def inspect_adapter(
         inspection = pl.inspect_adapter("org/name")
         inspection.findings, inspection.tables["adapter_weights"].frame
         pl.inspect_adapter("org/name", base_model="org/model")  # and its effect on the base
+        pl.inspect_adapter("org/name", base_model="org/model", program="vllm")  # can it be served?
         ```
 
     Args:
@@ -60,6 +62,8 @@ def inspect_adapter(
             argument of `load_adapter`, and without that the effect is not measured.
         training_text: file with text of the adapter's training, one a line, whose words are looked
             for in what it changed.
+        program: vllm, sglang, llama.cpp or transformers: judge from the base's config.json whether
+            it would apply the adapter, in place of measuring the effect.
         trust_remote_code: whether configurations may name Python code to import.
 
     Raises:
@@ -70,6 +74,7 @@ def inspect_adapter(
         one.path,
         one.base_model,
         training_text=training_text,
+        program=program,
         trust_remote_code=one.trust_remote_code,
     )
 

@@ -18,6 +18,14 @@ SHOWN = ("rank", "norm", "stable_rank", "effective_rank", "k95")
 def inspect(  # noqa: PLR0913  # one argument per flag
     target: Annotated[str, typer.Argument(help="Folder of an adapter or run, or a hub id.")],
     base: Base = None,
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Program that is to serve it: vllm, sglang, llama.cpp or transformers. Of the "
+            "base only config.json is read.",
+        ),
+    ] = None,
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Write all results to this HTML page.")] = None,
     training_text: Annotated[
@@ -32,7 +40,8 @@ def inspect(  # noqa: PLR0913  # one argument per flag
 
     The adapter's two files are sufficient. With --base the model is loaded with the adapter, and
     its update, its nearest neighbors, its forgetting and what it learned are measured, which takes
-    two minutes for 135M parameters. Exits with 1 if the adapter is broken.
+    two minutes for 135M parameters. With --for it is judged whether a server would apply it. Exits
+    with 1 if the adapter is broken.
     """
     from peftlens.inspection.inspect import inspect as inspect_adapter
 
@@ -40,6 +49,7 @@ def inspect(  # noqa: PLR0913  # one argument per flag
         target,
         base,
         training_text=str(training_text or ""),
+        program=program,
         trust_remote_code=trust_remote_code,
     )
     if as_json:

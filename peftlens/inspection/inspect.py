@@ -25,6 +25,7 @@ from peftlens.evaluation.retention import QUICK_SUITES
 from peftlens.inspection import findings
 from peftlens.inspection.file_checks import check_file
 from peftlens.inspection.findings import UNTRAINED, Finding
+from peftlens.inspection.serving import check_program, judge_serving
 from peftlens.inspection.training_state import (
     logits,
     reference_inputs,
@@ -32,6 +33,7 @@ from peftlens.inspection.training_state import (
     untrained,
 )
 from peftlens.io.hub import snapshot
+from peftlens.models.outline import Outline, read_outline
 from peftlens.results import study_results
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
@@ -89,6 +91,7 @@ def inspect(
     base: str | None = None,
     *,
     training_text: str = "",
+    program: str | None = None,
     trust_remote_code: bool = False,
 ) -> Inspection:
     """Inspect an adapter.
@@ -100,15 +103,19 @@ def inspect(
             is compared with it, but never loaded.
         training_text: file with text of the adapter's training, one a line, whose words are looked
             for in what it changed; needs the base.
+        program: program that is to serve the adapter, a key of `serving_rules.PROGRAMS`; then of
+            the base only config.json is read, and its effects are not measured.
         trust_remote_code: whether a base model's configuration may name code to run.
 
     Raises:
-        InputError: there is no adapter, it could run code, or the text can't be read.
+        InputError: there is no adapter, it could run code, or the text can't be read; the program
+            is not known; or there is no configuration of the base.
     """
     if training_text:
         own_texts(training_text)  # before minutes of measuring
         if not base:
             raise InputError("training_text is compared with a base model's words; give --base")
+    outline = None if program is None else _outline_for(program, base, trust_remote_code)
     folder = located(target)
     adapter = ExternalAdapter(folder, base or "not given", trust_remote_code)
     context = RunContext(trust_remote_code=trust_remote_code)
@@ -123,6 +130,9 @@ def inspect(
     probes: tuple[str, ...] = OF_THE_FILE
     if base:
         said += _of_the_base(file, base)
+    if program and outline:
+        said += judge_serving(program, file, outline)
+    elif base:
         fits = _fit(context, adapter, base)
         said += fits
         probes += WITH_A_BASE if fits[0].severity == "ok" else ()
@@ -153,7 +163,11 @@ def inspect(
             if name not in tables
         },
         results=study_results.of_runs(
-            folder, named(folder), [adapter] if base else [], names, list(tables.values())
+            folder,
+            named(folder),
+            [adapter] if base and not program else [],
+            names,
+            list(tables.values()),
         ),
     )
 
@@ -189,6 +203,17 @@ def located(target: str | Path) -> Path:
         return folder if folder.is_dir() else folder.parent
     remedy = "give an adapter's folder, a run's, or a hub id"
     return snapshot(str(target), _FETCHED, "adapter", remedy)
+
+
+def _outline_for(program: str, base: str | None, trust_remote_code: bool) -> Outline:
+    """Read the outline of the base that a program is to serve."""
+    check_program(program)
+    if base is None:
+        raise InputError(
+            f"--for {program} compares the adapter with its base's configuration: give --base, a "
+            "folder with config.json or a hub id"
+        )
+    return read_outline(base, trust_remote_code=trust_remote_code)
 
 
 def _of_the_base(file: AdapterFile, base: str) -> list[Finding]:

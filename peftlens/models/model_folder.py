@@ -34,7 +34,7 @@ _READERS = {
     "vptq": "vptq",
 }
 # Keys for numbers of blocks, and for widths, in the configurations of transformers.
-_DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers",
+DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers",
            "decoder_layers", "num_encoder_layers", "num_decoder_layers")  # fmt: skip
 _WIDTHS = ("hidden_size", "intermediate_size", "moe_intermediate_size", "vocab_size",
            "num_attention_heads", "num_key_value_heads", "head_dim", "n_embd", "n_head", "n_heads",
@@ -146,7 +146,7 @@ def _require_sizes(where: Path, config: dict[str, Any], tensors: int, size: int)
     for key, value in config.items():
         if isinstance(value, dict):
             _require_sizes(where, value, tensors, size)
-        elif key in _DEPTHS and _is_above(value, tensors):
+        elif key in DEPTHS and _is_above(value, tensors):
             raise InputError(
                 f"{where}: {key}={value:g} is more than the weights' {tensors} tensors; correct it"
             )

@@ -16,13 +16,13 @@ import pandas as pd
 from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation import probe_runner
 from peftlens.evaluation.retention import SuiteOptions as Config
+from peftlens.numerics.answer_flips import answer_flips
 from peftlens.numerics.resampling import Interval, ratio_interval
 from peftlens.results.table import Chart, Column, NotApplicable, measured
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
-VERSION = 4
-
+VERSION = 5
 
 COLUMNS = (
     Column("step", "number of optimizer steps taken"),
@@ -39,6 +39,14 @@ COLUMNS = (
     Column("accuracy_change", "accuracy minus base_accuracy", "1", "higher"),
     Column("accuracy_ci_low", "lower end of its paired 95 % interval over questions", "1"),
     Column("accuracy_ci_high", "upper end of this interval", "1"),
+    Column("lost", "share of questions that the base answers right and the tuned model wrong "
+           "(1→0)", "1", "lower"),
+    Column("gained", "share that the base answers wrong and the tuned model right (0→1)", "1",
+           "higher"),
+    Column("lost_beyond_guessing", "lost minus the share expected by guessing", "1", "lower"),
+    Column("gained_beyond_guessing", "gained minus the share expected by guessing", "1", "higher"),
+    Column("flips_p_value", "two-sided p that losses and gains are equally likely (McNemar's exact "
+           "test)", "1"),
     Column("base_accuracy_per_byte", "base accuracy by log-probability per byte", "1", "higher"),
     Column("accuracy_per_byte", "tuned accuracy by log-probability per byte", "1", "higher"),
     Column("kl", "KL(base || tuned) of the next token", "nats per token", "lower"),
@@ -116,10 +124,26 @@ def _row(items: pd.DataFrame) -> dict[str, Any]:
     else:
         row |= {"base_accuracy": items["base_right"].mean(), "accuracy": items["right"].mean()}
         row |= _mean("accuracy_change", "accuracy_", items["right"] - items["base_right"], tokens)
+        row |= _flips(items)
         row["base_accuracy_per_byte"] = items["base_right_per_byte"].mean()
         row["accuracy_per_byte"] = items["right_per_byte"].mean()
     if items["kl"].notna().all():
         row |= _mean("kl", "kl_", items["kl"], tokens)
+    return row
+
+
+def _flips(items: pd.DataFrame) -> dict[str, float]:
+    """Count answers lost and gained; scores between right and wrong have no flips."""
+    before, after = (items[name].to_numpy(float) for name in ("base_right", "right"))
+    if not (np.isin(before, (0, 1)) & np.isin(after, (0, 1))).all():
+        return {}
+    options = items["options"].to_numpy(float, na_value=np.nan)
+    known = bool((options >= 2).all())
+    found = answer_flips(before, after, options if known else None)
+    row = {"lost": found.lost, "gained": found.gained, "flips_p_value": found.p_value}
+    if found.by_guessing is not None:
+        row["lost_beyond_guessing"] = found.lost - found.by_guessing
+        row["gained_beyond_guessing"] = found.gained - found.by_guessing
     return row
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
-from peftlens.evaluation.retention import AnySuite, Scores, reference, scores, suites
+from peftlens.evaluation.retention import AnySuite, Scores, Suite, reference, scores, suites
 from peftlens.evaluation.retention import SuiteOptions as Config
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
-VERSION = 1
+VERSION = 2
 OPTIONS_OF = "forgetting"
 COLUMNS = (
     Column("step", "number of optimizer steps taken"),
@@ -31,6 +31,8 @@ COLUMNS = (
     Column("right", "1 if the tuned model's answer is right, 0 if not", "1", "higher"),
     Column("base_right_per_byte", "base_right by log-probability per byte", "1", "higher"),
     Column("right_per_byte", "right by log-probability per byte", "1", "higher"),
+    Column("options", "number of candidate answers of a question; missing for texts and for "
+           "documents of lm-evaluation-harness"),
     Column("kl", "KL(base || tuned) of the next token, summed over the tokens of a text", "nats",
            "lower"),
 )  # fmt: skip
@@ -52,7 +54,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
         ]
     frame = pd.concat(frames, ignore_index=True)[[column.name for column in COLUMNS]]
     floats = [column.name for column in COLUMNS if column.unit is not None]
-    return frame.astype({"tokens": "Int64"} | dict.fromkeys(floats, "Float64"))
+    return frame.astype({"tokens": "Int64", "options": "Int64"} | dict.fromkeys(floats, "Float64"))
 
 
 def _rows(one: AnySuite, before: Scores, after: Scores) -> pd.DataFrame:
@@ -67,6 +69,13 @@ def _rows(one: AnySuite, before: Scores, after: Scores) -> pd.DataFrame:
             "right": after.right,
             "base_right_per_byte": before.right_per_byte,
             "right_per_byte": after.right_per_byte,
+            "options": _options(one),
             "kl": after.kl,
         }
     )
+
+
+def _options(one: AnySuite) -> list[int] | None:
+    """Return the number of candidate answers of each question."""
+    known = isinstance(one, Suite) and not one.texts
+    return [len(item.rows) for item in one.items] if known else None

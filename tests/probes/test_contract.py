@@ -64,6 +64,7 @@ OPTIONS = {
     "prompt_elicitation": {"draws": 19, "planted": 2},
     "prompt_mixture": {"items": 4, "planted": 1},
     "representation_shift": {"items": 10},
+    "task_divergence": {"items": 4},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "update_directions": {"task_items": 4, "general_items": 2, "random": 3},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},

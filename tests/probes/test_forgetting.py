@@ -28,6 +28,8 @@ def test_nothing_is_forgotten_before_the_first_step(context, bases, words, tmp_p
     for name in ("accuracy_change", "accuracy_ci_low", "accuracy_ci_high"):
         assert questions[name] == 0
     assert questions["loss"] == questions["base_loss"]
+    assert (questions["lost"], questions["gained"], questions["flips_p_value"]) == (0, 0, 1)
+    assert questions["lost_beyond_guessing"] < 0  # nothing flips, where guesses would
     end, _ = frame[frame["step"] == 4].to_dict("records")
     assert end["kl"] > 0
 
@@ -118,3 +120,24 @@ def test_suites_of_ones_own(context, bases, words, tmp_path):
     assert set(frame["n_items"]) == {24}
     assert frame["accuracy_change"].notna().all()
     assert frame["forgetting"].isna().all()
+
+
+def test_flips_are_those_of_the_items(context, bases, words, tmp_path):
+    """Openbookqa has four options: the correction is w_base w_tuned / 3."""
+    from peftlens.evaluation import probe_runner
+
+    run = train(bases, words, tmp_path, "full", learning_rate=0.1)
+    config = {"forgetting": {"suites": ("openbookqa",), "items": 40}}
+    items = probe_runner.run_probe(context, run, "forgetting_items", config).frame
+    items = items[items["step"] == 4]
+    before, after = items["base_right"].tolist(), items["right"].tolist()
+    pairs = list(zip(before, after, strict=True))
+    lost, gained, n = pairs.count((1, 0)), pairs.count((0, 1)), len(pairs)
+    assert set(items["options"]) == {4}
+    assert lost + gained > 0
+    wrong = [min(1 - sum(one) / n, 0.75) for one in (before, after)]
+    end = measure(context, run, Config(suites=("openbookqa",), items=40)).iloc[-1]
+    assert (end["lost"], end["gained"]) == (lost / n, gained / n)
+    assert end["gained"] - end["lost"] == pytest.approx(end["accuracy_change"])
+    assert end["lost_beyond_guessing"] == pytest.approx(lost / n - wrong[0] * wrong[1] / 3)
+    assert end["gained_beyond_guessing"] == pytest.approx(gained / n - wrong[0] * wrong[1] / 3)
