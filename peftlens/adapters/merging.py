@@ -270,8 +270,9 @@ def untie_adapted_tables(model: nn.Module) -> None:
 def _untie(model: Any) -> None:
     """Set the configuration to untied embeddings where the two tables differ after merging."""
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
-    tied = head is not None and model.config.tie_word_embeddings
-    if tied and not torch.equal(head.weight, table.weight):
+    if head is None or not model.config.tie_word_embeddings:
+        return
+    if not torch.equal(head.weight, table.weight):
         model.config.tie_word_embeddings = False
 
 

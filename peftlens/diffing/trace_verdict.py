@@ -4,7 +4,7 @@ Rule, over the tables `activation_difference` and `patchscope` of one run, on ge
 user's own; words that are raised on the task's own text are no trace:
 
 - *readable trace*: the words raised after some block are those of the training text, q ≤ 0.01, and
-  at most one in twenty random updates raises such words.
+  random updates do not raise such words more often than one in twenty times (binomial test).
 - *trace, not of the task*: they are not, but the change of the states on general text is larger
   than that by every random update of equal norm, after at least half of the blocks.
 - *no trace found*: neither; beside it stands the power of the test of words.
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
+from scipy.stats import binom
 
 from peftlens.numerics.resampling import benjamini_hochberg
 from peftlens.numerics.rounding import number
@@ -37,6 +38,7 @@ COSINE = 0.4  # of the directions whose power stands beside a verdict
 KINDS = {"activation_difference": "text", "patchscope": "source"}  # columns of the kind of text
 _UNRELATED = ("general", "own")
 _RANDOM_FOUND = 0.05  # largest share of random updates with such words beside a readable trace
+_CHANCE = 0.05  # level of the test that it is larger; one of five is not
 _SHOWN = 5  # words in a sentence
 _TEXTS = {"general": "general text", "own": "your own text"}
 
@@ -173,7 +175,10 @@ class _Test:
     @property
     def by_chance(self) -> bool:
         """Whether random updates raise words of the training as well."""
-        return self.random_found is not None and self.random_found > _RANDOM_FOUND
+        if self.random_found is None:
+            return False
+        found = round(self.random_found * self.draws)
+        return float(binom.sf(found - 1, self.draws, _RANDOM_FOUND)) <= _CHANCE
 
 
 @dataclass(frozen=True)

@@ -77,5 +77,6 @@ def _rows(one: AnySuite, before: Scores, after: Scores) -> pd.DataFrame:
 
 def _options(one: AnySuite) -> list[int] | None:
     """Return the number of candidate answers of each question."""
-    known = isinstance(one, Suite) and not one.texts
-    return [len(item.rows) for item in one.items] if known else None
+    if not isinstance(one, Suite) or one.texts:
+        return None
+    return [len(item.rows) for item in one.items]

@@ -83,12 +83,12 @@ def test_words_of_the_patched_base_are_a_readable_trace():
     assert judged(change([0.5]), patchscope=virtual).outcome == "no trace found"
 
 
-@pytest.mark.parametrize(("share", "readable"), [(0.0, True), (0.05, True), (0.2, False)])
+@pytest.mark.parametrize(("share", "readable"), [(0.0, True), (0.2, True), (0.4, False)])
 def test_words_that_random_updates_raise_as_well_are_no_trace(share, readable):
     found = judged(change([0.0001], random_found=share))
     assert (found.outcome == "readable trace") == readable
     if not readable:
-        assert "raised, but 1 of 5 random updates do as well" in found.sentence
+        assert "raised, but 2 of 5 random updates do as well" in found.sentence
         assert found.layers == ()
     larger = judged(change([0.0001], random_found=share, random_larger=0.0))
     assert larger.outcome == ("readable trace" if readable else "trace, not of the task")
