@@ -28,6 +28,7 @@ from peftlens.diffing.hidden_states import require_decoder_only
 from peftlens.diffing.traces import head_reading
 from peftlens.explorer.data import AdapterDirections, DirectionPoint
 from peftlens.models.base_model import BaseModel
+from peftlens.models.model_kind import NotLanguageModelError
 from peftlens.models.target_modules import BLOCK
 from peftlens.results.table import NotApplicable, measured, read_of
 from peftlens.runs.trained_model import TrainedModel
@@ -67,7 +68,7 @@ def adapter_directions(
                 found.append(_point(one, q.get(one.key), vocab, points))
                 if one.kind == "difference":
                     change = one.values  # the last layer's remains
-        except NotApplicable as reason:
+        except (NotApplicable, NotLanguageModelError) as reason:
             notes.append(f"No {what}: {reason}.")
     return AdapterDirections(
         name=name,
