@@ -114,7 +114,7 @@ def test_without_network_one_line_within_five_seconds(tmp_path, monkeypatch):
     assert f"put {wheels.VADER.filename} into {tmp_path / 'wheels'} by hand" in last
 
 
-def test_pinned_wheels_are_four_files():
+def test_pinned_wheels_are_five_files():
     pinned = [value for value in vars(wheels).values() if isinstance(value, wheels.Wheel)]
-    assert len({wheel.sha256 for wheel in pinned}) == 4
+    assert len({wheel.sha256 for wheel in pinned}) == 5
     assert all(wheel.version in wheel.filename for wheel in pinned)

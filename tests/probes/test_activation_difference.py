@@ -72,9 +72,9 @@ def test_adapters_of_other_programs_and_bad_options(context, trained):
 
 @pytest.mark.parametrize("probe", [activation_difference, patchscope])
 def test_an_encoder_decoder_and_an_unchanged_base_are_left_out(context, probe, bases, trained):
-    t5 = SimpleNamespace(
-        config=trained("lora", rank=2).config.model_copy(update={"base_model": str(bases["t5"])})
-    )
+    lora = trained("lora", rank=2)
+    config = lora.config.model_copy(update={"base_model": str(bases["t5"])})
+    t5 = SimpleNamespace(config=config, record=lora.record)
     with pytest.raises(NotApplicable, match="encoder-decoder"):
         probe.measure(context, t5, probe.Config())
     with pytest.raises(NotApplicable, match="the base's own"):
