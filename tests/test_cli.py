@@ -88,7 +88,7 @@ def test_study_with_report(run, study_file, tmp_path):
 def test_a_study_with_a_failed_run_exits_with_one(run, study_file, monkeypatch):
     from peftlens.training import trainer
 
-    monkeypatch.setattr(trainer, "_validate", lambda *_: 1 / 0)
+    monkeypatch.setattr(trainer, "validate", lambda *_: 1 / 0)
     code, _, err = run("study", study_file, "--workers", 0, "--out", "out")
     assert code == 1
     assert "lora rank=2 seed=0: failed: division by zero" in err

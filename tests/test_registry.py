@@ -29,9 +29,9 @@ def test_describe_reads_defaults_as_written():
 def test_describe_reads_inherited_options_too():
     found = [name for name in options("tasks", "file") if "." not in name]
     assert found == [
-        "kind", "template", "label", "labels", "options", "label_format", "max_rows",
-        "chat_template", "turns", "score", "max_new_tokens", "stop", "source", "separator",
-        "quotes", "encoding", "split",
+        "kind", "template", "pair", "head", "words", "label", "labels", "options", "label_format",
+        "max_rows", "chat_template", "turns", "score", "max_new_tokens", "stop", "source",
+        "separator", "quotes", "encoding", "split",
     ]  # fmt: skip
 
 

@@ -12,10 +12,11 @@ def changes(p=(0.5, 0.001), identity=(), **cells):
     row = IDENTITY | {
         "text": "general", "words": ["ship", "the"], "typical": ["ship"], "raised": ["␣ship", "a"],
         "lowered": ["␣cake"], "random_updates": 5, "random_found": 0.0, "random_larger": 0.0,
-        "power_at_0.4": 0.5,
+        "power_at_0.4": 0.5, "power_at_0.6": 0.7,
     }  # fmt: skip
     rows = [
-        row | {"layer": n, "p": one, "standardized": 2.0 * n - 2, "relative_norm": 0.1 * n}
+        row
+        | {"layer": n, "p": one, "q": one, "standardized": 2.0 * n - 2, "relative_norm": 0.1 * n}
         for n, one in enumerate(p, 1)
     ]
     return pd.DataFrame([one | dict(identity) | cells for one in rows])

@@ -164,14 +164,14 @@ def test_a_gpu_has_groups_without_being_asked(sweep, tmp_path, monkeypatch, caps
 
 
 def test_a_run_that_raises_costs_only_itself(few, tmp_path, monkeypatch):
-    real = trainer._validate
+    real = trainer.validate
 
     def fail_for_lora(model, *rest):
         if "Lora" in repr(model):
             raise RuntimeError("out of luck")
         return real(model, *rest)
 
-    monkeypatch.setattr(trainer, "_validate", fail_for_lora)
+    monkeypatch.setattr(trainer, "validate", fail_for_lora)
     outcome = runner.run_study(few, tmp_path / "out", HERE)
     assert len(outcome.failed) == 4
     assert len(outcome.runs) == 4
@@ -330,7 +330,7 @@ def test_outcomes_of_probes_as_a_worker_sends_them(under_way):
 
 
 def test_what_an_earlier_file_left_is_not_shown(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "_validate", lambda *_: 1 / 0)
+    monkeypatch.setattr(trainer, "validate", lambda *_: 1 / 0)
     runner.run_study(file, tmp_path / "out", HERE)
     monkeypatch.undo()
     assert len(list((tmp_path / "out" / "failed").iterdir())) == 8
