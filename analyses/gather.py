@@ -101,7 +101,9 @@ def markdown(verdicts: pd.DataFrame) -> str:
     """Format a row for each claim, in the order of their names."""
     lines = ["| claim | verdict | in numbers | from |", "|---|---|---|---|"]
     for row in verdicts.itertuples():
-        links = f"[{row.analysis}]({row.analysis}), [page]({row.analysis}.html)"
+        page = f"{row.analysis}.html"
+        links = f"[{row.analysis}]({row.analysis})"
+        links += f", [page]({page})" if (REPORTS / page).exists() else ""
         cells = (row.text, f"*{row.outcome}*", row.sentence, links)
         lines.append(f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |")
     return "\n".join(lines) + "\n"
