@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftlens.data.task import Example, Rating, SentencePair, TaggedWords, Task
-from peftlens.data.tokenization import CUT, TokenizedAnswer, TokenizedExample, require_rows
+from peftlens.data.tokenization import (
+    CUT,
+    TokenizedAnswer,
+    TokenizedExample,
+    collected,
+    require_rows,
+)
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import Head
@@ -90,13 +96,7 @@ class HeadTokenizer:
         Raises:
             NotLanguageModelError: examples of another kind, such as texts for a language model.
         """
-        counts: Counter[str] = Counter()
-        items = []
-        for index, example in enumerate(examples):
-            if rows := self._rows(example, counts):
-                lengths = tuple(len(answer.strip().encode()) for answer in example.answers)
-                items.append(TokenizedExample(index, rows, example.correct, lengths))
-        return items, dict(sorted((+counts).items()))  # + drops zeros
+        return collected(examples, self._rows)
 
     def _rows(self, example: Example, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
         """Return one row for each class, or one with all labels."""

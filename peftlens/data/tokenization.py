@@ -7,7 +7,7 @@ space before every text, so that " yes" would have two: the text that comes back
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,20 @@ class TokenizedExample:
     answer_bytes: tuple[int, ...]
 
 
+def collected(
+    examples: Iterable[Example],
+    rows_of: Callable[[Example, Counter[str]], tuple[TokenizedAnswer, ...]],
+) -> tuple[list[TokenizedExample], dict[str, int]]:
+    """Tokenize each example that gets rows; return also how many were cut or dropped, by reason."""
+    counts: Counter[str] = Counter()
+    items = []
+    for index, example in enumerate(examples):
+        if rows := rows_of(example, counts):
+            lengths = tuple(len(answer.strip().encode()) for answer in example.answers)
+            items.append(TokenizedExample(index, rows, example.correct, lengths))
+    return items, dict(sorted((+counts).items()))  # + drops zeros
+
+
 @dataclass(frozen=True)
 class ExampleTokenizer:
     """Tokenizer of examples for one base model.
@@ -148,13 +162,7 @@ class ExampleTokenizer:
             InputError: an answer has no tokens, is too long, or two answers of one example have the
                 same tokens.
         """
-        counts: Counter[str] = Counter()
-        items = []
-        for index, example in enumerate(examples):
-            if rows := self._rows(example, counts):
-                lengths = tuple(len(answer.strip().encode()) for answer in example.answers)
-                items.append(TokenizedExample(index, rows, example.correct, lengths))
-        return items, dict(sorted((+counts).items()))  # + drops zeros
+        return collected(examples, self._rows)
 
     def _rows(self, example: Example, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
         """Tokenize one row per answer; none if the example is dropped, which is counted."""
