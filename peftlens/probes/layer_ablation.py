@@ -5,7 +5,9 @@ feed-forward layers and of the rest. The gain is the decrease of the loss on rig
 base. The smallest set of blocks that keeps 95 % of it is found greedily: blocks are dropped one
 after another, those first whose absence raises the loss least, unless too little would be left.
 The set is chosen on validation examples, scored on test examples, and compared with random sets of
-as many blocks. Embeddings, the last norm and the head count as one more block. Beside the whole run
+as many blocks. Embeddings, the last norm and the head count as one more block. Where more than 32
+blocks were changed, neighbors are switched together in 32 groups, so that the cost grows with the
+depth and not with its square; a group is then what is called a block here. Beside the whole run
 stands the run with random updates of equal norm, from which a gain that training found is missing;
 see `diffing.random_updates`. There are none where the start of what was trained is unknown. Soft
 prompts act on the input alone, so that there is nothing to switch.
@@ -37,6 +39,7 @@ from peftlens.tasks import task_of
 REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # four forward passes for each block
+GROUPS = 32  # number of blocks up to which each is switched by itself
 FILES = ("texts",)
 _TOKENS = 600  # scored tokens of each kind of examples, whose probabilities (tokens, V) are kept
 
@@ -67,9 +70,15 @@ COLUMNS = (
         "where the run's changes are active: a block, or all but it, a kind, a set; random update "
         "stands for one of equal norm in all of them",
     ),
-    Column("block", "number of the block, counted from 1; missing for kinds and sets"),
+    Column(
+        "block",
+        "number of the block, counted from 1, of a group the first; missing for kinds and sets",
+    ),
     Column("kind", "attention, feed_forward, or other modules; missing for blocks and sets"),
-    Column("blocks", "list of the numbers of a set's blocks; 0 stands for the rest of the model"),
+    Column(
+        "blocks",
+        "list of the numbers of a set's or group's blocks; 0 stands for the rest of the model",
+    ),
     Column("loss", "loss of the right answers", "nats per token", "lower"),
     Column("gain", "decrease of this loss from the base", "nats per token", "higher"),
     Column("ci_low", "lower end of the gain's paired 95 % interval over examples"),
@@ -148,11 +157,13 @@ def _tokenized(collator: Collator, examples: Sequence[Example]) -> list[Tokenize
 
 
 def _groups(ablation: Ablation) -> dict[int, frozenset[Unit]]:
-    """Return the units of each changed block."""
-    indices = dict.fromkeys(unit.block for unit in ablation.units)
+    """Map each changed block, or the first of each group of neighbors, to the units switched."""
+    changed = [*dict.fromkeys(unit.block for unit in ablation.units)]
+    inside = [index for index in changed if index != OUTSIDE]
+    parts = [part.tolist() for part in np.array_split(inside, min(GROUPS, len(inside)))]
+    parts += [[OUTSIDE]] if OUTSIDE in changed else []
     return {
-        index: frozenset(unit for unit in ablation.units if unit.block == index)
-        for index in indices
+        part[0]: frozenset(unit for unit in ablation.units if unit.block in part) for part in parts
     }
 
 
@@ -191,7 +202,9 @@ def _rows(
     yield _row("none", none.scores, none, whole) | {"blocks": []}
     yield _row("all", whole.scores, none, whole) | {"blocks": _numbers(whole.units)}
     for index, units in track([*groups.items()], "Switching blocks"):
-        place = {"block": index + 1 if index != OUTSIDE else None}
+        place: dict[str, Any] = {"block": index + 1 if index != OUTSIDE else None}
+        numbers = _numbers(units)
+        place |= {"blocks": numbers} if len(numbers) > 1 else {}
         rest = whole.units - units
         yield row("this block alone", units, none) | place
         yield row("all but this block", rest, whole) | place
@@ -202,7 +215,8 @@ def _rows(
             yield row("all but this kind", whole.units - units) | {"kind": kind}
     if smallest:
         found: dict[str, Any] = row("smallest set", smallest) | {"blocks": _numbers(smallest)}
-        sets = _random_sets(groups, len({unit.block for unit in smallest}), draws)
+        size = sum(units <= smallest for units in groups.values())
+        sets = _random_sets(groups, size, draws)
         others = [row("random set", units) | {"blocks": _numbers(units)} for units in sets]
         yield found | {"p": p_value(found["gain"], [other["gain"] for other in others])}
         yield from others

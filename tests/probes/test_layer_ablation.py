@@ -3,6 +3,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from peftlens.data.collate import Collator
 from peftlens.diffing.ablation import OUTSIDE, Unit
 from peftlens.diffing.random_updates import open_random_update
 from peftlens.errors import InputError
+from peftlens.probes import layer_ablation
 from peftlens.probes.layer_ablation import Config, _smallest, measure
 from peftlens.results.table import NotApplicable
 from peftlens.tasks import task_of
@@ -110,6 +112,26 @@ def test_the_smallest_set_of_planted_gains():
     assert len(found) == 2
     assert _smallest(Planted(lambda _: 0.0), 0.95) is None
     assert _smallest(Planted(lambda active: -float(len(active))), 0.95) is None
+
+
+def test_neighbors_are_switched_together_in_a_deep_model(context, trained, monkeypatch):
+    run = trained("full", learning_rate=0.02)
+    one_by_one = measure(context, run, FEW)
+    monkeypatch.setattr(layer_ablation, "GROUPS", 2)
+    frame = measure(context, run, FEW)
+    alone = rows(frame, "this block alone")
+    assert alone["block"].fillna(0).tolist() == [1, 3, 0]
+    assert [blocks if isinstance(blocks, list) else None for blocks in alone["blocks"]] == [
+        [1, 2], None, None,
+    ]  # fmt: skip
+    # the third block is a group of its own, and measured as before
+    single = rows(one_by_one, "this block alone")
+    for column in ("loss", "gain", "kl"):
+        assert alone[column].iloc[1] == pytest.approx(single[column].iloc[2], abs=1e-6)
+    sets = pd.concat([rows(frame, "smallest set"), rows(frame, "random set")])["blocks"]
+    assert all((1 in blocks) == (2 in blocks) for blocks in sets)
+    sizes = {len({2 if block == 1 else block for block in blocks}) for blocks in sets}
+    assert len(sizes) == 1  # as many groups in each
 
 
 def test_an_adapter_of_unknown_task_is_scored_on_texts_of_the_user_s(
