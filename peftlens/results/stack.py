@@ -62,10 +62,16 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _type(columns: list[pd.Series]) -> str:
-    """Return the common type of one column of all frames; lists are plain objects."""
+    """Return the common type of one column of all frames; lists are plain objects.
+
+    A column without a value has no say: pandas makes it a column of numbers.
+    """
+    filled = [column for column in columns if column.notna().any()] or columns
     nullable = {"i": "Int64", "u": "Int64", "f": "Float64", "b": "boolean"}
-    types = [nullable[column.dtype.kind] for column in columns if column.dtype.kind in nullable]
-    if types:
-        return types[0]
-    present = [value for column in columns for value in column.dropna().head(1)]
+    types = {nullable.get(column.dtype.kind, "") for column in filled}
+    if types == {"Int64", "Float64"}:  # a missing number makes whole ones floats
+        return "Int64" if all((column.dropna() % 1 == 0).all() for column in filled) else "Float64"
+    if len(types) == 1 and (only := types.pop()):
+        return only
+    present = [value for column in filled for value in column.dropna().head(1)]
     return "object" if any(isinstance(value, list | np.ndarray) for value in present) else "string"

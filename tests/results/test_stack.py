@@ -44,3 +44,33 @@ def test_lists_stay_lists_beside_a_run_that_has_none(runs, tmp_path):
     assert again["words"][1].tolist() == ["a", "b"]
     assert [value.tolist() for value in again["near"][1:]] == [[1 / 3, 0.5], [0.25]]
     assert again["n"].isna().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "dtype"),
+    [
+        ([None, None], ["other", None], "string"),
+        ([float("nan")], [["a", "b"]], "object"),
+        ([1, 2], [0.5, 1.5], "Float64"),
+        ([0.5], [1], "Float64"),
+        ([1, 2], [3, None], "Int64"),
+        ([float("nan")], [1], "Int64"),
+        ([True], [float("nan")], "boolean"),
+        ([None], [None], "string"),
+    ],
+)
+def test_a_column_has_the_type_of_the_values_that_are_there(runs, one, other, dtype):
+    frames = [
+        pd.DataFrame({"words": pd.Series(values)}).assign(near=0.5, n=1, note="x")
+        for values in (one, other)
+    ]
+    for order in (frames, frames[::-1]):
+        found = joined(runs, *order).frame["words"]
+        assert found.dtype == dtype
+        values = [value for frame in order for value in frame["words"]]
+        assert found.isna().tolist() == [
+            not isinstance(value, list) and bool(pd.isna(value)) for value in values
+        ]
+        assert [*found.dropna()] == [
+            value for value in values if isinstance(value, list) or not pd.isna(value)
+        ]
