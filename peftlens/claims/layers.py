@@ -47,10 +47,14 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     for name, one in gaining.groupby("method", sort=False):
         evidence[str(name)], texts[str(name)] = _method(one)
     outcome, shown = every_method(evidence, texts)
+    left = len(runs) - len(gaining)
     return outcome, (
         "The smallest set of blocks that keeps 95 % of the gain is small, and better than random "
-        f"sets of as many blocks: {shown}. {counted_runs(len(runs) - len(gaining))} without a gain "
-        "or with fewer than six changed blocks not counted."
+        f"sets of as many blocks: {shown}."
+    ) + (
+        f" {counted_runs(left)} without a gain or with fewer than six changed blocks not counted."
+        if left
+        else ""
     )
 
 

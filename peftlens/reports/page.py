@@ -117,12 +117,20 @@ def _page(
         [script] if assets else [plotly.offline.get_plotlyjs(), script],
         keep="\n\t",
         beside=[PLOTLY] if assets else [],
-        title=" and ".join(one.name for one in sections),
+        title=_title([one.name for one in sections]),
         sections=sections,
         citation=bibtex(results),
         version=__version__,
         learned_style=html.source(PACKAGE, "learned.css"),
     )
+
+
+def _title(names: Sequence[str]) -> str:
+    """Join the names of studies; what stands before the colon in all of them is said once."""
+    subjects = {name.partition(": ")[0] for name in names}
+    rest = [name.partition(": ")[2] for name in names]
+    shared = len(names) > 1 and len(subjects) == 1 and all(rest)
+    return f"{subjects.pop()}: {' and '.join(rest)}" if shared else " and ".join(names)
 
 
 def _section(results: StudyResults, prefix: str) -> StudySection:

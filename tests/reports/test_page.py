@@ -362,3 +362,17 @@ def test_reporting_imports_no_model_library(trained):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["rank"], "rank"),
+        (["lens: words"], "lens: words"),
+        (["lens: words", "lens: headlines"], "lens: words and headlines"),
+        (["lens: words", "rank: words"], "lens: words and rank: words"),
+        (["lens", "lens"], "lens and lens"),
+    ],
+)
+def test_what_all_studies_are_about_is_said_once(names, title):
+    assert report._title(names) == title
