@@ -5,10 +5,13 @@ import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from peftlens import registry
 from peftlens.errors import InputError
+
+if TYPE_CHECKING:  # it imports torch
+    from peftlens.models.base_model import BaseModel
 
 _FAMILIES = ("baseline", "selective", "reparametrization", "additive adapter", "soft prompt", "mix")
 
@@ -67,9 +70,9 @@ def methods(base: str | None, *, trust_remote_code: bool = False) -> list[Row]:
     Raises:
         InputError: there is no such base model.
     """
-    shapes = _shapes(base, trust_remote_code) if base else None
+    model = _load(base, trust_remote_code) if base else None
     needs = _needs_of_probes()
-    rows = [_row(name, needs, shapes) for name in registry.names("methods")]
+    rows = [_row(name, needs, model) for name in registry.names("methods")]
     order = {family: place for place, family in enumerate(_FAMILIES)}
     return sorted(rows, key=lambda row: (order.get(row.family, len(order)), row.name))
 
@@ -112,10 +115,10 @@ def _check(flag: str, value: str | None, choices: Iterable[str]) -> None:
         raise InputError(f"--{flag} {value!r} fits no method; it is one of: {', '.join(names)}")
 
 
-def _shapes(base: str, trust: bool):
+def _load(base: str, trust: bool) -> "BaseModel":
     from peftlens.models.base_model import load_base_model
 
-    return load_base_model(base, device="cpu", trust_remote_code=trust).shapes
+    return load_base_model(base, device="cpu", trust_remote_code=trust)
 
 
 def _needs_of_probes() -> dict[str, set[str]]:
@@ -126,10 +129,10 @@ def _needs_of_probes() -> dict[str, set[str]]:
     }
 
 
-def _row(name: str, needs: dict[str, set[str]], shapes: object) -> Row:
+def _row(name: str, needs: dict[str, set[str]], base: "BaseModel | None") -> Row:
     about = registry.describe("methods", name)
     exposes: set[str] = {*(about.constants.get("EXPOSES") or ())}
-    trainable, why = _count(name, shapes) if shapes else (None, "")
+    trainable, why = _count(name, base) if base else (None, "")
     by_type = "ARGUMENT" in about.constants
     return Row(
         name=f"{name}:TYPE" if by_type else name,
@@ -175,13 +178,15 @@ def _example(about: registry.Description) -> str:
     return shlex.join(["peftlens", "train", about.name, "--set", assignment])
 
 
-def _count(name: str, shapes: object) -> tuple[int | None, str]:
+def _count(name: str, base: "BaseModel") -> tuple[int | None, str]:
     """Count trainable parameters with the default options, or return the reason for no count."""
-    config = registry.configure("methods", name, {})
+    config, module = registry.configure("methods", name, {}), registry.load("methods", name)
     if hasattr(config, "options"):
         return None, "by type"
+    if base.kind == "encoder" and getattr(module, "TRAINS_HEAD", False):
+        return None, "the head of an encoder is as large as its task has classes"
     try:
-        return registry.load("methods", name).trainable_parameters(config, shapes), ""
+        return module.trainable_parameters(config, base.shapes), ""
     except InputError as error:
         return None, str(error)
 

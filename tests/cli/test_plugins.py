@@ -56,6 +56,11 @@ def test_methods_counted_on_a_base(capsys, bases):
     assert "bitfit is not counted: this model has no biases" in out
 
 
+def test_an_encoder_s_head_is_not_counted_as_its_embedding_table(capsys, encoders):
+    plugins.methods(base=str(encoders["bert"]))
+    assert "head is not counted: the head of an encoder is as large as" in capsys.readouterr().out
+
+
 def test_methods_as_markdown(capsys):
     plugins.methods(output="markdown")
     assert "| `lora` | LoRA: train a low-rank update" in capsys.readouterr().out
