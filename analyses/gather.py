@@ -3,7 +3,7 @@
 for name in comparison merging; do  # one run at a time, because memory and time are compared
     peftlens study analyses/$name.toml --out studies/$name --workers 1
 done
-for name in rank placement prompt_length quantization forgetting continual; do
+for name in rank placement prompt_length quantization forgetting continual encoders_sequence; do
     peftlens study analyses/$name.toml --out studies/$name
 done
 for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness lens_bbc_topic \
@@ -11,7 +11,7 @@ for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness lens_
     peftlens study analyses/$name.toml --out studies/$name
 done
 python analyses/gather.py studies comparison merging rank placement prompt_length quantization \
-    forgetting continual soft_prompts lens
+    forgetting continual soft_prompts lens encoders
 
 For each analysis: reports/NAME.html, which uses the shared copy of Plotly in reports/;
 reports/NAME/results, the benchmark table of each study as CSV, LaTeX and Markdown;
@@ -39,6 +39,7 @@ REPORTS = Path(__file__).parent.parent / "reports"
 STUDIES = {
     "soft_prompts": ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment", "waywardness"),
     "lens": ("lens_bbc_topic", "lens_word_sentiment"),
+    "encoders": ("encoders_sequence",),
 }
 # Number of studies whose tables are pooled for the claims: the third has anchored prompts.
 POOLED = 2

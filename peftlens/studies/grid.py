@@ -220,6 +220,6 @@ def _require_comparable(run_plan: RunPlan, first: RunPlan) -> None:
         )
     if run_plan.task.needs_head != first.task.needs_head:
         raise InputError(
-            f"{task!r} {'has' if run_plan.task.needs_head else 'has no'} head, unlike "
+            f"{task!r} {'has a' if run_plan.task.needs_head else 'has no'} head, unlike "
             f"{first.config.task!r}; give all tasks of a sequence head = 'classification', or none"
         )

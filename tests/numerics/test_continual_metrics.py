@@ -9,9 +9,11 @@ from peftlens.numerics.continual_metrics import (
     TaskSequence,
     average_accuracy,
     backward_transfer,
+    difference,
     estimate,
     forgetting,
     forward_transfer,
+    learning_accuracy,
     sequences,
     sum_of_means,
 )
@@ -31,6 +33,10 @@ def test_measures_of_a_hand_worked_matrix():
     assert value(backward_transfer, R) == pytest.approx(((0.7 - 0.9) + (0.5 - 0.8)) / 2)
     assert value(forward_transfer, R) == pytest.approx(((0.4 - 0.5) + (0.3 - 0.2)) / 2)
     assert value(forgetting, R) == pytest.approx(((0.9 - 0.7) + (0.8 - 0.5)) / 2)
+
+
+def test_learning_accuracy_is_the_diagonal():
+    assert value(learning_accuracy, R) == pytest.approx((0.9 + 0.8 + 0.9) / 3)
 
 
 def test_a_second_matrix_in_which_training_later_tasks_helps():
