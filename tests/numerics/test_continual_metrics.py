@@ -137,6 +137,28 @@ def test_the_estimate_is_the_mean_over_seeds_of_the_metric_in_each_ones_order(we
     assert estimate(members, weigh).value == pytest.approx(expected)
 
 
+def test_a_difference_is_paired_by_seed_and_item():
+    """Of two tasks the first alone can be forgotten: the differences of its items' changes."""
+    rng = np.random.default_rng(3)
+    index = pd.MultiIndex.from_product([("a", "b"), range(8)], names=["task", "item"])
+
+    def members(seeds):
+        values = {seed: rng.integers(0, 2, (16, 3)).astype(float) for seed in seeds}
+        return [
+            TaskSequence("lora", ONE, seed, ("a", "b"), pd.DataFrame(one, index=index))
+            for seed, one in values.items()
+        ]
+
+    ones, others = members((0, 1, 2)), members((2, 0, 1))
+    by_seed = {one.seed: one for one in others}
+    changes = [
+        (one.right[2] - one.right[1] - by_seed[one.seed].right[2] + by_seed[one.seed].right[1])["a"]
+        for one in ones
+    ]
+    found = difference(ones, others, backward_transfer)
+    assert vars(found) == pytest.approx(vars(crossed_estimate(changes)))
+
+
 def test_of_one_task_it_is_the_crossed_estimate():
     values = np.random.default_rng(0).normal(size=(3, 20))
     assert vars(sum_of_means(values, ["a"] * 20)) == pytest.approx(vars(crossed_estimate(values)))
