@@ -264,7 +264,7 @@ def attach_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> n
         raise InputError(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
     if not run.is_reproducible:
         return _attach_file(read(run.adapter(step), trust_remote_code=base.trusted), base)
-    model = attach_new(run, base, run.config.task)
+    model = attach_new(run, base)
     load_state(model, run.adapter(step))
     return model.eval()
 
@@ -281,16 +281,18 @@ def require_base(run: TrainedModel, base: BaseModel) -> None:
         )
 
 
-def attach_new(run: TrainedModel, base: BaseModel, task: str) -> nn.Module:
+def attach_new(run: TrainedModel, base: BaseModel, data: str | None = None) -> nn.Module:
     """Attach a run's method as it is before anything is loaded or trained.
 
     Args:
         run: a run whose configuration and seed reproduce its start.
         base: its base model.
-        task: name of the task whose new head is drawn, where the base has one.
+        data: hash of the data of the task whose new head is drawn, where the base has one; by
+            default the run's task.
     """
     config = registry.configure("methods", run.config.method, run.config.method_config)
-    return attach(base.model, run.config.method, config, head_seed(run.config.seed, task))
+    seed = head_seed(run.config.seed, data or run.record.depends_on["data"])
+    return attach(base.model, run.config.method, config, seed)
 
 
 def _attach_file(file: AdapterFile, base: BaseModel) -> nn.Module:

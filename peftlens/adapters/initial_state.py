@@ -41,7 +41,7 @@ def initial_state(run: TrainedModel, base: BaseModel) -> Tensors:
     if run.is_reproducible:
         with restored_after(base.model):
             set_seed(run.config.seed)
-            model = attach_new(run, base, run.config.task)
+            model = attach_new(run, base)
             if before := next(earlier_runs(run), None):
                 load_for_training(model, before, run.config.task)
             return _copies(state(model))

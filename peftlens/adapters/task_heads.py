@@ -21,6 +21,7 @@ from peftlens.adapters.checkpoint import (
     require_base,
     state,
 )
+from peftlens.data.task import Task
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import Head
@@ -110,14 +111,14 @@ def _load_head(model: nn.Module, source: TrainedModel, task: str, head: Head) ->
 
 
 @contextmanager
-def open_on_task(run: TrainedModel, base: BaseModel, task: str) -> Iterator[nn.Module]:
+def open_on_task(run: TrainedModel, base: BaseModel, task: Task) -> Iterator[nn.Module]:
     """Attach a run, with the head of a task of its sequence, for the duration of the block.
 
     Args:
         run: a finished run.
         base: its base model, with the head of the task; without any for a language model, which
             scores all tasks alike.
-        task: name of the task.
+        task: the task.
 
     Raises:
         InputError: the run was trained by another program on another task, or its sequence on other
@@ -127,17 +128,17 @@ def open_on_task(run: TrainedModel, base: BaseModel, task: str) -> Iterator[nn.M
         yield _attach_on_task(run, base, task)
 
 
-def _attach_on_task(run: TrainedModel, base: BaseModel, task: str) -> nn.Module:
-    if base.head is None or run.config.task == task:
+def _attach_on_task(run: TrainedModel, base: BaseModel, task: Task) -> nn.Module:
+    if base.head is None or run.config.task == task.name:
         return attach_run(run, base)
     if not run.is_reproducible:
         raise InputError(
-            f"run {run.id} was trained by another program, and has no head for {task!r}; score it "
-            "on its own task"
+            f"run {run.id} was trained by another program, and has no head for {task.name!r}; "
+            "score it on its own task"
         )
     require_base(run, base)
-    model = attach_new(run, base, task)
+    model = attach_new(run, base, task.sha256)
     load_state(model, run.adapter(), head_tensors(model))
-    if source := run_with_head(run, task):
-        _load_head(model, source, task, base.head)
+    if source := run_with_head(run, task.name):
+        _load_head(model, source, task.name, base.head)
     return model.eval()

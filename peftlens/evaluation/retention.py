@@ -208,7 +208,7 @@ def reference(base: BaseModel, suite_data: AnySuite, head_seed: int = 0) -> Refe
     return Reference(Scores(**fields), tensors.get("states"), head)
 
 
-def _key(base: BaseModel, suite_data: AnySuite, head_seed: int) -> str:
+def _key(base: BaseModel, suite_data: AnySuite, head_seed: int = 0) -> str:
     inputs = {
         "base": base.sha256,
         "device": base.device,

@@ -2,7 +2,7 @@
 
 A head is the module that transformers puts on a model for such tasks, by
 `AutoModelForSequenceClassification` and `AutoModelForTokenClassification`. Its tensors are in no
-file of the base: they are drawn by the run's seed and task, alike for all methods, trained along
+file of the base: they are drawn by the run's seed and data, alike for all methods, trained along
 with every method, and saved with the adapter (peft's `modules_to_save`). Adapters of other programs
 may also be of a model with a head for question answering, or of one without any head.
 """
@@ -195,14 +195,14 @@ def seeded(seed: int) -> Iterator[None]:
         torch.random.set_rng_state(state)
 
 
-def head_seed(seed: int, task: str) -> int:
+def head_seed(seed: int, data: str) -> int:
     """Return the seed by which the new head of a task is drawn, another one for each task.
 
     Args:
         seed: seed of the run.
-        task: name of the task.
+        data: hash of the task's data, which does not depend on where its file is.
     """
-    return int(sha256_text(f"{seed} {task}")[:15], 16)
+    return int(sha256_text(f"{seed} {data}")[:15], 16)
 
 
 def draw_head(model: PreTrainedModel, seed: int) -> None:

@@ -9,7 +9,7 @@ training the one with which it will start, which the base has, too.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,13 +95,14 @@ def _of_task(
 ) -> pd.DataFrame:
     """Score one task, on the base with the task's head if it needs one."""
     task, options = load_for_kind(name, options, context.kind_of_base_model(run.config))
+    task = replace(task, name=name)  # as in a run's configuration
     if task.needs_head and not task.has_choices:
         raise NotApplicable(f"{name} has no candidate answers")
     base = _base_for(context, run, name, task)
     data = suite(base, name, options, max_items)
     # the base is scored before the adapter is attached to it
-    baseline = reference(base, data, head_seed(run.config.seed, name))
-    with open_on_task(run, base, name) as model:
+    baseline = reference(base, data, head_seed(run.config.seed, task.sha256))
+    with open_on_task(run, base, task) as model:
         tuned = scores(model, base, data, baseline)
     return _answers(data, tuned, baseline.scores, _majority_right(data, task))
 

@@ -220,7 +220,7 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
 def attach_planned(planned: RunPlan) -> nn.Module:
     """Attach a planned run's method to its base, and return the model to train."""
     config = planned.config
-    seed = head_seed(config.seed, config.task)
+    seed = head_seed(config.seed, planned.depends_on["data"])
     return checkpoint.attach(planned.base.model, config.method, planned.method_config, seed)
 
 
