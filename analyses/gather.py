@@ -3,15 +3,15 @@
 for name in comparison merging; do  # one run at a time, because memory and time are compared
     peftlens study analyses/$name.toml --out studies/$name --workers 1
 done
-for name in rank placement prompt_length quantization forgetting continual; do
+for name in rank placement prompt_length quantization forgetting continual encoders_sequence; do
     peftlens study analyses/$name.toml --out studies/$name
 done
 for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness lens_bbc_topic \
-    lens_word_sentiment; do
+    lens_word_sentiment encoders_bbc_topic encoders_word_sentiment; do
     peftlens study analyses/$name.toml --out studies/$name
 done
 python analyses/gather.py studies comparison merging rank placement prompt_length quantization \
-    forgetting continual soft_prompts lens
+    forgetting continual soft_prompts lens encoders
 
 For each analysis: reports/NAME.html, which uses the shared copy of Plotly in reports/;
 reports/NAME/results, the benchmark table of each study as CSV, LaTeX and Markdown;
@@ -39,9 +39,10 @@ REPORTS = Path(__file__).parent.parent / "reports"
 STUDIES = {
     "soft_prompts": ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment", "waywardness"),
     "lens": ("lens_bbc_topic", "lens_word_sentiment"),
+    "encoders": ("encoders_bbc_topic", "encoders_word_sentiment", "encoders_sequence"),
 }
-# Number of studies whose tables are pooled for the claims: the third has anchored prompts.
-POOLED = 2
+# Studies that are shown only, as their runs are not what the claims are about: anchored prompts.
+SHOWN_ONLY = {"waywardness"}
 LARGE = 100_000  # size of a table above which it is compressed, bytes
 FORMAT_OF = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 MARKS = ("<!-- verdicts -->\n", "<!-- /verdicts -->\n")
@@ -64,7 +65,9 @@ def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
             text = FORMATS[output](one, benchmark_table(one))
             (folder / "results" / f"{study.name}{ending}").write_text(text)
     frames: dict[str, list[pd.DataFrame]] = {}
-    for one in found[:POOLED]:
+    for one in (
+        one for study, one in zip(studies, found, strict=True) if study.name not in SHOWN_ONLY
+    ):
         for table, content in one.tables.items():
             frames.setdefault(table, []).append(content.frame.assign(study=one.name))
     pooled = {table: pd.concat(parts) for table, parts in frames.items()}

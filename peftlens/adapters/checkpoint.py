@@ -5,7 +5,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -35,10 +35,16 @@ from peftlens.adapters.external import attach_adapter
 from peftlens.adapters.token_tables import require_vocabulary
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
-from peftlens.models.heads import draw_head, head_modules, head_of_model
+from peftlens.models.heads import (
+    Head,
+    draw_head,
+    head_modules,
+    head_of_model,
+    head_parameters,
+    head_seed,
+)
 from peftlens.models.origin import Origin
 from peftlens.models.snapshot import restored_after
-from peftlens.runs.run import Run
 from peftlens.runs.trained_model import TrainedModel
 
 
@@ -49,7 +55,7 @@ def attach(model: PreTrainedModel, method: str, config: Any, seed: int = 0) -> n
         model: the base model.
         method: name of the method.
         config: Config of the method.
-        seed: seed by which a new head is drawn, which is trained along with every method.
+        seed: `head_seed` of a new head, which is trained along with every method.
     """
     module = registry.load("methods", method)
     draw_head(model, seed)
@@ -158,9 +164,26 @@ def save(  # noqa: PLR0913  # one argument per part of an adapter's folder
 
 def _task_of(model: nn.Module) -> dict[str, str]:
     """Return peft's name of the task of a model with a head; nothing of a language model."""
-    whole = next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
-    head = head_of_model(whole) if whole is not None else None
+    head = attached_head(model)
     return {TASK: head.task_type} if head else {}
+
+
+def attached_head(model: nn.Module) -> Head | None:
+    """Return the head of the base model inside of an attached model; None for a language model."""
+    inner = _inner(model)
+    return head_of_model(inner) if inner is not None else None
+
+
+def head_tensors(model: nn.Module) -> set[str]:
+    """Return those names of `state` that are of the new head."""
+    parameters = head_parameters(inner) if (inner := _inner(model)) is not None else {}
+    places = {parameter.data_ptr() for parameter in parameters.values()}
+    return {name for name, tensor in state(model).items() if tensor.data_ptr() in places}
+
+
+def _inner(model: nn.Module) -> PreTrainedModel | None:
+    """Return the model of transformers inside of an attached model."""
+    return next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
 
 
 def _plain(value: Any) -> Any:
@@ -170,27 +193,34 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} in a peft configuration is not JSON")
 
 
-def load_state(model: nn.Module, folder: Path) -> None:
+def load_state(model: nn.Module, folder: Path, kept: Collection[str] = ()) -> None:
     """Load saved tensors into an attached model; each must be present, fit and be finite.
+
+    Args:
+        model: model with a method attached.
+        folder: folder of the adapter.
+        kept: names of `state` that keep their values, whatever the file holds of them.
 
     Raises:
         InputError: tensors are missing, unknown, of another shape or not finite, or the file is
             damaged.
     """
-    file = folder / WEIGHTS
-    expected = {name: tuple(tensor.shape) for name, tensor in state(model).items()}
+    file, current = folder / WEIGHTS, state(model)
+    expected = {name: tuple(one.shape) for name, one in current.items() if name not in kept}
     try:
         with safe_open(file, framework="pt") as header:
-            names = header.keys()
+            names = [name for name in header.keys() if name not in kept]  # noqa: SIM118
             saved = {name: tuple(header.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError) as error:
         raise InputError(f"{file} can't be read: {error}") from error
     if saved != expected:
         raise InputError(f"{file} does not fit: {_difference(expected, saved)}")
-    tensors = safetensors.torch.load_file(file)
+    loaded = safetensors.torch.load_file(file)
+    tensors = {name: loaded[name] for name in expected}
     if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise InputError(f"{file} holds NaN or infinite values in {', '.join(bad[:3])}")
-    assign(model, tensors)
+    # peft wants all of them
+    assign(model, tensors | {name: current[name].clone() for name in kept if name in current})
 
 
 def assign(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
@@ -205,21 +235,6 @@ def assign(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
         targets = dict(model.named_parameters()) | dict(_saved_buffers(model))
         for name, tensor in tensors.items():
             targets[name].copy_(tensor)
-
-
-def load_for_training(model: nn.Module, run: Run) -> None:
-    """Load the weights of another run into a newly attached model, to continue its training.
-
-    Raises:
-        InputError: the run does not exist or diverged, it does not fit, or its method saves less
-            than training needs.
-    """
-    if run.record.status == "diverged":
-        raise InputError(f"run {run.id} diverged, so its training can't be continued")
-    config = model.peft_config["default"] if isinstance(model, peft.PeftModel) else None
-    if isinstance(config, peft.PromptEncoderConfig):
-        raise InputError("p_tuning saves only its network's output, so it can't be trained further")
-    load_state(model, run.adapter())
 
 
 def _difference(expected: dict[str, tuple[int, ...]], saved: dict[str, tuple[int, ...]]) -> str:
@@ -244,18 +259,40 @@ def attach_run(run: TrainedModel, base: BaseModel, step: int | None = None) -> n
     Raises:
         InputError: the run has another base model, or the checkpoint does not exist.
     """
-    if base.sha256 != run.record.depends_on.get("base", base.sha256):
-        raise InputError(
-            f"run {run.id} was trained on another {base.reference!r}: its files have changed since"
-        )
+    require_base(run, base)
     if step is not None and step not in run.steps:
         raise InputError(f"run {run.id} has no checkpoint {step}; it has {run.steps}")
     if not run.is_reproducible:
         return _attach_file(read(run.adapter(step), trust_remote_code=base.trusted), base)
-    config = registry.configure("methods", run.config.method, run.config.method_config)
-    model = attach(base.model, run.config.method, config, run.config.seed)
+    model = attach_new(run, base)
     load_state(model, run.adapter(step))
     return model.eval()
+
+
+def require_base(run: TrainedModel, base: BaseModel) -> None:
+    """Check that a base model is the one that a run was trained on.
+
+    Raises:
+        InputError: it is another one.
+    """
+    if base.sha256 != run.record.depends_on.get("base", base.sha256):
+        raise InputError(
+            f"run {run.id} was trained on another {base.reference!r}: its files have changed since"
+        )
+
+
+def attach_new(run: TrainedModel, base: BaseModel, data: str | None = None) -> nn.Module:
+    """Attach a run's method as it is before anything is loaded or trained.
+
+    Args:
+        run: a run whose configuration and seed reproduce its start.
+        base: its base model.
+        data: hash of the data of the task whose new head is drawn, where the base has one; by
+            default the run's task.
+    """
+    config = registry.configure("methods", run.config.method, run.config.method_config)
+    seed = head_seed(run.config.seed, data or run.record.depends_on["data"])
+    return attach(base.model, run.config.method, config, seed)
 
 
 def _attach_file(file: AdapterFile, base: BaseModel) -> nn.Module:

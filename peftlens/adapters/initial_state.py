@@ -15,11 +15,11 @@ from torch import nn
 
 from peftlens import registry
 from peftlens.adapters.adapter_file import HOLDING, AdapterFile, read
-from peftlens.adapters.checkpoint import assign, attach, attach_run, open_run, state
+from peftlens.adapters.checkpoint import assign, attach, attach_new, attach_run, open_run, state
+from peftlens.adapters.task_heads import earlier_runs, load_for_training
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
-from peftlens.runs.run import Run
 from peftlens.runs.trained_model import TrainedModel
 
 Tensors = dict[str, torch.Tensor]
@@ -38,13 +38,12 @@ def initial_state(run: TrainedModel, base: BaseModel) -> Tensors:
     Raises:
         NotApplicable: an adapter of another program starts from an unknown part of the base.
     """
-    if run.is_reproducible and run.config.continue_from is None:
-        config = registry.configure("methods", run.config.method, run.config.method_config)
+    if run.is_reproducible:
         with restored_after(base.model):
             set_seed(run.config.seed)
-            return _copies(state(attach(base.model, run.config.method, config, run.config.seed)))
-    if run.is_reproducible:
-        with open_run(Run(run.path.parent / str(run.config.continue_from)), base) as model:
+            model = attach_new(run, base)
+            if before := next(earlier_runs(run), None):
+                load_for_training(model, before, run.config.task)
             return _copies(state(model))
     if 0 in run.steps[:-1]:
         with open_run(run, base, 0) as model:

@@ -62,7 +62,14 @@ class RunContext:
         Raises:
             InputError: see `load_base_model`.
         """
-        head = self.head(run)
+        return self.base_model_with(run, self.head(run))
+
+    def base_model_with(self, run: TrainedModel, head: Head | None) -> BaseModel:
+        """Return the base model of a run with the head of another task.
+
+        Raises:
+            InputError: see `load_base_model`.
+        """
         try:
             return self.configured_base_model(run.config, head)
         except NoSuchDevice:

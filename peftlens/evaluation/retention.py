@@ -31,6 +31,7 @@ from peftlens.io.files import cache_dir, canonical_json, sha256_text
 from peftlens.io.progress import track
 from peftlens.io.tensor_cache import cached_tensors
 from peftlens.models.base_model import BaseModel
+from peftlens.models.heads import draw_head
 from peftlens.models.model_kind import NotLanguageModelError
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.run import versions
@@ -182,12 +183,19 @@ def suites(base: BaseModel, options: SuiteOptions) -> list[AnySuite]:
     return found
 
 
-def reference(base: BaseModel, suite_data: AnySuite) -> Reference:
-    """Load the base's scores from disk, or compute them without any adapter attached."""
-    file = cache_dir("retention") / f"{_key(base, suite_data)}.safetensors"
+def reference(base: BaseModel, suite_data: AnySuite, head_seed: int = 0) -> Reference:
+    """Load the base's scores from disk, or compute them without any adapter attached.
+
+    Args:
+        base: base model.
+        suite_data: suite to score.
+        head_seed: seed by which the base's new head is drawn, where it has one.
+    """
+    file = cache_dir("retention") / f"{_key(base, suite_data, head_seed)}.safetensors"
 
     def make() -> bytes:
         with restored_after(base.model) as model:
+            draw_head(model, head_seed)
             return safetensors.torch.save(_reference(model, base, suite_data))
 
     tensors = {
@@ -200,7 +208,7 @@ def reference(base: BaseModel, suite_data: AnySuite) -> Reference:
     return Reference(Scores(**fields), tensors.get("states"), head)
 
 
-def _key(base: BaseModel, suite_data: AnySuite) -> str:
+def _key(base: BaseModel, suite_data: AnySuite, head_seed: int = 0) -> str:
     inputs = {
         "base": base.sha256,
         "device": base.device,
@@ -211,6 +219,8 @@ def _key(base: BaseModel, suite_data: AnySuite) -> str:
         "version": _VERSION,
         "max_length": Collator.of(base, MAX_LENGTH).example_tokenizer.max_length,
     }
+    if base.head:
+        inputs["head"] = [asdict(base.head), head_seed]
     return sha256_text(canonical_json(inputs))[:32]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from peftlens.models.base_model import BaseModel, load_base_model, resolve
 from peftlens.models.heads import Head
@@ -15,10 +16,14 @@ class BaseModelCache:
 
     A worker process or a command creates one cache and passes it on, so that the model is not
     loaded again for each run. Code that changes the model restores it: see
-    `snapshot.restored_after`.
+    `snapshot.restored_after`. The same base with other heads, as in a sequence of tasks, is not
+    loaded again either while something else holds it, such as the plan of a run.
     """
 
     _held: dict[tuple[Any, ...], BaseModel] = field(default_factory=dict, init=False)
+    _in_use: WeakValueDictionary[tuple[Any, ...], BaseModel] = field(
+        default_factory=WeakValueDictionary, init=False
+    )
 
     def get(
         self,
@@ -42,8 +47,13 @@ class BaseModelCache:
             InputError: see `load_base_model`.
         """
         key = (reference, *resolve(device, dtype), trust_remote_code, head)
-        if key not in self._held:
-            self._held.clear()
+        if key in self._held:
+            return self._held[key]
+        if any(other[:-1] != key[:-1] for other in self._held):
+            self._in_use.clear()  # of another base
+        self._held.clear()
+        found = self._in_use.get(key)
+        if found is None:
             base = load_base_model(
                 reference,
                 device=device,
@@ -51,9 +61,11 @@ class BaseModelCache:
                 trust_remote_code=trust_remote_code,
                 head=head,
             )
-            self._held[key] = replace(base, state=fingerprint(base.model))
-        return self._held[key]
+            found = replace(base, state=fingerprint(base.model))
+        self._held[key] = self._in_use[key] = found
+        return found
 
     def discard(self) -> None:
         """Drop the model, so that the next `get` loads it from disk."""
         self._held.clear()
+        self._in_use.clear()

@@ -2,9 +2,9 @@
 
 A head is the module that transformers puts on a model for such tasks, by
 `AutoModelForSequenceClassification` and `AutoModelForTokenClassification`. Its tensors are in no
-file of the base: they are drawn by the run's seed, alike for all methods, trained along with every
-method, and saved with the adapter (peft's `modules_to_save`). Adapters of other programs may also
-be of a model with a head for question answering, or of one without any head.
+file of the base: they are drawn by the run's seed and data, alike for all methods, trained along
+with every method, and saved with the adapter (peft's `modules_to_save`). Adapters of other programs
+may also be of a model with a head for question answering, or of one without any head.
 """
 
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from peftlens.errors import InputError
+from peftlens.io.files import sha256_text
 from peftlens.models.model_kind import kind_of
 
 TaskType = Literal["SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]  # peft's names
@@ -192,6 +193,16 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.random.set_rng_state(state)
+
+
+def head_seed(seed: int, data: str) -> int:
+    """Return the seed by which the new head of a task is drawn, another one for each task.
+
+    Args:
+        seed: seed of the run.
+        data: hash of the task's data, which does not depend on where its file is.
+    """
+    return int(sha256_text(f"{seed} {data}")[:15], 16)
 
 
 def draw_head(model: PreTrainedModel, seed: int) -> None:

@@ -117,11 +117,35 @@ def estimate(members: Sequence[TaskSequence], weigh: Weigh) -> Estimate:
         members: sequences of the same tasks, one per seed, in any order of the tasks.
         weigh: weights of the metric, such as `forgetting`.
     """
+    return _estimate(_parts(members, weigh))
+
+
+def difference(
+    members: Sequence[TaskSequence], others: Sequence[TaskSequence], weigh: Weigh
+) -> Estimate:
+    """Estimate how much larger a metric is in one configuration than in another.
+
+    Seeds and items are paired: what they have in common cancels.
+
+    Args:
+        members: sequences of the one, one per seed.
+        others: sequences of the other with the same seeds, tasks and orders.
+        weigh: weights of the metric.
+    """
+    ones, rest = _parts(members, weigh), _parts(others, weigh)
+    return _estimate({seed: one - rest[seed] for seed, one in ones.items()})
+
+
+def _parts(members: Sequence[TaskSequence], weigh: Weigh) -> dict[int, pd.Series]:
+    """Return each item's contribution to a metric, by seed, for the tasks that the metric uses."""
     weighted = [(one, weigh(one.scores)) for one in members]
-    parts = [one.contributions(weights) for one, weights in weighted]
-    items = pd.concat(parts, axis=1, join="inner")  # (items, seeds)
     used = {one.tasks[j] for one, weights in weighted for j in np.flatnonzero(weights.any(axis=0))}
-    items = items[items.index.isin(used, level="task")]
+    parts = {one.seed: one.contributions(weights) for one, weights in weighted}
+    return {seed: items[items.index.isin(used, level="task")] for seed, items in parts.items()}
+
+
+def _estimate(parts: dict[int, pd.Series]) -> Estimate:
+    items = pd.concat(parts, axis=1, join="inner").dropna()  # (items, seeds)
     return sum_of_means(items.to_numpy().T, items.index.get_level_values("task"))
 
 
@@ -163,6 +187,23 @@ def average_accuracy(scores: ArrayLike) -> NDArray[np.float64]:
     """
     weights = _zeros(scores)
     weights[-1] = 1 / len(weights[-1])
+    return weights
+
+
+def learning_accuracy(scores: ArrayLike) -> NDArray[np.float64]:
+    """Weights of the learning accuracy: mean score on each task right after training on it.
+
+    Args:
+        scores: R, shape (T + 1, T).
+
+    Returns:
+        Weights of the entries of R, of the same shape.
+
+    Source: Riemer et al. 2019, arXiv:1810.11910, section 5.
+    """
+    weights = _zeros(scores)
+    tasks = np.arange(weights.shape[1])
+    weights[tasks + 1, tasks] = 1 / len(tasks)
     return weights
 
 

@@ -4,10 +4,12 @@
 the answers to single examples. A continual study sets the tasks; by default, only the run's
 training task is scored. Beside the untrained base stands the class that is most frequent in the
 training split: a base that always gives the same answer is as right as that answer is frequent.
+Where tasks have heads, each is scored by its own: the one with which it ended, or before its
+training the one with which it will start, which the base has, too.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peftlens.adapters.run_context import RunContext
+from peftlens.adapters.task_heads import open_on_task
+from peftlens.data.head_tokenization import head_for
+from peftlens.data.task import Task
+from peftlens.errors import InputError
 from peftlens.evaluation.retention import Scores, Suite, reference, scores, suite
+from peftlens.models.base_model import BaseModel
+from peftlens.models.heads import head_seed
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
-from peftlens.tasks import load_task
+from peftlens.tasks import load_for_kind
 
 REQUIRES = frozenset()
 VERSION = 1
@@ -57,25 +65,61 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
     Raises:
         NotApplicable: a task has no candidate answers.
+        InputError: a task needs a head, and the run has none, or the other way round.
     """
-    base = context.base_model(run)
     tasks = config.tasks or ({"name": run.config.task, **run.config.task_config},)
-    scored = []
-    for task in tasks:  # the base is scored before the adapter is attached to it
-        options = {name: value for name, value in task.items() if name != "name"}
-        data = suite(base, task["name"], options, config.items or None)
-        scored.append((data, reference(base, data), _majority_right(data, options)))
-    with context.open_run(run) as model:
-        parts = [
-            _answers(data, scores(model, base, data, baseline), baseline.scores, majority_right)
-            for data, baseline, majority_right in scored
-        ]
+    parts = [
+        _of_task(
+            context,
+            run,
+            task["name"],
+            {name: value for name, value in task.items() if name != "name"},
+            config.items or None,
+        )
+        for task in tasks
+    ]
     frame = pd.concat(parts, ignore_index=True).assign(
         shared_configuration=run.record.configuration,
         trained_on=run.config.task,
         continue_from=run.config.continue_from,
     )
     return frame[[column.name for column in COLUMNS]]
+
+
+def _of_task(
+    context: RunContext,
+    run: TrainedModel,
+    name: str,
+    options: dict[str, Any],
+    max_items: int | None,
+) -> pd.DataFrame:
+    """Score one task, on the base with the task's head if it needs one."""
+    task, options = load_for_kind(name, options, context.kind_of_base_model(run.config))
+    task = replace(task, name=name)  # as in a run's configuration
+    if task.needs_head and not task.has_choices:
+        raise NotApplicable(f"{name} has no candidate answers")
+    base = _base_for(context, run, name, task)
+    data = suite(base, name, options, max_items)
+    # the base is scored before the adapter is attached to it
+    baseline = reference(base, data, head_seed(run.config.seed, task.sha256))
+    with open_on_task(run, base, task) as model:
+        tuned = scores(model, base, data, baseline)
+    return _answers(data, tuned, baseline.scores, _majority_right(data, task))
+
+
+def _base_for(context: RunContext, run: TrainedModel, name: str, task: Task) -> BaseModel:
+    """Return the run's base with the head of a task.
+
+    Raises:
+        InputError: the task needs a head, and the run has none, or the other way round.
+    """
+    own, head = context.head(run), head_for(task)
+    if (own is None) != (head is None):
+        raise InputError(
+            f"run {run.id} {'predicts text' if own is None else 'has a head'}, so {name!r} can't "
+            f"be scored; {'leave out' if own is None else 'add'} head = 'classification' there"
+        )
+    return context.base_model_with(run, own if name == run.config.task else head)
 
 
 def _answers(
@@ -94,10 +138,10 @@ def _answers(
     )
 
 
-def _majority_right(data: Suite, options: dict[str, Any]) -> NDArray[np.float64]:
+def _majority_right(data: Suite, task: Task) -> NDArray[np.float64]:
     """Return 1 for each item of the most frequent training class, else 0; NaN without classes."""
     if data.kind != "classification":
         return np.full(len(data.items), np.nan)
-    train = load_task(data.name, options).splits["train"]
-    ((majority, _),) = Counter(example.correct for example in train).most_common(1)
+    correct = Counter(example.correct for example in task.splits["train"])
+    ((majority, _),) = correct.most_common(1)
     return np.array([float(item.correct == majority) for item in data.items])

@@ -114,8 +114,8 @@ class RunConfig(StrictModel):
         task_config: values of the task's Config.
         training: configuration of the training loop.
         seed: random seed of initialization, order of examples and dropout.
-        continue_from: id of a run in the same folder whose adapter is trained further; None for a
-            new adapter.
+        continue_from: id of a run in the same folder whose adapter is trained further, with a new
+            head for a task of another name; None for a new adapter.
         device: device of the run; auto for a GPU if there is one.
         dtype: dtype of the base model's weights; auto for bfloat16 on devices that are fast at it.
     """

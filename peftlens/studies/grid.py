@@ -195,6 +195,8 @@ def _plan_sequence(configs: list[RunConfig], context: RunContext) -> Iterator[Ru
     previous: RunPlan | None = None
     for config in configs:
         alone = plan_run(config, context)
+        if len(configs) > 1:
+            _require_comparable(alone, previous or alone)
         yield alone
         if previous is None:
             previous = alone
@@ -202,3 +204,22 @@ def _plan_sequence(configs: list[RunConfig], context: RunContext) -> Iterator[Ru
             continued = config.model_copy(update={"continue_from": previous.id})
             previous = plan_run(continued, context)
             yield previous
+
+
+def _require_comparable(run_plan: RunPlan, first: RunPlan) -> None:
+    """Refuse a sequence whose scores or whose models are of different kinds.
+
+    Raises:
+        InputError: a task has a head for numbers or tags, or only some tasks have heads.
+    """
+    task = run_plan.config.task
+    if run_plan.task.needs_head and not run_plan.task.has_choices:
+        raise InputError(
+            f"task {task!r} is a {run_plan.task.kind}, and a sequence compares accuracies; give "
+            "tasks with classes or candidate answers"
+        )
+    if run_plan.task.needs_head != first.task.needs_head:
+        raise InputError(
+            f"{task!r} {'has a' if run_plan.task.needs_head else 'has no'} head, unlike "
+            f"{first.config.task!r}; give all tasks of a sequence head = 'classification', or none"
+        )

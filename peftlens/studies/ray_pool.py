@@ -8,7 +8,7 @@ names on every node.
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from peftlens.errors import InputError
 from peftlens.io.files import new_folder, write_atomic
 from peftlens.results.outcomes import Died, Done, Outcome
 from peftlens.runs.lock import RunLockedError, lock_run
+from peftlens.runs.run import Run
 from peftlens.studies.worker_protocol import (
     MeasureRequest,
     PlanRequest,
@@ -94,9 +95,8 @@ class RayPool:
             if (self._runs / request.run).exists():
                 self._ready.append((slot, Done(result="finished by another process")))
                 return
-        input_run = _input_run(request)
-        files = _pack(self._runs / input_run) if input_run else {}
-        reference = self._actors[slot].perform.remote(request, input_run, files)
+        files = {name: _pack(self._runs / name) for name in _input_runs(request, self._runs)}
+        reference = self._actors[slot].perform.remote(request, files)
         self._pending[reference] = slot, request
 
     def poll(self, seconds: float) -> Iterable[tuple[int, Outcome]]:
@@ -173,16 +173,14 @@ class _Actor:
     def ready(self) -> None:
         """Return as soon as the actor runs."""
 
-    def perform(
-        self, request: RayRequest, input_run: str | None, files: Files
-    ) -> tuple[Outcome, Files]:
+    def perform(self, request: RayRequest, files: Mapping[str, Files]) -> tuple[Outcome, Files]:
         """Perform a request in a temporary folder; return the outcome and the new files."""
         if isinstance(request, PlanRequest):
             return self._perform(request), {}
         with tempfile.TemporaryDirectory() as temporary:
             runs = Path(temporary)
-            if input_run:
-                _unpack(files, runs / input_run)
+            for name, data in files.items():
+                _unpack(data, runs / name)
             if isinstance(request, TrainRequest):
                 output, update = runs / request.run, {"folder": runs}
             else:
@@ -190,7 +188,7 @@ class _Actor:
             outcome = self._perform(request.model_copy(update=update))
             if not isinstance(outcome, Done):
                 return outcome, {}
-            before = files if isinstance(request, MeasureRequest) else {}  # of the same run
+            before = files[output.name] if isinstance(request, MeasureRequest) else {}
             return outcome, {
                 name: data for name, data in _pack(output).items() if before.get(name) != data
             }
@@ -199,14 +197,23 @@ class _Actor:
         return perform_with_watchdog(request, self._actions, self._stall_timeout, lambda _: None)
 
 
-def _input_run(request: Request) -> str | None:
-    """Return the id of the run whose files a request reads, if any."""
+def _input_runs(request: Request, runs: Path) -> Iterator[str]:
+    """Yield the ids of the runs whose files a request reads.
+
+    These are the measured or continued run, and where it has a head those before it in a sequence
+    of tasks, which have the other tasks' heads.
+    """
     match request:
         case MeasureRequest():
-            return request.run.name
+            name = request.run.name
         case TrainRequest():
-            return request.config.continue_from
-    return None
+            name = request.config.continue_from
+        case _:
+            name = None
+    while name:
+        yield name
+        record = Run(runs / name).record
+        name = record.config.continue_from if "head" in record.depends_on else None
 
 
 def _connect() -> Any:

@@ -7,7 +7,7 @@ import json
 import logging
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peftlens import registry
 from peftlens.data.task import Task
@@ -16,6 +16,9 @@ from peftlens.io.escaping import visible
 from peftlens.io.files import canonical_json
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    from peftlens.models.model_kind import Kind as ModelKind
 
 _LOG = logging.getLogger("peftlens")
 
@@ -36,6 +39,29 @@ def load_task(name: str, options: dict[str, Any]) -> Task:
             "harness_items"
         )
     return _load(name, canonical_json(options), _stamp(name))
+
+
+def load_for_kind(
+    name: str, options: dict[str, Any], kind: "ModelKind"
+) -> tuple[Task, dict[str, Any]]:
+    """Load a task for a base of some kind: on an encoder, a classification has a new head.
+
+    Args:
+        name: name of the task.
+        options: options of the task.
+        kind: kind of the base model.
+
+    Returns:
+        The task, and its options with that of the head.
+
+    Raises:
+        InputError: see `load_task`.
+    """
+    task = load_task(name, options)
+    if kind == "encoder" and task.kind == "classification" and not task.needs_head:
+        options = {**options, "head": "classification"}
+        task = load_task(name, options)
+    return task, options
 
 
 def task_of(run: TrainedModel) -> Task:

@@ -20,7 +20,7 @@ from peftlens.models.model_kind import require_language_model
 from peftlens.models.target_modules import Shapes
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import run_id, versions
-from peftlens.tasks import load_task
+from peftlens.tasks import load_for_kind
 from peftlens.training.sequence_length import resolved_length
 
 
@@ -122,11 +122,9 @@ def _with_head(config: RunConfig, context: RunContext) -> tuple[RunConfig, Task]
     Raises:
         InputError: an encoder is to predict text, or the loss of a head is not its own.
     """
-    task, kind = load_task(config.task, config.task_config), context.kind_of_base_model(config)
-    if kind == "encoder" and task.kind == "classification" and not task.needs_head:
-        options = {**config.task_config, "head": "classification"}
-        config = config.model_copy(update={"task_config": options})
-        task = load_task(config.task, options)
+    kind = context.kind_of_base_model(config)
+    task, options = load_for_kind(config.task, config.task_config, kind)
+    config = config.model_copy(update={"task_config": options})
     if not task.needs_head:
         require_language_model(kind, config.base_model)
     elif config.training.loss != "sft":

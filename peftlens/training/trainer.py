@@ -22,12 +22,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from peftlens.adapters import checkpoint
 from peftlens.adapters.run_context import RunContext
+from peftlens.adapters.task_heads import load_for_training
 from peftlens.data.collate import Batch, length
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import loss_of
 from peftlens.io.progress import bar
 from peftlens.models.architecture import count_trainable
-from peftlens.models.heads import head_parameters
+from peftlens.models.heads import head_parameters, head_seed
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
@@ -195,7 +196,7 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
     fingerprint = BlockFingerprint.of(planned.base)
     model = attach_planned(planned)
     if previous:
-        checkpoint.load_for_training(model, previous)
+        load_for_training(model, previous, planned.config.task)
     results = initial_results(planned, task, count_trainable(model.parameters()))
     if planned.base.head:
         of_head = head_parameters(planned.base.model).values()
@@ -219,7 +220,8 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
 def attach_planned(planned: RunPlan) -> nn.Module:
     """Attach a planned run's method to its base, and return the model to train."""
     config = planned.config
-    return checkpoint.attach(planned.base.model, config.method, planned.method_config, config.seed)
+    seed = head_seed(config.seed, planned.depends_on["data"])
+    return checkpoint.attach(planned.base.model, config.method, planned.method_config, seed)
 
 
 def initial_results(planned: RunPlan, task: TokenizedTask, trainable: int) -> dict[str, Any]:

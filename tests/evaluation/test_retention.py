@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from peftlens.adapters.checkpoint import attach
+from peftlens.data.head_tokenization import head_for
 from peftlens.errors import InputError
 from peftlens.evaluation import retention
 from peftlens.evaluation.retention import Reference, SuiteOptions, reference, scores, suite, suites
+from peftlens.models.base_model import load_base_model
 from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.registry import configure
+from peftlens.tasks import load_task
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +153,15 @@ def test_a_suite_without_items(llama, tmp_path):
     file.write_text("text\na\nb\nc\n")
     with pytest.raises(InputError, match="has no item that can be scored: .*fewer than two tokens"):
         suite(llama, f"file:{file}", TEXTS, None)
+
+
+def test_a_base_with_a_new_head_is_scored_once_for_each_start_of_it(encoders, words):
+    task = load_task(f"file:{words}", {"head": "classification"})
+    base = load_base_model(
+        str(encoders["bert"]), device="cpu", dtype="float32", head=head_for(task)
+    )
+    requested = suite(base, f"file:{words}", {"head": "classification"}, None)
+    first, again, other = (reference(base, requested, seed).scores.loss for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+    assert first == pytest.approx(np.log(2), abs=0.2)  # small weights hardly tell classes apart

@@ -9,9 +9,11 @@ from peftlens.numerics.continual_metrics import (
     TaskSequence,
     average_accuracy,
     backward_transfer,
+    difference,
     estimate,
     forgetting,
     forward_transfer,
+    learning_accuracy,
     sequences,
     sum_of_means,
 )
@@ -31,6 +33,10 @@ def test_measures_of_a_hand_worked_matrix():
     assert value(backward_transfer, R) == pytest.approx(((0.7 - 0.9) + (0.5 - 0.8)) / 2)
     assert value(forward_transfer, R) == pytest.approx(((0.4 - 0.5) + (0.3 - 0.2)) / 2)
     assert value(forgetting, R) == pytest.approx(((0.9 - 0.7) + (0.8 - 0.5)) / 2)
+
+
+def test_learning_accuracy_is_the_diagonal():
+    assert value(learning_accuracy, R) == pytest.approx((0.9 + 0.8 + 0.9) / 3)
 
 
 def test_a_second_matrix_in_which_training_later_tasks_helps():
@@ -129,6 +135,28 @@ def test_the_estimate_is_the_mean_over_seeds_of_the_metric_in_each_ones_order(we
     members = [sequence(order, seed, rng) for seed, order in enumerate(("abc", "cab", "bca"))]
     expected = np.mean([value(weigh, one.scores) for one in members])
     assert estimate(members, weigh).value == pytest.approx(expected)
+
+
+def test_a_difference_is_paired_by_seed_and_item():
+    """Of two tasks the first alone can be forgotten: the differences of its items' changes."""
+    rng = np.random.default_rng(3)
+    index = pd.MultiIndex.from_product([("a", "b"), range(8)], names=["task", "item"])
+
+    def members(seeds):
+        values = {seed: rng.integers(0, 2, (16, 3)).astype(float) for seed in seeds}
+        return [
+            TaskSequence("lora", ONE, seed, ("a", "b"), pd.DataFrame(one, index=index))
+            for seed, one in values.items()
+        ]
+
+    ones, others = members((0, 1, 2)), members((2, 0, 1))
+    by_seed = {one.seed: one for one in others}
+    changes = [
+        (one.right[2] - one.right[1] - by_seed[one.seed].right[2] + by_seed[one.seed].right[1])["a"]
+        for one in ones
+    ]
+    found = difference(ones, others, backward_transfer)
+    assert vars(found) == pytest.approx(vars(crossed_estimate(changes)))
 
 
 def test_of_one_task_it_is_the_crossed_estimate():

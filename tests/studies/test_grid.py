@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from peftlens.errors import InputError
@@ -65,3 +67,32 @@ def test_memory_and_disk_of_its_runs(context, text):
 def test_mistakes_name_the_file(context, text):
     with pytest.raises(InputError, match=r"grid.toml, \[\[runs\]\] at line"):
         grid.plan_study(text().replace("rank = [1, 2]", "rank = [0]"), "grid.toml", context)
+
+
+@pytest.mark.parametrize(
+    ("base", "second", "message"),
+    [
+        ("bert", 'kind = "regression", label = "n"', "is a regression, and a sequence compares"),
+        ("llama", 'head = "classification"', "has a head, unlike .* give all tasks of a sequence"),
+    ],
+)
+def test_a_sequence_of_different_kinds(context, encoders, bases, tmp_path, base, second, message):
+    for name in ("one", "two"):
+        rows = [{"text": f"{name} {n}", "label": "ab"[n % 2], "n": n} for n in range(12)]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    text = f"""
+name = "kinds"
+base_model = "{(encoders | bases)[base]}"
+device = "cpu"
+dtype = "float32"
+[continual]
+tasks = [
+  {{ name = "file:{tmp_path}/one.jsonl" }},
+  {{ name = "file:{tmp_path}/two.jsonl", {second} }},
+]
+[[runs]]
+method = "lora"
+"""
+    with pytest.raises(InputError, match=message):
+        grid.plan_study(text, "kinds.toml", context)

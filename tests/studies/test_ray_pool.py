@@ -10,9 +10,11 @@ from fast_study import carried_out, contents
 from ray.cluster_utils import Cluster
 
 from peftlens.errors import InputError
-from peftlens.runs.run import runs_in
+from peftlens.runs.config import RunConfig
+from peftlens.runs.run import SCHEMA, Record, runs_in
 from peftlens.studies import ray_pool, runner
 from peftlens.studies.runner import StudyOptions
+from peftlens.studies.worker_protocol import MeasureRequest, TrainRequest
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,28 @@ def test_real_training_gives_the_same_run(tiny_study, tmp_path):
 def test_a_worker_that_fits_no_node(fast, tmp_path):
     with pytest.raises(InputError, match="no node of the Ray cluster has room for a worker"):
         carried_out(fast(), tmp_path / "out", engine="ray", threads=2, workers=None)
+
+
+def test_a_run_with_a_head_brings_the_runs_of_its_sequence_along(tmp_path):
+    def saved(name, before, depends_on):
+        config = RunConfig(method="head", task="bbc_topic", continue_from=before)
+        (tmp_path / name).mkdir()
+        Record(
+            schema_version=SCHEMA, id=name, configuration="head", depends_on=depends_on,
+            environment={}, config=config, status="finished", results={"steps": 0},
+        ).write(tmp_path / name)  # fmt: skip
+
+    for letter, depends_on in (("a", {"head": {}}), ("b", {})):
+        saved(letter * 12, None, depends_on)
+        saved(letter * 11 + "1", letter * 12, depends_on)
+    request = MeasureRequest.model_construct(run=tmp_path / "aaaaaaaaaaa1")
+    assert [*ray_pool._input_runs(request, tmp_path)] == ["aaaaaaaaaaa1", "aaaaaaaaaaaa"]
+    request = MeasureRequest.model_construct(run=tmp_path / "bbbbbbbbbbb1")
+    assert [*ray_pool._input_runs(request, tmp_path)] == ["bbbbbbbbbbb1"]
+    request = TrainRequest.model_construct(
+        config=RunConfig(method="head", task="boolq", continue_from="aaaaaaaaaaa1")
+    )
+    assert [*ray_pool._input_runs(request, tmp_path)] == ["aaaaaaaaaaa1", "aaaaaaaaaaaa"]
 
 
 def test_room_is_counted_by_what_is_scarcest():

@@ -442,6 +442,61 @@ def test_a_sequence_of_tasks(bases, words, tmp_path):
             assert before.config.seed == run.config.seed
 
 
+HEADS = """
+name = "heads"
+base_model = "{base}"
+device = "cpu"
+dtype = "float32"
+seeds = [0, 1]
+probes = ["sequence_scores", "continual", "continual_matrix"]
+
+[continual]
+items = 10
+tasks = [{{ name = "file:{data}" }}, {{ name = "file:{threes}" }}]
+
+[training]
+max_steps = 3
+batch_size = 8
+max_length = 64
+learning_rate = 0.01
+
+[[runs]]
+method = "head"
+
+[[runs]]
+method = "bottleneck"
+"""
+
+
+def test_a_sequence_of_tasks_with_a_head_each(encoders, words, tmp_path):
+    rows = [json.loads(line) for line in words.read_text().splitlines()]
+    threes = tmp_path / "threes.jsonl"
+    threes.write_text(
+        "".join(
+            json.dumps(row | {"label": ["one", "two", "three"][number % 3]}) + "\n"
+            for number, row in enumerate(rows)
+        )
+    )
+    file = tmp_path / "heads.toml"
+    file.write_text(HEADS.format(base=encoders["bert"], data=words, threes=threes))
+    outcome = runner.run_study(file, tmp_path / "out", HERE)
+    assert outcome.failed == ()
+    assert len(outcome.runs) == 2 * 2 * 3
+    tables = tmp_path / "out" / "tables"
+    found = table.read(tables / "continual.parquet").frame
+    assert found["n_seeds"].tolist() == [2] * 2 * 2 * 4
+    head = found[found["configuration"].str.startswith("head") & (found["regime"] == "one adapter")]
+    ends = head[head["measure"] == "BWT"][["value", "ci_low", "ci_high"]]
+    assert ends.to_numpy().tolist() == [[0, 0, 0]]
+    scores = table.read(tables / "sequence_scores.parquet").frame
+    base = scores.groupby(["seed", "task"])["base_accuracy"]
+    assert (base.nunique() == 1).all()  # the untrained head is the same for all methods
+    before = [file.read_bytes() for file in sorted(tables.glob("*.parquet"))]
+    again = runner.run_study(file, tmp_path / "out", HERE)
+    assert [run.id for run in again.runs] == [run.id for run in outcome.runs]
+    assert [file.read_bytes() for file in sorted(tables.glob("*.parquet"))] == before
+
+
 def test_training_goes_on_from_what_the_run_before_has_trained(bases, words, tmp_path):
     def adapter(**changes):
         config = RunConfig(

@@ -1,0 +1,103 @@
+"""LoRA forgets less because most of the model is frozen.
+
+Rule: in a sequence of tasks, forgetting is the mean over all tasks but the last of the accuracy
+right after training on the task minus that at the end (BWT with the sign turned). LoRA, training
+the head alone and full fine-tuning are compared over the same seeds and test examples. Supported if
+LoRA and the head alone both forget less than full fine-tuning (95 % intervals below zero) and as
+much as each other (two one-sided tests at 5 % within two points). Contradicted if one of the two
+forgets more than full fine-tuning, or if they differ by more than two points (95 % intervals), so
+that something else than freezing is at work. Of several configurations of a method the one with the
+best accuracy right after training counts; these accuracies are shown, because a method that learns
+nothing forgets nothing. Where each task has its own head, the head alone forgets exactly nothing,
+by construction: then the rule asks whether LoRA's frozen weights leave its small update harmless.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import ONE_SIDED, Outcome, difference_text, seeds
+from peftlens.numerics.continual_metrics import (
+    ONE,
+    TaskSequence,
+    backward_transfer,
+    difference,
+    estimate,
+    learning_accuracy,
+    sequences,
+)
+from peftlens.numerics.mixed_model import Estimate
+
+CLAIM = "LoRA forgets less because most of the model is frozen."
+SOURCE = "Pandey 2026, arXiv:2603.27707"
+NEEDS = ("sequence_items",)
+TO_MEASURE = (
+    "train full, lora and head on a [continual] sequence of tasks with heads, over several seeds"
+)
+ANALYSIS = "encoders"
+MARGIN = 0.02  # accuracy
+EQUIVALENCE_LEVEL = 0.9
+METHODS = ("full", "lora", "head")
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge by the paired differences of forgetting between the three methods."""
+    rows = tables["sequence_items"]
+    found = {name: _best(rows[rows["method"] == name]) for name in METHODS}
+    shared = set.intersection(*({one.seed for one in members} for members in found.values()))
+    if len(shared) < 2:
+        missing = [name for name, members in found.items() if not members]
+        return "not measured", (
+            f"No sequence of tasks was trained by {', '.join(missing)}."
+            if missing
+            else "The three methods share fewer than two seeds."
+        )
+    chosen = {
+        name: [one for one in members if one.seed in shared] for name, members in found.items()
+    }
+    forgot = {
+        (one, other): -difference(chosen[one], chosen[other], backward_transfer)
+        for one, other in (("lora", "full"), ("head", "full"), ("lora", "head"))
+    }
+    sentence = (
+        f"{'; '.join(map(_text, chosen.values()))}. "
+        f"{'; '.join(_compared(*pair, one) for pair, one in forgot.items())} "
+        f"({seeds(len(shared))}, {min(one.n_items for one in chosen['full'])} examples or more "
+        "per task)."
+    )
+    return _decide(forgot["lora", "full"], forgot["head", "full"], forgot["lora", "head"]), sentence
+
+
+def _best(rows: pd.DataFrame) -> list[TaskSequence]:
+    """Return the sequences of a method's configuration that learns best; one for each seed."""
+    by_name: dict[str, list[TaskSequence]] = {}
+    for one in sequences(rows):
+        if one.regime == ONE:
+            by_name.setdefault(one.setting, []).append(one)
+    return max(by_name.values(), key=_learned, default=[])
+
+
+def _learned(members: list[TaskSequence]) -> float:
+    return estimate(members, learning_accuracy).value
+
+
+def _decide(lora: Estimate, head: Estimate, apart: Estimate) -> Outcome:
+    """Decide by the differences LoRA - full, head - full and LoRA - head of forgetting."""
+    more = min(lora.p_above(0), head.p_above(0))
+    unlike = min(apart.p_above(MARGIN), apart.p_below(-MARGIN))
+    if min(more, unlike) <= ONE_SIDED:
+        return "contradicted"
+    less = max(lora.p_below(0), head.p_below(0))
+    alike = max(apart.p_below(MARGIN), apart.p_above(-MARGIN))
+    if less <= ONE_SIDED and alike <= (1 - EQUIVALENCE_LEVEL) / 2:
+        return "supported"
+    return "insufficient evidence"
+
+
+def _text(members: list[TaskSequence]) -> str:
+    forgot = difference_text(-estimate(members, backward_transfer))
+    return f"{members[0].setting} learns {_learned(members):.0%} and forgets {forgot}"
+
+
+def _compared(one: str, other: str, found: Estimate) -> str:
+    return f"{one} less {other} {difference_text(found)}"
