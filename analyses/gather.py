@@ -65,9 +65,8 @@ def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
             text = FORMATS[output](one, benchmark_table(one))
             (folder / "results" / f"{study.name}{ending}").write_text(text)
     frames: dict[str, list[pd.DataFrame]] = {}
-    for one in (
-        one for study, one in zip(studies, found, strict=True) if study.name not in SHOWN_ONLY
-    ):
+    pairs = zip(studies, found, strict=True)
+    for one in (one for study, one in pairs if study.name not in SHOWN_ONLY):
         for table, content in one.tables.items():
             frames.setdefault(table, []).append(content.frame.assign(study=one.name))
     pooled = {table: pd.concat(parts) for table, parts in frames.items()}
