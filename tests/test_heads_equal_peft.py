@@ -139,9 +139,14 @@ def test_methods_of_our_own_train_beside_a_head(trained, method):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("trainable_tokens", "saves no head along"),
-        ("cpt", "predict text only"),
-        ("adaption_prompt", "Llama-like models and GPT-2 only"),
+        ("trainable_tokens", "saves no head along with it; use embeddings"),
+        ("cpt", "predict text only; use prompt_tuning"),
+        ("adaption_prompt", "saves no head along with it; use another method"),
+        ("few_shot", "a new head has to be trained; use head"),
+        ("hard_prompt", "a new head has to be trained; use head"),
+        ("framed_prompt_tuning", "frames are for a prompt .* as text; use prompt_tuning"),
+        ("peft:TRAINABLE_TOKENS", "saves no head along"),
+        ("peft:ADAPTION_PROMPT", "saves no head along"),
     ],
 )
 def test_methods_that_take_no_head_say_so(trained, method, message):

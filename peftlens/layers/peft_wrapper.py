@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
+from peftlens.layers.prefix import require_cache
 from peftlens.models.architecture import embedding_weight, require_room, shapes, task_type
 from peftlens.models.heads import ALWAYS_NEW, head_modules
 from peftlens.models.target_modules import (
@@ -29,6 +30,7 @@ _TRANSPOSABLE = (
     peft.RandLoraConfig, peft.VBLoRAConfig, peft.HiraConfig, peft.TinyLoraConfig, peft.IA3Config,
     peft.DeftConfig, peft.FrodConfig, peft.GraloraConfig, peft.UniLoraConfig, peft.WaveFTConfig,
 )  # fmt: skip
+_PREFIXES = (peft.PrefixTuningConfig, peft.CartridgeConfig)
 # Warnings of peft about things that are intended here.
 _EXPECTED = (
     "Unsupported layer type",  # normalizations that are not torch's own LayerNorm
@@ -124,6 +126,8 @@ def wrap_whole(
     """
     # the default, set explicitly: otherwise torch warns at a method's first sparse sum
     torch.sparse.check_sparse_tensor_invariants.disable()
+    if kind in _PREFIXES:
+        require_cache(model)
     if head := head_modules(model):  # peft adds `classifier` and `score` itself
         if "modules_to_save" not in {field.name for field in fields(kind)}:
             raise InputError(f"{kind.__name__} of peft saves no head along; use another method")

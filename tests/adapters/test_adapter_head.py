@@ -201,6 +201,19 @@ def test_a_merged_model_has_its_head_and_the_logits_of_plain_peft(saved, tmp_pat
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", [peft.IA3Config, peft.VeraConfig, peft.OFTConfig])
+def test_other_types_than_lora_are_merged_with_a_head_of_two_layers(saved, tmp_path, kind):
+    """peft's own `merge_and_unload` fails on a pooler beside them."""
+    options = {"feedforward_modules": []} if kind is peft.IA3Config else {}
+    adapter, folder = saved("bert", "SEQ_CLS", kind, **options)
+    peftlens.merge(adapter, tmp_path / "merged")
+    merged = AUTO["SEQ_CLS"][0].from_pretrained(tmp_path / "merged").eval()
+    inputs, model = next(batches()), by_plain_peft(adapter, folder, "SEQ_CLS")
+    with torch.inference_mode():
+        expected = model(**inputs).logits
+        torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(("base", "task"), [("bert", "SEQ_CLS"), ("llama", "TOKEN_CLS")])
 def test_adapters_with_heads_are_compared(saved, run, base, task):
     (one, folder), (other, _) = saved(base, task), saved(base, task, name="other", r=4)
