@@ -261,7 +261,7 @@ def _unwrap_heads(model: peft.PeftModel) -> None:
     base: Any = model.get_base_model()
     for name, module in list(base.named_modules()):
         if isinstance(module, ModulesToSaveWrapper) and module.active_adapters:
-            trained = module.modules_to_save[module.active_adapter]
+            trained = module.modules_to_save[module.active_adapters[0]]
             if not isinstance(trained, BaseTunerLayer):
                 base.set_submodule(name, trained)
 

@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
 from peftlens.layers.prefix import require_cache
+from peftlens.layers.prepend import pool_last_tokens
 from peftlens.models.architecture import embedding_weight, require_room, shapes, task_type
 from peftlens.models.heads import ALWAYS_NEW, head_modules
 from peftlens.models.target_modules import (
@@ -168,7 +169,9 @@ def wrap_prompt(
         "num_layers": config.num_hidden_layers,
     }
     options = known | options
-    return wrap_whole(model, kind, num_virtual_tokens=num_virtual_tokens, **options)
+    wrapped = wrap_whole(model, kind, num_virtual_tokens=num_virtual_tokens, **options)
+    pool_last_tokens(model)
+    return wrapped
 
 
 def peft_layers(model: nn.Module, kind: type) -> Iterator[tuple[str, Any]]:

@@ -130,6 +130,35 @@ def test_the_head_is_read_from_the_file(saved, task, expected):
     assert head_of_file(ExternalAdapter(adapter).file) == expected
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({"0": "down", "2": "flat", "1": "up"}, ("down", "up", "flat")),
+        ({"0": "down", "1": "up"}, ("LABEL_0", "LABEL_1", "LABEL_2")),  # of another head
+        (None, ("LABEL_0", "LABEL_1", "LABEL_2")),
+    ],
+)
+def test_classes_are_named_by_the_model_s_configuration_beside_the_adapter(
+    saved, tmp_path, names, expected
+):
+    adapter, _ = saved("bert", "SEQ_CLS")
+    (adapter / "config.json").write_text(json.dumps({"model_type": "bert", "id2label": names}))
+    assert head_of_file(ExternalAdapter(adapter).file).labels == expected
+    about = dict(peftlens.inspect_adapter(adapter).about)
+    told = "SEQ_CLS, 3 outputs"
+    assert about["task"] == (told if "LABEL_0" in expected else f"{told}: down, up, flat")
+    if "down" in expected:
+        peftlens.merge(adapter, tmp_path / "merged")
+        config = json.loads((tmp_path / "merged" / "config.json").read_text())
+        assert config["id2label"] == {"0": "down", "1": "up", "2": "flat"}
+
+
+def test_a_damaged_configuration_beside_an_adapter_names_nothing(saved):
+    adapter, _ = saved("bert", "SEQ_CLS")
+    (adapter / "config.json").write_text("{")
+    assert not head_of_file(ExternalAdapter(adapter).file).is_named
+
+
 def test_a_bare_model_is_recognized_by_the_names_of_an_adapter_without_a_task(saved):
     adapter, folder = saved("bert", "FEATURE_EXTRACTION")
     theirs.edit(adapter, task_type=None)
