@@ -84,6 +84,23 @@ def test_texts_of_one_batch_do_not_change_each_other(trained):
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("base", ["llama", "gpt2"])
+def test_behind_a_prompt_a_decoder_s_head_reads_the_last_token_of_each_text(trained, bases, base):
+    """Of padded texts; plain peft reads it where a text is alone, and padding elsewhere."""
+    run = trained(base, "prompt_tuning", num_virtual_tokens=3)
+    plain = AutoModelForSequenceClassification.from_pretrained(bases[base], num_labels=2)
+    model = peft.PeftModel.from_pretrained(plain, run.adapter()).eval()
+    tokenizer = RunContext().base_model(run).tokenizer
+    with torch.inference_mode():
+        rows = [tokenizer(one.prompt, return_tensors="pt") for one in task_of(run).splits["test"]]
+        expected = torch.cat([
+            model(input_ids=one["input_ids"], attention_mask=one["attention_mask"]).logits
+            for one in rows[:5]
+        ])  # fmt: skip
+    assert len({one["input_ids"].shape for one in rows[:5]}) > 1
+    torch.testing.assert_close(ours(run, slice(0, 5)), expected, atol=1e-5, rtol=0)
+
+
 def head_at_start(run: Run) -> dict[str, torch.Tensor]:
     tensors = load_file(run.adapter(0) / "adapter_model.safetensors")
     return {
@@ -139,9 +156,14 @@ def test_methods_of_our_own_train_beside_a_head(trained, method):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("trainable_tokens", "saves no head along"),
-        ("cpt", "predict text only"),
-        ("adaption_prompt", "Llama-like models and GPT-2 only"),
+        ("trainable_tokens", "saves no head along with it; use embeddings"),
+        ("cpt", "predict text only; use prompt_tuning"),
+        ("adaption_prompt", "saves no head along with it; use another method"),
+        ("few_shot", "a new head has to be trained; use head"),
+        ("hard_prompt", "a new head has to be trained; use head"),
+        ("framed_prompt_tuning", "frames are for a prompt .* as text; use prompt_tuning"),
+        ("peft:TRAINABLE_TOKENS", "saves no head along"),
+        ("peft:ADAPTION_PROMPT", "saves no head along"),
     ],
 )
 def test_methods_that_take_no_head_say_so(trained, method, message):

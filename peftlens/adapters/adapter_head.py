@@ -15,6 +15,7 @@ from peftlens.adapters.tensor_names import misplaced
 from peftlens.errors import InputError
 from peftlens.models.base_model import base_config
 from peftlens.models.heads import TASK_TYPES, Head, unnamed_labels
+from peftlens.models.model_folder import read_json
 from peftlens.models.model_kind import kind_of
 
 # last layers of the heads of transformers, by the ends of their names
@@ -22,13 +23,15 @@ _LAST = re.compile(
     r"(^|\.)(classifier|score|qa_outputs|logits_proj|linear_out|"
     r"(classifier|classification_head)\.out_proj)\.weight$"
 )
+_MODEL = "config.json"  # of the model, which some trainers save along
 _OF_A_BARE_DECODER = {"layers", "h", "decoder", "blocks"}  # where the names of its parts begin
 
 
 def head_of_file(file: AdapterFile) -> Head | None:
     """Return the head that an adapter was trained with; None for a language model's.
 
-    The classes have no names in an adapter, other than LABEL_0 and so on.
+    The classes have the names of a model's config.json beside the adapter, where there is one for
+    as many classes; otherwise LABEL_0 and so on.
 
     Raises:
         InputError: the adapter of a classifier holds no head.
@@ -43,7 +46,20 @@ def head_of_file(file: AdapterFile) -> Head | None:
             f"{file.folder / CONFIG} has task_type={task!r}: its training did not save it; name "
             "the head in modules_to_save, and train again"
         )
-    return Head.of_outputs(task, unnamed_labels(sizes[0] if sizes else 2))
+    size = sizes[0] if sizes else 2
+    return Head.of_outputs(task, _class_names(file, size) or unnamed_labels(size))
+
+
+def _class_names(file: AdapterFile, size: int) -> tuple[str, ...]:
+    """Return the names of the classes in config.json beside an adapter; none for another number."""
+    try:
+        names = read_json(file.folder / _MODEL).get("id2label")
+    except InputError:  # no file, or a damaged one, which is no part of an adapter
+        return ()
+    indices = [str(index) for index in range(size)]
+    if not isinstance(names, dict) or names.keys() != {*indices}:
+        return ()
+    return tuple(str(names[index]) for index in indices)
 
 
 def head_on_base(file: AdapterFile, base: str, trust_remote_code: bool = False) -> Head | None:

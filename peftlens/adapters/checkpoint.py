@@ -34,6 +34,7 @@ from peftlens.adapters.adapter_file import (
 from peftlens.adapters.external import attach_adapter
 from peftlens.adapters.token_tables import require_vocabulary
 from peftlens.errors import InputError
+from peftlens.layers.prefix import require_cache
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import (
     Head,
@@ -56,7 +57,11 @@ def attach(model: PreTrainedModel, method: str, config: Any, seed: int = 0) -> n
         method: name of the method.
         config: Config of the method.
         seed: `head_seed` of a new head, which is trained along with every method.
+
+    Raises:
+        InputError: the method can't be used on this model; see `require_suitable`.
     """
+    require_suitable(method, model)
     module = registry.load("methods", method)
     draw_head(model, seed)
     with warnings.catch_warnings():
@@ -66,6 +71,23 @@ def attach(model: PreTrainedModel, method: str, config: Any, seed: int = 0) -> n
     if getattr(module, "TRAINS_HEAD", False) or any(p.requires_grad for p in attached.parameters()):
         _train_head(model)
     return attached
+
+
+def require_suitable(method: str, model: PreTrainedModel) -> None:
+    """Refuse a base model that a method can't have.
+
+    Args:
+        method: name of the method.
+        model: the base model.
+
+    Raises:
+        InputError: it has a new head, or no place for a prefix; the message has the remedy.
+    """
+    module = registry.load("methods", method)
+    if head_modules(model) and hasattr(module, "NO_HEAD"):
+        raise InputError(f"{method} can't be used on a base with a new head: {module.NO_HEAD}")
+    if getattr(module, "NEEDS_CACHE", False):
+        require_cache(model)
 
 
 def _train_head(model: PreTrainedModel) -> None:

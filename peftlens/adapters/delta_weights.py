@@ -17,6 +17,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from peftlens.adapters.adapter_config import PREFIX
 from peftlens.adapters.checkpoint import open_run, state
 from peftlens.adapters.delta_factors import DeltaFactors, Float
 from peftlens.adapters.expert_factors import (
@@ -192,7 +193,9 @@ def _factors(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[_Fac
                     a=right,
                 )
             )
-    return factors if layers and len(state(model)) == 2 * len(layers) else None
+    base: Any = model.get_base_model()
+    of_weights = [n for n in state(model) if not is_in_head(n.removeprefix(PREFIX), base)]
+    return factors if layers and len(of_weights) == 2 * len(layers) else None
 
 
 def _is_plain(layer: LoraLayer, before: torch.Tensor) -> bool:

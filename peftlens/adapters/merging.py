@@ -9,6 +9,7 @@ import peft
 import torch
 from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import AutoTokenizer, PreTrainedModel
@@ -232,6 +233,7 @@ def merge_into_base(model: Any, name: str) -> PreTrainedModel:
     if hasattr(method, "merge"):
         return method.merge(model)
     if isinstance(model, peft.PeftModel):
+        _unwrap_heads(model)
         try:
             # safe_merge merges into copies, because some of peft's methods write past a
             # transposed view
@@ -248,6 +250,20 @@ def merge_into_base(model: Any, name: str) -> PreTrainedModel:
             for weight in list(module.parametrizations):
                 parametrize.remove_parametrizations(module, weight)
     return model
+
+
+def _unwrap_heads(model: peft.PeftModel) -> None:
+    """Put the trained copies of whole modules in their places.
+
+    peft 0.21 does so itself while it merges a LoRA; with most other types it expects a `weight`,
+    which a head of several layers does not have.
+    """
+    base: Any = model.get_base_model()
+    for name, module in list(base.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper) and module.active_adapters:
+            trained = module.modules_to_save[module.active_adapters[0]]
+            if not isinstance(trained, BaseTunerLayer):
+                base.set_submodule(name, trained)
 
 
 def untie_adapted_tables(model: nn.Module) -> None:

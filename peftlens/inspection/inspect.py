@@ -286,7 +286,8 @@ def _task(file: AdapterFile) -> str:
     except InputError:
         return f"{task}, without its head"
     outputs = len(head.labels) or int(head.is_regression) if head else 0
-    return f"{task}, {outputs} output{'s'[: outputs > 1]}" if outputs else task
+    named = f": {', '.join(head.labels)}" if head and head.labels and head.is_named else ""
+    return f"{task}, {outputs} output{'s'[: outputs > 1]}{named}" if outputs else task
 
 
 def _options(file: AdapterFile) -> list[str]:

@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
+from peftlens.layers.prefix import require_cache
+from peftlens.layers.prepend import pool_last_tokens
 from peftlens.models.architecture import embedding_weight, require_room, shapes, task_type
 from peftlens.models.heads import ALWAYS_NEW, head_modules
 from peftlens.models.target_modules import (
@@ -29,6 +31,7 @@ _TRANSPOSABLE = (
     peft.RandLoraConfig, peft.VBLoRAConfig, peft.HiraConfig, peft.TinyLoraConfig, peft.IA3Config,
     peft.DeftConfig, peft.FrodConfig, peft.GraloraConfig, peft.UniLoraConfig, peft.WaveFTConfig,
 )  # fmt: skip
+_PREFIXES = (peft.PrefixTuningConfig, peft.CartridgeConfig)
 # Warnings of peft about things that are intended here.
 _EXPECTED = (
     "Unsupported layer type",  # normalizations that are not torch's own LayerNorm
@@ -124,6 +127,8 @@ def wrap_whole(
     """
     # the default, set explicitly: otherwise torch warns at a method's first sparse sum
     torch.sparse.check_sparse_tensor_invariants.disable()
+    if kind in _PREFIXES:
+        require_cache(model)
     if head := head_modules(model):  # peft adds `classifier` and `score` itself
         if "modules_to_save" not in {field.name for field in fields(kind)}:
             raise InputError(f"{kind.__name__} of peft saves no head along; use another method")
@@ -164,7 +169,9 @@ def wrap_prompt(
         "num_layers": config.num_hidden_layers,
     }
     options = known | options
-    return wrap_whole(model, kind, num_virtual_tokens=num_virtual_tokens, **options)
+    wrapped = wrap_whole(model, kind, num_virtual_tokens=num_virtual_tokens, **options)
+    pool_last_tokens(model)
+    return wrapped
 
 
 def peft_layers(model: nn.Module, kind: type) -> Iterator[tuple[str, Any]]:

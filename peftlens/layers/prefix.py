@@ -6,6 +6,7 @@ attention to values that mean nothing, and the loss before training is far above
 encoder-decoder, whose decoder reads no prompt, it starts as noise of standard deviation 0.02.
 """
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from peftlens.errors import InputError, require
 from peftlens.layers.initial_tokens import Ranges, draw_tokens
 from peftlens.layers.prepend import behind_something
 from peftlens.models.architecture import embedding_weight, key_widths, require_room
+from peftlens.models.model_kind import kind_of
 from peftlens.models.target_modules import Shapes
 
 
@@ -67,6 +69,22 @@ class Prefix(nn.Module):
             cache = EncoderDecoderCache(cache, DynamicCache())
         extended = torch.cat([front, seen], dim=1)  # (batch, n + seq)
         return args, kwargs | {mask: extended, "past_key_values": cache, "use_cache": True}
+
+
+def require_cache(model: PreTrainedModel) -> None:
+    """Refuse an encoder whose attention takes no keys and values from before the input.
+
+    Raises:
+        InputError: it takes none, as those of DeBERTa and ModernBERT.
+    """
+    parts = (model, model.base_model)
+    if kind_of(model.config) == "encoder" and not any(
+        "past_key_values" in signature(part.forward).parameters for part in parts
+    ):
+        raise InputError(
+            f"the attention of a {model.config.model_type} takes no keys and values from before "
+            "the input, so no prefix fits it; use prompt_tuning, or an adapter"
+        )
 
 
 @torch.no_grad()

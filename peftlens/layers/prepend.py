@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.models.architecture import require_room
+from peftlens.models.architecture import require_room, task_type
+from peftlens.models.heads import head_modules
+from peftlens.models.model_kind import kind_of
 
 
 def prepend_tokens(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
@@ -71,12 +73,43 @@ def prepend_vectors(
         others = {key: value for key, value in kwargs.items() if key != "input_ids"}
         tokens, mask = embed(kwargs["input_ids"]), kwargs["attention_mask"]
         lead = lead.to(tokens)  # (batch, n, d)
-        return args, others | {
+        if types := {k: v for k, v in others.items() if k == "token_type_ids"}:
+            front = types["token_type_ids"].new_zeros(lead.shape[:2])
+            types["token_type_ids"] = torch.cat([front, types["token_type_ids"]], dim=1)
+        return args, others | types | {
             "inputs_embeds": torch.cat([lead, tokens], dim=1),
             "attention_mask": torch.cat([mask.new_ones(lead.shape[:2]), mask], dim=1),
         }
 
     model.register_forward_pre_hook(prepend, with_kwargs=True)
+    pool_last_tokens(model)
+
+
+def pool_last_tokens(model: PreTrainedModel) -> None:
+    """Hook a decoder's new head for texts so that it reads each row's last token behind vectors.
+
+    transformers finds a row's last token by its ids, and takes the last position where it is given
+    vectors in their place: of a row that is shorter than others of its batch, padding.
+    """
+    if kind_of(model.config) == "encoder" or "score" not in head_modules(model):
+        return
+    if task_type(model) != "SEQ_CLS":
+        return
+    masks: list[torch.Tensor] = []  # (batch, seq) of the pass at hand; none where ids are given
+
+    def remember(_: nn.Module, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        by_vectors = kwargs.get("inputs_embeds") is not None and "attention_mask" in kwargs
+        masks[:] = [kwargs["attention_mask"]] if by_vectors else []
+
+    def pool(_: nn.Module, __: tuple[Any, ...], logits: torch.Tensor) -> torch.Tensor:
+        if not masks:
+            return logits
+        places = torch.arange(logits.shape[1], device=logits.device)
+        last = (places * (masks[0] != 0).to(logits.device)).argmax(dim=1)  # (batch,)
+        return logits.take_along_dim(last[:, None, None], dim=1)  # (batch, 1, C)
+
+    model.register_forward_pre_hook(remember, with_kwargs=True)
+    model.get_submodule("score").register_forward_hook(pool)
 
 
 def behind_something(inputs: dict[str, Any]) -> bool:

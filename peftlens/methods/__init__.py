@@ -14,6 +14,9 @@ A method file has
 It may have
     MERGES_IF, the condition on the base model for merging;
     UNMERGEABLE, the reason why it has no `delta_weight`;
+    TRAINS_HEAD = True, where a new head of the base is all that it trains;
+    NO_HEAD, the reason why it can't be used on a base with a new head;
+    NEEDS_CACHE = True, where it puts keys and values before those of the input;
     PACKAGES, further packages whose versions affect its results;
     exposes(config), instead of EXPOSES where the configuration decides it;
     ARGUMENT, the field of Config that users write after a colon;

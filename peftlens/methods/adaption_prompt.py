@@ -18,6 +18,7 @@ from peftlens.models.target_modules import Shapes
 FAMILY = "additive adapter"
 EXPOSES = frozenset()
 UNMERGEABLE = "it changes the inputs of attention and no weight"
+NO_HEAD = "peft saves no head along with it; use another method"
 LEARNING_RATE = 1e-2
 
 _SUPPORTED = ("model.layers", "transformer.h")  # names of Llama's and GPT-2's stacks of blocks

@@ -16,12 +16,12 @@ from peftlens.data.method_context import MethodContext
 from peftlens.errors import InputError, require
 from peftlens.layers.peft_wrapper import wrap_prompt
 from peftlens.models.architecture import embedding, embedding_weight, has_encoder
-from peftlens.models.heads import head_modules
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})
 UNMERGEABLE = "it changes the input and no weight"
+NO_HEAD = "peft supports it for models that predict text only; use prompt_tuning"
 LEARNING_RATE = 1e-3
 
 _INPUT, _ANSWER = 2, 4  # peft's marks; those of the i-th example are 4 i higher
@@ -77,13 +77,8 @@ def attach(model: PreTrainedModel, config: Config) -> nn.Module:
     comes after the examples.
 
     Raises:
-        InputError: the embeddings are narrower than the blocks, whose width peft's CPT takes, or
-            the model has a new head.
+        InputError: the embeddings are narrower than the blocks, whose width peft's CPT takes.
     """
-    if head_modules(model):
-        raise InputError(
-            "cpt: peft supports it for models that predict text only, without a new head"
-        )
     width, of_blocks = embedding_weight(model).shape[1], model.config.hidden_size
     if width != of_blocks:
         raise InputError(

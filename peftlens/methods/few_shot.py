@@ -19,6 +19,7 @@ from peftlens.models.target_modules import Shapes
 FAMILY = "baseline"
 EXPOSES = frozenset()
 UNMERGEABLE = "it changes the input and no weight"
+NO_HEAD = "it trains nothing, and a new head has to be trained; use head"
 LEARNING_RATE = 0.0  # nothing is trained
 
 

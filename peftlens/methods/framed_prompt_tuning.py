@@ -27,6 +27,7 @@ from peftlens.models.target_modules import Shapes
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})
 UNMERGEABLE = "it changes the input and no weight"
+NO_HEAD = "its frames are for a prompt that is to be read as text; use prompt_tuning"
 LEARNING_RATE = 3e-2  # prompt tuning's
 
 PLACE = "{prompt}"

@@ -22,6 +22,7 @@ from peftlens.models.target_modules import Shapes
 FAMILY = "mix"
 EXPOSES = frozenset()
 UNMERGEABLE = "neither the prefix nor the bottleneck is an update of a weight"
+NEEDS_CACHE = True
 LEARNING_RATE = 3e-3
 
 

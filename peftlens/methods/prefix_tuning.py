@@ -25,6 +25,7 @@ from peftlens.models.target_modules import Shapes
 FAMILY = "soft prompt"
 EXPOSES = frozenset({"prefix", "token_vectors"})
 UNMERGEABLE = "it changes the inputs of attention and no weight"
+NEEDS_CACHE = True
 LEARNING_RATE = 1e-2
 
 

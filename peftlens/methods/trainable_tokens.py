@@ -19,6 +19,7 @@ from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
 EXPOSES = frozenset({"delta_weight", "token_vectors"})
+NO_HEAD = "peft saves no head along with it; use embeddings, or another method"
 LEARNING_RATE = 1e-2
 
 

@@ -26,6 +26,7 @@ from peftlens.models.target_modules import Shapes, linear_layers
 FAMILY = "mix"
 EXPOSES = frozenset()
 UNMERGEABLE = "its gates depend on the input"
+NEEDS_CACHE = True
 LEARNING_RATE = 1e-3
 
 

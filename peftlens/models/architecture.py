@@ -34,7 +34,9 @@ _RESIDUAL_INSIDE = {
 _CROSS_ATTENTION = re.compile(r"EncDecAttention|encoder_attn|cross_?att", re.IGNORECASE)
 _QUERY_KEY_VALUE = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
 _NORM = re.compile(r"norm|^ln_", re.IGNORECASE)
-_EMBEDDING = re.compile(r"\b(embed_tokens|wte|shared|embed_in|word_embeddings|embeddings)\.weight$")
+_EMBEDDING = re.compile(
+    r"\b(embed_tokens|wte|shared|embed_in|word_embeddings|tok_embeddings|embeddings)\.weight$"
+)
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ with every method, and saved with the adapter (peft's `modules_to_save`). Adapte
 may also be of a model with a head for question answering, or of one without any head.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -182,6 +182,30 @@ def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         for module in head_modules(model)
         for name, parameter in model.get_submodule(module).named_parameters()
     }
+
+
+def head_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return copies of the new head's tensors in use, by the base model's names.
+
+    Args:
+        model: a base model, with a method attached or not.
+    """
+    return {
+        name.replace(".modules_to_save.default", ""): parameter.detach().clone()
+        for name, parameter in head_parameters(model).items()
+        if ".original_module." not in name  # which peft keeps beside the copy that it trains
+    }
+
+
+def put_head(model: PreTrainedModel, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Replace the parameters of the new head by copies of `head_state`'s.
+
+    The old parameters are unchanged, so a snapshot restores them.
+    """
+    for name, tensor in tensors.items():
+        module, _, last = name.rpartition(".")
+        parameter = nn.Parameter(tensor.clone(), requires_grad=False)
+        model.get_submodule(module)._parameters[last] = parameter
 
 
 @contextmanager

@@ -27,8 +27,8 @@ ROLES = {
     ),
     "key_value": re.compile(rf"\b(k_proj|v_proj|k|v|key|value|key_proj|value_proj|{_FUSED})\.$"),
     "feed_forward_output": re.compile(
-        r"\b(mlp\.c_proj|down_proj|(DenseReluDense|mlp|expert_\d+)\.wo|dense_4h_to_h|fc2|fc_out|"
-        r"output_linear)\.$|^output\.dense\.$"
+        r"\b(mlp\.(c_proj|Wo)|down_proj|(DenseReluDense|mlp|expert_\d+)\.wo|dense_4h_to_h|fc2|"
+        r"fc_out|output_linear)\.$|^output\.dense\.$"
     ),
     "experts": re.compile(r"\bexperts\."),
     "router": re.compile(""),  # see `_is_router`

@@ -3,7 +3,8 @@
 Every vector is replaced by its nearest token, and the task is scored with this prompt, the trained
 prompt, the initial prompt, and no prompt. If the nearest tokens do not perform like the prompt,
 they do not explain it (the discretization gap; Khashabi et al. 2022, arXiv:2112.08348, section 3).
-Then each vector is omitted in turn. Measured at the end of training.
+Then each vector is omitted in turn. Measured at the end of training; where the task has a head, the
+trained head reads every prompt.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from peftlens.data.tokenization import TokenizedExample
 from peftlens.evaluation.log_likelihood import Choices, choose
 from peftlens.layers.prepend import prepend_vectors
 from peftlens.models.base_model import BaseModel
+from peftlens.models.heads import head_state, put_head
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.resampling import mean_interval
 from peftlens.results.table import Chart, Column, NotApplicable
@@ -31,6 +33,7 @@ REQUIRES = frozenset({"soft_prompt"})
 VERSION = 3
 ITEMS = 200  # test examples per prompt
 ITEMS_WITHOUT = 32  # test examples per omitted vector
+HeadTensors = dict[str, torch.Tensor]  # trained tensors of the task's new head, by name; often none
 _ROUNDING = 0.02  # nats per token, in bfloat16
 COLUMNS = (
     Column("prompt", "trained, its nearest tokens, as it started, none, or without one vector"),
@@ -51,6 +54,8 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     """Return one row per prompt, and one per omitted vector."""
     base = context.base_model(run)
     vectors = trained_vectors(run, base, run.steps[-1])
+    with context.open_run(run):
+        head = head_state(base.model)
     encoder = Collator.of(base, run.config.training.sequence_length)
     items, _ = encoder.items(task_of(run).splits["test"][:ITEMS])
     prompts = {
@@ -61,15 +66,15 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
         "none": vectors.now[:0],
     }  # fmt: skip
     scores = {
-        name: _score(base, encoder, prompt, items, f"Scoring with prompt: {name}")
+        name: _score(base, head, encoder, prompt, items, f"Scoring with prompt: {name}")
         for name, prompt in prompts.items()
         if prompt is not None
     }
     rows = [_row(name, scores["trained"], score) for name, score in scores.items()]
     few = items[:ITEMS_WITHOUT]
-    whole = _score(base, encoder, vectors.now, few, "Scoring with prompt: whole")
+    whole = _score(base, head, encoder, vectors.now, few, "Scoring with prompt: whole")
     _check_inputs(context, run, encoder, few, whole)
-    for index, score in _without_each_vector(base, encoder, vectors.now, few):
+    for index, score in _without_each_vector(base, head, encoder, vectors.now, few):
         rows.append(
             _row("without one", whole, score) | {"omitted_position": vectors.positions[index]}
         )
@@ -100,21 +105,27 @@ def _tokens(prompt: torch.Tensor, table: torch.Tensor, metric: Metric) -> torch.
 
 
 def _without_each_vector(
-    base: BaseModel, encoder: Collator, prompt: torch.Tensor, items: list[TokenizedExample]
+    base: BaseModel,
+    head: HeadTensors,
+    encoder: Collator,
+    prompt: torch.Tensor,
+    items: list[TokenizedExample],
 ) -> Iterator[tuple[int, Choices]]:
     for index in range(len(prompt)):
         rest = torch.cat([prompt[:index], prompt[index + 1 :]])
-        yield index, _score(base, encoder, rest, items, f"Scoring without vector {index}")
+        yield index, _score(base, head, encoder, rest, items, f"Scoring without vector {index}")
 
 
-def _score(
+def _score(  # noqa: PLR0913  # the model with its head, and what it reads
     base: BaseModel,
+    head: HeadTensors,
     encoder: Collator,
     prompt: torch.Tensor,
     items: list[TokenizedExample],
     description: str,
 ) -> Choices:
     with restored_after(base.model) as model:
+        put_head(model, head)
         if len(prompt):
             prepend_vectors(model, prompt)
         return choose(model, encoder, items, description)

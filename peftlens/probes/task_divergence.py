@@ -64,6 +64,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     """Return one row per saved step."""
     require("items", config.items, 1)
     base = context.base_model(run)
+    base.require_text()  # a head for a task predicts no tokens
     examples = task_of(run).splits["test"][: config.items]
     items, _ = Collator.of(base, MAX_LENGTH).items(examples)
     reading = BaseReading.of(base, [item.rows[item.correct] for item in items])

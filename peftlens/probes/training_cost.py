@@ -40,6 +40,7 @@ class Config:
         rows: numbers of rows per step.
         lengths: numbers of tokens per row, each with each number of rows.
         scored_tokens: number of tokens per row that the loss is of; more than the length for all.
+            A head for whole texts has one label per row.
         rounds: number of rounds, with one process per configuration in each.
         steps: number of steps per process that are measured for memory, and again for time.
     """
@@ -111,6 +112,7 @@ def compare(context: RunContext, runs: Mapping[TrainedModel, str], config: Confi
             "length": length,
             "scored_tokens": config.scored_tokens,
             "steps": config.steps,
+            "head": run.record.depends_on.get("head"),
             "trust_remote_code": context.trust_remote_code,
         }
         cost = _in_new_process(request)

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from peftlens import registry
+from peftlens.adapters.checkpoint import require_suitable
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.head_tokenization import head_for
 from peftlens.data.method_context import MethodContext
@@ -77,6 +78,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     score_versions = require_score(task.answers.score) if task.answers else {}
     method_config = registry.configure("methods", config.method, config.method_config)
     base = context.configured_base_model(config, head)
+    require_suitable(config.method, base.model)
     training = config.training
     if hasattr(method, "resolve_config"):
         method_context = MethodContext(base.tokenizer, task, config.seed, training.max_steps)

@@ -29,11 +29,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from peftlens import registry
 from peftlens.adapters import checkpoint
 from peftlens.data.collate import Batch, Collator
+from peftlens.data.head_tokenization import LabeledRow
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.errors import InputError
-from peftlens.evaluation.log_likelihood import answer_loss
+from peftlens.evaluation.log_likelihood import loss_of
 from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.dummy_inputs import random_inputs
+from peftlens.models.heads import Head
 from peftlens.runs.config import RunConfig, StrictModel
 from peftlens.training.optimizer import OptimizerStep
 from peftlens.training.peak_memory import PeakMemory, heap_without_holes
@@ -49,6 +51,7 @@ class StepRequest(StrictModel):
         length: number of tokens in a row.
         scored_tokens: number of tokens in a row that the loss is of; at most all of them.
         steps: number of steps measured for memory, and again for time.
+        head: new head of the run's task, if any; one for a text has one label in a row.
         trust_remote_code: whether Python code from the base model's folder may run.
     """
 
@@ -57,6 +60,7 @@ class StepRequest(StrictModel):
     length: Annotated[int, Field(ge=1)]
     scored_tokens: Annotated[int, Field(ge=1)]
     steps: Annotated[int, Field(ge=1)]
+    head: Head | None = None
     trust_remote_code: bool = False
 
 
@@ -146,6 +150,7 @@ def _prepare(request: StepRequest, method: ModuleType) -> "_Steps":
     return _Steps(
         model=model.train(),
         batch=collator.batch(rows),
+        loss=loss_of(collator),
         optimizer=OptimizerStep(model.parameters(), training, hooks.optimizer),
         hooks=hooks,
         max_steps=training.max_steps,
@@ -164,6 +169,7 @@ def _private_base(request: StepRequest) -> BaseModel:
         device=config.device,
         dtype=config.dtype,
         trust_remote_code=request.trust_remote_code,
+        head=request.head,
     )
     for tensor in (*base.model.parameters(), *base.model.buffers()):
         tensor.data = tensor.data.clone()
@@ -171,7 +177,7 @@ def _private_base(request: StepRequest) -> BaseModel:
 
 
 def _rows(base: BaseModel, request: StepRequest) -> list[TokenizedAnswer]:
-    """Make rows of random tokens, whose last ones the loss is of.
+    """Make rows of random tokens, whose last ones the loss is of, or all of them for a head.
 
     Raises:
         InputError: the rows are longer than half of the base's context; a soft prompt needs room.
@@ -184,7 +190,17 @@ def _rows(base: BaseModel, request: StepRequest) -> list[TokenizedAnswer]:
     scored = min(request.scored_tokens, request.length)
     # the answer's last token is predicted, and is no input
     ids = random_inputs(base.model, request.rows, request.length + 1)["input_ids"].tolist()
+    if request.head:
+        return [_labeled(row[:-1], scored, request.head) for row in ids]
     return [TokenizedAnswer(tuple(row[:-scored]), tuple(row[-scored:])) for row in ids]
+
+
+def _labeled(ids: list[int], scored: int, head: Head) -> LabeledRow:
+    """Return a row of the first class, or of the number 0; of tags, with `scored` of them."""
+    if head.task_type != "TOKEN_CLS":
+        return LabeledRow(tuple(ids), (), labels=(0,))
+    places = tuple(range(len(ids) - scored, len(ids)))
+    return LabeledRow(tuple(ids), (), labels=(0,) * scored, places=places)
 
 
 def _single_losses(
@@ -193,7 +209,7 @@ def _single_losses(
     """Yield losses of single rows forever, for a method that reads examples before training."""
     while True:
         for row in rows:
-            yield answer_loss(model, collator.batch([row]))
+            yield loss_of(collator)(model, collator.batch([row]))
 
 
 @dataclass
@@ -203,6 +219,7 @@ class _Steps:
     Attributes:
         model: model with the method attached.
         batch: batch of every step.
+        loss: function of a batch's summed loss.
         optimizer: optimizer of the trained parameters.
         hooks: functions of the method in the loop.
         max_steps: length of the run whose step this is, for methods with a schedule.
@@ -211,6 +228,7 @@ class _Steps:
 
     model: nn.Module
     batch: Batch
+    loss: Callable[[nn.Module, Batch], torch.Tensor]
     optimizer: OptimizerStep
     hooks: MethodHooks
     max_steps: int
@@ -228,7 +246,7 @@ class _Steps:
         started = time.perf_counter()
         with counting or nullcontext():
             with attention_backend(self.batch):
-                loss = answer_loss(self.model, self.batch) / len(self.batch.targets)
+                loss = self.loss(self.model, self.batch) / len(self.batch.targets)
             loss.backward()
             if self.hooks.regularization_loss:
                 self.hooks.regularization_loss().backward()

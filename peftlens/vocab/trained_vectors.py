@@ -175,12 +175,19 @@ def _first_keys_at(model: PreTrainedModel, ids: torch.Tensor, position: int) -> 
     rows = ids[:, None].to(model.device)  # (n, 1)
     inputs: dict[str, Any] = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
     if "position_ids" in signature(model.forward).parameters:
-        inputs["position_ids"] = torch.full_like(rows, position)
+        inputs["position_ids"] = torch.full_like(rows, _first_position(model) + position)
     cache: Any = DynamicCache()
     with stopped_after(model, blocks(shapes(model))[0]) as run:
         run(**inputs, past_key_values=cache, use_cache=True)
     # from (n, heads, 1, size) to (n, d)
     return cache.layers[0].keys.transpose(1, 2).flatten(1).float()
+
+
+def _first_position(model: PreTrainedModel) -> int:
+    """Return the position id of a row's first token: RoBERTa counts on from that of padding."""
+    embeddings: Any = getattr(model.base_model, "embeddings", None)
+    counts_on = hasattr(embeddings, "create_position_ids_from_input_ids")
+    return embeddings.padding_idx + 1 if counts_on else 0
 
 
 def _unrotated(model: PreTrainedModel, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

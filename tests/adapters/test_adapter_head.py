@@ -130,6 +130,35 @@ def test_the_head_is_read_from_the_file(saved, task, expected):
     assert head_of_file(ExternalAdapter(adapter).file) == expected
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({"0": "down", "2": "flat", "1": "up"}, ("down", "up", "flat")),
+        ({"0": "down", "1": "up"}, ("LABEL_0", "LABEL_1", "LABEL_2")),  # of another head
+        (None, ("LABEL_0", "LABEL_1", "LABEL_2")),
+    ],
+)
+def test_classes_are_named_by_the_model_s_configuration_beside_the_adapter(
+    saved, tmp_path, names, expected
+):
+    adapter, _ = saved("bert", "SEQ_CLS")
+    (adapter / "config.json").write_text(json.dumps({"model_type": "bert", "id2label": names}))
+    assert head_of_file(ExternalAdapter(adapter).file).labels == expected
+    about = dict(peftlens.inspect_adapter(adapter).about)
+    told = "SEQ_CLS, 3 outputs"
+    assert about["task"] == (told if "LABEL_0" in expected else f"{told}: down, up, flat")
+    if "down" in expected:
+        peftlens.merge(adapter, tmp_path / "merged")
+        config = json.loads((tmp_path / "merged" / "config.json").read_text())
+        assert config["id2label"] == {"0": "down", "1": "up", "2": "flat"}
+
+
+def test_a_damaged_configuration_beside_an_adapter_names_nothing(saved):
+    adapter, _ = saved("bert", "SEQ_CLS")
+    (adapter / "config.json").write_text("{")
+    assert not head_of_file(ExternalAdapter(adapter).file).is_named
+
+
 def test_a_bare_model_is_recognized_by_the_names_of_an_adapter_without_a_task(saved):
     adapter, folder = saved("bert", "FEATURE_EXTRACTION")
     theirs.edit(adapter, task_type=None)
@@ -199,6 +228,19 @@ def test_a_merged_model_has_its_head_and_the_logits_of_plain_peft(saved, tmp_pat
         with torch.inference_mode():
             ours, expected = outputs(merged(**inputs)), outputs(model(**inputs))
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [peft.IA3Config, peft.VeraConfig, peft.OFTConfig])
+def test_other_types_than_lora_are_merged_with_a_head_of_two_layers(saved, tmp_path, kind):
+    """peft's own `merge_and_unload` fails on a pooler beside them."""
+    options = {"feedforward_modules": []} if kind is peft.IA3Config else {}
+    adapter, folder = saved("bert", "SEQ_CLS", kind, **options)
+    peftlens.merge(adapter, tmp_path / "merged")
+    merged = AUTO["SEQ_CLS"][0].from_pretrained(tmp_path / "merged").eval()
+    inputs, model = next(batches()), by_plain_peft(adapter, folder, "SEQ_CLS")
+    with torch.inference_mode():
+        expected = model(**inputs).logits
+        torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("base", "task"), [("bert", "SEQ_CLS"), ("llama", "TOKEN_CLS")])

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM
 
 import peftlens
 from peftlens.adapters.delta_weights import delta_weights
@@ -104,3 +106,39 @@ def test_gpt2_s_square_layers_are_turned_too(context, bases, words, tmp_path, me
     np.testing.assert_array_equal(found.before, own[found.name].detach().numpy().T)
     after = merged_weights(run, base)[found.name].numpy().T
     np.testing.assert_allclose(found.after, after, atol=1e-5)
+
+
+def test_the_head_of_a_lora_is_no_part_of_its_update(context, encoders, words, tmp_path):
+    """The updates are B A of the file, times alpha / rank, and nothing else in it is one."""
+    run = trained(encoders["bert"], words, tmp_path, "lora", rank=3)
+    saved = load_file(run.adapter() / "adapter_model.safetensors")
+    assert sum("classifier" in name or "pooler" in name for name in saved) == 4
+    found = {update.name: update for update in updates(context, run)}
+    assert len(found) == 4
+    for name, update in found.items():
+        b, a = (
+            saved[f"base_model.model.{name.replace('.weight', f'.lora_{side}.weight')}"].double()
+            for side in "BA"
+        )
+        assert update.factors is not None and len(update.values) == 3
+        np.testing.assert_allclose(update.after - update.before, 16 / 3 * (b @ a), atol=1e-6)
+
+
+def test_the_head_of_full_fine_tuning_is_no_part_of_its_update(context, encoders, words, tmp_path):
+    run = trained(encoders["bert"], words, tmp_path, "full")
+    saved = load_file(run.adapter() / "adapter_model.safetensors")
+    plain = dict(AutoModelForMaskedLM.from_pretrained(encoders["bert"]).named_parameters())
+    expected = {
+        name: saved[name] - plain[name].detach()
+        for name in saved
+        if saved[name].ndim == 2 and name in plain and not torch.equal(saved[name], plain[name])
+    }
+    found = {update.name: update for update in updates(context, run)}
+    assert found.keys() == expected.keys()
+    assert "classifier.weight" in saved and "bert.pooler.dense.weight" in saved
+    for name, update in found.items():
+        np.testing.assert_allclose(update.after - update.before, expected[name], atol=1e-6)
+
+
+def test_a_head_alone_updates_nothing(context, encoders, words, tmp_path):
+    assert not updates(context, trained(encoders["bert"], words, tmp_path, "head"))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import transformers as hf
-from tiny import SIZES, build
+from tiny import SIZES, build, build_encoder
 
 from peftlens.errors import InputError
 from peftlens.layers.prefix import Prefix, geometry, initial_states, prefix_parameters
@@ -28,6 +28,24 @@ def test_prefix_is_read_as_if_it_were_tokens(kind):
     torch.testing.assert_close(model(input_ids=ids).logits, expected)
     mask = torch.ones_like(ids)
     torch.testing.assert_close(model(input_ids=ids, attention_mask=mask).logits, expected)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_an_encoder_of_one_layer_reads_a_prefix_as_tokens(kind):
+    """In deeper ones, tokens in front would read the input, too, which a prefix does not."""
+    model = build_encoder(kind)
+    model.base_model.encoder.layer = model.base_model.encoder.layer[:1]
+    ids, front = torch.tensor([[5, 6, 7], [7, 6, 0]]), torch.tensor([[8, 9]])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    inputs = torch.cat([front.expand(2, -1), ids], dim=1)
+    expected = model(inputs, attention_mask=torch.cat([mask[:, :1]] * 2 + [mask], dim=1)).logits
+    read = hf.DynamicCache()
+    model(front, past_key_values=read, use_cache=True)
+    prefix = Prefix(model, 2)
+    prefix.put_before(model)
+    fill(prefix, read)
+    found = model(input_ids=ids, attention_mask=mask).logits
+    torch.testing.assert_close(found[mask > 0], expected[:, 2:][mask > 0])
 
 
 def test_padding_stays_unseen():

@@ -1,5 +1,5 @@
 import torch
-from tiny import build
+from tiny import build, build_encoder
 
 from peftlens.layers.prepend import prepend_tokens, prepend_vectors
 
@@ -63,3 +63,16 @@ def test_an_encoder_reads_vectors():
     prepend_vectors(model, model.get_input_embeddings().weight[[8, 9]].detach())
     given = {"decoder_input_ids": decoder, "attention_mask": torch.ones(1, 2)}
     torch.testing.assert_close(logits(model, [5, 6], **given), expected)
+
+
+def test_segments_of_an_encoder_stay_with_their_tokens():
+    """The vectors in front are of the first segment, as peft puts them."""
+    model = build_encoder("bert")
+    ids, types = torch.tensor([[5, 6, 7]]), torch.tensor([[0, 1, 1]])
+    mask = torch.ones_like(ids)
+    vectors = torch.randn(2, 32)
+    embedded = torch.cat([vectors[None], model.get_input_embeddings()(ids)], dim=1)
+    expected = model(inputs_embeds=embedded, token_type_ids=torch.tensor([[0, 0, 0, 1, 1]])).logits
+    prepend_vectors(model, vectors)
+    found = model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
+    torch.testing.assert_close(found, expected)

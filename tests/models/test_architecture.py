@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import build
+from tiny import ENCODERS, build, build_encoder
 
 from peftlens.errors import InputError
 from peftlens.models import architecture
@@ -22,6 +22,17 @@ def test_embedding(shapes):
     assert {kind: architecture.embedding(shapes[kind]) for kind in shapes} == dict.fromkeys(
         KINDS, (259, 32)
     )
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_embedding_of_an_encoder(kind):
+    """The table of tokens, and not that of positions or segments."""
+    model = build_encoder(kind)
+    (name,) = (n for n, p in model.named_parameters() if p is model.get_input_embeddings().weight)
+    shapes = architecture.shapes(model)
+    assert architecture.embedding(shapes) == (259, 32)
+    assert architecture.embedding({name: shapes[name]}) == (259, 32)
+    assert architecture.part_of(name) == "embeddings"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,5 @@
 import pytest
-from tiny import build
+from tiny import ENCODERS, build, build_encoder
 
 from peftlens.errors import InputError
 from peftlens.models import architecture, target_modules
@@ -9,7 +9,9 @@ KINDS = ("llama", "gpt2", "t5", "neox", "opt")
 
 @pytest.fixture(scope="module")
 def shapes():
-    return {kind: architecture.shapes(build(kind)) for kind in KINDS}
+    models = {kind: build(kind) for kind in KINDS}
+    models |= {kind: build_encoder(kind) for kind in ENCODERS}
+    return {kind: architecture.shapes(model) for kind, model in models.items()}
 
 
 def ends(layers, block):
@@ -64,6 +66,13 @@ LLAMA, GPT2, NEOX, OPT = (
     "gpt_neox.layers.1",
     "model.decoder.layers.1",
 )
+BERT, ROBERTA, DEBERTA, MODERNBERT = (
+    "bert.encoder.layer.1",
+    "roberta.encoder.layer.1",
+    "deberta.encoder.layer.1",
+    "model.layers.1",
+)
+PROJECTIONS = ["attention.self.query_proj", "attention.self.value_proj"]
 SELF = [f"layer.0.SelfAttention.{part}" for part in "qkvo"]
 CROSS = [f"layer.1.EncDecAttention.{part}" for part in "qkvo"]
 SELF_ATTN = [f"self_attn.{part}_proj" for part in "qkv"]
@@ -99,6 +108,16 @@ SELF_ATTN = [f"self_attn.{part}_proj" for part in "qkv"]
         ("opt", OPT, "query_value", ["self_attn.q_proj", "self_attn.v_proj"]),
         ("opt", OPT, "key_value", ["self_attn.k_proj", "self_attn.v_proj"]),
         ("opt", OPT, "feed_forward_output", ["fc2"]),
+        ("bert", BERT, "query_value", ["attention.self.query", "attention.self.value"]),
+        ("bert", BERT, "feed_forward", ["intermediate.dense", "output.dense"]),
+        ("bert", BERT, "feed_forward_output", ["output.dense"]),
+        ("roberta", ROBERTA, "key_value", ["attention.self.key", "attention.self.value"]),
+        ("deberta", DEBERTA, "query_value", PROJECTIONS),
+        ("deberta", DEBERTA, "feed_forward_output", ["output.dense"]),
+        ("modernbert", MODERNBERT, "attention", ["attn.Wqkv", "attn.Wo"]),
+        ("modernbert", MODERNBERT, "query_value", ["attn.Wqkv"]),
+        ("modernbert", MODERNBERT, "feed_forward", ["mlp.Wi", "mlp.Wo"]),
+        ("modernbert", MODERNBERT, "feed_forward_output", ["mlp.Wo"]),
     ],
 )  # fmt: skip
 def test_roles(shapes, kind, block, role, expected):

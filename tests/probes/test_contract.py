@@ -6,6 +6,9 @@ from functools import partial
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel
 
 import peftlens
 from peftlens import registry
@@ -268,20 +271,43 @@ def test_every_column_says_what_it_means(probe):
     assert all(column.meaning for column in probe.COLUMNS)
 
 
-# What a classifier on an encoder is measured by, and the others' reasons; all else applies to any.
+# What a classifier on an encoder is measured by: each of them, and by what the method leaves
+OF_ANY_CLASSIFIER = {
+    "adapter_weights", "base_parameters", "cost", "latency", "learning", "parameter_count",
+    "representation_shift", "sequence_items", "task_items", "training_log",
+}  # fmt: skip
 ON_AN_ENCODER = {
     "lora": {"amplification", "delta_spectrum", "dora_decomposition", "intruder_dimensions",
-             "latency", "layer_ablation", "representation_shift", "task_items"},
-    "head": {"latency", "representation_shift", "task_items"},
-    "prompt_tuning": {"adapter_vectors", "latency", "representation_shift", "soft_prompt_neighbors",
-                      "soft_prompt_null", "task_items"},
+             "layer_ablation"},
+    "head": set(),
+    "prefix_tuning": {"adapter_vectors", "layer_ablation", "soft_prompt_neighbors",
+                      "soft_prompt_null", "soft_prompt_task_words", "vocabulary_clusters"},
+    "prompt_tuning": {"adapter_vectors", "soft_prompt_faithfulness", "soft_prompt_neighbors",
+                      "soft_prompt_null", "soft_prompt_task_words", "vocabulary_clusters"},
 }  # fmt: skip
-NOT_ON_AN_ENCODER = {
-    "activation_difference": "predicts no text", "divergence": "predicts no text",
-    "forgetting": "predicts no text", "forgotten_tokens": "predicts no text",
-    "generations": "predicts no text", "logit_shift": "predicts no text",
-    "patchscope": "predicts no text",
+# The others' reasons: the first that is true of the method, in the order in which probes ask.
+READS_TEXT = {
+    "activation_difference", "divergence", "forgetting", "forgetting_items", "forgotten_tokens",
+    "generations", "harness_items", "logit_shift", "patchscope", "prompt_elicitation",
+    "prompt_mixture", "rank_components", "task_divergence", "update_directions",
+    "weight_interpolation",
 }  # fmt: skip
+OTHER_REASONS = {
+    "adapter_vectors": "trains no vectors before the input",
+    "layer_ablation": "changes nothing inside the model's blocks",
+    **dict.fromkeys(
+        ("amplification", "delta_spectrum", "dora_decomposition", "intruder_dimensions"),
+        "head has changed no weight matrix",
+    ),
+}
+
+
+def reason_on_an_encoder(name, method):
+    """What the probe says of a classifier by this method, which it does not measure."""
+    missing = registry.load("probes", name).REQUIRES - registry.load("methods", method).EXPOSES
+    if missing:
+        return f"{method} has no {', '.join(sorted(missing))}"
+    return "predicts no text" if name in READS_TEXT else OTHER_REASONS[name]
 
 
 @pytest.fixture(scope="module", params=ON_AN_ENCODER)
@@ -296,16 +322,44 @@ def classifier(request, encoders, words, tmp_path_factory):
 
 
 def test_a_classifier_on_an_encoder_is_measured_or_the_reason_is_told(classifier):
-    context = RunContext()
+    """By every probe that measures a run."""
+    context, method = RunContext(), classifier.config.method
     before = fingerprint(context.base_model(classifier).model)
-    for name in sorted(ON_AN_ENCODER[classifier.config.method]):
+    for name in registry.names("probes"):
+        if not hasattr(registry.load("probes", name), "measure"):
+            continue
         frame = probe_runner.run_probe(context, classifier, name, OPTIONS).frame
-        assert set(frame["status"]) == {"measured"}, (name, frame["reason"].iloc[0])
-    left_out = NOT_ON_AN_ENCODER | (
-        {"prompt_mixture": "predicts no text"} if "prompt" in classifier.config.method else {}
-    )
-    for name, reason in left_out.items():
-        frame = probe_runner.run_probe(context, classifier, name, OPTIONS).frame
-        assert set(frame["status"]) == {"not_applicable"}, name
-        assert reason in frame["reason"].iloc[0], name
+        if name in OF_ANY_CLASSIFIER | ON_AN_ENCODER[method]:
+            assert set(frame["status"]) == {"measured"}, (name, frame["reason"].iloc[0])
+        else:
+            assert set(frame["status"]) == {"not_applicable"}, name
+            assert reason_on_an_encoder(name, method) in frame["reason"].iloc[0], name
     assert fingerprint(context.base_model(classifier).model) == before
+
+
+def test_classifiers_on_an_encoder_are_compared(classifier):
+    """By every probe that compares runs; most have nothing to say of a single one."""
+    context, rows = RunContext(), {}
+    for name in registry.names("probes"):
+        if not hasattr(registry.load("probes", name), "compare"):
+            continue
+        rows[name] = len(probe_runner.collect(context, [classifier], name, None, OPTIONS).frame)
+    assert rows["training_cost"] == 2  # and a control
+    assert not rows["corpus_scores"] and not rows["displacement_agreement"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_neighbors_of_a_prompt_are_the_rows_of_the_encoder_s_table(encoders, words, tmp_path, kind):
+    """The nearest token by cosine, of the vectors in the file and the table of transformers."""
+    config = RunConfig(
+        method="prompt_tuning", task=f"file:{words}", base_model=str(encoders[kind]), device="cpu",
+        dtype="float32", method_config=METHODS["prompt_tuning"], training={"max_steps": 3},
+    )  # fmt: skip
+    run = peftlens.train(config, tmp_path)
+    frame = probe_runner.run_probe(RunContext(), run, "soft_prompt_neighbors", OPTIONS).frame
+    found = frame[(frame["metric"] == "cosine") & (frame["step"] == frame["step"].max())]
+    vectors = load_file(run.path / "adapter" / "adapter_model.safetensors")["prompt_embeddings"]
+    table = AutoModel.from_pretrained(encoders[kind]).get_input_embeddings().weight.detach()
+    close = torch.nn.functional.cosine_similarity(vectors[:, None], table[None], dim=-1)
+    assert [ids[0] for ids in found["token_ids"]] == close.argmax(dim=1).tolist()
+    assert found["similarity"].to_numpy() == pytest.approx(close.amax(dim=1).numpy(), abs=1e-5)

@@ -1,5 +1,7 @@
+import peft
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import peftlens
 from peftlens.data.collate import Collator
@@ -45,6 +47,35 @@ def test_each_prompt_is_scored_as_a_model_that_has_it(context, run):
     gap = frame.loc["none", "loss"] - frame.loc["trained", "loss"]
     assert frame.loc["none", "gap"] == pytest.approx(gap)
     assert frame.loc["none", "gap_ci_low"] <= gap <= frame.loc["none", "gap_ci_high"]
+
+
+def test_the_trained_head_of_an_encoder_reads_every_prompt(context, encoders, words, tmp_path):
+    """Losses are those of plain peft with the prompt, and of its trained head without one."""
+    run = peftlens.train(
+        RunConfig(
+            method="prompt_tuning", task=f"file:{words}", base_model=str(encoders["bert"]),
+            device="cpu", dtype="float32", method_config={"num_virtual_tokens": 3},
+            training={"max_steps": 5, "learning_rate": 0.3},
+        ),
+        tmp_path,
+    )  # fmt: skip
+    frame = probe.measure(context, run).set_index("prompt")
+    plain = AutoModelForSequenceClassification.from_pretrained(encoders["bert"], num_labels=2)
+    model = peft.PeftModel.from_pretrained(plain, run.path / "adapter").eval()
+    tokenizer = AutoTokenizer.from_pretrained(encoders["bert"])
+    inside = model.get_base_model()
+    losses = {"trained": [], "none": []}
+    for one in task_of(run).splits["test"]:
+        inputs = {k: v for k, v in tokenizer(one.prompt, return_tensors="pt").items()
+                  if k != "token_type_ids"}  # fmt: skip
+        with torch.inference_mode():
+            for name, read in (("trained", model), ("none", inside)):
+                logs = read(**inputs).logits.log_softmax(dim=-1)
+                losses[name].append(-logs[0, one.correct].item())
+    for name, values in losses.items():
+        assert frame.loc[name, "loss"] == pytest.approx(sum(values) / len(values), abs=1e-5)
+    assert abs(frame.loc["none", "gap"]) > 1e-4
+    assert frame["n_items"].iloc[0] == len(values)
 
 
 def test_a_model_that_reads_a_second_prompt_is_refused(context, bases, words, tmp_path):

@@ -13,16 +13,24 @@ ROWS, LENGTH, SCORED = 2, 8, 3
 
 
 @pytest.fixture
-def request_of(bases):
-    """A request for a method on the tiny Llama."""
+def request_of(bases, encoders):
+    """A request for a method on the tiny Llama, or on an encoder with a head."""
 
-    def make(method, length=LENGTH, dtype="float32", **options):
+    def make(method, length=LENGTH, dtype="float32", base="llama", head=None, **options):
+        folder = (bases | encoders)[base]
         config = {
-            "method": method, "task": "none", "base_model": str(bases["llama"]), "device": "cpu",
+            "method": method, "task": "none", "base_model": str(folder), "device": "cpu",
             "dtype": dtype, "method_config": options, "training": {"max_steps": 5},
         }  # fmt: skip
         return StepRequest.model_validate(
-            {"config": config, "rows": ROWS, "length": length, "scored_tokens": SCORED, "steps": 1}
+            {
+                "config": config,
+                "rows": ROWS,
+                "length": length,
+                "scored_tokens": SCORED,
+                "steps": 1,
+                "head": head,
+            }
         )
 
     return make
@@ -36,6 +44,22 @@ def test_flops_of_full_fine_tuning_by_hand(request_of):
     head = 2 * ROWS * SCORED * d * vocabulary
     forward = layers * (block + attention) + head
     assert step_cost(request_of("full")).flops == 3 * forward  # a gradient has twice as many
+
+
+@pytest.mark.parametrize(
+    ("task_type", "of_head"),
+    [
+        ("SEQ_CLS", 2 * ROWS * (32 * 32 + 32 * 3)),  # pooler and classifier of a token in a row
+        ("TOKEN_CLS", 2 * ROWS * LENGTH * 32 * 3),
+    ],
+)
+def test_flops_of_an_encoder_with_a_head_by_hand(request_of, task_type, of_head):
+    d, d_ff, d_head, heads, layers = 32, 64, 8, 4, 2
+    block = 2 * ROWS * LENGTH * (4 * d * d + 2 * d * d_ff)
+    attention = 2 * (2 * ROWS * heads * LENGTH * LENGTH * d_head)
+    head = {"task_type": task_type, "labels": ["a", "b", "c"]}
+    found = step_cost(request_of("full", base="bert", head=head))
+    assert found.flops == 3 * (layers * (block + attention) + of_head)
 
 
 def test_flops_of_lora_are_those_that_torch_counts_of_plain_peft(request_of, bases):

@@ -12,7 +12,12 @@ from peftlens.models.base_model import load_base_model
 from peftlens.models.snapshot import fingerprint
 from peftlens.results.table import NotApplicable
 from peftlens.runs.config import RunConfig
-from peftlens.vocab.trained_vectors import _unrotated, other_starts, trained_vectors
+from peftlens.vocab.trained_vectors import (
+    _keys_of_tokens,
+    _unrotated,
+    other_starts,
+    trained_vectors,
+)
 from peftlens.vocab.vocabulary import vocabulary
 
 PROMPTS = {
@@ -164,6 +169,18 @@ def test_a_key_turned_back_is_the_tokens_key_at_position_zero(model, config, opt
     found = _unrotated(tiny, at, torch.arange(20))
     assert torch.cosine_similarity(found, alone).min() > 0.9999
     torch.testing.assert_close(found.norm(dim=1), at.norm(dim=1))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_keys_of_an_encoder_are_those_of_a_row_s_first_token(encoders, kind):
+    """The first layer's own projection of the embedded token, at the first of its positions."""
+    base = load_base_model(str(encoders[kind]), device="cpu", dtype="float32")
+    plain = transformers.AutoModel.from_pretrained(encoders[kind]).eval()
+    ids = torch.tensor([[5], [77]])
+    with torch.inference_mode():
+        embedded = plain.embeddings(input_ids=ids)
+        expected = plain.encoder.layer[0].attention.self.key(embedded)[:, 0]
+        torch.testing.assert_close(_keys_of_tokens(base)[[5, 77]], expected)
 
 
 def test_the_rotation_is_the_papers():
