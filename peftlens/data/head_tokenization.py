@@ -111,9 +111,9 @@ class HeadTokenizer:
         classes = range(len(self.head.labels))
         return tuple(LabeledRow(ids, (), labels=(k,), types=types) for k in classes)
 
-    def text_row(self, text: str) -> LabeledRow:
-        """Tokenize a text whose hidden states alone are read: it has no labels."""
-        return self._text_row(self._encode(Counter(), text))
+    def text_row(self, text: str, second: str = "") -> LabeledRow:
+        """Tokenize a text, or a pair, whose hidden states alone are read: it has no labels."""
+        return self._text_row(self._encode(Counter(), text, *([second] if second else [])))
 
     def text_and_words(self, text: str) -> tuple[LabeledRow, list[int | None]]:
         """Tokenize a text; also give the index of each token's word, None of special tokens."""

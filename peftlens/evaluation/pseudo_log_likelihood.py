@@ -117,9 +117,9 @@ def masked_suites(
         max_length: maximum number of tokens of a text.
 
     Raises:
-        InputError: no token of a task can be masked, or the tokenizer can't tell words or has no
-            mask.
-        NotApplicable: the base has no head that predicts masked tokens, or no task has texts.
+        InputError: no token of a task can be masked.
+        NotApplicable: the base has no head that predicts masked tokens, its tokenizer has no mask
+            or can't tell words, or no task has texts.
     """
     head = masked_lm(base)
     if head is None:
@@ -152,12 +152,12 @@ def _tokenizer(base: BaseModel, max_length: int) -> HeadTokenizer:
     found = Collator.of_states(base, max_length).example_tokenizer
     assert isinstance(found, HeadTokenizer)  # the collator of an encoder
     if found.tokenizer.mask_token_id is None:
-        raise InputError(
+        raise NotApplicable(
             f"base {base.reference!r}: its tokenizer has no mask token, which its head for masked "
             "tokens was trained with; set mask_token in tokenizer_config.json"
         )
     if not found.tokenizer.is_fast:
-        raise InputError(
+        raise NotApplicable(
             f"base {base.reference!r}: masking the tokens of a word needs a fast tokenizer, which "
             "says which tokens a word has; save it as tokenizer.json"
         )

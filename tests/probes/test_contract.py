@@ -58,6 +58,7 @@ OPTIONS = {
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
+    "linear_probes": {"tasks": ("word_sentiment",), "train": 40, "items": 20},
     "layer_ablation": {"items": 4, "draws": 2, "random_updates": 1},
     "latency": {"tokens": 8, "rounds": 2},
     "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
@@ -88,6 +89,8 @@ def measurable(probe, run):
         return False  # it finds out by itself, from the file
     if run.config.method in WITHOUT.get(name_of(probe), ()):
         return False
+    if name_of(probe) == "linear_probes":
+        return False  # these runs predict text, which forgetting scores
     if name_of(probe) in ("prompt_elicitation", "prompt_mixture") and (
         run.config.method == "embeddings"
     ):
@@ -270,25 +273,26 @@ def test_every_column_says_what_it_means(probe):
 
 # What a classifier on an encoder is measured by, and the others' reasons; all else applies to any.
 ON_AN_ENCODER = {
-    "lora": {"amplification", "delta_spectrum", "dora_decomposition", "intruder_dimensions",
-             "latency", "layer_ablation", "representation_shift", "task_items"},
-    "head": {"latency", "representation_shift", "task_items"},
-    "prompt_tuning": {"adapter_vectors", "latency", "representation_shift", "soft_prompt_neighbors",
-                      "soft_prompt_null", "task_items"},
+    "lora": {"amplification", "delta_spectrum", "dora_decomposition", "forgetting",
+             "intruder_dimensions", "latency", "layer_ablation", "linear_probes",
+             "representation_shift", "task_items"},
+    "head": {"forgetting", "latency", "linear_probes", "representation_shift", "task_items"},
+    "prompt_tuning": {"adapter_vectors", "forgetting", "latency", "linear_probes",
+                      "representation_shift", "soft_prompt_neighbors", "soft_prompt_null",
+                      "task_items"},
 }  # fmt: skip
 NOT_ON_AN_ENCODER = {
     "activation_difference": "predicts no text", "divergence": "predicts no text",
-    "forgetting": "predicts no text", "forgotten_tokens": "predicts no text",
-    "generations": "predicts no text", "logit_shift": "predicts no text",
-    "patchscope": "predicts no text",
+    "forgotten_tokens": "predicts no text", "generations": "predicts no text",
+    "logit_shift": "predicts no text", "patchscope": "predicts no text",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=ON_AN_ENCODER)
-def classifier(request, encoders, words, tmp_path_factory):
+def classifier(request, word_pieces, words, tmp_path_factory):
     method = request.param
     config = RunConfig(
-        method=method, task=f"file:{words}", base_model=str(encoders["bert"]), device="cpu",
+        method=method, task=f"file:{words}", base_model=str(word_pieces), device="cpu",
         dtype="float32", method_config=METHODS.get(method, {}),
         training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0]},
     )  # fmt: skip
@@ -298,9 +302,13 @@ def classifier(request, encoders, words, tmp_path_factory):
 def test_a_classifier_on_an_encoder_is_measured_or_the_reason_is_told(classifier):
     context = RunContext()
     before = fingerprint(context.base_model(classifier).model)
+    texts = {classifier.config.task: {"kind": "language_modeling", "template": "{text}"}}
+    options = OPTIONS | {"forgetting": {"suites": (*texts,), "suite_options": texts}}
     for name in sorted(ON_AN_ENCODER[classifier.config.method]):
-        frame = probe_runner.run_probe(context, classifier, name, OPTIONS).frame
+        frame = probe_runner.run_probe(context, classifier, name, options).frame
         assert set(frame["status"]) == {"measured"}, (name, frame["reason"].iloc[0])
+        declared = [column.name for column in registry.load("probes", name).COLUMNS]
+        assert list(frame.columns) == [*declared, "status", "reason"], name
     left_out = NOT_ON_AN_ENCODER | (
         {"prompt_mixture": "predicts no text"} if "prompt" in classifier.config.method else {}
     )
