@@ -52,7 +52,7 @@ def word_piece_tokenizer() -> PreTrainedTokenizerFast:
     """BERT's kind of vocabulary, lower case: words, pieces that go on with a word, and marks."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + [*"0123456789.,"]
     pieces = [f"##{letter}" for letter in letters]
-    words = [*MARKS, *WHOLE, *PIECES, *letters, *pieces]
+    words = dict.fromkeys([*MARKS, *WHOLE, *PIECES, *letters, *pieces])
     ids = {token: index for index, token in enumerate(words)}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

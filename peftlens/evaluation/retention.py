@@ -228,8 +228,8 @@ def _reference(model: nn.Module, base: BaseModel, suite_data: AnySuite) -> dict[
     if isinstance(suite_data, HarnessSuite):
         return _tensors(_document_scores(model, base, suite_data))
     if isinstance(suite_data, MaskedSuite):
-        states = suite_data.states(model, base, MAX_LENGTH)  # (t, d)
-        return _tensors(_masked_scores(suite_data, states)) | {"states": states.cpu()}
+        of_masked = suite_data.states(model, base, MAX_LENGTH)  # (t, d)
+        return _tensors(_masked_scores(suite_data, of_masked)) | {"states": of_masked.cpu()}
     description = f"Scoring the base on {suite_data.name}"
     encoder = Collator.of(base, MAX_LENGTH)
     if not suite_data.texts:

@@ -279,7 +279,7 @@ ON_AN_ENCODER = {
     "head": {"forgetting", "latency", "linear_probes", "representation_shift", "task_items"},
     "prompt_tuning": {"adapter_vectors", "forgetting", "latency", "linear_probes",
                       "representation_shift", "soft_prompt_neighbors", "soft_prompt_null",
-                      "task_items"},
+                      "soft_prompt_task_words", "task_items", "vocabulary_clusters"},
 }  # fmt: skip
 NOT_ON_AN_ENCODER = {
     "activation_difference": "predicts no text", "divergence": "predicts no text",
