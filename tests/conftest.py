@@ -13,7 +13,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: nodes
 
 import planted
 import pytest
-from tiny import ENCODERS, build, build_encoder, byte_tokenizer
+from tiny import ENCODERS, build, build_encoder, byte_tokenizer, word_piece_tokenizer
 
 import peftlens
 from peftlens import cli, registry
@@ -65,6 +65,15 @@ def encoders(tmp_path_factory) -> dict[str, Path]:
         byte_tokenizer().save_pretrained(folder)
         folders[kind] = folder
     return folders
+
+
+@pytest.fixture(scope="session")
+def word_pieces(tmp_path_factory) -> Path:
+    """Folder of the tiny BERT with a vocabulary of words and word pieces."""
+    folder = tmp_path_factory.mktemp("encoders") / "word_pieces"
+    build_encoder("bert").save_pretrained(folder)
+    word_piece_tokenizer().save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Tiny random models, a tokenizer that knows every byte, and a run for methods to look at."""
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -40,6 +40,32 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
     )
+
+
+MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "[unused2]"]
+WHOLE = ["good", "bad", "fine", "poor", "great", "awful", "kind", "mean", "calm", "rude", "walk",
+         "talk", "play", "the", "sport", "sports", "up", "down"]  # fmt: skip
+PIECES = ["##ing", "##ed", "##s", "##er", "##ness"]
+
+
+def word_piece_tokenizer() -> PreTrainedTokenizerFast:
+    """BERT's kind of vocabulary, lower case: words, pieces that go on with a word, and marks."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + [*"0123456789.,"]
+    pieces = [f"##{letter}" for letter in letters]
+    words = dict.fromkeys([*MARKS, *WHOLE, *PIECES, *letters, *pieces])
+    ids = {token: index for index, token in enumerate(words)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(mark, ids[mark]) for mark in ("[CLS]", "[SEP]")],
+    )  # fmt: skip
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]",
+    )  # fmt: skip
 
 
 SIZES = {"vocab_size": 259, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}

@@ -18,7 +18,7 @@ from peftlens.reports.learned import READ, Learned, learned
 from peftlens.reports.learned_text import lines
 from peftlens.results import table
 
-_BESIDE = ("update_directions", "layer_ablation", "forgetting", "generations")
+_BESIDE = ("update_directions", "layer_ablation", "forgetting", "linear_probes", "generations")
 _TRAINING_TEXT = {name: "training_text" for name in KINDS} | {
     "update_directions": "texts", "layer_ablation": "texts",
 }  # fmt: skip  # names of the option for a file with training text
@@ -84,7 +84,7 @@ def lens(  # noqa: PLR0913  # one argument per source of text, and the rest as i
     Args:
         target: a run, a list of runs, a study, an adapter, or a folder of any of these.
         probes: probes to measure: activation_difference, patchscope, update_directions,
-            layer_ablation, forgetting, generations.
+            layer_ablation, forgetting, linear_probes, generations.
         training_text: file with text of the training, one a line; by default that of the run's
             task, and unknown for an adapter of another program.
         texts: file with texts of your own, one a line, on which the trace is read as well.

@@ -3,8 +3,8 @@
 Tokenizers number tokens by frequency: byte-pair merges in the order in which they were learned
 (Sennrich et al. 2016, arXiv:1508.07909, section 3.2), unigram pieces by their probability (Kudo
 2018, arXiv:1804.10959), and T5's, from which Lester et al. 2021 drew, thus too. WordPiece has the
-same order only roughly. Special tokens, other added tokens, and single characters and bytes, which
-come first or last whatever their frequency, are left out.
+same order only roughly. Special tokens, other added tokens, placeholders such as BERT's [unused7],
+and single characters and bytes, which come first or last whatever their frequency, are left out.
 """
 
 import re
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 MOST = 5000
+# rows of BERT, Gemma and RoBERTa that no text has
+PLACEHOLDER = re.compile(r"[\[<]unused_?\d+[\]>]|madeupword\d+")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a byte in SentencePiece vocabularies
 
 
@@ -22,7 +24,11 @@ def common_tokens(tokenizer: Any, most: int = MOST) -> tuple[tuple[int, int], ..
     A vocabulary with fewer tokens than `most` of more than one character adds its single ones.
     """
     added = tokenizer.added_tokens_decoder.keys() | {*tokenizer.all_special_ids}
-    pieces = ((id_, piece) for piece, id_ in tokenizer.get_vocab().items() if id_ not in added)
+    pieces = (
+        (id_, piece)
+        for piece, id_ in tokenizer.get_vocab().items()
+        if id_ not in added and not PLACEHOLDER.fullmatch(piece)
+    )
     ordered = sorted(
         (len(piece) == 1 or bool(_BYTE.fullmatch(piece)), id_) for id_, piece in pieces
     )

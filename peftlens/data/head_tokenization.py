@@ -111,9 +111,16 @@ class HeadTokenizer:
         classes = range(len(self.head.labels))
         return tuple(LabeledRow(ids, (), labels=(k,), types=types) for k in classes)
 
-    def text_row(self, text: str) -> LabeledRow:
-        """Tokenize a text whose hidden states alone are read: it has no labels."""
+    def text_row(self, text: str, second: str = "") -> LabeledRow:
+        """Tokenize a text, or a pair, whose hidden states alone are read: it has no labels."""
+        return self._text_row(self._encode(Counter(), text, *([second] if second else [])))
+
+    def text_and_words(self, text: str) -> tuple[LabeledRow, list[int | None]]:
+        """Tokenize a text; also give the index of each token's word, None of special tokens."""
         encoded = self._encode(Counter(), text)
+        return self._text_row(encoded), encoded.word_ids()
+
+    def _text_row(self, encoded: Any) -> LabeledRow:
         return LabeledRow((*encoded["input_ids"],), (), places=(), types=self._types(encoded))
 
     def _require_fit(self, example: Example) -> None:

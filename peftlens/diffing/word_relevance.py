@@ -5,14 +5,15 @@ A word's score is its log-odds in the training text against general text, with a
 weighted by 1 / log2(1 + rank). Its null replaces every word by a random one of equal frequency,
 because frequent words are raised by any update. No language model judges.
 
-Words are tokens behind a space, and differ by more than case, plural or suffix; a word that takes
-several tokens is counted in neither.
+Words are tokens behind a space, or, in a vocabulary of word pieces, those that begin a word. They
+differ by more than case, plural or suffix; a word that takes several tokens is counted in neither.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,7 +77,7 @@ class WordScores:
         """
         tokens, words, family = base.derived("words", lambda: _words(base))
         keys = [family_key(word) for word in words]
-        forms, other_forms = _forms(training), _forms(general)
+        forms, other_forms = _forms(training, base.tokenizer), _forms(general, base.tokenizer)
         own, other = _by_key(forms), _by_key(other_forms)
         both = sorted({*own, *other})
         z = log_odds([own[key] for key in both], [other[key] for key in both]) if both else []
@@ -150,9 +151,11 @@ def has_words(base: BaseModel) -> bool:
     return len(base.derived("words", lambda: _words(base))[0]) >= LISTED
 
 
-def _forms(texts: Iterable[str]) -> Counter[str]:
-    """Count the words as they are written, without case."""
-    return Counter(word.casefold() for text in texts for word in _WORD.findall(text))
+def _forms(texts: Iterable[str], tokenizer: Any) -> Counter[str]:
+    """Count the words as the tokenizer reads them, such as without accents, and without case."""
+    normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    read = texts if normalizer is None else map(normalizer.normalize_str, texts)
+    return Counter(word.casefold() for text in read for word in _WORD.findall(text))
 
 
 def _by_key(forms: Counter[str]) -> Counter[str]:
@@ -182,11 +185,12 @@ def _words(base: BaseModel) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray
         if not _WORD.fullmatch(word):
             continue
         key = family_key(word)
-        if key not in index and text.startswith("␣"):
+        if key not in index and vocab.begins_word[token]:
             index[key] = len(tokens)
             tokens.append(token)
         family[token] = index.get(key, -1)
-    # a token without a space counts for its word, wherever the word's own token stands
+    # a token without a space counts for its word, wherever the word's own token stands; one that
+    # goes on with a word by its mark does not
     for token in vocab.usable[family[vocab.usable] < 0].tolist():
         if _WORD.fullmatch(vocab.tokens[token]):
             family[token] = index.get(family_key(vocab.tokens[token]), -1)

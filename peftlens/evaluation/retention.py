@@ -1,10 +1,10 @@
 """Retention of general abilities: scores of a base model and of its tuned versions on suites.
 
 A suite is the test split of a task, or a task of lm-evaluation-harness, which the harness scores
-itself. A text is scored by the loss of its tokens and by the distance
-of the tuned model's predictions from the base's, KL(base || tuned); a question by the answer with
-the highest log-probability. The base's scores are computed once per base and suite, and cached on
-disk under a hash of everything they depend on.
+itself. A text is scored by the loss of its tokens, of an encoder that of masked ones, and by the
+distance of the tuned model's predictions from the base's, KL(base || tuned); a question by the
+answer with the highest log-probability. The base's scores are computed once per base and suite, and
+cached on disk under a hash of everything they depend on.
 
 Of a text the first tokens are scored, up to MAX_LENGTH: tokens of one text are correlated, so the
 tokens of other texts say more than further ones of the same. An item of an interval is a text.
@@ -27,13 +27,15 @@ from peftlens.data.tokenization import TokenizedExample
 from peftlens.errors import InputError
 from peftlens.evaluation.harness_suite import PREFIX, HarnessSuite, harness_suite
 from peftlens.evaluation.log_likelihood import answer_states, choose
+from peftlens.evaluation.pseudo_log_likelihood import MaskedSuite, masked_suites
 from peftlens.io.files import cache_dir, canonical_json, sha256_text
 from peftlens.io.progress import track
 from peftlens.io.tensor_cache import cached_tensors
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import draw_head
-from peftlens.models.model_kind import NotLanguageModelError
+from peftlens.models.model_kind import HAS_HEAD, NotLanguageModelError
 from peftlens.models.snapshot import restored_after
+from peftlens.results.table import NotApplicable
 from peftlens.runs.run import versions
 from peftlens.tasks import load_task
 
@@ -85,7 +87,7 @@ class Suite:
         return self.kind == "language_modeling"
 
 
-AnySuite = Suite | HarnessSuite
+AnySuite = Suite | HarnessSuite | MaskedSuite
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,17 @@ def suite(base: BaseModel, name: str, options: dict[str, Any], max_items: int | 
 def suites(base: BaseModel, options: SuiteOptions) -> list[AnySuite]:
     """Prepare suites: of texts as a whole, and of questions up to the number in the options.
 
+    Of an encoder only texts are scored.
+
     Raises:
-        InputError: see `suite` and `harness_suite`.
+        InputError: see `suite`, `masked_suites` and `harness_suite`.
+        NotApplicable: the base has a head for a task, or is an encoder and predicts no masked
+            tokens, or no suite has texts for it.
     """
+    if base.kind == "encoder":
+        return [*masked_suites(base, options.suites, options.suite_options, MAX_LENGTH)]
+    if base.head:
+        raise NotApplicable(f"{HAS_HEAD}; measure linear_probes")
     found: list[AnySuite] = []
     for name in options.suites:
         own = options.suite_options.get(name, {})
@@ -217,7 +227,7 @@ def _key(base: BaseModel, suite_data: AnySuite, head_seed: int = 0) -> str:
         "suite": suite_data.sha256,
         "versions": versions(),
         "version": _VERSION,
-        "max_length": Collator.of(base, MAX_LENGTH).example_tokenizer.max_length,
+        "max_length": Collator.of_states(base, MAX_LENGTH).example_tokenizer.max_length,
     }
     if base.head:
         inputs["head"] = [asdict(base.head), head_seed]
@@ -227,6 +237,9 @@ def _key(base: BaseModel, suite_data: AnySuite, head_seed: int = 0) -> str:
 def _reference(model: nn.Module, base: BaseModel, suite_data: AnySuite) -> dict[str, torch.Tensor]:
     if isinstance(suite_data, HarnessSuite):
         return _tensors(_document_scores(model, base, suite_data))
+    if isinstance(suite_data, MaskedSuite):
+        of_masked = suite_data.states(model, base, MAX_LENGTH)  # (t, d)
+        return _tensors(_masked_scores(suite_data, of_masked)) | {"states": of_masked.cpu()}
     description = f"Scoring the base on {suite_data.name}"
     encoder = Collator.of(base, MAX_LENGTH)
     if not suite_data.texts:
@@ -265,6 +278,9 @@ def scores(model: nn.Module, base: BaseModel, suite_data: AnySuite, baseline: Re
     """
     if isinstance(suite_data, HarnessSuite):
         return _document_scores(model, base, suite_data)
+    if isinstance(suite_data, MaskedSuite):
+        states = suite_data.states(model, base, MAX_LENGTH)  # (t, d)
+        return _masked_scores(suite_data, states, baseline.states)
     description, encoder = f"Scoring {suite_data.name}", Collator.of(base, MAX_LENGTH)
     if baseline.states is None:
         return _question_scores(model, encoder, suite_data, description)
@@ -339,6 +355,17 @@ def _text_scores(losses: list[torch.Tensor]) -> Scores:
         tokens=np.array([len(loss) for loss in arrays]),
         token_loss=np.concatenate(arrays),
     )
+
+
+def _masked_scores(
+    suite_data: MaskedSuite, states: torch.Tensor, before: torch.Tensor | None = None
+) -> Scores:
+    """Score by the states (t, d) at the masked tokens, and by the base's."""
+    scored = _text_scores(list(suite_data.loss(states).split(suite_data.lengths)))
+    if before is None:
+        return scored
+    kl = suite_data.divergence(before, states).double().cpu().split(suite_data.lengths)
+    return replace(scored, kl=np.array([one.sum().item() for one in kl]))
 
 
 def _question_scores(

@@ -231,17 +231,19 @@ def _text(value: Any) -> str | None:
 
 def _kinds(vocab: Vocabulary) -> np.ndarray:
     """Classify all tokens by indices into KINDS, shape (V,)."""
-    kinds = np.array([_kind(token) for token in vocab.tokens], np.uint8)
+    words = (token.removeprefix("␣").removeprefix(vocab.continuation) for token in vocab.tokens)
+    pairs = zip(words, vocab.begins_word, strict=True)
+    kinds = np.array([_kind(word, begins) for word, begins in pairs], np.uint8)
     kinds[vocab.untrained | vocab.nameless] = KINDS.index("untrained")
     kinds[vocab.special] = KINDS.index("special")
     return kinds
 
 
-def _kind(token: str) -> int:
-    word = token.removeprefix("␣")
+def _kind(word: str, begins_word: bool) -> int:
+    """Classify a token by its text, without the space or mark in front of it."""
     if word.isalpha():
-        return KINDS.index("begins a word" if word != token else "goes on")
+        return KINDS.index("begins a word" if begins_word else "goes on")
     if word.isdigit():
         return KINDS.index("digits")
-    partial = token.startswith("<") and token.endswith(">") and len(token) > 2
+    partial = word.startswith("<") and word.endswith(">") and len(word) > 2
     return KINDS.index("part of a character" if partial else "marks")

@@ -241,6 +241,18 @@ def _forgotten(rows: pd.DataFrame) -> Iterator[Finding]:
             )
 
 
+def _probed(rows: pd.DataFrame) -> Iterator[Finding]:
+    for row in rows.to_dict("records"):
+        worse = row["accuracy_ci_high"] < 0
+        yield Finding(
+            "warning" if worse else "ok",
+            f"{'Forgot' if worse else 'Nothing forgotten'} of {row['suite']}: the accuracy of a "
+            f"linear classifier of the states changed by {100 * row['accuracy_change']:+z.1f} "
+            f"points ({100 * row['accuracy_ci_low']:+z.1f} to "
+            f"{100 * row['accuracy_ci_high']:+z.1f}).",
+        )
+
+
 def _tested(rows: pd.DataFrame) -> Iterator[Finding]:
     by_vector = rows[(rows["metric"] == "cosine") & rows["position"].notna()]
     counts = by_vector["verdict"].value_counts()
@@ -256,6 +268,7 @@ _RULES = {
     "amplification": _amplified,
     "representation_shift": _shifted,
     "forgetting": _forgotten,
+    "linear_probes": _probed,
     "soft_prompt_null": _tested,
 }
 

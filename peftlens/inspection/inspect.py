@@ -45,7 +45,7 @@ OF_THE_FILE = ("adapter_weights", "adapter_vectors")
 WITH_A_BASE = (
     "delta_spectrum", "intruder_dimensions", "amplification", "soft_prompt_neighbors",
     "soft_prompt_null", "representation_shift", "logit_shift", "forgetting",
-    _CHANGES,
+    "linear_probes",    _CHANGES,
 )  # fmt: skip
 _FEW = {"items": 100, "random_updates": 3}  # half a minute for 135M parameters
 _FETCHED = (CONFIG, WEIGHTS, "tokenizer.json")

@@ -2,7 +2,9 @@
 
 The baseline is the base model itself. Both models are scored in the same batches, so the forgetting
 of a method that starts as the identity is exactly zero at step 0. Padding, virtual tokens and the
-first token of a text, which is not predicted, are excluded. Differences are paired by item: the
+first token of a text, which is not predicted, are excluded. Of an encoder the loss on text is minus
+the pseudo-log-likelihood of masked tokens, by the base's own head for them: its suites end in
+"masked tokens". Without such a head there is `linear_probes`. Differences are paired by item: the
 interval is a bootstrap over the suite's items, and does not include the variance between seeds. It
 aggregates `forgetting_items`.
 """
@@ -53,7 +55,7 @@ COLUMNS = (
     Column("kl_ci_low", "lower end of its 95 % interval over texts", "nats per token"),
     Column("kl_ci_high", "upper end of this interval", "nats per token"),
     Column("n_items", "number of texts or questions"),
-    Column("n_tokens", "number of predicted tokens; missing for questions"),
+    Column("n_tokens", "number of predicted or masked tokens; missing for questions"),
 )  # fmt: skip
 CHARTS = (
     Chart(

@@ -31,6 +31,7 @@ _TOKENS = 10
 _ANSWERS = {"task": 2, "general": 1, "own": 1}  # prompts of each source
 _CHARACTERS = 160  # of a prompt's end, and of each text
 _BY_CHANCE = 0.05  # p above which random sets of blocks do as well
+_FORGETTING = {"forgetting": "", "linear_probes": ", by linear classifiers of the states"}
 _TEXTS = {"general": "general text", "own": "your own text"}
 
 
@@ -200,8 +201,14 @@ def _strip(rows: pd.DataFrame, verdict: TraceVerdict) -> Strip | None:
 def _facts(frames: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, str]]:
     if "layer_ablation" in frames:
         yield from _smallest_set(frames["layer_ablation"])
-    if "forgetting" in frames:
-        yield from _forgotten(measured(frames["forgetting"]))
+    parts = [
+        part
+        for name, how in _FORGETTING.items()
+        if name in frames
+        for part in _forgotten(measured(frames[name]), how)
+    ]
+    if parts:
+        yield "What it forgot", "; ".join(parts) + "."
 
 
 def _smallest_set(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -222,20 +229,17 @@ def _smallest_set(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
     )
 
 
-def _forgotten(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
+def _forgotten(frame: pd.DataFrame, how: str) -> Iterator[str]:
     if "run" not in frame:
         frame = frame.assign(run="")
-    parts = []
     for row in last_steps(frame).to_dict("records"):
-        if pd.notna(row["forgetting"]):
+        if pd.notna(row.get("forgetting")):
             change = interval(row["forgetting"], row["ci_low"], row["ci_high"])
-            parts.append(f"{row['suite']}: loss changed by {change} nats per token")
+            yield f"{row['suite']}{how}: loss changed by {change} nats per token"
         if pd.notna(row["accuracy_change"]):
             names = ("accuracy_change", "accuracy_ci_low", "accuracy_ci_high")
             points = (None if pd.isna(row[name]) else 100 * row[name] for name in names)
-            parts.append(f"{row['suite']}: accuracy changed by {interval(*points)} points")
-    if parts:
-        yield "What it forgot", "; ".join(parts) + "."
+            yield f"{row['suite']}{how}: accuracy changed by {interval(*points)} points"
 
 
 def _examples(frames: Mapping[str, pd.DataFrame]) -> Iterator[Answers]:

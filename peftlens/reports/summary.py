@@ -16,6 +16,8 @@ def sentences(tables: dict[str, Table]) -> Iterator[str]:
         yield from _saturated(tables["rank_chart"].frame)
     if "forgetting" in tables:
         yield from _forgotten(tables["forgetting"].frame)
+    if "linear_probes" in tables:
+        yield from _probed(tables["linear_probes"].frame)
     if "continual" in tables:
         yield from _sequence(tables["continual"].frame)
     if "imported" in tables:
@@ -117,4 +119,23 @@ def _forgotten(frame: pd.DataFrame) -> Iterator[str]:
         yield (
             f"The increase was largest for {most['configuration']}: {most['forgetting']:+z.2f} "
             f"nats per token ({most['ci_low']:+z.2f} to {most['ci_high']:+z.2f})."
+        )
+
+
+def _probed(frame: pd.DataFrame) -> Iterator[str]:
+    rows = last_steps(frame[frame["method"] != "frozen"].dropna(subset="accuracy_ci_low"))
+    if rows.empty:
+        return
+    worse = rows[rows["accuracy_ci_high"] < 0].sort_values("accuracy_change")
+    yield (
+        "Linear classifiers of the states lost accuracy on tasks that were not trained on in "
+        f"{worse['run'].nunique()} of {rows['run'].nunique()} trained runs, counting those whose "
+        "95 % interval is below zero."
+    )
+    if len(worse):
+        most = worse.iloc[0]
+        ends = (f"{100 * most[name]:+z.1f}" for name in ("accuracy_ci_low", "accuracy_ci_high"))
+        yield (
+            f"The loss was largest for {most['configuration']}, on {most['suite']}: "
+            f"{100 * most['accuracy_change']:+z.1f} points ({' to '.join(ends)})."
         )

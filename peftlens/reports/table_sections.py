@@ -19,7 +19,7 @@ from peftlens.results.table import Column, Table, measured
 
 FIRST = (
     "rank_chart", "task_accuracy", "generations", "forgetting_at_matched_fit", "continual",
-    "continual_matrix", "forgetting", "learning", "cost", "parameter_count",
+    "continual_matrix", "forgetting", "linear_probes", "learning", "cost", "parameter_count",
 )  # fmt: skip
 SHOWN = 100  # rows of a table on the page; its CSV has all
 OPEN = 4  # figures of one chart that are not folded

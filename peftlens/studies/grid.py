@@ -61,6 +61,9 @@ class StudyGrid:
         names = registry.names("probes")
         modules = {name: registry.load("probes", name) for name in names}
         optional = {name for name in names if getattr(modules[name], "OPTIONAL", False)}
+        base = self.plans[0].base
+        if base.head or base.kind == "encoder":
+            optional -= {"linear_probes"}
         if self.study.continual:
             optional -= {"sequence_items", "sequence_scores", "continual", "continual_matrix"}
         return tuple(name for name in names if name not in optional)

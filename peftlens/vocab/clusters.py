@@ -45,7 +45,8 @@ class Clusters:
 def clusters(base: BaseModel) -> Clusters:
     """Compute the clusters of a base model: about a minute for 49,152 tokens, then cached."""
     vocab = vocabulary(base)
-    label = kept(base, "clusters", lambda: {"label": _label(vocab, graph(base))})["label"]
+    name = f"clusters-{len(vocab.usable)}"
+    label = kept(base, name, lambda: {"label": _label(vocab, graph(base))})["label"]
     rows = centered(vocab)
     inside = label[vocab.usable]
     return Clusters(

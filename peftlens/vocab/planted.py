@@ -98,13 +98,12 @@ def common_words(vocab: Vocabulary) -> Ids:
     """Return the 5,000 commonest words, or all usable tokens where none is a word.
 
     Tokenizers number tokens from the most frequent to the rarest. A word has three or more letters,
-    and begins with a space where any word does: without one it is part of a longer word.
+    and begins a word where any token does: else it is part of a longer word.
     """
-    texts = [vocab.tokens[token] for token in vocab.usable]
-    spaced = np.array([text.startswith("␣") for text in texts])
-    words = np.array([text.strip("␣").isalpha() and len(text.strip("␣")) > 2 for text in texts])
-    if (words & spaced).any():
-        words &= spaced
+    texts = [vocab.tokens[token].strip("␣") for token in vocab.usable]
+    words = np.array([text.isalpha() and len(text) > 2 for text in texts])
+    if (begins := words & vocab.begins_word[vocab.usable]).any():
+        words = begins
     return vocab.usable[words][:_COMMON] if words.any() else vocab.usable
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from peftlens.data.task import Task
+from peftlens.data.task import SentencePair, Task
 from peftlens.data.tokenization import continuation_ids
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import log_odds
@@ -80,6 +80,8 @@ def _counts(task: Task) -> Counter[str]:
 
 def _text(task: Task, index: int) -> str:
     example = task.splits["train"][index]
+    if isinstance(example, SentencePair):
+        return f"{example.prompt} {example.second}"
     if task.kind == "classification":
         return example.prompt
     return f"{example.prompt} {example.answers[example.correct]}"

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache
 
+from peftlens.data.common_tokens import PLACEHOLDER
 from peftlens.io.escaping import visible
 from peftlens.io.files import cache_dir
 from peftlens.io.progress import track
@@ -30,6 +31,7 @@ CONTEXT = "The word is"  # text before a token, for its state in the middle of t
 _VERSION = 1  # version of the cached arrays
 _LIKE_UNTRAINED = 0.95  # least cosine of an untrained row to the mean of the equal rows
 _OUTLIER = 6.0  # robust standard deviations of the log norm
+_SPACE = "▁"  # of SentencePiece
 # texts and vocabularies repeat their words: counting them takes less than half the time
 _stem = lru_cache(maxsize=1 << 17)(snowballstemmer.stemmer("english").stemWord)
 _PartialForward = Callable[..., torch.Tensor]  # see `stopped_after`
@@ -42,15 +44,22 @@ class Vocabulary:
     Attributes:
         table: input embeddings, shape (V, d), float32.
         tokens: readable text of each id.
-        family: equal where tokens differ by case, leading space, plural or suffix only, shape (V,).
+        begins_word: whether a token begins a word, shape (V,): behind a space, or, in a vocabulary
+            of word pieces, without the mark of those that go on with a word.
+        continuation: prefix of tokens that go on with a word, ## in BERT's; empty if there is none.
+        family: equal where tokens differ by case, leading space, mark of a word piece, plural or
+            suffix only, shape (V,).
         special: whether a token is a mark such as end of text, shape (V,).
-        untrained: whether a row was not trained, shape (V,); see `_untrained`.
+        untrained: whether a row was not trained, shape (V,); see `_untrained`. Tokens whose names
+            say that they are placeholders, such as [unused7], count as such.
         nameless: whether an id is beyond the tokenizer's, shape (V,).
         duplicate_of: lowest id with the same row, shape (V,); the token's id if no other has it.
     """
 
     table: torch.Tensor
     tokens: tuple[str, ...]
+    begins_word: NDArray[np.bool_]
+    continuation: str
     family: NDArray[np.int64]
     special: NDArray[np.bool_]
     untrained: NDArray[np.bool_]
@@ -86,15 +95,27 @@ def _vocabulary(base: BaseModel) -> Vocabulary:
     marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special[[i for i in marks | {*tokenizer.all_special_ids} if i < size]] = True
     duplicate_of = _first_equal(table.cpu().numpy())
+    goes_on = continuation_mark(tokenizer)
+    placeholder = np.array([PLACEHOLDER.fullmatch(token) is not None for token in tokens])
     return Vocabulary(
         table=table,
         tokens=tokens,
-        family=_families(tokens),
+        begins_word=np.array(
+            [not token.startswith(goes_on) if goes_on else token[:1] == "␣" for token in tokens]
+        ),
+        continuation=goes_on,
+        family=_families(tuple(token.removeprefix(goes_on) for token in tokens)),
         special=special,
-        untrained=_untrained(table.cpu().numpy(), duplicate_of),
+        untrained=_untrained(table.cpu().numpy(), duplicate_of) | placeholder,
         nameless=np.arange(size) >= len(tokenizer),
         duplicate_of=duplicate_of,
     )
+
+
+def continuation_mark(tokenizer: Any) -> str:
+    """Return the prefix of tokens that go on with a word, such as ##; empty if there is none."""
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    return getattr(model, "continuing_subword_prefix", None) or ""
 
 
 def embeddings(model: Any) -> torch.Tensor:
@@ -210,33 +231,46 @@ def states(base: BaseModel) -> NDArray[np.float32]:
     This space differs from the embedding table, so it can verify whether neighbors there have
     similar meanings. The states are the output of the middle block (of the encoder, if there is
     one), minus their mean over the tokens. Decoders compute the text once and reuse its keys and
-    values for every token. Half a minute for 49,152 tokens on two cores, then cached.
+    values for every token; in an encoder the text sees the token, too. Half a minute for 49,152
+    tokens on two cores, then cached.
     """
-    return kept(base, "states", lambda: {"states": _states(base)})["states"].astype(np.float32)
+    name = "states-between-marks" if base.kind == "encoder" else "states"
+    return kept(base, name, lambda: {"states": _states(base)})["states"].astype(np.float32)
 
 
 @torch.inference_mode()
 def _states(base: BaseModel) -> NDArray[np.float16]:
-    has_encoder = base.model.config.is_encoder_decoder
-    # the tokenizer of an encoder-decoder appends an end mark, which does not belong before a token
-    text = base.tokenizer(CONTEXT, add_special_tokens=not has_encoder)
-    prefix = torch.tensor(text["input_ids"], device=base.device)  # (T,)
+    before, after = _context(base)
     tokens = torch.arange(len(vocabulary(base).tokens), device=base.device)
     with stopped_after(base.model, _middle(base)) as run:
-        forward = _encoder_states(run, prefix) if has_encoder else _decoder_states(run, prefix)
+        cached = base.kind == "decoder"
+        forward = _decoder_states(run, before) if cached else _encoder_states(run, before, after)
         parts = track(tokens.split(256), "Every token in context, once per base")
-        hidden = torch.cat([forward(ids)[:, -1].float() for ids in parts])  # (V, D)
+        hidden = torch.cat([forward(ids).float() for ids in parts])  # (V, D)
     return (hidden - hidden.mean(dim=0)).half().cpu().numpy()
 
 
+def _context(base: BaseModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the ids before a token, shape (T,), and after it: the end marks of an encoder."""
+    # the tokenizer of an encoder-decoder appends an end mark, which does not belong before a token
+    text = base.tokenizer(
+        CONTEXT, add_special_tokens=base.kind != "encoder-decoder", return_special_tokens_mask=True
+    )
+    ids = torch.tensor(text["input_ids"], device=base.device)
+    last = max((at for at, mark in enumerate(text["special_tokens_mask"]) if not mark), default=-1)
+    end = last + 1 if base.kind == "encoder" else len(ids)
+    return ids[:end], ids[end:]
+
+
 def _encoder_states(
-    run: _PartialForward, prefix: torch.Tensor
+    run: _PartialForward, before: torch.Tensor, after: torch.Tensor
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function for an encoder's states (n, T + 1, D) of the prefix with n tokens each."""
+    """Return a function for the states (n, D) of n tokens, each between the two texts."""
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
-        rows = torch.cat([prefix.expand(len(ids), -1), ids[:, None]], dim=1)  # (n, T + 1)
-        return run(input_ids=rows, attention_mask=torch.ones_like(rows))
+        texts = (before.expand(len(ids), -1), ids[:, None], after.expand(len(ids), -1))
+        rows = torch.cat(texts, dim=1)  # (n, T + 1 + marks)
+        return run(input_ids=rows, attention_mask=torch.ones_like(rows))[:, len(before)]
 
     return forward
 
@@ -244,7 +278,7 @@ def _encoder_states(
 def _decoder_states(
     run: _PartialForward, prefix: torch.Tensor
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function for the states (n, 1, D) of n tokens after the prefix, computed once."""
+    """Return a function for the states (n, D) of n tokens after the prefix, computed once."""
     prefix_cache: Any = DynamicCache()
     run(input_ids=prefix[None], past_key_values=prefix_cache, use_cache=True)
 
@@ -252,9 +286,10 @@ def _decoder_states(
         cache = deepcopy(prefix_cache)
         cache.batch_repeat_interleave(len(ids))
         mask = ids.new_ones(len(ids), len(prefix) + 1)
-        return run(
+        found = run(
             input_ids=ids[:, None], attention_mask=mask, past_key_values=cache, use_cache=True
         )
+        return found[:, -1]
 
     return forward
 
@@ -284,7 +319,9 @@ def readable(tokenizer: Any, token_id: int) -> str:
     """
     if token_id >= len(tokenizer):
         return f"<id {token_id}>"
-    text = tokenizer.decode([token_id])
+    text, name = tokenizer.decode([token_id]), tokenizer.convert_ids_to_tokens(token_id)
     if "�" in text:  # part of a character; byte-level tokenizers name the byte by a letter
-        return f"<{tokenizer.convert_ids_to_tokens(token_id)}>"
+        return f"<{name}>"
+    if spaces := len(name) - len(name.lstrip(_SPACE)):  # SentencePiece drops a text's first space
+        text = " " * spaces + text.lstrip(" ")
     return visible(text, keep="").replace(" ", "␣")

@@ -24,6 +24,11 @@ def test_the_lowest_ids_of_ordinary_tokens_are_common():
     assert common_tokens(tokenizer, 4) == ((2, 2), (4, 4), (6, 7))
 
 
+def test_placeholders_are_not_common():
+    tokenizer = unigram("[unused0]", "▁the", "<unused7>", "madeupword0001", "▁of", "unused7")
+    assert common_tokens(tokenizer) == ((3, 3), (6, 7))
+
+
 def test_a_small_vocabulary_adds_single_characters_and_never_special_tokens():
     assert common_tokens(byte_tokenizer()) == ((3, 258),)
     assert common_tokens(unigram("▁the", "s", "▁of")) == ((2, 4),)

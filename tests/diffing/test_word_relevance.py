@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from peftlens.diffing.word_relevance import WordScores
+from peftlens.models.base_model import load_base_model
 
 GENERAL = [
     "The committee met in the city and spoke about money, people, water and the weather."
@@ -74,3 +75,17 @@ def test_p_equals_a_plain_count(scores):
         for _ in range(3000)
     ]
     assert found.p == pytest.approx(np.mean(np.array(draws) >= observed), abs=0.01)
+
+
+def test_words_of_word_pieces_are_those_that_begin_a_word(word_pieces):
+    base = load_base_model(str(word_pieces), device="cpu", dtype="float32")
+    found = WordScores.of(base, ["Góod sports."] * 9, ["bad talk"] * 9)
+    assert {"good", "sports", "bad", "walk"} <= {*found.words}
+    assert "sport" not in found.words  # one word with sports, in the form of the texts
+    assert not {"ing", "##ing", "ness", "unused", "[CLS]"} & {*found.words}
+    of_piece = base.tokenizer.convert_tokens_to_ids("##ing")
+    assert found.family[of_piece] == -1
+    score = dict(zip(found.words, found.scores, strict=True))
+    assert score["good"] > 1  # the tokenizer reads it without its accent
+    assert score["bad"] < -1
+    assert score["walk"] == 0

@@ -6,8 +6,10 @@ from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.explorer import build
 from peftlens.explorer.data import KINDS
+from peftlens.models.base_model import load_base_model
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
+from peftlens.vocab.vocabulary import vocabulary
 
 
 @pytest.fixture
@@ -76,7 +78,18 @@ def test_verdicts_are_shown_once_they_were_tested(context, planted_run):
      ("<Ġ>", "part of a character"), ("␣", "marks"), ("é", "goes on")],
 )  # fmt: skip
 def test_kinds(token, kind):
-    assert KINDS[build._kind(token)] == kind
+    assert KINDS[build._kind(token.removeprefix("␣"), token.startswith("␣"))] == kind
+
+
+def test_kinds_of_word_pieces(word_pieces):
+    base = load_base_model(str(word_pieces), device="cpu", dtype="float32")
+    known = vocabulary(base)
+    found = dict(zip(known.tokens, (KINDS[kind] for kind in build._kinds(known)), strict=True))
+    expected = {
+        "good": "begins a word", "##ing": "goes on", "7": "digits", "##7": "digits", ",": "marks",
+        "[CLS]": "special", "[MASK]": "special", "[unused1]": "untrained",
+    }  # fmt: skip
+    assert {token: found[token] for token in expected} == expected
 
 
 def test_nothing_to_draw(context, planted_base, planted_words, tmp_path):

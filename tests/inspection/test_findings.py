@@ -36,6 +36,12 @@ def lost(**row):
     return {"forgetting": pd.DataFrame([missing | {"suite": "s"} | row])}
 
 
+def probed(low, change, high):
+    row = {"suite": "s", "accuracy_change": change, "accuracy_ci_low": low,
+           "accuracy_ci_high": high}  # fmt: skip
+    return {"linear_probes": pd.DataFrame([row])}
+
+
 @pytest.mark.parametrize(
     ("tables", "severity", "text"),
     [
@@ -64,6 +70,8 @@ def lost(**row):
         (spectrum(0.1, 2.0), "warning", "1 of 2 updates are larger .* 2.0 times: a"),
         (spectrum(0.1, 0.2), "ok", "0.15 of its weight in the median, at most 0.2"),
         (lost(forgetting=0.2, ci_low=0.1, ci_high=0.3), "warning", r"Forgot on s: .* \+0.200 nats"),
+        (probed(-0.3, -0.2, -0.1), "warning", r"Forgot of s: .* by -20\.0 points \(-30\.0 to -10"),
+        (probed(-0.3, -0.2, 0.1), "ok", r"Nothing forgotten of s: .* by -20\.0 points"),
         (lost(forgetting=0.2, ci_low=-0.1, ci_high=0.3), "ok", "Nothing forgotten on s"),
         (
             lost(accuracy_change=-0.1, accuracy_ci_low=-0.2, accuracy_ci_high=-0.05),

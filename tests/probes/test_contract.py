@@ -61,6 +61,7 @@ OPTIONS = {
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
     "forgetting_items": {"suites": ("wiki", "piqa"), "items": 20},
+    "linear_probes": {"tasks": ("word_sentiment",), "train": 40, "items": 20},
     "layer_ablation": {"items": 4, "draws": 2, "random_updates": 1},
     "latency": {"tokens": 8, "rounds": 2},
     "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
@@ -91,6 +92,8 @@ def measurable(probe, run):
         return False  # it finds out by itself, from the file
     if run.config.method in WITHOUT.get(name_of(probe), ()):
         return False
+    if name_of(probe) == "linear_probes":
+        return False  # these runs predict text, which forgetting scores
     if name_of(probe) in ("prompt_elicitation", "prompt_mixture") and (
         run.config.method == "embeddings"
     ):
@@ -273,8 +276,9 @@ def test_every_column_says_what_it_means(probe):
 
 # What a classifier on an encoder is measured by: each of them, and by what the method leaves
 OF_ANY_CLASSIFIER = {
-    "adapter_weights", "base_parameters", "cost", "latency", "learning", "parameter_count",
-    "representation_shift", "sequence_items", "task_items", "training_log",
+    "adapter_weights", "base_parameters", "cost", "forgetting", "forgetting_items", "latency",
+    "learning", "linear_probes", "parameter_count", "representation_shift", "sequence_items",
+    "task_items", "training_log",
 }  # fmt: skip
 ON_AN_ENCODER = {
     "lora": {"amplification", "delta_spectrum", "dora_decomposition", "intruder_dimensions",
@@ -287,7 +291,7 @@ ON_AN_ENCODER = {
 }  # fmt: skip
 # The others' reasons: the first that is true of the method, in the order in which probes ask.
 READS_TEXT = {
-    "activation_difference", "divergence", "forgetting", "forgetting_items", "forgotten_tokens",
+    "activation_difference", "divergence", "forgotten_tokens",
     "generations", "harness_items", "logit_shift", "patchscope", "prompt_elicitation",
     "prompt_mixture", "rank_components", "task_divergence", "update_directions",
     "weight_interpolation",
@@ -311,10 +315,10 @@ def reason_on_an_encoder(name, method):
 
 
 @pytest.fixture(scope="module", params=ON_AN_ENCODER)
-def classifier(request, encoders, words, tmp_path_factory):
+def classifier(request, word_pieces, words, tmp_path_factory):
     method = request.param
     config = RunConfig(
-        method=method, task=f"file:{words}", base_model=str(encoders["bert"]), device="cpu",
+        method=method, task=f"file:{words}", base_model=str(word_pieces), device="cpu",
         dtype="float32", method_config=METHODS.get(method, {}),
         training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0]},
     )  # fmt: skip
@@ -325,10 +329,13 @@ def test_a_classifier_on_an_encoder_is_measured_or_the_reason_is_told(classifier
     """By every probe that measures a run."""
     context, method = RunContext(), classifier.config.method
     before = fingerprint(context.base_model(classifier).model)
+    texts = {classifier.config.task: {"kind": "language_modeling", "template": "{text}"}}
+    suites = {"suites": (*texts,), "suite_options": texts}
+    options = OPTIONS | dict.fromkeys(("forgetting", "forgetting_items"), suites)
     for name in registry.names("probes"):
         if not hasattr(registry.load("probes", name), "measure"):
             continue
-        frame = probe_runner.run_probe(context, classifier, name, OPTIONS).frame
+        frame = probe_runner.run_probe(context, classifier, name, options).frame
         if name in OF_ANY_CLASSIFIER | ON_AN_ENCODER[method]:
             assert set(frame["status"]) == {"measured"}, (name, frame["reason"].iloc[0])
         else:

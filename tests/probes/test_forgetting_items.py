@@ -66,3 +66,27 @@ def test_a_reason_is_passed_on(context, run, monkeypatch):
     monkeypatch.setattr(forgetting_items, "measure", refuse)
     with pytest.raises(NotApplicable, match="no suite"):
         forgetting.measure(context, run, CONFIG)
+
+
+def test_an_encoder_has_the_same_table_of_masked_tokens(context, word_pieces, words, tmp_path):
+    run = peftlens.train(
+        RunConfig(
+            method="full", task=f"file:{words}", base_model=str(word_pieces), device="cpu",
+            dtype="float32",
+            training={"max_steps": 4, "checkpoint_steps": [0], "learning_rate": 1e-2},
+        ),
+        tmp_path,
+    )  # fmt: skip
+    options = {"forgetting": {"suites": ("passages_short", "openbookqa")}}
+    items = probe_runner.run_probe(context, run, "forgetting_items", options).frame
+    assert set(items["suite"]) == {"passages_short, masked tokens"}
+    assert items["tokens"].tolist() == [16] * 60
+    assert items["right"].isna().all()
+    start, end = items[items["step"] == 0], items[items["step"] == 4]
+    assert (start["loss"] == start["base_loss"]).all()
+    assert (start["kl"] == 0).all()
+    assert (end["kl"] > 0).all()
+    found = probe_runner.run_probe(context, run, "forgetting", options).frame
+    change = (end["loss"] - end["base_loss"]).sum() / (16 * 30)
+    assert found["forgetting"].tolist() == [0, pytest.approx(change)]
+    assert (found["ci_low"] <= found["forgetting"]).all()

@@ -61,6 +61,18 @@ def test_what_else_was_measured():
     assert dict(asked.facts)["What it forgot"].endswith("accuracy changed by -5 (-11 to 1) points.")
 
 
+def test_what_linear_classifiers_lost_is_told_beside_the_loss():
+    row = {"run": "r", "step": 3, "suite": "topics", "accuracy_change": -0.05,
+           "accuracy_ci_low": -0.11, "accuracy_ci_high": 0.01}  # fmt: skip
+    probes = pd.DataFrame([row, row | {"step": 0, "suite": "before"}])
+    told = "topics, by linear classifiers of the states: accuracy changed by -5 (-11 to 1) points."
+    (alone,) = learned(tables(activation_difference=changes(), linear_probes=probes))
+    assert dict(alone.facts)["What it forgot"] == told
+    both = tables(activation_difference=changes(), forgetting=forgetting(), linear_probes=probes)
+    (one,) = learned(both)
+    assert dict(one.facts)["What it forgot"].endswith(f"nats per token; {told}")
+
+
 def test_answers_are_the_first_ones_and_short():
     frame = pd.DataFrame([*texts(3, "task"), *texts(3, "general")])
     (one,) = learned(tables(activation_difference=changes(), generations=frame))

@@ -56,6 +56,24 @@ def test_forgetting_counts_the_last_step_of_trained_runs():
     assert second == "The increase was largest for a: +0.50 nats per token (+0.25 to +0.75)."
 
 
+def probed(method, suite, value, low, high):
+    return {"run": method, "configuration": method, "method": method, "step": 3, "suite": suite,
+            "accuracy_change": value, "accuracy_ci_low": low, "accuracy_ci_high": high}  # fmt: skip
+
+
+def test_what_linear_classifiers_lost_is_told_with_the_largest_loss():
+    rows = [
+        probed("frozen", "x", -0.9, -0.95, -0.8),
+        probed("a", "x", -0.1, -0.15, -0.05),
+        probed("a", "y", -0.2, -0.25, -0.15),
+        probed("b", "x", -0.02, -0.05, 0.01),
+    ]
+    first, second = sentences({"linear_probes": table("linear_probes", rows)})
+    assert "in 1 of 2 trained runs" in first
+    assert second == "The loss was largest for a, on y: -20.0 points (-25.0 to -15.0)."
+    assert len([*sentences({"linear_probes": table("linear_probes", rows[:1])})]) == 0
+
+
 def test_nothing_is_said_of_what_was_not_measured():
     missing = [accuracy("a", None, None, None)]
     assert list(sentences({"task_accuracy": table("task_accuracy", missing)})) == []

@@ -44,6 +44,14 @@ def test_the_plan_as_json_is_enough_to_plan_each_run_again(context, text):
     assert "latency" not in by_name
 
 
+@pytest.mark.parametrize(("base", "expected"), [("llama", False), ("bert", True)])
+def test_linear_probes_are_measured_by_default_where_no_text_is_predicted(
+    context, text, bases, encoders, base, expected
+):
+    file = text().replace(str(bases["llama"]), str((bases | encoders)[base]))
+    assert ("linear_probes" in grid.plan_study(file, "grid.toml", context).probes) is expected
+
+
 def test_a_resumed_study_keeps_the_dtype_that_it_began_with(context, text):
     for dtype in ("float32", "bfloat16"):
         found = grid.plan_study(text('dtype = "auto"'), "", context, dtypes={"cpu": dtype})

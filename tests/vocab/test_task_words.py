@@ -1,7 +1,8 @@
 import planted
 import pytest
 
-from peftlens.data.task import Example, build
+from peftlens.data.task import Example, SentencePair, build
+from peftlens.models.base_model import load_base_model
 from peftlens.tasks import task_of
 from peftlens.vocab import task_words
 
@@ -29,3 +30,30 @@ def test_words_of_the_template_are_not_typical():
         Example(text, (" a", " b"), i % 2) for i, text in enumerate(texts)
     ])  # fmt: skip
     assert {*task_words._counts(task)} == {*words}
+
+
+def of_words(name, *words):
+    """A task of pairs of texts, which have these words and numbers."""
+    return build(name, "classification", [
+        SentencePair(f"{n}", (" up", " down"), n % 2, second=words[n % len(words)])
+        for n in range(40)
+    ])  # fmt: skip
+
+
+def test_words_of_word_pieces_are_whole_ones(word_pieces, monkeypatch):
+    base = load_base_model(str(word_pieces), device="cpu", dtype="float32")
+    own = of_words("own", "good", "bad", "fine", "poor", "Great", "walking", "unused")
+    others = [
+        of_words("one", "awful", "kind", "mean", "calm", "rude"),
+        of_words("two", "walk", "talk", "play", "the", "sport"),
+    ]
+    monkeypatch.setattr(task_words, "other_tasks", lambda _: others)
+    found = {
+        name: {tuple(base.tokenizer.convert_ids_to_tokens(list(ids))) for ids in words}
+        for name, words in task_words.task_words(own, base).items()
+    }
+    labels = {("up",), ("down",)}
+    # walking and unused are several pieces; no word stands for two tasks
+    assert found["own"] == labels | {("good",), ("bad",), ("fine",), ("poor",), ("great",)}
+    assert found["one"] == {("awful",), ("kind",), ("mean",), ("calm",), ("rude",)}
+    assert found["two"] == {("walk",), ("talk",), ("play",), ("the",), ("sport",)}

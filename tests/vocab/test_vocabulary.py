@@ -2,7 +2,9 @@ import numpy as np
 import planted
 import pytest
 import torch
-from tiny import build, byte_tokenizer
+from tiny import MARKS, build, byte_tokenizer, word_piece_tokenizer
+from tokenizers import Tokenizer, decoders, models
+from transformers import AutoModel, PreTrainedTokenizerFast
 
 from peftlens.io.files import cache_dir
 from peftlens.models.base_model import load_base_model
@@ -55,6 +57,69 @@ def test_a_byte_that_is_no_character_alone():
     tokenizer = byte_tokenizer()
     first, _ = tokenizer("é")["input_ids"]
     assert readable(tokenizer, first) == "<Ã>"
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"), [("▁good", "␣good"), ("ing", "ing"), ("▁", "␣"), ("▁▁", "␣␣")]
+)
+def test_the_space_of_sentence_piece_is_shown_whatever_the_decoder_does(token, shown):
+    pieces = Tokenizer(models.Unigram([("<unk>", 0.0), (token, -1.0)], unk_id=0))
+    pieces.decoder = decoders.Metaspace()  # drops the space that a text begins with
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, unk_token="<unk>")
+    assert readable(tokenizer, 1) == shown
+
+
+@pytest.mark.parametrize("token", ["good", "##ing", "[CLS]", "[unused1]", "##7"])
+def test_word_pieces_are_shown_as_they_are(token):
+    tokenizer = word_piece_tokenizer()
+    assert readable(tokenizer, tokenizer.convert_tokens_to_ids(token)) == token
+
+
+def test_marks_and_placeholders_of_a_word_piece_vocabulary_are_no_words(word_pieces):
+    known = vocabulary(load_base_model(str(word_pieces), device="cpu", dtype="float32"))
+    words = {known.tokens[token] for token in known.usable}
+    assert {"good", "##ing", "sports"} <= words
+    assert not words & {*MARKS}
+    at = {token: index for index, token in enumerate(known.tokens)}
+    assert {token: known.flags(at[token]) for token in ("[CLS]", "[unused1]", "##ing")} == {
+        "[CLS]": "special", "[unused1]": "untrained", "##ing": ""
+    }  # fmt: skip
+    assert known.begins_word[at["good"]]
+    assert not known.begins_word[at["##ing"]]
+    family = {token: known.family[at[token]] for token in ("sport", "sports", "s", "##s", "##ing")}
+    assert family["sport"] == family["sports"]
+    assert family["s"] == family["##s"]
+    assert len({*family.values()}) == 3
+
+
+def test_words_that_begin_behind_a_space_begin_words(bases):
+    known = vocabulary(load_base_model(str(bases["llama"]), device="cpu", dtype="float32"))
+    begins = [known.tokens[token] for token in np.flatnonzero(known.begins_word)]
+    assert begins == ["␣"]
+    assert known.continuation == ""
+
+
+@pytest.mark.parametrize("kind", ["word_pieces", "roberta", "modernbert"])
+def test_states_in_an_encoder_stand_before_the_end_marks(word_pieces, encoders, kind):
+    folder = (encoders | {"word_pieces": word_pieces})[kind]
+    base = load_base_model(str(folder), device="cpu", dtype="float32")
+    found = states(base)
+    ids = base.tokenizer(module.CONTEXT)["input_ids"]
+    if kind == "word_pieces":
+        assert base.tokenizer.convert_ids_to_tokens(ids[-1]) == "[SEP]"
+        before, after = ids[:-1], ids[-1:]
+    else:
+        before, after = ids, []  # a tokenizer without marks
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        hidden = [
+            model(torch.tensor([[*before, token, *after]]), output_hidden_states=True)
+            .hidden_states[1][0, len(before)]
+            for token in range(len(found))
+        ]  # fmt: skip
+    expected = torch.stack(hidden)
+    expected = expected - expected.mean(dim=0)
+    assert np.abs(found - expected.numpy()).max() < 2e-3  # kept in half precision
 
 
 def test_an_id_beyond_the_tokenizer():
