@@ -52,6 +52,7 @@ def runs(bases, words, tmp_path_factory):
 
 
 OPTIONS = {
+    "combination": {"items": 4},
     "activation_difference": {"items": 10, "random_updates": 1},
     "patchscope": {"items": 10, "random_updates": 1},
     "divergence": {"suite": "wiki", "items": 4, "tokens": 3, "passage": 10},
