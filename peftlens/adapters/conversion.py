@@ -14,7 +14,7 @@ from peftlens.adapters.delta_factors import LEADING
 from peftlens.adapters.delta_weights import DeltaWeight
 from peftlens.adapters.plain_lora import LoraFactors
 from peftlens.adapters.weight_changes import ModuleUpdate
-from peftlens.errors import InputError, require
+from peftlens.errors import InputError, require, require_positive
 from peftlens.io.progress import track
 from peftlens.numerics.linalg import Svd
 from peftlens.numerics.rank_budget import allocate_ranks, rounding_floor
@@ -119,7 +119,7 @@ class Budget:
         if self.energy is not None:
             require("energy", self.energy, 0, 1, "it is a share")
         if self.kl is not None:
-            require("kl", self.kl, 0)
+            require_positive("kl", self.kl)
 
     def ranks(self, spectra: Sequence[UpdateSpectrum]) -> list[int]:
         """Return the rank of each update for a budget of rank or energy."""

@@ -9,6 +9,7 @@ import peft
 import torch
 from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import AutoTokenizer, PreTrainedModel
@@ -222,6 +223,7 @@ def merge_into_base(model: Any, name: str) -> PreTrainedModel:
     if hasattr(method, "merge"):
         return method.merge(model)
     if isinstance(model, peft.PeftModel):
+        _unwrap_saved_modules(model)
         try:
             # safe_merge merges into copies, because some of peft's methods write past a
             # transposed view
@@ -238,6 +240,17 @@ def merge_into_base(model: Any, name: str) -> PreTrainedModel:
             for weight in list(module.parametrizations):
                 parametrize.remove_parametrizations(module, weight)
     return model
+
+
+def _unwrap_saved_modules(model: nn.Module) -> None:
+    """Put modules that were trained whole in the place of their wrappers.
+
+    peft does so itself, but some types only where the module has a weight, as BERT's pooler hasn't.
+    """
+    for name, module in list(model.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, module.modules_to_save["default"])
 
 
 def untie_adapted_tables(model: nn.Module) -> None:

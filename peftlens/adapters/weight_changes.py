@@ -19,7 +19,7 @@ from peftlens.adapters.delta_weights import (
 from peftlens.adapters.merging import require_mergeable
 from peftlens.adapters.token_tables import embedding_rows, table_rows
 from peftlens.errors import InputError
-from peftlens.models.base_model import BaseModel
+from peftlens.models.base_model import BaseModel, in_float32
 from peftlens.models.heads import is_in_head
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
@@ -84,7 +84,7 @@ def changes_of_run(run: TrainedModel, base: BaseModel) -> WeightChanges:
     _refuse_added_tokens(run, base)
     factored = factored_deltas(run, base)
     if factored is None:
-        return _changes(tuned_weights(run, base), base, run.rank)
+        return _changes(tuned_weights(run, in_float32(base)), base, run.rank)
     return _sorted(factored, base, {}, [], {})
 
 
@@ -109,6 +109,8 @@ def changes_of_model(tuned: BaseModel, base: BaseModel) -> WeightChanges:
                 f"{tuple(weight.shape)} there, and {tuned.reference} {has}; give the model that it "
                 "was trained from by --base"
             )
+        if not after[name].isfinite().all():
+            raise InputError(f"{tuned.reference}: {name} holds NaN or infinite values")
     plain = {name: weight.data for name, weight in before.items()}
     turned = turned_weights(base.model)
     return _changes(TunedWeights(before=plain, after=after, turned=turned), base, None)

@@ -1,4 +1,4 @@
-"""The more two updates conflict, the less of both tasks is kept when they are added.
+"""The more two adapters' updates conflict, the less of their tasks is kept when added.
 
 Rule: a point is a configuration and a pair of tasks; the share of the entries' magnitudes that
 cancels (`canceled`, as `peftlens compare` has it) and the share of the gain in loss that is lost

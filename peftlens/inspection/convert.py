@@ -114,7 +114,7 @@ def convert(  # noqa: PLR0913  # one argument per choice
     """
     budget.check()
     refuse_existing(Path(out))
-    source = _Source.open(Path(target), base_model, trust_remote_code)
+    source = _Source.open(Path(target).expanduser(), base_model, trust_remote_code)
     spectra = decompose(source.changes.updates)
     if not spectra:
         raise InputError(f"{target} has no update that a LoRA can carry{_named(source.changes)}")
