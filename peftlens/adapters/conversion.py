@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from peftlens.adapters.delta_factors import LEADING
 from peftlens.adapters.delta_weights import DeltaWeight
@@ -16,8 +15,10 @@ from peftlens.adapters.plain_lora import LoraFactors
 from peftlens.adapters.weight_changes import ModuleUpdate
 from peftlens.errors import InputError, require, require_positive
 from peftlens.io.progress import track
-from peftlens.numerics.linalg import Svd
+from peftlens.numerics.linalg import Svd, gram_svd
 from peftlens.numerics.rank_budget import allocate_ranks, rounding_floor
+
+_NOISE = 2e-7  # of the largest singular value: what `gram_svd` can tell from nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +73,11 @@ def decompose(updates: Sequence[ModuleUpdate]) -> list[UpdateSpectrum]:
 
 
 def _without_rounding(delta: DeltaWeight) -> Svd:
-    """Decompose an update in float64, keep what is no rounding error, and store it in float32."""
-    if delta.change is None:
-        svd = delta.svd
-        floor = svd.s[0] * max(delta.shape) * np.finfo(float).eps
-    else:
-        floor = rounding_floor(delta.before, delta.change)
-        svd = delta.svd
-        if delta.exact:
-            change = torch.from_numpy(np.ascontiguousarray(delta.change)).double()
-            svd = Svd(*(one.numpy() for one in torch.linalg.svd(change, full_matrices=False)))
+    """Decompose an update, keep what is no rounding error, and store it in float32."""
+    svd = gram_svd(delta.change) if delta.change is not None and delta.exact else delta.svd
+    floor = _NOISE * svd.s.max(initial=0.0)
+    if delta.change is not None:
+        floor = max(floor, rounding_floor(delta.before, delta.change))
     rank = int((svd.s > floor).sum())
     cut = svd.u[:, :rank], svd.s[:rank], svd.vt[:rank]
     return Svd(*(one.astype(np.float32) for one in cut))

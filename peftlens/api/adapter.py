@@ -249,12 +249,13 @@ def combine(  # noqa: PLR0913  # one argument per choice
         InputError: an option does not fit the adapters, their bases differ, one has no update of
             weights or a head of its own, or `out` exists.
     """
+    opened = (one.base_model for one in adapters if isinstance(one, ExternalAdapter))
     return combination.combine(
         [one.path if isinstance(one, (Run, ExternalAdapter)) else one for one in adapters],
         out,
         Recipe(how=how, weights=tuple(weights), density=density, rank=rank, seed=seed),
         items=items,
-        base_model=base_model,
+        base_model=base_model or next(opened, None),
         trust_remote_code=trust_remote_code,
     )
 
