@@ -46,6 +46,8 @@ def test_pairs_differ_in_their_task_alone(frame, runs):
         (runs[0].id, runs[1].id), (runs[1].id, runs[0].id),
     ]  # fmt: skip
     assert {*frame["n_items"]} == {10}
+    assert list(frame.columns) == [column.name for column in combination.COLUMNS]
+    assert frame.notna().all(axis=None)
 
 
 def test_scores_are_those_of_the_command(frame, runs, tmp_path):
