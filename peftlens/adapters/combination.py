@@ -271,7 +271,7 @@ def _linear(
             f"--how linear sums factors of one rank, and {module} has {ranks}; use --how cat"
         )
     is_table = update.is_table[update.modules.index(module)]
-    b, a = (sum(side) for side in zip(*sides, strict=True))
+    b, a = (np.sum(side, axis=0) for side in zip(*sides, strict=True))
     norm = float(np.linalg.norm(product_svd(b, a).s))
     factors = LoraFactors(module=module, b=b, a=a, is_table=is_table)
     return CombinedUpdate(factors=factors, norm=norm, energy=1.0)

@@ -12,6 +12,7 @@ nothing over the base have nothing to lose, and are left out.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         return "insufficient evidence", (
             f"All {len(points)} pairs of tasks cancel alike, or lose alike: there is no order."
         )
-    value = float(spearmanr(points["canceled"], points["lost"]).statistic)
+    correlation: Any = spearmanr(points["canceled"], points["lost"])
+    value = float(correlation.statistic)
     low, high = _interval(value, len(points))
     sentence = (
         f"Over {len(points)} pairs of tasks, of which {points['lost'].mean():.0%} of the gain is "

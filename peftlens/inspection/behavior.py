@@ -153,8 +153,9 @@ class Behavior:
             scores = compare_models([*models.values()], collator, rows, f"Comparing on {kind} text")
             frame[f"{kind}_kl"] = [float(one.kl.mean()) for one in scores]
             if kind == "general":
-                frame["general_loss"] = [float(one.loss.mean()) for one in scores]
-                frame["forgetting"] = frame["general_loss"] - frame.loc["base", "general_loss"]
+                losses = [float(one.loss.mean()) for one in scores]
+                frame["general_loss"] = losses
+                frame["forgetting"] = [loss - losses[list(models).index("base")] for loss in losses]
         if self.task:
             found = [self.task.score(model()) for model in models.values()]
             frame["task_loss"] = [one.loss for one in found]
