@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from peftlens.adapters.switching import AdapterSet
     from peftlens.api.adapter import (
+        combine,
         compare_adapters,
+        convert,
         inspect_adapter,
         load_adapter,
         merge,
@@ -41,7 +43,9 @@ __all__ = [
     "Table",
     "TrainingConfig",
     "__version__",
+    "combine",
     "compare_adapters",
+    "convert",
     "explore",
     "inspect_adapter",
     "lens",
@@ -72,7 +76,9 @@ _MODULES = {
     "Study": "api.study",
     "Table": "api.table",
     "TrainingConfig": "runs.config",
+    "combine": "api.adapter",
     "compare_adapters": "api.adapter",
+    "convert": "api.adapter",
     "explore": "api.explorer",
     "inspect_adapter": "api.adapter",
     "lens": "api.lens",

@@ -27,7 +27,7 @@ SECTIONS = {
     "Training": ("train", "RunConfig", "TrainingConfig", "Run"),
     "Measuring": ("lens", "Lens", "probe", "Table"),
     "Adapters": ("load_adapter", "inspect_adapter", "compare_adapters", "truncate_adapter",
-                 "merge", "load_base_model", "AdapterSet"),
+                 "convert", "combine", "merge", "load_base_model", "AdapterSet"),
     "Studies": ("run_study", "load_study", "Study"),
     "Pages": ("report", "explore"),
     "A training loop of your own": ("track", "PeftLensCallback"),

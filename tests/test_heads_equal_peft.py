@@ -181,7 +181,14 @@ def test_nothing_is_trained_in_a_frozen_base_with_its_head(trained):
 
 @pytest.mark.parametrize(
     ("base", "method"),
-    [("bert", "lora"), ("bert", "full"), ("bert", "head"), ("llama", "lora"), ("gpt2", "ia3")],
+    [
+        ("bert", "lora"),
+        ("bert", "loha"),
+        ("bert", "full"),
+        ("bert", "head"),
+        ("llama", "lora"),
+        ("gpt2", "ia3"),
+    ],
 )
 def test_a_merged_run_is_a_classifier_of_plain_transformers(trained, tmp_path, base, method):
     run = trained(base, method)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,8 +31,10 @@ from peftlens.errors import InputError
 from peftlens.io.progress import track
 from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
 from peftlens.results.table import Column, NotApplicable, Table
+from peftlens.runs.trained_model import TrainedModel
 
 PROMPT = "prompt_embeddings"
+_T = TypeVar("_T", bound=TrainedModel)
 _IN_MEMORY = 50_000_000  # values of an adapter whose factors are read at once: 400 MB in float64
 COLUMNS = (
     Column("adapter", "the first adapter"),
@@ -93,7 +95,7 @@ def compare(
     """
     if len(adapters) < 2:
         raise InputError("comparing needs two adapters or more")
-    sources = [_source(one, context) for one in _named(adapters)]
+    sources = [_source(one, context) for one in named(adapters)]
     rows = []
     for one, other in combinations(sources, 2):
         names = list(dict.fromkeys(
@@ -107,8 +109,12 @@ def compare(
     return Table("comparison", 2, COLUMNS, (), frame, {"directions": directions})
 
 
-def _named(adapters: Sequence[ExternalAdapter]) -> list[tuple[str, ExternalAdapter]]:
-    """Name the adapters by the shortest distinct ends of their paths."""
+def named(adapters: Sequence[_T]) -> list[tuple[str, _T]]:
+    """Name adapters by the shortest distinct ends of their paths.
+
+    Raises:
+        InputError: one is listed twice.
+    """
     paths = [adapter.path.resolve() for adapter in adapters]
     for count in range(1, 1 + max(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-count:]) for path in paths]
@@ -201,7 +207,7 @@ def _row(one: _Source, other: _Source, name: str, directions: int) -> dict[str, 
     if first.norm and second.norm:
         row |= _overlap(first, second, directions)
         if first.shape == second.shape:
-            row |= _interference(first.dense, second.dense)
+            row |= interference(first.dense, second.dense)
     return row
 
 
@@ -223,7 +229,16 @@ def _overlap(first: DeltaFactors, second: DeltaFactors, directions: int) -> dict
     return row
 
 
-def _interference(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+def interference(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """Measure how two updates, neither of them zero, interfere if they are added.
+
+    Args:
+        first: ΔW of one, shape (d_out, d_in).
+        second: ΔW of the other, of the same shape.
+
+    Returns:
+        By the names of COLUMNS: cosine, conflicts, and canceled.
+    """
     product = first * second
     both = int((product != 0).sum())
     magnitude = float(np.abs(first).sum() + np.abs(second).sum())

@@ -16,6 +16,7 @@ import peft
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlens.adapters.adapter_config import PREFIX
 from peftlens.adapters.checkpoint import open_run, state
@@ -64,6 +65,39 @@ class DeltaWeight(DeltaFactors):
         return (self.before + self.svd.u * self.svd.s @ self.svd.vt).astype(np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TunedWeights:
+    """Every weight of a base model before and after tuning.
+
+    Attributes:
+        before: weights of the base by name, without a new head's; a tied one has two names.
+        after: all weights of the tuned model by the same names.
+        turned: names of the weights that are stored as (d_in, d_out).
+    """
+
+    before: dict[str, torch.Tensor]
+    after: dict[str, torch.Tensor]
+    turned: set[str]
+
+    def deltas(self, rank: int | None = None) -> Iterator[DeltaWeight]:
+        """Yield the update of every changed matrix, in the base model's order.
+
+        Args:
+            rank: nominal rank of the method.
+
+        Raises:
+            NotApplicable: a weight is quantized.
+        """
+        for name in track(_changed(self.before, self.after), _DOING):
+            before, turned = self.before[name], name in self.turned
+            for expert in range(len(before)) if before.ndim == 3 else (None,):
+                weight = _matrix(before, turned, expert)
+                change = _matrix(self.after[name], turned, expert) - weight
+                if expert is None or change.any():
+                    title = expert_name(name, expert)
+                    yield DeltaWeight(name=title, before=weight, change=change, rank=rank)
+
+
 def delta_weights(
     run: TrainedModel, base: BaseModel, step: int | None = None
 ) -> Iterator[DeltaWeight]:
@@ -77,40 +111,68 @@ def delta_weights(
     Raises:
         NotApplicable: the run can't be merged into this base model.
     """
-    turned = {f"{name}.weight" for name in weight_layout(base.model).transposed}
-    turned |= stored_transposed(base.model)
+    factored = factored_deltas(run, base, step)
+    if factored is not None:
+        yield from factored
+        return
+    try:
+        exact = in_float32(base)
+        tuned = tuned_weights(run, exact, step)
+    except InputError as error:
+        raise NotApplicable(str(error)) from error
+    yield from tuned.deltas(run.rank)
+
+
+def factored_deltas(
+    run: TrainedModel, base: BaseModel, step: int | None = None
+) -> Iterator[DeltaWeight] | None:
+    """Return the updates of a LoRA that stores them as factors; None where it has other parts.
+
+    Args:
+        run: see `delta_weights`.
+        base: see `delta_weights`.
+        step: see `delta_weights`.
+    """
+    turned = turned_weights(base.model)
     parameters = base.model.named_parameters(remove_duplicate=False)  # a tied head has two names
     weights = {name: _values(parameter) for name, parameter in parameters}
     with open_run(run, base, step) as model:
         factors = _factors(model, weights)
-    if factors is not None:
-        changed = [
-            one for one in factors
-            if one.b.any() and not is_in_head(one.parameter, base.model)  # B starts at zero
-        ]  # fmt: skip
-        for one in track(changed, _DOING):
-            weight = _matrix(weights[one.parameter], one.parameter in turned, one.expert)
-            pair = one.b, one.a
-            yield DeltaWeight(name=one.name, before=weight, factors=pair, rank=one.a.shape[0])
-        return
-    try:
-        exact = in_float32(base)
-    except InputError as error:
-        raise NotApplicable(str(error)) from error
+    if factors is None:
+        return None
+    changed = [
+        one for one in factors
+        if one.b.any() and not is_in_head(one.parameter, base.model)  # B starts at zero
+    ]  # fmt: skip
+    return (_with_base(one, weights, one.parameter in turned) for one in track(changed, _DOING))
+
+
+def _with_base(one: "_Factors", weights: Mapping[str, torch.Tensor], turned: bool) -> DeltaWeight:
+    weight = _matrix(weights[one.parameter], turned, one.expert)
+    return DeltaWeight(name=one.name, before=weight, factors=(one.b, one.a), rank=one.a.shape[0])
+
+
+def tuned_weights(run: TrainedModel, exact: BaseModel, step: int | None = None) -> TunedWeights:
+    """Merge a run into its base, which is restored afterwards.
+
+    Args:
+        run: run of a method that exposes `delta_weight`.
+        exact: the run's base model in float32.
+        step: step of a checkpoint; by default the end of training.
+
+    Raises:
+        InputError: the run can't be merged into this base model.
+    """
     parameters = exact.model.named_parameters(remove_duplicate=False)
-    weights = {n: _values(p) for n, p in parameters if not is_in_head(n, exact.model)}
+    before = {n: _values(p) for n, p in parameters if not is_in_head(n, exact.model)}
+    turned = turned_weights(exact.model)
     with restored_after(exact.model):
-        try:
-            tuned = merged_weights(run, exact, step)
-        except InputError as error:
-            raise NotApplicable(str(error)) from error
-    for name in track(_changed(weights, tuned), _DOING):
-        for expert in range(len(weights[name])) if weights[name].ndim == 3 else (None,):
-            weight = _matrix(weights[name], name in turned, expert)
-            change = _matrix(tuned[name], name in turned, expert) - weight
-            if expert is None or change.any():
-                title = expert_name(name, expert)
-                yield DeltaWeight(name=title, before=weight, change=change, rank=run.rank)
+        return TunedWeights(before=before, after=merged_weights(run, exact, step), turned=turned)
+
+
+def turned_weights(model: PreTrainedModel) -> set[str]:
+    """Return the names of a base's weights that are stored as (d_in, d_out)."""
+    return {f"{name}.weight" for name in weight_layout(model).transposed} | stored_transposed(model)
 
 
 def _values(parameter: torch.Tensor) -> torch.Tensor:

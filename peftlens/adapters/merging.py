@@ -16,9 +16,8 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens import registry
-from peftlens.adapters.adapter_config import CONFIG
 from peftlens.adapters.checkpoint import attach_run
-from peftlens.adapters.external import ExternalAdapter
+from peftlens.adapters.opening import open_trained, refuse_existing
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
 from peftlens.io.files import new_folder
@@ -26,7 +25,6 @@ from peftlens.models.architecture import copy_weights
 from peftlens.models.base_model import BaseModel, load_base_model, quiet
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.heads import outputs
-from peftlens.runs.run import Run
 from peftlens.runs.trained_model import TrainedModel
 
 # Largest relative error (Frobenius norm) of the merged model's logits, both computed in float32,
@@ -60,11 +58,10 @@ def merge(
         InputError: the method can't be merged, `out` exists, or the architecture has no place for a
             trained tensor.
     """
-    run = _opened(Path(folder), base_model, trust_remote_code)
+    run = open_trained(Path(folder), base_model, trust_remote_code)
     config = run.config
     require_mergeable(run)
-    if Path(out).exists():
-        raise InputError(f"{out} exists; name a new folder")
+    refuse_existing(Path(out))
     in_float32 = config.model_copy(update={"device": "cpu", "dtype": "float32"})
     context = RunContext(trust_remote_code=trust_remote_code)
     head = context.head(run)
@@ -102,13 +99,6 @@ def merge(
                 f"their norm, because rounding to {precision} loses too much"
             )
     return error
-
-
-def _opened(folder: Path, base_model: str | None, trust_remote_code: bool) -> TrainedModel:
-    """Open a run, or an adapter of another program."""
-    if (folder / CONFIG).is_file() and not (folder / "run.json").is_file():
-        return ExternalAdapter(folder, base_model, trust_remote_code)
-    return Run(folder)
 
 
 def _tokenizer(run: TrainedModel, base: BaseModel, merged: PreTrainedModel) -> Any:

@@ -16,6 +16,7 @@ import torch
 
 from peftlens.adapters.adapter_file import CONFIG, PREFIX, WEIGHTS, AdapterFile, read, write_weights
 from peftlens.adapters.delta_factors import DeltaFactors, Float, delta_factors
+from peftlens.adapters.opening import refuse_existing
 from peftlens.adapters.tensor_names import misplaced
 from peftlens.errors import InputError, require
 from peftlens.io.files import new_folder
@@ -75,8 +76,7 @@ def truncate(
         raise InputError("give either a rank or an energy, such as --rank 8 or --energy 0.95")
     require("rank", 1 if rank is None else rank, 1)
     require("energy", energy or 1, 0, 1, "it is a share")
-    if Path(out).exists():
-        raise InputError(f"{out} exists; name a new folder")
+    refuse_existing(Path(out))
     file = read(Path(adapter), trust_remote_code=trust_remote_code)
     _refuse(file)
     report, tensors, ranks = [], _others(file), {}

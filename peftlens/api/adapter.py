@@ -1,15 +1,23 @@
-"""Adapters of peft and of runs: open, inspect, compare, truncate, merge."""
+"""Adapters of peft and of runs: open, inspect, compare, truncate, convert, combine, merge."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from peftlens.adapters import comparison, merging, truncation
+from peftlens.adapters.combination import How, Recipe
+from peftlens.adapters.conversion import Budget
 from peftlens.adapters.external import ExternalAdapter
 from peftlens.api.session import session_context
 from peftlens.api.table import Table
+from peftlens.inspection import combine as combination
+from peftlens.inspection import convert as conversion
+from peftlens.inspection.behavior import Measured
+from peftlens.inspection.combine import Combination
+from peftlens.inspection.convert import Conversion
 from peftlens.inspection.inspect import Inspection, inspect, located
 from peftlens.runs.run import Run
 
@@ -144,6 +152,112 @@ def truncate_adapter(
         one.path, out, rank=rank, energy=energy, trust_remote_code=one.trust_remote_code
     )
     return pd.DataFrame([asdict(weight) for weight in truncations])
+
+
+def convert(  # noqa: PLR0913  # one argument per choice
+    target: Adapter,
+    out: str | Path,
+    base_model: str | None = None,
+    *,
+    rank: int | None = None,
+    energy: float | None = None,
+    kl: float | None = None,
+    adaptive: bool = False,
+    text: str | Path | None = None,
+    task: str | None = None,
+    task_options: dict[str, Any] | None = None,
+    items: int = 300,
+    trust_remote_code: bool = False,
+) -> Conversion:
+    """Convert any change of weights into a plain LoRA, and measure what that costs.
+
+    Example:
+        ```python
+        pl.convert(run, "as_lora", rank=16).models  # KL, accuracy, forgetting
+        pl.convert("fine_tuned", "as_lora", base_model="org/model", kl=0.01).weights
+        ```
+
+    Args:
+        target: an opened adapter, a run, a folder of either or of a fine-tuned model, or a hub id.
+        out: folder of the new adapter, which must not exist.
+        base_model: base model of an adapter, by default the one that it names; needed for a model.
+        rank: rank of every module.
+        energy: alternatively, the share of each module's ‖ΔW‖_F² to keep.
+        kl: alternatively, the largest KL from the original, nats per token.
+        adaptive: whether the parameters of `rank` go to the strongest singular values of all.
+        text: file of general text, one a line; by default passages_short.
+        task: task to score; by default the run's own.
+        task_options: options of that task.
+        items: largest number of its test examples; 0 for all.
+        trust_remote_code: whether Python code from a base model's folder may run.
+
+    Raises:
+        InputError: there is not one budget, or the divergence can't be reached; the method has no
+            update that a LoRA can carry; or `out` exists.
+    """
+    named = target.base_model if isinstance(target, ExternalAdapter) else None
+    return conversion.convert(
+        target.path if isinstance(target, (Run, ExternalAdapter)) else target,
+        out,
+        Budget(rank=rank, energy=energy, kl=kl, adaptive=adaptive),
+        Measured(
+            text=None if text is None else str(text),
+            task=task,
+            task_options=task_options or {},
+            items=items,
+        ),
+        base_model=base_model or named,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def combine(  # noqa: PLR0913  # one argument per choice
+    adapters: Sequence[Adapter],
+    out: str | Path,
+    base_model: str | None = None,
+    *,
+    how: How = "cat",
+    weights: Sequence[float] = (),
+    density: float | None = None,
+    rank: int | None = None,
+    seed: int = 0,
+    items: int = 300,
+    trust_remote_code: bool = False,
+) -> Combination:
+    """Combine adapters of one base into a plain LoRA, and score it on the tasks of runs.
+
+    Example:
+        ```python
+        pl.combine([run, other_run], "both").tasks  # loss and accuracy of each on each task
+        pl.combine(["org/name", "org/other"], "both", how="ties", density=0.2)
+        ```
+
+    Args:
+        adapters: two or more opened adapters, runs, folders of either, or hub ids.
+        out: folder of the new adapter, which must not exist.
+        base_model: base model of adapters, by default the one that the first names.
+        how: `cat`, the exact sum of the updates; `svd`, the sum truncated to `rank`; `ties`;
+            `dare`; or `linear`, peft's sum of the factors, which is not the sum of the updates.
+        weights: weight of each adapter; by default 1 for all.
+        density: share of entries that `ties` and `dare` keep; by default 0.2 and 0.5.
+        rank: rank of every module for `ties`, `dare` and `svd`; by default that of all together.
+        seed: seed by which `dare` drops entries.
+        items: largest number of test examples of each task; 0 for all.
+        trust_remote_code: whether Python code from a base model's folder may run.
+
+    Raises:
+        InputError: an option does not fit the adapters, their bases differ, one has no update of
+            weights or a head of its own, or `out` exists.
+    """
+    opened = (one.base_model for one in adapters if isinstance(one, ExternalAdapter))
+    return combination.combine(
+        [one.path if isinstance(one, (Run, ExternalAdapter)) else one for one in adapters],
+        out,
+        Recipe(how=how, weights=tuple(weights), density=density, rank=rank, seed=seed),
+        items=items,
+        base_model=base_model or next(opened, None),
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def merge(

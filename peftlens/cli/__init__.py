@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from peftlens import __version__
-from peftlens.cli import adapters, explore, plugins, prefetch, study, targets
+from peftlens.cli import adapters, conversion, explore, plugins, prefetch, study, targets
 from peftlens.cli import results as results_commands
 from peftlens.cli.options import pairs
 from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, resumable
@@ -208,7 +208,8 @@ def probe(  # noqa: PLR0913  # one argument per flag
 
 
 app.add_typer(study.app, name="study")
-for command in (adapters.inspect, adapters.compare, adapters.resize, adapters.push,
+for command in (adapters.inspect, adapters.compare, adapters.resize, conversion.convert,
+                conversion.combine, adapters.push,
                 results_commands.report, explore.explore, results_commands.table,
                 results_commands.cite, results_commands.export,
                 results_commands.import_results, prefetch.prefetch,

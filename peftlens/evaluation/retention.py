@@ -27,6 +27,7 @@ from peftlens.data.tokenization import TokenizedExample
 from peftlens.errors import InputError
 from peftlens.evaluation.harness_suite import PREFIX, HarnessSuite, harness_suite
 from peftlens.evaluation.log_likelihood import answer_states, choose
+from peftlens.evaluation.model_divergence import kl_of_logits
 from peftlens.evaluation.pseudo_log_likelihood import MaskedSuite, masked_suites
 from peftlens.io.files import cache_dir, canonical_json, sha256_text
 from peftlens.io.progress import track
@@ -43,7 +44,6 @@ SUITES = ("passages", "piqa", "openbookqa", "commonsenseqa")
 QUICK_SUITES = ("passages_short", "piqa", "openbookqa", "commonsenseqa")
 MAX_LENGTH = 256  # tokens per text, and per prompt with its answer
 _VERSION = 3  # version of the cached files
-_KL_CHUNK = 256  # tokens per comparison of two distributions over the vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,23 +294,9 @@ def scores(model: nn.Module, base: BaseModel, suite_data: AnySuite, baseline: Re
             # the same batches as for the base, so that equal models have equal rounding
             base_states = torch.cat([states[i] for i in batch.items])  # (tokens, d)
             base_logits = nn.functional.linear(base_states, *baseline.head)  # (tokens, V)
-            for item, item_kl in batch.split(_divergence(base_logits, batch.logits)):
+            for item, item_kl in batch.split(kl_of_logits(base_logits, batch.logits)):
                 kl[item] = item_kl.sum().item()
     return replace(_text_scores(losses), kl=None if baseline.head is None else kl)
-
-
-@torch.inference_mode()
-def _divergence(base: torch.Tensor, tuned: torch.Tensor) -> torch.Tensor:
-    """Compute KL(base || tuned) of every token, nats, shape (t,), from logits of shape (t, V).
-
-    The tuned model can have more tokens; to these the base gives no probability.
-    """
-    chunks, both = [], min(base.shape[-1], tuned.shape[-1])
-    for base_part, tuned_part in zip(base.split(_KL_CHUNK), tuned.split(_KL_CHUNK), strict=True):
-        p, q = base_part.float().log_softmax(dim=-1), tuned_part.log_softmax(dim=-1)
-        p, q = p[:, :both], q[:, :both]
-        chunks.append((p.exp() * (p - q)).sum(dim=-1))
-    return torch.cat(chunks)
 
 
 @dataclass(frozen=True)

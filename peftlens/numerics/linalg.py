@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import quad
-from scipy.linalg import subspace_angles
+from scipy.linalg import eigh, subspace_angles
 from scipy.special import erf, gammaln
 
 Matrix = NDArray[np.floating]
@@ -47,6 +47,28 @@ def product_svd(b: ArrayLike, a: ArrayLike) -> Svd:
     right, lower = np.linalg.qr(np.asarray(a).T)
     u, s, vt = np.linalg.svd(upper @ lower.T, full_matrices=False)
     return Svd(left @ u, s, vt @ right.T)
+
+
+def gram_svd(matrix: ArrayLike) -> Svd:
+    """Compute the SVD by the eigenvectors of the smaller Gram matrix, in float64.
+
+    Several times as fast as a direct SVD. A singular value s has an absolute error of about
+    2⁻⁵³ s₁² / s, s₁ the largest, so that those below some 1e-8 of it are noise. The product is
+    exact at full rank: U diag(s) Vᵀ = U Uᵀ M, or M V Vᵀ for a tall matrix (Golub & Van Loan 2013,
+    section 8.6.3).
+
+    Args:
+        matrix: shape (m, n), any float dtype.
+    """
+    wide = np.asarray(matrix, float)
+    if wide.shape[0] > wide.shape[1]:
+        turned = gram_svd(wide.T)
+        return Svd(turned.vt.T, turned.s, turned.u.T)
+    _, u = eigh(wide @ wide.T)
+    u = u[:, ::-1]  # largest first, (m, m)
+    rows = u.T @ wide  # (m, n)
+    s = np.linalg.norm(rows, axis=1)
+    return Svd(u, s, rows / np.where(s > 0, s, 1)[:, None])
 
 
 def stable_rank(s: ArrayLike) -> float:

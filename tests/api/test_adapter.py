@@ -68,3 +68,26 @@ def test_a_merged_run_is_a_plain_model(trained, tmp_path, as_path):
     with torch.no_grad():
         attached = trained.load(device="cpu")[0](input_ids=ids).logits
         assert torch.allclose(merged(input_ids=ids).logits, attached, atol=1e-4)
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text.txt").write_text("A quiet river.\nNine ships left.\n")
+    return tmp_path / "text.txt"
+
+
+def test_a_converted_adapter_shows_what_it_cost(bases, text, tmp_path):
+    """The base is the one that the adapter was opened with."""
+    folder = theirs.save(theirs.wrapped("LOHA", r=2), tmp_path / "loha", "elsewhere")
+    adapter = pl.load_adapter(folder, base_model=str(bases["llama"]))
+    found = pl.convert(adapter, tmp_path / "new", rank=2, text=text)
+    assert found.models["model"].tolist() == ["base", "original", "converted"]
+    assert "general_kl" in found._repr_html_()
+    assert (found.weights["rank"] == 2).all()
+
+
+def test_combined_adapters_are_scored_on_the_run_s_task(folder, trained, tmp_path):
+    found = pl.combine([trained, folder], tmp_path / "both", weights=(1.0, 0.0), items=5)
+    kept = found.tasks.set_index("model")["kept"]
+    assert kept["the combination"] == pytest.approx(kept[trained.path.name], rel=1e-2, nan_ok=True)
+    assert "<td>the combination</td>" in found._repr_html_()

@@ -129,3 +129,17 @@ def test_cka_equals_its_definition_in_kernels(rng):
 def test_cka_needs_four_items(rng):
     with pytest.raises(ValueError, match="3 items are too few"):
         linalg.linear_cka(rng.normal(size=(3, 2)), rng.normal(size=(3, 2)))
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (12, 5), (6, 6)])
+def test_the_svd_by_the_gram_matrix_is_the_direct_one(shape):
+    matrix = np.random.default_rng(0).normal(size=shape)
+    u, s, _ = np.linalg.svd(matrix, full_matrices=False)
+    found = linalg.gram_svd(matrix.astype(np.float32))
+    np.testing.assert_allclose(found.s, s, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(np.sum(found.u * u, axis=0)), 1, rtol=1e-5)
+    np.testing.assert_allclose((found.u * found.s) @ found.vt, matrix, atol=1e-6)
+    low = np.outer(matrix[:, 0], matrix[0])
+    values = linalg.gram_svd(low).s
+    assert (values[1:] < 2e-7 * values[0]).all()
+    assert not linalg.gram_svd(0 * matrix).s.any()

@@ -55,6 +55,7 @@ def runs(bases, words, tmp_path_factory):
 
 
 OPTIONS = {
+    "combination": {"items": 4},
     "activation_difference": {"items": 10, "random_updates": 1},
     "patchscope": {"items": 10, "random_updates": 1},
     "divergence": {"suite": "wiki", "items": 4, "tokens": 3, "passage": 10},
@@ -206,10 +207,10 @@ def measured(runs):
 def test_columns_are_as_declared(probe, measured):
     for frame in measured(probe):
         assert list(frame.columns) == [column.name for column in probe.COLUMNS]
-        # these runs are no sequence, write no answers, and no two of them differ in a seed or a
-        # rank alone
+        # these runs are no sequence, write no answers, and no two of them differ in a seed, a task
+        # or a rank alone
         assert len(frame) > 0 or name_of(probe).startswith(
-            ("continual", "subspace", "displacement", "corpus")
+            ("combination", "continual", "subspace", "displacement", "corpus")
         )
 
 
