@@ -67,6 +67,8 @@ OPTIONS = {
     "task_divergence": {"items": 4},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "update_directions": {"task_items": 4, "general_items": 2, "random": 3},
+    "update_survival": {"precisions": ("float32", "nf4"), "texts": 2, "items": 4},
+    "update_survival_weights": {"precisions": ("nf4",)},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
 }
 
