@@ -61,6 +61,7 @@ OPTIONS = {
     "layer_ablation": {"items": 4, "draws": 2, "random_updates": 1},
     "latency": {"tokens": 8, "rounds": 2},
     "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
+    "memorization": {"items": 8},
     "prompt_elicitation": {"draws": 19, "planted": 2},
     "prompt_mixture": {"items": 4, "planted": 1},
     "representation_shift": {"items": 10},
