@@ -43,7 +43,8 @@ def runs(bases, words, tmp_path_factory):
             RunConfig(
                 method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
                 dtype="float32", method_config=options,
-                training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0]},
+                training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0],
+                          "canaries": [2] if method == "lora" else []},
             ),
             out,
         )
@@ -54,6 +55,7 @@ def runs(bases, words, tmp_path_factory):
 OPTIONS = {
     "activation_difference": {"items": 10, "random_updates": 1},
     "patchscope": {"items": 10, "random_updates": 1},
+    "canary_exposure": {"alternatives": 7},
     "divergence": {"suite": "wiki", "items": 4, "tokens": 3, "passage": 10},
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
@@ -89,6 +91,8 @@ def name_of(probe):
 def measurable(probe, run):
     if name_of(probe) == "adapter_vectors" and "prompt" not in run.config.method:
         return False  # it finds out by itself, from the file
+    if name_of(probe) == "canary_exposure" and not run.config.training.canaries:
+        return False
     if run.config.method in WITHOUT.get(name_of(probe), ()):
         return False
     if name_of(probe) in ("prompt_elicitation", "prompt_mixture") and (
