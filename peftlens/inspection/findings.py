@@ -271,7 +271,7 @@ def _survived(rows: pd.DataFrame) -> Iterator[Finding]:
 _SURVIVAL: dict[str, Severity] = {"kept": "ok", "erased": "broken", "undecided": "warning"}
 
 
-def _range(row: dict[str, Any]) -> str:
+def _range(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["ci_low"]):
         return ""
     return f" ({row['ci_low']:z.2f} to {row['ci_high']:z.2f})"
