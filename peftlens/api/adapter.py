@@ -46,12 +46,13 @@ def load_adapter(
     return ExternalAdapter(located(adapter), base_model, trust_remote_code)
 
 
-def inspect_adapter(
+def inspect_adapter(  # noqa: PLR0913  # a request each
     adapter: Adapter,
     base_model: str | None = None,
     *,
     training_text: str = "",
     program: str | None = None,
+    survival: bool = False,
     trust_remote_code: bool = False,
 ) -> Inspection:
     """Inspect an adapter: completeness, training, sufficient rank, and effect on the base model.
@@ -72,6 +73,7 @@ def inspect_adapter(
             for in what it changed.
         program: vllm, sglang, llama.cpp or transformers: judge from the base's config.json whether
             it would apply the adapter, in place of measuring the effect.
+        survival: whether to measure what merging in 16, 8 and 4 bits leaves of the update.
         trust_remote_code: whether configurations may name Python code to import.
 
     Raises:
@@ -83,6 +85,7 @@ def inspect_adapter(
         one.base_model,
         training_text=training_text,
         program=program,
+        survival=survival,
         trust_remote_code=one.trust_remote_code,
     )
 

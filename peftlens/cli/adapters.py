@@ -34,14 +34,20 @@ def inspect(  # noqa: PLR0913  # one argument per flag
             help="File with text of its training, one a line, whose words are looked for."
         ),
     ] = None,
+    survival: Annotated[
+        bool,
+        typer.Option(
+            "--survival", help="Measure what merging in 16, 8 and 4 bits leaves of the update."
+        ),
+    ] = False,
     trust_remote_code: Trust = False,
 ) -> None:
     """Inspect an adapter: whether it is complete and trained, its rank, its effect, its trace.
 
     The adapter's two files are sufficient. With --base the model is loaded with the adapter, and
     its update, its nearest neighbors, its forgetting and what it learned are measured, which takes
-    two minutes for 135M parameters. With --for it is judged whether a server would apply it. Exits
-    with 1 if the adapter is broken.
+    two minutes for 135M parameters; with --survival five more. With --for it is judged whether a
+    server would apply it. Exits with 1 if the adapter is broken, or erased by merging.
     """
     from peftlens.inspection.inspect import inspect as inspect_adapter
 
@@ -50,6 +56,7 @@ def inspect(  # noqa: PLR0913  # one argument per flag
         base,
         training_text=str(training_text or ""),
         program=program,
+        survival=survival,
         trust_remote_code=trust_remote_code,
     )
     if as_json:

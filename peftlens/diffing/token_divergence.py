@@ -86,7 +86,7 @@ class BaseReading:
                 raise NotApplicable("the base's output head is no linear layer")
             weights = head.weight.data, None if head.bias is None else head.bias.data
             with torch.inference_mode():
-                states = [answer_states(model, batch)[0] for _, batch in _batches(base, rows)]
+                states = [answer_states(model, batch)[0] for _, batch in text_batches(base, rows)]
         return cls(rows, states, weights)
 
 
@@ -99,7 +99,7 @@ def token_divergence(model: nn.Module, base: BaseModel, reading: BaseReading) ->
         reading: what the base read of the texts.
     """
     by_row: dict[int, tuple[torch.Tensor, ...]] = {}
-    batches = zip(_batches(base, reading.rows), reading.states, strict=True)
+    batches = zip(text_batches(base, reading.rows), reading.states, strict=True)
     for (indices, batch), states in batches:
         compared = _compare(model, batch, states, reading.head)
         lengths = [reading.rows[index].scored for index in indices]
@@ -117,7 +117,10 @@ def token_divergence(model: nn.Module, base: BaseModel, reading: BaseReading) ->
     )
 
 
-def _batches(base: BaseModel, rows: Sequence[TokenizedAnswer]) -> Iterator[tuple[list[int], Batch]]:
+def text_batches(
+    base: BaseModel, rows: Sequence[TokenizedAnswer]
+) -> Iterator[tuple[list[int], Batch]]:
+    """Yield batches of the texts that a base reads, with the indices of their texts."""
     collator = Collator.of(base, MAX_LENGTH)
     for indices in scoring_batches(rows, collator.at_once):
         yield indices, collator.batch([rows[index] for index in indices])
@@ -132,7 +135,7 @@ def _compare(
 ) -> list[torch.Tensor]:
     """Return KL and both models' predictions for a batch of t tokens: seven tensors of length t."""
     _, tuned = answer_states(model, batch)  # (t, V)
-    base = _logits_of_base(model, batch, nn.functional.linear(states, *head))  # (t, V)
+    base = logits_after_head(model, batch, nn.functional.linear(states, *head))  # (t, V)
     both = min(base.shape[-1], tuned.shape[-1])  # the base gives no probability to added tokens
     chunks = []
     parts = (one.split(_CHUNK) for one in (base, tuned, batch.targets.to(base.device)))
@@ -150,7 +153,7 @@ def _predictions(logs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor
     return [of_target.double().exp(), top.indices, top.values.double().exp()]
 
 
-def _logits_of_base(model: nn.Module, batch: Batch, outputs: torch.Tensor) -> torch.Tensor:
+def logits_after_head(model: nn.Module, batch: Batch, outputs: torch.Tensor) -> torch.Tensor:
     """Compute the base's float32 logits (t, V) from the outputs of its head.
 
     They replace the head's in a pass over one token, so that what the model does with them (scales,

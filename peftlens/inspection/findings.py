@@ -7,7 +7,7 @@ be intended; *ok* is the result of a check that passed. The bounds of the rules 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -260,6 +260,35 @@ def _tested(rows: pd.DataFrame) -> Iterator[Finding]:
     yield Finding("ok", f"The vectors' nearest tokens, tested against nulls: {verdicts}.")
 
 
+def _survived(rows: pd.DataFrame) -> Iterator[Finding]:
+    """Judge each precision by the task's examples where there are any, else by general text."""
+    of_task = rows[rows["text"] == "task"]
+    for row in (of_task if len(of_task) else rows).to_dict("records"):
+        if pd.isna(row["verdict"]):
+            continue
+        severity = _SURVIVAL[row["verdict"]]
+        result = {"kept": "keeps its effect", "erased": "is erased"}.get(
+            row["verdict"], "may lose its effect"
+        )
+        text = "the task's examples" if row["text"] == "task" else "general text"
+        yield Finding(
+            severity,
+            f"Merged in {row['precision']}, the update {result}: on {text} what merging changes "
+            f"agrees with the adapter's effect by {row['agreement']:z.2f}{_range(row)}, and "
+            f"KL(attached || merged) is {row['kl']:.2g} nats per token, "
+            f"{row['kl_without_update']:.2g} without the update.",
+        )
+
+
+_SURVIVAL: dict[str, Severity] = {"kept": "ok", "erased": "broken", "undecided": "warning"}
+
+
+def _range(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["ci_low"]):
+        return ""
+    return f" ({row['ci_low']:z.2f} to {row['ci_high']:z.2f})"
+
+
 _RULES = {
     "adapter_weights": _weights,
     "adapter_vectors": _vectors,
@@ -270,6 +299,7 @@ _RULES = {
     "forgetting": _forgotten,
     "linear_probes": _probed,
     "soft_prompt_null": _tested,
+    "update_survival": _survived,
 }
 
 

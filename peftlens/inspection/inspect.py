@@ -47,6 +47,7 @@ WITH_A_BASE = (
     "soft_prompt_null", "representation_shift", "logit_shift", "forgetting",
     "linear_probes",    _CHANGES,
 )  # fmt: skip
+SURVIVAL = ("update_survival", "update_survival_weights")
 _FEW = {"items": 100, "random_updates": 3}  # half a minute for 135M parameters
 _FETCHED = (CONFIG, WEIGHTS, "tokenizer.json")
 _MANY = 4  # largest number of values that are listed
@@ -86,12 +87,13 @@ class Inspection:
         return html_of(about) + html_of(found)
 
 
-def inspect(
+def inspect(  # noqa: PLR0913  # a request each
     target: str | Path,
     base: str | None = None,
     *,
     training_text: str = "",
     program: str | None = None,
+    survival: bool = False,
     trust_remote_code: bool = False,
 ) -> Inspection:
     """Inspect an adapter.
@@ -105,16 +107,15 @@ def inspect(
             for in what it changed; needs the base.
         program: program that is to serve the adapter, a key of `serving_rules.PROGRAMS`; then of
             the base only config.json is read, and its effects are not measured.
+        survival: whether to measure what is left of the update once it is merged and rounded to
+            16, 8 or 4 bits; needs the base.
         trust_remote_code: whether a base model's configuration may name code to run.
 
     Raises:
         InputError: there is no adapter, it could run code, or the text can't be read; the program
             is not known; or there is no configuration of the base.
     """
-    if training_text:
-        own_texts(training_text)  # before minutes of measuring
-        if not base:
-            raise InputError("training_text is compared with a base model's words; give --base")
+    _check_requests(base, training_text, program, survival)  # before minutes of measuring
     outline = None if program is None else _outline_for(program, base, trust_remote_code)
     folder = located(target)
     adapter = ExternalAdapter(folder, base or "not given", trust_remote_code)
@@ -135,17 +136,17 @@ def inspect(
     elif base:
         fits = _fit(context, adapter, base)
         said += fits
-        probes += WITH_A_BASE if fits[0].severity == "ok" else ()
+        probes += _probes_of_fitting(survival) if fits[0].severity == "ok" else ()
     names = {adapter.id: f"{file.adapter_type} {named(folder)}"}
     options = {
         "forgetting": {"suites": QUICK_SUITES},
         _CHANGES: _FEW | {"training_text": training_text},
     }
-    run = _run_of(folder)
-    of_run = run is not None and run.config.base_model == base and not training_text
+    run = _run_of(folder, base)
+    of_run = {*SURVIVAL, *(() if training_text else (_CHANGES,))}
     found = {
-        one: _with_its_task(context, run, adapter.id, names[adapter.id])
-        if one == _CHANGES and run is not None and of_run
+        one: _with_its_task(context, run, one, adapter.id, names[adapter.id])
+        if one in of_run and run is not None
         else probe_runner.collect(context, [adapter], one, names, options)
         for one in probes
     }
@@ -172,15 +173,34 @@ def inspect(
     )
 
 
-def _run_of(folder: Path) -> Run | None:
-    """Return the run whose adapter a folder is; None for an adapter of another program."""
+def _check_requests(
+    base: str | None, training_text: str, program: str | None, survival: bool
+) -> None:
+    """Refuse requests that need more than was given."""
+    if training_text:
+        own_texts(training_text)
+        if not base:
+            raise InputError("training_text is compared with a base model's words; give --base")
+    if survival and (program or not base):
+        raise InputError("--survival merges the update into its base; give --base, without --for")
+
+
+def _probes_of_fitting(survival: bool) -> tuple[str, ...]:
+    return (*WITH_A_BASE, *SURVIVAL) if survival else WITH_A_BASE
+
+
+def _run_of(folder: Path, base: str | None) -> Run | None:
+    """Return the run whose adapter on this base a folder is; None for one of another program."""
     whole = folder.resolve().parent
-    return Run(whole) if (whole / "run.json").is_file() else None
+    if not (whole / "run.json").is_file():
+        return None
+    run = Run(whole)
+    return run if run.config.base_model == base else None
 
 
-def _with_its_task(context: RunContext, run: Run, adapter: str, named: str) -> Table:
-    """Measure activation differences of a run, whose task tells the training text."""
-    one = probe_runner.saved_or_collected(context, [run], _CHANGES, {}, {_CHANGES: _FEW})
+def _with_its_task(context: RunContext, run: Run, probe: str, adapter: str, named: str) -> Table:
+    """Measure a run as such, because its task is known."""
+    one = probe_runner.saved_or_collected(context, [run], probe, {}, {_CHANGES: _FEW})
     return replace(one, frame=one.frame.assign(run=adapter, configuration=named), runs=(adapter,))
 
 

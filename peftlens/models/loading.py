@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from peftlens.errors import InputError
 from peftlens.models.heads import mark_head
-from peftlens.models.quantized import prepare_4bit
+from peftlens.models.quantized import prepare_4bit, unpack_torchao
 from peftlens.models.target_modules import BLOCK
 
 _SHOWN = 3  # tensors named in a message
@@ -107,6 +107,7 @@ def load_proven(
     if other_head:
         mark_head(model, _without_heads(report, model))
     _require_complete(report, what)
+    unpack_torchao(model, what)
     prepare_4bit(model, what)
     _require_finite(model, what)
     return model

@@ -23,7 +23,7 @@ _READERS = {
     "compressed-tensors": "compressed_tensors",
     "eetq": "kernels",
     "fbgemm_fp8": "fbgemm_gpu",
-    "gptq": "gptqmodel",
+    "gptq": "gptqmodel optimum",
     "higgs": "flute",
     "hqq": "hqq",
     "mxfp4": "kernels",
@@ -116,13 +116,14 @@ def _require_reader(file: Path, config: dict[str, Any]) -> None:
     if not isinstance(quantization, dict):
         raise InputError(f"{file}: quantization_config={quantization!r} must be an object")
     method = quantization.get("quant_method", "bitsandbytes")
-    package = _READERS.get(method) if isinstance(method, str) else None
-    if package and find_spec(package.split(".")[0]) is None:
-        name = package.replace("_", "-")
-        raise InputError(
-            f"{file.parent} is quantized by {method}, and the package {name} that reads it is not "
-            f"installed: python -m pip install {name}"
-        )
+    packages = _READERS.get(method, "").split() if isinstance(method, str) else []
+    for package in packages:
+        if find_spec(package.split(".")[0]) is None:
+            name = package.replace("_", "-")
+            raise InputError(
+                f"{file.parent} is quantized by {method}, and the package {name} that reads it is "
+                f"not installed: python -m pip install {name}"
+            )
 
 
 def _tensors(file: Path) -> int:

@@ -47,6 +47,37 @@ def require_plain(names_and_weights: Iterable[tuple[str, torch.Tensor]], purpose
             )
 
 
+def unpack_torchao(model: Any, what: str) -> None:
+    """Replace weights that torchao has packed by their values, as plain weights of the same dtype.
+
+    Its tensors have no gradient and lack operations that methods and probes need. The values are
+    those of the packed weights, so outputs are the same; memory is not saved.
+
+    Args:
+        model: model as transformers loaded it; its configuration then names no quantization.
+        what: name of the model, for messages.
+
+    Raises:
+        InputError: activations are quantized, too, which plain weights can't do.
+    """
+    parameters = [*model.named_parameters()]
+    packed = {n: p for n, p in parameters if type(p).__module__.startswith("torchao.")}
+    if not packed:
+        return
+    settings = model.config.quantization_config
+    if "Activation" in str(settings.to_dict() if hasattr(settings, "to_dict") else settings):
+        raise InputError(
+            f"base {what!r}: its quantization_config of torchao quantizes activations, too, which "
+            "can't be computed here; quantize weights only, or give the model before quantization"
+        )
+    for name, weight in packed.items():
+        layer, _, last = name.rpartition(".")
+        plain = weight.detach().dequantize().to(weight.dtype)
+        setattr(model.get_submodule(layer), last, nn.Parameter(plain, requires_grad=False))
+    del model.config.quantization_config
+    model.hf_quantizer, model.is_quantized = None, False
+
+
 def prepare_4bit(model: nn.Module, what: str) -> None:
     """Check the 4-bit layers of a loaded model, and keep bitsandbytes from repacking them.
 

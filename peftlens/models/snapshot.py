@@ -1,7 +1,7 @@
 """Snapshot of the shared base model: restore it after changes, and verify that it is unchanged."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -62,6 +62,25 @@ def restored_after(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
         yield model
     finally:
         before.restore()
+
+
+@contextmanager
+def with_weights(
+    model: PreTrainedModel, weights: Mapping[str, torch.Tensor]
+) -> Iterator[PreTrainedModel]:
+    """Let a model have other weights for the duration of the block.
+
+    Args:
+        model: the model.
+        weights: values by the names of parameters; a tied one may be given by either name, and the
+            other keeps its value.
+    """
+    with restored_after(model):
+        for name, values in weights.items():
+            layer, _, last = name.rpartition(".")
+            # a new parameter, because a tied weight may be unchanged
+            setattr(model.get_submodule(layer), last, nn.Parameter(values, requires_grad=False))
+        yield model
 
 
 def _shallow(value: object) -> object:

@@ -8,12 +8,12 @@ arXiv:2109.01903 (WiSE-FT), section 3. Computed in float32, whatever the run's d
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlens.adapters.merging import merged_weights
 from peftlens.adapters.run_context import RunContext
@@ -22,7 +22,7 @@ from peftlens.errors import InputError
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.models.base_model import in_float32
-from peftlens.models.snapshot import restored_after
+from peftlens.models.snapshot import restored_after, with_weights
 from peftlens.numerics.resampling import mean_interval, ratio_interval
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
@@ -118,15 +118,16 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
 
 @contextmanager
-def _between(model: Any, tuned: dict[str, torch.Tensor], scale: float) -> Iterator[nn.Module]:
+def _between(
+    model: PreTrainedModel, tuned: dict[str, torch.Tensor], scale: float
+) -> Iterator[nn.Module]:
     """Set the model's weights to W0 + α (W - W0), and restore them afterwards."""
     original = model.state_dict()
-    with restored_after(model), torch.no_grad():
-        parameters = dict(model.named_parameters(remove_duplicate=False))
-        changed = {name for name in parameters if not torch.equal(original[name], tuned[name])}
-        for name in changed:
-            mixed = original[name] + scale * (tuned[name] - original[name])
-            layer, _, last = name.rpartition(".")
-            # a new parameter, because a tied weight may be unchanged
-            setattr(model.get_submodule(layer), last, nn.Parameter(mixed, requires_grad=False))
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    mixed = {
+        name: original[name] + scale * (tuned[name] - original[name])
+        for name in names
+        if not torch.equal(original[name], tuned[name])
+    }
+    with with_weights(model, mixed):
         yield model

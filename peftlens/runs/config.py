@@ -56,6 +56,8 @@ class TrainingConfig(StrictModel):
         logging_steps: number of steps between two lines of metrics.
         shuffle_labels: whether to shuffle the training examples' answers, for a control that can
             learn nothing about the task but its format; validation and test keep theirs.
+        canaries: numbers of copies of random secrets to plant among the training examples, one
+            secret for each number, whose memorization the probe canary_exposure measures.
         loss: sft for the right answer's likelihood, dpo for its preference over a rejected one
             (direct preference optimization), with the base as the reference.
         dpo_beta: β of dpo, how strongly the model is kept near the base.
@@ -74,6 +76,10 @@ class TrainingConfig(StrictModel):
     logging_steps: Annotated[int, Field(ge=1)] = 10
     # left out unless set: ids of runs without it stay the same
     shuffle_labels: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    canaries: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=10_000)], ...],
+        Field(max_length=20, exclude_if=lambda value: not value),
+    ] = ()
     loss: Annotated[Literal["sft", "dpo"], Field(exclude_if=lambda value: value == "sft")] = "sft"
     dpo_beta: Annotated[float, Field(gt=0, exclude_if=lambda value: value == DPO_BETA)] = DPO_BETA
 

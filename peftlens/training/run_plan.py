@@ -10,7 +10,8 @@ from peftlens.adapters.checkpoint import require_suitable
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.head_tokenization import head_for
 from peftlens.data.method_context import MethodContext
-from peftlens.data.task import Task, with_shuffled_labels
+from peftlens.data.task import Task
+from peftlens.data.trained_task import trained_task
 from peftlens.errors import InputError
 from peftlens.evaluation.answer_scores import require_score
 from peftlens.evaluation.label_scores import require_seqeval
@@ -36,7 +37,8 @@ class RunPlan:
         configuration: method and hyperparameters without the seed, in a few words.
         base: base model of the run.
         base_models: cache of the base model.
-        task: task of the run, with its training labels shuffled if the configuration says so.
+        task: task of the run, with shuffled training labels and canaries if the configuration says
+            so.
         method: module of the method.
         method_config: Config of the method.
         shapes: shapes of the base's parameters, before the method is attached.
@@ -73,8 +75,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     method = registry.load("methods", config.method)
     config, published = _with_head(config, context)
     task, head = published, head_for(published)
-    if config.training.shuffle_labels:
-        task = with_shuffled_labels(task, config.seed)
+    task = trained_task(task, config, canaries=False)
     score_versions = require_score(task.answers.score) if task.answers else {}
     method_config = registry.configure("methods", config.method, config.method_config)
     base = context.configured_base_model(config, head)
@@ -83,6 +84,8 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
     if hasattr(method, "resolve_config"):
         method_context = MethodContext(base.tokenizer, task, config.seed, training.max_steps)
         method_config = method.resolve_config(method_config, method_context)
+    if training.canaries and training.loss == "dpo":
+        raise InputError("canaries are single texts, and loss='dpo' compares pairs; leave one out")
     shapes = base.shapes
     if not trains(method, method_config, shapes, head):
         training = training.model_copy(update={"max_steps": 0, "checkpoint_steps": ()})
@@ -105,7 +108,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         configuration=_configuration_name(config, method_config),
         base=base,
         base_models=context.base_models,
-        task=task,
+        task=trained_task(published, config),
         method=method,
         method_config=method_config,
         shapes=shapes,
@@ -156,6 +159,8 @@ def _configuration_name(config: RunConfig, method_config: Any) -> str:
         shown["learning_rate"] = config.training.learning_rate
     if config.training.shuffle_labels:
         shown["shuffle_labels"] = True
+    if config.training.canaries:
+        shown["canaries"] = config.training.canaries
     if config.training.loss != "sft":
         shown["loss"] = config.training.loss
     words = (f"{key}={_short(value)}" for key, value in shown.items())

@@ -42,6 +42,12 @@ def probed(low, change, high):
     return {"linear_probes": pd.DataFrame([row])}
 
 
+def survival(*verdicts, text="general"):
+    numbers = {"agreement": 0.25, "ci_low": 0.2, "ci_high": 0.3, "kl": 0.5, "kl_without_update": 1}
+    rows = [{"precision": "nf4", "text": text, "verdict": one} | numbers for one in verdicts]
+    return {"update_survival": pd.DataFrame(rows)}
+
+
 @pytest.mark.parametrize(
     ("tables", "severity", "text"),
     [
@@ -89,6 +95,13 @@ def probed(low, change, high):
             r"changed by \+0\.0 points",
         ),
         (lost(forgetting=-1e-9, ci_low=-0.2, ci_high=0.2), "ok", r"changed by \+0\.000 nats"),
+        (
+            survival("erased"),
+            "broken",
+            r"in nf4, the update is erased: .* by 0.25 \(0.20 to 0.30\)",
+        ),
+        (survival("kept", text="task"), "ok", "keeps its effect: on the task's examples"),
+        (survival("undecided"), "warning", "may lose its effect: .* 0.5 nats per token, 1 without"),
     ],
 )
 def test_what_is_said(tables, severity, text):
@@ -100,6 +113,12 @@ def matches(pattern, text):
     import re
 
     return re.search(pattern, text)
+
+
+def test_the_tasks_examples_decide_what_survives():
+    both = pd.concat([*survival("erased").values(), *survival("kept", text="task").values()])
+    assert {one.severity for one in findings.judge({"update_survival": both})} == {"ok"}
+    assert findings.judge(survival(None)) == []  # the adapter has no effect
 
 
 def test_a_sound_adapter_has_nothing_to_look_at():

@@ -61,6 +61,13 @@ def test_a_missing_package_is_named(configure, folder, monkeypatch, method, pack
         check(folder, trust_remote_code=False)
 
 
+def test_the_second_of_two_packages_is_named(configure, folder, monkeypatch):
+    monkeypatch.setattr(model_folder, "find_spec", lambda name: None if name == "optimum" else name)
+    configure(quantization_config={"quant_method": "gptq"})
+    with pytest.raises(InputError, match="python -m pip install optimum$"):
+        check(folder, trust_remote_code=False)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_links_to_devices_are_refused_unread(folder, name):
     (folder / name).unlink()

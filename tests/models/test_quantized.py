@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers as hf
@@ -5,7 +7,7 @@ from tiny import SIZES, byte_tokenizer
 
 from peftlens.errors import InputError
 from peftlens.models.base_model import load_base_model
-from peftlens.models.quantized import shape_of, unpacked
+from peftlens.models.quantized import shape_of, unpack_torchao, unpacked
 
 QUERY = "model.layers.0.self_attn.q_proj.weight"
 
@@ -61,3 +63,39 @@ def test_plain_weights_are_themselves():
     weight = torch.tensor([[1.0, 2.0]], dtype=torch.bfloat16)
     assert shape_of(weight) == (1, 2)
     assert unpacked(weight).dtype == torch.float32
+
+
+class Halves(torch.Tensor):
+    """A packed weight as torchao has them: a tensor of its own class that can be unpacked."""
+
+    def dequantize(self):
+        return self.as_subclass(torch.Tensor) / 2
+
+
+Halves.__module__ = "torchao.quantization"
+
+
+def packed_by_torchao(kind):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
+    weight = model[0].weight.detach().clone()
+    model[0].weight = torch.nn.Parameter((2 * weight).as_subclass(Halves), requires_grad=False)
+    settings = {"quant_method": "torchao", "quant_type": {"default": {"_type": kind}}}
+    model.config = SimpleNamespace(quantization_config=settings)
+    return model, weight
+
+
+def test_weights_of_torchao_become_plain_ones_of_the_same_values():
+    model, weight = packed_by_torchao("Int8WeightOnlyConfig")
+    other = model[1].weight
+    unpack_torchao(model, "x")
+    assert type(model[0].weight) is torch.nn.Parameter
+    assert torch.equal(model[0].weight, weight)
+    assert model[1].weight is other
+    assert not hasattr(model.config, "quantization_config")
+    assert not model.is_quantized
+
+
+def test_activations_that_torchao_quantizes_are_refused():
+    model, _ = packed_by_torchao("Int8DynamicActivationInt8WeightConfig")
+    with pytest.raises(InputError, match="base 'x': .* quantizes activations, too"):
+        unpack_torchao(model, "x")

@@ -3,7 +3,7 @@ import torch
 from tiny import build
 from torch import nn
 
-from peftlens.models.snapshot import fingerprint, restored_after
+from peftlens.models.snapshot import fingerprint, restored_after, with_weights
 
 
 @pytest.fixture
@@ -105,3 +105,14 @@ def test_what_bitsandbytes_keeps_is_restored():
     with restored_after(model):
         layer.state.CB = None
     assert layer.state.CB == "weights"
+
+
+def test_other_weights_are_there_in_the_block_only(model):
+    before = fingerprint(model)
+    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    assert head.weight is table.weight
+    with with_weights(model, {"lm_head.weight": torch.ones(259, 32)}):
+        assert head.weight.eq(1).all()
+        assert not table.weight.eq(1).any()
+    assert head.weight is table.weight
+    assert fingerprint(model) == before

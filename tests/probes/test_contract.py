@@ -46,7 +46,8 @@ def runs(bases, words, tmp_path_factory):
             RunConfig(
                 method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
                 dtype="float32", method_config=options,
-                training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0]},
+                training={"max_steps": 3, "batch_size": 4, "checkpoint_steps": [0],
+                          "canaries": [2] if method == "lora" else []},
             ),
             out,
         )
@@ -58,6 +59,7 @@ OPTIONS = {
     "combination": {"items": 4},
     "activation_difference": {"items": 10, "random_updates": 1},
     "patchscope": {"items": 10, "random_updates": 1},
+    "canary_exposure": {"alternatives": 7},
     "divergence": {"suite": "wiki", "items": 4, "tokens": 3, "passage": 10},
     "generations": {"items": 2, "general": "", "max_new_tokens": 3},
     "forgetting": {"suites": ("wiki", "piqa"), "items": 20},
@@ -66,12 +68,15 @@ OPTIONS = {
     "layer_ablation": {"items": 4, "draws": 2, "random_updates": 1},
     "latency": {"tokens": 8, "rounds": 2},
     "rank_components": {"task_items": 4, "general_items": 2, "random": 3},
+    "memorization": {"items": 8},
     "prompt_elicitation": {"draws": 19, "planted": 2},
     "prompt_mixture": {"items": 4, "planted": 1},
     "representation_shift": {"items": 10},
     "task_divergence": {"items": 4},
     "training_cost": {"rows": (1,), "lengths": (8,), "rounds": 1, "steps": 1},
     "update_directions": {"task_items": 4, "general_items": 2, "random": 3},
+    "update_survival": {"precisions": ("float32", "nf4"), "texts": 2, "items": 4},
+    "update_survival_weights": {"precisions": ("nf4",)},
     "weight_interpolation": {"scales": (0.0, 0.5), "items": 10},
 }
 
@@ -91,6 +96,8 @@ def name_of(probe):
 def measurable(probe, run):
     if name_of(probe) == "adapter_vectors" and "prompt" not in run.config.method:
         return False  # it finds out by itself, from the file
+    if name_of(probe) == "canary_exposure" and not run.config.training.canaries:
+        return False
     if run.config.method in WITHOUT.get(name_of(probe), ()):
         return False
     if name_of(probe) == "linear_probes":
