@@ -15,7 +15,7 @@ from peftlens.errors import InputError
 from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
-from peftlens.training import trainer
+from peftlens.training import attention_backend, trainer
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.method_hooks import MethodHooks
 from peftlens.training.run_plan import plan_run
@@ -271,7 +271,7 @@ def test_more_examples_than_the_model_can_read(config, tmp_path):
 def test_attention_by_plain_products_is_attention(config, tmp_path, monkeypatch):
     options = {"train": {"logging_steps": 1}, "dtype": "float32"}
     plain = peftlens.train(config("lora", **options), tmp_path / "a")
-    monkeypatch.setattr(trainer, "MAX_MATH_TOKENS", 0)
+    monkeypatch.setattr(attention_backend, "MAX_MATH_TOKENS", 0)
     fused = peftlens.train(config("lora", **options), tmp_path / "b")
     for one, other in zip(plain.metrics(), fused.metrics(), strict=True):
         for name in ("loss", "grad_norm"):
