@@ -4,9 +4,9 @@ import json
 from copy import deepcopy
 from functools import partial
 
-import peft
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import byte_tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -16,10 +16,11 @@ from peftlens.errors import InputError
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import load_task
-from peftlens.training import trainer
+from peftlens.training import keep, trainer
 from peftlens.training.batched_trainer import batch_key
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
-from peftlens.training.keep import prepare
+from peftlens.training.dry_run import dry_run
+from peftlens.training.keep import prepare, text_penalty
 from peftlens.training.run_plan import plan_run
 from peftlens.training.train_state import TrainState
 
@@ -32,8 +33,9 @@ FAST = {"max_steps": 4, "batch_size": 4, "max_length": 32, "logging_steps": 1}
 def general(tmp_path_factory):
     """General text in a file: 40 sentences."""
     file = tmp_path_factory.mktemp("general") / "general.jsonl"
-    texts = [f"the {a} {b} in the {c}" for a in ("old", "new", "red", "dim")
-             for b in ("dog runs", "cat sits") for c in ("sun", "rain", "big house", "sea", "x")]  # fmt: skip
+    colors, acts = ("old", "new", "red", "dim"), ("dog runs", "cat sits")
+    places = ("sun", "rain", "big house", "sea", "x")
+    texts = [f"the {a} {b} in the {c}" for a in colors for b in acts for c in places]
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return f"file:{file}"
 
@@ -192,7 +194,7 @@ def test_l2sp_is_half_the_squared_norm_of_the_update(config, started, words, met
     require_gradient_of(model, task_loss(model, words) + 3.0 * penalty)
 
 
-def test_l2sp_of_trained_vectors_is_their_distance_from_the_start(config, started, words):
+def test_l2sp_of_trained_vectors_is_their_distance_from_the_start(config, started):
     keep = {"kind": "l2sp", "weight": 3.0}
     options = {"train": {"batch_size": ALL}}
     _, model, state, _ = started(config("prompt_tuning", keep, **options))
@@ -252,16 +254,16 @@ def measured(bases, words, general, tmp_path_factory):
     tokenizer, base = byte_tokenizer(), AutoModelForCausalLM.from_pretrained(bases["llama"])
     texts = [tokenizer(one.answers[0])["input_ids"]
              for one in load_task(general, TEXT).splits["test"]]  # fmt: skip
-    for name, keep in KINDS.items():
-        if name in ("kl", "replay", "ewc"):
-            keep = {**keep, "data": general}
+    for name, kind in KINDS.items():
+        reads = kind and name not in ("masked_kl", "l2sp")
+        kept = {**kind, "data": general} if reads else kind
         one = RunConfig(
-            method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-            dtype="float32", training=FAST | STEPS | {"keep": keep},
+            method="full", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+            dtype="float32", training=FAST | STEPS | {"keep": kept},
         )  # fmt: skip
         run = peftlens.train(one, out)
-        plain = AutoModelForCausalLM.from_pretrained(bases["llama"])
-        model = peft.PeftModel.from_pretrained(plain, run.path / "adapter")
+        model = deepcopy(base)
+        model.load_state_dict(load_file(run.path / "adapter/adapter_model.safetensors"), False)
         with torch.no_grad():
             found[name] = (
                 sum(kl(base, model, ids) for ids in texts).item(),
@@ -336,3 +338,13 @@ def test_a_step_restores_the_base(config, general, context, tmp_path):
         trainer.train_run(planned, tmp_path)
     assert not planned.base.changed()
     assert not any(p.grad is not None for p in planned.base.model.parameters())
+
+
+def test_a_dry_run_takes_steps_of_a_kept_run(config, general, context, monkeypatch):
+    whole = config("lora", {"kind": "kl", "data": general}, train={"max_steps": 50})
+    planned = plan_run(whole, context)
+    taken = []
+    monkeypatch.setattr(keep, "text_penalty", lambda *a: taken.append(a) or text_penalty(*a))
+    assert dry_run(planned).step_seconds > 0
+    assert len(taken) == 3
+    assert not planned.base.changed()
