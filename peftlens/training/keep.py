@@ -61,7 +61,9 @@ class KeepTerm:
 
     Attributes:
         weight: factor of the penalty.
-        penalty: computes the penalty of a step, nats, apart from the step's rows.
+        penalty: computes the penalty of a step, nats, apart from the step's rows, in parts whose
+            gradients are taken one after the other: in full fine-tuning, all at once would hold
+            several copies of the weights.
         others: base's predictions of the training rows' tokens that are no targets.
         projection: projection of the steps off earlier tasks.
         counts: sizes, for the record.
@@ -70,7 +72,7 @@ class KeepTerm:
     """
 
     weight: float = 0.0
-    penalty: Callable[[], torch.Tensor] | None = None
+    penalty: Callable[[], Iterator[torch.Tensor]] | None = None
     others: BasePredictions | None = None
     projection: Projection | None = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -95,9 +97,11 @@ class KeepTerm:
     def add_gradient(self) -> None:
         """Add the gradient of a penalty that is apart from the step's rows."""
         if self.penalty:
-            penalty = self.penalty()
-            (self.weight * penalty).backward()
-            self.value = penalty.item()
+            parts = []
+            for part in self.penalty():
+                (self.weight * part).backward()
+                parts.append(part.detach())
+            self.value = torch.stack(parts).sum().item()
 
     def loss_with_others(
         self,
@@ -176,8 +180,8 @@ def text_penalty(
     collator: Collator,
     batches: Iterator[list[TokenizedAnswer]],
     predictions: BasePredictions | None,
-) -> torch.Tensor:
-    """Compute the penalty of the next batch of text, nats per token.
+) -> Iterator[torch.Tensor]:
+    """Compute the penalty of the next batch of text in one part, nats per token.
 
     Args:
         model: model in training.
@@ -190,8 +194,9 @@ def text_penalty(
     with attention_backend(batch):
         logits = answer_logits(model, batch)  # (n, V)
     if predictions:
-        return predictions.divergence(rows, logits) / len(logits)
-    return nn.functional.cross_entropy(logits, batch.targets)
+        yield predictions.divergence(rows, logits) / len(logits)
+    else:
+        yield nn.functional.cross_entropy(logits, batch.targets)
 
 
 def _masked(planned: RunPlan, keep: Keep, loader: TrainingLoader) -> Attached:
@@ -215,6 +220,11 @@ def _weights(planned: RunPlan, keep: Keep, loader: TrainingLoader) -> Attached:
             update for update in weight_updates(model, planned.base.model, originals)
             if not is_in_head(update.name, planned.base.model)
         ]  # fmt: skip
+        if not updates:
+            raise InputError(
+                f"training.keep: {keep.kind} keeps weights near the base, and {planned.config.method}"
+                " trains a new head alone; leave keep out"
+            )
         fisher = None
         if keep.kind == "ewc":
             fisher = _fisher(planned, model, loader.collator, rows, updates)
@@ -252,12 +262,11 @@ def _fisher(
 
 def weight_penalty(
     updates: Sequence[WeightUpdate], fisher: Sequence[torch.Tensor] | None
-) -> torch.Tensor:
-    """Compute half the squared length of the updates, each entry weighted by its information."""
-    squares = [update.value() ** 2 for update in updates]
-    if fisher is not None:
-        squares = [f * square for f, square in zip(fisher, squares, strict=True)]
-    return 0.5 * torch.stack([square.sum() for square in squares]).sum()
+) -> Iterator[torch.Tensor]:
+    """Compute half the squared length of each update, its entries weighted by their information."""
+    for at, update in enumerate(updates):
+        square = update.value() ** 2
+        yield 0.5 * (square if fisher is None else fisher[at] * square).sum()
 
 
 def _orthogonal(base: BaseModel, previous: Run | None, model: nn.Module) -> KeepTerm:

@@ -348,3 +348,12 @@ def test_a_dry_run_takes_steps_of_a_kept_run(config, general, context, monkeypat
     assert dry_run(planned).step_seconds > 0
     assert len(taken) == 3
     assert not planned.base.changed()
+
+
+def test_a_new_head_alone_has_nothing_to_keep(encoders, words, tmp_path):
+    config = RunConfig(
+        method="head", task=f"file:{words}", base_model=str(encoders["bert"]), device="cpu",
+        dtype="float32", training=FAST | {"keep": {"kind": "l2sp"}},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="head trains a new head alone; leave keep out"):
+        peftlens.train(config, tmp_path)
