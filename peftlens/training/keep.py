@@ -222,8 +222,8 @@ def _weights(planned: RunPlan, keep: Keep, loader: TrainingLoader) -> Attached:
         ]  # fmt: skip
         if not updates:
             raise InputError(
-                f"training.keep: {keep.kind} keeps weights near the base, and {planned.config.method}"
-                " trains a new head alone; leave keep out"
+                f"training.keep: {keep.kind} keeps weights near the base, and "
+                f"{planned.config.method} trains a new head alone; leave keep out"
             )
         fisher = None
         if keep.kind == "ewc":
