@@ -22,7 +22,7 @@ from peftlens import cli, registry
 from peftlens.data.formatting import Columns
 from peftlens.data.task import Split
 from peftlens.results import table
-from peftlens.runs.config import TrainingConfig
+from peftlens.runs.config import Keep, TrainingConfig
 from peftlens.runs.run import Record
 from peftlens.studies.config import Continual, RunsEntry, StudyConfig
 from peftlens.tasks.hub import Config as HubConfig
@@ -212,7 +212,7 @@ def test_the_notebook_needs_the_api_alone_and_is_small():
 
 def test_every_key_is_in_the_reference():
     text = (ROOT / "docs" / "reference.md").read_text()
-    models = (StudyConfig, TrainingConfig, Continual, RunsEntry, Record)
+    models = (StudyConfig, TrainingConfig, Keep, Continual, RunsEntry, Record)
     keys = {key for model in models for key in model.model_fields}
     for config in (Split, Columns, HubConfig):
         keys |= {field.name for field in dataclasses.fields(config)}
@@ -227,7 +227,7 @@ def test_the_defaults_of_the_reference():
         if key in ("learning_rate", "max_length"):  # the method's, the data's
             continue
         default = field.default
-        shown = {"()": "`[]`", "False": "false"}.get(str(default)) or (
+        shown = {"()": "`[]`", "False": "false", "None": "none"}.get(str(default)) or (
             f'`"{default}"`' if isinstance(default, str) else f"{default:g}"
         )
         assert re.search(rf"\| `{key}` \| .* \| {re.escape(shown)} \|", text), key

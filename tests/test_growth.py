@@ -21,7 +21,7 @@ from peftlens.runs import store
 from peftlens.runs.run import Run
 from peftlens.studies import runner
 from peftlens.studies.runner import StudyOptions
-from peftlens.training import trainer
+from peftlens.training import attention_backend
 from peftlens.vocab.nearest_neighbors import METRICS, nearest
 
 
@@ -98,7 +98,7 @@ def test_the_base_is_loaded_and_the_task_tokenized_once_however_many_runs(swept,
 def test_a_run_trained_with_others_has_no_larger_batch_of_its_own(swept, monkeypatch):
     """One pass for all runs: as many passes as one run takes alone."""
     passes = Counter()
-    real = trainer.attention_backend
+    real = attention_backend.attention_backend
 
     def counted(batch):
         passes[len(batch.inputs["input_ids"])] += 1

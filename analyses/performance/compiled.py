@@ -23,7 +23,7 @@ from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.run_plan import plan_run
-from peftlens.training.trainer import attention_backend
+from peftlens.training.attention_backend import attention_backend
 
 STEPS, ROUNDS = 20, 3
 

@@ -7,8 +7,8 @@ for the number of methods (Holm). At 0.05 and below a method forgets less, or mo
 least one method forgets less and none more, contradicted if at least one forgets more and none
 less; with both or neither, or with one seed, the evidence is insufficient. Methods within ±0.05
 nats per token of full fine-tuning are counted. Training the head or the last blocks alone is a
-control, not a method: shown, it decides nothing. Of a table without p-values, those of its
-intervals over seeds count.
+control, not a method: shown, it decides nothing. Runs with `training.keep` don't count. Of a table
+without p-values, those of its intervals over seeds count.
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,8 @@ MARGIN = 0.05  # nats per token
 def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     """Judge by the methods' adjusted p-values."""
     rows = tables["forgetting_at_matched_fit"].dropna(subset="diff_vs_full")
+    if "keep" in rows:
+        rows = rows[rows["keep"].isna()]
     rows = rows[~rows["method"].isin(list(filter(_is_baseline, rows["method"].unique())))]
     fit = rows["level"].where(~_matched_by_loss(rows), -rows["level"])
     rows = rows[fit == fit.groupby([rows["suite"], rows["configuration"]]).transform("max")]

@@ -214,7 +214,7 @@ def reference(base: BaseModel, suite_data: AnySuite, head_seed: int = 0) -> Refe
     }
     fields = {name: tensor.cpu().numpy() for name, tensor in tensors.items()
               if name in Scores.__dataclass_fields__}  # fmt: skip
-    head = _head(base.model) if "plain_head" in tensors else None
+    head = output_head(base.model) if "plain_head" in tensors else None
     return Reference(Scores(**fields), tensors.get("states"), head)
 
 
@@ -246,7 +246,7 @@ def _reference(model: nn.Module, base: BaseModel, suite_data: AnySuite) -> dict[
         return _tensors(_question_scores(model, encoder, suite_data, description))
     states: list[torch.Tensor | None] = [None] * len(suite_data.items)
     losses: list[Any] = [None] * len(suite_data.items)
-    head, plain = _head(model), True
+    head, plain = output_head(model), True
     for batch in _text_batches(model, encoder, suite_data, description):
         logits = nn.functional.linear(batch.states, *head).float() if head else None  # (tokens, V)
         plain = plain and logits is not None and torch.allclose(logits, batch.logits, atol=1e-3)
@@ -259,8 +259,11 @@ def _reference(model: nn.Module, base: BaseModel, suite_data: AnySuite) -> dict[
     return tensors | ({"plain_head": torch.ones(1)} if plain else {})
 
 
-def _head(model: Any) -> tuple[torch.Tensor, torch.Tensor | None] | None:
-    """Return the output head's weight and bias, which no method modifies in place."""
+def output_head(model: Any) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """Return the output head's weight (V, d) and bias, which no method modifies in place.
+
+    None if the head is no linear layer.
+    """
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         return None

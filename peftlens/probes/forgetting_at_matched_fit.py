@@ -9,6 +9,9 @@ untrained model's fit and the best one that every method reaches at some learnin
 Of a method's learning rates at which every seed reaches the level, the one with the best fit at the
 end of training counts. Forgetting has no part in the choice, so a method with more rates has no
 advantage. Intervals and p-values are of a mixed model with crossed seeds and items.
+
+Every method is compared with full fine-tuning, and every configuration with `training.keep` with
+the same one without.
 """
 
 import math
@@ -23,11 +26,11 @@ from scipy.optimize import isotonic_regression
 
 from peftlens.numerics.mixed_model import crossed_estimate
 from peftlens.results.item_changes import item_changes
-from peftlens.results.sweep import sweep_names
+from peftlens.results.sweep import are_paired, kept_sweeps, sweep_names
 from peftlens.results.table import Chart, Column
 
 INPUTS = ("learning", "forgetting_items")
-VERSION = 4
+VERSION = 5
 REFERENCE = "full"
 _PREFIXES = {"forgetting": "", "accuracy_change": "accuracy_"}  # of the columns of intervals
 
@@ -67,6 +70,14 @@ COLUMNS = (
            "nats per token"),
     Column("diff_vs_full_ci_high", "upper end of this interval", "nats per token"),
     Column("diff_vs_full_p_value", "two-sided p of no difference, not corrected"),
+    Column("keep", "kind of training.keep; missing without"),
+    Column("plain", "the configuration that differs in nothing but training.keep"),
+    Column("diff_vs_plain", "forgetting minus that of this configuration with the same seeds and "
+           "texts", "nats per token", "lower"),
+    Column("diff_vs_plain_ci_low", "lower end of its paired 95 % interval over seeds and texts",
+           "nats per token"),
+    Column("diff_vs_plain_ci_high", "upper end of this interval", "nats per token"),
+    Column("diff_vs_plain_p_value", "two-sided p of no difference, not corrected"),
     Column("n_seeds", "number of runs at the level; 0 if no learning rate qualifies"),
     Column("n_items", "number of texts or questions"),
     Column("n_tokens", "number of predicted tokens of the texts"),
@@ -99,6 +110,7 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
             smooth=lambda rows: rows.groupby("run")["fit"].transform(smoothed),
         )
         names = tables["learning"]["configuration"].map(sweep_names(tables)).unique()
+        kept = kept_sweeps(tables)
         levels = tuple(sorted(sign * level for level in config.levels)) or _levels(learning)
         for suite, items in item_changes(tables["forgetting_items"]).groupby("suite"):
             curves = list(_curves(learning, items))
@@ -107,7 +119,7 @@ def combine(tables: Mapping[str, pd.DataFrame], config: Config) -> pd.DataFrame:
                 shared["n_tokens"] = items.groupby(["run", "step"])["tokens"].sum().max()
             for level in levels:
                 found = [_best_rate([c for c in curves if c.configuration == name], level)
-                         for name in names]  # fmt: skip
+                         | kept.loc[name].to_dict() for name in names]  # fmt: skip
                 rows += [one | shared | {"level": sign * level} for one in _compared(found)]
     return pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
 
@@ -241,13 +253,16 @@ def _estimate(name: str, prefix: str, values: pd.DataFrame) -> dict[str, Any]:
 
 
 def _compared(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Add the difference from full fine-tuning, paired by seed and text, to rows of one level."""
+    """Add the differences from other configurations, paired by seed and text, at one level."""
     on_text = [row for row in rows if "forgetting" in row]
-    full = next((row["values"] for row in on_text if row["method"] == REFERENCE), None)
+    by_name = {row["configuration"]: row["values"] for row in on_text}
+    plain = (row for row in on_text if row["method"] == REFERENCE and pd.isna(row["keep"]))
+    full = next((row["values"] for row in plain), None)
     for row in on_text:
-        own = row["values"]
-        if full is None or row["method"] == REFERENCE:
-            continue
-        if own.index.equals(full.index) and own.columns.equals(full.columns):
-            row |= _estimate("diff_vs_full", "diff_vs_full_", own - full)
-    yield from filter(None, rows)
+        others = {"diff_vs_plain": by_name.get(row["plain"])}
+        if row["method"] != REFERENCE:
+            others["diff_vs_full"] = full
+        for name, other in others.items():
+            if other is not None and are_paired(row["values"], other):
+                row |= _estimate(name, f"{name}_", row["values"] - other)
+    yield from (row for row in rows if "configuration" in row)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
+from peftlens.evaluation.keep_text import require_apart
 from peftlens.evaluation.retention import AnySuite, Scores, Suite, reference, scores, suites
 from peftlens.evaluation.retention import SuiteOptions as Config
 from peftlens.results.table import Chart, Column
@@ -43,6 +44,7 @@ CHARTS: tuple[Chart, ...] = ()
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """Return one row per saved step, suite and item."""
     base = context.base_model(run)
+    require_apart(run, {name: config.suite_options.get(name, {}) for name in config.suites})
     scored = suites(base, config)
     references = [reference(base, one) for one in scored]
     frames = []

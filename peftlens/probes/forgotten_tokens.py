@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
+from peftlens.evaluation.keep_text import require_apart
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
@@ -49,6 +50,7 @@ CHARTS: tuple[Chart, ...] = ()
 def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFrame:
     """Return one row per token, the largest increase first."""
     base = context.base_model(run)
+    require_apart(run, {"passages_short": {}})
     texts = suite(base, "passages_short", {}, None)
     baseline = reference(base, texts)
     with context.open_run(run) as model:

@@ -19,6 +19,7 @@ from peftlens.adapters.merging import merged_weights
 from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.errors import InputError
+from peftlens.evaluation.keep_text import require_apart
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.evaluation.retention import reference, scores, suite
 from peftlens.models.base_model import in_float32
@@ -85,6 +86,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
             tuned = merged_weights(run, base)
         except InputError as error:
             raise NotApplicable(str(error)) from error
+    require_apart(run, {"passages_short": {}})
     texts = suite(base, "passages_short", {}, None)
     baseline = reference(base, texts)
     encoder = Collator.of(base, run.config.training.sequence_length)

@@ -105,6 +105,27 @@ def sweep_names(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
     return tables[CONFIGURATIONS].set_index("configuration")["sweep"]
 
 
+def kept_sweeps(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return what keeps each sweep near its base, and the sweep that differs in nothing else.
+
+    Args:
+        tables: tables of a study, with `configurations`.
+
+    Returns:
+        Columns keep, the kind, and plain, the name of the other sweep, indexed by the names of
+        sweeps; both are missing for sweeps without `training.keep`.
+    """
+    rows = tables[CONFIGURATIONS].drop_duplicates("sweep").set_index("sweep")
+    own = [name for name in rows if str(name) == "keep" or str(name).startswith("keep_")]
+    others = rows.columns.difference([*own, "configuration", "learning_rate"])
+    values = ["|".join(map(str, row)) for row in rows[others].itertuples(index=False)]
+    alike = pd.Series(values, rows.index, dtype=object)
+    kinds = rows.get("keep", pd.Series(None, rows.index, dtype=object))
+    plain = {key: name for name, key in alike[kinds.isna()].items()}
+    found = pd.DataFrame({"keep": kinds, "plain": alike.map(plain)}, dtype=object)
+    return found.where(found["keep"].notna(), None)
+
+
 def _best_configuration(name: str, runs: pd.DataFrame, items: pd.DataFrame) -> BestConfiguration:
     rates = runs.groupby("learning_rate", dropna=False)["validation_accuracy"].mean()
     best = runs[runs["learning_rate"] == rates.idxmax()] if rates.notna().any() else runs

@@ -10,6 +10,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 
 from peftlens.io.files import canonical_json
@@ -22,6 +23,11 @@ UNKNOWN_TASK = "unknown"  # task of adapters from other programs
 
 DEFAULT_LENGTH = 256  # tokens of a row, where the data do not decide
 DPO_BETA = 0.1  # Rafailov et al. 2023, arXiv:2305.18290, appendix B
+KEEP_DATA = "passages"  # text on which a run is kept near its base, where none is named
+# Default weights of `Keep`. KL, cross-entropy and the quadratic of ewc are nats per token, as the
+# loss is; l2sp has one of the weights among which Li et al. 2018, arXiv:1802.01483, choose.
+KEEP_WEIGHTS = {"kl": 1.0, "masked_kl": 1.0, "replay": 1.0, "ewc": 1.0, "l2sp": 0.1}
+TEXT_KINDS = ("kl", "replay", "ewc")  # kinds of `Keep` that read general text
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -30,6 +36,43 @@ class StrictModel(BaseModel):
     """Immutable configuration; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Keep(StrictModel):
+    """How a run is kept from forgetting what its base could do.
+
+    Attributes:
+        kind: kl: KL(base || trained) of the next token on general text; masked_kl: the same on the
+            training rows, on all their tokens but the targets; replay: loss on general text; ewc:
+            quadratic penalty with the base's Fisher information; l2sp: squared distance from the
+            base's weights; orthogonal: steps orthogonal to the gradients of earlier tasks.
+        weight: factor of the penalty beside the loss; orthogonal has none.
+        data: general text of kl, replay and ewc: a task of running text, or file:PATH or
+            hub:org/name with a column `text`. Its training split is used.
+    """
+
+    kind: Literal["kl", "masked_kl", "replay", "ewc", "l2sp", "orthogonal"]
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    data: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        """Write the defaults out, so that equal runs have equal configurations."""
+        if not isinstance(values, Mapping):
+            return values
+        kind, given = str(values.get("kind")), {k: v for k, v in values.items() if v is not None}
+        texts = {"data": KEEP_DATA} if kind in TEXT_KINDS else {}
+        weight = {"weight": KEEP_WEIGHTS[kind]} if kind in KEEP_WEIGHTS else {}
+        return {**weight, **texts, **given}
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> "Keep":
+        if self.weight is not None and self.kind not in KEEP_WEIGHTS:
+            raise ValueError(f"{self.kind} projects the steps, so leave out weight")
+        if self.data is not None and self.kind not in TEXT_KINDS:
+            raise ValueError(f"{self.kind} reads no general text, so leave out data")
+        return self
 
 
 class TrainingConfig(StrictModel):
@@ -61,6 +104,7 @@ class TrainingConfig(StrictModel):
         loss: sft for the right answer's likelihood, dpo for its preference over a rejected one
             (direct preference optimization), with the base as the reference.
         dpo_beta: β of dpo, how strongly the model is kept near the base.
+        keep: how the run is kept from forgetting; None for nothing of the kind.
     """
 
     max_steps: Annotated[int, Field(ge=0)] = 100
@@ -82,6 +126,7 @@ class TrainingConfig(StrictModel):
     ] = ()
     loss: Annotated[Literal["sft", "dpo"], Field(exclude_if=lambda value: value == "sft")] = "sft"
     dpo_beta: Annotated[float, Field(gt=0, exclude_if=lambda value: value == DPO_BETA)] = DPO_BETA
+    keep: Annotated[Keep | None, Field(exclude_if=lambda value: value is None)] = None
 
     @field_validator("max_length", mode="wrap")
     @classmethod

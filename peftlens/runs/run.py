@@ -379,7 +379,9 @@ def hyperparameters(config: RunConfig) -> dict[str, Any]:
     """Flatten a configuration without its seed; nested keys keep only their last part."""
     values = config.model_dump(mode="json", exclude={"seed"})
     nested = [values.pop(name) for name in ("method_config", "task_config", "training")]
-    return values | nested[0] | nested[1] | nested[2]
+    keep = nested[2].pop("keep", {})
+    kept = {"keep" if key == "kind" else f"keep_{key}": value for key, value in keep.items()}
+    return values | nested[0] | nested[1] | nested[2] | kept
 
 
 def flat(run: Any) -> dict[str, str]:

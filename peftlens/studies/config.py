@@ -237,6 +237,7 @@ def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[list[RunConfig]]:
             key: method_values.pop(key) for key in entry.grid if key in TrainingConfig.model_fields
         }
         training = study.training.model_dump() | entry.training | training_values
+        _require_sequence(study, training.get("keep"))
         for seed in study.seeds:
             config = _run_config(study, entry.method, entry.config | method_values, training, seed)
             tasks = study.continual.ordered(seed) if study.continual else study.tasks
@@ -244,6 +245,20 @@ def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[list[RunConfig]]:
                 config.model_copy(update={"task": task.name, "task_config": task.model_extra or {}})
                 for task in tasks
             ]
+
+
+def _require_sequence(study: StudyConfig, keep: Any) -> None:
+    """Refuse to project off earlier tasks where there are none.
+
+    Raises:
+        InputError: the study has one task.
+    """
+    kind = keep.get("kind") if isinstance(keep, dict) else None
+    if kind == "orthogonal" and study.continual is None:
+        raise InputError(
+            "training.keep: orthogonal projects off earlier tasks, and this study has one [task]; "
+            "give [continual], or take another kind"
+        )
 
 
 def _run_config(

@@ -27,13 +27,13 @@ from peftlens.models.snapshot import restored_after
 from peftlens.runs.lock import RunLockedError
 from peftlens.runs.run import Run
 from peftlens.runs.store import building
+from peftlens.training.attention_backend import attention_backend
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.frozen_block_cache import has_dropout
 from peftlens.training.run_plan import RunPlan
 from peftlens.training.run_writer import RunWriter
+from peftlens.training.train_state import TrainState
 from peftlens.training.trainer import (
-    TrainState,
-    attention_backend,
     initial_results,
     open_writer,
     require_unchanged,
@@ -53,6 +53,7 @@ def batch_key(planned: RunPlan) -> str | None:
         varies is None
         or config.continue_from
         or config.training.loss != "sft"
+        or config.training.keep
         or not config.training.max_steps
         or not _has_independent_rows(planned)
     ):

@@ -12,11 +12,12 @@ from accelerate.utils import set_seed
 
 from peftlens.data.collate import length
 from peftlens.models.snapshot import restored_after
+from peftlens.training import keep
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.peak_memory import PeakMemory
 from peftlens.training.run_plan import RunPlan
+from peftlens.training.train_state import TrainState
 from peftlens.training.trainer import (
-    TrainState,
     attach_planned,
     calibrate,
     open_writer,
@@ -61,11 +62,13 @@ def dry_run(planned: RunPlan) -> DryRun:
         writer = open_writer(short, Path(temporary))
         set_seed(planned.config.seed)
         peak = PeakMemory.start(planned.base.device)
-        model = attach_planned(planned)
-        calibrate(planned, model, task)
         loader = TrainingLoader.of(task.collator, task.train, config)
+        kept = keep.prepare(short, loader)
+        model = attach_planned(planned)
+        term = kept(model) if kept else None
+        calibrate(planned, model, task)
         if config.max_steps:
-            state = TrainState.of_single_run(short, writer, model, loader, {}, pairs)
+            state = TrainState.of_single_run(short, writer, model, loader, {}, pairs, term)
             run_training_loop([state], model, partial(single_run_loss, model, loader))
         peak_memory_bytes = peak.bytes()
         adapter_bytes = sum(file.stat().st_size for file in writer.save_adapter(model).iterdir())

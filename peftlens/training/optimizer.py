@@ -9,6 +9,7 @@ from transformers import get_scheduler
 
 from peftlens.runs.config import TrainingConfig
 from peftlens.training.master_weights import MasterWeights
+from peftlens.training.orthogonal_steps import Projection
 
 
 class DivergenceError(Exception):
@@ -31,6 +32,7 @@ class OptimizerStep:
         config: learning rate, schedule, weight decay and largest norm of the gradient.
         make: factory of the optimizer, from learning rate and weight decay; by default AdamW over
             all trained parameters.
+        projection: projection of the gradients and of the steps; None to leave both as they are.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class OptimizerStep:
         parameters: Iterable[nn.Parameter],
         config: TrainingConfig,
         make: Callable[[float, float], torch.optim.Optimizer] | None = None,
+        projection: Projection | None = None,
     ) -> None:
         rate, decay = config.learning_rate or 0.0, config.weight_decay
         self._config = config
+        self._projection = projection
         self._masters = MasterWeights(parameters)
         self._optimizer = (
             make(rate, decay)
@@ -66,14 +70,30 @@ class OptimizerStep:
         Raises:
             DivergenceError: the loss or a gradient is not finite; the step is not taken.
         """
+        if self._projection:
+            self._projection.apply([p.grad for p in self._masters.trained if p.grad is not None])
         norm = nn.utils.clip_grad_norm_(self._masters.trained, self._config.max_grad_norm).item()
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise DivergenceError(step - 1)
         rate = float(self._scheduler.get_last_lr()[0])
-        self._optimizer.step()
+        self._take_step()
         self._scheduler.step()
         self._masters.write_back()
         return {"step": step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
+
+    def _take_step(self) -> None:
+        if self._projection is None:
+            self._optimizer.step()
+            return
+        with torch.no_grad():
+            before = [p.clone() for p in self._masters.trained]
+            self._optimizer.step()
+            changes = [p - b for p, b in zip(self._masters.trained, before, strict=True)]
+            self._projection.apply(changes)
+            for parameter, start, change in zip(
+                self._masters.trained, before, changes, strict=True
+            ):
+                parameter.copy_(start + change)
 
     def zero_grad(self) -> None:
         """Clear the gradients."""

@@ -20,9 +20,10 @@ from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.models.heads import Head
 from peftlens.models.model_kind import require_language_model
 from peftlens.models.target_modules import Shapes
-from peftlens.runs.config import RunConfig
+from peftlens.runs.config import Keep, RunConfig
 from peftlens.runs.run import run_id, versions
 from peftlens.tasks import load_for_kind
+from peftlens.training.keep_plan import require_keepable
 from peftlens.training.sequence_length import resolved_length
 
 
@@ -88,7 +89,10 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         raise InputError("canaries are single texts, and loss='dpo' compares pairs; leave one out")
     shapes = base.shapes
     if not trains(method, method_config, shapes, head):
-        training = training.model_copy(update={"max_steps": 0, "checkpoint_steps": ()})
+        nothing = {"max_steps": 0, "checkpoint_steps": (), "keep": None}
+        training = training.model_copy(update=nothing)
+    trained = method.trainable_parameters(method_config, shapes)
+    kept = require_keepable(training, task, base, head, trained)
     if late := [step for step in training.checkpoint_steps if step > training.max_steps]:
         raise InputError(
             f"checkpoint_steps: {late[0]} lies after the last step, {training.max_steps}"
@@ -117,6 +121,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
             "data": published.sha256,
             "versions": versions() | registry.versions("methods", config.method) | score_versions,
             **({"head": json.loads(json.dumps(asdict(head)))} if head else {}),
+            **kept,
         },
     )
 
@@ -163,8 +168,19 @@ def _configuration_name(config: RunConfig, method_config: Any) -> str:
         shown["canaries"] = config.training.canaries
     if config.training.loss != "sft":
         shown["loss"] = config.training.loss
+    shown |= _shown_keep(config.training.keep)
     words = (f"{key}={_short(value)}" for key, value in shown.items())
     return " ".join([config.method, *words])
+
+
+def _shown_keep(keep: Keep | None) -> dict[str, Any]:
+    """Return the kind of what keeps a run near its base, and values that are not the defaults."""
+    if keep is None:
+        return {}
+    usual = Keep(kind=keep.kind)
+    others = {name: getattr(keep, name) for name in ("weight", "data")}
+    changed = {f"keep_{k}": v for k, v in others.items() if v != getattr(usual, k)}
+    return {"keep": keep.kind, **changed}
 
 
 def _short(value: Any) -> str:

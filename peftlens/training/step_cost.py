@@ -37,9 +37,10 @@ from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.heads import Head
 from peftlens.runs.config import RunConfig, StrictModel
+from peftlens.training.attention_backend import attention_backend
+from peftlens.training.method_hooks import MethodHooks
 from peftlens.training.optimizer import OptimizerStep
 from peftlens.training.peak_memory import PeakMemory, heap_without_holes
-from peftlens.training.trainer import MethodHooks, attention_backend
 
 
 class StepRequest(StrictModel):
@@ -97,7 +98,8 @@ def step_cost(request: StepRequest) -> StepCost:
     The learning rate is zero: the steps cost the same and leave the weights where they are.
 
     Raises:
-        InputError: the rows are longer than the base allows, or the method trains nothing.
+        InputError: the rows are longer than the base allows, the method trains nothing, or the run
+            was kept near its base.
     """
     config = request.config
     method = registry.load("methods", config.method)
@@ -136,6 +138,11 @@ def _prepare(request: StepRequest, method: ModuleType) -> "_Steps":
         InputError: see `step_cost`.
     """
     config = request.config
+    if config.training.keep:
+        raise InputError(
+            "it was trained with training.keep, which this probe leaves out; the probe cost has "
+            "the time of its steps"
+        )
     method_config = registry.configure("methods", config.method, config.method_config)
     base = _private_base(request)
     rows = _rows(base, request)

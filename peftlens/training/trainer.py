@@ -8,8 +8,7 @@ works on float32 copies of them: see master_weights.py. Batches of several runs:
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ import numpy as np
 import torch
 from accelerate.utils import set_seed
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from peftlens.adapters import checkpoint
 from peftlens.adapters.run_context import RunContext
 from peftlens.adapters.task_heads import load_for_training
-from peftlens.data.collate import Batch, length
+from peftlens.data.collate import length
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import loss_of
 from peftlens.io.progress import bar
@@ -33,18 +31,18 @@ from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
 from peftlens.runs.store import build
+from peftlens.training import keep
+from peftlens.training.attention_backend import attention_backend
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.frozen_block_cache import BlockFingerprint, FrozenBlockCache
-from peftlens.training.method_hooks import MethodHooks
-from peftlens.training.optimizer import DivergenceError, OptimizerStep
 from peftlens.training.peak_memory import PeakMemory
 from peftlens.training.preference_loss import PreferencePairs
 from peftlens.training.run_plan import RunPlan, plan_run
 from peftlens.training.run_writer import RunWriter
 from peftlens.training.token_counts import token_counts
+from peftlens.training.train_state import TrainState
 from peftlens.training.validation import validate
 
-MAX_MATH_TOKENS = 64  # per row; up to here a CPU computes attention by plain matrix products
 MIN_CACHED_EPOCHS = 1.0  # from here on every row is computed anyway, so caching is free
 
 # function from runs and the rows of each to the summed loss of each run, nats
@@ -109,92 +107,17 @@ def open_writer(planned: RunPlan, folder: Path) -> RunWriter:
     )
 
 
-@dataclass(eq=False, kw_only=True)
-class TrainState:
-    """State of one run in training.
-
-    Attributes:
-        planned: plan of the run.
-        writer: writer of the run's folder.
-        parameters: trained parameters of the run.
-        batches: iterator over optimizer steps: the rows of each forward pass.
-        open_model: opens the run's own model with its current weights.
-        results: results so far.
-        hooks: functions of the method in the loop.
-        diverged: whether training stopped at a value that is not finite.
-        pairs: pairs of preferences; None where right answers are trained by themselves.
-    """
-
-    planned: RunPlan
-    writer: RunWriter
-    parameters: Sequence[nn.Parameter]
-    batches: Iterator[list[list[TokenizedAnswer]]]
-    open_model: Callable[[], AbstractContextManager[nn.Module]]
-    results: dict[str, Any]
-    hooks: MethodHooks = field(default_factory=MethodHooks)
-    diverged: bool = False
-    pairs: PreferencePairs | None = None
-
-    @classmethod
-    def of_single_run(  # noqa: PLR0913  # each is a part of the state
-        cls,
-        planned: RunPlan,
-        writer: RunWriter,
-        model: nn.Module,
-        loader: TrainingLoader,
-        results: dict[str, Any],
-        pairs: PreferencePairs | None = None,
-    ) -> "TrainState":
-        """Create the state of a run whose method is attached to the base itself."""
-        return cls(
-            planned=planned,
-            writer=writer,
-            parameters=[p for p in model.parameters() if p.requires_grad],
-            batches=loader.steps(planned.config.seed),
-            open_model=lambda: nullcontext(model),
-            results=results,
-            hooks=MethodHooks.of(planned.method, planned.method_config, model),
-            pairs=pairs,
-        )
-
-    def weight(self, rows: Iterable[TokenizedAnswer]) -> int:
-        """Count what a step's loss is the mean of: scored tokens, or pairs."""
-        return sum(1 if self.pairs else row.scored for row in rows)
-
-    def make_optimizer(self) -> OptimizerStep:
-        """Create the optimizer of the run's parameters."""
-        return OptimizerStep(self.parameters, self.planned.config.training, self.hooks.optimizer)
-
-    def step(self, optimizer: OptimizerStep, step: int, loss: float) -> dict[str, Any]:
-        """Take an optimizer step and return its metrics, empty if the run diverges here."""
-        try:
-            metrics = optimizer.step(step, loss)
-        except DivergenceError as error:
-            self.diverged, self.results["steps"] = True, error.steps
-            return {}
-        if self.hooks.after_step:
-            self.hooks.after_step(step, self.planned.config.training.max_steps)
-        optimizer.zero_grad()
-        return metrics
-
-    def log(self, metrics: dict[str, Any], tokens: int, seconds: float) -> None:
-        """Write a step's lines at the first step, the last, and every `logging_steps` steps."""
-        step, config = metrics["step"], self.planned.config.training
-        if step % config.logging_steps == 0 or step in (1, config.max_steps):
-            self.writer.log_metrics(metrics | {"tokens": tokens})
-            self.writer.log_timing(
-                {"step": step, "seconds": seconds, "tokens_per_second": tokens / seconds}
-            )
-
-
 def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
     training = planned.config.training
     task = TokenizedTask.of(planned.base, planned.task, training.sequence_length)
     pairs = preference_pairs(planned, task)
+    loader = TrainingLoader.of(task.collator, task.train, training)
     set_seed(planned.config.seed)
     peak = PeakMemory.start(planned.base.device)
+    kept = keep.prepare(planned, loader, previous)
     fingerprint = BlockFingerprint.of(planned.base)
     model = attach_planned(planned)
+    term = kept(model) if kept else None
     if previous:
         load_for_training(model, previous, planned.config.task)
     results = initial_results(planned, task, count_trainable(model.parameters()))
@@ -203,17 +126,18 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
         results["trainable_in_head"] = count_trainable(of_head)
     if not previous:
         calibrate(planned, model, task)
-    loader = TrainingLoader.of(task.collator, task.train, training)
     if loader.epochs >= MIN_CACHED_EPOCHS and not pairs:
         cache = FrozenBlockCache.of(planned.base, model, fingerprint, task.collator, loader.rows)
         loader = replace(loader, cache=cache if cache.names else None)
     if 0 in training.checkpoint_steps:
         writer.save_checkpoint(model, 0)
-    state = TrainState.of_single_run(planned, writer, model, loader, results, pairs)
+    state = TrainState.of_single_run(planned, writer, model, loader, results, pairs, term)
     started = time.perf_counter()
     if training.max_steps:
         run_training_loop([state], model, partial(single_run_loss, model, loader))
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
+    if term:
+        results["keep"], timing["keep_seconds"] = term.counts, term.seconds
     validate_and_record(state, model, task, timing)
 
 
@@ -279,19 +203,9 @@ def single_run_loss(
         return [state.pairs.loss(model, loader.collator, rows)]
     batch = loader.collator.batch(rows)
     with loader.skipping_frozen_blocks(rows), attention_backend(batch):
+        if state.keep and state.keep.others:
+            return [state.keep.loss_with_others(state.keep.others, model, batch, rows)]
         return [loss_of(loader.collator)(model, batch)]
-
-
-def attention_backend(batch: Batch) -> AbstractContextManager[Any]:
-    """Select the attention implementation for a batch, which its gradient uses, too.
-
-    On a CPU the gradient of torch's fused attention takes 5 ms per layer for a batch of short rows
-    regardless of their length; plain matrix products take a tenth, which saves a fifth of a step
-    of 12-token rows. Their memory grows with the square of the length, so long rows stay fused.
-    """
-    ids = batch.inputs["input_ids"]  # (batch, seq)
-    short = ids.shape[1] <= MAX_MATH_TOKENS and ids.device.type == "cpu"
-    return sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
 
 
 def run_training_loop(states: Sequence[TrainState], model: nn.Module, forward: ForwardPass) -> None:
@@ -362,6 +276,9 @@ def accumulate_gradients(
         sum(map(state.weight, passes)) for state, passes in zip(states, batches, strict=True)
     ]
     totals = [0.0] * len(states)
+    kept = [(at, state.keep) for at, state in enumerate(states) if state.keep]
+    for at, term in kept:
+        term.start_step(batches[at])
     for rows_by_run in zip(*batches, strict=True):
         sums = forward(states, rows_by_run)
         losses = [loss / count for loss, count in zip(sums, targets, strict=True)]
@@ -370,6 +287,9 @@ def accumulate_gradients(
     for state in states:
         if state.hooks.regularization_loss:
             state.hooks.regularization_loss().backward()
+    for at, term in kept:
+        term.add_gradient()
+        totals[at] -= term.in_loss
     return totals
 
 

@@ -119,3 +119,10 @@ def test_without_full_fine_tuning():
     rows = table((1, 0.5))["forgetting_at_matched_fit"].assign(diff_vs_full=None)
     found, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
     assert found == "not measured"
+
+
+def test_runs_that_are_kept_near_their_base_are_no_methods():
+    rows = table((-1, 1e-6))["forgetting_at_matched_fit"].assign(keep="kl")
+    assert forgetting.verdict({"forgetting_at_matched_fit": rows})[0] == "not measured"
+    rows = table((-1, 1e-6))["forgetting_at_matched_fit"].assign(keep=None)
+    assert forgetting.verdict({"forgetting_at_matched_fit": rows})[0] == "supported"

@@ -131,7 +131,7 @@ def test_virtual_tokens_would_be_caught_if_they_were_counted(llama, data):
 
 def test_a_head_that_is_more_than_a_product_has_no_divergence(llama, data, monkeypatch):
     requested = suite(llama, data, TEXTS, None)
-    monkeypatch.setattr(retention, "_head", lambda _: None)
+    monkeypatch.setattr(retention, "output_head", lambda _: None)
     known = reference(llama, requested)
     assert known.head is None
     assert scores(llama.model, llama, requested, known).kl is None

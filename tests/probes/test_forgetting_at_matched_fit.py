@@ -167,3 +167,32 @@ def test_questions_are_compared_by_accuracy():
 
 def test_a_run_without_checkpoints_has_no_curve():
     assert combine(curves(("full", 0.1, 0, [0.9], [1.0])), Config()).empty
+
+
+def test_a_kept_configuration_is_compared_with_itself_without():
+    kept, plain, full = "lora keep=kl", "lora", "full"
+    tables = curves(
+        *((full, 0.1, seed, [0.2, 0.8], [0.0, 2.0 + seed]) for seed in (0, 1)),
+        *((plain, 0.1, seed, [0.2, 0.8], [0.0, 1.0 + seed]) for seed in (0, 1)),
+        *((kept, 0.2, seed, [0.2, 0.8], [0.0, 0.5 - 0.1 * seed]) for seed in (0, 1)),
+        *(("full keep=kl", 0.1, seed, [0.2, 0.8], [0.0, 0.4]) for seed in (0, 1)),
+    )  # fmt: skip
+    names = [full, plain, kept, "full keep=kl"]
+    tables["configurations"] = tables["configurations"].assign(
+        sweep=names, method=["full", "lora", "lora", "full"], learning_rate=[0.1, 0.1, 0.2, 0.1],
+        keep=[None, None, "kl", "kl"], keep_weight=[None, None, 1.0, 1.0],
+    )  # fmt: skip
+    tables["learning"]["configuration"] = tables["learning"]["configuration"].map(
+        dict(zip(tables["configurations"]["configuration"], names, strict=True))
+    )
+    tables["configurations"]["configuration"] = names
+    methods = tables["learning"]["method"].str.split().str[0]
+    tables["learning"]["method"] = methods
+    found = combine(tables, Config(levels=(0.8,))).set_index("configuration")
+    assert found["keep"].isna().tolist() == [True, True, False, False]
+    assert found.loc[kept, "plain"] == plain
+    assert found.loc[kept, "diff_vs_plain"] == pytest.approx(((0.5 - 1) + (0.4 - 2)) / 2)
+    assert found.loc["full keep=kl", "diff_vs_plain"] == pytest.approx(((0.4 - 2) + (0.4 - 3)) / 2)
+    # the reference is full fine-tuning without it
+    assert found.loc[kept, "diff_vs_full"] == pytest.approx(((0.5 - 2) + (0.4 - 3)) / 2)
+    assert found.loc[[full, plain], "diff_vs_plain"].isna().all()

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sweep import study
 
-from peftlens.results.sweep import best_configurations, paired_differences
+from peftlens.results.sweep import best_configurations, kept_sweeps, paired_differences
 
 
 def test_the_best_rate_is_chosen_on_validation_examples():
@@ -70,3 +70,19 @@ def test_pairs_of_one_method_share_the_noise_of_seeds():
 def _scores(rng, seed_sd):
     right = rng.random((3, 400)) < 0.7 + rng.normal(0, seed_sd, (3, 1))
     return pd.DataFrame(right.astype(float))
+
+
+def test_what_differs_in_nothing_but_what_keeps_it():
+    rows = pd.DataFrame(
+        {"configuration": ["a 1", "a 2", "b", "c", "d", "e"],
+         "sweep": ["a", "a", "b", "c", "d", "e"],
+         "method": ["lora", "lora", "lora", "lora", "full", "lora"],
+         "rank": [8, 8, 8, 4, None, 8], "learning_rate": [1.0, 2.0, 3.0, 1.0, 1.0, 1.0],
+         "keep": [None, None, "kl", "kl", None, "l2sp"], "keep_weight": [None, None, 1, 1, None, 2],
+         "keep_data": [None, None, "wiki", "wiki", None, None]}
+    )  # fmt: skip
+    found = kept_sweeps({"configurations": rows})
+    assert found["keep"].tolist() == [None, "kl", "kl", None, "l2sp"]
+    assert [None if pd.isna(one) else one for one in found["plain"]] == [None, "a", None, None, "a"]
+    bare = kept_sweeps({"configurations": rows[["configuration", "sweep"]]})
+    assert bare.isna().all(axis=None)

@@ -39,3 +39,43 @@ def test_options_of_a_run_are_json(value):
     for key in ("method_config", "task_config"):
         with pytest.raises(ValidationError, match="alpha is no JSON value"):
             RunConfig.model_validate({"method": "lora", "task": "boolq", key: {"alpha": value}})
+
+
+def keep(**values):
+    training = {"keep": values}
+    return RunConfig.model_validate({"method": "lora", "task": "t", "training": training})
+
+
+@pytest.mark.parametrize(
+    ("values", "filled"),
+    [
+        ({"kind": "kl"}, {"weight": 1.0, "data": "passages"}),
+        ({"kind": "ewc", "weight": 3, "data": "wiki"}, {"weight": 3.0, "data": "wiki"}),
+        ({"kind": "masked_kl"}, {"weight": 1.0, "data": None}),
+        ({"kind": "l2sp"}, {"weight": 0.1, "data": None}),
+        ({"kind": "orthogonal"}, {"weight": None, "data": None}),
+    ],
+)
+def test_what_keeps_a_run_has_its_defaults_written_out(values, filled):
+    found = keep(**values)
+    assert found.training.keep.model_dump() == values | filled
+    again = RunConfig.model_validate(found.model_dump(mode="json"))
+    assert again == found
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "dropout"}, "Input should be 'kl', 'masked_kl', 'replay', 'ewc', 'l2sp' or"),
+        ({"kind": ["kl"]}, "Input should be 'kl'"),
+        ({"weight": 1.0}, "Field required"),
+        ({"kind": "kl", "weight": 0}, "greater than 0"),
+        ({"kind": "kl", "weight": float("inf")}, "finite"),
+        ({"kind": "kl", "strength": 1}, "Extra inputs are not permitted"),
+        ({"kind": "l2sp", "data": "wiki"}, "l2sp reads no general text, so leave out data"),
+        ({"kind": "orthogonal", "weight": 1}, "orthogonal projects the steps, so leave out weight"),
+    ],
+)
+def test_what_keeps_a_run_is_checked(values, message):
+    with pytest.raises(ValidationError, match=message):
+        keep(**values)

@@ -150,3 +150,35 @@ def test_a_key_with_an_old_name_says_the_new_one(text, message):
     file = head + task + text + runs if text.startswith("[") else head + text + task + runs
     with pytest.raises(InputError, match=message):
         parse(file, "x.toml")
+
+
+def test_what_keeps_a_run_is_a_value_of_a_grid():
+    text = """
+    name = "kept"
+    [task]
+    name = "boolq"
+    [training]
+    keep = { kind = "kl" }
+    [[runs]]
+    method = "lora"
+    grid = { keep = [{ kind = "l2sp", weight = 1 }, { kind = "ewc", data = "wiki" }] }
+    [[runs]]
+    method = "full"
+    """
+    study = parse(text, "x.toml")
+    (l2sp,), (ewc,) = expand(study, study.runs[0])
+    assert l2sp.training.keep.model_dump() == {"kind": "l2sp", "weight": 1.0, "data": None}
+    assert ewc.training.keep.data == "wiki"
+    assert [one[0].training.keep.kind for one in expand(study, study.runs[1])] == ["kl"]
+
+
+def test_steps_orthogonal_to_earlier_tasks_need_a_sequence():
+    kept = SEQUENCE.replace("grid =", 'training = { keep = { kind = "orthogonal" } }\ngrid =')
+    study = parse(kept, "x.toml")
+    runs = next(expand(study, study.runs[0]))
+    assert {run.training.keep.kind for run in runs} == {"orthogonal"}
+    head, rest = kept.split("[continual]")
+    alone = head + '[task]\nname = "boolq"\n[[runs]]' + rest.split("[[runs]]")[1]
+    study = parse(alone, "x.toml")
+    with pytest.raises(InputError, match=r"orthogonal projects off earlier tasks.*\[continual\]"):
+        list(expand(study, study.runs[0]))

@@ -127,3 +127,10 @@ def test_what_has_no_training_step(request_of):
         step_cost(request_of("frozen"))
     with pytest.raises(InputError, match="rows of 65 tokens are longer than 64"):
         step_cost(request_of("lora", length=65))
+
+
+def test_a_kept_run_is_not_measured_as_if_it_were_not(request_of):
+    asked = request_of("lora").model_dump()
+    asked["config"]["training"]["keep"] = {"kind": "l2sp"}
+    with pytest.raises(InputError, match="trained with training.keep, which this probe leaves out"):
+        step_cost(StepRequest.model_validate(asked))

@@ -1,0 +1,100 @@
+"""A penalty, or replayed text, keeps a model from forgetting without costing accuracy.
+
+Rule: each configuration with `training.keep` is compared with the one that differs in nothing else,
+at the best fit of the task that both reach. It must increase the loss on text less (p over seeds
+and texts, `forgetting_at_matched_fit`), and its test accuracy at its best learning rate must be
+less than 2 points lower (`paired_accuracy`). It fails if it forgets more, or loses more than 2
+points. All p-values are one-sided and adjusted for the number of comparisons (Holm), at 0.025. A
+kind holds if it holds for every method that was trained with it, and fails if it fails for one.
+Supported if a kind holds, contradicted if every kind fails. With one seed the evidence is
+insufficient. `orthogonal` keeps earlier tasks, not the base, and is not judged.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from peftlens.claims import ONE_SIDED, Evidence, Outcome, difference_text, pair, seeds
+from peftlens.numerics.mixed_model import Estimate, holm
+
+CLAIM = "A penalty, or replayed text, keeps a model from forgetting without costing accuracy."
+SOURCE = "Kirkpatrick et al. 2017, arXiv:1612.00796, for ewc; Li et al. 2018, arXiv:1802.01483"
+NEEDS = ("forgetting_at_matched_fit", "paired_accuracy")
+TO_MEASURE = (
+    "train methods with and without training.keep over several seeds and learning rates with "
+    "checkpoint_steps, on one task"
+)
+ANALYSIS = "mitigation"
+MARGIN = 0.02  # of accuracy
+
+
+def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+    """Judge each kind by its comparisons with the same configuration without it."""
+    rows = _compared(tables["forgetting_at_matched_fit"])
+    if rows.empty:
+        return "not measured", (
+            "No configuration was trained with and without training.keep to the same fit."
+        )
+    found = rows.to_dict("records")
+    accuracy = [
+        pair(tables["paired_accuracy"], row["configuration"], row["plain"]) for row in found
+    ]
+    holds, fails = decide([_evidence(*one) for one in zip(found, accuracy, strict=True)])
+    kinds = rows["keep"].reset_index(drop=True)
+    every, some = pd.Series(holds).groupby(kinds).all(), pd.Series(fails).groupby(kinds).any()
+    texts = pd.Series([*map(_text, found, accuracy)]).groupby(kinds).agg("; ".join)
+    groups = {"yes": every, "no": some & ~every, "undecided": ~every & ~some}
+    shown = [
+        f"{word} for {', '.join(f'{kind} ({texts[kind]})' for kind in group.index[group])}"
+        for word, group in groups.items() if group.any()
+    ]  # fmt: skip
+    outcome: Outcome = "insufficient evidence"
+    if every.any():
+        outcome = "supported"
+    elif some.all():
+        outcome = "contradicted"
+    over = f"{seeds(int(rows['n_seeds'].min()))} and {int(rows['n_items'].min())} texts"
+    return outcome, (
+        f"At equal fit, against the same method without, by p-values over {over} with Holm's "
+        f"correction: {'; '.join(shown)}."
+    )
+
+
+def decide(evidence: list[Evidence]) -> tuple[list[bool], list[bool]]:
+    """Return for each comparison whether the property holds, and whether it fails."""
+    holds = holm([one.holds for one in evidence]) <= ONE_SIDED
+    fails = (holm([one.fails for one in evidence]) <= ONE_SIDED) & ~holds
+    return holds.tolist(), fails.tolist()
+
+
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    """Select each kept configuration's comparison at the best fit that both reach."""
+    if "keep" not in table:
+        return table.iloc[:0]
+    rows = table[table["keep"].notna() & (table["keep"] != "orthogonal")]
+    rows = rows.dropna(subset=["diff_vs_plain"])
+    fit = rows["level"].where(rows["match"] != "loss", -rows["level"])
+    return rows[fit == fit.groupby([rows["suite"], rows["configuration"]]).transform("max")]
+
+
+def _evidence(row: Mapping[Any, Any], accuracy: Estimate | None) -> Evidence:
+    """Weigh the forgetting and the accuracy of one configuration; no evidence from one seed."""
+    p = row["diff_vs_plain_p_value"]
+    if row["n_seeds"] < 2 or pd.isna(p) or accuracy is None:
+        return Evidence(1.0, 1.0)
+    less = p / 2 if row["diff_vs_plain"] < 0 else 1 - p / 2
+    costs = accuracy.p_below(-MARGIN)
+    return Evidence(
+        holds=max(less, accuracy.p_above(-MARGIN)),
+        fails=min(1.0, 2 * min(1 - less, costs)),
+    )
+
+
+def _text(row: Mapping[Any, Any], accuracy: Estimate | None) -> str:
+    fit = f"a loss of {row['level']:.2f}" if row["match"] == "loss" else f"{row['level']:.0%}"
+    text = f"{row['plain']} at {fit} {row['diff_vs_plain']:+z.2f} nats per token"
+    if pd.notna(row["diff_vs_plain_ci_low"]):
+        low, high = row["diff_vs_plain_ci_low"], row["diff_vs_plain_ci_high"]
+        text += f", {low:+z.2f} to {high:+z.2f}"
+    return text if accuracy is None else f"{text}, accuracy {difference_text(accuracy)}"
