@@ -127,7 +127,10 @@ def effects_left(
                 ):
                     total += np.bincount(texts, values, n)
     tokens = np.array([row.scored for row in reading.rows], float)
-    return [EffectLeft(*of_precision, tokens) for of_precision in sums]
+    return [
+        EffectLeft(kl, before, effect, rounded_effect, product, tokens)
+        for kl, before, effect, rounded_effect, product in sums
+    ]
 
 
 def _logits(reading: BaseReading, at: int, model: nn.Module, batch: Batch) -> torch.Tensor:
