@@ -114,7 +114,12 @@ class StudyGrid:
 
 
 def _trainable_parameters(run_plan: RunPlan) -> int:
-    """Count a run's trainable parameters; 0 if the method can't count them in advance."""
+    """Count a run's trainable parameters without a task's head, which is small.
+
+    They are 0 if the method can't count them in advance.
+    """
+    if run_plan.base.head and getattr(run_plan.method, "TRAINS_HEAD", False):
+        return 0
     return run_plan.method.trainable_parameters(run_plan.method_config, run_plan.shapes) or 0
 
 

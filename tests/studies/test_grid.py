@@ -72,6 +72,19 @@ def test_memory_and_disk_of_its_runs(context, text):
     assert found.bytes_per_run == base + 16 * trained[2] + 1_500_000_000
 
 
+def test_a_task_s_head_is_not_counted_as_one_of_the_vocabulary(context, encoders, words):
+    text = f"""
+name = "head"
+base_model = "{encoders["bert"]}"
+device = "cpu"
+[task]
+name = "file:{words}"
+[[runs]]
+method = "head"
+"""
+    assert grid.plan_study(text, "head.toml", context).bytes_on_disk == 0
+
+
 def test_mistakes_name_the_file(context, text):
     with pytest.raises(InputError, match=r"grid.toml, \[\[runs\]\] at line"):
         grid.plan_study(text().replace("rank = [1, 2]", "rank = [0]"), "grid.toml", context)
