@@ -19,6 +19,7 @@ from peftlens.errors import InputError
 from peftlens.layers.peft_wrapper import peft_layers
 from peftlens.models.architecture import shapes
 from peftlens.models.base_model import BaseModel
+from peftlens.models.heads import is_in_head
 from peftlens.models.snapshot import restored_after
 from peftlens.models.target_modules import block_layers
 from peftlens.models.weight_precision import QUANTIZED, Precision, rounded
@@ -92,7 +93,7 @@ class UpdatedWeights:
 
 
 def updated_weights(run: TrainedModel, base: BaseModel) -> UpdatedWeights:
-    """Read a base's weights with and without a run's update.
+    """Read a base's weights, a task's head excepted, with and without a run's update.
 
     Args:
         run: run of a method that exposes `delta_weight`.
@@ -104,7 +105,11 @@ def updated_weights(run: TrainedModel, base: BaseModel) -> UpdatedWeights:
     layers = block_layers(shapes(base.model))
     transposed = {f"{name}.weight" for name in weight_layout(base.model).transposed}
     parameters = base.model.named_parameters(remove_duplicate=False)
-    own = {name: parameter.detach() for name, parameter in parameters}
+    own = {
+        name: parameter.detach()
+        for name, parameter in parameters
+        if not is_in_head(name, base.model)  # no file holds its start
+    }
     try:
         with restored_after(base.model):
             after = merged_weights(run, base)

@@ -130,7 +130,12 @@ def _title(names: Sequence[str]) -> str:
     subjects = {name.partition(": ")[0] for name in names}
     rest = [name.partition(": ")[2] for name in names]
     shared = len(names) > 1 and len(subjects) == 1 and all(rest)
-    return f"{subjects.pop()}: {' and '.join(rest)}" if shared else " and ".join(names)
+    return f"{subjects.pop()}: {_and(rest)}" if shared else _and(names)
+
+
+def _and(parts: Sequence[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _section(results: StudyResults, prefix: str) -> StudySection:

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
@@ -108,6 +109,8 @@ def test_gains_of_any_normalization(kind, shape):
 
 
 class Reader(nn.Module):
+    config = LlamaConfig()
+
     def get_input_embeddings(self):
         return nn.Embedding.from_pretrained(torch.tensor([[7.0], [8.0]]))
 

@@ -290,7 +290,7 @@ OF_ANY_CLASSIFIER = {
 }  # fmt: skip
 ON_AN_ENCODER = {
     "lora": {"amplification", "delta_spectrum", "dora_decomposition", "intruder_dimensions",
-             "layer_ablation"},
+             "layer_ablation", "update_survival_weights"},
     "head": set(),
     "prefix_tuning": {"adapter_vectors", "layer_ablation", "soft_prompt_neighbors",
                       "soft_prompt_null", "soft_prompt_task_words", "vocabulary_clusters"},
@@ -300,12 +300,14 @@ ON_AN_ENCODER = {
 # The others' reasons: the first that is true of the method, in the order in which probes ask.
 READS_TEXT = {
     "activation_difference", "divergence", "forgotten_tokens",
-    "generations", "harness_items", "logit_shift", "patchscope", "prompt_elicitation",
-    "prompt_mixture", "rank_components", "task_divergence", "update_directions",
-    "weight_interpolation",
+    "generations", "harness_items", "logit_shift", "memorization", "patchscope",
+    "prompt_elicitation", "prompt_mixture", "rank_components", "task_divergence",
+    "update_directions", "update_survival", "weight_interpolation",
 }  # fmt: skip
 OTHER_REASONS = {
     "adapter_vectors": "trains no vectors before the input",
+    "canary_exposure": "no canaries were planted",
+    "update_survival_weights": "no weight has an update",
     "layer_ablation": "changes nothing inside the model's blocks",
     **dict.fromkeys(
         ("amplification", "delta_spectrum", "dora_decomposition", "intruder_dimensions"),

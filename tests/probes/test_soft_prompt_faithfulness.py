@@ -109,5 +109,5 @@ def test_replaced_by_tokens_a_prompt_of_tokens_loses_nothing(context, run):
     assert torch.equal(tokens, found.start)
     encoder = Collator.of(base, 256)
     items, _ = encoder.items(task_of(run).splits["test"])
-    one, other = (probe._score(base, encoder, p, items, "") for p in (found.start, tokens))
+    one, other = (probe._score(base, {}, encoder, p, items, "") for p in (found.start, tokens))
     assert (one.loss == other.loss).all()
