@@ -21,9 +21,9 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation.log_likelihood import answer_loss
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
+from peftlens.training.attention_backend import attention_backend
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.run_plan import plan_run
-from peftlens.training.attention_backend import attention_backend
 
 STEPS, ROUNDS = 20, 3
 
