@@ -46,7 +46,7 @@ def inspect(  # noqa: PLR0913  # one argument per flag
 
     The adapter's two files are sufficient. With --base the model is loaded with the adapter, and
     its update, its nearest neighbors, its forgetting and what it learned are measured, which takes
-    two minutes for 135M parameters; with --survival five more. With --for it is judged whether a
+    two minutes for 135M parameters; with --survival four. With --for it is judged whether a
     server would apply it. Exits with 1 if the adapter is broken, or erased by merging.
     """
     from peftlens.inspection.inspect import inspect as inspect_adapter
