@@ -43,6 +43,8 @@ STUDIES = {
 }
 # Studies that are shown only, as their runs are not what the claims are about: anchored prompts.
 SHOWN_ONLY = {"waywardness"}
+# Tables that are kept because the folder's README quotes them, beside those of the claims.
+QUOTED = {"encoders": {"linear_probes"}}
 LARGE = 100_000  # size of a table above which it is compressed, bytes
 FORMAT_OF = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 MARKS = ("<!-- verdicts -->\n", "<!-- /verdicts -->\n")
@@ -72,7 +74,8 @@ def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
     pooled = {table: pd.concat(parts) for table, parts in frames.items()}
     claims = analysis_of_claim()
     verdicts = [one for one in judge(pooled) if claims[one.claim] == name]
-    keep(pooled, {need for one in verdicts for need in one.needs}, folder / "tables")
+    needs = {need for one in verdicts for need in one.needs}
+    keep(pooled, needs | QUOTED.get(name, set()), folder / "tables")
     return verdicts
 
 
