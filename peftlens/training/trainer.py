@@ -33,6 +33,7 @@ from peftlens.runs.run import Run
 from peftlens.runs.store import build
 from peftlens.training import keep
 from peftlens.training.attention_backend import attention_backend
+from peftlens.training.compiled_blocks import compile_blocks
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.frozen_block_cache import BlockFingerprint, FrozenBlockCache
 from peftlens.training.peak_memory import PeakMemory
@@ -66,8 +67,13 @@ def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False
     return train_run(plan_run(config, context), Path(out))
 
 
-def train_run(planned: RunPlan, out: Path) -> Run:
+def train_run(planned: RunPlan, out: Path, *, compiled: bool = False) -> Run:
     """Train a planned run unless its folder exists.
+
+    Args:
+        planned: plan of the run.
+        out: folder of runs.
+        compiled: whether training passes run compiled blocks, where they can be compiled.
 
     Raises:
         RunLockedError: another process is training it.
@@ -78,7 +84,7 @@ def train_run(planned: RunPlan, out: Path) -> Run:
         previous = planned.config.continue_from
         with restored_after(planned.base.model):
             writer = open_writer(planned, folder)
-            _train(planned, writer, Run(out / previous) if previous else None)
+            _train(planned, writer, Run(out / previous) if previous else None, compiled)
         require_unchanged(planned)
 
     return Run(build(out, planned.id, write))
@@ -107,7 +113,7 @@ def open_writer(planned: RunPlan, folder: Path) -> RunWriter:
     )
 
 
-def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
+def _train(planned: RunPlan, writer: RunWriter, previous: Run | None, compiled: bool) -> None:
     training = planned.config.training
     task = TokenizedTask.of(planned.base, planned.task, training.sequence_length)
     pairs = preference_pairs(planned, task)
@@ -132,13 +138,14 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None) -> None:
     if 0 in training.checkpoint_steps:
         writer.save_checkpoint(model, 0)
     state = TrainState.of_single_run(planned, writer, model, loader, results, pairs, term)
+    compiled = compiled and compile_blocks(planned.base)
     started = time.perf_counter()
     if training.max_steps:
         run_training_loop([state], model, partial(single_run_loss, model, loader))
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
     if term:
         results["keep"], timing["keep_seconds"] = term.counts, term.seconds
-    validate_and_record(state, model, task, timing)
+    validate_and_record(state, model, task, timing, **({"compiled": True} if compiled else {}))
 
 
 def attach_planned(planned: RunPlan) -> nn.Module:
