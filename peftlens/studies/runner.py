@@ -129,6 +129,7 @@ class StudyRunner:
         failed: summaries of failures, by run id or probe.
         locked: ids of runs that another process is building.
         makespan: time of this call.
+        first_problems: id and failure of the first of the runs on which a probe failed, by probe.
     """
 
     out: Path
@@ -141,6 +142,7 @@ class StudyRunner:
     failed: dict[str, str] = field(default_factory=dict)
     locked: set[str] = field(default_factory=set)
     makespan: Makespan = field(default_factory=Makespan)
+    first_problems: dict[str, tuple[str, Problem]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -151,6 +153,11 @@ class StudyRunner:
     def runs(self) -> dict[str, PlannedRun]:
         """All runs of the study, by id."""
         return {run.id: run for run in self.plan.runs}
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Index of each run in the study's order, by id."""
+        return {run: index for index, run in enumerate(self.runs)}
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -322,12 +329,15 @@ class StudyRunner:
                 self._record_probe(run, probe, problem)
 
     def _record_probe(self, run: str, probe: str, problem: Problem) -> str:
-        """Record that a probe failed on a run; a probe's record is that of its last failure."""
+        """Record that a probe failed on a run; its record is that of the first run in the study."""
         reasons = self.measurements.unmeasured.setdefault(probe, {})
         reasons[run] = problem.error_summary
+        before = self.first_problems.get(probe, (run, problem))
+        first, problem = min(before, (run, problem), key=lambda one: self.positions[one[0]])
+        self.first_problems[probe] = first, problem
         others = len(reasons) - 1
         more = f" and {others} other run{'s' * (others > 1)}" if others else ""
-        return self._record(probe, f"probe {probe} on {self.runs[run].name}{more}", problem)
+        return self._record(probe, f"probe {probe} on {self.runs[first].name}{more}", problem)
 
     def _record(self, key: str, what: str, problem: Problem) -> str:
         self.failed[key] = failures.record(self.out, key, what, problem)

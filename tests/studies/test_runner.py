@@ -1,12 +1,13 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from peftlens import registry
 from peftlens.errors import InputError
 from peftlens.results import table
-from peftlens.results.outcomes import Died, Done, Failed
+from peftlens.results.outcomes import Corrupted, Died, Done, Failed
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import runs_in
 from peftlens.studies import runner
@@ -319,6 +320,38 @@ def test_a_worker_that_dies_before_any_probe_costs_the_run(under_way):
     study._measured(JobResult(job, died), jobs)
     assert list(jobs) == []
     assert study.failed == {"a": "Measuring lora seed=0: failed: killed"}
+
+
+def test_the_record_of_a_probe_is_that_of_the_first_run_whatever_the_order(under_way):
+    (study, _), later = (
+        under_way,
+        PlannedRun(
+            id="b",
+            configuration="dora",
+            batch_key=None,
+            config=RunConfig(method="dora", task="wiki"),
+        ),
+    )
+    study.plan = study.plan.model_copy(update={"runs": (*study.plan.runs, later)})
+    for run in ("b", "a"):
+        failed = Failed(error_summary=run, error=f"E: {run}", traceback="t", is_input_error=False)
+        study._record_probe(run, "cost", failed)
+    assert study.failed == {"cost": "probe cost on lora seed=0 and 1 other run: failed: a"}
+    study._record_probe("b", "cost", failed.model_copy(update={"error_summary": "again"}))
+    assert study.failed == {"cost": "probe cost on lora seed=0 and 1 other run: failed: a"}
+
+
+def test_parts_of_a_run_in_quarantine_are_dropped(under_way):
+    study, job = under_way
+    other = Job(JobKey("measure", "b", "cost"), "", lambda: None)
+    jobs = JobQueue([replace(job, key=JobKey("measure", "a", "latency")), other])
+    damaged = Done(result={"cost": Corrupted(error_summary="changed")}).model_dump(mode="json")
+    study._measured(JobResult(job, Done.model_validate(damaged)), jobs)
+    assert list(jobs) == [other]
+    assert study.failed == {"a": "changed; quarantined: the next call trains it again"}
+    failed = Failed(error_summary="is not a run", error="E", traceback="t", is_input_error=True)
+    study._measured(JobResult(job, Done(result={"latency": failed})), jobs)
+    assert [*study.failed] == ["a"]
 
 
 def test_outcomes_of_probes_as_a_worker_sends_them(under_way):
