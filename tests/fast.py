@@ -4,7 +4,8 @@
 
 The text of its study is JSON: {"runs": how many, "seconds": that one takes, "sequence": whether
 each is trained on after the one before it, "together": whether all may be trained in one pass,
-"odd": {number of a run, or "together": what happens in it}}. The text {"see": name of a variable}
+"odd": {number of a run, or "together": what happens in it}, "probes": how many measure each run,
+"probe_seconds": that one takes}. The text {"see": name of a variable}
 plans nothing: the result is the worker's process and that variable.
 """
 
@@ -22,7 +23,7 @@ from peftlens.runs import store
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import SCHEMA, Record
 from peftlens.studies import worker_protocol
-from peftlens.studies.plan import PlannedRun, StudyPlan
+from peftlens.studies.plan import Forecast, PlannedRun, StudyPlan
 
 time.sleep(float(os.environ.get("FAST_START", 0)))  # as a worker that loads torch takes time
 COLUMNS = tuple(table.Column(name, name) for name in ("run", "configuration", "number"))
@@ -46,15 +47,17 @@ def plan(request):
                 method_config=requested | {"number": number},
                 continue_from=previous[number],
             ),
+            forecast=Forecast(training=1.0, scoring=1.0),
         )
         for number in numbers
     ]
-    probe = ProbeSpec(name="number", each_run=True, version=1, config={})
+    names = [f"p{number}" for number in range(requested.get("probes", 0))]
+    names += ["number"] if requested.get("probe") else []
     return StudyPlan(
         name="fast",
         runs=runs,
-        probes=[probe] if requested.get("probe") else [],
-        probe_options={},
+        probes=[ProbeSpec(name=name, each_run=True, version=1, config={}) for name in names],
+        probe_options={"fast": {"seconds": requested.get("probe_seconds", 0)}},
         device="cpu",
         dtype="float32",
         bytes_per_run=10**8,
@@ -132,8 +135,14 @@ _ODD = {
 
 
 def measure(request):
+    """Leave a file of each probe, and a line in `measured` with the process that wrote it."""
     for probe in request.probes:
         begin(probe)
+        time.sleep(request.probe_options["fast"]["seconds"])
+        (request.run / "probes").mkdir(exist_ok=True)
+        (request.run / "probes" / f"{probe}.parquet").write_text(f"{probe} of {request.run.name}")
+        with (request.run.parents[1] / "measured").open("a") as file:
+            file.write(f"{request.run.name} {probe} {os.getpid()}\n")
     return {}
 
 

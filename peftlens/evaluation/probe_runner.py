@@ -82,7 +82,7 @@ def _saved(file: Path, name: str, run: TrainedModel) -> Table | None:
 
 
 def describe(name: str, options: Options) -> ProbeSpec:
-    """Return a probe's version and configuration, and whether it measures one run at a time.
+    """Return a probe's version and configuration, and how it is measured.
 
     Raises:
         InputError: the probe or option does not exist.
@@ -93,6 +93,7 @@ def describe(name: str, options: Options) -> ProbeSpec:
         each_run=hasattr(probe, "measure"),
         version=probe.VERSION,
         config=_json_values(probe, _configured(name, options)),
+        measured_with=getattr(probe, "MEASURED_WITH", None),
     )
 
 

@@ -7,7 +7,8 @@ must list in its EXPOSES. `combine(tables)` aggregates the tables of the probes 
 in ALSO_READS that were measured for other reasons, and the table `configurations`. A probe with
 options has a dataclass Config, the last argument of its function; OPTIONS_OF names a probe with the
 same options, whose values it has unless they are set under its own name, and FILES those of its
-options that name files: the probe measures again once their contents change. The context, an
-`adapters.run_context.RunContext`, loads base models. OPTIONAL = True excludes the probe from
-studies that do not name it.
+options that name files: the probe measures again once their contents change. MEASURED_WITH names a
+probe that computes what this one uses too: a study measures both on one worker, one after the
+other. The context, an `adapters.run_context.RunContext`, loads base models. OPTIONAL = True
+excludes the probe from studies that do not name it.
 """

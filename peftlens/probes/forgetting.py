@@ -25,6 +25,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 5
+MEASURED_WITH = "forgetting_items"
 
 COLUMNS = (
     Column("step", "number of optimizer steps taken"),

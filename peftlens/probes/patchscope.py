@@ -45,6 +45,7 @@ from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
 VERSION = 1
+MEASURED_WITH = "activation_difference"
 OPTIONAL = True  # with random updates about a minute for each run
 FILES = ("texts", "training_text")
 _LAYERS = 10

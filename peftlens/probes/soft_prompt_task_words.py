@@ -40,6 +40,7 @@ from peftlens.vocab.vocabulary import vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
 VERSION = 3
+MEASURED_WITH = "soft_prompt_null"
 ROTATIONS = (100, 400)  # least and largest number
 _TURNED = 8000  # vectors of all rotations together, which take five seconds on two cores
 _PLANTED = 60  # directions for each cosine

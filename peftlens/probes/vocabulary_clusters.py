@@ -21,6 +21,7 @@ from peftlens.vocab.trained_vectors import trained_vectors
 
 REQUIRES = frozenset({"token_vectors"})
 VERSION = 1
+MEASURED_WITH = "soft_prompt_null"
 _NULLS = ("random_directions", "steps", "untrained")
 COLUMNS = (
     Column("step", "number of optimizer steps taken"),

@@ -33,8 +33,8 @@ _SECRETS = (
 )
 
 
-def record(study: Path) -> None:
-    """Write the time, machine and command of this call."""
+def record(study: Path) -> Path:
+    """Write the time, machine and command of this call; return the file."""
     began = datetime.now(UTC)
     call = {
         "began": began.isoformat(timespec="seconds"),
@@ -50,10 +50,27 @@ def record(study: Path) -> None:
     (study / "calls").mkdir(exist_ok=True)
     file = study / "calls" / f"{began:%Y%m%dT%H%M%S%f}-{os.getpid()}.json"
     write_json(file, call)
+    return file
+
+
+def add(file: Path, **entries: Any) -> None:
+    """Add what is known at the end of a call to its record, unless that was deleted or damaged."""
+    try:
+        call = _Call.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return
+    write_json(file, call.model_dump(exclude_unset=True) | entries)
 
 
 class _Call(BaseModel):
-    """Record of a call."""
+    """Record of a call.
+
+    Attributes:
+        workers: number of workers; this and the next ones only of a call that came to its end.
+        seconds: time of the call, s.
+        expected_seconds: this time as foreseen while it ran, s; None if it was not.
+        worked_share: share of the workers' time in which they worked, 0 to 1.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -66,6 +83,10 @@ class _Call(BaseModel):
     cores: int
     memory_bytes: int
     system: str
+    workers: int | None = None
+    seconds: float | None = None
+    expected_seconds: float | None = None
+    worked_share: float | None = None
 
 
 def recorded(study: Path) -> list[dict[str, Any]]:

@@ -13,19 +13,21 @@ from peftlens.runs.config import StrictModel
 
 
 class ProbeSpec(StrictModel):
-    """Probe of a study, with everything besides the runs that determines its results.
+    """Probe of a study, with everything besides the runs that determines its results, and when.
 
     Attributes:
         name: name of the probe.
         each_run: whether the probe measures one run at a time.
         version: VERSION of the probe.
         config: values of the probe's Config.
+        measured_with: probe that computes what this one uses too, if any.
     """
 
     name: str
     each_run: bool
     version: int
     config: dict[str, Any]
+    measured_with: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Estimate of a study's time, memory, disk space and operations before it is trained."""
 
-import math
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from peftlens.io.progress import track
-from peftlens.models.architecture import blocks
 from peftlens.runs.run import sweeps
+from peftlens.studies.forecast import operations_per_token
 from peftlens.studies.grid import StudyGrid
 from peftlens.training.dry_run import DryRun, dry_run
 from peftlens.training.run_plan import RunPlan
@@ -50,18 +49,11 @@ def _row(name: str, members: list[RunPlan]) -> dict[str, object]:
 
 
 def step_flops(run_plan: RunPlan, trial: DryRun) -> float:
-    """Estimate the floating-point operations of a training step: tokens (4 N + 2 T).
+    """Estimate the floating-point operations of a training step.
 
-    Per token: 2 N for the forward pass and 2 N for the gradients of the activations, where N is the
-    number of parameters of the blocks; 2 T for the gradients of the T trained parameters. With
-    T = N that is the usual 6 N (Kaplan et al. 2020, arXiv:2001.08361, section 2.1). Attention
-    scores, virtual tokens and the output head, which reads only answer tokens, are left out.
+    The tokens of its rows times `operations_per_token`; virtual tokens are left out.
     """
-    inside = tuple(f"{block}." for block in blocks(run_plan.shapes))
-    parameters = sum(
-        math.prod(shape) for name, shape in run_plan.shapes.items() if name.startswith(inside)
-    )
-    return trial.tokens * (4 * parameters + 2 * trial.trainable_parameters)
+    return trial.tokens * operations_per_token(run_plan.shapes, trial.trainable_parameters)
 
 
 def in_words(frame: pd.DataFrame, folder: Path) -> str:

@@ -16,6 +16,7 @@ from peftlens.models.base_model import resolve
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import configurations
 from peftlens.studies.config import StudyConfig, entry_line, expand, parse
+from peftlens.studies.forecast import forecast
 from peftlens.studies.plan import PlannedRun, StudyPlan
 from peftlens.studies.study_file import read_text
 from peftlens.tasks import load_task
@@ -91,6 +92,8 @@ class StudyGrid:
         """Convert to the plan that the supervisor reads without a model."""
         base = self.plans[0].base
         gpus = torch.cuda.device_count() if base.device == "cuda" else 0
+        probes = tuple(probe_runner.describe(name, self.options) for name in self.probes)
+        measured = [probe.name for probe in probes if probe.each_run]
         return StudyPlan(
             name=self.study.name,
             runs=tuple(
@@ -99,10 +102,11 @@ class StudyGrid:
                     configuration=self.labels[run_plan.id],
                     batch_key=batched_trainer.batch_key(run_plan),
                     config=run_plan.requested_config,
+                    forecast=forecast(run_plan, measured),
                 )
                 for run_plan in self.plans
             ),
-            probes=tuple(probe_runner.describe(name, self.options) for name in self.probes),
+            probes=probes,
             probe_options={name: dict(values) for name, values in self.options.items()},
             device=base.device,
             dtype=base.dtype,

@@ -1,10 +1,27 @@
 """Plan of a study: its runs and probes, in a form that needs no model to read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from peftlens.results.outcomes import Message
 from peftlens.results.table_cache import ProbeSpec
 from peftlens.runs.config import RunConfig
+from peftlens.studies.durations import Work
+
+
+class Forecast(Message):
+    """Forecast of a run's cost before anything is trained, which only decides what is begun first.
+
+    Attributes:
+        training: floating-point operations of training the run and scoring its validation examples.
+        scoring: operations of scoring the task's test examples at each saved step, for which a
+            probe whose cost is not known yet is taken.
+        inapplicable: probes that need what the run's method does not have.
+    """
+
+    training: float = 0.0
+    scoring: float = 0.0
+    inapplicable: frozenset[str] = frozenset()
 
 
 class PlannedRun(Message):
@@ -16,12 +33,14 @@ class PlannedRun(Message):
         batch_key: key shared by all runs that can be trained in one pass; None for a run that must
             be trained alone.
         config: configuration as requested; planning it again gives the same id.
+        forecast: cost of the run.
     """
 
     id: str
     configuration: str
     batch_key: str | None
     config: RunConfig
+    forecast: Forecast = Forecast()
 
     @property
     def seed(self) -> int:
@@ -37,6 +56,19 @@ class PlannedRun(Message):
     def name(self) -> str:
         """Configuration and seed, for people."""
         return f"{self.configuration} seed={self.seed}"
+
+    @property
+    def training_work(self) -> Work:
+        """Work of training the run."""
+        names = (f"training of {self.configuration}", f"training of {self.config.method}")
+        return Work((*names, "training"), self.forecast.training)
+
+    def measuring_work(self, probes: Sequence[str]) -> Work:
+        """Return the work of measuring probes on the run, one after the other."""
+        applicable = [probe for probe in probes if probe not in self.forecast.inapplicable]
+        name = ", ".join(applicable)
+        operations = self.forecast.scoring * bool(applicable)
+        return Work((f"{name} of {self.configuration}", name), operations)
 
 
 class StudyPlan(Message):
@@ -61,3 +93,12 @@ class StudyPlan(Message):
     dtype: str
     bytes_per_run: int
     gpu_bytes: tuple[int, ...]
+
+    @property
+    def probe_groups(self) -> list[list[str]]:
+        """Probes that measure each run; those of a group share what one of them computes."""
+        groups: dict[str, list[str]] = {}
+        for probe in self.probes:
+            if probe.each_run:
+                groups.setdefault(probe.measured_with or probe.name, []).append(probe.name)
+        return list(groups.values())

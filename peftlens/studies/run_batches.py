@@ -1,15 +1,16 @@
 """Training jobs of a study: runs trained alone, or in batches with one pass over the base model."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from peftlens.io.progress import say
 from peftlens.results.outcomes import Done
+from peftlens.studies.durations import Work
+from peftlens.studies.job_queue import Job, JobKey, JobQueue
 from peftlens.studies.plan import PlannedRun
 from peftlens.studies.run_selection import group_runs
-from peftlens.studies.scheduler import Job, JobKey, JobResult
+from peftlens.studies.scheduler import JobResult
 from peftlens.studies.worker_protocol import TrainBatchRequest, TrainRequest
 
 RUNS_PER_PASS = 8  # on a GPU; memory of activations grows in proportion
@@ -25,12 +26,14 @@ class RunBatches:
         devices: number of GPUs; runs are split so that each GPU gets at least one pass.
         runs_per_pass: highest number of runs per pass; by default several on a GPU and one on a
             CPU, where batches are no faster.
+        probe_groups: probes that follow each run; see `StudyPlan.probe_groups`.
     """
 
     folder: Path
     trust_remote_code: bool
     devices: int
     runs_per_pass: int | None = None
+    probe_groups: Sequence[Sequence[str]] = ()
     _groups: dict[str, Sequence[PlannedRun]] = field(
         default_factory=dict, init=False
     )  # by id of the first run
@@ -47,9 +50,9 @@ class RunBatches:
         for group in groups:
             yield self._run_job(group[0]) if len(group) == 1 else self._batch_job(group)
 
-    def results_by_run(self, result: JobResult, jobs: deque[Job]) -> Iterator[JobResult]:
+    def results_by_run(self, result: JobResult, jobs: JobQueue) -> Iterator[JobResult]:
         """Split a job's result by run; the runs of a failed batch are queued as single jobs."""
-        kind, first = result.job.key
+        kind, first, _ = result.job.key
         if kind == "train":
             yield result
             return
@@ -62,7 +65,7 @@ class RunBatches:
             if run.id in summaries:
                 yield JobResult(self._run_job(run), Done(result=summaries[run.id]))
             else:
-                jobs.append(self._run_job(run))
+                jobs.add(self._run_job(run))
 
     def _run_job(self, run: PlannedRun) -> Job:
         request = TrainRequest(
@@ -72,7 +75,8 @@ class RunBatches:
             trust_remote_code=self.trust_remote_code,
         )
         needs = JobKey("train", run.continue_from) if run.continue_from else None
-        return Job.from_request(request, run.id, run.name, needs)
+        job = Job.from_request(request, run.id, run.name, needs)
+        return replace(job, work=(run.training_work,), follow_up=self._follow_up([run]))
 
     def _batch_job(self, group: Sequence[PlannedRun]) -> Job:
         first = group[0]
@@ -82,4 +86,10 @@ class RunBatches:
             folder=self.folder,
             trust_remote_code=self.trust_remote_code,
         )
-        return Job.from_request(request, first.id, f"{first.name} and {len(group) - 1} more")
+        job = Job.from_request(request, first.id, f"{first.name} and {len(group) - 1} more")
+        operations = sum(run.training_work.operations for run in group)
+        work = Work((f"{len(group)} runs of {first.config.method} in one pass",), operations)
+        return replace(job, work=(work,), follow_up=self._follow_up(group))
+
+    def _follow_up(self, runs: Sequence[PlannedRun]) -> tuple[Work, ...]:
+        return tuple(run.measuring_work(group) for run in runs for group in self.probe_groups)

@@ -11,18 +11,17 @@ This process loads no model. Training and measuring is left to workers, and the 
 costs at most one run.
 """
 
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from peftlens.errors import InputError
 from peftlens.io.files import sha256_text, write_atomic
 from peftlens.io.hardware import allocate
 from peftlens.io.progress import say
-from peftlens.results import failures, invocations
+from peftlens.results import failures
 from peftlens.results.configurations import configurations_table
 from peftlens.results.outcomes import (
     Corrupted,
@@ -39,17 +38,19 @@ from peftlens.results.table_cache import TableCache
 from peftlens.runs import store
 from peftlens.runs.lock import RunLockedError
 from peftlens.runs.run import Run
+from peftlens.studies.job_queue import Job, JobQueue
 from peftlens.studies.local_pool import InProcessPool, LocalPool
+from peftlens.studies.makespan import Makespan
+from peftlens.studies.measurements import Measurements
 from peftlens.studies.options import StudyOptions, StudyOutcome
 from peftlens.studies.plan import PlannedRun, StudyPlan
 from peftlens.studies.pools import closing, open_local_pool, open_ray_pool
 from peftlens.studies.run_batches import RunBatches
 from peftlens.studies.run_selection import select_runs
-from peftlens.studies.scheduler import Job, JobKey, JobResult, Signals, WorkerPool, run_jobs
+from peftlens.studies.scheduler import JobResult, Signals, WorkerPool, run_jobs
 from peftlens.studies.study_file import read_text
 from peftlens.studies.worker_protocol import (
     PROBE_OUTCOMES,
-    MeasureRequest,
     PlanRequest,
     TableRequest,
 )
@@ -97,7 +98,7 @@ def run_study(
 
 def _plan(pool: WorkerPool, request: PlanRequest, signals: Signals) -> StudyPlan:
     job = Job.from_request(request, "", "Planning")
-    (result,) = run_jobs(deque([job]), pool, signals)
+    (result,) = run_jobs(JobQueue([job]), pool, signals)
     match result.outcome:
         case Done(result=plan):
             return StudyPlan.model_validate(plan)
@@ -126,9 +127,9 @@ class StudyRunner:
         trust_remote_code: whether to run Python from the base model's folder.
         done: ids of finished, uncorrupted runs.
         failed: summaries of failures, by run id or probe.
-        unmeasured: reasons of the runs on which probes failed, by probe and run id.
-        deadly: probes at which a worker died, which are not tried on further runs.
         locked: ids of runs that another process is building.
+        makespan: time of this call.
+        first_problems: id and failure of the first of the runs on which a probe failed, by probe.
     """
 
     out: Path
@@ -139,9 +140,9 @@ class StudyRunner:
     trust_remote_code: bool
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)
-    deadly: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
+    makespan: Makespan = field(default_factory=Makespan)
+    first_problems: dict[str, tuple[str, Problem]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -154,9 +155,19 @@ class StudyRunner:
         return {run.id: run for run in self.plan.runs}
 
     @cached_property
+    def positions(self) -> dict[str, int]:
+        """Index of each run in the study's order, by id."""
+        return {run: index for index, run in enumerate(self.runs)}
+
+    @cached_property
     def labels(self) -> dict[str, str]:
         """Names of the configurations, by run id."""
         return {run.id: run.configuration for run in self.plan.runs}
+
+    @cached_property
+    def measurements(self) -> Measurements:
+        """Builder of the jobs that measure runs."""
+        return Measurements(self.folder, self.plan, self.trust_remote_code)
 
     @property
     def tables(self) -> TableCache:
@@ -208,6 +219,7 @@ class StudyRunner:
             say(f"{len(left)} runs are left to other processes; the last one writes the tables")
         elif runs:
             self._tabulate(runs)
+        self.makespan.end()
         return StudyOutcome(self.out, tuple(runs), tuple(self.failed.values()), len(left))
 
     def _train_and_measure(self) -> None:
@@ -218,28 +230,37 @@ class StudyRunner:
         ]
         self.tables.drop_of([run.id for run in missing])
         runs_per_pass = 1 if self.options.engine == "ray" else self.options.runs_per_pass
-        devices = len(self.plan.gpu_bytes)
-        batches = RunBatches(self.folder, self.trust_remote_code, devices, runs_per_pass)
-        jobs = deque(batches.jobs(missing))
+        batches = RunBatches(
+            self.folder,
+            self.trust_remote_code,
+            len(self.plan.gpu_bytes),
+            runs_per_pass,
+            self.plan.probe_groups,
+        )
         measured = self.tables.measured() if finished else {}
+        jobs = JobQueue(batches.jobs(missing))
         for run in finished:
-            jobs.extend(self._measure_jobs(run.id, measured))
-        if not jobs:
-            return
-        invocations.record(self.out)
+            jobs.extend(self.measurements.jobs(run.id, measured))
+        if jobs:
+            self._run_jobs(jobs, batches, len(missing))
+
+    def _run_jobs(self, jobs: JobQueue, batches: RunBatches, n_missing: int) -> None:
+        self.makespan.begin(self.out)
         number = 0
         with self._pool(len(jobs)) as pool:
             for result in run_jobs(jobs, pool, self.signals, self.plan.name):
                 if isinstance(result.outcome, DiskError):
                     raise _disk_error(result.outcome)
                 if result.job.key.kind == "measure":
-                    jobs.extend(self._after_measuring(result))
-                    continue
-                for run_result in batches.results_by_run(result, jobs):
-                    number += 1
-                    say(f"[{number}/{len(missing)}] {self._after_training(run_result, jobs)}")
-                    if isinstance(run_result.outcome, Done):
-                        jobs.extend(self._measure_jobs(run_result.job.key.target, {}))
+                    self._measured(result, jobs)
+                else:
+                    for run_result in batches.results_by_run(result, jobs):
+                        number += 1
+                        say(f"[{number}/{n_missing}] {self._after_training(run_result, jobs)}")
+                        if isinstance(run_result.outcome, Done):
+                            jobs.extend(self.measurements.jobs(run_result.job.key.target, {}))
+                self.makespan.foresee(jobs, pool.slots)
+        self.makespan.worked += jobs.worked
 
     @contextmanager
     def _pool(self, jobs: int) -> Iterator[WorkerPool]:
@@ -261,7 +282,7 @@ class StudyRunner:
             say(f"Workers: {allocation.in_words()}")
             yield self.local_pool
 
-    def _after_training(self, result: JobResult, jobs: deque[Job]) -> str:
+    def _after_training(self, result: JobResult, jobs: JobQueue) -> str:
         """Record the outcome of a run; return a one-line summary."""
         description, run = result.job.description, result.job.key.target
         match result.outcome:
@@ -270,51 +291,32 @@ class StudyRunner:
                 return f"{description}: {summary}"
             case Locked():
                 self.locked.add(run)
-                for job in list(jobs):  # each follows the job that it needs
-                    if job.needs and job.needs.target in self.locked:
-                        self.locked.add(job.key.target)
-                        jobs.remove(job)
+                while waiting := jobs.discard(self._waits_for_locked):
+                    self.locked.update(job.key.target for job in waiting)
                 return f"{description}: another process is building it"
             case Problem() as problem:
                 return self._record(run, description, problem)
 
-    def _measure_jobs(self, run: str, measured: Mapping[str, Collection[str]]) -> Iterator[Job]:
-        """Yield the job that measures a run, unless all its probes are measured."""
-        probes = [
-            probe.name
-            for probe in self.plan.probes
-            if probe.each_run and run not in measured.get(probe.name, ())
-        ]
-        if probes:
-            build_request = partial(self._measure_request, run, probes)
-            description = f"Measuring {self.runs[run].name}"
-            yield Job(JobKey("measure", run), description, build_request)
+    def _waits_for_locked(self, job: Job) -> bool:
+        return job.needs is not None and job.needs.target in self.locked
 
-    def _measure_request(self, run: str, probes: Sequence[str]) -> MeasureRequest:
-        """Build the request without probes at which a worker has died in the meantime."""
-        for probe in self.deadly.intersection(probes):
-            reason = "not tried, as a worker died at this probe on another run"
-            self.unmeasured[probe].setdefault(run, reason)
-        return MeasureRequest(
-            run=self.folder / run,
-            probes=tuple(probe for probe in probes if probe not in self.deadly),
-            probe_options=self.plan.probe_options,
-            trust_remote_code=self.trust_remote_code,
-        )
-
-    def _after_measuring(self, result: JobResult) -> Iterator[Job]:
-        """Record failures; yield the job again if its worker died at one of the probes."""
+    def _measured(self, result: JobResult, jobs: JobQueue) -> None:
+        """Record failures; queue the job again if its worker died at one of the probes."""
         run = result.job.key.target
+        if run not in self.done:
+            return  # quarantined by another part of its measurement
         match result.outcome:
             case Done(result=outcomes):
                 for probe, outcome in PROBE_OUTCOMES.validate_python(outcomes).items():
                     self._after_probe(run, probe, outcome)
             case Died(activity=str(probe)) as problem:
-                self.deadly.add(probe)
+                self.measurements.deadly.add(probe)
                 self._record_probe(run, probe, problem)
-                yield result.job
+                jobs.add(result.job)
             case Problem() as problem:
                 self._record(run, result.job.description, problem)
+        if run not in self.done:
+            jobs.discard(lambda job: job.key.kind == "measure" and job.key.target == run)
 
     def _after_probe(self, run: str, probe: str, outcome: Outcome) -> None:
         match outcome:
@@ -327,12 +329,15 @@ class StudyRunner:
                 self._record_probe(run, probe, problem)
 
     def _record_probe(self, run: str, probe: str, problem: Problem) -> str:
-        """Record that a probe failed on a run; a probe's record is that of its last failure."""
-        reasons = self.unmeasured.setdefault(probe, {})
+        """Record that a probe failed on a run; its record is that of the first run in the study."""
+        reasons = self.measurements.unmeasured.setdefault(probe, {})
         reasons[run] = problem.error_summary
+        before = self.first_problems.get(probe, (run, problem))
+        first, problem = min(before, (run, problem), key=lambda one: self.positions[one[0]])
+        self.first_problems[probe] = first, problem
         others = len(reasons) - 1
         more = f" and {others} other run{'s' * (others > 1)}" if others else ""
-        return self._record(probe, f"probe {probe} on {self.runs[run].name}{more}", problem)
+        return self._record(probe, f"probe {probe} on {self.runs[first].name}{more}", problem)
 
     def _record(self, key: str, what: str, problem: Problem) -> str:
         self.failed[key] = failures.record(self.out, key, what, problem)
@@ -354,13 +359,13 @@ class StudyRunner:
                 runs=tuple(run.path for run in runs),
                 labels=labels,
                 probe_options=self.plan.probe_options,
-                unmeasured=self.unmeasured,
+                unmeasured=self.measurements.unmeasured,
                 file=file,
                 trust_remote_code=self.trust_remote_code,
             )
             for probe, file in self.tables.stale(labels)
         ]
-        jobs = deque(
+        jobs = JobQueue(
             Job.from_request(request, request.probe, f"probe {request.probe}")
             for request in requests
         )
@@ -371,12 +376,14 @@ class StudyRunner:
                 case Problem() as problem:
                     probe = result.job.key.target
                     self.tables.drop([probe])  # an old table may lack runs
-                    if probe not in self.unmeasured:  # the record of a measurement says more
+                    if (
+                        probe not in self.measurements.unmeasured
+                    ):  # the record of a measurement says more
                         self._record(probe, result.job.description, problem)
                     say(self.failed[probe])
                 case Done(result=reasons):
                     probe = result.job.key.target
-                    for run in reasons.keys() - self.unmeasured.get(probe, {}).keys():
+                    for run in reasons.keys() - self.measurements.unmeasured.get(probe, {}).keys():
                         summary = reasons[run]
                         problem = Failed(
                             error_summary=summary, error=summary, traceback="", is_input_error=False

@@ -6,53 +6,17 @@ which may be free later.
 
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from rich.progress import Progress, TaskID
 
 from peftlens.io.progress import bars, say
-from peftlens.results.outcomes import Died, Locked, Outcome
+from peftlens.results.outcomes import Died, Done, Locked, Outcome
+from peftlens.studies.job_queue import Job, JobKey, JobQueue
 from peftlens.studies.worker_protocol import ProgressUpdate, Reply, Request
-
-
-class JobKey(NamedTuple):
-    """Identity of a job.
-
-    Attributes:
-        kind: kind of the job's request.
-        target: id of a run or name of a probe.
-    """
-
-    kind: str
-    target: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """Job for a worker.
-
-    Attributes:
-        key: identity of the job.
-        description: name of the job for people.
-        build_request: function that builds the request once a worker is free.
-        needs: key of a job that must end before this one can begin, if any.
-    """
-
-    key: JobKey
-    description: str
-    build_request: Callable[[], Request]
-    needs: JobKey | None = None
-
-    @classmethod
-    def from_request(
-        cls, request: Request, target: str, description: str, needs: JobKey | None = None
-    ) -> "Job":
-        """Create a job whose request does not depend on earlier jobs."""
-        return cls(JobKey(request.kind, target), description, lambda: request, needs)
 
 
 @dataclass(frozen=True)
@@ -140,7 +104,7 @@ class Signals:
 
 
 def run_jobs(
-    jobs: deque[Job], pool: WorkerPool, signals: Signals, title: str = ""
+    jobs: JobQueue, pool: WorkerPool, signals: Signals, title: str = ""
 ) -> Iterator[JobResult]:
     """Run all jobs, as many at a time as there are slots; yield each result as its job ends.
 
@@ -172,9 +136,7 @@ class JobBoard:
         busy: present jobs, by slot.
     """
 
-    def __init__(
-        self, jobs: deque[Job], pool: WorkerPool, shown: Progress, overall: TaskID
-    ) -> None:
+    def __init__(self, jobs: JobQueue, pool: WorkerPool, shown: Progress, overall: TaskID) -> None:
         self.busy: dict[int, Job] = {}
         self._jobs = jobs
         self._pool = pool
@@ -189,7 +151,7 @@ class JobBoard:
         for slot in range(self._pool.slots):
             if slot in self.busy or not self._pool.accepts(slot):
                 continue
-            if job := _take_ready(self._jobs, self.busy):
+            if job := self._jobs.take(self._pool.slots):
                 self.busy[slot] = job
                 self._lines[slot] = self._shown.add_task(job.description, total=None, note="")
                 self._pool.submit(slot, job.build_request())
@@ -211,24 +173,16 @@ class JobBoard:
         if job is None:
             return None  # an idle worker died; its slot starts another one on demand
         self._shown.remove_task(self._lines.pop(slot))
+        self._jobs.end(job, done=isinstance(reply, Done))
         match reply:
             case Died(is_retryable=True) if job.key not in self._killed:
                 self._killed.add(job.key)
                 say(f"{job.description}: {reply.error_summary}; retrying once")
-                self._jobs.appendleft(job)
+                self._jobs.add(job)
                 return None
             case Locked() if job.key not in self._locked:
                 self._locked.add(job.key)
-                self._jobs.append(job)
+                self._jobs.add(job, last=True)
                 return None
         self._ended += 1
         return JobResult(job, reply)
-
-
-def _take_ready(jobs: deque[Job], busy: Mapping[int, Job]) -> Job | None:
-    """Remove the first job that can begin from the queue and return it."""
-    for index, job in enumerate(jobs):
-        if job.needs is None or all(job.needs != other.key for other in (*jobs, *busy.values())):
-            del jobs[index]
-            return job
-    return None

@@ -1,17 +1,17 @@
 import json
 import os
-from collections import deque
 from types import SimpleNamespace
 
 import pytest
 
+from peftlens.studies.job_queue import Job, JobQueue
 from peftlens.studies.local_pool import InProcessPool, LocalPool, _Process
-from peftlens.studies.scheduler import Job, Signals, run_jobs
+from peftlens.studies.scheduler import Signals, run_jobs
 from peftlens.studies.worker_protocol import PlanRequest
 
 
 def run(jobs, engine):
-    return list(run_jobs(deque(jobs), engine, Signals()))
+    return list(run_jobs(JobQueue(jobs), engine, Signals()))
 
 
 def plan(number=0, **requested):

@@ -1,11 +1,10 @@
 """Runs as jobs, each alone or several in one pass."""
 
-from collections import deque
-
 import pytest
 
 from peftlens.results.outcomes import Died, Done
 from peftlens.runs.config import RunConfig
+from peftlens.studies.job_queue import JobKey, JobQueue
 from peftlens.studies.plan import PlannedRun
 from peftlens.studies.run_batches import RUNS_PER_PASS, RunBatches
 from peftlens.studies.scheduler import JobResult
@@ -26,8 +25,12 @@ def batches(folder, devices=0, runs_per_pass=None):
 def test_each_alone(tmp_path, capsys):
     runs = [planned("1", "a"), planned("2", "a"), planned("3", continue_from="2")]
     jobs = list(batches(tmp_path).jobs(runs))
-    assert [job.key for job in jobs] == [("train", "1"), ("train", "2"), ("train", "3")]
-    assert [job.needs for job in jobs] == [None, None, ("train", "2")]
+    assert [job.key for job in jobs] == [
+        JobKey("train", "1"),
+        JobKey("train", "2"),
+        JobKey("train", "3"),
+    ]
+    assert [job.needs for job in jobs] == [None, None, JobKey("train", "2")]
     assert jobs[0].build_request() == TrainRequest(
         run="1", config=runs[0].config, folder=tmp_path, trust_remote_code=False
     )
@@ -50,21 +53,24 @@ def test_what_became_of_a_pass(tmp_path, capsys):
     """One run of three is in no result: it is trained alone, and the others are not."""
     under_way = batches(tmp_path, runs_per_pass=3)
     (job,) = under_way.jobs([planned(run, "a") for run in "123"])
-    assert (job.key, job.description) == (("train_batch", "1"), "lora rank=1 seed=0 and 2 more")
-    left = deque()
+    assert (job.key, job.description) == (
+        JobKey("train_batch", "1"),
+        "lora rank=1 seed=0 and 2 more",
+    )
+    left = JobQueue()
     done = Done(result={"1": "good", "3": "better"})
     ended = list(under_way.results_by_run(JobResult(job, done), left))
-    assert [one.job.key for one in ended] == [("train", "1"), ("train", "3")]
+    assert [one.job.key for one in ended] == [JobKey("train", "1"), JobKey("train", "3")]
     assert [one.outcome for one in ended] == [Done(result="good"), Done(result="better")]
-    assert [one.key for one in left] == [("train", "2")]
+    assert [one.key for one in left] == [JobKey("train", "2")]
     assert "now each alone" not in capsys.readouterr().err
 
 
 def test_a_pass_that_failed(tmp_path, capsys):
     under_way = batches(tmp_path, runs_per_pass=2)
     (job,) = under_way.jobs([planned(run, "a") for run in "12"])
-    left = deque()
+    left = JobQueue()
     died = Died(error_summary="killed by SIGKILL", log="", is_retryable=True)
     assert list(under_way.results_by_run(JobResult(job, died), left)) == []
-    assert [one.key for one in left] == [("train", "1"), ("train", "2")]
+    assert [one.key for one in left] == [JobKey("train", "1"), JobKey("train", "2")]
     assert "lora rank=1 seed=0 and 1 more: killed by SIGKILL; now" in capsys.readouterr().err

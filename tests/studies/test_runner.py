@@ -1,19 +1,21 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from peftlens import registry
 from peftlens.errors import InputError
 from peftlens.results import table
-from peftlens.results.outcomes import Died, Done, Failed
+from peftlens.results.outcomes import Corrupted, Died, Done, Failed
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import runs_in
 from peftlens.studies import runner
+from peftlens.studies.job_queue import Job, JobKey, JobQueue
 from peftlens.studies.local_pool import InProcessPool
 from peftlens.studies.plan import PlannedRun, StudyPlan
 from peftlens.studies.runner import StudyOptions, StudyRunner
-from peftlens.studies.scheduler import Job, JobKey, JobResult, Signals
+from peftlens.studies.scheduler import JobResult, Signals
 from peftlens.training import trainer
 
 HERE = StudyOptions(workers=0)
@@ -233,10 +235,8 @@ def test_a_probe_that_raises_costs_only_itself(file, tmp_path, monkeypatch):
     file.write_text(file.read_text().replace("seeds = [0, 1]", "seeds = [0]"))
     outcome = runner.run_study(file, tmp_path / "out", HERE)
     assert outcome.failed == (
-        "probe forgetting on prompt_tuning num_virtual_tokens=3 seed=0 and 3 other runs: "
-        "failed: division by zero",
-        "probe forgetting_items on prompt_tuning num_virtual_tokens=3 seed=0 and 3 other runs: "
-        "failed: division by zero",
+        "probe forgetting on frozen seed=0 and 3 other runs: failed: division by zero",
+        "probe forgetting_items on frozen seed=0 and 3 other runs: failed: division by zero",
         "probe forgetting_at_matched_fit: failed: division by zero",
     )
     left = {path.stem for path in (tmp_path / "out" / "tables").iterdir()}
@@ -296,35 +296,70 @@ def under_way(tmp_path):
         name="one", runs=[run], probes=[], probe_options={}, device="cpu", dtype="float32",
         bytes_per_run=1, gpu_bytes=[],
     )  # fmt: skip
-    study = StudyRunner(tmp_path, HERE, plan, InProcessPool("fast"), Signals(), False)
+    study = StudyRunner(tmp_path, HERE, plan, InProcessPool("fast"), Signals(), False, done={"a"})
     return study, Job(JobKey("measure", "a"), "Measuring lora seed=0", lambda: None)
 
 
 def test_a_worker_that_dies_at_a_probe_costs_that_probe(under_way):
-    study, job = under_way
+    (study, job), jobs = under_way, JobQueue()
     died = Died(error_summary="killed", log="l", activity="latency", is_retryable=False)
-    assert list(study._after_measuring(JobResult(job, died))) == [job]  # the other probes
+    study._measured(JobResult(job, died), jobs)
+    assert list(jobs) == [job]  # the other probes
     assert study.failed == {"latency": "probe latency on lora seed=0: failed: killed"}
-    assert study._measure_request("a", ["latency", "cost"]).probes == ("cost",)
-    assert study._measure_request("b", ["latency", "cost"]).probes == ("cost",)
-    assert study.unmeasured["latency"] == {
+    assert study.measurements.request("a", ["latency", "cost"]).probes == ("cost",)
+    assert study.measurements.request("b", ["latency", "cost"]).probes == ("cost",)
+    assert study.measurements.unmeasured["latency"] == {
         "a": "killed",
         "b": "not tried, as a worker died at this probe on another run",
     }
 
 
 def test_a_worker_that_dies_before_any_probe_costs_the_run(under_way):
-    study, job = under_way
+    (study, job), jobs = under_way, JobQueue()
     died = Died(error_summary="killed", log="l", is_retryable=False)
-    assert list(study._after_measuring(JobResult(job, died))) == []
+    study._measured(JobResult(job, died), jobs)
+    assert list(jobs) == []
     assert study.failed == {"a": "Measuring lora seed=0: failed: killed"}
 
 
-def test_outcomes_of_probes_as_a_worker_sends_them(under_way):
+def test_the_record_of_a_probe_is_that_of_the_first_run_whatever_the_order(under_way):
+    (study, _), later = (
+        under_way,
+        PlannedRun(
+            id="b",
+            configuration="dora",
+            batch_key=None,
+            config=RunConfig(method="dora", task="wiki"),
+        ),
+    )
+    study.plan = study.plan.model_copy(update={"runs": (*study.plan.runs, later)})
+    for run in ("b", "a"):
+        failed = Failed(error_summary=run, error=f"E: {run}", traceback="t", is_input_error=False)
+        study._record_probe(run, "cost", failed)
+    assert study.failed == {"cost": "probe cost on lora seed=0 and 1 other run: failed: a"}
+    study._record_probe("b", "cost", failed.model_copy(update={"error_summary": "again"}))
+    assert study.failed == {"cost": "probe cost on lora seed=0 and 1 other run: failed: a"}
+
+
+def test_parts_of_a_run_in_quarantine_are_dropped(under_way):
     study, job = under_way
+    other = Job(JobKey("measure", "b", "cost"), "", lambda: None)
+    jobs = JobQueue([replace(job, key=JobKey("measure", "a", "latency")), other])
+    damaged = Done(result={"cost": Corrupted(error_summary="changed")}).model_dump(mode="json")
+    study._measured(JobResult(job, Done.model_validate(damaged)), jobs)
+    assert list(jobs) == [other]
+    assert study.failed == {"a": "changed; quarantined: the next call trains it again"}
+    failed = Failed(error_summary="is not a run", error="E", traceback="t", is_input_error=True)
+    study._measured(JobResult(job, Done(result={"latency": failed})), jobs)
+    assert [*study.failed] == ["a"]
+
+
+def test_outcomes_of_probes_as_a_worker_sends_them(under_way):
+    (study, job), jobs = under_way, JobQueue()
     failed = Failed(error_summary="no", error="E: no", traceback="t", is_input_error=False)
     sent = json.loads(Done(result={"cost": failed}).model_dump_json())
-    assert list(study._after_measuring(JobResult(job, Done.model_validate(sent)))) == []
+    study._measured(JobResult(job, Done.model_validate(sent)), jobs)
+    assert list(jobs) == []
     assert study.failed == {"cost": "probe cost on lora seed=0: failed: no"}
     assert json.loads((study.out / "failed" / "cost.json").read_text())["traceback"] == "t"
 

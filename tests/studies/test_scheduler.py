@@ -1,12 +1,12 @@
 import os
 import signal
 import time
-from collections import deque
 
 import pytest
 
 from peftlens.results.outcomes import Died, Done, Locked
-from peftlens.studies.scheduler import Job, JobKey, Signals, Stopped, run_jobs
+from peftlens.studies.job_queue import Job, JobKey, JobQueue
+from peftlens.studies.scheduler import Signals, Stopped, run_jobs
 from peftlens.studies.worker_protocol import ProgressUpdate
 
 
@@ -46,7 +46,7 @@ def job(key, needs=None):
 
 
 def run(jobs, engine):
-    return list(run_jobs(deque(jobs), engine, Signals()))
+    return list(run_jobs(JobQueue(jobs), engine, Signals()))
 
 
 def test_every_job_ends_once():
@@ -87,7 +87,7 @@ def test_what_another_process_is_at_is_looked_at_again_after_the_others():
 
 
 def test_a_request_is_built_when_its_job_begins():
-    jobs = deque([job("a"), Job(JobKey("do", "b"), "", lambda: f"after {len(seen)}")])
+    jobs = JobQueue([job("a"), Job(JobKey("do", "b"), "", lambda: f"after {len(seen)}")])
     seen = []
     engine = Script(1)
     for ended in run_jobs(jobs, engine, Signals()):
@@ -96,19 +96,19 @@ def test_a_request_is_built_when_its_job_begins():
 
 
 def test_the_caller_may_add_jobs():
-    jobs = deque([job("a")])
+    jobs = JobQueue([job("a")])
     seen = []
     for ended in run_jobs(jobs, Script(1), Signals()):
         seen.append(ended.job.key.target)
         if len(seen) < 3:
-            jobs.append(job(f"after {ended.job.key.target}"))
+            jobs.add(job(f"after {ended.job.key.target}"))
     assert seen == ["a", "after a", "after after a"]
 
 
 def test_after_ctrl_c_nothing_new_is_begun():
     with Signals() as signals, pytest.raises(Stopped) as stopped:
-        for ended in run_jobs(deque([job("a"), job("b")]), Script(1), signals):
-            assert (ended.job.key, ended.outcome) == (("do", "a"), Done())
+        for ended in run_jobs(JobQueue([job("a"), job("b")]), Script(1), signals):
+            assert (ended.job.key, ended.outcome) == (JobKey("do", "a"), Done())
             os.kill(os.getpid(), signal.SIGINT)
     assert stopped.value.code == 130
 
