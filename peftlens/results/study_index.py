@@ -13,7 +13,7 @@ from peftlens.errors import InputError, validation_summary
 from peftlens.io.files import canonical_json, sha256_text, write_json
 from peftlens.io.progress import say
 from peftlens.runs import store
-from peftlens.runs.run import SCHEMA, require_schema, runs_in
+from peftlens.runs.run import SCHEMA, Run, require_schema, runs_in
 
 INDEX, TEXT = "study.json", "study.toml"
 
@@ -34,6 +34,7 @@ class _Index(BaseModel):
         configurations: names of the runs' configurations, by id.
         probes: names of the probes.
         dtypes: meaning of dtype="auto", by device.
+        compiled: whether each run is trained with compiled blocks, by id.
         text_sha256: SHA-256 of study.toml; None in files of versions that did not record it.
         sha256: SHA-256 of all other entries; likewise.
     """
@@ -46,6 +47,7 @@ class _Index(BaseModel):
     configurations: dict[str, str]
     probes: list[str] = Field(default_factory=list)
     dtypes: dict[str, str] = Field(default_factory=dict)
+    compiled: dict[str, bool] = Field(default_factory=dict)
     text_sha256: str | None = None
     sha256: str | None = None
 
@@ -118,8 +120,22 @@ def recorded_dtypes(study: Path) -> dict[str, str]:
     if index or not (study / INDEX).exists():
         return index.get("dtypes", {})
     say(f"{study / INDEX} is damaged or was changed; it is written again")
-    finished = [run for run in runs_in(study / "runs") if not store.damage(run)]
-    return {run.config.device: run.config.dtype for run in finished}
+    return {run.config.device: run.config.dtype for run in _finished(study)}
+
+
+def recorded_compilation(study: Path) -> dict[str, bool]:
+    """Return whether runs of earlier calls of a study were to be compiled, by id.
+
+    If study.json is damaged, the finished runs tell it.
+    """
+    index = index_or_none(study)
+    if index or not (study / INDEX).exists():
+        return index.get("compiled", {})
+    return {run.id: run.record.environment.get("compiled", False) for run in _finished(study)}
+
+
+def _finished(study: Path) -> list[Run]:
+    return [run for run in runs_in(study / "runs") if not store.damage(run)]
 
 
 class DamagedIndexError(InputError):

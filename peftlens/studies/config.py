@@ -22,6 +22,7 @@ from peftlens.errors import InputError, reason, validation_summary
 from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, TrainingConfig
 from peftlens.studies.study_file import dotted, load, unusable_values
 
+TorchCompile = bool | Literal["auto"]
 MOST_RUNS = 10_000  # planning that many takes minutes
 
 
@@ -95,6 +96,8 @@ class StudyConfig(StrictModel):
         device: device of all runs; see `RunConfig`.
         dtype: dtype of the base model's weights; see `RunConfig`.
         training: default training configuration of all runs.
+        torch_compile: whether the blocks of the base are compiled for training; auto where the
+            runs of a method's configuration save more than it takes. Results differ by rounding.
         seeds: random seeds; every configuration is trained once with each of them.
         probes: names of the measured probes; None for all probes that are not optional.
         probe_options: values of the probes' Configs, by the probe's name.
@@ -110,6 +113,7 @@ class StudyConfig(StrictModel):
     device: Device = "auto"
     dtype: Dtype = "auto"
     training: TrainingConfig = TrainingConfig()
+    torch_compile: TorchCompile = "auto"
     seeds: Annotated[tuple[StrictInt, ...], Field(min_length=1)] = (0,)
     probes: tuple[str, ...] | None = None
     probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)

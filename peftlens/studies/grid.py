@@ -15,6 +15,7 @@ from peftlens.io.progress import bar
 from peftlens.models.base_model import resolve
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import configurations
+from peftlens.studies.compilation import compiled_runs
 from peftlens.studies.config import StudyConfig, entry_line, expand, parse
 from peftlens.studies.forecast import forecast
 from peftlens.studies.plan import PlannedRun, StudyPlan
@@ -88,12 +89,22 @@ class StudyGrid:
             for run_plan in self.plans
         )
 
-    def to_plan(self) -> StudyPlan:
-        """Convert to the plan that the supervisor reads without a model."""
+    def to_plan(self, compiled: Mapping[str, bool] | None = None) -> StudyPlan:
+        """Convert to the plan that the supervisor reads without a model.
+
+        Args:
+            compiled: whether runs of earlier calls were to be compiled, by id.
+
+        Raises:
+            InputError: see `compiled_runs`.
+        """
         base = self.plans[0].base
         gpus = torch.cuda.device_count() if base.device == "cuda" else 0
         probes = tuple(probe_runner.describe(name, self.options) for name in self.probes)
         measured = [probe.name for probe in probes if probe.each_run]
+        forecasts = {plan.id: forecast(plan, measured) for plan in self.plans}
+        operations = {run: one.training for run, one in forecasts.items()}
+        chosen = compiled_runs(self.study.torch_compile, self.plans, operations, compiled or {})
         return StudyPlan(
             name=self.study.name,
             runs=tuple(
@@ -102,7 +113,8 @@ class StudyGrid:
                     configuration=self.labels[run_plan.id],
                     batch_key=batched_trainer.batch_key(run_plan),
                     config=run_plan.requested_config,
-                    forecast=forecast(run_plan, measured),
+                    forecast=forecasts[run_plan.id],
+                    compiled=run_plan.id in chosen,
                 )
                 for run_plan in self.plans
             ),

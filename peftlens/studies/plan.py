@@ -34,6 +34,7 @@ class PlannedRun(Message):
             be trained alone.
         config: configuration as requested; planning it again gives the same id.
         forecast: cost of the run.
+        compiled: whether its blocks are compiled for training.
     """
 
     id: str
@@ -41,6 +42,7 @@ class PlannedRun(Message):
     batch_key: str | None
     config: RunConfig
     forecast: Forecast = Forecast()
+    compiled: bool = False
 
     @property
     def seed(self) -> int:

@@ -72,6 +72,7 @@ class RunBatches:
             run=run.id,
             config=run.config,
             folder=self.folder,
+            compiled=run.compiled,
             trust_remote_code=self.trust_remote_code,
         )
         needs = JobKey("train", run.continue_from) if run.continue_from else None

@@ -33,7 +33,12 @@ from peftlens.results.outcomes import (
     Outcome,
     Problem,
 )
-from peftlens.results.study_index import TEXT, recorded_dtypes, write_index
+from peftlens.results.study_index import (
+    TEXT,
+    recorded_compilation,
+    recorded_dtypes,
+    write_index,
+)
 from peftlens.results.table_cache import TableCache
 from peftlens.runs import store
 from peftlens.runs.lock import RunLockedError
@@ -83,6 +88,7 @@ def run_study(
             text=text,
             source=str(file),
             dtypes=recorded_dtypes(out),
+            compiled=recorded_compilation(out),
             full_scale=options.full_scale,
             trust_remote_code=trust_remote_code,
         )
@@ -192,6 +198,7 @@ class StudyRunner:
             "names": {run.id: run.name for run in self.plan.runs},
             "probes": probes,
             "dtypes": {self.plan.device: self.plan.dtype},
+            "compiled": {run.id: run.compiled for run in self.plan.runs},
             "text_sha256": sha256_text(text),
         }
         write_index(self.out, index)
@@ -229,6 +236,8 @@ class StudyRunner:
             run for run in self.selected if run.id not in self.done and run.id not in self.failed
         ]
         self.tables.drop_of([run.id for run in missing])
+        if compiled := sum(run.compiled for run in missing):
+            say(f"{compiled} of {len(missing)} runs are trained with compiled blocks")
         runs_per_pass = 1 if self.options.engine == "ray" else self.options.runs_per_pass
         batches = RunBatches(
             self.folder,

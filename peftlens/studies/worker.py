@@ -44,7 +44,7 @@ def plan(context: RunContext, request: PlanRequest) -> StudyPlan:
         context,
         full=request.full_scale,
         dtypes=request.dtypes,
-    ).to_plan()
+    ).to_plan(request.compiled)
 
 
 def train(context: RunContext, request: TrainRequest) -> str:
@@ -55,7 +55,7 @@ def train(context: RunContext, request: TrainRequest) -> str:
         RunLockedError: another process is training it.
     """
     planned = _planned(context, request.config, request.run)
-    return _summary(trainer.train_run(planned, request.folder))
+    return _summary(trainer.train_run(planned, request.folder, compiled=request.compiled))
 
 
 def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, str]:

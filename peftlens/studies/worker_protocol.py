@@ -45,6 +45,7 @@ class PlanRequest(Message):
         text: text of the study's file.
         source: name of the file, for errors.
         dtypes: meaning of dtype="auto" by device, from an earlier call; measured where missing.
+        compiled: whether runs of earlier calls were to be compiled, by id.
         full_scale: whether to plan the larger study of the file's table [full_scale].
         trust_remote_code: whether to run Python from the base model's folder.
     """
@@ -53,6 +54,7 @@ class PlanRequest(Message):
     text: str
     source: str
     dtypes: dict[str, str] | None
+    compiled: dict[str, bool] = Field(default_factory=dict)
     full_scale: bool
     trust_remote_code: bool
 
@@ -65,12 +67,14 @@ class TrainRequest(Message):
         config: configuration of the run.
         folder: folder of all runs.
         trust_remote_code: whether to run Python from the base model's folder.
+        compiled: whether the blocks of the base are compiled, where they can be.
     """
 
     kind: Literal["train"] = "train"
     run: str
     config: RunConfig
     folder: Path
+    compiled: bool = False
     trust_remote_code: bool
 
 

@@ -80,3 +80,12 @@ def test_the_meaning_of_auto_is_found_in_the_runs_where_the_index_is_damaged(tmp
     (study / "study.json").write_text("{")
     assert study_index.recorded_dtypes(study) == {"cpu": "float32"}
     assert "is damaged or was changed; it is written again" in capsys.readouterr().err
+
+
+def test_what_was_compiled_is_found_in_the_runs_where_the_index_is_damaged(tmp_path):
+    assert study_index.recorded_compilation(tmp_path / "nowhere") == {}
+    study = finished.study(tmp_path, [finished.lora(1, 0)], compiled={"x": True})
+    assert study_index.recorded_compilation(study) == {"x": True}
+    (run,) = study_index.read_index(study)["runs"]
+    (study / "study.json").write_text("{")
+    assert study_index.recorded_compilation(study) == {run: False}
