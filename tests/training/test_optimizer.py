@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from peftlens.runs.config import TrainingConfig
-from peftlens.training.optimizer import DivergenceError, OptimizerStep
+from peftlens.training.optimizer import DivergenceError, OptimizerStep, adamw
 
 CONFIG = TrainingConfig(
     max_steps=4,
@@ -78,3 +78,20 @@ def test_gradients_are_held_in_float32():
     assert stepper.gradient_bytes == 0
     (one.sum() + low.float().sum()).backward()
     assert stepper.gradient_bytes == 4 * 3
+
+
+def test_one_pass_over_all_weights_is_adamw():
+    torch.manual_seed(0)
+    start = [torch.randn(3, 5), torch.randn(4)]
+    plain, fused = ([nn.Parameter(values.clone()) for values in start] for _ in range(2))
+    options = {"lr": 0.1, "weight_decay": 0.3}
+    optimizers = [torch.optim.AdamW(plain, foreach=False, **options), adamw(fused, **options)]
+    for _ in range(20):
+        for one, other in zip(plain, fused, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert optimizers[1].defaults["fused"]
+    for one, other in zip(plain, fused, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
