@@ -135,14 +135,14 @@ _ODD = {
 
 
 def measure(request):
-    """Leave a file of each probe, and a line in `measured` with the process that wrote it."""
+    """Leave a file of each probe, and a line in `measured`."""
     for probe in request.probes:
         begin(probe)
         time.sleep(request.probe_options["fast"]["seconds"])
         (request.run / "probes").mkdir(exist_ok=True)
         (request.run / "probes" / f"{probe}.parquet").write_text(f"{probe} of {request.run.name}")
         with (request.run.parents[1] / "measured").open("a") as file:
-            file.write(f"{request.run.name} {probe} {os.getpid()}\n")
+            file.write(f"{request.run.name} {probe}\n")
     return {}
 
 

