@@ -4,8 +4,9 @@ python analyses/performance/steps.py [ROUNDS]
 
 SmolLM2-135M, LoRA of rank 8 on query and value, the same rows, batch size, rate, schedule, clipping
 and seed. The Trainer puts rows into batches as it does by itself, by chance, and once more in the
-very batches that peftlens makes, which are of rows of about one length. All take turns in one
-process; each row is the median over the rounds, in tokens that are no padding. Accuracy is that of
+very batches that peftlens makes, which are of rows of about one length. peftlens trains plain and
+with compiled blocks, as a long study does; compiling comes before the first round and is not
+counted (see `compiled`). All take turns in one process; each row is the median over the rounds, in tokens that are no padding. Accuracy is that of
 the same 300 headlines or 60 passages after the last round, scored in the same way. The share of the
 floor is that of the least work (4 N floating-point operations a token below the head, the head
 where the loss is) at the rate that this machine reaches for a large matrix product.
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import peft
@@ -25,17 +27,22 @@ from measurements import in_turn, write
 from torch.utils.data import SequentialSampler
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-import peftlens
 from peftlens.adapters.checkpoint import open_run
+from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator, length, training_batches
 from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.base_model_cache import BaseModelCache
+from peftlens.runs.config import RunConfig
 from peftlens.runs.run import Run
 from peftlens.tasks import load_task
+from peftlens.training.run_plan import plan_run
+from peftlens.training.trainer import train_run
 
 BATCH, RATE, LENGTH = 16, 1e-3, 256
+CONTEXT = RunContext()
+OURS = {"peftlens": False, "peftlens, compiled": True}
 # With their steps and test examples: short rows, headlines, and long ones, passages.
 TASKS = {"bbc_topic": (40, 300), "boolq": (4, 60)}
 
@@ -76,16 +83,15 @@ def theirs(
         return time.perf_counter() - started, model
 
 
-def ours(task: str, steps: int, dtype: str) -> tuple[float, Run]:
+def ours(task: str, steps: int, dtype: str, compiled: bool) -> tuple[float, Run]:
     """Seconds of the steps alone, as the Trainer's are, and the run."""
-    config = peftlens.RunConfig(
+    config = RunConfig(
         method="lora", task=task, dtype=dtype, device="cpu",
         task_config={"split": {"max_validation": 16}},  # its time is not counted
         training={"max_steps": steps, "batch_size": BATCH, "learning_rate": RATE,
                   "logging_steps": 1, "max_length": LENGTH},
     )  # fmt: skip
-    folder = tempfile.mkdtemp()
-    run = peftlens.train(config, folder)
+    run = train_run(plan_run(config, CONTEXT), Path(tempfile.mkdtemp()), compiled=compiled)
     return sum(line["seconds"] for line in run.timing() if "step" in line), run
 
 
@@ -130,9 +136,11 @@ def main() -> None:
             took, models[way] = theirs(rows, dtype, kind)
             return took
 
-        def own(task=task, steps=steps, dtype=base.dtype, models=models) -> float:
-            took, models["peftlens"] = ours(task, steps, dtype)
+        def own(way: str, task=task, steps=steps, dtype=base.dtype, models=models) -> float:
+            took, models[way] = ours(task, steps, dtype, OURS[way])
             return took
+
+        own("peftlens, compiled")
 
         ways: dict[str, Callable[[], float]] = {
             f"peft + Trainer, {dtype}, {batching}": partial(
@@ -143,7 +151,9 @@ def main() -> None:
         }
         took = {
             way: statistics.median(times)
-            for way, times in in_turn(ways | {"peftlens": own}, rounds).items()
+            for way, times in in_turn(
+                ways | {way: partial(own, way) for way in OURS}, rounds
+            ).items()
         }
         least = floor(base, rows)
         for way, own_time in took.items():
@@ -151,6 +161,7 @@ def main() -> None:
                 {"task": task, "way": way, "tokens_a_row": round(tokens / steps / BATCH),
                  "tokens_per_second": round(tokens / own_time),
                  "ratio": round(own_time / took["peftlens"], 2),
+                 "ratio_compiled": round(own_time / took["peftlens, compiled"], 2),
                  "share_of_floor": round(least / own_time, 3),
                  "accuracy": round(accuracy(models[way], base, encoder, test), 3),
                  "rounds": rounds}

@@ -4,6 +4,8 @@ import re
 import shutil
 import sys
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -144,8 +146,9 @@ def study(
 ) -> None:
     """Run a study, write its report and print a summary."""
     from peftlens.reports import page as report
-    from peftlens.studies.runner import run_study
+    from peftlens.studies.runner import StudyOptions, run_study
 
+    options = replace(options or StudyOptions(), show=partial(_show_page, out))
     with resumable():
         outcome = run_study(file, out, options, trust_remote_code=trust)
     page = report.write(out) if (out / "tables").is_dir() else None
@@ -170,6 +173,21 @@ def study(
             print(visible(hint), file=sys.stderr)
     if outcome.failed:
         raise typer.Exit(1)
+
+
+def _show_page(out: Path) -> None:
+    """Write the report of the results so far; say so the first time."""
+    from peftlens.io.progress import say
+    from peftlens.reports import page as report
+
+    is_first = not (out / "report.html").exists()
+    try:
+        page = report.write(out, warn=False)
+    except Exception as error:  # noqa: BLE001  # the runs go on whatever is wrong with a page
+        say(f"The report will be written at the end: {error}")
+        return
+    if is_first:
+        say(f"First results are in {page}, which grows as runs end")
 
 
 @app.command()

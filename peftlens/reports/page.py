@@ -39,6 +39,7 @@ def write(
     out: str | Path | None = None,
     *,
     assets: bool = False,
+    warn: bool = True,
 ) -> Path:
     """Write the report of a study, of runs, or of several of these together.
 
@@ -48,6 +49,7 @@ def write(
             if that is a run's.
         assets: whether Plotly is written to a separate file next to the page, which several pages
             can share.
+        warn: whether to print the warnings about the studies' files.
 
     Raises:
         InputError: a folder holds no study and no run, or there are several folders and no `out`.
@@ -57,7 +59,7 @@ def write(
         raise InputError("a report of several studies needs --out, the page's file")
     inside = Path() if (folders[0] / "run.json").exists() else folders[0]
     target = Path(out) if out else inside / "report.html"
-    page = _write(render(folders, assets=assets), target)
+    page = _write(render(folders, assets=assets, warn=warn), target)
     if assets:
         html.write(plotly.offline.get_plotlyjs(), target.parent / PLOTLY)
     return page
@@ -94,14 +96,14 @@ def _write(text: str, target: Path) -> Path:
     return html.write(text, target)
 
 
-def render(studies: Sequence[str | Path], *, assets: bool = False) -> str:
-    """Render the page as text, see `write`; print the warnings about the studies' files.
+def render(studies: Sequence[str | Path], *, assets: bool = False, warn: bool = True) -> str:
+    """Render the page as text; see `write`.
 
     Raises:
         InputError: a folder holds no study and no run.
     """
     results = [study_results.read(study) for study in studies]
-    for line in (line for one in results for line in one.warnings):
+    for line in (line for one in results for line in one.warnings if warn):
         say(line)
     prefixes = [f"s{n}-" if len(results) > 1 else "" for n in range(1, len(results) + 1)]
     sections = [_section(*pair) for pair in zip(results, prefixes, strict=True)]

@@ -47,6 +47,7 @@ class Job:
         follow_up: work that can only begin once the job has ended, on any number of workers, and
             that is not in the queue yet.
         split: function that returns a job for each part, if workers can share them.
+        place: -1 for a job before all others, 1 for one behind all others.
     """
 
     key: JobKey
@@ -56,6 +57,7 @@ class Job:
     work: tuple[Work, ...] = ()
     follow_up: tuple[Work, ...] = ()
     split: "Callable[[], Iterable[Job]] | None" = None
+    place: int = 0
 
     @classmethod
     def from_request(
@@ -68,7 +70,7 @@ class Job:
 class _Entry(NamedTuple):
     """Place of a job in the queue; the least is given first."""
 
-    is_last: bool
+    place: int
     is_known: bool
     minus_level: float
     number: int
@@ -96,7 +98,6 @@ class JobQueue:
         self._begun: dict[JobKey, tuple[Job, float]] = {}
         self._open: Counter[JobKey] = Counter()  # waiting or begun
         self._numbers: dict[JobKey, int] = {}
-        self._last: set[JobKey] = set()
         self._beyond: dict[JobKey, float] = {}  # seconds of the longest chain that waits for a job
         self._left = 0.0  # seconds of all waiting jobs
         self._ended = 0  # since they were sorted
@@ -112,10 +113,8 @@ class JobQueue:
         for jobs in self._waiting.values():
             yield from jobs
 
-    def add(self, job: Job, *, last: bool = False) -> None:
-        """Add a job; with `last`, behind all others."""
-        if last:
-            self._last.add(job.key)
+    def add(self, job: Job) -> None:
+        """Add a job."""
         self._open[job.key] += 1
         self._left += self._seconds(job)
         self._push(job)
@@ -202,7 +201,7 @@ class JobQueue:
     def _entry(self, job: Job) -> _Entry:
         number = self._numbers.setdefault(job.key, len(self._numbers))
         known = all(map(self.durations.is_known, job.work))
-        return _Entry(job.key in self._last, known, -self._level(job), number, job)
+        return _Entry(job.place, known, -self._level(job), number, job)
 
     def _sort(self, jobs: Iterable[Job] | None = None) -> None:
         """Order the jobs by what is known now."""

@@ -20,6 +20,7 @@ class Measurements:
         trust_remote_code: whether to run Python from the base model's folder.
         unmeasured: reasons of the runs on which probes failed, by probe and run id.
         deadly: probes at which a worker died, which are not tried on further runs.
+        early: probes that are measured before all other work.
     """
 
     folder: Path
@@ -27,12 +28,13 @@ class Measurements:
     trust_remote_code: bool
     unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)
     deadly: set[str] = field(default_factory=set)
+    early: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self._runs = {run.id: run for run in self.plan.runs}
 
     def jobs(self, run: str, measured: Mapping[str, Collection[str]]) -> Iterator[Job]:
-        """Yield the job that measures a run, unless all its probes are measured.
+        """Yield the jobs that measure a run: of early probes, and of all others; none if measured.
 
         Args:
             run: id of the run.
@@ -42,10 +44,14 @@ class Measurements:
             [probe for probe in group if run not in measured.get(probe, ())]
             for group in self.plan.probe_groups
         ]
-        if groups := [group for group in groups if group]:
-            yield self._job(run, groups)
+        early = [group for group in groups if group and self.early.issuperset(group)]
+        others = [group for group in groups if group and group not in early]
+        if early:
+            yield self._job(run, early, place=-1)
+        if others:
+            yield self._job(run, others)
 
-    def _job(self, run: str, groups: Sequence[Sequence[str]]) -> Job:
+    def _job(self, run: str, groups: Sequence[Sequence[str]], place: int = 0) -> Job:
         """Create a job that can be split by groups of probes."""
         planned = self._runs[run]
         saved = {file.stem for file in (self.folder / run / "probes").glob("*.parquet")}
@@ -58,7 +64,8 @@ class Measurements:
             f"Measuring {planned.name}",
             partial(self.request, run, [probe for group in groups for probe in group]),
             work=work,
-            split=lambda: [self._job(run, [group]) for group in groups],
+            split=lambda: [self._job(run, [group], place) for group in groups],
+            place=place,
         )
 
     def request(self, run: str, probes: Sequence[str]) -> MeasureRequest:

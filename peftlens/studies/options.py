@@ -1,5 +1,6 @@
 """Options and outcome of one call of a study."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,8 @@ class StudyOptions:
         filter: patterns such as `lora*`; see `run_selection.select_runs`.
         retry_failed: whether to retry runs that failed before; probes are always retried.
         stall_timeout: seconds without progress after which a worker counts as hung; 0 for never.
+        show: function that shows the tables in the study's folder, called while it runs, too, each
+            time they have rows of more runs; None to write them at the end only.
         module: name of the module with the workers' actions.
     """
 
@@ -36,6 +39,7 @@ class StudyOptions:
     filter: tuple[str, ...] = ()
     retry_failed: bool = False
     stall_timeout: float = 3600
+    show: Callable[[], object] | None = None
     module: str = "peftlens.studies.worker"
 
 

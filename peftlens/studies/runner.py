@@ -50,6 +50,7 @@ from peftlens.studies.measurements import Measurements
 from peftlens.studies.options import StudyOptions, StudyOutcome
 from peftlens.studies.plan import PlannedRun, StudyPlan
 from peftlens.studies.pools import closing, open_local_pool, open_ray_pool
+from peftlens.studies.preview import Preview
 from peftlens.studies.run_batches import RunBatches
 from peftlens.studies.run_selection import select_runs
 from peftlens.studies.scheduler import JobResult, Signals, WorkerPool, run_jobs
@@ -173,7 +174,16 @@ class StudyRunner:
     @cached_property
     def measurements(self) -> Measurements:
         """Builder of the jobs that measure runs."""
-        return Measurements(self.folder, self.plan, self.trust_remote_code)
+        early = self.preview.probes
+        return Measurements(self.folder, self.plan, self.trust_remote_code, early=early)
+
+    @cached_property
+    def preview(self) -> Preview:
+        """Builder of the jobs that write the first tables."""
+        # with other processes or machines at work, the last one writes the tables
+        alone = self.options.engine == "local" and not self.options.shard
+        show = self.options.show if alone else None
+        return Preview(self.out, self.plan, show, self.trust_remote_code)
 
     @property
     def tables(self) -> TableCache:
@@ -260,8 +270,11 @@ class StudyRunner:
             for result in run_jobs(jobs, pool, self.signals, self.plan.name):
                 if isinstance(result.outcome, DiskError):
                     raise _disk_error(result.outcome)
-                if result.job.key.kind == "measure":
+                if result.job.key.kind == "table":
+                    self.preview.ended(result.job)
+                elif result.job.key.kind == "measure":
                     self._measured(result, jobs)
+                    jobs.extend(self.preview.jobs(self.done))
                 else:
                     for run_result in batches.results_by_run(result, jobs):
                         number += 1

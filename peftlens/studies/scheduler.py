@@ -7,7 +7,7 @@ which may be free later.
 import signal
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Protocol
 
@@ -182,7 +182,7 @@ class JobBoard:
                 return None
             case Locked() if job.key not in self._locked:
                 self._locked.add(job.key)
-                self._jobs.add(job, last=True)
+                self._jobs.add(replace(job, place=1))
                 return None
         self._ended += 1
         return JobResult(job, reply)
