@@ -6,10 +6,11 @@ SmolLM2-135M, LoRA of rank 8 on query and value, the same rows, batch size, rate
 and seed. The Trainer puts rows into batches as it does by itself, by chance, and once more in the
 very batches that peftlens makes, which are of rows of about one length. peftlens trains plain and
 with compiled blocks, as a long study does; compiling comes before the first round and is not
-counted (see `compiled`). All take turns in one process; each row is the median over the rounds, in tokens that are no padding. Accuracy is that of
-the same 300 headlines or 60 passages after the last round, scored in the same way. The share of the
-floor is that of the least work (4 N floating-point operations a token below the head, the head
-where the loss is) at the rate that this machine reaches for a large matrix product.
+counted (see `compiled`). All take turns in one process; each row is the median over the rounds, in
+tokens that are no padding. Accuracy is that of the same 300 headlines or 60 passages after the last
+round, scored in the same way. The share of the floor is that of the least work (4 N floating-point
+operations a token below the head, the head where the loss is) at the rate that this machine reaches
+for a large matrix product.
 """
 
 import statistics
