@@ -3,7 +3,7 @@
 It imports no torch. The same files give the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,13 +140,20 @@ def _and(parts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def _so_far(results: StudyResults) -> Iterator[str]:
+    """Say of a study that is not at its end how far it is."""
+    if results.missing or results.unmeasured:
+        trained, all_runs = len(results.runs), len(results.index["runs"])
+        yield f"So far {trained} of {all_runs} runs {'is' if trained == 1 else 'are'} trained."
+
+
 def _section(results: StudyResults, prefix: str) -> StudySection:
     frames = {name: table.frame for name, table in results.tables.items()}
     verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
     return StudySection(
         prefix=prefix,
         name=results.name,
-        answer=tuple(sentences(results.tables)),
+        answer=(*_so_far(results), *sentences(results.tables)),
         verdicts=tuple(verdicts),
         tables=tuple(ordered(results.tables, prefix)),
         prompts=tuple(prompts(results.tables)),

@@ -29,7 +29,8 @@ def carried_out(study, tmp_path, monkeypatch):
         def show():
             trained = len(runs_in(out / "runs"))
             shown = table.read(out / "tables" / "task_accuracy.parquet").frame
-            page.write(out, warn=False)
+            text = page.write(out, warn=False).read_text()
+            assert f"So far {trained} of 3 runs {'is' if trained == 1 else 'are'} trained." in text
             (row,) = shown.to_dict("records")
             seen.append((trained, row["n_seeds"]))
 
@@ -42,6 +43,7 @@ def carried_out(study, tmp_path, monkeypatch):
 def test_scores_are_shown_as_runs_end(carried_out, capsys):
     out, seen = carried_out(share=0)
     assert seen == [(1, 1), (2, 2)]
+    assert "So far" not in page.write(out).read_text()
     frame = table.read(out / "tables" / "task_accuracy.parquet").frame
     assert frame["n_seeds"].tolist() == [3]  # in the end that of all runs
     assert table.read(out / "tables" / "training_log.parquet").frame["run"].nunique() == 3
