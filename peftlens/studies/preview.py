@@ -34,6 +34,7 @@ class Preview:
     trust_remote_code: bool
     clock: Callable[[], float] = time.monotonic
     _shown: int = field(default=0, init=False)
+    _measured: set[str] = field(default_factory=set, init=False)
     _pending: set[JobKey] = field(default_factory=set, init=False)
     _next: float = field(default=float("-inf"), init=False)
 
@@ -50,9 +51,9 @@ class Preview:
         Args:
             done: ids of the finished runs.
         """
-        runs = [run for run in self.plan.runs if run.id in done and self._is_measured(run)]
         if not self.probes or self._pending or self.clock() < self._next:
             return []
+        runs = [run for run in self.plan.runs if run.id in done and self._is_measured(run)]
         if not self._shown < len(runs) < len(self.plan.runs):
             return []  # the study itself writes the tables of all runs
         self._shown = len(runs)
@@ -69,9 +70,12 @@ class Preview:
         return jobs
 
     def _is_measured(self, run: PlannedRun) -> bool:
-        saved = {file.stem for file in (self.out / "runs" / run.id / "probes").glob("*.parquet")}
-        each = {probe.name for probe in self.plan.probes if probe.each_run}
-        return self.probes & each <= saved
+        if run.id not in self._measured:
+            files = (self.out / "runs" / run.id / "probes").glob("*.parquet")
+            each = {probe.name for probe in self.plan.probes if probe.each_run}
+            if self.probes & each <= {file.stem for file in files}:
+                self._measured.add(run.id)
+        return run.id in self._measured
 
     def _job(
         self, probe: str, folders: tuple[Path, ...], labels: dict[str, str], file: Path
