@@ -8,7 +8,7 @@ import pandas as pd
 
 from peftlens.io.progress import track
 from peftlens.runs.run import sweeps
-from peftlens.studies.forecast import operations_per_token
+from peftlens.studies.forecast import block_parameters, operations_per_token
 from peftlens.studies.grid import StudyGrid
 from peftlens.training.dry_run import DryRun, dry_run
 from peftlens.training.run_plan import RunPlan
@@ -53,7 +53,8 @@ def step_flops(run_plan: RunPlan, trial: DryRun) -> float:
 
     The tokens of its rows times `operations_per_token`; virtual tokens are left out.
     """
-    return trial.tokens * operations_per_token(run_plan.shapes, trial.trainable_parameters)
+    parameters = block_parameters(run_plan.shapes)
+    return trial.tokens * operations_per_token(parameters, trial.trainable_parameters)
 
 
 def in_words(frame: pd.DataFrame, folder: Path) -> str:

@@ -35,13 +35,14 @@ def forecast(planned: RunPlan, probes: Iterable[str]) -> Forecast:
     training, sizes = config.training, _row_sizes(planned)
     exposed = registry.exposed(config.method, config.method_config)
     added = _added_tokens(planned, exposed)
-    forward = 2 * block_parameters(planned.shapes)  # per token
+    parameters = planned.base.derived("block parameters", lambda: block_parameters(planned.shapes))
+    forward = 2 * parameters  # per token
     scored = forward * (sizes.scored + added)  # per example
     rows = training.max_steps * training.gradient_accumulation_steps * training.batch_size
     trained = planned.method.trainable_parameters(planned.method_config, planned.shapes) or 0
     tokens = rows * (sizes.trained + added)
     return Forecast(
-        training=tokens * operations_per_token(planned.shapes, trained)
+        training=tokens * operations_per_token(parameters, trained)
         + scored * len(splits["validation"]),
         scoring=scored * len(splits["test"]) * (1 + len(training.checkpoint_steps)),
         inapplicable=frozenset(
@@ -50,15 +51,19 @@ def forecast(planned: RunPlan, probes: Iterable[str]) -> Forecast:
     )
 
 
-def operations_per_token(shapes: Shapes, trained: int) -> float:
+def operations_per_token(parameters: int, trained: int) -> int:
     """Return the floating-point operations of a training step per token: 4 N + 2 T.
 
     2 N for the forward pass and 2 N for the gradients of the activations, where N is the number of
     parameters of the blocks; 2 T for the gradients of the T trained parameters. With T = N that is
     the usual 6 N (Kaplan et al. 2020, arXiv:2001.08361, section 2.1). Attention scores and the
     output head, which reads only answer tokens, are left out.
+
+    Args:
+        parameters: N, see `block_parameters`.
+        trained: T.
     """
-    return 4 * block_parameters(shapes) + 2 * trained
+    return 4 * parameters + 2 * trained
 
 
 def block_parameters(shapes: Shapes) -> int:

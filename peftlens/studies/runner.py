@@ -374,6 +374,7 @@ class StudyRunner:
     def _tabulate(self, runs: Sequence[Run]) -> None:
         """Write the tables that are missing or out of date."""
         labels = {run.path.name: self.labels[run.path.name] for run in runs}
+        unmeasured = self.measurements.unmeasured
         self.tables.write(configurations_table(runs, labels))
         requests = [
             TableRequest(
@@ -381,7 +382,7 @@ class StudyRunner:
                 runs=tuple(run.path for run in runs),
                 labels=labels,
                 probe_options=self.plan.probe_options,
-                unmeasured=self.measurements.unmeasured,
+                unmeasured=unmeasured,
                 file=file,
                 trust_remote_code=self.trust_remote_code,
             )
@@ -398,16 +399,15 @@ class StudyRunner:
                 case Problem() as problem:
                     probe = result.job.key.target
                     self.tables.drop([probe])  # an old table may lack runs
-                    if (
-                        probe not in self.measurements.unmeasured
-                    ):  # the record of a measurement says more
+                    if probe not in unmeasured:  # the record of a measurement says more
                         self._record(probe, result.job.description, problem)
                     say(self.failed[probe])
                 case Done(result=reasons):
                     probe = result.job.key.target
-                    for run in reasons.keys() - self.measurements.unmeasured.get(probe, {}).keys():
+                    for run in reasons.keys() - unmeasured.get(probe, {}).keys():
                         summary = reasons[run]
                         problem = Failed(
                             error_summary=summary, error=summary, traceback="", is_input_error=False
                         )
                         say(self._record_probe(run, probe, problem))
+        self.makespan.worked += jobs.worked

@@ -37,7 +37,11 @@ def test_training_is_steps_times_the_tokens_of_a_step(planned):
     """The dry run counts the tokens of all rows; the forecast those of a sample."""
     run = planned("lora", rank=2)
     trial = dry_run(run)
-    expected = 5 * trial.tokens * operations_per_token(run.shapes, trial.trainable_parameters)
+    expected = (
+        5
+        * trial.tokens
+        * operations_per_token(block_parameters(run.shapes), trial.trainable_parameters)
+    )
     assert training_of(run) == pytest.approx(expected, rel=0.05)
     doubled = planned("lora", STEPS | {"gradient_accumulation_steps": 2}, rank=2)
     assert training_of(doubled) == pytest.approx(2 * training_of(run))
@@ -46,7 +50,7 @@ def test_training_is_steps_times_the_tokens_of_a_step(planned):
 def test_tokens_before_the_input_count(planned):
     run, longer = (planned("prompt_tuning", num_virtual_tokens=n) for n in (5, 15))
     width = 32
-    trained = (training_of(one) / operations_per_token(one.shapes, n * width)
+    trained = (training_of(one) / operations_per_token(block_parameters(one.shapes), n * width)
                for one, n in ((run, 5), (longer, 15)))  # fmt: skip
     few, many = trained
     assert many - few == pytest.approx(5 * 4 * 10)  # ten tokens for each of four rows in five steps
