@@ -5,7 +5,7 @@
 The worker keeps the base model in memory. It exits after SECONDS without progress (0: never).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from peftlens.studies.worker_protocol import (
     TrainRequest,
 )
 from peftlens.training import batched_trainer, trainer
+from peftlens.training.partial_training import train_until
 from peftlens.training.run_plan import RunPlan, plan_run
 
 
@@ -48,14 +49,19 @@ def plan(context: RunContext, request: PlanRequest) -> StudyPlan:
 
 
 def train(context: RunContext, request: TrainRequest) -> str:
-    """Train a run; return a one-line summary of its results.
+    """Train a run, to its end or until a step; return a one-line summary of its results.
 
     Raises:
-        InputError: the worker's plan of the run has a different id.
+        InputError: the worker's plan of the run has a different id, or it can't be paused there.
         RunLockedError: another process is training it.
     """
     planned = _planned(context, request.config, request.run)
-    return _summary(trainer.train_run(planned, request.folder))
+    if request.until is None:
+        return _summary(trainer.train_run(planned, request.folder))
+    found = train_until(planned, request.folder, request.until)
+    if isinstance(found, Run):
+        return _summary(found)
+    return f"paused after step {found.step}, {_score(found.scores)}"
 
 
 def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, str]:
@@ -84,11 +90,15 @@ def _summary(run: Run) -> str:
     results = run.record.results
     if run.record.status == "diverged":
         return "diverged"
-    score = results.get("validation_accuracy")
-    score_text = (
-        f"loss {results['validation_loss']:.3f}" if score is None else f"accuracy {score:.3f}"
-    )
-    return f"{score_text} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
+    return f"{_score(results)}, {run.timing()[-1]['seconds']:.0f} s of training"
+
+
+def _score(results: Mapping[str, Any]) -> str:
+    if "validation_accuracy" in results:
+        return f"accuracy {results['validation_accuracy']:.3f} on validation"
+    if "validation_loss" in results:
+        return f"loss {results['validation_loss']:.3f} on validation"
+    return "no finite loss on validation"
 
 
 def measure(context: RunContext, request: MeasureRequest) -> dict[str, Outcome]:

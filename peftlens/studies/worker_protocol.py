@@ -58,13 +58,15 @@ class PlanRequest(Message):
 
 
 class TrainRequest(Message):
-    """Request to train a run; the result is a one-line summary.
+    """Request to train a run, or to resume it; the result is a one-line summary.
 
     Attributes:
         run: id of the run in the study's plan.
         config: configuration of the run.
         folder: folder of all runs.
         trust_remote_code: whether to run Python from the base model's folder.
+        until: step after which the run is scored on the validation split and paused, see
+            `paused.PausedRun`; None to train it to its end.
     """
 
     kind: Literal["train"] = "train"
@@ -72,6 +74,7 @@ class TrainRequest(Message):
     config: RunConfig
     folder: Path
     trust_remote_code: bool
+    until: int | None = None
 
 
 class TrainBatchRequest(Message):
