@@ -59,9 +59,12 @@ def paused_and_whole(planned, tmp_path, *steps):
     return train_run(planned, tmp_path / "paused"), whole
 
 
+SHORT = {"cpt": {"shots": 1}, "fish_mask": {"examples": 4}}
+
+
 @pytest.mark.parametrize("method", [name for name in NAMES if name not in {*UNTRAINED, "head"}])
 def test_a_paused_run_of_each_method_equals_a_whole_one(plan, tmp_path, method):
-    options = {"shots": 1} if method == "cpt" else OPTIONS.get(method, {})
+    options = SHORT.get(method) or OPTIONS.get(method, {})
     resumed, whole = paused_and_whole(plan(method, method_config=options), tmp_path, 2)
     assert contents(resumed) == contents(whole)
     assert [folder.name for folder in (tmp_path / "paused").iterdir()] == [whole.id]
