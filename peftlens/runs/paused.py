@@ -40,7 +40,7 @@ class Pause(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run: str
-    step: int
+    step: int = 0
     scores: dict[int, dict[str, float]] = Field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_bytes: int | None = None
@@ -65,6 +65,11 @@ class PausedRun:
     """
 
     path: Path
+
+    @property
+    def id(self) -> str:
+        """Id of the run."""
+        return self.path.name.removeprefix(PAUSED_PREFIX).rpartition("-")[0]
 
     @property
     def step(self) -> int:

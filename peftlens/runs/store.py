@@ -23,7 +23,7 @@ from peftlens.io.files import TEMPORARY_PREFIX, new_folder
 from peftlens.runs import digests
 from peftlens.runs.digests import DIGESTS
 from peftlens.runs.lock import LOCK_PREFIX, RunLockedError, lock_run
-from peftlens.runs.paused import PAUSED_PREFIX, delete_paused, paused_runs
+from peftlens.runs.paused import delete_paused, paused_runs
 from peftlens.runs.run import TIMING, Run, is_id
 
 # Errors of the disk that would fail all later runs too.
@@ -85,10 +85,9 @@ def sweep(runs: Path) -> int:
             shutil.rmtree(folder, ignore_errors=True)
             deleted += 1
     for paused in paused_runs(runs):
-        run = paused.path.name.removeprefix(PAUSED_PREFIX).rpartition("-")[0]
-        if (runs / run).exists():  # its process died before it deleted the pause
-            with suppress(RunLockedError), lock_run(runs, run):
-                deleted += delete_paused(runs, run)
+        if (runs / paused.id).exists():  # its process died before it deleted the pause
+            with suppress(RunLockedError), lock_run(runs, paused.id):
+                deleted += delete_paused(runs, paused.id)
     for file in (*runs.glob(f"*/probes/{TEMPORARY_PREFIX}*"), *_temporary_files(runs)):
         with suppress(FileNotFoundError):  # finished in the meantime
             if time.time() - file.stat().st_mtime > _ABANDONED:

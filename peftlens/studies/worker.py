@@ -17,6 +17,7 @@ from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.results import table
 from peftlens.results.outcomes import Done, Failed, Outcome
 from peftlens.runs.config import RunConfig
+from peftlens.runs.paused import PausedRun
 from peftlens.runs.run import Run
 from peftlens.studies import worker_protocol
 from peftlens.studies.grid import plan_study
@@ -29,7 +30,7 @@ from peftlens.studies.worker_protocol import (
     TrainRequest,
 )
 from peftlens.training import batched_trainer, trainer
-from peftlens.training.partial_training import train_until
+from peftlens.training.partial_training import train_runs_until, train_until
 from peftlens.training.run_plan import RunPlan, plan_run
 
 
@@ -58,10 +59,7 @@ def train(context: RunContext, request: TrainRequest) -> str:
     planned = _planned(context, request.config, request.run)
     if request.until is None:
         return _summary(trainer.train_run(planned, request.folder))
-    found = train_until(planned, request.folder, request.until)
-    if isinstance(found, Run):
-        return _summary(found)
-    return f"paused after step {found.step}, {_score(found.scores)}"
+    return _summary(train_until(planned, request.folder, request.until))
 
 
 def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, str]:
@@ -73,7 +71,11 @@ def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, st
         InputError: see `train`.
     """
     plans = [_planned(context, config, run) for run, config in request.configs.items()]
-    return {run.id: _summary(run) for run in batched_trainer.train_runs(plans, request.folder)}
+    if request.until is None:
+        runs = batched_trainer.train_runs(plans, request.folder)
+    else:
+        runs = train_runs_until(plans, request.folder, request.until)
+    return {run.id: _summary(run) for run in runs}
 
 
 def _planned(context: RunContext, config: RunConfig, run: str) -> RunPlan:
@@ -86,7 +88,9 @@ def _planned(context: RunContext, config: RunConfig, run: str) -> RunPlan:
     return planned
 
 
-def _summary(run: Run) -> str:
+def _summary(run: Run | PausedRun) -> str:
+    if isinstance(run, PausedRun):
+        return f"paused after step {run.step}, {_score(run.scores)}"
     results = run.record.results
     if run.record.status == "diverged":
         return "diverged"

@@ -84,12 +84,14 @@ class TrainBatchRequest(Message):
         configs: configurations, by run id.
         folder: folder of all runs.
         trust_remote_code: whether to run Python from the base model's folder.
+        until: step after which the runs are scored and paused; see `TrainRequest`.
     """
 
     kind: Literal["train_batch"] = "train_batch"
     configs: dict[str, RunConfig]
     folder: Path
     trust_remote_code: bool
+    until: int | None = None
 
 
 class MeasureRequest(Message):

@@ -4,11 +4,13 @@ So many configurations can be trained to a first step, and the best of them furt
 halving (Jamieson & Talwalkar 2016, arXiv:1502.07943).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from peftlens.runs.paused import PausedRun, latest, paused_run
 from peftlens.runs.run import Run
 from peftlens.runs.store import build
+from peftlens.training.batched_trainer import train_together
 from peftlens.training.pause import require_pausable
 from peftlens.training.run_plan import RunPlan
 from peftlens.training.trainer import train_in
@@ -44,3 +46,23 @@ def train_until(planned: RunPlan, out: Path, step: int) -> Run | PausedRun:
 
     finished = build(out, planned.id, write)
     return Run(finished) if finished.exists() else paused_run(out, planned.id, step)
+
+
+def train_runs_until(plans: Sequence[RunPlan], out: Path, step: int) -> list[Run | PausedRun]:
+    """Train planned runs of one `batch_key` in one pass until a step, and pause them.
+
+    They may be resumed in other company, or each alone: equal up to rounding, as runs of one pass
+    are anyway.
+
+    Returns:
+        What `train_until` does, without the runs that another process is training.
+
+    Raises:
+        InputError: the step is not before the last one.
+        RuntimeError: the method changed the base, so that its adapters are incomplete.
+    """
+    for planned in plans:
+        require_pausable(planned, step)
+    train_together(plans, out, step)
+    found = [(Run(out / plan.id), paused_run(out, plan.id, step)) for plan in plans]
+    return [one for both in found for one in both if one.path.exists()]

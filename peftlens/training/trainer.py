@@ -127,21 +127,28 @@ def _train(
 ) -> bool:
     """Train a run from its start or a pause; return whether it is finished, and not paused."""
     state, model, loader, task, peak = _prepare(planned, writer, previous)
-    before = resume(state, model, paused) if paused else Pause(run=planned.id, step=0)
+    before = resume(state, model, paused) if paused else Pause(run=planned.id)
     started = time.perf_counter()
     if planned.config.training.max_steps:
         forward = partial(single_run_loss, model, loader)
         run_training_loop([state], model, forward, before.step, until)
     now = before.after(time.perf_counter() - started, peak.bytes())
     if until and not state.diverged:
-        save_state(state, model, writer.path)
-        pause(now.at(until, validate(model.eval(), task)), writer.path)
+        pause_in(state, model, task, now, until)
         return False
     timing = {"seconds": now.seconds, "peak_memory_bytes": now.peak_memory_bytes}
     if state.keep:
         state.results["keep"], timing["keep_seconds"] = state.keep.counts, state.keep.seconds
     validate_and_record(state, model, task, timing)
     return True
+
+
+def pause_in(
+    state: TrainState, model: nn.Module, task: TokenizedTask, before: Pause, step: int
+) -> None:
+    """Complete the folder of a run that is paused after a step with its state and scores."""
+    save_state(state, model, state.writer.path)
+    pause(before.at(step, validate(model.eval(), task)), state.writer.path)
 
 
 def _prepare(

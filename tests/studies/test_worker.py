@@ -81,6 +81,9 @@ def test_several_runs_in_one_pass(tiny_study, tmp_path):
         folder=tmp_path,
         trust_remote_code=False,
     )
+    paused = perform(request.model_copy(update={"until": 1}))
+    assert list(paused) == [first.id, second.id]
+    assert all(text.startswith("paused after step 1, accuracy") for text in paused.values())
     summaries = perform(request)
     assert list(summaries) == [first.id, second.id]
     assert all("on validation" in summary for summary in summaries.values())

@@ -175,9 +175,8 @@ def test_a_method_that_may_keep_something_is_refused(plan, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "name", ["pause.json", "training_state.json", "training_state.safetensors", "metrics.jsonl",
-             "digests.json", "checkpoints/1/adapter_model.safetensors"]
-)  # fmt: skip
+    "name", ["pause.json", "training_state.safetensors", "checkpoints/1/adapter_model.safetensors"]
+)
 def test_a_damaged_pause_is_reported_and_the_run_trained_whole(plan, tmp_path, capsys, name):
     planned = plan()
     whole = train_run(planned, tmp_path / "whole")
