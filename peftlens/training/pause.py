@@ -105,6 +105,6 @@ def _restore_random_states(states: dict[str, Any]) -> None:
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002  # see above
     torch.set_rng_state(states["torch"])
-    torch.cuda.set_rng_state_all(states["cuda"])
+    torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
     for one in states["mps"]:
         torch.mps.set_rng_state(one)

@@ -167,6 +167,11 @@ def test_a_pause_is_before_the_last_step(plan, tmp_path, step):
         train_until(plan(), tmp_path, step)
 
 
+def test_a_method_that_trains_nothing_has_no_pause(plan, tmp_path):
+    with pytest.raises(InputError, match="a run of 0 steps can't be paused after step 1; train it"):
+        train_until(plan("frozen", training={"checkpoint_steps": []}), tmp_path, 1)
+
+
 def test_a_method_that_may_keep_something_is_refused(plan, tmp_path, monkeypatch):
     planned = plan("adalora")
     monkeypatch.delattr(planned.method, "training_state")
