@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -92,7 +93,8 @@ def ours(task: str, steps: int, dtype: str, compiled: bool) -> tuple[float, Run]
         training={"max_steps": steps, "batch_size": BATCH, "learning_rate": RATE,
                   "logging_steps": 1, "max_length": LENGTH},
     )  # fmt: skip
-    run = train_run(plan_run(config, CONTEXT), Path(tempfile.mkdtemp()), compiled=compiled)
+    planned = replace(plan_run(config, CONTEXT), compiled=compiled)
+    run = train_run(planned, Path(tempfile.mkdtemp()))
     return sum(line["seconds"] for line in run.timing() if "step" in line), run
 
 

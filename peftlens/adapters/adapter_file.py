@@ -5,8 +5,11 @@ before memory is allocated: peft itself loads incomplete adapters and trusts eve
 configuration.
 """
 
+import errno
 import json
 import math
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -187,9 +190,14 @@ def write_weights(
     The library's order of the metadata varies between files; it is sorted here.
 
     Raises:
-        SafetensorError: the disk is full or not writable.
+        OSError: the disk is full or not writable.
     """
-    safetensors.torch.save_file(dict(tensors), file, metadata=dict(metadata))
+    try:
+        safetensors.torch.save_file(dict(tensors), file, metadata=dict(metadata))
+    except SafetensorError as error:  # only the disk can fail here
+        match = re.search(r"os error (\d+)", str(error))
+        number = int(match[1]) if match else errno.EIO
+        raise OSError(number, os.strerror(number), str(file)) from error
     with file.open("r+b") as opened:
         size = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(size))

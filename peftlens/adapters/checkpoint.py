@@ -1,9 +1,6 @@
 """Checkpoint: save the trained tensors of a model, load them, and attach a run to its base."""
 
-import errno
 import json
-import os
-import re
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -169,12 +166,7 @@ def save(  # noqa: PLR0913  # one argument per part of an adapter's folder
     metadata = {"format": "pt"}
     if origin.vocabulary:
         metadata[VOCABULARY] = origin.vocabulary
-    try:
-        write_weights(tensors, folder / WEIGHTS, metadata)
-    except SafetensorError as error:  # only the disk can fail here
-        match = re.search(r"os error (\d+)", str(error))
-        number = int(match[1]) if match else errno.EIO
-        raise OSError(number, os.strerror(number), str(folder / WEIGHTS)) from error
+    write_weights(tensors, folder / WEIGHTS, metadata)
     if has_peft_adapter(model):
         configs = cast("peft.PeftModel", model).peft_config
         values = json.loads(json.dumps(configs[adapter].to_dict(), default=_plain))

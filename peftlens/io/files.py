@@ -68,22 +68,29 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder; on success it is renamed to `path`, otherwise it is deleted.
 
     If `path` exists by then, another process finished the same work, and its folder is kept.
-    Folders are named by their content, so the two are interchangeable.
+    Folders are named by their content, so the two are interchangeable. A folder that the block has
+    moved or deleted stays so.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{TEMPORARY_PREFIX}{path.name}-"
     temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         yield temporary
-        os.chmod(temporary, 0o755)
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            if not path.exists():
-                raise
+        if temporary.exists():
+            try:
+                rename_folder(temporary, path)
+            except OSError:
+                if not path.exists():
+                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def rename_folder(folder: Path, path: Path) -> None:
+    """Write a folder's files through to the disk, and rename it to a path on the same disk."""
+    os.chmod(folder, 0o755)  # mkdtemp's 0700 would hide results from a group
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+    os.rename(folder, path)

@@ -42,10 +42,12 @@ def begin(what: str) -> None:
 class Bar:
     """A bar that the caller advances, followed by a note such as the loss."""
 
-    def __init__(self, draw: Callable[[str], None], description: str, total: int) -> None:
+    def __init__(
+        self, draw: Callable[[str], None], description: str, total: int, done: int
+    ) -> None:
         self._draw = draw
         self._description, self._total = description, total
-        self._done = -1
+        self._done = done - 1
         self._notify()
 
     def advance(self, note: str = "") -> None:
@@ -60,25 +62,31 @@ class Bar:
 
 
 @contextmanager
-def bar(description: str, total: int) -> Iterator[Bar]:
-    """Show a bar while the block runs; it vanishes afterwards."""
+def bar(description: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """Show a bar while the block runs; it vanishes afterwards.
+
+    Args:
+        description: what is done.
+        total: number of steps.
+        done: number of steps taken before.
+    """
     drawing = _notebook_bar if console.is_jupyter else _terminal_bar
-    with drawing(description, total) as draw:
-        yield Bar(draw, description, total)
+    with drawing(description, total, done) as draw:
+        yield Bar(draw, description, total, done)
 
 
 @contextmanager
-def _terminal_bar(description: str, total: int) -> Iterator[Callable[[str], None]]:
+def _terminal_bar(description: str, total: int, done: int) -> Iterator[Callable[[str], None]]:
     with bars() as progress:
-        task = progress.add_task(description, total=total, note="")
+        task = progress.add_task(description, total=total, completed=done, note="")
         yield lambda note: progress.update(task, advance=1, note=note)
 
 
 @contextmanager
-def _notebook_bar(description: str, total: int) -> Iterator[Callable[[str], None]]:
+def _notebook_bar(description: str, total: int, done: int) -> Iterator[Callable[[str], None]]:
     from tqdm.auto import tqdm  # warns on import where a notebook lacks ipywidgets
 
-    with tqdm(desc=description, total=total, leave=False) as shown:
+    with tqdm(desc=description, total=total, initial=done, leave=False) as shown:
 
         def draw(note: str) -> None:
             shown.set_postfix_str(note, refresh=False)

@@ -28,5 +28,9 @@ It may have
     batchable_fields(config) and trainable_parts(model), where its runs can be trained in one pass:
         the fields of Config in which the runs may differ (None: this configuration can't be
         batched), and the trainable part at each module of the base; see layers/batched_adapters.py;
-    after_step(model, config, step, steps), called before the gradients are cleared.
+    after_step(model, config, step, steps), called before the gradients are cleared;
+    training_state(model, config), what `after_step` keeps from step to step outside of parameters
+        and buffers, as tensors, numbers and texts in dictionaries and lists; without it, runs of a
+        method with `after_step` can't be paused;
+    load_training_state(model, config, state), unless that is always empty.
 """

@@ -24,6 +24,8 @@ FAMILY = "reparametrization"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-3
 
+_IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of peft's allocator, by parameter
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -97,6 +99,17 @@ def after_step(model: Any, config: Config, step: int, steps: int) -> None:  # no
     settings.rank_pattern = getattr(allocator, "pattern", None)
     tuner.update_and_allocate(step)
     allocator.pattern, settings.rank_pattern = settings.rank_pattern, None
+
+
+def training_state(model: Any, config: Config) -> dict[str, Any]:  # noqa: ARG001
+    """Return the importance of the entries so far, and the directions that are kept."""
+    allocator = model.base_model.rankallocator
+    return {name: getattr(allocator, name, None) for name in (*_IMPORTANCE, "pattern")}
+
+
+def load_training_state(model: Any, config: Config, state: dict[str, Any]) -> None:  # noqa: ARG001
+    """Continue with the importance and the directions of `training_state`."""
+    vars(model.base_model.rankallocator).update(state)
 
 
 def trainable_parameters(config: Config, shapes: Shapes) -> int:

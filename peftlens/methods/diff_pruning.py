@@ -129,6 +129,11 @@ def after_step(model: nn.Module, config: Config, step: int, steps: int) -> None:
         part.matrix_gate.fill_(_OPEN)
 
 
+def training_state(model: nn.Module, config: Config) -> dict[str, Any]:  # noqa: ARG001
+    """Return nothing: before the last step all that changes are parameters."""
+    return {}
+
+
 def _split(flat: torch.Tensor, like: Collection[torch.Tensor]) -> list[torch.Tensor]:
     parts = flat.split([tensor.numel() for tensor in like])
     return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]

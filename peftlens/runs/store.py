@@ -3,6 +3,7 @@
 runs/<run_id>/              finished run; a run folder that exists is complete and never changes
      .tmp-<run_id>-*/       run under construction, or leftover of a dead process
      .claim-<run_id>        lock file, see lock.py
+     .paused-<run_id>-*/    run that is paused in training, see paused.py
 quarantine/<run_id>-<n>/    damaged runs
 
 The folders themselves are the only index of runs. Readers take no lock.
@@ -22,6 +23,7 @@ from peftlens.io.files import TEMPORARY_PREFIX, new_folder
 from peftlens.runs import digests
 from peftlens.runs.digests import DIGESTS
 from peftlens.runs.lock import LOCK_PREFIX, RunLockedError, lock_run
+from peftlens.runs.paused import delete_paused, paused_runs
 from peftlens.runs.run import TIMING, Run, is_id
 
 # Errors of the disk that would fail all later runs too.
@@ -32,6 +34,8 @@ _ABANDONED = 3600  # seconds; no single file takes that long to write
 @contextmanager
 def building(runs: Path, run: str) -> Iterator[Path | None]:
     """Open a temporary folder that becomes the run's folder; None if the run exists.
+
+    Once the run is there, its pauses are deleted.
 
     Raises:
         RunLockedError: another process is building the run.
@@ -46,6 +50,8 @@ def building(runs: Path, run: str) -> Iterator[Path | None]:
             return
         with new_folder(target) as folder:
             yield folder
+        if target.exists():
+            delete_paused(runs, run)
 
 
 def build(runs: Path, run: str, fill: Callable[[Path], None]) -> Path:
@@ -78,6 +84,10 @@ def sweep(runs: Path) -> int:
         with suppress(RunLockedError), lock_run(runs, run):
             shutil.rmtree(folder, ignore_errors=True)
             deleted += 1
+    for paused in paused_runs(runs):
+        if (runs / paused.id).exists():  # its process died before it deleted the pause
+            with suppress(RunLockedError), lock_run(runs, paused.id):
+                deleted += delete_paused(runs, paused.id)
     for file in (*runs.glob(f"*/probes/{TEMPORARY_PREFIX}*"), *_temporary_files(runs)):
         with suppress(FileNotFoundError):  # finished in the meantime
             if time.time() - file.stat().st_mtime > _ABANDONED:

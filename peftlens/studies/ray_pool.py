@@ -18,6 +18,7 @@ from peftlens.errors import InputError
 from peftlens.io.files import new_folder, write_atomic
 from peftlens.results.outcomes import Died, Done, Outcome
 from peftlens.runs.lock import RunLockedError, lock_run
+from peftlens.runs.paused import PAUSE, Pause, delete_paused, keep_paused, paused_runs
 from peftlens.runs.run import Run
 from peftlens.studies.worker_protocol import (
     MeasureRequest,
@@ -146,6 +147,11 @@ class RayPool:
             case TrainRequest():
                 with new_folder(self._runs / request.run) as folder:
                     _unpack(files, folder)
+                    if PAUSE in files:
+                        step = Pause.model_validate_json(files[PAUSE]).step
+                        keep_paused(folder, self._runs, request.run, step)
+                if PAUSE not in files:
+                    delete_paused(self._runs, request.run)
             case MeasureRequest():
                 for name, data in files.items():
                     target = request.run / name
@@ -188,6 +194,8 @@ class _Actor:
             outcome = self._perform(request.model_copy(update=update))
             if not isinstance(outcome, Done):
                 return outcome, {}
+            if isinstance(request, TrainRequest) and not output.exists():
+                output = paused_runs(runs, request.run)[-1].path
             before = files[output.name] if isinstance(request, MeasureRequest) else {}
             return outcome, {
                 name: data for name, data in _pack(output).items() if before.get(name) != data
@@ -198,15 +206,16 @@ class _Actor:
 
 
 def _input_runs(request: Request, runs: Path) -> Iterator[str]:
-    """Yield the ids of the runs whose files a request reads.
+    """Yield the names of the folders that a request reads.
 
-    These are the measured or continued run, and where it has a head those before it in a sequence
-    of tasks, which have the other tasks' heads.
+    These are the pauses of the run, the measured or continued run, and where it has a head those
+    before it in a sequence of tasks, which have the other tasks' heads.
     """
     match request:
         case MeasureRequest():
             name = request.run.name
         case TrainRequest():
+            yield from (paused.path.name for paused in paused_runs(runs, request.run))
             name = request.config.continue_from
         case _:
             name = None

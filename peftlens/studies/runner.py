@@ -4,6 +4,7 @@ DIR/study.toml            copy of the study file
     study.json            run ids, with the names of the runs' configurations
     calls/                time, machine and command of each call, see invocations.py
     runs/<run_id>/        finished runs, see run.py; temporary files and locks, see store.py
+    runs/.paused-<run_id>-<step>/   runs that are paused in training, see paused.py
     failed/<key>.json     failures, see failures.py
     tables/<probe>.parquet
 

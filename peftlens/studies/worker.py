@@ -5,7 +5,8 @@
 The worker keeps the base model in memory. It exits after SECONDS without progress (0: never).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.results import table
 from peftlens.results.outcomes import Done, Failed, Outcome
 from peftlens.runs.config import RunConfig
+from peftlens.runs.paused import PausedRun
 from peftlens.runs.run import Run
 from peftlens.studies import worker_protocol
 from peftlens.studies.grid import plan_study
@@ -29,6 +31,7 @@ from peftlens.studies.worker_protocol import (
     TrainRequest,
 )
 from peftlens.training import batched_trainer, trainer
+from peftlens.training.partial_training import train_runs_until, train_until
 from peftlens.training.run_plan import RunPlan, plan_run
 
 
@@ -48,14 +51,17 @@ def plan(context: RunContext, request: PlanRequest) -> StudyPlan:
 
 
 def train(context: RunContext, request: TrainRequest) -> str:
-    """Train a run; return a one-line summary of its results.
+    """Train a run, to its end or until a step; return a one-line summary of its results.
 
     Raises:
-        InputError: the worker's plan of the run has a different id.
+        InputError: the worker's plan of the run has a different id, or it can't be paused there.
         RunLockedError: another process is training it.
     """
     planned = _planned(context, request.config, request.run)
-    return _summary(trainer.train_run(planned, request.folder, compiled=request.compiled))
+    planned = replace(planned, compiled=request.compiled)
+    if request.until is None:
+        return _summary(trainer.train_run(planned, request.folder))
+    return _summary(train_until(planned, request.folder, request.until))
 
 
 def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, str]:
@@ -67,7 +73,11 @@ def train_batch(context: RunContext, request: TrainBatchRequest) -> dict[str, st
         InputError: see `train`.
     """
     plans = [_planned(context, config, run) for run, config in request.configs.items()]
-    return {run.id: _summary(run) for run in batched_trainer.train_runs(plans, request.folder)}
+    if request.until is None:
+        runs = batched_trainer.train_runs(plans, request.folder)
+    else:
+        runs = train_runs_until(plans, request.folder, request.until)
+    return {run.id: _summary(run) for run in runs}
 
 
 def _planned(context: RunContext, config: RunConfig, run: str) -> RunPlan:
@@ -80,15 +90,21 @@ def _planned(context: RunContext, config: RunConfig, run: str) -> RunPlan:
     return planned
 
 
-def _summary(run: Run) -> str:
+def _summary(run: Run | PausedRun) -> str:
+    if isinstance(run, PausedRun):
+        return f"paused after step {run.step}, {_score(run.scores)}"
     results = run.record.results
     if run.record.status == "diverged":
         return "diverged"
-    score = results.get("validation_accuracy")
-    score_text = (
-        f"loss {results['validation_loss']:.3f}" if score is None else f"accuracy {score:.3f}"
-    )
-    return f"{score_text} on validation, {run.timing()[-1]['seconds']:.0f} s of training"
+    return f"{_score(results)}, {run.timing()[-1]['seconds']:.0f} s of training"
+
+
+def _score(results: Mapping[str, Any]) -> str:
+    if "validation_accuracy" in results:
+        return f"accuracy {results['validation_accuracy']:.3f} on validation"
+    if "validation_loss" in results:
+        return f"loss {results['validation_loss']:.3f} on validation"
+    return "no finite loss on validation"
 
 
 def measure(context: RunContext, request: MeasureRequest) -> dict[str, Outcome]:

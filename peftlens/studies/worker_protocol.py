@@ -60,7 +60,7 @@ class PlanRequest(Message):
 
 
 class TrainRequest(Message):
-    """Request to train a run; the result is a one-line summary.
+    """Request to train a run, or to resume it; the result is a one-line summary.
 
     Attributes:
         run: id of the run in the study's plan.
@@ -68,6 +68,8 @@ class TrainRequest(Message):
         folder: folder of all runs.
         trust_remote_code: whether to run Python from the base model's folder.
         compiled: whether the blocks of the base are compiled, where they can be.
+        until: step after which the run is scored on the validation split and paused, see
+            `paused.PausedRun`; None to train it to its end.
     """
 
     kind: Literal["train"] = "train"
@@ -76,6 +78,7 @@ class TrainRequest(Message):
     folder: Path
     compiled: bool = False
     trust_remote_code: bool
+    until: int | None = None
 
 
 class TrainBatchRequest(Message):
@@ -85,12 +88,14 @@ class TrainBatchRequest(Message):
         configs: configurations, by run id.
         folder: folder of all runs.
         trust_remote_code: whether to run Python from the base model's folder.
+        until: step after which the runs are scored and paused; see `TrainRequest`.
     """
 
     kind: Literal["train_batch"] = "train_batch"
     configs: dict[str, RunConfig]
     folder: Path
     trust_remote_code: bool
+    until: int | None = None
 
 
 class MeasureRequest(Message):

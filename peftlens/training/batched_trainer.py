@@ -7,6 +7,7 @@ device, as a small model does on a GPU.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,23 +26,27 @@ from peftlens.io.files import canonical_json, sha256_text
 from peftlens.layers.batched_adapters import AdapterBatch, BatchedPart
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.lock import RunLockedError
+from peftlens.runs.paused import Pause, PausedRun, keep_paused, latest
 from peftlens.runs.run import Run
 from peftlens.runs.store import building
 from peftlens.training.attention_backend import attention_backend
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.frozen_block_cache import has_dropout
+from peftlens.training.pause import resume
 from peftlens.training.run_plan import RunPlan
 from peftlens.training.run_writer import RunWriter
 from peftlens.training.train_state import TrainState
 from peftlens.training.trainer import (
     initial_results,
     open_writer,
+    pause_in,
     require_unchanged,
     run_training_loop,
     validate_and_record,
 )
 
 Parts = Mapping[str, BatchedPart]  # by the dotted name of a module of the base
+_Start = tuple[RunPlan, RunWriter, PausedRun | None]
 
 
 def batch_key(planned: RunPlan) -> str | None:
@@ -76,38 +81,67 @@ def _has_independent_rows(planned: RunPlan) -> bool:
 def train_runs(plans: Sequence[RunPlan], out: Path) -> list[Run]:
     """Train planned runs of one `batch_key` and return the finished ones.
 
-    Runs that another process is training are skipped.
+    Runs that another process is training are skipped. Those that are paused are resumed.
+
+    Raises:
+        RuntimeError: the method changed the base, so that its adapters are incomplete.
+    """
+    train_together(plans, out)
+    return [Run(out / planned.id) for planned in plans if (out / planned.id).exists()]
+
+
+def train_together(plans: Sequence[RunPlan], out: Path, until: int | None = None) -> None:
+    """Train planned runs of one `batch_key`, to their end or until a step, and pause them there.
+
+    Runs that have taken equal numbers of steps share passes.
 
     Raises:
         RuntimeError: the method changed the base, so that its adapters are incomplete.
     """
     with ExitStack() as stack:
-        writers = []
+        starts: dict[int, list[_Start]] = defaultdict(list)
         for planned in plans:
             with suppress(RunLockedError):
                 if folder := stack.enter_context(building(out, planned.id)):
-                    writers.append((planned, open_writer(planned, folder)))
-        if writers:
-            _train(writers)
+                    last = until or planned.config.training.max_steps
+                    paused = latest(out, planned.id, last)
+                    done = paused.step if paused else 0
+                    if done == until:
+                        folder.rmdir()
+                    else:
+                        starts[done].append((planned, open_writer(planned, folder), paused))
+        for together in starts.values():
+            unfinished = _train(together, until)
             require_unchanged(plans[0])
-    return [Run(out / planned.id) for planned in plans if (out / planned.id).exists()]
+            for state in unfinished:
+                keep_paused(state.writer.path, out, state.planned.id, int(until or 0))
 
 
-def _train(writers: Sequence[tuple[RunPlan, RunWriter]]) -> None:
-    first, _ = writers[0]
+def _train(starts: Sequence[_Start], until: int | None) -> list[TrainState]:
+    """Train runs that have taken equal numbers of steps; return those that are paused."""
+    first = starts[0][0]
     base = first.base.model
     task = TokenizedTask.of(first.base, first.task, first.config.training.sequence_length)
-    parts = dict(_initialize(planned, writer, task) for planned, writer in writers)
-    states = [*parts]
-    with restored_after(base):
-        adapters = AdapterBatch(base, parts[states[0]])
-        started = time.perf_counter()
-        run_training_loop(states, base, _BatchedForward(base, task.collator, adapters, parts))
-        seconds = (time.perf_counter() - started) / len(states)
-    timing = {"seconds": seconds, "peak_memory_bytes": None}
-    for state in states:
+    parts = dict(_initialize(planned, writer, task) for planned, writer, _ in starts)
+    before = {}
+    for state, (_, _, paused) in zip(parts, starts, strict=True):
         with state.open_model() as model:
-            validate_and_record(state, model, task, timing, trained_together=len(states))
+            before[state] = resume(state, model, paused) if paused else Pause(run=state.planned.id)
+    with restored_after(base):
+        adapters = AdapterBatch(base, next(iter(parts.values())))
+        forward = _BatchedForward(base, task.collator, adapters, parts)
+        started = time.perf_counter()
+        run_training_loop([*parts], base, forward, next(iter(before.values())).step, until)
+        seconds = (time.perf_counter() - started) / len(parts)
+    for state, start in before.items():
+        now = start.after(seconds, None)
+        with state.open_model() as model:
+            if until and not state.diverged:
+                pause_in(state, model, task, now, until)
+                continue
+            timing = {"seconds": now.seconds, "peak_memory_bytes": None}
+            validate_and_record(state, model, task, timing, trained_together=len(parts))
+    return [state for state in before if until and not state.diverged]
 
 
 def _initialize(

@@ -65,6 +65,7 @@ class KeepTerm:
             gradients are taken one after the other: in full fine-tuning, all at once would hold
             several copies of the weights.
         others: base's predictions of the training rows' tokens that are no targets.
+        text: batches of general text of the penalty, one for each step.
         projection: projection of the steps off earlier tasks.
         counts: sizes, for the record.
         seconds: time before the first step, s.
@@ -74,6 +75,7 @@ class KeepTerm:
     weight: float = 0.0
     penalty: Callable[[], Iterator[torch.Tensor]] | None = None
     others: BasePredictions | None = None
+    text: Iterator[list[TokenizedAnswer]] = field(default_factory=lambda: iter(()))
     projection: Projection | None = None
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -88,6 +90,11 @@ class KeepTerm:
             rows = [row for one in passes for row in one]
             self._targets = sum(row.scored for row in rows)
             self._others = max(1, sum(row.input_length - row.scored for row in rows))
+
+    def skip_steps(self, steps: int) -> None:
+        """Leave out the text of steps that were taken before."""
+        for _ in islice(self.text, steps):
+            pass
 
     @property
     def in_loss(self) -> float:
@@ -168,9 +175,11 @@ def _text(planned: RunPlan, keep: Keep, loader: TrainingLoader) -> Attached:
     predictions = None
     if keep.kind == "kl":
         predictions = BasePredictions.of(planned.base, collator, used, collator.batch)
+    text = iter(batches)
     return lambda model: KeepTerm(
         weight=keep.weight or 0.0,
-        penalty=partial(text_penalty, model, collator, iter(batches), predictions),
+        penalty=partial(text_penalty, model, collator, text, predictions),
+        text=text,
         counts={"text_tokens": sum(row.scored for row in used)},
     )
 

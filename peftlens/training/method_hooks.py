@@ -17,6 +17,8 @@ class MethodHooks:
     optimizer: Callable[[float, float], torch.optim.Optimizer] | None = None
     regularization_loss: Callable[[], torch.Tensor] | None = None
     after_step: Callable[[int, int], None] | None = None
+    training_state: Callable[[], dict[str, Any]] | None = None
+    load_training_state: Callable[[dict[str, Any]], None] | None = None
 
     @classmethod
     def of(cls, method: ModuleType, method_config: Any, model: nn.Module) -> "MethodHooks":

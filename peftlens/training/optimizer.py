@@ -103,6 +103,34 @@ class OptimizerStep:
             ):
                 parameter.copy_(start + change)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that further steps depend on: weights, and states of optimizer and schedule.
+
+        The weights are those that the optimizer steps on: float32 copies where there are any.
+        """
+        packed = self._optimizer.state_dict()
+        return {
+            "weights": [weight.detach() for weight in self._masters.trained],
+            "state": packed["state"],
+            "groups": [_without_parameters(group) for group in packed["param_groups"]],
+            "schedule": self._scheduler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from the state of another optimizer of the same model and configuration."""
+        with torch.no_grad():
+            for weight, value in zip(self._masters.trained, state["weights"], strict=True):
+                weight.copy_(value)
+        self._masters.write_back()
+        groups = self._optimizer.param_groups
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        # not by torch's load_state_dict, which casts the state to the dtype of the parameters
+        for key, values in state["state"].items():
+            self._optimizer.state[parameters[key] if isinstance(key, int) else key] = values
+        for group, values in zip(groups, state["groups"], strict=True):
+            group.update(values)
+        self._scheduler.load_state_dict(state["schedule"])
+
     def zero_grad(self) -> None:
         """Clear the gradients."""
         self._optimizer.zero_grad()
@@ -119,3 +147,7 @@ class OptimizerStep:
             value.nbytes for state in self._optimizer.state.values() for value in state.values()
             if isinstance(value, torch.Tensor)
         )  # fmt: skip
+
+
+def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key != "params"}

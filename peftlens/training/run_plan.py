@@ -44,6 +44,7 @@ class RunPlan:
         method_config: Config of the method.
         shapes: shapes of the base's parameters, before the method is attached.
         depends_on: hashes and versions that can change the results, see `run.Record`.
+        compiled: whether training passes run compiled blocks, where they can be compiled.
     """
 
     requested_config: RunConfig
@@ -56,6 +57,7 @@ class RunPlan:
     method_config: Any
     shapes: Shapes
     depends_on: dict[str, Any]
+    compiled: bool = False
 
     @property
     def id(self) -> str:

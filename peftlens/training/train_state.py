@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -73,22 +74,28 @@ class TrainState:
         """Count what a step's loss is the mean of: scored tokens, or pairs."""
         return sum(1 if self.pairs else row.scored for row in rows)
 
-    def make_optimizer(self) -> OptimizerStep:
-        """Create the optimizer of the run's parameters."""
+    @cached_property
+    def optimizer(self) -> OptimizerStep:
+        """Optimizer of the run's parameters."""
         projection = self.keep.projection if self.keep else None
         training = self.planned.config.training
         return OptimizerStep(self.parameters, training, self.hooks.optimizer, projection)
 
-    def step(self, optimizer: OptimizerStep, step: int, loss: float) -> dict[str, Any]:
+    def free_optimizer(self) -> None:
+        """Free the memory of the optimizer."""
+        vars(self).pop("optimizer", None)
+
+    def step(self, step: int, loss: float) -> dict[str, Any]:
         """Take an optimizer step and return its metrics, empty if the run diverges here."""
         try:
-            metrics = optimizer.step(step, loss)
+            metrics = self.optimizer.step(step, loss)
         except DivergenceError as error:
             self.diverged, self.results["steps"] = True, error.steps
+            self.free_optimizer()
             return {}
         if self.hooks.after_step:
             self.hooks.after_step(step, self.planned.config.training.max_steps)
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         value = self.keep.value if self.keep else None
         return metrics if value is None else metrics | {"keep_loss": value}
 

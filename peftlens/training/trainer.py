@@ -29,6 +29,7 @@ from peftlens.models.architecture import count_trainable
 from peftlens.models.heads import head_parameters, head_seed
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.config import RunConfig
+from peftlens.runs.paused import Pause, PausedRun, keep_paused, latest, pause
 from peftlens.runs.run import Run
 from peftlens.runs.store import build
 from peftlens.training import keep
@@ -36,6 +37,7 @@ from peftlens.training.attention_backend import attention_backend
 from peftlens.training.compiled_blocks import compile_blocks
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
 from peftlens.training.frozen_block_cache import BlockFingerprint, FrozenBlockCache
+from peftlens.training.pause import resume, save_state
 from peftlens.training.peak_memory import PeakMemory
 from peftlens.training.preference_loss import PreferencePairs
 from peftlens.training.run_plan import RunPlan, plan_run
@@ -67,13 +69,8 @@ def train(config: RunConfig, out: str | Path, *, trust_remote_code: bool = False
     return train_run(plan_run(config, context), Path(out))
 
 
-def train_run(planned: RunPlan, out: Path, *, compiled: bool = False) -> Run:
-    """Train a planned run unless its folder exists.
-
-    Args:
-        planned: plan of the run.
-        out: folder of runs.
-        compiled: whether training passes run compiled blocks, where they can be compiled.
+def train_run(planned: RunPlan, out: Path) -> Run:
+    """Train a planned run unless its folder exists; from its last step if it is paused.
 
     Raises:
         RunLockedError: another process is training it.
@@ -81,13 +78,22 @@ def train_run(planned: RunPlan, out: Path, *, compiled: bool = False) -> Run:
     """
 
     def write(folder: Path) -> None:
-        previous = planned.config.continue_from
-        with restored_after(planned.base.model):
-            writer = open_writer(planned, folder)
-            _train(planned, writer, Run(out / previous) if previous else None, compiled)
-        require_unchanged(planned)
+        train_in(folder, planned, out, latest(out, planned.id, planned.config.training.max_steps))
 
     return Run(build(out, planned.id, write))
+
+
+def train_in(
+    folder: Path, planned: RunPlan, out: Path, paused: PausedRun | None, until: int | None = None
+) -> None:
+    """Train a run in a folder; if it is paused there, move the folder to its place."""
+    previous = planned.config.continue_from
+    with restored_after(planned.base.model):
+        writer = open_writer(planned, folder)
+        finished = _train(planned, writer, Run(out / previous) if previous else None, paused, until)
+    require_unchanged(planned)
+    if until and not finished:
+        keep_paused(folder, out, planned.id, until)
 
 
 def require_unchanged(planned: RunPlan) -> None:
@@ -113,7 +119,44 @@ def open_writer(planned: RunPlan, folder: Path) -> RunWriter:
     )
 
 
-def _train(planned: RunPlan, writer: RunWriter, previous: Run | None, compiled: bool) -> None:
+def _train(
+    planned: RunPlan,
+    writer: RunWriter,
+    previous: Run | None,
+    paused: PausedRun | None = None,
+    until: int | None = None,
+) -> bool:
+    """Train a run from its start or a pause; return whether it is finished, and not paused."""
+    state, model, loader, task, peak = _prepare(planned, writer, previous)
+    before = resume(state, model, paused) if paused else Pause(run=planned.id)
+    compiled = planned.compiled and compile_blocks(planned.base)
+    started = time.perf_counter()
+    if planned.config.training.max_steps:
+        forward = partial(single_run_loss, model, loader)
+        run_training_loop([state], model, forward, before.step, until)
+    now = before.after(time.perf_counter() - started, peak.bytes())
+    if until and not state.diverged:
+        pause_in(state, model, task, now, until)
+        return False
+    timing = {"seconds": now.seconds, "peak_memory_bytes": now.peak_memory_bytes}
+    if state.keep:
+        state.results["keep"], timing["keep_seconds"] = state.keep.counts, state.keep.seconds
+    validate_and_record(state, model, task, timing, **({"compiled": True} if compiled else {}))
+    return True
+
+
+def pause_in(
+    state: TrainState, model: nn.Module, task: TokenizedTask, before: Pause, step: int
+) -> None:
+    """Complete the folder of a run that is paused after a step with its state and scores."""
+    save_state(state, model, state.writer.path)
+    pause(before.at(step, validate(model.eval(), task)), state.writer.path)
+
+
+def _prepare(
+    planned: RunPlan, writer: RunWriter, previous: Run | None
+) -> tuple[TrainState, nn.Module, TrainingLoader, TokenizedTask, PeakMemory]:
+    """Do all that comes before the first step."""
     training = planned.config.training
     task = TokenizedTask.of(planned.base, planned.task, training.sequence_length)
     pairs = preference_pairs(planned, task)
@@ -138,14 +181,7 @@ def _train(planned: RunPlan, writer: RunWriter, previous: Run | None, compiled: 
     if 0 in training.checkpoint_steps:
         writer.save_checkpoint(model, 0)
     state = TrainState.of_single_run(planned, writer, model, loader, results, pairs, term)
-    compiled = compiled and compile_blocks(planned.base)
-    started = time.perf_counter()
-    if training.max_steps:
-        run_training_loop([state], model, partial(single_run_loss, model, loader))
-    timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak.bytes()}
-    if term:
-        results["keep"], timing["keep_seconds"] = term.counts, term.seconds
-    validate_and_record(state, model, task, timing, **({"compiled": True} if compiled else {}))
+    return state, model, loader, task, peak
 
 
 def attach_planned(planned: RunPlan) -> nn.Module:
@@ -215,7 +251,13 @@ def single_run_loss(
         return [loss_of(loader.collator)(model, batch)]
 
 
-def run_training_loop(states: Sequence[TrainState], model: nn.Module, forward: ForwardPass) -> None:
+def run_training_loop(
+    states: Sequence[TrainState],
+    model: nn.Module,
+    forward: ForwardPass,
+    done: int = 0,
+    until: int | None = None,
+) -> None:
     """Take all optimizer steps of runs with equal numbers of steps, rows and checkpoints.
 
     A run that diverges stops there, and the other runs continue.
@@ -224,32 +266,33 @@ def run_training_loop(states: Sequence[TrainState], model: nn.Module, forward: F
         states: states of the runs.
         model: model that `forward` runs.
         forward: function for one forward pass of all runs.
+        done: number of steps taken before.
+        until: last step to take; None for the last of all.
     """
-    config = states[0].planned.config.training
-    active = {state: state.make_optimizer() for state in states}
+    config, active = states[0].planned.config.training, [*states]
+    last = until or config.max_steps
     model.train()
-    with bar(_title(states), config.max_steps) as progress:
-        for step in range(1, config.max_steps + 1):
+    with bar(_title(states), config.max_steps, done) as progress:
+        for step in range(done + 1, last + 1):
             started = time.perf_counter()
             batches = [next(state.batches) for state in active]
-            losses = accumulate_gradients([*active], batches, forward)
-            lines = [
-                state.step(optimizer, step, loss)
-                for (state, optimizer), loss in zip(active.items(), losses, strict=True)
-            ]
+            losses = accumulate_gradients(active, batches, forward)
+            lines = [state.step(step, loss) for state, loss in zip(active, losses, strict=True)]
             seconds = time.perf_counter() - started
             tokens = [sum(length(row) for rows in passes for row in rows) for passes in batches]
             for state, line, count in zip(active, lines, tokens, strict=True):
                 if line:
                     state.log(line, count, seconds / len(active))
-            active = {state: one for state, one in active.items() if not state.diverged}
+            active = [state for state in active if not state.diverged]
             if not active:
                 return
             if step < config.max_steps and step in config.checkpoint_steps:
                 _save_checkpoints(active, step)
             progress.advance(f"loss {np.mean(losses):.3f}, {sum(tokens) / seconds:.0f} tokens/s")
-    for state, optimizer in active.items():
-        state.results["optimizer_state_bytes"] = optimizer.state_bytes
+    if last == config.max_steps:
+        for state in active:
+            state.results["optimizer_state_bytes"] = state.optimizer.state_bytes
+            state.free_optimizer()
 
 
 def _title(states: Sequence[TrainState]) -> str:

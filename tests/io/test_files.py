@@ -55,6 +55,14 @@ def test_new_folder_appears_whole_or_not_at_all(tmp_path):
     assert (target / "file").read_text() == "whole"
 
 
+def test_new_folder_leaves_alone_what_the_block_has_moved(tmp_path):
+    with files.new_folder(tmp_path / "target") as folder:
+        (folder / "a").touch()
+        files.rename_folder(folder, tmp_path / "elsewhere")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["elsewhere"]
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755
+
+
 def test_new_folder_keeps_what_another_process_finished_first(tmp_path):
     target = tmp_path / "run"
     with files.new_folder(target) as folder:

@@ -33,6 +33,16 @@ def test_listeners_hear_of_every_step(monkeypatch, notebook):
     assert heard == [("Counting", 0, 2), ("Counting", 1, 2), ("Counting", 2, 2)]
 
 
+@pytest.mark.parametrize("notebook", [False, True])
+def test_a_bar_starts_where_earlier_steps_have_ended(monkeypatch, capsys, notebook):
+    monkeypatch.setattr(progress.console, "is_jupyter", notebook)
+    heard = []
+    with progress_listener(lambda *message: heard.append(message)), bar("On", 5, 3) as shown:
+        shown.advance()
+    assert heard == [("On", 3, 5), ("On", 4, 5)]
+    assert ("3/5" in capsys.readouterr().err) == notebook
+
+
 def test_say_prints_brackets_literally(capsys):
     say("[1/2] [bold]lora[/bold]")
     assert capsys.readouterr().err == "[1/2] [bold]lora[/bold]\n"

@@ -10,8 +10,9 @@ from fast_study import carried_out, contents
 from ray.cluster_utils import Cluster
 
 from peftlens.errors import InputError
+from peftlens.results.outcomes import Done
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import SCHEMA, Record, runs_in
+from peftlens.runs.run import SCHEMA, Record, Run, runs_in
 from peftlens.studies import ray_pool, runner
 from peftlens.studies.runner import StudyOptions
 from peftlens.studies.worker_protocol import MeasureRequest, TrainRequest
@@ -93,6 +94,30 @@ def test_real_training_gives_the_same_run(tiny_study, tmp_path):
 
 
 @pytest.mark.usefixtures("two")
+def test_a_run_is_paused_and_resumed_on_other_nodes(tiny_study, tmp_path):
+    text = tiny_study('method = "lora"', training="max_steps = 3\nbatch_size = 4")
+    file, runs = tmp_path / "tiny.toml", tmp_path / "ray" / "runs"
+    file.write_text(text)
+    (whole,) = runner.run_study(file, tmp_path / "local", StudyOptions(workers=0)).runs
+    pool = ray_pool.RayPool(runs, {"num_cpus": 1}, workers=1)
+    for until in (1, 2, None):
+        request = TrainRequest(
+            run=whole.id, config=whole.config, folder=runs, trust_remote_code=False, until=until
+        )
+        pool.submit(0, request)
+        found = []
+        while not found:
+            found = [outcome for _, outcome in pool.poll(1)]
+        assert isinstance(found[0], Done), found
+        names = [entry.name for entry in runs.iterdir()]
+        assert names == [f".paused-{whole.id}-{until}" if until else whole.id]
+    pool.close(now=True)
+    adapter = "adapter/adapter_model.safetensors"
+    assert (runs / whole.id / adapter).read_bytes() == (whole.path / adapter).read_bytes()
+    assert [line["step"] for line in Run(runs / whole.id).metrics()] == [1, 3, 3]
+
+
+@pytest.mark.usefixtures("two")
 def test_a_worker_that_fits_no_node(fast, tmp_path):
     with pytest.raises(InputError, match="no node of the Ray cluster has room for a worker"):
         carried_out(fast(), tmp_path / "out", engine="ray", threads=2, workers=None)
@@ -115,7 +140,8 @@ def test_a_run_with_a_head_brings_the_runs_of_its_sequence_along(tmp_path):
     request = MeasureRequest.model_construct(run=tmp_path / "bbbbbbbbbbb1")
     assert [*ray_pool._input_runs(request, tmp_path)] == ["bbbbbbbbbbb1"]
     request = TrainRequest.model_construct(
-        config=RunConfig(method="head", task="boolq", continue_from="aaaaaaaaaaa1")
+        run="cccccccccccc",
+        config=RunConfig(method="head", task="boolq", continue_from="aaaaaaaaaaa1"),
     )
     assert [*ray_pool._input_runs(request, tmp_path)] == ["aaaaaaaaaaa1", "aaaaaaaaaaaa"]
 

@@ -5,7 +5,9 @@ import time
 
 from fast_study import carried_out, finish, start, wait_for, workers_of
 
+from peftlens.results import study_results
 from peftlens.runs.lock import lock_owners
+from peftlens.runs.paused import Pause, keep_paused, pause, paused_runs
 from peftlens.studies.status import study_status
 
 
@@ -32,6 +34,24 @@ def test_the_estimate_is_made_of_what_runs_have_taken(fast, tmp_path):
         (out / "runs" / run / "digests.json").unlink()
         (out / "runs" / run / "timing.jsonl").write_text(f'{{"seconds": {seconds}}}\n')
     assert study_status(out).seconds_left == 2 * 20  # two are left, and took neither time yet
+
+
+def test_a_paused_run_is_left_to_train_and_no_remark_worth(fast, tmp_path):
+    file, out = fast(runs=2, probe=True), tmp_path / "out"
+    carried_out(file, out, filter=("*number=0",))
+    first, second = json.loads((out / "study.json").read_text())["runs"]
+    (out / "folder").mkdir()
+    pause(Pause(run=second, step=0).at(3, {}), out / "folder")
+    keep_paused(out / "folder", out / "runs", second, 3)
+    found = study_status(out)
+    assert (found.done, found.left, found.running, found.damaged) == (1, 1, (), {})
+    results = study_results.read(out)
+    assert [run.path.name for run in results.runs] == [first]
+    assert results.ignored == ()
+    carried_out(file, out, filter=("*number=0",))
+    assert len(paused_runs(out / "runs")) == 1
+    assert carried_out(file, out).left == 0
+    assert paused_runs(out / "runs") == []
 
 
 def test_a_dead_supervisor_runs_nothing(fast, tmp_path):

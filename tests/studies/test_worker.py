@@ -2,6 +2,7 @@ import pytest
 
 from peftlens.results import table
 from peftlens.results.outcomes import Corrupted, Failed
+from peftlens.runs.paused import paused_runs
 from peftlens.runs.run import Run
 from peftlens.studies import worker
 from peftlens.studies.worker_protocol import (
@@ -80,6 +81,9 @@ def test_several_runs_in_one_pass(tiny_study, tmp_path):
         folder=tmp_path,
         trust_remote_code=False,
     )
+    paused = perform(request.model_copy(update={"until": 1}))
+    assert list(paused) == [first.id, second.id]
+    assert all(text.startswith("paused after step 1, accuracy") for text in paused.values())
     summaries = perform(request)
     assert list(summaries) == [first.id, second.id]
     assert all("on validation" in summary for summary in summaries.values())
@@ -131,3 +135,15 @@ def test_a_process_that_only_measures_may_need_the_base_s_code(
     wrong = measure(tmp_path / run.id, "task_items")
     assert "allow it by --trust-remote-code" in wrong["task_items"].error_summary
     assert measure(tmp_path / run.id, "task_items", trust_remote_code=True) == {}
+
+
+def test_a_run_is_paused_and_resumed_on_request(planned, tmp_path):
+    request = TrainRequest(
+        run=planned.id, config=planned.config, folder=tmp_path, trust_remote_code=False, until=1
+    )
+    assert perform(request).startswith("paused after step 1, accuracy 0.")
+    (paused,) = paused_runs(tmp_path, planned.id)
+    assert 0 < paused.scores["validation_loss"] < 10
+    assert "on validation" in train(planned, tmp_path)
+    assert Run(tmp_path / planned.id).record.status == "finished"
+    assert perform(request).startswith("accuracy 0.")

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def train(bases, context, tmp_path):
             base_model=str(bases["llama"]), device="cpu", dtype="float32",
             training=TRAINING | training,
         )  # fmt: skip
-        return train_run(plan_run(config, context), tmp_path / name, compiled=compiled)
+        planned = replace(plan_run(config, context), compiled=compiled)
+        return train_run(planned, tmp_path / name)
 
     return one
 

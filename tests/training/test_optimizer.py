@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -70,6 +72,52 @@ def test_an_optimizer_of_the_method_s_own():
         one.grad = torch.tensor([1.0])
         stepper.step(step, 1.0)
     assert one.item() == pytest.approx(1.0 - 0.25)
+
+
+def ours(one, low):
+    """An optimizer whose state is of the method's own kind, and keyed by name."""
+
+    class Momentum(torch.optim.SGD):
+        @torch.no_grad()
+        def step(self, closure=None):  # noqa: ARG002
+            counts = self.state["steps"]
+            counts["taken"] = counts.get("taken", 0) + 1
+            super().step()
+            one.add_(counts["taken"])
+
+    return lambda rate, _: Momentum([{"params": [one]}, {"params": [low]}], rate, momentum=0.5)
+
+
+@pytest.mark.parametrize("make", [lambda *_: None, ours])
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+def test_another_optimizer_goes_on_where_one_has_stopped(make, kind):
+    config = CONFIG.model_copy(update={"lr_scheduler_type": kind, "warmup_ratio": 0.25})
+
+    def trained(steps, weights, stepper):
+        for step in steps:
+            for parameter in weights:
+                parameter.grad = torch.full_like(parameter, 0.1 * step)
+            rates.append(stepper.step(step, 1.0)["learning_rate"])
+            stepper.zero_grad()
+
+    def start(dtype):
+        weights = weight(1.0, 2.0), weight(3.0, dtype=dtype)
+        return weights, OptimizerStep(weights, config, make(*weights))
+
+    dtype = torch.float32 if make is ours else torch.bfloat16
+    rates = []
+    whole, stepper = start(dtype)
+    trained((1, 2, 3, 4), whole, stepper)
+    first, stopped = start(dtype)
+    trained((1, 2), first, stopped)
+    saved = copy.deepcopy(stopped.state_dict())
+    second, resumed = start(dtype)
+    resumed.load_state_dict(saved)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    trained((3, 4), second, resumed)
+    assert all(torch.equal(a, b) for a, b in zip(whole, second, strict=True))
+    assert rates[:4] == rates[4:]
+    assert resumed.state_bytes == stepper.state_bytes
 
 
 def test_gradients_are_held_in_float32():
