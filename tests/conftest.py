@@ -13,6 +13,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: nodes
 
 import planted
 import pytest
+import torch
 from tiny import ENCODERS, build, build_encoder, byte_tokenizer, word_piece_tokenizer
 
 import peftlens
@@ -38,6 +39,14 @@ def few_directions():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(null_tests, "DIRECTIONS", 2)
         yield
+
+
+@pytest.fixture(autouse=True)
+def torch_s_threads_stay():
+    """One more thread than there are free cores makes every later test many times slower."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
 
 
 WORDS = ["good", "bad", "fine", "poor", "great", "awful", "kind", "mean", "calm", "rude"]

@@ -8,6 +8,8 @@ other vectors of the call.
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -143,7 +145,7 @@ def _umap(vocab: Vocabulary, near: Graph) -> NDArray[np.float32]:
     distances = np.column_stack([np.zeros(size), np.maximum(0, 1 - near.cosine)])
     start = _pca(vocab)
     start = 10 * start / np.abs(start).max()
-    with warnings.catch_warnings():  # it warns that `transform` will not work
+    with warnings.catch_warnings(), _torch_threads_kept():  # it warns that `transform` won't work
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
         points = umap.UMAP(
             n_neighbors=k + 1,
@@ -154,3 +156,16 @@ def _umap(vocab: Vocabulary, near: Graph) -> NDArray[np.float32]:
             n_jobs=1,
         ).fit_transform(vocab.table.cpu().numpy())
     return np.ascontiguousarray(np.asarray(points, np.float32))
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Restore torch's number of threads, which numba's OpenMP layer raises to that of all cores.
+
+    Threads beyond a worker's share wait for each other, and their number affects rounding.
+    """
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

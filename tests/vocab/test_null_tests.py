@@ -30,12 +30,13 @@ def space(request, planted_base):
     return NeighborhoodSpace.of(known.table, known, states(base), request.param)
 
 
-def read(space, now, start, chance=None, seed=0):
-    """Verdicts of vectors, as `soft_prompt_null` gives them."""
+def read(space, now, start, chance=None, seed=0, null=None):
+    """Verdicts of vectors, as `soft_prompt_null` gives them; `null`: tightness that all share."""
     found = TrainedVectors(now, start, tuple(range(len(now))), space.table)
     chance = chance or Chance.of(space, 300, np.random.default_rng(0))
     around = sample_nulls(found, space, chance, np.random.default_rng(seed))
-    null = space.tightness(around.nulls["random_directions"])
+    if null is None:
+        null = space.tightness(around.nulls["random_directions"])
     p_random = p_values(space.tightness(around.now), null)
     if around.start is None:
         return verdicts(p_random)[0], around
@@ -65,9 +66,10 @@ def test_random_directions_are_noise_at_the_stated_rate(space, monkeypatch):
     monkeypatch.setattr(null_tests, "DIRECTIONS", 40)  # 12,000 directions for all prompts
     prompts, found = 200, collections.Counter()
     chance = Chance.of(space, 300, np.random.default_rng(0))
+    null = space.tightness(chance.nulls["random_directions"])
     for seed in range(prompts):
         start, now = planted.directions(5, seed), planted.directions(5, 10_000 + seed)
-        words, _ = read(space, now, start, chance, seed)
+        words, _ = read(space, now, start, chance, seed, null)
         found["prompts with a finding"] += bool({"readable", "displacement readable"} & {*words})
         found.update(words)
     # at most 5 % of such prompts: 10 expected, more than 19 by chance once in 200 times

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -44,12 +46,33 @@ def base(planted_base, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("projection", ["umap", "pca"])
 def test_a_map_keeps_more_neighbors_than_chance_and_is_the_same_again(base, projection):
+    threads = torch.get_num_threads()
     first = maps.vocabulary_map(base, projection)
     assert first.points.shape == (base.model.get_input_embeddings().weight.shape[0], 2)
     assert first.recall > 2 * first.chance
+    assert torch.get_num_threads() == threads
     again = maps.vocabulary_map(base, projection)
     assert np.array_equal(first.points, again.points)
     assert list((maps.cache_dir("vocabulary")).glob(f"*map-{projection}*.safetensors"))
+
+
+@pytest.mark.filterwarnings("ignore::ImportWarning")  # umap: of TensorFlow, not installed
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_map_leaves_torch_the_threads_that_it_had(base, monkeypatch, fails):
+    """Numba's OpenMP layer sets their number for the whole process when it starts its own."""
+    import umap
+
+    def fit_transform(*_):
+        torch.set_num_threads(before + 2)
+        if fails:
+            raise MemoryError
+        return np.zeros((len(vocabulary.vocabulary(base).tokens), 2))
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(umap.UMAP, "fit_transform", fit_transform)
+    with pytest.raises(MemoryError) if fails else nullcontext():
+        maps.vocabulary_map(base, "umap")
+    assert torch.get_num_threads() == before
 
 
 def test_a_plane_holds_its_two_vectors(base):

@@ -111,13 +111,9 @@ def test_states_in_an_encoder_stand_before_the_end_marks(word_pieces, encoders, 
     else:
         before, after = ids, []  # a tokenizer without marks
     model = AutoModel.from_pretrained(folder).eval()
+    rows = torch.tensor([[*before, token, *after] for token in range(len(found))])
     with torch.no_grad():
-        hidden = [
-            model(torch.tensor([[*before, token, *after]]), output_hidden_states=True)
-            .hidden_states[1][0, len(before)]
-            for token in range(len(found))
-        ]  # fmt: skip
-    expected = torch.stack(hidden)
+        expected = model(rows, output_hidden_states=True).hidden_states[1][:, len(before)]
     expected = expected - expected.mean(dim=0)
     assert np.abs(found - expected.numpy()).max() < 2e-3  # kept in half precision
 
@@ -210,12 +206,9 @@ def test_states_are_the_middle_blocks_output_behind_the_context(bases, kind, blo
     found = states(base)
     ids = base.tokenizer(module.CONTEXT)["input_ids"]
     model = base.model.encoder if kind == "t5" else base.model
+    rows = torch.tensor([[*ids, token] for token in range(len(found))])
     with torch.no_grad():
-        hidden = [
-            model(torch.tensor([[*ids, token]]), output_hidden_states=True).hidden_states[block]
-            for token in range(len(found))
-        ]
-    expected = torch.cat([states[:, -1] for states in hidden])
+        expected = model(rows, output_hidden_states=True).hidden_states[block][:, -1]
     expected = expected - expected.mean(dim=0)
     assert np.abs(found - expected.numpy()).max() < 2e-3  # kept in half precision
 
