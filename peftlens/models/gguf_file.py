@@ -32,8 +32,6 @@ def convert(file: Path, target: Path) -> Path:
     """
     if target.exists():  # without the lock, which a read-only disk refuses
         return target
-    if target.exists():  # without the lock, which a read-only disk refuses
-        return target
     with FileLock(f"{target}.lock"):
         if target.exists():
             return target
