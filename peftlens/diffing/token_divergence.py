@@ -19,10 +19,10 @@ from peftlens.evaluation.log_likelihood import answer_states
 from peftlens.evaluation.retention import MAX_LENGTH
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
+from peftlens.numerics.token_chunks import chunks
 from peftlens.results.table import NotApplicable
 
 EXPECTED = 3  # most probable tokens that are kept for every position
-_CHUNK = 256  # tokens whose distributions over the vocabulary are compared at once
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,12 @@ def _compare(
     _, tuned = answer_states(model, batch)  # (t, V)
     base = logits_after_head(model, batch, nn.functional.linear(states, *head))  # (t, V)
     both = min(base.shape[-1], tuned.shape[-1])  # the base gives no probability to added tokens
-    chunks = []
-    parts = (one.split(_CHUNK) for one in (base, tuned, batch.targets.to(base.device)))
-    for base_part, tuned_part, targets in zip(*parts, strict=True):
-        p, q = base_part.log_softmax(dim=-1), tuned_part.log_softmax(dim=-1)  # (256, V)
+    found = []
+    for base_part, tuned_part, targets in chunks(base, tuned, batch.targets.to(base.device)):
+        p, q = base_part.log_softmax(dim=-1), tuned_part.log_softmax(dim=-1)  # (few, V)
         kl = (p[:, :both].exp() * (p[:, :both] - q[:, :both])).sum(dim=-1)
-        chunks.append([kl.double(), *_predictions(p, targets), *_predictions(q, targets)])
-    return [torch.cat(one) for one in zip(*chunks, strict=True)]
+        found.append([kl.double(), *_predictions(p, targets), *_predictions(q, targets)])
+    return [torch.cat(one) for one in zip(*found, strict=True)]
 
 
 def _predictions(logs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
@@ -154,7 +153,7 @@ def _predictions(logs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor
 
 
 def logits_after_head(model: nn.Module, batch: Batch, outputs: torch.Tensor) -> torch.Tensor:
-    """Compute the base's float32 logits (t, V) from the outputs of its head.
+    """Compute the base's logits (t, V) from the outputs of its head.
 
     They replace the head's in a pass over one token, so that what the model does with them (scales,
     soft caps) follows. A method may have changed the head itself, but nothing behind it.
@@ -163,6 +162,6 @@ def logits_after_head(model: nn.Module, batch: Batch, outputs: torch.Tensor) -> 
     handle = owner.get_output_embeddings().register_forward_hook(lambda *_: outputs)
     one_token = {name: tensor[:1, :1] for name, tensor in batch.inputs.items()}
     try:
-        return model(**one_token, use_cache=False).logits.float()
+        return model(**one_token, use_cache=False).logits
     finally:
         handle.remove()
