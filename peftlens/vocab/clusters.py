@@ -119,8 +119,8 @@ def coherence(rows: NDArray[np.float32], label: NDArray[np.int64]) -> float:
         label: cluster of each vector, shape (n,).
     """
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    sums = np.zeros((label.max() + 1, rows.shape[1]))
-    np.add.at(sums, label, unit)
+    members = csr_matrix((np.ones(len(label)), (label, np.arange(len(label)))))
+    sums = members @ unit  # (clusters, D), float64
     n = np.bincount(label)
     several = n > 1
     pairs = (np.square(sums).sum(axis=1)[several] - n[several]) / (n[several] * (n[several] - 1))
