@@ -16,7 +16,7 @@ from torch import nn
 from peftlens.data.collate import Batch, Collator, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_states
-from peftlens.evaluation.retention import MAX_LENGTH
+from peftlens.evaluation.retention import MAX_LENGTH, Suite, output_head, reference
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.numerics.token_chunks import chunks
@@ -80,14 +80,36 @@ class BaseReading:
         Raises:
             NotApplicable: its output head is no linear layer.
         """
-        with restored_after(base.model) as model:
-            head: Any = base.model.get_output_embeddings()
-            if not isinstance(head, nn.Linear):
-                raise NotApplicable("the base's output head is no linear layer")
-            weights = head.weight.data, None if head.bias is None else head.bias.data
-            with torch.inference_mode():
-                states = [answer_states(model, batch)[0] for _, batch in text_batches(base, rows)]
-        return cls(rows, states, weights)
+        head = _head(base)
+        with restored_after(base.model) as model, torch.inference_mode():
+            states = [answer_states(model, batch)[0] for _, batch in text_batches(base, rows)]
+        return cls(rows, states, head)
+
+    @classmethod
+    def of_suite(cls, base: BaseModel, texts: Suite) -> "BaseReading":
+        """Read the texts of a retention suite, which are kept on disk from the first time on.
+
+        Raises:
+            NotApplicable: see `of`.
+        """
+        head, rows = _head(base), [item.rows[item.correct] for item in texts.items]
+        kept = reference(base, texts).states
+        if kept is None:  # a suite of questions
+            return cls.of(base, rows)
+        by_row = kept.split([row.scored for row in rows])
+        batches = text_batches(base, rows)
+        return cls(rows, [torch.cat([by_row[i] for i in indices]) for indices, _ in batches], head)
+
+
+def _head(base: BaseModel) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the weight (V, d) and bias (V,) or None of the base's output head.
+
+    Raises:
+        NotApplicable: it is no linear layer.
+    """
+    if (head := output_head(base.model)) is None:
+        raise NotApplicable("the base's output head is no linear layer")
+    return head
 
 
 def token_divergence(model: nn.Module, base: BaseModel, reading: BaseReading) -> TokenDivergence:
