@@ -21,9 +21,9 @@ from torch import nn
 from peftlens.data.collate import Batch
 from peftlens.diffing.token_divergence import BaseReading, logits_after_head, text_batches
 from peftlens.evaluation.log_likelihood import answer_states
+from peftlens.evaluation.token_chunks import chunks
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import LEVEL, RESAMPLES, Interval
-from peftlens.numerics.token_chunks import chunks
 
 _SUMS = 5  # of each token: two divergences, two squared lengths and their inner product
 

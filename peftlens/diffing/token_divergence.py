@@ -17,9 +17,9 @@ from peftlens.data.collate import Batch, Collator, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_states
 from peftlens.evaluation.retention import MAX_LENGTH, Suite, output_head, reference
+from peftlens.evaluation.token_chunks import chunks
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
-from peftlens.numerics.token_chunks import chunks
 from peftlens.results.table import NotApplicable
 
 EXPECTED = 3  # most probable tokens that are kept for every position

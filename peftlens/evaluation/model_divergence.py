@@ -15,8 +15,8 @@ from torch import nn
 from peftlens.data.collate import Batch, Collator, scoring_batches
 from peftlens.evaluation.head_scores import head_logits
 from peftlens.evaluation.log_likelihood import answer_logits
+from peftlens.evaluation.token_chunks import chunks, token_loss
 from peftlens.io.progress import track
-from peftlens.numerics.token_chunks import chunks, token_loss
 
 
 @dataclass(frozen=True)

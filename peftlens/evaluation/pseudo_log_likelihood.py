@@ -24,11 +24,11 @@ from peftlens.data.task import Task
 from peftlens.errors import InputError
 from peftlens.evaluation.harness_suite import PREFIX
 from peftlens.evaluation.model_divergence import kl_of_logits
+from peftlens.evaluation.token_chunks import token_loss
 from peftlens.io.files import sha256_text
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
 from peftlens.models.masked_lm import MaskedLM, masked_lm, recorded_states
-from peftlens.numerics.token_chunks import token_loss
 from peftlens.results.table import NotApplicable
 from peftlens.tasks import load_task
 

@@ -29,6 +29,7 @@ from peftlens.evaluation.harness_suite import PREFIX, HarnessSuite, harness_suit
 from peftlens.evaluation.log_likelihood import answer_states, choose
 from peftlens.evaluation.model_divergence import kl_of_logits
 from peftlens.evaluation.pseudo_log_likelihood import MaskedSuite, masked_suites
+from peftlens.evaluation.token_chunks import token_loss
 from peftlens.io.files import cache_dir, canonical_json, sha256_text
 from peftlens.io.progress import track
 from peftlens.io.tensor_cache import cached_tensors
@@ -36,7 +37,6 @@ from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import draw_head
 from peftlens.models.model_kind import HAS_HEAD, NotLanguageModelError
 from peftlens.models.snapshot import restored_after
-from peftlens.numerics.token_chunks import token_loss
 from peftlens.results.table import NotApplicable
 from peftlens.runs.run import versions
 from peftlens.tasks import load_task

@@ -10,8 +10,8 @@ from torch import nn
 from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_logits, float32_head
+from peftlens.evaluation.token_chunks import token_loss
 from peftlens.io.progress import track
-from peftlens.numerics.token_chunks import token_loss
 
 
 @torch.inference_mode()

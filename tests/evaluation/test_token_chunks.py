@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from peftlens.numerics import token_chunks as module
-from peftlens.numerics.token_chunks import chunks, token_loss
+from peftlens.evaluation import token_chunks as module
+from peftlens.evaluation.token_chunks import chunks, token_loss
 
 
 @pytest.mark.parametrize("words", [3, 2**18, 2**20])
