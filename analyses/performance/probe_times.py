@@ -146,7 +146,8 @@ def probe_row(name: str, method: str, runs: list[Any]) -> Row | None:
     except InputError as error:  # it needs an option, or a package
         print(f"{name}: {error}")
         return None
-    if not together and (tables[-1].frame["status"] != "measured").all():
+    frame = tables[-1].frame
+    if frame.empty or (not together and (frame["status"] != "measured").all()):
         return None
     return row_of(name, method, alone, max(0.0, cold[0] - alone[0]))
 
