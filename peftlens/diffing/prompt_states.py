@@ -18,9 +18,8 @@ from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.diffing.hidden_states import require_decoder_only
 from peftlens.evaluation.log_likelihood import answer_logits
 from peftlens.evaluation.retention import MAX_LENGTH
-from peftlens.layers.prepend import prepend_vectors
+from peftlens.layers.prepend import behind_vectors
 from peftlens.models.base_model import BaseModel
-from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.trained_vectors import at_step, before_training, trained_vectors
@@ -119,16 +118,10 @@ def prompted_logs(
                 _weight(model).copy_(one.flatten(1))
                 yield answer_logits(model, batch).log_softmax(dim=-1)
         return
-    vectors: list[torch.Tensor] = [torch.empty(0)]
-
-    def leading(n: int) -> torch.Tensor | None:
-        return vectors[0].expand(n, -1, -1) if len(vectors[0]) else None
-
-    with restored_after(base.model) as model:
-        prepend_vectors(model, leading)
-        for one in states:
-            vectors[0] = one[:, 0]  # (n, d)
-            yield answer_logits(model, batch).log_softmax(dim=-1)
+    for one in states:
+        with behind_vectors(base.model, one[:, 0]):  # (n, d)
+            logs = answer_logits(base.model, batch).log_softmax(dim=-1)
+        yield logs
 
 
 def embedded(base: BaseModel, ids: Sequence[int]) -> torch.Tensor:

@@ -21,10 +21,10 @@ from torch import nn
 from peftlens.data.collate import Batch
 from peftlens.diffing.token_divergence import BaseReading, logits_after_head, text_batches
 from peftlens.evaluation.log_likelihood import answer_states
+from peftlens.evaluation.token_chunks import chunks
 from peftlens.models.base_model import BaseModel
 from peftlens.numerics.resampling import LEVEL, RESAMPLES, Interval
 
-_CHUNK = 256  # tokens whose distributions over the vocabulary are compared at once
 _SUMS = 5  # of each token: two divergences, two squared lengths and their inner product
 
 
@@ -147,8 +147,8 @@ def _token_sums(*logits: torch.Tensor) -> NDArray[np.float64]:
     """
     words = min(one.shape[-1] for one in logits)  # the adapter may have added tokens
     found = []
-    for parts in zip(*(one[:, :words].split(_CHUNK) for one in logits), strict=True):
-        attached, base, before, after = (one.log_softmax(dim=-1) for one in parts)  # (256, V)
+    for parts in chunks(*(one[:, :words] for one in logits)):
+        attached, base, before, after = (one.log_softmax(dim=-1) for one in parts)  # (few, V)
         weights = attached.exp()
         effect, rounded = (
             difference - (weights * difference).sum(dim=-1, keepdim=True)

@@ -16,13 +16,13 @@ from torch import nn
 from peftlens.data.collate import Batch, Collator, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_states
-from peftlens.evaluation.retention import MAX_LENGTH
+from peftlens.evaluation.retention import MAX_LENGTH, Suite, output_head, reference
+from peftlens.evaluation.token_chunks import chunks
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.results.table import NotApplicable
 
 EXPECTED = 3  # most probable tokens that are kept for every position
-_CHUNK = 256  # tokens whose distributions over the vocabulary are compared at once
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,36 @@ class BaseReading:
         Raises:
             NotApplicable: its output head is no linear layer.
         """
-        with restored_after(base.model) as model:
-            head: Any = base.model.get_output_embeddings()
-            if not isinstance(head, nn.Linear):
-                raise NotApplicable("the base's output head is no linear layer")
-            weights = head.weight.data, None if head.bias is None else head.bias.data
-            with torch.inference_mode():
-                states = [answer_states(model, batch)[0] for _, batch in text_batches(base, rows)]
-        return cls(rows, states, weights)
+        head = _head(base)
+        with restored_after(base.model) as model, torch.inference_mode():
+            states = [answer_states(model, batch)[0] for _, batch in text_batches(base, rows)]
+        return cls(rows, states, head)
+
+    @classmethod
+    def of_suite(cls, base: BaseModel, texts: Suite) -> "BaseReading":
+        """Read the texts of a retention suite, which are kept on disk from the first time on.
+
+        Raises:
+            NotApplicable: see `of`.
+        """
+        head, rows = _head(base), [item.rows[item.correct] for item in texts.items]
+        kept = reference(base, texts).states
+        if kept is None:  # a suite of questions
+            return cls.of(base, rows)
+        by_row = kept.split([row.scored for row in rows])
+        batches = text_batches(base, rows)
+        return cls(rows, [torch.cat([by_row[i] for i in indices]) for indices, _ in batches], head)
+
+
+def _head(base: BaseModel) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the weight (V, d) and bias (V,) or None of the base's output head.
+
+    Raises:
+        NotApplicable: it is no linear layer.
+    """
+    if (head := output_head(base.model)) is None:
+        raise NotApplicable("the base's output head is no linear layer")
+    return head
 
 
 def token_divergence(model: nn.Module, base: BaseModel, reading: BaseReading) -> TokenDivergence:
@@ -137,13 +159,12 @@ def _compare(
     _, tuned = answer_states(model, batch)  # (t, V)
     base = logits_after_head(model, batch, nn.functional.linear(states, *head))  # (t, V)
     both = min(base.shape[-1], tuned.shape[-1])  # the base gives no probability to added tokens
-    chunks = []
-    parts = (one.split(_CHUNK) for one in (base, tuned, batch.targets.to(base.device)))
-    for base_part, tuned_part, targets in zip(*parts, strict=True):
-        p, q = base_part.log_softmax(dim=-1), tuned_part.log_softmax(dim=-1)  # (256, V)
+    found = []
+    for base_part, tuned_part, targets in chunks(base, tuned, batch.targets.to(base.device)):
+        p, q = base_part.log_softmax(dim=-1), tuned_part.log_softmax(dim=-1)  # (few, V)
         kl = (p[:, :both].exp() * (p[:, :both] - q[:, :both])).sum(dim=-1)
-        chunks.append([kl.double(), *_predictions(p, targets), *_predictions(q, targets)])
-    return [torch.cat(one) for one in zip(*chunks, strict=True)]
+        found.append([kl.double(), *_predictions(p, targets), *_predictions(q, targets)])
+    return [torch.cat(one) for one in zip(*found, strict=True)]
 
 
 def _predictions(logs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
@@ -154,7 +175,7 @@ def _predictions(logs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor
 
 
 def logits_after_head(model: nn.Module, batch: Batch, outputs: torch.Tensor) -> torch.Tensor:
-    """Compute the base's float32 logits (t, V) from the outputs of its head.
+    """Compute the base's logits (t, V) from the outputs of its head.
 
     They replace the head's in a pass over one token, so that what the model does with them (scales,
     soft caps) follows. A method may have changed the head itself, but nothing behind it.
@@ -163,6 +184,6 @@ def logits_after_head(model: nn.Module, batch: Batch, outputs: torch.Tensor) -> 
     handle = owner.get_output_embeddings().register_forward_hook(lambda *_: outputs)
     one_token = {name: tensor[:1, :1] for name, tensor in batch.inputs.items()}
     try:
-        return model(**one_token, use_cache=False).logits.float()
+        return model(**one_token, use_cache=False).logits
     finally:
         handle.remove()

@@ -96,14 +96,14 @@ def _float32(parameter: nn.Parameter, copies: Copies) -> nn.Parameter:
 
 def answer_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Compute float32 logits (n, V) at the batch's scored positions, n = number of targets."""
-    return answer_states(model, batch)[1]
+    return answer_states(model, batch)[1].float()
 
 
 def answer_states(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the head's input (n, d) and its float32 logits (n, V) at the scored positions."""
+    """Compute the head's input (n, d) and its logits (n, V) at the scored positions."""
     with _gathered(model, batch.scored) as states:
         # an unused cache would copy the keys and values of every layer
-        logits = model(**batch.inputs, use_cache=False).logits.float()
+        logits = model(**batch.inputs, use_cache=False).logits
     return states[0], logits
 
 

@@ -15,9 +15,8 @@ from torch import nn
 from peftlens.data.collate import Batch, Collator, scoring_batches
 from peftlens.evaluation.head_scores import head_logits
 from peftlens.evaluation.log_likelihood import answer_logits
+from peftlens.evaluation.token_chunks import chunks, token_loss
 from peftlens.io.progress import track
-
-_CHUNK = 256  # tokens whose distributions over the vocabulary are compared at once
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,12 @@ def kl_of_logits(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
     The other model can have more tokens; to these the first gives no probability.
     """
-    chunks, both = [], min(one.shape[-1], other.shape[-1])
+    found, both = [], min(one.shape[-1], other.shape[-1])
     with torch.inference_mode():
-        for first, second in zip(one.split(_CHUNK), other.split(_CHUNK), strict=True):
-            p, q = first.float().log_softmax(dim=-1), second.float().log_softmax(dim=-1)
-            p, q = p[:, :both], q[:, :both]
-            chunks.append((p.exp() * (p - q)).sum(dim=-1))
-    return torch.cat(chunks)
+        for logits in chunks(one, other):
+            p, q = (part.log_softmax(dim=-1)[:, :both] for part in logits)
+            found.append((p.exp() * (p - q)).sum(dim=-1))
+    return torch.cat(found)
 
 
 @torch.inference_mode()
@@ -84,4 +82,4 @@ def _logits(model: nn.Module, collator: Collator, batch: Batch) -> torch.Tensor:
 def _loss(logits: torch.Tensor, collator: Collator, batch: Batch) -> torch.Tensor:
     if collator.has_head:
         return logits.new_full(logits.shape[:1], float("nan"))
-    return nn.functional.cross_entropy(logits, batch.targets.to(logits.device), reduction="none")
+    return token_loss(logits, batch.targets)

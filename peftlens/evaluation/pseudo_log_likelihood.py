@@ -23,6 +23,8 @@ from peftlens.data.head_tokenization import HeadTokenizer, LabeledRow
 from peftlens.data.task import Task
 from peftlens.errors import InputError
 from peftlens.evaluation.harness_suite import PREFIX
+from peftlens.evaluation.model_divergence import kl_of_logits
+from peftlens.evaluation.token_chunks import token_loss
 from peftlens.io.files import sha256_text
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
@@ -90,19 +92,12 @@ class MaskedSuite:
         ids = [row.targets[0] for of_text in self.rows for row in of_text]
         targets = torch.tensor(ids, device=states.device)
         parts = zip(states.split(_CHUNK), targets.split(_CHUNK), strict=True)
-        losses = [
-            nn.functional.cross_entropy(self.head.logits(part), right, reduction="none")
-            for part, right in parts
-        ]
-        return torch.cat(losses)
+        return torch.cat([token_loss(self.head.logits(part), right) for part, right in parts])
 
     def divergence(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """Compute KL(base || tuned) of every masked token from both states (t, d): nats, (t,)."""
-        parts = []
-        for old, new in zip(before.split(_CHUNK), after.split(_CHUNK), strict=True):
-            p, q = (self.head.logits(one).log_softmax(dim=-1) for one in (old, new))  # (256, V)
-            parts.append((p.exp() * (p - q)).sum(dim=-1))
-        return torch.cat(parts)
+        parts = zip(before.split(_CHUNK), after.split(_CHUNK), strict=True)
+        return torch.cat([kl_of_logits(*map(self.head.logits, pair)) for pair in parts])
 
 
 def masked_suites(

@@ -29,6 +29,7 @@ from peftlens.evaluation.harness_suite import PREFIX, HarnessSuite, harness_suit
 from peftlens.evaluation.log_likelihood import answer_states, choose
 from peftlens.evaluation.model_divergence import kl_of_logits
 from peftlens.evaluation.pseudo_log_likelihood import MaskedSuite, masked_suites
+from peftlens.evaluation.token_chunks import token_loss
 from peftlens.io.files import cache_dir, canonical_json, sha256_text
 from peftlens.io.progress import track
 from peftlens.io.tensor_cache import cached_tensors
@@ -248,8 +249,10 @@ def _reference(model: nn.Module, base: BaseModel, suite_data: AnySuite) -> dict[
     losses: list[Any] = [None] * len(suite_data.items)
     head, plain = output_head(model), True
     for batch in _text_batches(model, encoder, suite_data, description):
-        logits = nn.functional.linear(batch.states, *head).float() if head else None  # (tokens, V)
-        plain = plain and logits is not None and torch.allclose(logits, batch.logits, atol=1e-3)
+        logits = nn.functional.linear(batch.states, *head).float() if head else None  # (t, V)
+        plain = (
+            plain and logits is not None and torch.allclose(logits, batch.logits.float(), atol=1e-3)
+        )
         for item, item_states in batch.split(batch.states):
             states[item] = item_states
         for item, item_loss in batch.split(batch.loss):
@@ -296,7 +299,7 @@ def scores(model: nn.Module, base: BaseModel, suite_data: AnySuite, baseline: Re
         if baseline.head is not None:
             # the same batches as for the base, so that equal models have equal rounding
             base_states = torch.cat([states[i] for i in batch.items])  # (tokens, d)
-            base_logits = nn.functional.linear(base_states, *baseline.head)  # (tokens, V)
+            base_logits = nn.functional.linear(base_states, *baseline.head)  # (t, V)
             for item, item_kl in batch.split(kl_of_logits(base_logits, batch.logits)):
                 kl[item] = item_kl.sum().item()
     return replace(_text_scores(losses), kl=None if baseline.head is None else kl)
@@ -333,7 +336,7 @@ def _text_batches(
     for indices in track(list(scoring_batches(rows, encoder.at_once)), description):
         batch = encoder.batch([rows[index] for index in indices])
         states, logits = answer_states(model, batch)
-        loss = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+        loss = token_loss(logits, batch.targets)
         yield _TextBatch(indices, [rows[i].scored for i in indices], states, logits, loss)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from peftlens.data.collate import Collator, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_logits, float32_head
+from peftlens.evaluation.token_chunks import token_loss
 from peftlens.io.progress import track
 
 
@@ -23,8 +24,7 @@ def token_losses(
         for indices in track(list(scoring_batches(rows, collator.at_once)), description):
             batch = collator.batch([rows[index] for index in indices])
             logits = answer_logits(model, batch)  # (t, V)
-            targets = batch.targets.to(logits.device)
-            loss = nn.functional.cross_entropy(logits, targets, reduction="none")  # (t,)
+            loss = token_loss(logits, batch.targets)  # (t,)
             parts = loss.double().cpu().split([rows[index].scored for index in indices])
             for index, part in zip(indices, parts, strict=True):
                 losses[index] = part.numpy()

@@ -1,6 +1,8 @@
 """Prepend tokens or vectors to every input, for prompts that are not trained by peft."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from transformers import PreTrainedModel
 from peftlens.models.architecture import require_room, task_type
 from peftlens.models.heads import head_modules
 from peftlens.models.model_kind import kind_of
+from peftlens.models.snapshot import restored_after
 
 
 def prepend_tokens(model: PreTrainedModel, token_ids: tuple[int, ...]) -> None:
@@ -83,6 +86,69 @@ def prepend_vectors(
 
     model.register_forward_pre_hook(prepend, with_kwargs=True)
     pool_last_tokens(model)
+
+
+@contextmanager
+def behind_vectors(model: PreTrainedModel, vectors: torch.Tensor) -> Iterator[None]:
+    """Let every forward pass read these vectors first, as `prepend_vectors` does, at less cost.
+
+    A decoder computes their keys and values once, for all rows of all passes of the block.
+
+    Args:
+        model: the model, which does not change within the block.
+        vectors: shape (n, d), rounded to the model's dtype; n may be 0.
+
+    Raises:
+        InputError: they leave too little room for the input.
+    """
+    if not len(vectors):
+        yield
+        return
+    if kind_of(model.config) != "decoder" or head_modules(model) or _is_stateful(model):
+        with restored_after(model):
+            prepend_vectors(model, vectors)
+            yield
+        return
+    require_room(model, len(vectors))
+    handle = model.register_forward_pre_hook(_after(_read(model, vectors)), with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _is_stateful(model: Any) -> bool:
+    """Whether the model keeps a state instead of keys and values."""
+    return bool(getattr(model, "_is_stateful", False))
+
+
+@torch.inference_mode()
+def _read(model: PreTrainedModel, vectors: torch.Tensor) -> Any:
+    """Return the cache of a pass over the vectors, of one row."""
+    embed: Any = model.get_input_embeddings()
+    body: Any = model.base_model
+    inputs = vectors[None].to(embed.weight.device, model.dtype)  # (1, n, d)
+    return body(inputs_embeds=inputs, use_cache=True).past_key_values
+
+
+def _after(cache: Any) -> Callable[..., Any]:
+    """Return a hook that lets a pass continue a cache of one row, which stays as it is."""
+
+    def go_on(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if behind_something(kwargs):
+            return args, kwargs
+        own, mask = deepcopy(cache), kwargs["attention_mask"]
+        own.batch_repeat_interleave(len(mask))
+        front = mask.new_ones(len(mask), cache.get_seq_length())  # (batch, n)
+        return args, kwargs | {
+            "attention_mask": torch.cat([front, mask], dim=1),
+            "past_key_values": own,
+            "use_cache": True,
+        }
+
+    return go_on
 
 
 def pool_last_tokens(model: PreTrainedModel) -> None:

@@ -100,7 +100,8 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     require("tokens", config.tokens, 0)
     require("passage", config.passage, 0)
     base = context.base_model(run)
-    readings = {
+    readings = {"general": BaseReading.of_suite(base, suite(base, config.suite, {}, None))}
+    readings |= {
         kind: BaseReading.of(base, rows) for kind, rows in _texts(run, base, config).items()
     }
     with context.open_run(run) as model:
@@ -118,13 +119,12 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 def _texts(
     run: TrainedModel, base: BaseModel, config: Config
 ) -> dict[str, Sequence[TokenizedAnswer]]:
-    """Tokenize the texts of each kind.
+    """Tokenize the texts that are no suite: of the task, and the user's own.
 
     Raises:
         InputError: none of the user's texts has two tokens.
     """
-    general = suite(base, config.suite, {}, None).items
-    texts = {"general": [item.rows[item.correct] for item in general]}
+    texts: dict[str, Sequence[TokenizedAnswer]] = {}
     if run.task is not None:
         texts["task"] = _whole(base, task_of(run).splits["test"][: config.items])
     if config.texts:

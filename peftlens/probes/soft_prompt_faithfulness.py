@@ -18,7 +18,7 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.data.collate import Collator
 from peftlens.data.tokenization import TokenizedExample
 from peftlens.evaluation.log_likelihood import Choices, choose
-from peftlens.layers.prepend import prepend_vectors
+from peftlens.layers.prepend import behind_vectors
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import head_state, put_head
 from peftlens.models.snapshot import restored_after
@@ -126,9 +126,8 @@ def _score(  # noqa: PLR0913  # the model with its head, and what it reads
 ) -> Choices:
     with restored_after(base.model) as model:
         put_head(model, head)
-        if len(prompt):
-            prepend_vectors(model, prompt)
-        return choose(model, encoder, items, description)
+        with behind_vectors(model, prompt):
+            return choose(model, encoder, items, description)
 
 
 def _row(name: str, trained: Choices, score: Choices) -> dict[str, object]:

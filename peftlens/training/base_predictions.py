@@ -90,7 +90,7 @@ class BasePredictions:
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return torch.allclose(one.float(), other, atol=1e-3)
+    return torch.allclose(one.float(), other.float(), atol=1e-3)
 
 
 def other_tokens(batch: Batch) -> Batch:

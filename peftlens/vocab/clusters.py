@@ -1,23 +1,22 @@
 """Clusters of a base model's vocabulary, by hierarchical clustering (Ward) of the embeddings.
 
-The embeddings are centered and normalized, and only a token and its 15 nearest tokens may be merged
-(scikit-learn's AgglomerativeClustering). It needs no seed, and of the algorithms compared in
+The embeddings are centered and normalized, and only a token and its 15 nearest tokens may be
+merged. It needs no seed, and of the algorithms compared in
 reports/soft_prompts (such as k-means) its clusters are the most coherent in the middle of the
 model, a space that the clustering does not use.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
 from peftlens.models.base_model import BaseModel
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, kept, states, vocabulary
+from peftlens.vocab.ward import ward_labels
 
 CLUSTERS = 1024  # clusters of a large vocabulary: about 50 tokens each for 49,152 tokens
 _SMALLEST = 10  # average tokens per cluster in a small vocabulary
@@ -43,7 +42,7 @@ class Clusters:
 
 
 def clusters(base: BaseModel) -> Clusters:
-    """Compute the clusters of a base model: about a minute for 49,152 tokens, then cached."""
+    """Compute the clusters of a base model: 15 seconds for 49,152 tokens, then cached."""
     vocab = vocabulary(base)
     name = f"clusters-{len(vocab.usable)}"
     label = kept(base, name, lambda: {"label": _label(vocab, graph(base))})["label"]
@@ -66,10 +65,7 @@ def centered(vocab: Vocabulary) -> NDArray[np.float32]:
 def _label(vocab: Vocabulary, near: Graph) -> NDArray[np.int64]:
     usable = vocab.usable
     count = min(CLUSTERS, max(2, len(usable) // _SMALLEST))
-    model = AgglomerativeClustering(count, connectivity=joined(usable, near), linkage="ward")
-    with warnings.catch_warnings():  # components of the graph are connected, as intended
-        warnings.filterwarnings("ignore", "the number of connected components", UserWarning)
-        inside = model.fit_predict(centered(vocab)[usable])
+    inside = ward_labels(centered(vocab)[usable], joined(usable, near), count)
     label = np.full(len(vocab.tokens), -1, np.int64)
     label[usable] = inside
     return label
@@ -123,8 +119,8 @@ def coherence(rows: NDArray[np.float32], label: NDArray[np.int64]) -> float:
         label: cluster of each vector, shape (n,).
     """
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    sums = np.zeros((label.max() + 1, rows.shape[1]))
-    np.add.at(sums, label, unit)
+    members = csr_matrix((np.ones(len(label)), (label, np.arange(len(label)))))
+    sums = members @ unit  # (clusters, D), float64
     n = np.bincount(label)
     several = n > 1
     pairs = (np.square(sums).sum(axis=1)[several] - n[several]) / (n[several] * (n[several] - 1))

@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from peftlens.io.progress import track
+
 Metric = Literal["cosine", "centered", "dot", "euclidean", "csls"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 DENSITY = 10  # number of neighbors in the local density of CSLS
 _MARGIN = 32  # rows of the shortlist beyond k; models have that many equal, untrained rows
+_FEW = 32  # shortlists whose rows fit in the processor's cache together
 _ROUNDING = 4e-6  # relative error of float32 sums of a few thousand terms
 
 
@@ -74,8 +77,91 @@ def nearest(  # noqa: PLR0913  # two are options of two metrics
         ids = torch.cat([ids, best.indices + start], dim=1)
         scores, places = scores.topk(min(length, scores.shape[1]), dim=1)
         ids = ids.gather(1, places)
-    result = _order(measure.exact(slice(None), table[ids].double(), ids), ids, k)
-    if length < len(table):
+    return _refined(measure, table, scores, ids, k, chunk)
+
+
+def nearest_others(table: torch.Tensor, k: int, description: str, *, tile: int = 4096) -> Neighbors:
+    """Find the exact k nearest other rows of every row, by cosine; ties go to the lower number.
+
+    Each product of two rows serves both, so this takes half the time of `nearest`. Needs tile x
+    tile of memory in addition to the table. A row of zeros has the neighbors of a row of ones.
+
+    Args:
+        table: rows, shape (V, d), float32.
+        k: number of neighbors, between 1 and V − 1.
+        description: what is shown with the progress.
+        tile: number of rows whose products with as many are computed at once.
+    """
+    zero = table.norm(dim=1, keepdim=True) == 0
+    scores, shortlists = _shortlists(table, min(k + 1 + _MARGIN, len(table)), description, tile)
+    ids, similarity = np.empty((len(table), k), np.int64), np.empty((len(table), k))
+    for start in range(0, len(table), tile):
+        part = slice(start, start + tile)
+        queries = torch.where(zero[part], torch.ones_like(table[part]), table[part])
+        origin = torch.zeros_like(table[0], dtype=torch.double)
+        near = _refined(_cosine(queries, origin), table, scores[part], shortlists[part], k + 1)
+        for row in torch.nonzero(zero[part, 0]).flatten().tolist():
+            one = nearest(queries[row : row + 1], table, k + 1)
+            near.ids[row], near.similarity[row] = one.ids[0], one.similarity[0]
+        is_self = near.ids == np.arange(start, start + len(near.ids))[:, None]
+        # drop the row itself; the last neighbor if it is not among more than k equal rows
+        drop = np.where(is_self.any(1), is_self.argmax(1), k)
+        others = np.arange(k + 1) != drop[:, None]
+        ids[part] = near.ids[others].reshape(-1, k)
+        similarity[part] = near.similarity[others].reshape(-1, k)
+    return Neighbors(ids, similarity)
+
+
+def _shortlists(
+    table: torch.Tensor, length: int, description: str, tile: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the highest cosines of each row, itself included, and their rows: (V, length) each."""
+    unit = torch.nn.functional.normalize(table, eps=1e-10)
+    scores = table.new_full((len(table), length), -2.0)  # below any cosine
+    ids = torch.zeros(scores.shape, dtype=torch.long, device=table.device)
+
+    def add(rows: slice, products: torch.Tensor, first: int) -> None:
+        best = products.topk(min(length, products.shape[1]), dim=1)
+        both = torch.cat([scores[rows], best.values], dim=1)
+        numbers = torch.cat([ids[rows], best.indices + first], dim=1)
+        scores[rows], places = both.topk(length, dim=1)
+        ids[rows] = numbers.gather(1, places)
+
+    starts = range(0, len(table), tile)
+    pairs = [(one, other) for one in starts for other in starts if one <= other]
+    for one, other in track(pairs, description):
+        rows, columns = slice(one, one + tile), slice(other, other + tile)
+        products = unit[rows] @ unit[columns].T  # (tile, tile)
+        add(rows, products, other)
+        if one < other:
+            add(columns, products.T.contiguous(), one)
+    return scores, ids
+
+
+def _refined(  # noqa: PLR0913  # a shortlist, and what it was made from
+    measure: "_Measure",
+    table: torch.Tensor,
+    scores: torch.Tensor,
+    ids: torch.Tensor,
+    k: int,
+    chunk: int = 16_384,
+) -> Neighbors:
+    """Order shortlists in float64, and search the whole table where one may lack rows.
+
+    Args:
+        measure: metric of q queries.
+        table: rows, shape (V, d).
+        scores: scores of the shortlists in float32, highest first, shape (q, length).
+        ids: row numbers of the shortlists, shape (q, length).
+        k: number of neighbors.
+        chunk: number of table rows per step.
+    """
+    exact = [
+        measure.exact(part, table[ids[part]].double(), ids[part])
+        for part in (slice(at, at + _FEW) for at in range(0, len(ids), _FEW))
+    ]
+    result = _order(torch.cat(exact), ids, k)
+    if ids.shape[1] < len(table):
         # if there are more ties than the shortlist holds, the lower row numbers may be missing
         slack = _ROUNDING * scores.abs().amax(dim=1)
         for row in torch.nonzero(scores[:, -1] > scores[:, k - 1] - slack).flatten().tolist():

@@ -22,7 +22,7 @@ from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.vocab.nearest_neighbors import Metric, nearest, nearest_to_steps
 from peftlens.vocab.trained_vectors import TrainedVectors, other_starts, trained_vectors
-from peftlens.vocab.vocabulary import Vocabulary, states, vocabulary
+from peftlens.vocab.vocabulary import Vocabulary, kept, states, vocabulary
 
 FAMILIES = 5  # as Lester et al. 2021, arXiv:2104.08691, section 7, who use five neighbors
 SHORTLIST = 64  # nearest tokens from which five families are selected
@@ -272,12 +272,7 @@ def neighborhoods(  # noqa: PLR0913  # the draws depend on each
     def sample() -> tuple[NeighborhoodSpace, NeighborhoodSample]:
         vectors = trained_vectors(run, base, step)
         space = _space(vectors, base, metric)
-        chance = base.derived(
-            "chance",
-            lambda: Chance.of(space, draws, np.random.default_rng(seed)),
-            key=(vectors.space, metric, draws, seed),
-            most=4,  # both metrics, in the embedding table and in keys
-        )
+        chance = _chance(base, vectors.space, space, draws, seed)
         # other draws for each run: an odd one must not be in the null of all of them
         rng = np.random.default_rng([seed, crc32(run.id.encode())])
         return space, sample_nulls(vectors, space, chance, rng, other_starts(run, base, draws))
@@ -286,6 +281,18 @@ def neighborhoods(  # noqa: PLR0913  # the draws depend on each
     return base.derived(
         "neighborhoods", sample, key=(run, run.id, step, metric, draws, seed), most=8
     )
+
+
+def _chance(base: BaseModel, name: str, space: NeighborhoodSpace, draws: int, seed: int) -> Chance:
+    """Return the draws that all runs on a base share, from the cache folder once they are made."""
+
+    def draw() -> dict[str, NDArray]:
+        drawn = Chance.of(space, draws, np.random.default_rng(seed)).nulls
+        return {null: ids.astype(np.int32) for null, ids in drawn.items()}
+
+    key = f"{name.replace(' ', '-')}-{space.metric}-{draws}-{seed}-{len(space.usable)}"
+    drawn = kept(base, f"chance-{key}", draw)
+    return Chance(draws, {null: ids.astype(np.int64) for null, ids in drawn.items()})
 
 
 def _space(vectors: TrainedVectors, base: BaseModel, metric: Metric) -> NeighborhoodSpace:

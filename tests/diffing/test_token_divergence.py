@@ -6,6 +6,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from peftlens.adapters import checkpoint
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.diffing.token_divergence import BaseReading, token_divergence
+from peftlens.evaluation import retention
+from peftlens.evaluation.retention import suite
 from peftlens.methods import lora, prompt_tuning
 from peftlens.models.base_model import BaseModel, load_base_model
 from peftlens.models.snapshot import restored_after
@@ -110,3 +112,21 @@ def test_the_head_that_is_compared_with_is_the_base_s(llama):
     expected = (plain.exp() * (plain - q)).sum(dim=-1)
     assert expected.min() > 0
     torch.testing.assert_close(torch.tensor(found.kl), expected, rtol=1e-4, atol=1e-6)
+
+
+TEXTS = {"kind": "language_modeling", "template": "{text}"}
+
+
+def test_what_the_base_read_of_a_suite_is_kept_for_the_next_process(llama, tmp_path, monkeypatch):
+    file = tmp_path / "texts.csv"
+    file.write_text("text\n" + "".join(f"{n} words of text {'and more ' * n}\n" for n in range(40)))
+    texts = suite(llama, f"file:{file}", TEXTS, None)
+    expected = BaseReading.of(llama, [item.rows[0] for item in texts.items])
+    first = BaseReading.of_suite(llama, texts)
+    monkeypatch.setattr(retention, "_reference", None)  # not read again
+    again = BaseReading.of_suite(llama, texts)
+    for found in (first, again):
+        assert found.rows == expected.rows
+        assert [len(one) for one in found.states] == [len(one) for one in expected.states]
+        for one, other in zip(found.states, expected.states, strict=True):
+            torch.testing.assert_close(one, other)

@@ -1,7 +1,8 @@
+import pytest
 import torch
 from tiny import build, build_encoder
 
-from peftlens.layers.prepend import prepend_tokens, prepend_vectors
+from peftlens.layers.prepend import behind_vectors, prepend_tokens, prepend_vectors
 
 BOS = 2
 
@@ -76,3 +77,37 @@ def test_segments_of_an_encoder_stay_with_their_tokens():
     prepend_vectors(model, vectors)
     found = model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
+@torch.inference_mode()
+def test_keys_and_values_computed_once_give_the_logits_of_vectors_in_front(kind):
+    model = build(kind)
+    vectors = torch.randn(4, model.get_input_embeddings().weight.shape[1])
+    inputs = {"attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
+    if kind == "t5":
+        inputs["decoder_input_ids"] = torch.tensor([[0, 7], [0, 8]])
+    with behind_vectors(model, vectors):
+        found = [logits(model, [5, 6, 7], [5, 8, 0], **inputs) for _ in range(2)]
+    plain = logits(model, [5, 6, 7], [5, 8, 0], **inputs)
+    prepend_vectors(model, vectors)
+    expected = logits(model, [5, 6, 7], [5, 8, 0], **inputs)[:, -found[0].shape[1] :]
+    seen = inputs["attention_mask"].bool() if kind != "t5" else torch.ones(2, 2, dtype=torch.bool)
+    for one in found:
+        torch.testing.assert_close(one[seen], expected[seen], rtol=1e-4, atol=1e-5)
+    assert (plain[seen] - expected[seen]).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_the_vectors_of_a_block_are_computed_once_and_gone_after_it():
+    model = build("llama")
+    plain = logits(model, [5, 6], attention_mask=torch.ones(1, 2))
+    lengths = []
+    first = model.get_submodule("model.layers.0")
+    handle = first.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    with behind_vectors(model, torch.randn(4, 32)):
+        for _ in range(2):
+            logits(model, [5, 6], attention_mask=torch.ones(1, 2))
+    handle.remove()
+    assert lengths == [4, 2, 2]
+    assert torch.equal(logits(model, [5, 6], attention_mask=torch.ones(1, 2)), plain)

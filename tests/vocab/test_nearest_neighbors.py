@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from peftlens.vocab.nearest_neighbors import METRICS, nearest, nearest_to_steps
+from peftlens.vocab.nearest_neighbors import METRICS, nearest, nearest_others, nearest_to_steps
 
 
 def tensor(rows):
@@ -113,3 +113,24 @@ def test_neighbors_of_steps_are_those_of_the_sums():
     for index, length in enumerate(lengths):
         expected = nearest(centers[index] + length * directions, table, 4).ids
         assert (found[index] == expected).all()
+
+
+@pytest.mark.parametrize("tile", [7, 4096])
+def test_the_others_of_every_row_are_those_of_a_search_for_each(tile):
+    table = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    table[11], table[40:] = 0, table[3]  # a row of zeros; more equal rows than neighbors
+    queries = torch.where(table.norm(dim=1, keepdim=True) > 0, table, torch.ones_like(table))
+    expected = nearest(queries, table, 7)
+    found = nearest_others(table, 6, "", tile=tile)
+    for row in range(len(table)):
+        kept = [at for at, one in enumerate(expected.ids[row]) if one != row][:6]
+        assert found.ids[row].tolist() == expected.ids[row][kept].tolist()
+        assert found.similarity[row].tolist() == expected.similarity[row][kept].tolist()
+
+
+def test_equal_rows_beyond_the_shortlist_are_in_the_order_of_their_numbers():
+    table = torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
+    table[::2] = table[0]  # a hundred
+    found = nearest_others(table, 5, "", tile=64)
+    assert found.ids[0].tolist() == [2, 4, 6, 8, 10]
+    assert found.ids[198].tolist() == [0, 2, 4, 6, 8]

@@ -203,3 +203,17 @@ def test_the_same_seed_gives_the_same_draws(planted_run):
     assert {*first.nulls} == {
         "random_tokens", "random_directions", "steps", "untrained", "real_tokens"
     }  # fmt: skip
+
+
+def test_draws_that_all_runs_share_are_kept_for_the_next_process(planted_run, monkeypatch):
+    def fresh():
+        return neighborhoods(planted_run, RunContext().base_model(planted_run), 2, "centered", 40)
+
+    space, first = fresh()
+    drawn = Chance.of(space, 40, np.random.default_rng(0)).nulls
+    monkeypatch.setattr(Chance, "of", None)  # not drawn again
+    _, again = fresh()
+    for name, ids in drawn.items():
+        assert (first.nulls[name] == ids).all()
+        assert (again.nulls[name] == ids).all()
+    assert (first.nulls["steps"] == again.nulls["steps"]).all()
