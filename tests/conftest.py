@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 
 # before torch is loaded: tests run side by side, and two threads on one core wait for each other
@@ -16,7 +15,7 @@ import pytest
 from tiny import ENCODERS, build, build_encoder, byte_tokenizer, word_piece_tokenizer
 
 import peftlens
-from peftlens import cli, registry
+from peftlens import cli
 from peftlens.adapters.run_context import RunContext
 from peftlens.io.files import cache_dir
 from peftlens.models.base_model import load_base_model
@@ -132,14 +131,6 @@ def run(monkeypatch, capsys, tmp_path):
 def llama(bases):
     """The tiny Llama, opened in float32 on the CPU."""
     return load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def packages_read_once():
-    """Which packages bring plug-ins is read once: no test installs one for its own process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "entry_points", cache(registry.entry_points))
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
