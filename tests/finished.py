@@ -1,6 +1,7 @@
 """Studies on disk that nobody trained: runs with made-up measurements, for what reads results."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -128,13 +129,16 @@ def measured_run(runs: Path, config: RunConfig, number: int, probes, items=100) 
     made = _measurements(config, np.random.default_rng(number), items)
     one.table_folder.mkdir()
     for name in probes:
-        probe, spec = registry.load("probes", name), describe(name, {})
+        probe, spec = registry.load("probes", name), _spec(name)
         names = [column.name for column in probe.COLUMNS]
         frame = pd.DataFrame(made[name], columns=names).assign(status="measured", reason=None)
         columns = (*probe.COLUMNS, *STATUS)
         saved = Table(name, spec.version, columns, probe.CHARTS, frame, spec.config, (one.id,))
         table.write(saved, one.table_folder / f"{name}.parquet")
     return one
+
+
+_spec = cache(lambda name: describe(name, {}))
 
 
 def _lines(file: Path, lines) -> None:

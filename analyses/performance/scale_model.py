@@ -129,7 +129,7 @@ def rows() -> list[dict[str, Any]]:
                           "memory_bytes": real["peak_memory_bytes"],
                           "disk_bytes": 4 * real["trainable_parameters"]}  # fmt: skip
                 found.append(
-                    line | values | {"how": "measured", "forecast": _shares(values, found[-1])}
+                    line | values | {"how": "measured", "check": _shares(values, found[-1])}
                 )
             print(found[-1], flush=True)
     return found
