@@ -5,7 +5,8 @@ python analyses/performance/scale.py study vocabulary    # some parts; rows of t
 
 Each stage is measured at growing sizes while the next is expected to take less than two minutes,
 and extrapolated beyond: seconds by a power of the size, memory and disk on a line through the last
-two. `check` is the forecast of the largest measured size by the smaller ones, as a share of the
+two. Seconds are processor time, except where several processes work together, and in a step.
+`check` is the forecast of the largest measured size by the smaller ones, as a share of the
 measured seconds. Something breaks that takes an hour, or more memory, disk or files than are here.
 """
 

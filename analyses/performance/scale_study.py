@@ -3,7 +3,8 @@
 python analyses/performance/scale_study.py STAGE RUNS FOLDER
 
 The runs are folders of the true layout with made-up measurements: five probes' tables, of which one
-has a row for each of 100 test examples. Prints seconds and the process's highest memory in bytes.
+has a row for each of 100 test examples. Prints seconds of processor time and the process's highest
+memory in bytes.
 """
 
 import contextlib
@@ -47,10 +48,13 @@ def text(runs: int) -> str:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Return how long a call takes; measurements.py loads torch, whose memory would count."""
-    started = time.perf_counter()
+    """Return the processor time of a call, on which other work of the machine has little effect.
+
+    It is not in measurements.py, which loads torch, whose memory would count.
+    """
+    started = time.process_time()
     action()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def build(runs: int, folder: Path) -> None:

@@ -3,7 +3,8 @@
 python analyses/performance/scale_vocabulary.py STAGE TOKENS FOLDER
 
 The base is a Llama of one block and width 640, with made-up words as tokens, whose embeddings lie
-around a center for every 50 tokens. Prints seconds and the process's highest memory in bytes.
+around a center for every 50 tokens. Prints seconds of processor time and the process's highest
+memory in bytes.
 """
 
 import os
