@@ -4,13 +4,14 @@ python analyses/performance/scale.py                     # half an hour on two i
 python analyses/performance/scale.py study vocabulary    # some parts; rows of the others stay
 
 Each stage is measured at growing sizes while the next is expected to take less than two minutes,
-and extrapolated beyond: seconds by a power of the size, memory and disk on a line through the last
+and extrapolated beyond: seconds by a power of the size, memory and disk on a line, of the last
 two. Seconds are processor time, except where several processes work together, and in a step.
 `check` is the forecast of the largest measured size by the smaller ones, as a share of the
 measured seconds. Something breaks that takes an hour, or more memory, disk or files than are here.
 """
 
 import csv
+import math
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import scale_model
 import scale_study
@@ -52,10 +52,13 @@ class Point:
 
 
 def exponent(points: Sequence[Point]) -> float:
-    """Fit seconds ~ size ** exponent to the last three points, by least squares of logarithms."""
-    last = points[-3:]
-    sizes, times = ([getattr(point, name) for point in last] for name in ("size", "seconds"))
-    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
+    """Fit seconds ~ size ** exponent to the last two points; 1 at least.
+
+    Where a constant still counts, seconds seem to grow more slowly than they will.
+    """
+    before, last = points[-2:]
+    growth = math.log(last.seconds / before.seconds) / math.log(last.size / before.size)
+    return max(1.0, growth)
 
 
 def forecast(points: Sequence[Point], size: int) -> Point:
@@ -113,8 +116,8 @@ def stage(part: str, what: str, points: Sequence[Point], target: int) -> list[di
 def _row(part: str, what: str, point: Point, how: str) -> dict[str, Any]:
     return {
         "part": part, "what": what, "size": point.size, "seconds": float(f"{point.seconds:.3g}"),
-        "memory_bytes": round(point.memory_bytes, -6),
-        "disk_bytes": "" if point.disk_bytes is None else round(point.disk_bytes, -3), "how": how,
+        "memory_bytes": int(round(point.memory_bytes, -6)) or "",
+        "disk_bytes": "" if point.disk_bytes is None else int(round(point.disk_bytes, -3)), "how": how,
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from peftlens.errors import InputError, reason, validation_summary
 from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, TrainingConfig
 from peftlens.studies.study_file import dotted, load, unusable_values
 
-MOST_RUNS = 10_000  # planning that many takes minutes
+MOST_RUNS = 10_000  # planning that many takes half a minute
 
 
 class TaskEntry(BaseModel):
