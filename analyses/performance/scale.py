@@ -117,7 +117,8 @@ def _row(part: str, what: str, point: Point, how: str) -> dict[str, Any]:
     return {
         "part": part, "what": what, "size": point.size, "seconds": float(f"{point.seconds:.3g}"),
         "memory_bytes": int(round(point.memory_bytes, -6)) or "",
-        "disk_bytes": "" if point.disk_bytes is None else int(round(point.disk_bytes, -3)), "how": how,
+        "disk_bytes": "" if point.disk_bytes is None else int(round(point.disk_bytes, -3)),
+        "how": how,
     }  # fmt: skip
 
 
