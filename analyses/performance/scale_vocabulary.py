@@ -44,7 +44,7 @@ def build(tokens: int, folder: Path) -> None:
     centers = torch.randn(max(1, tokens // 50), WIDTH, generator=generator)
     rows = centers[torch.randint(len(centers), (tokens,), generator=generator)]
     with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(
+        model.model.embed_tokens.weight.copy_(
             rows + torch.randn(tokens, WIDTH, generator=generator)
         )
     model.save_pretrained(folder)
