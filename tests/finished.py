@@ -1,12 +1,14 @@
 """Studies on disk that nobody trained: runs with made-up measurements, for what reads results."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from peftlens import registry
+from peftlens.evaluation.probe_runner import describe
 from peftlens.results import table
 from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS, Table, measured, not_applicable
@@ -119,6 +121,24 @@ def run(runs: Path, config: RunConfig, number: int) -> Run:
     _lines(folder / "timing.jsonl", [{"seconds": 12.5, "peak_memory_bytes": 200_000_000}])
     store.seal(folder)
     return Run(folder)
+
+
+def measured_run(runs: Path, config: RunConfig, number: int, probes, items=100) -> Run:
+    """A run's folder with its probes' tables in it, as `probe_runner.run_probe` leaves them."""
+    one = run(runs, config, number)
+    made = _measurements(config, np.random.default_rng(number), items)
+    one.table_folder.mkdir()
+    for name in probes:
+        probe, spec = registry.load("probes", name), _spec(name)
+        names = [column.name for column in probe.COLUMNS]
+        frame = pd.DataFrame(made[name], columns=names).assign(status="measured", reason=None)
+        columns = (*probe.COLUMNS, *STATUS)
+        saved = Table(name, spec.version, columns, probe.CHARTS, frame, spec.config, (one.id,))
+        table.write(saved, one.table_folder / f"{name}.parquet")
+    return one
+
+
+_spec = cache(lambda name: describe(name, {}))
 
 
 def _lines(file: Path, lines) -> None:

@@ -49,6 +49,41 @@ def test_a_goal_can_be_missed_and_reached(goals):
     assert small.row([{"v": "0.3"}])["goal"] == "at most 0.3 s"
 
 
+@pytest.fixture
+def scale(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "analyses" / "performance"))
+    before = {*sys.modules}
+    yield importlib.import_module("scale")
+    for name in {*sys.modules} - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent.name == "performance":
+            sys.modules.pop(name)
+
+
+def test_growth_is_extrapolated_by_its_power_and_its_line(scale):
+    points = [scale.Point(size, 3e-9 * size**2, 1e9 + 100 * size) for size in (1000, 2000, 4000)]
+    assert scale.exponent(points) == pytest.approx(2)
+    found = scale.forecast(points, 16_000)
+    assert found.seconds == pytest.approx(3e-9 * 16_000**2)
+    assert found.memory_bytes == pytest.approx(1e9 + 100 * 16_000)
+    assert found.disk_bytes is None
+    rows = scale.stage("vocabulary", "x", points, 16_000)
+    assert [row["how"] for row in rows] == ["measured"] * 3 + ["extrapolated"]
+    assert rows[2]["check"] == "1.00"
+    # an hour after sqrt(3600 / 3e-9) = 1.1 million, long before memory: 4000 * 2**9 = 2 million
+    assert rows[3]["breaks_first"] == "time: an hour, below 2,000,000"
+
+
+def test_growth_is_measured_until_the_next_size_would_take_too_long(scale):
+    measured = []
+
+    def measure(size):
+        measured.append(size)
+        return scale.Point(size, 1e-2 * size, 0)
+
+    scale.grow(measure, (1000, 2000, 4000, 8000, 16_000))  # 8,000 would take 80 s, 16,000 160 s
+    assert measured == [1000, 2000, 4000, 8000]
+
+
 def test_every_script_has_its_table(goals):
     assert {file.stem for file in FOLDER.glob("*.csv")} == {
         *goals.SCRIPTS,

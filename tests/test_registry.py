@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from peftlens import registry
@@ -6,6 +8,20 @@ from peftlens.errors import InputError
 
 def test_names_are_file_names():
     assert {"bbc_topic", "boolq", "file", "hub", "word_sentiment"} <= set(registry.names("tasks"))
+
+
+def test_packages_are_read_again_only_if_one_may_have_been_installed(monkeypatch, tmp_path):
+    reads = []
+    monkeypatch.setattr(registry, "entry_points", lambda **group: reads.append(group) or ())
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(3):
+        registry.load("tasks", "boolq")
+    assert reads == [{"group": "peftlens.tasks"}]
+    (tmp_path / "other-1.0.dist-info").mkdir()
+    os.utime(tmp_path, ns=(1, 1))  # clocks of file systems may be coarse
+    registry.load("tasks", "boolq")
+    assert len(reads) == 2
+    registry._modules_in.cache_clear()  # of what the patched function gave
 
 
 def test_load_imports_the_file():

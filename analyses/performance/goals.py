@@ -32,6 +32,7 @@ SCRIPTS = (
     "workers",
     "generation",
     "lens_probes",
+    "scale",
 )
 Rows = Sequence[Mapping[str, str]]
 COLUMNS = ("what", "against", "goal", "measured", "outcome", "in_the_way", "table")

@@ -10,7 +10,7 @@ from peftlens.adapters import checkpoint
 from peftlens.adapters.adapter_head import head_on_base
 from peftlens.adapters.external import ExternalAdapter
 from peftlens.errors import InputError
-from peftlens.models.base_model import BaseModel, NoSuchDevice, base_kind
+from peftlens.models.base_model import BaseModel, NoSuchDevice
 from peftlens.models.base_model_cache import BaseModelCache
 from peftlens.models.heads import Head
 from peftlens.models.model_kind import Kind
@@ -36,7 +36,7 @@ class RunContext:
         Raises:
             InputError: see `load_base_model`.
         """
-        return base_kind(config.base_model, self.trust_remote_code)
+        return self.base_models.kind(config.base_model, self.trust_remote_code)
 
     def configured_base_model(self, config: RunConfig, head: Head | None = None) -> BaseModel:
         """Return the base model of a configuration, on its device and in its dtype.

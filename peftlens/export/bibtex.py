@@ -49,19 +49,17 @@ def paper(kind: Kind, name: str, entries: dict[str, str]) -> str | None:
 
 def _of(one: StudyResults) -> Iterator[str]:
     papers = references()
-    configs = {run.id: run.config for run in one.runs}
-    hashes = {run.id: run.record.depends_on for run in one.runs}
-    for run, config in configs.items():
-        yield papers.get(config.base_model) or _named(
-            config.base_model, "weights", hashes[run].get("base")
-        )
-    for name in dict.fromkeys(config.method for config in configs.values()):
+    used = [(run.config, run.record.depends_on) for run in one.runs]
+    # each once: finding a paper parses the source of its plug-in
+    bases = {(config.base_model, hashes.get("base")): None for config, hashes in used}
+    tasks = {(config.task, hashes["data"]): None for config, hashes in used if "data" in hashes}
+    for base, sha256 in bases:
+        yield papers.get(base) or _named(base, "weights", sha256)
+    for name in dict.fromkeys(config.method for config, _ in used):
         if entry := paper("methods", name, papers):
             yield entry
-    for run, config in configs.items():
-        if "data" in hashes[run]:
-            data = hashes[run]["data"]
-            yield paper("tasks", config.task, papers) or _named(config.task, "data", data)
+    for task, sha256 in tasks:
+        yield paper("tasks", task, papers) or _named(task, "data", sha256)
 
 
 def _tool(studies: Sequence[StudyResults]) -> str:

@@ -4,6 +4,7 @@ A figure with more names or lines than a reader can follow becomes several, by m
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -22,11 +23,16 @@ _BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
 _MOST = {"points": 24, "line": 8}  # names or lines in one figure
 
 
-def plots(table: Table, chart: Chart) -> list[Plot]:
+def plots(table: Table, chart: Chart, most: int | None = None) -> list[Plot]:
     """Make the chart's figures: one, or one for each value of its column `each`.
 
     Rows that were not measured are left out. Empty figures, and kinds of charts from later
     versions, are not drawn.
+
+    Args:
+        table: table with the chart.
+        chart: one of its charts.
+        most: largest number of figures; None for all.
 
     Raises:
         KeyError: the chart names a column that the table does not have.
@@ -35,7 +41,7 @@ def plots(table: Table, chart: Chart) -> list[Plot]:
         return []
     frame = _drawn(table.frame, chart)
     figures = []
-    for names, part in _parts(frame, chart):
+    for names, part in islice(_parts(frame, chart), most):
         plot = _BUILD[chart.kind](table, chart, part)
         for name in names:
             plot = plot and plot.named(name)

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
-from peftlens.models.base_model import BaseModel, load_base_model, resolve
+from peftlens.models.base_model import BaseModel, base_kind, load_base_model, resolve
 from peftlens.models.heads import Head
+from peftlens.models.model_kind import Kind
 from peftlens.models.snapshot import fingerprint
 from peftlens.runs.config import Device, Dtype
 
@@ -24,6 +25,7 @@ class BaseModelCache:
     _in_use: WeakValueDictionary[tuple[Any, ...], BaseModel] = field(
         default_factory=WeakValueDictionary, init=False
     )
+    _kinds: dict[tuple[str, bool], Kind] = field(default_factory=dict, init=False)
 
     def get(
         self,
@@ -65,7 +67,19 @@ class BaseModelCache:
         self._held[key] = self._in_use[key] = found
         return found
 
+    def kind(self, reference: str, trust_remote_code: bool = False) -> Kind:
+        """Return the kind of a model, which is not loaded for it; its files are read once.
+
+        Raises:
+            InputError: see `load_base_model`.
+        """
+        key = (reference, trust_remote_code)
+        if key not in self._kinds:  # finding a model may read a large file, or ask the hub
+            self._kinds[key] = base_kind(reference, trust_remote_code)
+        return self._kinds[key]
+
     def discard(self) -> None:
         """Drop the model, so that the next `get` loads it from disk."""
+        self._kinds.clear()
         self._held.clear()
         self._in_use.clear()

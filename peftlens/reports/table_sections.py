@@ -23,6 +23,7 @@ FIRST = (
 )  # fmt: skip
 SHOWN = 100  # rows of a table on the page; its CSV has all
 OPEN = 4  # figures of one chart that are not folded
+DRAWN = 24  # figures of one chart on the page
 PACKED = 100_000  # size of a CSV above which it is compressed, bytes
 MOST = 700_000  # size of a compressed CSV above which the page does not include it, bytes
 
@@ -70,6 +71,7 @@ class Section:
         shown: figures visible at first.
         folded: further figures.
         n_rows: number of all rows.
+        is_cut: whether a chart has more figures than the page shows.
         not_applicable: one line per run to which the probe does not apply.
         download: all rows as CSV.
     """
@@ -82,6 +84,7 @@ class Section:
     shown: list[Figure]
     folded: list[Figure]
     n_rows: int
+    is_cut: bool
     not_applicable: list[str]
     download: Download
 
@@ -111,10 +114,11 @@ def section(data: Table, prefix: str = "") -> Section:
     frame = frame.drop(columns=["status", "reason"], errors="ignore")
     download = _download(data.name, frame)
     frame = frame.dropna(axis="columns", how="all")
+    plots = [figures.plots(data, chart, DRAWN + 1) for chart in data.charts]
     drawn = [
         (place, _figure(f"{prefix}{data.name}-{n}-{place}", plot))
-        for n, chart in enumerate(data.charts)
-        for place, plot in enumerate(figures.plots(data, chart))
+        for n, of_chart in enumerate(plots)
+        for place, plot in enumerate(of_chart[:DRAWN])
     ]
     return Section(
         name=data.name,
@@ -125,6 +129,7 @@ def section(data: Table, prefix: str = "") -> Section:
         shown=[figure for place, figure in drawn if place < OPEN],
         folded=[figure for place, figure in drawn if place >= OPEN],
         n_rows=len(frame),
+        is_cut=any(len(of_chart) > DRAWN for of_chart in plots),
         not_applicable=[f"{row.configuration}: {row.reason}" for row in inapplicable.itertuples()],
         download=download,
     )

@@ -1,7 +1,9 @@
 """Concatenation of one probe's tables over several runs."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,26 +41,38 @@ def joined(
 
 def join(tables: Mapping[TrainedModel, Table], labels: Mapping[str, str]) -> Table:
     """Concatenate the rows of all tables, and add the identity columns of their runs."""
-    frames = []
-    for run, table in tables.items():
-        identity = {
-            "run": run.id,
-            "configuration": labels[run.id],
-            "method": run.config.method,
-            "seed": run.config.seed,
+    identity = pd.DataFrame(
+        {
+            "run": [run.id for run in tables],
+            "configuration": [labels[run.id] for run in tables],
+            "method": [run.config.method for run in tables],
+            "seed": [run.config.seed for run in tables],
         }
-        frames.append(table.frame.assign(**identity))
+    ).astype({"run": "string", "configuration": "string", "method": "string", "seed": "Int64"})
+    frames = [table.frame for table in tables.values()]
+    owners = identity.loc[np.repeat(identity.index, [len(frame) for frame in frames])]
     first = next(iter(tables.values()))
     columns = (*IDENTITY, *first.columns)
-    frame = _stack(frames)[[column.name for column in columns]]
+    frame = _stack(frames).assign(**owners.reset_index(drop=True))  # pyright: ignore[reportArgumentType]
+    frame = frame[[column.name for column in columns]]
     runs = tuple(run.id for run in tables)
     return replace(first, columns=columns, frame=frame, runs=runs, sha256=None)
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenate rows with nullable types, as columns may be empty for some runs."""
-    types = {str(name): _type([frame[name] for frame in frames]) for name in frames[0]}
-    return pd.concat([frame.astype(types) for frame in frames], ignore_index=True)
+    """Concatenate rows with nullable types, as columns may be empty for some runs.
+
+    Frames of equal types are concatenated first: converting ten thousand small ones takes minutes.
+    """
+    alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for number, frame in enumerate(frames):
+        alike[tuple(frame.dtypes)].append(number)
+    parts = [pd.concat([frames[number] for number in members]) for members in alike.values()]
+    types = {str(name): _type([part[name] for part in parts]) for name in frames[0]}
+    stacked = pd.concat([part.astype(types) for part in parts], ignore_index=True)
+    numbers = [number for members in alike.values() for number in members]
+    owner = np.repeat(numbers, [len(frames[number]) for number in numbers])
+    return stacked.iloc[np.argsort(owner, kind="stable")].reset_index(drop=True)
 
 
 def _type(columns: list[pd.Series]) -> str:
@@ -73,5 +87,5 @@ def _type(columns: list[pd.Series]) -> str:
         return "Int64" if all((column.dropna() % 1 == 0).all() for column in filled) else "Float64"
     if len(types) == 1 and (only := types.pop()):
         return only
-    present = [value for column in filled for value in column.dropna().head(1)]
+    present = (value for column in filled for value in column.dropna())
     return "object" if any(isinstance(value, list | np.ndarray) for value in present) else "string"

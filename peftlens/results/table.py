@@ -231,7 +231,8 @@ def read(path: Path) -> Table:
     if not path.is_file():
         raise InputError(f"{path} is not a file; the study's command writes the tables")
     try:
-        data = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # `read_table` takes three times as long for a run's
+            data = file.read()
         text = (data.schema.metadata or {})[_METADATA]
         description = _Description.model_validate_json(text)
         frame = data.to_pandas()

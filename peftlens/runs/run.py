@@ -127,7 +127,7 @@ def environment() -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "cpu_cores": os.cpu_count(),
-        "packages": versions() | {name: importlib.metadata.version(name) for name in others},
+        "packages": versions() | {name: _version(name) for name in others},
     }
 
 

@@ -23,7 +23,7 @@ from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, Training
 from peftlens.studies.study_file import dotted, load, unusable_values
 
 TorchCompile = bool | Literal["auto"]
-MOST_RUNS = 10_000  # planning that many takes minutes
+MOST_RUNS = 10_000  # planning that many takes half a minute
 
 
 class TaskEntry(BaseModel):

@@ -180,8 +180,9 @@ def _plain(value: Any) -> Any:
 
 def _missing(results: StudyResults, runs: Sequence[Run]) -> Iterator[str]:
     if (results.folder / INDEX).exists():
+        own = set(results.index["runs"])
         for run in runs:
-            if run.path.name not in results.index["runs"]:
+            if run.path.name not in own:
                 yield f"{run.path} is no run of this study, and is ignored"
         for name in results.tables:
             without = [run for run in runs if not (run.table_folder / f"{name}.parquet").exists()]

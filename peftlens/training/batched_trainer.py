@@ -24,6 +24,7 @@ from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_logits
 from peftlens.io.files import canonical_json, sha256_text
 from peftlens.layers.batched_adapters import AdapterBatch, BatchedPart
+from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.lock import RunLockedError
 from peftlens.runs.paused import Pause, PausedRun, keep_paused, latest
@@ -60,7 +61,7 @@ def batch_key(planned: RunPlan) -> str | None:
         or config.training.loss != "sft"
         or config.training.keep
         or not config.training.max_steps
-        or not _has_independent_rows(planned)
+        or not planned.base.derived("independent rows", lambda: _has_independent_rows(planned.base))
     ):
         return None
     shared = config.model_dump(mode="json", exclude={"seed"})
@@ -71,11 +72,11 @@ def batch_key(planned: RunPlan) -> str | None:
     return sha256_text(canonical_json(shared))[:12]
 
 
-def _has_independent_rows(planned: RunPlan) -> bool:
+def _has_independent_rows(base: BaseModel) -> bool:
     """Whether the base computes each row of a batch independently and without randomness."""
-    model = planned.base.model
+    model = base.model
     routed = any(name.startswith("num_") and "expert" in name for name in vars(model.config))
-    return planned.base.head is None and not routed and not any(map(has_dropout, model.modules()))
+    return base.head is None and not routed and not any(map(has_dropout, model.modules()))
 
 
 def train_runs(plans: Sequence[RunPlan], out: Path) -> list[Run]:

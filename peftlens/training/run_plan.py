@@ -89,7 +89,7 @@ def plan_run(config: RunConfig, context: RunContext) -> RunPlan:
         method_config = method.resolve_config(method_config, method_context)
     if training.canaries and training.loss == "dpo":
         raise InputError("canaries are single texts, and loss='dpo' compares pairs; leave one out")
-    shapes = base.shapes
+    shapes = base.derived("shapes", lambda: base.shapes)  # one copy for all runs of a study
     if not trains(method, method_config, shapes, head):
         nothing = {"max_steps": 0, "checkpoint_steps": (), "keep": None}
         training = training.model_copy(update=nothing)

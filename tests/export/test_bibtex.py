@@ -37,6 +37,20 @@ def test_a_study_cites_tool_base_methods_and_data_once(tmp_path):
     assert rf"my \& study: SHA-256 {one.sha256}" in text
 
 
+def test_twice_the_runs_parse_no_more_sources(tmp_path, monkeypatch):
+    parsed, describe = [], registry.describe
+    monkeypatch.setattr(
+        registry, "describe", lambda *plugin: parsed.append(plugin) or describe(*plugin)
+    )
+    for seeds in (2, 4):
+        configs = [finished.lora(1, seed) for seed in range(seeds)]
+        folder = finished.study(tmp_path / str(seeds), configs, probes=("cost",))
+        results = study_results.read(folder)
+        parsed.clear()
+        bibtex.bibtex([results])
+        assert parsed == [("methods", "lora"), ("tasks", "bbc_topic")]
+
+
 def test_what_has_no_paper_is_named_with_its_hash(tmp_path):
     config = finished.lora(1, 0).model_copy(
         update={"base_model": f"{homes.LINUX}/models/mine", "task": "hub:org/data@main"}

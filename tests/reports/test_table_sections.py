@@ -1,5 +1,6 @@
 import base64
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,15 @@ def test_figures_beyond_the_first_few_are_folded():
     assert len(shown.shown) == table_sections.OPEN
     assert len(shown.folded) == 2
     assert len({figure.id for figure in (*shown.shown, *shown.folded)}) == 6
+
+
+def test_twice_the_configurations_draw_no_more_figures():
+    most, counts = table_sections.DRAWN, []
+    for groups in (most, 2 * most, 4 * most):
+        frame = pd.DataFrame({"name": [f"n{number}" for number in range(groups)], "score": 0.5})
+        shown = section(table(frame.assign(empty=None), replace(POINTS, each="name")))
+        counts.append((len(shown.shown) + len(shown.folded), shown.is_cut, shown.n_rows))
+    assert counts == [(most, False, most), (most, True, 2 * most), (most, True, 4 * most)]
 
 
 def test_how_it_was_measured_is_the_probes_own_word():

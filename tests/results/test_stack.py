@@ -74,3 +74,19 @@ def test_a_column_has_the_type_of_the_values_that_are_there(runs, one, other, dt
         assert [*found.dropna()] == [
             value for value in values if isinstance(value, list) or not pd.isna(value)
         ]
+
+
+def test_twice_the_runs_convert_no_more_columns(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"words": ["a"], "near": [0.5], "n": [1], "note": [None]})
+    made = [finished.run(tmp_path, finished.lora(rank, 0), rank) for rank in range(1, 9)]
+    counts, astype = [], pd.DataFrame.astype
+    monkeypatch.setattr(
+        pd.DataFrame, "astype", lambda one, types: counts.append(len(one)) or astype(one, types)
+    )
+    for runs in (made[:4], made):
+        counts.clear()
+        frames = [frame.assign(n=None) if n % 2 else frame for n in range(len(runs))]
+        found = joined(runs, *frames).frame
+        assert len(counts) == 3  # the runs' names, and a part for each type of the column n
+        assert found["run"].tolist() == [run.id for run in runs]
+        assert found["n"].isna().tolist() == [False, True] * (len(runs) // 2)

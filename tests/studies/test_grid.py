@@ -1,10 +1,15 @@
 import json
+from collections import Counter
 
 import pytest
 
+from peftlens import registry
+from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
+from peftlens.models import base_model, base_model_cache
 from peftlens.studies import grid
 from peftlens.studies.plan import StudyPlan
+from peftlens.training import batched_trainer
 from peftlens.training.run_plan import plan_run
 
 
@@ -50,6 +55,37 @@ def test_linear_probes_are_measured_by_default_where_no_text_is_predicted(
 ):
     file = text().replace(str(bases["llama"]), str((bases | encoders)[base]))
     assert ("linear_probes" in grid.plan_study(file, "grid.toml", context).probes) is expected
+
+
+def test_twice_the_runs_read_the_base_and_the_packages_no_more_often(text, monkeypatch):
+    calls = Counter()
+
+    def count(module, name):
+        original = getattr(module, name)
+
+        def counted(*arguments, **options):
+            calls[name] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(registry, "entry_points")
+    count(base_model_cache, "base_kind")
+    count(base_model, "shapes")
+    count(batched_trainer, "_has_independent_rows")
+    counts = []
+    for ranks in ("[1, 2]", "[1, 2, 3, 4]"):
+        registry._modules_in.cache_clear()
+        calls.clear()
+        found = grid.plan_study(text().replace("[1, 2]", ranks), "", RunContext())
+        found.to_plan()
+        counts.append((len(found.plans), dict(calls)))
+    assert [runs for runs, _ in counts] == [3, 5]
+    assert counts[0][1] == counts[1][1]
+    assert counts[0][1].keys() == {
+        "entry_points", "base_kind", "shapes", "_has_independent_rows"
+    }  # fmt: skip
+    assert len({id(one.shapes) for one in found.plans}) == 1  # not a copy for each run
 
 
 def test_a_resumed_study_keeps_the_dtype_that_it_began_with(context, text):
