@@ -172,7 +172,7 @@ def test_a_merged_run_is_a_plain_model_with_the_runs_answers(finished, tmp_path)
         items, _ = encoder.items(task.splits["validation"])
         chosen.append(choose(opened.model, encoder, items))
     accuracy = [(found.by_sum == found.correct).mean() for found in chosen]
-    assert accuracy[0] == pytest.approx(run.record.results["validation_accuracy"], abs=0.04)
+    assert accuracy[0] == pytest.approx(run.record.results["validation_accuracy"], abs=0.05)
     assert accuracy[0] > accuracy[1] + 0.1
 
 

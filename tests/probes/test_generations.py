@@ -17,7 +17,7 @@ def run(bases, tmp_path):
             method="full", task=f"file:{file}", base_model=str(bases["llama"]), device="cpu",
             task_config={"kind": "generation", "template": "{text}=", "max_new_tokens": 4},
             dtype="float32",
-            training={"max_steps": 120, "batch_size": 8, "learning_rate": 0.01},
+            training={"max_steps": 200, "batch_size": 8, "learning_rate": 0.003},
         ),
         tmp_path / "runs",
     )  # fmt: skip

@@ -76,6 +76,8 @@ def work(context, run, probe, tokens_read, **options):
 @pytest.mark.parametrize("probe", PROBES)
 def test_linear_in_layers_and_in_texts(context, run_of, tokens_read, probe):
     items = ITEMS.get(probe, "items")
+    for layers in (10, 20):  # what is kept of a base from the first time on
+        work(context, run_of(layers), probe, tokens_read, **{items: 1})
     few, deep, many = (
         work(context, run_of(layers), probe, tokens_read, **{items: count})
         for layers, count in ((10, 8), (20, 8), (10, 16))
