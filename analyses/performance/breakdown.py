@@ -18,8 +18,7 @@ from measurements import seconds, write
 from steps import rate
 from torch.profiler import ProfilerActivity, profile
 
-CASES = (("bbc_topic", "bfloat16", 10), ("bbc_topic", "float32", 5),
-         ("boolq", "bfloat16", 2), ("boolq", "float32", 2))  # fmt: skip
+CASES = (("bbc_topic", "bfloat16", 10), ("bbc_topic", "float32", 5), ("boolq", "bfloat16", 2))
 PRODUCTS = {"mm", "addmm", "linear", "mkldnn_linear"}
 ATTENTION = ("bmm", "baddbmm", "_softmax", "_scaled_dot_product", "_safe_softmax")
 # These only describe memory that is there.
