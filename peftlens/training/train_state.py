@@ -81,6 +81,13 @@ class TrainState:
         training = self.planned.config.training
         return OptimizerStep(self.parameters, training, self.hooks.optimizer, projection)
 
+    def create_optimizer(self) -> None:
+        """Create the optimizer before the first backward pass.
+
+        Its copies of low-precision weights take their gradients by hooks.
+        """
+        _ = self.optimizer
+
     def free_optimizer(self) -> None:
         """Free the memory of the optimizer."""
         vars(self).pop("optimizer", None)

@@ -271,7 +271,7 @@ def run_training_loop(
     """
     config, active = states[0].planned.config.training, [*states]
     last = until or config.max_steps
-    model.train()
+    _begin(states, model)
     with bar(_title(states), config.max_steps, done) as progress:
         for step in range(done + 1, last + 1):
             started = time.perf_counter()
@@ -293,6 +293,12 @@ def run_training_loop(
         for state in active:
             state.results["optimizer_state_bytes"] = state.optimizer.state_bytes
             state.free_optimizer()
+
+
+def _begin(states: Iterable[TrainState], model: nn.Module) -> None:
+    for state in states:
+        state.create_optimizer()
+    model.train()
 
 
 def _title(states: Sequence[TrainState]) -> str:

@@ -50,6 +50,17 @@ def test_same_seed_same_bytes(config, tmp_path, method, dtype):
         assert (first.path / name).read_bytes() == (again.path / name).read_bytes()
 
 
+@pytest.mark.parametrize("method", ["full", "ln_tuning"])
+def test_the_first_step_has_its_gradient_in_bfloat16(config, tmp_path, method):
+    """That of float32, about; the float32 copies of weights take it by hooks."""
+    norms = {
+        dtype: peftlens.train(config(method, dtype=dtype), tmp_path).metrics()[0]["grad_norm"]
+        for dtype in ("float32", "bfloat16")
+    }
+    assert norms["bfloat16"] == pytest.approx(norms["float32"], rel=0.1)
+    assert norms["float32"] > 0
+
+
 def test_another_seed_is_another_run(config, tmp_path):
     first, other = (peftlens.train(config(seed=seed), tmp_path) for seed in (0, 1))
     assert first.id != other.id
