@@ -1,8 +1,9 @@
 """Seconds of every probe on one run of SmolLM2-135M, with its default options.
 
-python analyses/performance/probe_times.py                        # rows that are missing; an hour
-python analyses/performance/probe_times.py forgetting divergence  # these, again
-python analyses/performance/probe_times.py vocabulary             # its preparation, again
+python analyses/performance/probe_times.py                        # an hour on two idle cores
+python analyses/performance/probe_times.py --missing              # only rows that are missing
+python analyses/performance/probe_times.py forgetting divergence  # only these
+python analyses/performance/probe_times.py vocabulary             # only its preparation
 
 A LoRA of rank 8 and a prompt of 20 vectors are trained on headlines for 20 steps, twice, with two
 seeds. The cache folder is empty but for downloads. Each probe is measured with a base model that
@@ -45,10 +46,12 @@ WHY = {"forgetting": _SUITES, "forgetting_items": _SUITES, "forgotten_tokens": _
 Row = dict[str, Any]
 
 
-def main(names: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Write reports/performance/probe_times.csv, row by row."""
+    names = [name for name in arguments if name != "--missing"]
     again = {*names} | ({*VOCABULARY} if "vocabulary" in names else set())
-    done = {(row["probe"], row["run"]): row for row in existing() if row["probe"] not in again}
+    before = existing() if arguments else []
+    done = {(row["probe"], row["run"]): row for row in before if row["probe"] not in again}
     probes = [name for name in names if name != "vocabulary"] if names else measuring()
     with tempfile.TemporaryDirectory() as folder:
         use_empty_cache(Path(folder))
