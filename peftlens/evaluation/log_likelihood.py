@@ -25,6 +25,7 @@ from peftlens.data.collate import Batch, Collator, length, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer, TokenizedExample
 from peftlens.evaluation.head_scores import head_loss, head_outputs
 from peftlens.io.progress import track
+from peftlens.layers.shared_prompt import prompt_computed_once
 
 SAVED = 3  # least reduction factor of tokens that makes a shared pass of each prompt faster
 
@@ -101,7 +102,8 @@ def answer_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 def answer_states(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the head's input (n, d) and its logits (n, V) at the scored positions."""
-    with _gathered(model, batch.scored) as states:
+    tokens = batch.inputs["input_ids"].shape[1]
+    with _gathered(model, batch.scored) as states, prompt_computed_once(model, tokens):
         # an unused cache would copy the keys and values of every layer
         logits = model(**batch.inputs, use_cache=False).logits
     return states[0], logits

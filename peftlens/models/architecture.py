@@ -245,3 +245,9 @@ def copy_weights(model: nn.Module, names: Collection[str]) -> list[nn.Parameter]
             if id(parameter) in chosen:
                 module._parameters[key] = chosen[id(parameter)]
     return list(chosen.values())
+
+
+def has_dropout(module: nn.Module) -> bool:
+    """Whether the module drops values at random in training."""
+    rates = (getattr(module, name, 0) for name in ("p", "dropout", "attention_dropout"))
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)

@@ -24,6 +24,7 @@ from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.evaluation.log_likelihood import answer_logits
 from peftlens.io.files import canonical_json, sha256_text
 from peftlens.layers.batched_adapters import AdapterBatch, BatchedPart
+from peftlens.models.architecture import has_dropout
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
 from peftlens.runs.lock import RunLockedError
@@ -32,7 +33,6 @@ from peftlens.runs.run import Run
 from peftlens.runs.store import building
 from peftlens.training.attention_backend import attention_backend
 from peftlens.training.data_loader import TokenizedTask, TrainingLoader
-from peftlens.training.frozen_block_cache import has_dropout
 from peftlens.training.pause import resume
 from peftlens.training.run_plan import RunPlan
 from peftlens.training.run_writer import RunWriter

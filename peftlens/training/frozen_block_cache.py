@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from peftlens.data.collate import Collator, length, scoring_batches
 from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.errors import InputError
-from peftlens.models.architecture import blocks
+from peftlens.models.architecture import blocks, has_dropout
 from peftlens.models.base_model import BaseModel
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.partial_forward import returns_states_alone, stopped_after
@@ -199,12 +199,6 @@ def _depth(base: BaseModel, model: nn.Module, before: BlockFingerprint) -> int:
     if any(has_dropout(module) for module in below) or not _all_above(base, model, modules):
         return 0
     return depth
-
-
-def has_dropout(module: nn.Module) -> bool:
-    """Whether the module drops values at random in training."""
-    rates = (getattr(module, name, 0) for name in ("p", "dropout", "attention_dropout"))
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 @torch.no_grad()
