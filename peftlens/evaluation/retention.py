@@ -305,6 +305,12 @@ def scores(model: nn.Module, base: BaseModel, suite_data: AnySuite, baseline: Re
     return replace(_text_scores(losses), kl=None if baseline.head is None else kl)
 
 
+def unchanged_scores(suite_data: AnySuite, baseline: Reference) -> Scores:
+    """Return what `scores` would give for the base itself."""
+    has_kl = isinstance(suite_data, MaskedSuite) or baseline.head is not None
+    return replace(baseline.scores, kl=np.zeros(len(baseline.scores.tokens)) if has_kl else None)
+
+
 @dataclass(frozen=True)
 class _TextBatch:
     """Scored batch of texts.

@@ -11,7 +11,15 @@ import pandas as pd
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.evaluation.keep_text import require_apart
-from peftlens.evaluation.retention import AnySuite, Scores, Suite, reference, scores, suites
+from peftlens.evaluation.retention import (
+    AnySuite,
+    Scores,
+    Suite,
+    reference,
+    scores,
+    suites,
+    unchanged_scores,
+)
 from peftlens.evaluation.retention import SuiteOptions as Config
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
@@ -49,8 +57,12 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     references = [reference(base, one) for one in scored]
     frames = []
     for step in run.steps:
-        with context.open_run(run, step) as model:
-            tuned = [scores(model, base, *pair) for pair in zip(scored, references, strict=True)]
+        pairs = list(zip(scored, references, strict=True))
+        if run.is_base:
+            tuned = [unchanged_scores(*pair) for pair in pairs]
+        else:
+            with context.open_run(run, step) as model:
+                tuned = [scores(model, base, *pair) for pair in pairs]
         frames += [
             _rows(one, before.scores, after).assign(step=step)
             for one, before, after in zip(scored, references, tuned, strict=True)

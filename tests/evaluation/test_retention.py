@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -8,7 +8,15 @@ from peftlens.adapters.checkpoint import attach
 from peftlens.data.head_tokenization import head_for
 from peftlens.errors import InputError
 from peftlens.evaluation import retention
-from peftlens.evaluation.retention import Reference, SuiteOptions, reference, scores, suite, suites
+from peftlens.evaluation.retention import (
+    Reference,
+    SuiteOptions,
+    reference,
+    scores,
+    suite,
+    suites,
+    unchanged_scores,
+)
 from peftlens.models.base_model import load_base_model
 from peftlens.models.snapshot import fingerprint, restored_after
 from peftlens.registry import configure
@@ -136,6 +144,21 @@ def test_a_head_that_is_more_than_a_product_has_no_divergence(llama, data, monke
     known = reference(llama, requested)
     assert known.head is None
     assert scores(llama.model, llama, requested, known).kl is None
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder"])
+def test_the_base_itself_need_not_be_scored_again(llama, word_pieces, data, words, kind):
+    questions = f"file:{words}"
+    options = SuiteOptions(
+        suites=(data, questions) if kind == "decoder" else (data,),
+        suite_options={data: TEXTS, questions: {"template": "{text} is"}},
+    )
+    bert = str(word_pieces)
+    base = llama if kind == "decoder" else load_base_model(bert, device="cpu", dtype="float32")
+    for requested in suites(base, options):
+        known = reference(base, requested)
+        expected = scores(base.model, base, requested, known)
+        np.testing.assert_equal(asdict(unchanged_scores(requested, known)), asdict(expected))
 
 
 def test_texts_are_scored_whole_and_questions_up_to_a_number(llama, data, words):

@@ -56,7 +56,7 @@ def test_a_model_of_noise_has_forgotten(context, bases, words, tmp_path, monkeyp
 
 def test_the_base_has_not(context, bases, words, tmp_path):
     (only,) = measure(context, train(bases, words, tmp_path, "frozen"), WIKI).to_dict("records")
-    assert only["ci_low"] == only["forgetting"] == only["ci_high"] == 0
+    assert only["ci_low"] == only["forgetting"] == only["ci_high"] == only["kl"] == 0
 
 
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
