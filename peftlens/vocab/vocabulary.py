@@ -234,7 +234,7 @@ def _states(base: BaseModel) -> NDArray[np.float16]:
     with stopped_after(base.model, _middle(base)) as run:
         cached = base.kind == "decoder"
         forward = _decoder_states(run, before) if cached else _encoder_states(run, before, after)
-        parts = track(tokens.split(256), "Every token in context, once per base")
+        parts = track(tokens.split(1024), "Every token in context, once per base")
         hidden = torch.cat([forward(ids).float() for ids in parts])  # (V, D)
     return (hidden - hidden.mean(dim=0)).half().cpu().numpy()
 
