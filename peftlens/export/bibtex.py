@@ -28,7 +28,7 @@ def bibtex(studies: Sequence[StudyResults]) -> str:
 
 def references() -> dict[str, str]:
     """Return the entries of references.bib, by key and by arXiv number."""
-    text = (Path(__file__).parent / "references.bib").read_text()
+    text = (Path(__file__).parent / "references.bib").read_text(encoding="utf-8")
     entries = {}
     for entry in _ENTRY.finditer(text):
         entries[entry["key"]] = entry[0]
