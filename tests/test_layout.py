@@ -123,8 +123,8 @@ def _lacks_encoding(call: ast.Call) -> bool:
             return not _is_binary(call.args[1:])
         case ast.Attribute(value=ast.Name(id="subprocess")):
             return bool(keywords & {"text", "universal_newlines", "errors"})
-        case ast.Attribute(attr="read_text" | "write_text"):
-            return len(call.args) < 2
+        case ast.Attribute(attr="read_text" | "write_text" as name):
+            return len(call.args) < (1 if name == "read_text" else 2)
         case ast.Attribute(value=ast.Name(id=name)) if name.lstrip("_")[:1].isupper():
             return False  # a class's own `open`
         case ast.Attribute(attr="open"):

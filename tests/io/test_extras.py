@@ -78,3 +78,10 @@ def test_every_extra_that_an_error_names_exists():
         assert "install peftlens[" not in text, file
     assert len(named) > 3
     assert named <= set(declared["optional-dependencies"])
+
+
+def test_every_extra_is_explained():
+    page = (ROOT / "docs" / "installation.md").read_text().partition("## Python")[0]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(declared["optional-dependencies"])
