@@ -271,5 +271,6 @@ def test_redirected_output_is_utf8_on_windows(monkeypatch):
     assert sys.stdout.encoding == "cp1252"
     monkeypatch.setattr(sys, "platform", "win32")
     cli._write_utf8()
-    print("ΔW ≥ 0", flush=True)
-    assert raw.getvalue().decode().strip() == "ΔW ≥ 0"
+    sys.stdout.write("ΔW ≥ 0")
+    sys.stdout.flush()
+    assert raw.getvalue().decode() == "ΔW ≥ 0"
