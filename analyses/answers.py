@@ -109,7 +109,7 @@ def memorized(study: Path) -> dict[str, object]:
     with TemporaryDirectory() as folder:
         file = Path(folder, "rows.jsonl")
         lines = [json.dumps({"text": r.prompt, "answer": r.answers[0].strip()}) for r in rows]
-        file.write_text("\n".join(lines))
+        file.write_text("\n".join(lines), encoding="utf-8")
         columns = {
             "kind": "generation",
             "template": "{text}",

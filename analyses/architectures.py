@@ -49,7 +49,7 @@ def data_file(folder: Path) -> str:
         for index, word in enumerate(words)
     ]
     file = folder / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return f"file:{file}"
 
 
@@ -199,7 +199,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     methods.to_csv(OUT / "methods.csv", index=False)
     probes.to_csv(OUT / "probes.csv", index=False)
-    (OUT / "README.md").write_text(readme(methods, probes))
+    (OUT / "README.md").write_text(readme(methods, probes), encoding="utf-8")
     for cell in [*defects(methods), *defects(probes)]:
         print(cell)
 

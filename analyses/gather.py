@@ -65,7 +65,7 @@ def gather(name: str, studies: Sequence[Path]) -> list[Verdict]:
     for study, one in zip(studies, found, strict=True):
         for ending, output in FORMAT_OF.items():
             text = FORMATS[output](one, benchmark_table(one))
-            (folder / "results" / f"{study.name}{ending}").write_text(text)
+            (folder / "results" / f"{study.name}{ending}").write_text(text, encoding="utf-8")
     frames: dict[str, list[pd.DataFrame]] = {}
     pairs = zip(studies, found, strict=True)
     for one in (one for study, one in pairs if study.name not in SHOWN_ONLY):
@@ -119,7 +119,11 @@ def main() -> None:
     studies, names = Path(sys.argv[1]), sys.argv[2:]
     file = REPORTS / "verdicts.csv"
     columns = ["claim", "text", "outcome", "sentence", "analysis"]
-    known = escaping.from_csv(file.read_text()) if file.exists() else pd.DataFrame(columns=columns)
+    known = (
+        escaping.from_csv(file.read_text(encoding="utf-8"))
+        if file.exists()
+        else pd.DataFrame(columns=columns)
+    )
     rows = [
         (one.claim, one.text, one.outcome, one.sentence, name)
         for name in names
@@ -129,10 +133,13 @@ def main() -> None:
     frame = pd.concat([known[~known["claim"].isin(made["claim"])], made])
     order = {name: place for place, name in enumerate(registry.names("claims"))}
     frame = frame.sort_values("claim", key=lambda one: one.map(order))
-    file.write_text(escaping.to_csv(frame))
+    file.write_text(escaping.to_csv(frame), encoding="utf-8")
     page = REPORTS / "README.md"
-    before, _, rest = page.read_text().partition(MARKS[0])
-    page.write_text(f"{before}{MARKS[0]}{markdown(frame)}{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    page.write_text(
+        f"{before}{MARKS[0]}{markdown(frame)}{MARKS[1]}{rest.partition(MARKS[1])[2]}",
+        encoding="utf-8",
+    )
 
 
 if __name__ == "__main__":

@@ -77,9 +77,10 @@ def theirs(base: BaseModel, examples: list[Example]) -> pd.DataFrame:
                      "label": one.correct}
                 ) + "\n"
                 for one in examples
-            )
+            ),
+            encoding="utf-8",
         )  # fmt: skip
-        Path(folder, "task.yaml").write_text(TASK.format(file=file))
+        Path(folder, "task.yaml").write_text(TASK.format(file=file), encoding="utf-8")
         found = harness_scores(
             base.model, base.tokenizer, ["piqa_wheel"], include_path=folder, batch_size=16
         )

@@ -84,5 +84,5 @@ if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     result.to_csv(OUT / "methods.csv", index=False, float_format="%.6g")
     page = OUT / "README.md"
-    text = page.read_text().partition("<!-- table -->")[0] if page.exists() else ""
-    page.write_text(f"{text}<!-- table -->\n{markdown(result)}")
+    text = page.read_text(encoding="utf-8").partition("<!-- table -->")[0] if page.exists() else ""
+    page.write_text(f"{text}<!-- table -->\n{markdown(result)}", encoding="utf-8")

@@ -101,7 +101,7 @@ def any_words(count: int, besides: list[str]) -> list[str]:
 def train(method: str, rows: list[str], steps: int, folder: Path) -> Run:
     """Train a method on texts as a language model."""
     file = folder / f"{sha256_text(repr(rows))[:12]}.jsonl"
-    file.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    file.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
     config = RunConfig(
         method=method,
         task=f"file:{file}",
@@ -192,7 +192,7 @@ def main() -> None:
             planted = texts(words, seed=0)
             control = texts(any_words(len(words), everything), seed=0)
             file = folder / f"{topic}_words.txt"
-            file.write_text("\n".join(only(words, row) for row in planted))
+            file.write_text("\n".join(only(words, row) for row in planted), encoding="utf-8")
             for method, (text, rows) in product(
                 options.methods.split(","), (("planted", planted), ("control", control))
             ):

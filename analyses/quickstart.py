@@ -41,7 +41,9 @@ def took(study: Path) -> pd.DataFrame:
 
 def example() -> pd.DataFrame:
     """Run the README's Python code and return its output."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     printed = io.StringIO()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -56,7 +58,7 @@ def main(study: Path) -> None:
     """Write all measured rows, and a screenshot of the figures in light mode."""
     for name in TABLES:
         frame = read(study, name).drop(columns=["status", "reason"], errors="ignore")
-        (OUT / f"{name}.csv").write_text(escaping.to_csv(frame))
+        (OUT / f"{name}.csv").write_text(escaping.to_csv(frame), encoding="utf-8")
     took(study).to_csv(OUT / "took.csv", index=False)
     example().to_csv(OUT / "example.csv", index=False)
     with opened(study / "report.html", 1000, 1060) as page:

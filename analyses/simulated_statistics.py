@@ -181,12 +181,12 @@ def markdown(rows: Iterator[dict[str, object]]) -> str:
 
 def main() -> None:
     """Replace the tables of the page, each between its two marks."""
-    text = PAGE.read_text()
+    text = PAGE.read_text(encoding="utf-8")
     for name, rows in TABLES.items():
         before, _, rest = text.partition(f"<!-- {name} -->\n")
         after = rest.partition(f"<!-- /{name} -->")[2]
         text = f"{before}<!-- {name} -->\n{markdown(rows())}<!-- /{name} -->{after}"
-    PAGE.write_text(text)
+    PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

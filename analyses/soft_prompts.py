@@ -158,10 +158,11 @@ def main(folder: Path) -> None:
     for name, frame in {"prompts": found, "over_time": times, "waywardness": pulls}.items():
         frame.to_csv(OUT / f"{name}.csv", index=False, float_format="%.6g")
     page = OUT / "README.md"
-    text = page.read_text().partition("<!-- tables -->")[0] if page.exists() else ""
+    text = page.read_text(encoding="utf-8").partition("<!-- tables -->")[0] if page.exists() else ""
     page.write_text(
         f"{text}<!-- tables -->\n## Every prompt\n\n{verdicts(found)}\n\n"
-        f"## Waywardness\n\n{pulled(pulls)}\n"
+        f"## Waywardness\n\n{pulled(pulls)}\n",
+        encoding="utf-8",
     )
 
 

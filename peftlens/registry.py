@@ -379,4 +379,4 @@ def _source(dotted: str) -> str:
         raise InputError(f"module {dotted} can't be imported: {error}") from error
     if spec is None or spec.origin is None:
         raise InputError(f"there is no module {dotted}; reinstall the package that provides it")
-    return Path(spec.origin).read_text()
+    return Path(spec.origin).read_text(encoding="utf-8")

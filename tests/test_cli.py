@@ -1,12 +1,14 @@
 """The command line, in this process: what it prints, and the code it exits with."""
 
+import io
 import json
 import re
 import subprocess
+import sys
 
 import pytest
 
-from peftlens import __version__
+from peftlens import __version__, cli
 from peftlens.cli import study
 from peftlens.studies.runner import StudyOptions
 
@@ -259,3 +261,16 @@ def test_quickstart_on_a_tiny_model(run, bases, tmp_path, monkeypatch):
     found = json.loads(out)
     assert (len(found["runs"]), found["failed"], found["left"]) == (9, [], 0)
     assert (tmp_path / "first" / "report.html").exists()
+
+
+def test_redirected_output_is_utf8_on_windows(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252"))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # no file, as in a notebook
+    cli._write_utf8()
+    assert sys.stdout.encoding == "cp1252"
+    monkeypatch.setattr(sys, "platform", "win32")
+    cli._write_utf8()
+    sys.stdout.write("ΔW ≥ 0")
+    sys.stdout.flush()
+    assert raw.getvalue().decode() == "ΔW ≥ 0"

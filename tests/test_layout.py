@@ -1,5 +1,6 @@
 """The rules of the house, kept by tests and not by memory."""
 
+import ast
 import json
 import re
 import subprocess
@@ -99,6 +100,44 @@ def test_importing_the_package_alone_imports_no_library():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = {name.partition(".")[0] for name in re.findall(r"'([\w.]+)'", done.stdout)}
     assert imported <= {"peftlens", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("folder", ["peftlens", "analyses"])
+def test_text_is_never_read_or_written_in_the_system_s_encoding(folder):
+    """Windows has others than UTF-8; a subprocess has text by `encoding`, not by `text=True`."""
+    found = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and _lacks_encoding(call)
+    ]
+    assert not found
+
+
+def _lacks_encoding(call: ast.Call) -> bool:
+    keywords = {keyword.arg for keyword in call.keywords}
+    if "encoding" in keywords or None in keywords:
+        return False
+    match call.func:
+        case ast.Name(id="open") | ast.Attribute(value=ast.Name(id="os"), attr="fdopen"):
+            return not _is_binary(call.args[1:])
+        case ast.Attribute(value=ast.Name(id="subprocess")):
+            return bool(keywords & {"text", "universal_newlines", "errors"})
+        case ast.Attribute(attr="read_text" | "write_text" as name):
+            return len(call.args) < (1 if name == "read_text" else 2)
+        case ast.Attribute(value=ast.Name(id=name)) if name.lstrip("_")[:1].isupper():
+            return False  # a class's own `open`
+        case ast.Attribute(attr="open"):
+            return not _is_binary(call.args)
+    return False
+
+
+_BINARY = {"rb", "wb", "ab", "xb", "r+b", "w+b"}
+
+
+def _is_binary(arguments: list[ast.expr]) -> bool:
+    parts = [part for argument in arguments for part in ast.walk(argument)]
+    return any(isinstance(part, ast.Constant) and part.value in _BINARY for part in parts)
 
 
 def test_every_module_has_its_test():

@@ -40,7 +40,9 @@ def in_new_process(folder: str, *arguments: object) -> dict[str, float]:
     """Measure in a new process, whose compilations are in the folder."""
     command = [sys.executable, __file__, *map(str, arguments)]
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder}
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        command, env=environment, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

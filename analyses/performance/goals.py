@@ -192,7 +192,7 @@ def table() -> list[dict[str, str]]:
 
 def read(name: str) -> list[dict[str, str]]:
     """Read the rows of a table in reports/performance."""
-    with (FOLDER / f"{name}.csv").open(newline="") as file:
+    with (FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -210,14 +210,14 @@ def main() -> None:
             print(f"== {script}", flush=True)
             subprocess.run([sys.executable, Path(__file__).with_name(f"{script}.py")], check=True)
     rows = table()
-    with (FOLDER / "goals.csv").open("w", newline="") as file:
+    with (FOLDER / "goals.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     page = FOLDER / "README.md"
-    before, _, rest = page.read_text().partition(MARKS[0])
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
-    page.write_text(f"{before}{MARKS[0]}{markdown(rows)}{MARKS[1]}{after}")
+    page.write_text(f"{before}{MARKS[0]}{markdown(rows)}{MARKS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ def in_turn(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, l
 
 def machine() -> str:
     """The processor, its cores and the threads that torch uses."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    text = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    )
     names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
     name = names[0] if names else platform.processor()
     if torch.cuda.is_available():
@@ -54,8 +56,8 @@ def write(script: str, rows: Sequence[Mapping[str, Any]]) -> None:
     stem = Path(script).stem + ("_gpu" if torch.cuda.is_available() else "")
     file = FOLDER / f"{stem}.csv"
     where = machine()
-    with file.open("w", newline="") as target:
+    with file.open("w", newline="", encoding="utf-8") as target:
         writer = csv.DictWriter(target, [*rows[0], "machine"], lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "machine": where} for row in rows)
-    print(file.read_text())
+    print(file.read_text(encoding="utf-8"))

@@ -34,7 +34,7 @@ def main() -> None:
         before, after = (tokenizer(text)["input_ids"] for text in (prompt, answer))
         return {"input_ids": before + after, "labels": [-100] * len(before) + after}
 
-    with open(data) as file:
+    with open(data, encoding="utf-8") as file:
         splits = {name: [encoded(*row) for row in rows] for name, rows in json.load(file).items()}
     arguments = TrainingArguments(
         out, max_steps=int(steps), per_device_train_batch_size=int(batch),

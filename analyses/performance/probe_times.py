@@ -73,7 +73,7 @@ def existing() -> list[Row]:
     file = FOLDER / "probe_times.csv"
     if not file.exists():
         return []
-    with file.open(newline="") as source:
+    with file.open(newline="", encoding="utf-8") as source:
         return [{k: v for k, v in row.items() if k != "machine"} for row in csv.DictReader(source)]
 
 

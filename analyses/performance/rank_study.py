@@ -69,8 +69,8 @@ def main() -> None:
             name: [(one.prompt, one.answers[one.correct]) for one in task.splits[name]]
             for name in ("train", "validation")
         }
-        (folder / "data.json").write_text(json.dumps(rows))
-        (folder / "study.toml").write_text(STUDY)
+        (folder / "data.json").write_text(json.dumps(rows), encoding="utf-8")
+        (folder / "study.toml").write_text(STUDY, encoding="utf-8")
         # on a GPU nobody has to train in float32
         dtypes = list(
             dict.fromkeys((base.dtype if base.device == "cuda" else "float32", base.dtype))

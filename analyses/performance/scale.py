@@ -125,7 +125,7 @@ def _row(part: str, what: str, point: Point, how: str) -> dict[str, Any]:
 def _in_process(script: Any, name: str, size: int, folder: Path) -> Point:
     """Carry out a stage of one of the two scripts in a new process."""
     call = [sys.executable, script.__file__, name, str(size), str(folder)]
-    done = subprocess.run(call, check=True, capture_output=True, text=True)
+    done = subprocess.run(call, check=True, capture_output=True, text=True, encoding="utf-8")
     seconds, memory = map(float, done.stdout.split()[-2:])
     return Point(size, seconds, memory)
 
@@ -203,7 +203,7 @@ def main() -> None:
     chosen, file = sys.argv[1:] or [*PARTS], FOLDER / "scale.csv"
     before: list[dict[str, Any]] = []
     if file.exists():
-        with file.open(newline="") as source:
+        with file.open(newline="", encoding="utf-8") as source:
             before = [row for row in csv.DictReader(source) if row["part"] not in chosen]
     rows = []
     for part, measure in PARTS.items():

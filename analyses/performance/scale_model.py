@@ -100,6 +100,7 @@ def measured(method: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "peftlens.training.step_cost"],
         input=request.model_dump_json(), capture_output=True, text=True, check=True,
+        encoding="utf-8",
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -87,7 +87,7 @@ def build(runs: int, folder: Path) -> None:
         "probes": list(PROBES),
     }
     write_index(folder, index)
-    (folder / "study.toml").write_text(text(runs))
+    (folder / "study.toml").write_text(text(runs), encoding="utf-8")
 
 
 def plan(runs: int, _: Path) -> float:
@@ -170,7 +170,7 @@ STAGES: dict[str, Callable[[int, Path], float]] = {
 
 def highest_memory() -> int:
     """Return the highest memory of this process in bytes; getrusage tells the parent's, too."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     highest = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return 1024 * int(highest.split()[1])
 

@@ -45,13 +45,14 @@ print(time.perf_counter() - started, highest("self"), max(workers))
 def carried_out(runs: int, folder: Path) -> tuple[float, float, float]:
     """Seconds, and MB at the highest of the supervisor and of a worker."""
     file = folder.parent / f"{runs}.json"
-    file.write_text(json.dumps({"runs": runs, "seconds": 0.0, "probe": True}))
+    file.write_text(json.dumps({"runs": runs, "seconds": 0.0, "probe": True}), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(file), str(folder), str(runs)],
         env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     seconds, own, worker = map(float, done.stdout.split())
     return seconds, own, worker

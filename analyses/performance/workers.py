@@ -45,7 +45,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "workers.toml")
-        file.write_text(STUDY.format(seeds=list(range(runs))))
+        file.write_text(STUDY.format(seeds=list(range(runs))), encoding="utf-8")
         took = {way: study(file, *options) for way, options in ways.items()}
     first = took["1 worker, 1 thread"]
     rows = [

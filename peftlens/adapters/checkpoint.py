@@ -173,7 +173,9 @@ def save(  # noqa: PLR0913  # one argument per part of an adapter's folder
         values |= {"inference_mode": True, BASE: origin.base}
     else:
         values = {METHOD: method, BASE: origin.base, **asdict(config), **_task_of(model)}
-    (folder / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    (folder / CONFIG).write_text(
+        json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )
 
 
 def _task_of(model: nn.Module) -> dict[str, str]:

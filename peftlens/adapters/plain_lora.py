@@ -85,7 +85,7 @@ def write_plain_lora(
         metadata[VOCABULARY] = base.origin.vocabulary
     write_weights(tensors, folder / WEIGHTS, metadata)
     text = json.dumps(_config(factors, base), indent=2, sort_keys=True, default=sorted)
-    (folder / CONFIG).write_text(text + "\n")
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def _config(factors: Sequence[LoraFactors], base: BaseModel) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def write_repository(
     _write_json(folder / CONFIG, _adapter_config(file, base))
     name = base.partition("@")[0]
     card = model_card.card(run, repository, name, file.config.get("task_type"))
-    (folder / "README.md").write_text(card)
+    (folder / "README.md").write_text(card, encoding="utf-8")
     (folder / "peftlens").mkdir()
     _write_json(folder / "peftlens" / "run.json", _redacted(run.record.model_dump(mode="json")))
     for log in _LOGS:
@@ -146,4 +146,4 @@ def _redacted(value: Any) -> Any:
 
 
 def _write_json(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

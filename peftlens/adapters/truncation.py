@@ -97,7 +97,7 @@ def truncate(
         metadata = {"format": "pt"} | file.metadata
         write_weights(tensors, folder / WEIGHTS, metadata)
         text = json.dumps(_config(file.config, ranks), indent=2, sort_keys=True)
-        (folder / CONFIG).write_text(text + "\n")
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
         read(folder, trust_remote_code=trust_remote_code)
     return report
 

@@ -6,6 +6,7 @@ Commands import torch and transformers only when they run, so that `--help` is f
 import json
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -284,12 +285,20 @@ def env(as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line; errors are one line, with exit code 2 if the user can correct them."""
+    _write_utf8()
     try:
         app()
     except (InputError, OSError) as error:  # OSError: a full disk or a read-only folder
         _exit_with_error(error, 2, "")
     except (RuntimeError, ValueError) as error:  # errors of torch and peft in a failed run
         _exit_with_error(error, 1, "; `peftlens --debug ...` shows where")
+
+
+def _write_utf8() -> None:
+    """Let redirected output be UTF-8 on Windows, whose own encodings lack most of Unicode."""
+    for stream in (sys.stdout, sys.stderr):
+        if sys.platform == "win32" and isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
 
 
 def _exit_with_error(error: Exception, code: int, hint: str) -> None:

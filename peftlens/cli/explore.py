@@ -8,6 +8,7 @@ import typer
 from peftlens.cli import targets
 from peftlens.cli.output import Open, open_in_browser
 from peftlens.errors import InputError
+from peftlens.io.extras import install_command
 
 
 def explore(  # noqa: PLR0913  # one argument per flag
@@ -95,7 +96,7 @@ def _serve(target: Path, base: str | None, port: int, trust: bool) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise
-        raise InputError("--serve needs the extra `app`: pip install 'peftlens[app]'") from error
+        raise InputError(f"--serve needs the extra `app`: {install_command('app')}") from error
     results = targets.open_target(target, base, trust_remote_code=trust)
     server.serve(
         RunContext(trust_remote_code=trust),

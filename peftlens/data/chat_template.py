@@ -63,7 +63,7 @@ def with_template(tokenizer: Any, chat_template: str | None) -> str:
         return PLAIN[chat_template]
     if chat_template is not None:
         try:
-            return Path(chat_template).expanduser().read_text()
+            return Path(chat_template).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             names = ", ".join(PLAIN)
             raise InputError(

@@ -17,6 +17,7 @@ from typing import Any
 
 from peftlens.errors import InputError
 from peftlens.evaluation.external_scores import external_scores, load
+from peftlens.io.extras import install_command
 
 Scorer = Callable[[str, str], float]  # of an answer and one reference, 0 to 1
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -114,7 +115,7 @@ def package(name: str) -> Any:
         return __import__(name, fromlist=["_"])
     except ImportError as error:
         raise InputError(
-            f"this score needs the package {name.partition('.')[0]!r}; install peftlens[scores]"
+            f"this score needs the package {name.partition('.')[0]!r}: {install_command('scores')}"
         ) from error
 
 

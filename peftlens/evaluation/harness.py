@@ -19,6 +19,7 @@ from typing import Any
 from torch import nn
 
 from peftlens.errors import InputError
+from peftlens.io.extras import install_command
 from peftlens.io.files import sha256_text
 
 
@@ -124,7 +125,7 @@ def _package(name: str) -> Any:
         return import_module(f"lm_eval.{name}")
     except ImportError as error:
         raise InputError(
-            "tasks of lm-evaluation-harness need an extra: pip install 'peftlens[harness]'"
+            f"tasks of lm-evaluation-harness need an extra: {install_command('harness')}"
         ) from error
 
 

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from peftlens.errors import InputError
+from peftlens.io.extras import install_command
 
 
 def macro_f1(correct: ArrayLike, predicted: ArrayLike) -> float:
@@ -74,5 +75,5 @@ def require_seqeval() -> None:
         import seqeval  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "token_classification is scored by seqeval: pip install 'peftlens[scores]'"
+            f"token_classification is scored by seqeval: {install_command('scores')}"
         ) from error

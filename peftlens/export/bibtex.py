@@ -28,7 +28,7 @@ def bibtex(studies: Sequence[StudyResults]) -> str:
 
 def references() -> dict[str, str]:
     """Return the entries of references.bib, by key and by arXiv number."""
-    text = (Path(__file__).parent / "references.bib").read_text()
+    text = (Path(__file__).parent / "references.bib").read_text(encoding="utf-8")
     entries = {}
     for entry in _ENTRY.finditer(text):
         entries[entry["key"]] = entry[0]
@@ -66,7 +66,7 @@ def _tool(studies: Sequence[StudyResults]) -> str:
     tables = "; ".join(f"{escaped(one.name)}: SHA-256 {one.sha256}" for one in studies)
     return (
         "@misc{peftlens,\n"
-        "  author = {{The peftlens authors}},\n"
+        "  author = {{The peftlens contributors}},\n"
         "  title = {{peftlens: train every family of parameter-efficient fine-tuning, "
         "and look inside what was trained}},\n"
         f"  version = {{{__version__}}},\n"

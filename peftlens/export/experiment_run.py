@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from peftlens.errors import InputError
+from peftlens.io.extras import install_command
 from peftlens.io.files import canonical_json, sha256_text
 from peftlens.results.invocations import redacted
 from peftlens.results.item_scores import item_scores
@@ -199,5 +200,5 @@ def tracker(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise InputError(
-            f"the export to {extra} needs an extra: pip install 'peftlens[{extra}]'"
+            f"the export to {extra} needs an extra: {install_command(extra)}"
         ) from error

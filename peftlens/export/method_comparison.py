@@ -103,7 +103,7 @@ def _peft_config(run: TrainedModel) -> dict[str, Any] | None:
     """What the adapter's folder says; None is full fine-tuning there."""
     if run.config.method == "full":
         return None
-    stored = json.loads((run.adapter() / "adapter_config.json").read_text())
+    stored = json.loads((run.adapter() / "adapter_config.json").read_text(encoding="utf-8"))
     return {"peft_type": run.config.method.upper()} | stored
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp's 0600 would hide results from a group
         os.replace(name, path)
@@ -91,6 +93,7 @@ def rename_folder(folder: Path, path: Path) -> None:
     os.chmod(folder, 0o755)  # mkdtemp's 0700 would hide results from a group
     for file in folder.rglob("*"):
         if file.is_file():
-            with file.open("rb") as handle:
+            # Windows flushes no handle that can't write
+            with file.open("r+b" if sys.platform == "win32" else "rb") as handle:
                 os.fsync(handle.fileno())
     os.rename(folder, path)

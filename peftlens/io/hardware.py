@@ -20,7 +20,7 @@ def memory_bytes() -> int:
     """Memory limit of this process in bytes, regardless of what other processes use now."""
     total = psutil.virtual_memory().total
     limit = Path("/sys/fs/cgroup/memory.max")  # the container's limit
-    text = limit.read_text().strip() if limit.exists() else "max"
+    text = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
     return min(total, int(text)) if text.isdigit() else total
 
 

@@ -62,7 +62,7 @@ def _environment(package: str, keep: str) -> jinja2.Environment:
 
 def source(package: str, name: str) -> str:
     """Read a text file of a package."""
-    return files(package).joinpath(name).read_text()
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _csp_hash(script: str) -> str:

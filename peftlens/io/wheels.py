@@ -110,7 +110,9 @@ def _download(wheel: Wheel, folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "download", *_PIP, "-d", temporary, requirement]
         # pip draws a progress bar on standard output; shown only in a terminal
         output = sys.stderr if console.is_terminal else subprocess.PIPE
-        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, stdout=output, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
         downloaded = Path(temporary, wheel.filename)
         by_hand = f"or put {wheel.filename} into {folder} by hand"
         if done.returncode or not downloaded.exists():

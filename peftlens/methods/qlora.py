@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from peftlens.errors import InputError
+from peftlens.io.extras import install_command
 from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
 from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.quantized import BLOCK, require_plain
@@ -65,8 +66,7 @@ def _bitsandbytes() -> ModuleType:
         return importlib.import_module("bitsandbytes")
     except ImportError as error:
         raise InputError(
-            "qlora needs bitsandbytes, which is not installed: "
-            'python -m pip install "peftlens[quant]"'
+            f"qlora needs bitsandbytes, which is not installed: {install_command('quant')}"
         ) from error
 
 

@@ -108,7 +108,7 @@ def _examples(source: str, task: Task, encoder: Collator, count: int) -> list[di
 
 def _lines(path: str) -> list[str]:
     try:
-        text = Path(path).expanduser().read_text()
+        text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"prompts {path!r} is not a text file; give one prompt a line") from error
     if lines := [line for line in text.splitlines() if line.strip()]:

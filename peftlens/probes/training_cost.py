@@ -153,6 +153,7 @@ def _in_new_process(request: Mapping[str, Any]) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     if ended.returncode < 0:
         return {"reason": f"the process ended by signal {-ended.returncode}, as without memory"}

@@ -142,7 +142,7 @@ def _commit(folder: Path) -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     completed = subprocess.run(
         ["git", "-C", str(folder), *arguments],
-        capture_output=True, text=True, check=True, timeout=10,
+        capture_output=True, check=True, timeout=10, encoding="utf-8", errors="replace",
     )  # fmt: skip
     return completed.stdout.strip()
 
@@ -150,7 +150,7 @@ def _git(folder: Path, *arguments: str) -> str:
 def _processor() -> str:
     """Return the name of the processor, or else its architecture."""
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -187,7 +187,7 @@ def import_results(folder: str | Path, out: str | Path, items: int | None = None
 
 def _read(path: Path) -> _File:
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
         fields = dict(_flatten(document))
         if not {"run_info", "train_info"} <= document.keys():
             raise ValueError("it has no run_info or no train_info")

@@ -15,7 +15,7 @@ from peftlens.results.stack import joined
 from peftlens.results.study_index import INDEX, read_index, read_study_file
 from peftlens.results.table import Table
 from peftlens.runs import store
-from peftlens.runs.lock import LOCK_PREFIX
+from peftlens.runs.lock import BARE_LOCK_PREFIX, LOCK_PREFIX
 from peftlens.runs.paused import PAUSED_PREFIX
 from peftlens.runs.run import Run, configurations, runs_in
 from peftlens.runs.trained_model import TrainedModel
@@ -187,7 +187,7 @@ def _ignored(runs: Sequence[Run], *folders: Path) -> Iterator[str]:
 
 def _hidden(folder: Path) -> list[Path]:
     """List the hidden entries of a study's folder, without locks, pauses and temporary files."""
-    own = (TEMPORARY_PREFIX, LOCK_PREFIX, PAUSED_PREFIX)
+    own = (TEMPORARY_PREFIX, LOCK_PREFIX, BARE_LOCK_PREFIX, PAUSED_PREFIX)
     return sorted(entry for entry in folder.glob(".*") if not entry.name.startswith(own))
 
 

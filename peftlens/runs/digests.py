@@ -62,4 +62,4 @@ def digests_of(folder: Path, known: Mapping[str, str] | None = None) -> dict[str
 def write(folder: Path, run: str | None, known: Mapping[str, str] | None = None) -> None:
     """Write digests.json with the SHA-256 of all other files; see `digests_of`."""
     contents = {"run": run, "files": digests_of(folder, known)}
-    (folder / DIGESTS).write_text(json.dumps(contents, indent=2) + "\n")
+    (folder / DIGESTS).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")

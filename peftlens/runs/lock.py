@@ -1,11 +1,13 @@
 """Lock of a run: a file that the kernel locks while one process builds the run.
 
-The kernel releases the locks of dead processes, so no lock outlives its owner.
+The kernel releases the locks of dead processes, so no lock outlives its owner. The file names the
+owner for readers. On Windows nobody can read a locked file, so another file beside it is locked.
 """
 
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from peftlens.errors import InputError
 
 LOCK_PREFIX = ".claim-"
+BARE_LOCK_PREFIX = ".lock-"  # of files without content, deleted with the release
 
 
 class RunLockedError(InputError):
@@ -66,19 +69,25 @@ def lock_run(runs: Path, run: str) -> Iterator[None]:
     """
     file = runs / f"{LOCK_PREFIX}{run}"
     runs.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
+    lock = FileLock(_locked_file(runs, run))
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise RunLockedError(f"run {run} is being built by another process") from error
     try:
         owner = LockOwner(os.getpid(), socket.gethostname(), time.time())
-        file.write_text(json.dumps(vars(owner)))
+        file.write_text(json.dumps(vars(owner)), encoding="utf-8")
         yield
     finally:
         # before the release, after which it could be another process's file
-        file.unlink(missing_ok=True)
+        with suppress(PermissionError):  # a reader on Windows has it open; it names a past owner
+            file.unlink(missing_ok=True)
         lock.release()
+
+
+def _locked_file(runs: Path, run: str) -> Path:
+    """Return the file that the kernel locks: the owner's file, or on Windows one beside it."""
+    return runs / f"{BARE_LOCK_PREFIX if sys.platform == 'win32' else LOCK_PREFIX}{run}"
 
 
 def lock_owners(runs: Path) -> dict[str, LockOwner]:

@@ -133,7 +133,7 @@ def damage(paused: PausedRun, run: str) -> str | None:
 
 def pause(contents: Pause, folder: Path) -> None:
     """Complete the folder of a paused run with pause.json and digests.json."""
-    (folder / PAUSE).write_text(contents.model_dump_json(indent=2) + "\n")
+    (folder / PAUSE).write_text(contents.model_dump_json(indent=2) + "\n", encoding="utf-8")
     digests.write(folder, contents.run)
 
 

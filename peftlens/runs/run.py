@@ -72,7 +72,7 @@ class Record(BaseModel):
     def write(self, folder: Path) -> None:
         """Write run.json."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False)
-        (folder / "run.json").write_text(text + "\n")
+        (folder / "run.json").write_text(text + "\n", encoding="utf-8")
 
 
 class _SchemaVersion(BaseModel):
@@ -296,7 +296,7 @@ class Run(TrainedModel):
         self.verify([name])
         file = self.path / name
         try:
-            return [json.loads(line) for line in file.read_text().splitlines()]
+            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         except (FileNotFoundError, ValueError) as error:
             raise self._damaged(file, str(error)) from error
 

@@ -2,7 +2,7 @@
 
 runs/<run_id>/              finished run; a run folder that exists is complete and never changes
      .tmp-<run_id>-*/       run under construction, or leftover of a dead process
-     .claim-<run_id>        lock file, see lock.py
+     .claim-<run_id>        lock file, see lock.py (on Windows with .lock-<run_id>)
      .paused-<run_id>-*/    run that is paused in training, see paused.py
 quarantine/<run_id>-<n>/    damaged runs
 

@@ -29,6 +29,8 @@ from peftlens.studies.worker_protocol import (
 _CLEANUP_SECONDS = 5.0  # for a worker to exit
 _KILL_DELAY = 60.0  # seconds past the stall timeout, after which a worker is killed
 _LOG_BYTES = 20_000  # length of the kept end of a failed job's log
+# on Windows, where no signal can be blocked, a group of its own keeps Ctrl-C from a worker
+_NEW_PROCESS_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
 
 class InProcessPool:
@@ -121,7 +123,7 @@ class LocalPool:
         worker.log_start = os.fstat(worker.log.fileno()).st_size
         worker.activity, worker.last_reply = None, time.monotonic()
         assert worker.process.stdin
-        with suppress(BrokenPipeError):  # the worker died, and its listener reports that
+        with suppress(OSError):  # a broken pipe: the worker died, and its listener reports that
             worker.process.stdin.write(to_line(request))
             worker.process.stdin.flush()
 
@@ -134,7 +136,8 @@ class LocalPool:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
+                encoding="utf-8",
+                creationflags=_NEW_PROCESS_GROUP,
             )
         worker = _Process(process, log)
         worker.listener = threading.Thread(target=self._listen, args=(slot, worker), daemon=True)
@@ -142,7 +145,7 @@ class LocalPool:
         return worker
 
     def _listen(self, slot: int, worker: _Process) -> None:
-        with suppress(BrokenPipeError), worker.process:  # closes its pipes at the end
+        with suppress(OSError), worker.process:  # closes its pipes at the end
             assert worker.process.stdout
             for line in worker.process.stdout:
                 self._replies.put((slot, worker, parse_reply(line)))
@@ -185,10 +188,9 @@ class LocalPool:
         if hung:
             reason = f"no sign of progress for {silent:.0f} s: the worker was stopped"
         elif by_signal:
-            reason = f"the worker was killed by {signal.Signals(number).name}"
-            reason += (
-                ", as the system does when memory runs out" if number == signal.SIGKILL else ""
-            )
+            name = signal.Signals(number).name
+            reason = f"the worker was killed by {name}"
+            reason += ", as the system does when memory runs out" if name == "SIGKILL" else ""
         else:
             reason = f"the worker ended by itself, with code {code}"
         return Died(
@@ -204,7 +206,7 @@ class LocalPool:
         for worker in workers:
             if now:
                 worker.process.terminate()
-            with suppress(BrokenPipeError):
+            with suppress(OSError):
                 assert worker.process.stdin
                 worker.process.stdin.close()
         end = time.monotonic() + _CLEANUP_SECONDS
@@ -224,6 +226,9 @@ def _sigint_blocked() -> Iterator[None]:
 
     A terminal sends Ctrl-C to all processes, but only the supervisor handles it.
     """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlens.errors import InputError
+from peftlens.io.extras import install_command
 from peftlens.io.files import new_folder, write_atomic
 from peftlens.results.outcomes import Died, Done, Outcome
 from peftlens.runs.lock import RunLockedError, lock_run
@@ -230,7 +231,7 @@ def _connect() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise InputError("--engine ray needs Ray: pip install 'peftlens[cluster]'") from error
+        raise InputError(f"--engine ray needs Ray: {install_command('cluster')}") from error
     if not ray.is_initialized():
         local: dict[str, Any] = (
             {} if "RAY_ADDRESS" in os.environ else {"_node_ip_address": "127.0.0.1"}

@@ -247,7 +247,7 @@ def serve(actions: Actions, stall_timeout: float, requests: TextIO, replies: Tex
         try:
             replies.write(to_line(reply))
             replies.flush()
-        except BrokenPipeError:
+        except OSError:  # a broken pipe, which Windows calls an invalid argument
             return False
         return True
 

@@ -13,6 +13,7 @@ from peftlens.data.formatting import Columns, examples
 from peftlens.data.task import Split, Task, build
 from peftlens.errors import InputError
 from peftlens.io.data_files import Records, require_rows
+from peftlens.io.extras import install_command
 from peftlens.io.rows import class_names
 
 ARGUMENT = "source"
@@ -47,7 +48,7 @@ def load(config: Config) -> Task:
         import datasets
         from datasets.exceptions import DatasetsError
     except ImportError as error:
-        raise InputError("hub tasks need an extra: pip install 'peftlens[hub]'") from error
+        raise InputError(f"hub tasks need an extra: {install_command('hub')}") from error
     name = f"hub:{config.source}"
     used = config.used()
     try:

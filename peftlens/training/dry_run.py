@@ -72,7 +72,7 @@ def dry_run(planned: RunPlan) -> DryRun:
             run_training_loop([state], model, partial(single_run_loss, model, loader))
         peak_memory_bytes = peak.bytes()
         adapter_bytes = sum(file.stat().st_size for file in writer.save_adapter(model).iterdir())
-        lines = Path(temporary, "timing.jsonl").read_text().splitlines()
+        lines = Path(temporary, "timing.jsonl").read_text(encoding="utf-8").splitlines()
         trainable_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     seconds = [json.loads(line)["seconds"] for line in lines]
     rows_per_step = config.batch_size * config.gradient_accumulation_steps

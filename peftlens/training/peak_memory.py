@@ -2,7 +2,8 @@
 
 import ctypes
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,7 @@ def heap_without_holes() -> Iterator[None]:
 
 
 def _set_malloc_option(option: int, value: int) -> None:
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_option:
+    if set_option := _c_function("mallopt"):
         set_option(option, value)
 
 
@@ -81,17 +81,20 @@ def _reset_peak(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
         return
     _trim_heap()
-    _RESET.write_text("5")  # the peak becomes the current value
+    _RESET.write_text("5", encoding="utf-8")  # the peak becomes the current value
 
 
 def _trim_heap() -> None:
-    """Return freed memory to the system; otherwise its reuse would not be counted.
-
-    Only GNU's C library has this function.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
+    """Return freed memory to the system; otherwise its reuse would not be counted."""
+    if trim := _c_function("malloc_trim"):
         trim(0)
+
+
+def _c_function(name: str) -> Callable[..., int] | None:
+    """Return a function of GNU's C library; None where the system has another library."""
+    if sys.platform == "win32":  # where the process has no handle of its own libraries
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
 
 
 def _status_bytes(field: str) -> int:
@@ -100,7 +103,7 @@ def _status_bytes(field: str) -> int:
     Raises:
         OSError: the system has no such file or field.
     """
-    match = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    match = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"), re.MULTILINE)
     if match is None:
         raise OSError(f"{_STATUS} has no {field}")
     return int(match[1]) * 1024

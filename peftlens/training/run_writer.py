@@ -52,7 +52,7 @@ class RunWriter:
         self._append("timing.jsonl", line)
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
-        with (self.path / name).open("a") as file:
+        with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def save_checkpoint(self, model: nn.Module, step: int) -> None:

@@ -26,7 +26,7 @@ def write_state(state: Any, folder: Path) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_encode(state, NAME, tensors))
-    (folder / f"{NAME}.json").write_text(text + "\n")
+    (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
     write_weights(_apart(tensors), folder / f"{NAME}.safetensors", {"format": "pt"})
 
 
@@ -64,7 +64,7 @@ def _encode(value: Any, where: str, tensors: dict[str, torch.Tensor]) -> Any:
 def read_state(folder: Path) -> Any:
     """Read what `write_state` wrote, with each tensor on the device from which it came."""
     tensors = safetensors.torch.load_file(folder / f"{NAME}.safetensors")
-    return _decode(json.loads((folder / f"{NAME}.json").read_text()), tensors)
+    return _decode(json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8")), tensors)
 
 
 def _decode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -84,7 +84,7 @@ def test_overlap_scores_are_those_of_their_packages():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sacrebleu", None)
-    with pytest.raises(InputError, match=r"'sacrebleu'; install peftlens\[scores\]"):
+    with pytest.raises(InputError, match=r"'sacrebleu': python -m pip install -e .*\[scores\]"):
         score("chrf", "a", ["a"])
     with pytest.raises(InputError, match="score 'accuracy' is unknown; choose one of exact_match"):
         score("accuracy", "a", ["a"])

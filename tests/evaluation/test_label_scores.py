@@ -44,5 +44,5 @@ def test_entities_count_whole():
 def test_seqeval_that_is_missing_is_named(monkeypatch):
     require_seqeval()
     monkeypatch.setitem(sys.modules, "seqeval", None)
-    with pytest.raises(InputError, match=r"pip install 'peftlens\[scores\]'"):
+    with pytest.raises(InputError, match=r"python -m pip install -e .*\[scores\]"):
         require_seqeval()

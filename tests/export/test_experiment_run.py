@@ -76,5 +76,5 @@ def test_no_run_and_no_package_are_one_line(tmp_path):
     study = finished.study(tmp_path, [])
     with pytest.raises(InputError, match="holds no finished run; train one, or run the study"):
         experiment_runs(study_results.read(study))
-    with pytest.raises(InputError, match=r"needs an extra: pip install 'peftlens\[wandb\]'"):
+    with pytest.raises(InputError, match=r"needs an extra: python -m pip install -e .*\[wandb\]"):
         tracker("no_such_package_at_all", "wandb")

@@ -1,3 +1,7 @@
+import fcntl
+import os
+import sys
+
 import pytest
 
 from peftlens.io import files
@@ -71,3 +75,29 @@ def test_new_folder_keeps_what_another_process_finished_first(tmp_path):
         (target / "file").write_text("theirs")
     assert (target / "file").read_text() == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_is_written_through_to_the_disk_is_the_whole_file(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(files.os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+    files.write_atomic(tmp_path / "file", b"abc")
+    assert synced == [3]
+
+
+@pytest.mark.parametrize(("platform", "writable"), [("linux", False), ("win32", True)])
+def test_files_of_a_folder_are_synced_by_handles_that_the_system_takes(
+    tmp_path, monkeypatch, platform, writable
+):
+    """Windows refuses to flush a handle without write access."""
+    access = []
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(files.os, "fsync", lambda handle: access.append(flags(handle)))
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "folder" / "deep" / "a").write_text("x")
+    files.rename_folder(tmp_path / "folder", tmp_path / "new")
+    assert (tmp_path / "new" / "deep" / "a").read_text() == "x"
+    assert access == [os.O_RDWR if writable else os.O_RDONLY]
+
+
+def flags(handle):
+    return fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE

@@ -98,7 +98,7 @@ def test_count_is_loras():
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(InputError, match=r'python -m pip install "peftlens\[quant\]"'):
+    with pytest.raises(InputError, match=r'python -m pip install -e ".*\[quant\]"'):
         trainable_parameters(Config(), shapes(build("llama")))
 
 

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -56,4 +57,30 @@ def test_a_damaged_lock_file_names_no_owner(tmp_path, content):
     (tmp_path / ".claim-abc").write_text(content)
     (tmp_path / ".claim-folder").mkdir()
     os.mkfifo(tmp_path / ".claim-pipe")
+    assert lock_owners(tmp_path) == {}
+
+
+def test_where_a_locked_file_can_not_be_read_another_one_is_locked(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with lock_run(tmp_path, "abc"):
+        assert {file.name for file in tmp_path.iterdir()} == {".claim-abc", ".lock-abc"}
+        assert (tmp_path / ".lock-abc").read_bytes() == b""
+        assert lock_owners(tmp_path)["abc"].pid == os.getpid()
+        with pytest.raises(RunLockedError), lock_run(tmp_path, "abc"):
+            pass
+    assert lock_owners(tmp_path) == {}
+    with lock_run(tmp_path, "abc"):
+        pass
+
+
+def test_a_reader_that_has_the_file_open_does_not_stop_the_owner(tmp_path, monkeypatch):
+    def refuse(self, *, missing_ok):  # noqa: ARG001  # as Windows does
+        raise PermissionError(13, "used by another process")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with lock_run(tmp_path, "abc"):
+            pass
+    with lock_run(tmp_path, "abc"):  # it was released
+        pass
     assert lock_owners(tmp_path) == {}

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -58,3 +59,18 @@ def test_how_a_worker_died(code, summary, is_retryable, tmp_path):
     assert summary in died.error_summary
     assert (died.log, died.activity) == ("of this one", "latency")
     assert died.is_retryable is is_retryable
+
+
+def test_workers_start_where_no_signal_can_be_blocked(fast, monkeypatch):  # noqa: ARG001
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    engine = LocalPool([{"FAST": "1"}], module="fast")
+    (ended,) = run([plan(runs=2)], engine)
+    engine.close(now=False)
+    assert len(ended.outcome.result["runs"]) == 2
+
+
+def test_a_death_by_a_signal_where_there_is_no_sigkill(tmp_path, monkeypatch):
+    monkeypatch.delattr(signal, "SIGKILL")
+    with (tmp_path / "log").open("w+b") as log:
+        died = LocalPool([{}])._death(_Process(SimpleNamespace(returncode=130), log))
+    assert died.error_summary == "the worker was killed by SIGINT"

@@ -44,7 +44,7 @@ def test_data_set_that_is_not_there(tmp_path):
 
 def test_without_the_extra(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match=r"pip install 'peftlens\[hub\]'"):
+    with pytest.raises(InputError, match=r"python -m pip install -e .*\[hub\]"):
         load_task(f"hub:{folder}", {"label": "label", "template": "Q {text}"})
 
 

@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -52,3 +55,14 @@ def test_nobody_knows_where_the_system_does_not_say(monkeypatch, tmp_path):
     peak = PeakMemory.start("cpu")
     peak.restart()
     assert peak.bytes() is None
+
+
+def test_a_system_without_the_functions_of_gnu_s_library(monkeypatch):
+    def refuse(name):
+        raise TypeError(f"bad argument type {type(name)}")  # as on Windows for None
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(peak_memory.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(peak_memory, "_RESET", Path("no", "clear_refs"))
+    with heap_without_holes():
+        assert PeakMemory.start("cpu").bytes() is None
