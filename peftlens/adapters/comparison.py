@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from peftlens.adapters.adapter_file import HOLDING, PREFIX, AdapterFile
+from peftlens.adapters.adapter_config import PREFIX
+from peftlens.adapters.adapter_file import HOLDING, AdapterFile
 from peftlens.adapters.delta_factors import (
     DeltaFactors,
     delta_factors,

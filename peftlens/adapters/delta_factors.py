@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from peft.utils.other import get_pattern_key
 from sklearn.utils.extmath import randomized_svd
 
-from peftlens.adapters.adapter_file import DEFAULT_RANK, HOLDING, PREFIX, AdapterFile
+from peftlens.adapters.adapter_config import DEFAULT_RANK, PREFIX
+from peftlens.adapters.adapter_file import HOLDING, AdapterFile
 from peftlens.adapters.expert_factors import (
     expert_count,
     expert_name,

@@ -184,7 +184,7 @@ def test_work_grows_with_the_number_of_jobs(chain):
         jobs = [known(f"{n}", n % 7 + 1.0, needs=needs[n]) for n in range(number)]
         queue, made = SimulatedPool(8).queue(jobs), 0
 
-        def count(frame, event, argument):
+        def count(_frame, event, _argument):
             nonlocal made
             made += event in ("call", "c_call")
 
