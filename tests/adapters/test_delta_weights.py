@@ -92,7 +92,7 @@ def test_before_training_nothing_has_changed(context, bases, words, tmp_path, me
 def test_updates_of_all_saved_steps(context, bases, words, tmp_path):
     run = trained(bases["llama"], words, tmp_path, "lora")
     base = context.base_model(run)
-    assert run.steps == [0, 2]
+    assert run.steps == (0, 2)
     found = [(step, one.name) for step, one in saved_delta_weights(run, base)]
     assert found == [(2, one.name) for one in updates(context, run)]  # nothing at step 0
     frozen = trained(bases["llama"], words, tmp_path, "frozen")
