@@ -1,6 +1,7 @@
 """Errors that the user can fix, range checks, and one-line summaries of pydantic's errors."""
 
 import sys
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -76,6 +77,22 @@ def require(name: str, value: float, low: float, high: float | None = None, why:
         raise InputError(f"{name}={value:g} must be finite and at least {low:g}")
     reason = f", {why}" if why else ""
     raise InputError(f"{name}={value:g} must lie between {low:g} and {high:g}{reason}")
+
+
+def require_divisor(name: str, value: int, sizes: Iterable[int], what: str) -> None:
+    """Refuse a value that does not divide all sizes.
+
+    Args:
+        name: the option, as the user writes it.
+        value: the user's value, positive.
+        sizes: sizes to divide.
+        what: description of a size, for the message.
+
+    Raises:
+        InputError: a size is not divisible; the message names value and size.
+    """
+    if odd := [size for size in sizes if size % value]:
+        raise InputError(f"{name}={value} must divide {odd[0]}, {what}")
 
 
 def require_positive(name: str, value: float) -> None:

@@ -12,6 +12,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: nodes
 
 import planted
 import pytest
+import theirs
 import torch
 from tiny import ENCODERS, build, build_encoder, byte_tokenizer, word_piece_tokenizer
 
@@ -98,6 +99,18 @@ def words(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def relabeled_words(words, tmp_path_factory) -> Path:
+    """The same words with other names of the classes: another task."""
+    names = {"up": "left", "down": "right"}
+    rows = [json.loads(line) for line in words.read_text().splitlines()]
+    file = tmp_path_factory.mktemp("data") / "relabeled.jsonl"
+    file.write_text(
+        "".join(json.dumps(row | {"label": names[row["label"]]}) + "\n" for row in rows)
+    )
+    return file
+
+
+@pytest.fixture(scope="session")
 def tiny_study(bases, words):
     """Text of a study on the tiny Llama: a line for each of its [[runs]], settings before them."""
 
@@ -117,6 +130,17 @@ def study_file(tiny_study, tmp_path):
     runs = ('method = "frozen"', 'method = "lora"\ngrid = { rank = [1, 2] }')
     file.write_text(tiny_study(*runs, settings=settings))
     return file
+
+
+@pytest.fixture
+def peft_adapter(bases, tmp_path):
+    """Save an adapter of the tiny Llama by plain peft; gives its folder."""
+
+    def make(kind="LORA", **changes):
+        model = theirs.wrapped(kind, **changes)
+        return theirs.save(model, tmp_path / "hers", str(bases["llama"]))
+
+    return make
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def _runs_python(pid):
     return b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

@@ -1,7 +1,13 @@
 import pytest
 from pydantic import ValidationError
 
-from peftlens.errors import InputError, require, require_positive, validation_summary
+from peftlens.errors import (
+    InputError,
+    require,
+    require_divisor,
+    require_positive,
+    validation_summary,
+)
 from peftlens.runs.config import TrainingConfig
 
 
@@ -43,3 +49,9 @@ def test_require_lets_the_ends_of_the_range_pass():
 def test_require_positive(value):
     with pytest.raises(InputError, match="must be above 0 and finite"):
         require_positive("alpha", value)
+
+
+def test_require_divisor_names_the_first_size_that_it_leaves_a_rest_of():
+    require_divisor("block_size", 8, [32, 64], "a side")
+    with pytest.raises(InputError, match="block_size=8 must divide 36, the inputs of a layer"):
+        require_divisor("block_size", 8, iter([32, 36, 12]), "the inputs of a layer")

@@ -25,6 +25,7 @@ TYPES = tuple(str(kind.value) for kind in PeftType)
 BASE = "base_model_name_or_path"
 TASK = "task_type"  # peft's name of the head that the adapter was trained with
 PREFIX = "base_model.model."  # prefix of peft's names of tensors
+DEFAULT_RANK = 8  # rank of a LoRA whose configuration names none
 
 _LARGEST_SCALE = 10_000.0  # upper limit for the scale of an update; scales in use are below 100
 _LARGEST_FILE = 16_000_000  # bytes; the longest configurations in use have a few hundred kilobytes

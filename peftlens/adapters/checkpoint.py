@@ -17,11 +17,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlens import registry
-from peftlens.adapters.adapter_config import BASE, TASK
+from peftlens.adapters.adapter_config import BASE, PREFIX, TASK
 from peftlens.adapters.adapter_file import (
     CONFIG,
     METHOD,
-    PREFIX,
     VOCABULARY,
     WEIGHTS,
     AdapterFile,

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from peftlens.adapters.adapter_file import HOLDING, PREFIX, AdapterFile
+from peftlens.adapters.adapter_config import PREFIX
+from peftlens.adapters.adapter_file import HOLDING, AdapterFile
 from peftlens.adapters.delta_factors import (
     DeltaFactors,
     delta_factors,
@@ -139,7 +140,9 @@ def _source(named: tuple[str, ExternalAdapter], context: RunContext | None) -> _
         if sum(entry.size for entry in file.header.values()) <= _IN_MEMORY:
             factors = {one.name: one for one in delta_factors(file)}
             return _Source(name, tuple(factors), factors.__getitem__, others=others)
-        return _Source(name, weights(file), partial(_factors, file), others=others)
+        return _Source(
+            name, weights(file), lambda one: next(delta_factors(file, one)), others=others
+        )
     except NotApplicable as reason:
         lora = context is None and file.adapter_type == "LORA"
         modules = adapted_modules(file) if lora and file.initialization not in HOLDING else []
@@ -151,10 +154,6 @@ def _source(named: tuple[str, ExternalAdapter], context: RunContext | None) -> _
 
 def _no_update(name: str) -> DeltaFactors:
     raise KeyError(name)
-
-
-def _factors(file: AdapterFile, name: str) -> DeltaFactors:
-    return next(delta_factors(file, name))
 
 
 def _others(file: AdapterFile) -> dict[str, torch.Tensor]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from peft.utils.other import get_pattern_key
 from sklearn.utils.extmath import randomized_svd
 
-from peftlens.adapters.adapter_file import DEFAULT_RANK, HOLDING, PREFIX, AdapterFile
+from peftlens.adapters.adapter_config import DEFAULT_RANK, PREFIX
+from peftlens.adapters.adapter_file import HOLDING, AdapterFile
 from peftlens.adapters.expert_factors import (
     expert_count,
     expert_name,
@@ -214,13 +215,10 @@ def _modules(file: AdapterFile, marker: str) -> dict[str, dict[str, str]]:
     for name in file.header:
         module, mark, end = name.removeprefix(PREFIX).rpartition(f".{marker}")
         if mark:
-            modules.setdefault(module, {})[_end(end)] = name
+            # behind a part peft accepts the weight and the name of the only adapter
+            part = end.removesuffix(".weight").removesuffix(".default")
+            modules.setdefault(module, {})[part] = name
     return modules
-
-
-def _end(end: str) -> str:
-    """Strip what peft accepts behind a part: the weight, and the name of the only adapter."""
-    return end.removesuffix(".weight").removesuffix(".default")
 
 
 def _rank(config: Mapping[str, Any], module: str, pair: tuple[Float, Float]) -> int:

@@ -123,6 +123,25 @@ def delta_weights(
     yield from tuned.deltas(run.rank)
 
 
+def saved_delta_weights(run: TrainedModel, base: BaseModel) -> Iterator[tuple[int, DeltaWeight]]:
+    """Yield the updates of all saved steps, each with its step.
+
+    Args:
+        run: see `delta_weights`.
+        base: see `delta_weights`.
+
+    Raises:
+        NotApplicable: no weight matrix changed, or see `delta_weights`.
+    """
+    has_changed = False
+    for step in run.steps:
+        for update in delta_weights(run, base, step):
+            has_changed = True
+            yield step, update
+    if not has_changed:
+        raise NotApplicable(f"{run.config.method} has changed no weight matrix")
+
+
 def factored_deltas(
     run: TrainedModel, base: BaseModel, step: int | None = None
 ) -> Iterator[DeltaWeight] | None:

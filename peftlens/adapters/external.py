@@ -13,8 +13,8 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from peftlens.adapters.adapter_config import BASE, TASK, expressions
-from peftlens.adapters.adapter_file import CONFIG, HOLDING, PREFIX, WEIGHTS, AdapterFile, read
+from peftlens.adapters.adapter_config import BASE, PREFIX, TASK, expressions
+from peftlens.adapters.adapter_file import CONFIG, HOLDING, WEIGHTS, AdapterFile, read
 from peftlens.adapters.expressions import slow_expression
 from peftlens.adapters.token_tables import COPIES, fit_token_tables, require_vocabulary
 from peftlens.errors import InputError

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from peftlens.adapters.adapter_file import BASE, CONFIG, PREFIX, VOCABULARY, WEIGHTS, write_weights
+from peftlens.adapters.adapter_config import PREFIX
+from peftlens.adapters.adapter_file import BASE, CONFIG, VOCABULARY, WEIGHTS, write_weights
 from peftlens.models.architecture import shapes, task_type
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import head_modules, is_in_head

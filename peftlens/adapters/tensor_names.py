@@ -49,6 +49,18 @@ def module_and_part(name: str, kind: str) -> tuple[str, str] | None:
     return module, ".".join(segments[position:]).removesuffix(".weight").removesuffix(".default")
 
 
+def module_of(name: str) -> str:
+    """Return the base model's module that a LoRA tensor of peft belongs to."""
+    return name.removeprefix(PREFIX).rpartition(".lora_")[0]
+
+
+def owner_of(module: str) -> str:
+    """Return the module of a parameter; peft wraps it once for each adapted parameter."""
+    while module.endswith(".base_layer"):
+        module = module.removesuffix(".base_layer")
+    return module
+
+
 def adapted_modules(file: "AdapterFile") -> list[str]:
     """Return the modules that hold tensors of the adapter's type, in the file's order."""
     if not file.is_peft_type:

@@ -13,7 +13,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from peftlens.adapters.adapter_file import CONFIG, PREFIX, WEIGHTS, AdapterFile
+from peftlens.adapters.adapter_config import PREFIX
+from peftlens.adapters.adapter_file import CONFIG, WEIGHTS, AdapterFile
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel
 from peftlens.models.origin import Origin, vocabulary_sha256

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from peftlens.adapters.adapter_file import CONFIG, PREFIX, WEIGHTS, AdapterFile, read, write_weights
+from peftlens.adapters.adapter_config import PREFIX
+from peftlens.adapters.adapter_file import CONFIG, WEIGHTS, AdapterFile, read, write_weights
 from peftlens.adapters.delta_factors import DeltaFactors, Float, delta_factors
 from peftlens.adapters.opening import refuse_existing
 from peftlens.adapters.tensor_names import misplaced

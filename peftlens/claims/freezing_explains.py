@@ -59,9 +59,9 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         (one, other): -difference(chosen[one], chosen[other], backward_transfer)
         for one, other in (("lora", "full"), ("head", "full"), ("lora", "head"))
     }
+    less = [f"{one} less {other} {difference_text(by)}" for (one, other), by in forgot.items()]
     sentence = (
-        f"{'; '.join(map(_text, chosen.values()))}. "
-        f"{'; '.join(_compared(*pair, one) for pair, one in forgot.items())} "
+        f"{'; '.join(map(_text, chosen.values()))}. {'; '.join(less)} "
         f"({seeds(len(shared))}, {min(one.n_items for one in chosen['full'])} examples or more "
         "per task)."
     )
@@ -97,7 +97,3 @@ def _decide(lora: Estimate, head: Estimate, apart: Estimate) -> Outcome:
 def _text(members: list[TaskSequence]) -> str:
     forgot = difference_text(-estimate(members, backward_transfer))
     return f"{members[0].setting} learns {_learned(members):.0%} and forgets {forgot}"
-
-
-def _compared(one: str, other: str, found: Estimate) -> str:
-    return f"{one} less {other} {difference_text(found)}"

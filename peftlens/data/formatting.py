@@ -356,8 +356,7 @@ def _choices(rows: Sequence[Row], records: Records, columns: Columns) -> Iterato
     label_format = columns.label_format or ("from_0" if is_id else None)
     right = right_options([one for _, one in questions], label_format, records.name)
     for (prompt, one), index in zip(questions, right, strict=True):
-        yield index if isinstance(index, str) else _choice(prompt, one.options, index)
-
-
-def _choice(prompt: str, options: Sequence[str], index: int) -> Example:
-    return Example(prompt, tuple(f" {option}" for option in options), index)
+        if isinstance(index, str):
+            yield index
+        else:
+            yield Example(prompt, tuple(f" {option}" for option in one.options), index)

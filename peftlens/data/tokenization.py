@@ -167,7 +167,8 @@ class ExampleTokenizer:
     def _rows(self, example: Example, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
         """Tokenize one row per answer; none if the example is dropped, which is counted."""
         if isinstance(example, Chat):
-            return self._chat(example, counts)
+            conversation = Conversation(example.messages, example.tools)
+            return self._rendered(self.chat_template(example), conversation, counts)
         if isinstance(example, ChatPair):
             return self._chat_pair(example, counts)
         if not example.prompt:
@@ -243,10 +244,6 @@ class ExampleTokenizer:
             answer = {"role": "assistant", "content": text}
             rows += self._rendered(template, Conversation((*example.messages, answer)), counts)
         return tuple(rows) if len(rows) == len(example.answers) else ()
-
-    def _chat(self, example: Chat, counts: Counter[str]) -> tuple[TokenizedAnswer, ...]:
-        conversation = Conversation(example.messages, example.tools)
-        return self._rendered(self.chat_template(example), conversation, counts)
 
     def _rendered(
         self, template: ChatTemplate, conversation: Conversation, counts: Counter[str]

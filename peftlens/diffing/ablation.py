@@ -133,12 +133,8 @@ def opened_for_ablation(run: TrainedModel, base: BaseModel) -> Iterator[Ablation
         if all(unit.block == OUTSIDE for unit in changed):
             raise NotApplicable(f"{run.config.method} changes nothing inside the model's blocks")
         kept = tuple(one for one in places if one[0] in changed or (prefix and _of_prefix(one[0])))
-        units = tuple(sorted(changed, key=_order))
-        yield Ablation(base, model, tuple(names), units, kept, prefix)
-
-
-def _order(unit: Unit) -> tuple[bool, int, str]:
-    return unit.block == OUTSIDE, unit.block, unit.part
+        units = sorted(changed, key=lambda one: (one.block == OUTSIDE, one.block, one.part))
+        yield Ablation(base, model, tuple(names), tuple(units), kept, prefix)
 
 
 def _of_prefix(unit: Unit) -> bool:

@@ -20,6 +20,7 @@ from peftlens.data.tokenization import TokenizedAnswer
 from peftlens.diffing.hidden_states import text_blocks, text_rows, text_states
 from peftlens.diffing.random_updates import open_random_update
 from peftlens.diffing.text_sources import general_texts, own_texts, task_texts
+from peftlens.errors import require
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import restored_after
@@ -29,6 +30,35 @@ from peftlens.runs.trained_model import TrainedModel
 _MOST_LAYERS = 32  # blocks of deeper models that are read: costs and tests grow with them
 
 Rows = Sequence[TokenizedAnswer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferenceOptions:
+    """Options of the probes that read activation differences as words.
+
+    Attributes:
+        texts: file with texts of your own, one a line; empty for none.
+        training_text: file with the training text, one a line, to whose words the raised words are
+            compared; empty for the text of the run's task.
+        items: number of texts of each kind.
+        positions: number of positions that are averaged, after the first.
+        random_updates: number of random updates of equal norm.
+    """
+
+    texts: str = ""
+    training_text: str = ""
+    items: int = 250
+    positions: int = 5
+    random_updates: int = 5
+
+    def require_valid(self) -> None:
+        """Refuse numbers that are too small.
+
+        Raises:
+            InputError: such a number; the message names it.
+        """
+        for name, least in (("items", 1), ("positions", 1), ("random_updates", 0)):
+            require(name, getattr(self, name), least)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 from torch import nn
 
 from peftlens.data.collate import Batch
@@ -23,7 +22,7 @@ from peftlens.diffing.token_divergence import BaseReading, logits_after_head, te
 from peftlens.evaluation.log_likelihood import answer_states
 from peftlens.evaluation.token_chunks import chunks
 from peftlens.models.base_model import BaseModel
-from peftlens.numerics.resampling import LEVEL, RESAMPLES, Interval
+from peftlens.numerics.resampling import Interval, paired_interval
 
 _SUMS = 5  # of each token: two divergences, two squared lengths and their inner product
 
@@ -73,19 +72,7 @@ class EffectLeft:
 
     def agreement_interval(self, rng: np.random.Generator) -> Interval:
         """95 % bootstrap interval of the agreement over texts; percentiles, 2,000 resamples."""
-        if len(self.product) < 2:
-            return Interval(None, None)
-        bounds = bootstrap(
-            (self.product, self.effect, self.rounded_effect),
-            _cosine,
-            paired=True,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            confidence_level=LEVEL,
-            method="percentile",
-            rng=rng,
-        ).confidence_interval
-        return Interval(float(bounds.low), float(bounds.high))
+        return paired_interval((self.product, self.effect, self.rounded_effect), _cosine, rng)
 
 
 def _cosine(

@@ -76,7 +76,7 @@ def word_scores(run: TrainedModel, base: BaseModel, training_text: str = "") -> 
         texts, key = without_template(task), task.sha256
     return base.derived(
         "word scores",
-        lambda: WordScores.of(base, texts, _counted()),
+        lambda: WordScores.of(base, texts, example_texts(load_task(_GENERAL, {}).splits["train"])),
         key=key,
         most=4,
     )
@@ -87,10 +87,6 @@ def known_word_scores(run: TrainedModel, base: BaseModel, training_text: str) ->
     if (run.task is None and not training_text) or not has_words(base):
         return None
     return word_scores(run, base, training_text)
-
-
-def _counted() -> list[str]:
-    return example_texts(load_task(_GENERAL, {}).splits["train"])
 
 
 def without_template(task: Task) -> list[str]:

@@ -201,17 +201,17 @@ class _Cached:
 
     def _next(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         if self.more:
-            inputs: dict[str, Any] = {"decoder_input_ids": ids, **self._encoded()}
+            inputs: dict[str, Any] = {
+                "decoder_input_ids": ids,
+                "encoder_outputs": (self.more["states"],),
+                "attention_mask": self.more["mask"],
+            }
         else:
             inputs = {"input_ids": ids, "attention_mask": self.mask}
             if _reads_positions(self.model):
                 inputs["position_ids"] = positions
         outputs = self.model(**inputs, past_key_values=self.cache, use_cache=True)
         return outputs.logits[:, -1].float()
-
-    def _encoded(self) -> dict[str, Any]:
-        states, mask = self.more["states"], self.more["mask"]
-        return {"encoder_outputs": (states,), "attention_mask": mask}
 
 
 def _starts(

@@ -1,7 +1,6 @@
 """Build the explorer's data from runs: the vocabulary map and what is drawn on it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -182,7 +181,10 @@ def _trajectory(
         verdict=whole[0] if whole else "",
         steps=steps,
         positions=positions,
-        starts=tuple(_text(one) for one in first[first["step"] == steps[-1]]["start_token"]),
+        starts=tuple(
+            None if pd.isna(one) else str(one)
+            for one in first[first["step"] == steps[-1]]["start_token"]
+        ),
         xy=np.stack(places),
         displacement=_grid(first, "relative_displacement", steps),
         off_vocabulary=_grid(first, "off_vocabulary", steps),
@@ -223,10 +225,6 @@ def _grid(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
 def _lists(rows: pd.DataFrame, column: str, steps: Sequence[int]) -> np.ndarray:
     """Arrange a column of lists of k numbers by step, shape (steps, positions, k)."""
     return np.stack([np.stack([*rows[rows["step"] == step][column]]) for step in steps])
-
-
-def _text(value: Any) -> str | None:
-    return None if pd.isna(value) else str(value)
 
 
 def _kinds(vocab: Vocabulary) -> np.ndarray:

@@ -37,7 +37,9 @@ def export(
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         for run in runs:
-            experiment = _experiment(client, project or run.study)
+            name = project or run.study
+            found = client.get_experiment_by_name(name)
+            experiment = found.experiment_id if found else client.create_experiment(name)
             if not _is_there(client, experiment, run):
                 _write(mlflow.entities, client, experiment, run)
                 written += 1
@@ -57,11 +59,6 @@ def _database_errors() -> tuple[type[Exception], ...]:
         return (ImportError, import_module("sqlalchemy.exc").SQLAlchemyError)
     except ImportError:  # not needed for a server
         return (ImportError,)
-
-
-def _experiment(client: Any, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found else client.create_experiment(name)
 
 
 def _is_there(client: Any, experiment: str, run: ExperimentRun) -> bool:

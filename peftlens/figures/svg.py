@@ -84,11 +84,9 @@ class _Scale:
         if self.axis.kind == "names":
             share = (self.names.index(str(value)) + 0.5) / len(self.names)
         else:
-            share = (self._plain(float(value)) - self.low) / (self.high - self.low)
+            place = math.log10(float(value)) if self.axis.kind == "log" else float(value)
+            share = (place - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
-
-    def _plain(self, value: float) -> float:
-        return math.log10(value) if self.axis.kind == "log" else value
 
     def ticks(self) -> list[float]:
         if self.axis.kind == "log":

@@ -36,7 +36,8 @@ def _prompt(file: AdapterFile, _: Outline) -> str | None:
 
 
 def _dora(file: AdapterFile, _: Outline) -> str | None:
-    return "DoRA" if file.config.get("use_dora") or _holds(file, "lora_magnitude_vector") else None
+    has_magnitudes = any("lora_magnitude_vector" in name for name in file.header)
+    return "DoRA" if file.config.get("use_dora") or has_magnitudes else None
 
 
 def _rslora(file: AdapterFile, _: Outline) -> str | None:
@@ -166,10 +167,6 @@ def _up_without_gate(file: AdapterFile, base: Outline) -> str | None:
         if one.endswith(".up_proj") and f"{one.removesuffix('up_proj')}gate_proj" not in modules
     ]
     return f"up_proj alone ({listed(lone)})" if lone and gated else None
-
-
-def _holds(file: AdapterFile, part: str) -> bool:
-    return any(part in name for name in file.header)
 
 
 FEATURES: dict[str, Callable[[AdapterFile, Outline], str | None]] = {

@@ -18,13 +18,14 @@ from peft.tuners.tuners_utils import check_target_module_exists
 
 from peftlens.adapters import delta_factors
 from peftlens.adapters.adapter_config import BASE, adapters_below
-from peftlens.adapters.adapter_file import AdapterFile, owner_of
+from peftlens.adapters.adapter_file import AdapterFile
 from peftlens.adapters.field_types import field_types
 from peftlens.adapters.tensor_names import (
     is_prompt,
     misplaced,
     module_and_part,
     own_part,
+    owner_of,
     replaced,
     token_rows,
     unknown_parts,

@@ -136,7 +136,8 @@ def inspect(  # noqa: PLR0913  # a request each
     elif base:
         fits = _fit(context, adapter, base)
         said += fits
-        probes += _probes_of_fitting(survival) if fits[0].severity == "ok" else ()
+        if fits[0].severity == "ok":
+            probes += (*WITH_A_BASE, *(SURVIVAL if survival else ()))
     names = {adapter.id: f"{file.adapter_type} {named(folder)}"}
     options = {
         "forgetting": {"suites": QUICK_SUITES},
@@ -183,10 +184,6 @@ def _check_requests(
             raise InputError("training_text is compared with a base model's words; give --base")
     if survival and (program or not base):
         raise InputError("--survival merges the update into its base; give --base, without --for")
-
-
-def _probes_of_fitting(survival: bool) -> tuple[str, ...]:
-    return (*WITH_A_BASE, *SURVIVAL) if survival else WITH_A_BASE
 
 
 def _run_of(folder: Path, base: str | None) -> Run | None:

@@ -102,7 +102,8 @@ def behind_vectors(model: PreTrainedModel, vectors: torch.Tensor) -> Iterator[No
     if not len(vectors):
         yield
         return
-    if kind_of(model.config) != "decoder" or head_modules(model) or _is_stateful(model):
+    keeps_a_state = getattr(model, "_is_stateful", False)  # instead of keys and values
+    if kind_of(model.config) != "decoder" or head_modules(model) or keeps_a_state:
         with restored_after(model):
             prepend_vectors(model, lambda rows: vectors.expand(rows, -1, -1))
             yield
@@ -112,11 +113,6 @@ def behind_vectors(model: PreTrainedModel, vectors: torch.Tensor) -> Iterator[No
         yield
     finally:
         handle.remove()
-
-
-def _is_stateful(model: Any) -> bool:
-    """Whether the model keeps a state instead of keys and values."""
-    return bool(getattr(model, "_is_stateful", False))
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import InputError, require
+from peftlens.errors import require, require_divisor
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
@@ -54,8 +54,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """
     layers = linear_layers(shapes, config.target_modules).values()
     require("block_size", config.block_size, 1)
-    if odd := [side for shape in layers for side in shape if side % config.block_size]:
-        raise InputError(
-            f"block_size={config.block_size} must divide {odd[0]}, a side of an adapted matrix"
-        )
+    sides = (side for shape in layers for side in shape)
+    require_divisor("block_size", config.block_size, sides, "a side of an adapted matrix")
     return sum(d_out * d_in // config.block_size for d_out, d_in in layers)

@@ -10,7 +10,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import InputError, require
+from peftlens.errors import require, require_divisor
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
@@ -53,6 +53,5 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     """
     b, layers = config.block_size, linear_layers(shapes, config.target_modules).values()
     require("block_size", b, 2)
-    if odd := [d_in for _, d_in in layers if d_in % b]:
-        raise InputError(f"block_size={b} must divide {odd[0]}, the inputs of a target layer")
+    require_divisor("block_size", b, (d_in for _, d_in in layers), "the inputs of a target layer")
     return sum(d_in // b * (b * (b - 1) // 2) for _, d_in in layers)

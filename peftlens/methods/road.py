@@ -11,7 +11,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import InputError, require
+from peftlens.errors import InputError, require, require_divisor
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
@@ -57,8 +57,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     require("group_size", config.group_size, 2)
     if config.group_size % 2:
         raise InputError(f"group_size={config.group_size} must be even: outputs turn in pairs")
-    if odd := [d_out for d_out, _ in layers if d_out % config.group_size]:
-        raise InputError(
-            f"group_size={config.group_size} must divide {odd[0]}, the outputs of a target layer"
-        )
+    outputs = (d_out for d_out, _ in layers)
+    require_divisor("group_size", config.group_size, outputs, "the outputs of a target layer")
     return sum(d_out for d_out, _ in layers)

@@ -11,7 +11,7 @@ import peft
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import InputError, require
+from peftlens.errors import require, require_divisor
 from peftlens.layers.low_rank import adapted
 from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
@@ -70,8 +70,6 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int:
     require("num_vectors", h, 1)
     require("chosen_vectors", config.chosen_vectors, 1, h, "the size of the bank")
     require("vector_length", length, 1)
-    if odd := [side for shape in layers for side in shape if side % length]:
-        raise InputError(
-            f"vector_length={length} must divide {odd[0]}, a side of an adapted matrix"
-        )
+    sides = (side for shape in layers for side in shape)
+    require_divisor("vector_length", length, sides, "a side of an adapted matrix")
     return h * length + sum(config.rank * h * (sum(shape) // length) for shape in layers)

@@ -1,5 +1,6 @@
 """Resampling statistics: bootstrap intervals, p-values and false discovery rate; all seeded."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +47,30 @@ def ratio_interval(
         rng: source of the resamples.
     """
     top, bottom = np.asarray(numerators, float), np.asarray(denominators, float)
-    if len(top) < 2:
+    return paired_interval(
+        (top, bottom), lambda t, b, axis: t.sum(axis=axis) / b.sum(axis=axis), rng
+    )
+
+
+def paired_interval(
+    samples: Sequence[NDArray[np.floating]],
+    statistic: Callable[..., ArrayLike],
+    rng: np.random.Generator,
+) -> Interval:
+    """95 % interval of a statistic of several values per item, whose items are resampled.
+
+    Percentile bootstrap, as in `mean_interval`; with fewer than two items there is none.
+
+    Args:
+        samples: arrays of shape (n,), one for each argument of the statistic.
+        statistic: function of as many arrays of shape (..., n) and their `axis`.
+        rng: source of the resamples.
+    """
+    if len(samples[0]) < 2:
         return Interval(None, None)
     bounds = bootstrap(
-        (top, bottom),
-        lambda t, b, axis: t.sum(axis=axis) / b.sum(axis=axis),
+        tuple(samples),
+        statistic,
         paired=True,
         vectorized=True,
         n_resamples=RESAMPLES,

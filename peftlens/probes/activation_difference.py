@@ -12,7 +12,6 @@ every method that changes the states of a decoder.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,11 @@ from peftlens.diffing.activation_differences import (
     random_differences,
     texts_read,
 )
+from peftlens.diffing.activation_differences import DifferenceOptions as Config
 from peftlens.diffing.hidden_states import require_decoder_only
 from peftlens.diffing.text_sources import known_word_scores
 from peftlens.diffing.traces import head_reading
 from peftlens.diffing.word_relevance import WordScores
-from peftlens.errors import require
 from peftlens.models.base_model import BaseModel
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
@@ -41,27 +40,6 @@ REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # with random updates about a minute for each run
 FILES = ("texts", "training_text")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Options of the probe.
-
-    Attributes:
-        texts: file with texts of your own, one a line; empty for none.
-        training_text: file with the training text, one a line, to whose words the raised words are
-            compared; empty for the text of the run's task.
-        items: number of texts of each kind.
-        positions: number of positions that are averaged, after the first.
-        random_updates: number of random updates of equal norm.
-    """
-
-    texts: str = ""
-    training_text: str = ""
-    items: int = 250
-    positions: int = 5
-    random_updates: int = 5
-
 
 COLUMNS = (
     Column("text", "kind of text: general, of the task, or own"),
@@ -108,8 +86,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
     Without a known training text the columns of its test are missing.
     """
-    for name, least in (("items", 1), ("positions", 1), ("random_updates", 0)):
-        require(name, getattr(config, name), least)
+    config.require_valid()
     base = context.base_model(run)
     require_decoder_only(base)
     texts = texts_read(run, base, items=config.items, positions=config.positions, own=config.texts)

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
-from peftlens.adapters.adapter_file import PREFIX, AdapterFile, read
+from peftlens.adapters.adapter_config import PREFIX
+from peftlens.adapters.adapter_file import AdapterFile, read
 from peftlens.adapters.delta_factors import DeltaFactors, delta_factors
 from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import effective_rank, energy_rank, stable_rank

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
+from peftlens.adapters.delta_weights import DeltaWeight, saved_delta_weights
 from peftlens.adapters.run_context import RunContext
-from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
@@ -45,14 +45,10 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
     Raises:
         NotApplicable: no weight matrix changed.
     """
-    base = context.base_model(run)
     rows = [
         {"step": step} | _row(update)
-        for step in run.steps
-        for update in delta_weights(run, base, step)
+        for step, update in saved_delta_weights(run, context.base_model(run))
     ]
-    if not rows:
-        raise NotApplicable(f"{run.config.method} has changed no weight matrix")
     frame = pd.DataFrame(rows)
     role = frame["weight"].str.split(".").str[-2]
     frame["correlation"] = pd.array([pd.NA] * len(frame), "Float64")

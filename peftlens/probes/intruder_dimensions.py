@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.adapters.delta_weights import DeltaWeight, delta_weights
+from peftlens.adapters.delta_weights import DeltaWeight, saved_delta_weights
 from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import nearest_cosines, random_cosine
-from peftlens.results.table import Chart, Column, NotApplicable
+from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})
@@ -63,14 +63,10 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     Raises:
         NotApplicable: no weight matrix changed.
     """
-    base = context.base_model(run)
     rows = [
         {"step": step} | _row(update, config)
-        for step in run.steps
-        for update in delta_weights(run, base, step)
+        for step, update in saved_delta_weights(run, context.base_model(run))
     ]
-    if not rows:
-        raise NotApplicable(f"{run.config.method} has changed no weight matrix")
     return pd.DataFrame(rows).astype({"first_intruder": "Int64"})
 
 

@@ -90,7 +90,8 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     base = context.base_model(run)
     base.require_text()
     collator = Collator.of(base, run.config.training.sequence_length)
-    trained, held_out = _members(run, collator, config.items), _held_out(run, collator, config)
+    trained = _members(run, collator, config.items)
+    held_out = _right_rows(collator, task_of(run).splits["test"][: config.items])
     rows = [*trained, *held_out]
     with restored_after(base.model) as model:
         of_base = _scores(model, collator, rows, config)
@@ -119,10 +120,6 @@ def _members(run: TrainedModel, collator: Collator, items: int) -> list[Tokenize
         raise NotApplicable("nothing was trained")
     order = np.random.default_rng(0).permutation(len(members))
     return [members[index] for index in order[:items]]
-
-
-def _held_out(run: TrainedModel, collator: Collator, config: Config) -> list[TokenizedAnswer]:
-    return _right_rows(collator, task_of(run).splits["test"][: config.items])
 
 
 def _right_rows(collator: Collator, examples: Sequence[Example]) -> list[TokenizedAnswer]:

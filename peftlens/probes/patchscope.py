@@ -27,6 +27,7 @@ from peftlens.adapters.checkpoint import open_run
 from peftlens.adapters.initial_state import open_start
 from peftlens.adapters.run_context import RunContext
 from peftlens.diffing import traces
+from peftlens.diffing.activation_differences import DifferenceOptions as Config
 from peftlens.diffing.activation_differences import (
     activation_differences,
     layers_read,
@@ -38,7 +39,6 @@ from peftlens.diffing.hidden_states import require_decoder_only
 from peftlens.diffing.patchscope import mean_random_logits, patched_logits, virtual_states
 from peftlens.diffing.random_updates import open_random_update
 from peftlens.diffing.text_sources import known_word_scores
-from peftlens.errors import require
 from peftlens.models.base_model import BaseModel
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
@@ -50,27 +50,6 @@ OPTIONAL = True  # with random updates about a minute for each run
 FILES = ("texts", "training_text")
 _LAYERS = 10
 _VIRTUAL = "virtual tokens"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Options of the probe.
-
-    Attributes:
-        texts: file with texts of your own, one a line; empty for none.
-        training_text: file with the training text, one a line, to whose words the raised words are
-            compared; empty for the text of the run's task.
-        items: number of texts of each kind.
-        positions: number of positions that are averaged, after the first.
-        random_updates: number of random updates of equal norm.
-    """
-
-    texts: str = ""
-    training_text: str = ""
-    items: int = 250
-    positions: int = 5
-    random_updates: int = 5
-
 
 COLUMNS = (
     Column("source", "text of the activation difference: general, task or own; or virtual tokens"),
@@ -123,8 +102,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
 
     Without a known training text the columns of its test are missing.
     """
-    for name, least in (("items", 1), ("positions", 1), ("random_updates", 0)):
-        require(name, getattr(config, name), least)
+    config.require_valid()
     base = context.base_model(run)
     require_decoder_only(base)
     scores = known_word_scores(run, base, config.training_text)

@@ -148,15 +148,12 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     frame = pd.DataFrame(table).reindex(columns=[column.name for column in COLUMNS])
     frame = _tested(frame, known, values)
     if known:
-        ids = [_token(rows["general"][row], at) for row, at in read["general"][0]]
+        texts = [(*row.prompt, *row.answer) for row in rows["general"]]
+        ids = [texts[row][at] for row, at in read["general"][0]]
         random = [values["general"][one.weight][:, len(one.values) :] for one in known]
         for share, power in sparseness_power(random, ids, np.random.default_rng(0)).items():
             frame[f"power_at_{share}"] = power
     return frame
-
-
-def _token(row: TokenizedAnswer, position: int) -> int:
-    return (*row.prompt, *row.answer)[position]
 
 
 def _with_random(component: Component, count: int) -> Projected:

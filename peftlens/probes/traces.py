@@ -43,16 +43,13 @@ def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     names = [column.name for column in IDENTITY]
     identities = pd.concat([frame[names] for frame in present.values()]).drop_duplicates("run")
     rows = [
-        dict(identity) | _verdict({name: _of(frame, run) for name, frame in present.items()})
+        dict(identity)
+        | _verdict({name: frame[frame["run"] == run] for name, frame in present.items()})
         for run, identity in zip(identities["run"], identities.to_dict("records"), strict=True)
     ]
     frame = pd.DataFrame(rows).reindex(columns=[column.name for column in COLUMNS])
     floats = dict.fromkeys(("q", "random_found", "power"), "Float64")
     return frame.astype(floats | {"larger": "Int64"})
-
-
-def _of(frame: pd.DataFrame, run: str) -> pd.DataFrame:
-    return frame[frame["run"] == run]
 
 
 def _verdict(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:

@@ -60,10 +60,11 @@ def answers(tables: dict[str, Table]) -> Iterator[Answers]:
     groups = frame.groupby(["source", "item"], sort=False)
     for (source, _), rows in list(groups)[:SHOWN]:
         cells = rows.to_dict("records")
+        reference = cells[0]["reference"]
         yield Answers(
             source=str(source),
             prompt=cells[0]["prompt"],
-            reference=_text(cells[0]["reference"]),
+            reference="" if pd.isna(reference) else str(reference),
             texts=[
                 Text("base model", cells[0]["base"], "", _score(cells[0]["base_score"])),
                 *(_of_model(row) for row in cells if row["method"] != "frozen"),
@@ -76,10 +77,6 @@ def _of_model(row: dict) -> Text:
     return Text(
         row["configuration"], row["tuned"][:at], row["tuned"][at:], _score(row["score"])
     )  # fmt: skip
-
-
-def _text(cell: str | None) -> str:
-    return "" if pd.isna(cell) else str(cell)
 
 
 def _score(cell: float | None) -> str:

@@ -85,6 +85,10 @@ class DiskError(Problem):
     kind: Literal["disk_error"] = "disk_error"
     errno: int
 
+    def to_error(self) -> OSError:
+        """Return the error that ends the study."""
+        return OSError(self.errno, f"{self.error_summary}; finished runs are kept")
+
 
 Outcome = Annotated[
     Done | Failed | Died | Locked | Corrupted | DiskError, Field(discriminator="kind")

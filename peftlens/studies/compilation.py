@@ -40,15 +40,11 @@ def compiled_runs(
         return set()
     groups = defaultdict[str, list[str]](list)
     for plan in plans:
-        groups[_shared(plan)].append(plan.id)
+        # the compiled blocks depend on the method and its options alone
+        groups[canonical_json([plan.config.method, plan.config.method_config])].append(plan.id)
     if choice is True:
         return {plan.id for plan in plans}
     return {run for group in groups.values() if _pays(group, operations, recorded) for run in group}
-
-
-def _shared(plan: RunPlan) -> str:
-    """Return what runs with the same compiled blocks have in common."""
-    return canonical_json([plan.config.method, plan.config.method_config])
 
 
 def _pays(

@@ -97,6 +97,11 @@ class StudyPlan(Message):
     gpu_bytes: tuple[int, ...]
 
     @property
+    def labels(self) -> dict[str, str]:
+        """Names of the configurations, by run id."""
+        return {run.id: run.configuration for run in self.runs}
+
+    @property
     def probe_groups(self) -> list[list[str]]:
         """Probes that measure each run; those of a group share what one of them computes."""
         groups: dict[str, list[str]] = {}

@@ -12,7 +12,7 @@ This process loads no model. Training and measuring is left to workers, and the 
 costs at most one run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,8 +22,6 @@ from peftlens.errors import InputError
 from peftlens.io.files import sha256_text, write_atomic
 from peftlens.io.hardware import allocate
 from peftlens.io.progress import say
-from peftlens.results import failures
-from peftlens.results.configurations import configurations_table
 from peftlens.results.outcomes import (
     Corrupted,
     Died,
@@ -44,6 +42,7 @@ from peftlens.results.table_cache import TableCache
 from peftlens.runs import store
 from peftlens.runs.lock import RunLockedError
 from peftlens.runs.run import Run
+from peftlens.studies.final_tables import FinalTables
 from peftlens.studies.job_queue import Job, JobQueue
 from peftlens.studies.local_pool import InProcessPool, LocalPool
 from peftlens.studies.makespan import Makespan
@@ -55,12 +54,9 @@ from peftlens.studies.preview import Preview
 from peftlens.studies.run_batches import RunBatches
 from peftlens.studies.run_selection import select_runs
 from peftlens.studies.scheduler import JobResult, Signals, WorkerPool, run_jobs
+from peftlens.studies.study_failures import StudyFailures
 from peftlens.studies.study_file import read_text
-from peftlens.studies.worker_protocol import (
-    PROBE_OUTCOMES,
-    PlanRequest,
-    TableRequest,
-)
+from peftlens.studies.worker_protocol import PROBE_OUTCOMES, PlanRequest
 
 
 def run_study(
@@ -111,15 +107,11 @@ def _plan(pool: WorkerPool, request: PlanRequest, signals: Signals) -> StudyPlan
         case Done(result=plan):
             return StudyPlan.model_validate(plan)
         case DiskError() as problem:
-            raise _disk_error(problem)
+            raise problem.to_error()
         case Failed(is_input_error=True) as problem:
             raise InputError(problem.error_summary)
         case Problem() as problem:
             raise RuntimeError(problem.error_summary)
-
-
-def _disk_error(problem: DiskError) -> OSError:
-    return OSError(problem.errno, f"{problem.error_summary}; finished runs are kept")
 
 
 @dataclass
@@ -134,10 +126,8 @@ class StudyRunner:
         signals: handler of Ctrl-C and SIGTERM.
         trust_remote_code: whether to run Python from the base model's folder.
         done: ids of finished, uncorrupted runs.
-        failed: summaries of failures, by run id or probe.
         locked: ids of runs that another process is building.
         makespan: time of this call.
-        first_problems: id and failure of the first of the runs on which a probe failed, by probe.
     """
 
     out: Path
@@ -147,10 +137,8 @@ class StudyRunner:
     signals: Signals
     trust_remote_code: bool
     done: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
     locked: set[str] = field(default_factory=set)
     makespan: Makespan = field(default_factory=Makespan)
-    first_problems: dict[str, tuple[str, Problem]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -163,20 +151,20 @@ class StudyRunner:
         return {run.id: run for run in self.plan.runs}
 
     @cached_property
-    def positions(self) -> dict[str, int]:
-        """Index of each run in the study's order, by id."""
-        return {run: index for index, run in enumerate(self.runs)}
-
-    @cached_property
-    def labels(self) -> dict[str, str]:
-        """Names of the configurations, by run id."""
-        return {run.id: run.configuration for run in self.plan.runs}
+    def failures(self) -> StudyFailures:
+        """Failures of runs and probes."""
+        return StudyFailures(self.out, self.runs)
 
     @cached_property
     def measurements(self) -> Measurements:
         """Builder of the jobs that measure runs."""
-        early = self.preview.probes
-        return Measurements(self.folder, self.plan, self.trust_remote_code, early=early)
+        return Measurements(
+            self.folder,
+            self.plan,
+            self.trust_remote_code,
+            unmeasured=self.failures.unmeasured,
+            early=self.preview.probes,
+        )
 
     @cached_property
     def preview(self) -> Preview:
@@ -205,7 +193,7 @@ class StudyRunner:
         index = {
             "name": self.plan.name,
             "runs": list(self.runs),
-            "configurations": self.labels,
+            "configurations": self.plan.labels,
             "names": {run.id: run.name for run in self.plan.runs},
             "probes": probes,
             "dtypes": {self.plan.device: self.plan.dtype},
@@ -215,11 +203,7 @@ class StudyRunner:
         write_index(self.out, index)
         if deleted := store.sweep(self.folder):
             say(f"Deleted {deleted} unfinished files or folders of stopped processes")
-        failures.forget(self.out, keep=self.runs.keys() - retried)
-        before = failures.recorded(self.out)
-        self.failed = {
-            run: f"{before[run]} (before; not tried again)" for run in self.runs if run in before
-        }
+        self.failures.load(retried)
         self.tables.drop_others()
 
     def run(self) -> StudyOutcome:
@@ -231,21 +215,24 @@ class StudyRunner:
             say(f"{len(self.done)} of {len(self.runs)} runs are already finished")
         self._train_and_measure()
         self.done |= store.finished(self.folder, self.runs.keys() - self.done)[0]
-        left = [run for run in self.runs if run not in self.done and run not in self.failed]
+        left = [run for run in self.runs if self._is_missing(run)]
         runs = [Run(self.folder / run) for run in self.runs if run in self.done]
         if left and (self.locked or self.options.shard):
             say(f"{len(left)} runs are left to other processes; the last one writes the tables")
         elif runs:
-            self._tabulate(runs)
+            tables = FinalTables(self.tables, self.plan, self.failures, self.trust_remote_code)
+            self.makespan.worked += tables.write(runs, self.local_pool, self.signals)
         self.makespan.end()
-        return StudyOutcome(self.out, tuple(runs), tuple(self.failed.values()), len(left))
+        failed = tuple(self.failures.summaries.values())
+        return StudyOutcome(self.out, tuple(runs), failed, len(left))
+
+    def _is_missing(self, run: str) -> bool:
+        return run not in self.done and run not in self.failures.summaries
 
     def _train_and_measure(self) -> None:
         """Train the missing runs; measure these and the finished ones."""
         finished = [run for run in self.selected if run.id in self.done]
-        missing = [
-            run for run in self.selected if run.id not in self.done and run.id not in self.failed
-        ]
+        missing = [run for run in self.selected if self._is_missing(run.id)]
         self.tables.drop_of([run.id for run in missing])
         if compiled := sum(run.compiled for run in missing):
             say(f"{compiled} of {len(missing)} runs are trained with compiled blocks")
@@ -270,7 +257,7 @@ class StudyRunner:
         with self._pool(len(jobs)) as pool:
             for result in run_jobs(jobs, pool, self.signals, self.plan.name):
                 if isinstance(result.outcome, DiskError):
-                    raise _disk_error(result.outcome)
+                    raise result.outcome.to_error()
                 if result.job.key.kind == "table":
                     self.preview.ended(result.job)
                 elif result.job.key.kind == "measure":
@@ -318,7 +305,7 @@ class StudyRunner:
                     self.locked.update(job.key.target for job in waiting)
                 return f"{description}: another process is building it"
             case Problem() as problem:
-                return self._record(run, description, problem)
+                return self.failures.record(run, description, problem)
 
     def _waits_for_locked(self, job: Job) -> bool:
         return job.needs is not None and job.needs.target in self.locked
@@ -334,81 +321,27 @@ class StudyRunner:
                     self._after_probe(run, probe, outcome)
             case Died(activity=str(probe)) as problem:
                 self.measurements.deadly.add(probe)
-                self._record_probe(run, probe, problem)
+                self.failures.record_probe(run, probe, problem)
                 jobs.add(result.job)
             case Problem() as problem:
-                self._record(run, result.job.description, problem)
+                self.failures.record(run, result.job.description, problem)
         if run not in self.done:
             jobs.discard(lambda job: job.key.kind == "measure" and job.key.target == run)
 
     def _after_probe(self, run: str, probe: str, outcome: Outcome) -> None:
         match outcome:
             case DiskError() as problem:
-                raise _disk_error(problem)
+                raise problem.to_error()
             case Corrupted(error_summary=reason):
                 self._quarantine(run, reason)
-                self.failed[run] = f"{reason}; quarantined: the next call trains it again"
+                self.failures.summaries[run] = (
+                    f"{reason}; quarantined: the next call trains it again"
+                )
             case Problem() as problem:
-                self._record_probe(run, probe, problem)
-
-    def _record_probe(self, run: str, probe: str, problem: Problem) -> str:
-        """Record that a probe failed on a run; its record is that of the first run in the study."""
-        reasons = self.measurements.unmeasured.setdefault(probe, {})
-        reasons[run] = problem.error_summary
-        before = self.first_problems.get(probe, (run, problem))
-        first, problem = min(before, (run, problem), key=lambda one: self.positions[one[0]])
-        self.first_problems[probe] = first, problem
-        others = len(reasons) - 1
-        more = f" and {others} other run{'s' * (others > 1)}" if others else ""
-        return self._record(probe, f"probe {probe} on {self.runs[first].name}{more}", problem)
-
-    def _record(self, key: str, what: str, problem: Problem) -> str:
-        self.failed[key] = failures.record(self.out, key, what, problem)
-        return self.failed[key]
+                self.failures.record_probe(run, probe, problem)
 
     def _quarantine(self, run: str, reason: str) -> None:
         self.done.discard(run)
         with suppress(RunLockedError):  # another process quarantines it
             if target := store.quarantine(self.folder, run):
                 say(f"{reason}: moved to {target}")
-
-    def _tabulate(self, runs: Sequence[Run]) -> None:
-        """Write the tables that are missing or out of date."""
-        labels = {run.path.name: self.labels[run.path.name] for run in runs}
-        unmeasured = self.measurements.unmeasured
-        self.tables.write(configurations_table(runs, labels))
-        requests = [
-            TableRequest(
-                probe=probe,
-                runs=tuple(run.path for run in runs),
-                labels=labels,
-                probe_options=self.plan.probe_options,
-                unmeasured=unmeasured,
-                file=file,
-                trust_remote_code=self.trust_remote_code,
-            )
-            for probe, file in self.tables.stale(labels)
-        ]
-        jobs = JobQueue(
-            Job.from_request(request, request.probe, f"probe {request.probe}")
-            for request in requests
-        )
-        for result in run_jobs(jobs, self.local_pool, self.signals, "Tables"):
-            match result.outcome:
-                case DiskError() as problem:
-                    raise _disk_error(problem)
-                case Problem() as problem:
-                    probe = result.job.key.target
-                    self.tables.drop([probe])  # an old table may lack runs
-                    if probe not in unmeasured:  # the record of a measurement says more
-                        self._record(probe, result.job.description, problem)
-                    say(self.failed[probe])
-                case Done(result=reasons):
-                    probe = result.job.key.target
-                    for run in reasons.keys() - unmeasured.get(probe, {}).keys():
-                        summary = reasons[run]
-                        problem = Failed(
-                            error_summary=summary, error=summary, traceback="", is_input_error=False
-                        )
-                        say(self._record_probe(run, probe, problem))
-        self.makespan.worked += jobs.worked

@@ -61,7 +61,9 @@ class BasePredictions:
         for indices in track(batches, "Predictions of the base, to keep the run near it"):
             batch = make([unique[index] for index in indices])
             found, logits = answer_states(base.model, batch)  # (n, d), (n, V)
-            if head is None or not _equal(nn.functional.linear(found, *head), logits):
+            if head is None or not torch.allclose(
+                nn.functional.linear(found, *head).float(), logits.float(), atol=1e-3
+            ):
                 raise InputError(
                     f"training.keep: the logits of {base.reference} are more than its output "
                     "head's, so the base can't be kept beside the run; take replay, ewc or l2sp"
@@ -87,10 +89,6 @@ class BasePredictions:
         tuned = logits.log_softmax(dim=-1)[:, :both]
         expected = base.log_softmax(dim=-1)[:, :both].to(tuned.device)
         return nn.functional.kl_div(tuned, expected, reduction="sum", log_target=True)
-
-
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return torch.allclose(one.float(), other.float(), atol=1e-3)
 
 
 def other_tokens(batch: Batch) -> Batch:

@@ -5,7 +5,7 @@ from peftlens.errors import InputError
 from peftlens.evaluation.keep_text import keep_task
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import Head
-from peftlens.runs.config import Keep, TrainingConfig
+from peftlens.runs.config import TrainingConfig
 from peftlens.training.orthogonal_steps import ROWS
 
 MOST_BYTES = 2**32  # of the directions of one earlier task, in float32
@@ -46,7 +46,7 @@ def require_keepable(
             f"for each earlier task, {needed / 1e9:.0f} GB; take a method that trains at most "
             f"{MOST_BYTES // (4 * ROWS):,}"
         )
-    return _text_hash(keep)
+    return {"keep": keep_task(keep.data).sha256} if keep.data else {}
 
 
 def _require_other_tokens(training: TrainingConfig, task: Task, base: BaseModel) -> None:
@@ -62,7 +62,3 @@ def _require_other_tokens(training: TrainingConfig, task: Task, base: BaseModel)
             "training.keep: masked_kl reads the training rows' tokens that are no targets, and "
             f"{reason}; take kl"
         )
-
-
-def _text_hash(keep: Keep) -> dict[str, str]:
-    return {"keep": keep_task(keep.data).sha256} if keep.data else {}

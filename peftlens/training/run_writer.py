@@ -90,13 +90,18 @@ class RunWriter:
             environment_extras: entries of `environment` in addition to machine and versions.
         """
         files = digests_of(self.path)
+        is_gpu = config.device == "cuda"
+        compute = {
+            "device": torch.cuda.get_device_name() if is_gpu else config.device,
+            "threads": torch.get_num_threads(),
+        }
         record = Record(
             schema_version=SCHEMA,
             id=run_id(config, depends_on),
             configuration=configuration,
             config=config,
             depends_on=depends_on,
-            environment=environment() | _compute(config.device) | environment_extras,
+            environment=environment() | compute | environment_extras,
             status="diverged" if diverged else "finished",
             results=results,
             files={path: digest for path, digest in files.items() if path != TIMING},
@@ -104,9 +109,3 @@ class RunWriter:
         record.write(self.path)
         seal(self.path, record.id, files)
         return record.id
-
-
-def _compute(device: str) -> dict[str, Any]:
-    """Return the device and the number of threads."""
-    name = torch.cuda.get_device_name() if device == "cuda" else device
-    return {"device": name, "threads": torch.get_num_threads()}

@@ -69,7 +69,8 @@ def _task_words(task: Task, base: BaseModel) -> dict[str, Words]:
 
 def _counts(task: Task) -> Counter[str]:
     """Count the words of the training text, without those of the template."""
-    texts = [_words(_text(task, i)) for i in range(len(task.splits["train"]))]
+    rows = range(len(task.splits["train"]))
+    texts = [_WORD.findall(_text(task, row).casefold()) for row in rows]
     counts = Counter(word for words in texts for word in words)
     in_texts = Counter(word for words in texts for word in set(words))
     for word, n in in_texts.items():
@@ -85,10 +86,6 @@ def _text(task: Task, index: int) -> str:
     if task.kind == "classification":
         return example.prompt
     return f"{example.prompt} {example.answers[example.correct]}"
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
 
 
 def _typical(own: Counter[str], others: Counter[str], base: BaseModel) -> list[tuple[int, ...]]:

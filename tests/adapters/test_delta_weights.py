@@ -7,9 +7,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
 import peftlens
-from peftlens.adapters.delta_weights import delta_weights
+from peftlens.adapters.delta_weights import delta_weights, saved_delta_weights
 from peftlens.adapters.merging import merged_weights, weight_layout
 from peftlens.models.base_model import load_base_model
+from peftlens.results.table import NotApplicable
 from peftlens.runs.config import RunConfig
 
 RANKS = {"lora": 3, "rslora": 3, "lora_fa": 3, "lora_plus": 3, "pissa": 6, "olora": 6, "loha": 9}
@@ -88,6 +89,14 @@ def test_before_training_nothing_has_changed(context, bases, words, tmp_path, me
     assert not updates(context, trained(bases["llama"], words, tmp_path, method), step=0)
 
 
+def test_updates_of_all_saved_steps(context, bases, words, tmp_path):
+    run = trained(bases["llama"], words, tmp_path, "lora")
+    base = context.base_model(run)
+    assert run.steps == (0, 2)
+    found = [(step, one.name) for step, one in saved_delta_weights(run, base)]
+    assert found == [(2, one.name) for one in updates(context, run)]  # nothing at step 0
+
+
 def test_linear_layers_come_as_outputs_by_inputs(context, bases, words, tmp_path):
     """GPT-2 keeps them the other way round."""
     found = {u.name: u for u in updates(context, trained(bases["gpt2"], words, tmp_path, "full"))}
@@ -141,4 +150,7 @@ def test_the_head_of_full_fine_tuning_is_no_part_of_its_update(context, encoders
 
 
 def test_a_head_alone_updates_nothing(context, encoders, words, tmp_path):
-    assert not updates(context, trained(encoders["bert"], words, tmp_path, "head"))
+    run = trained(encoders["bert"], words, tmp_path, "head")
+    assert not updates(context, run)
+    with pytest.raises(NotApplicable, match="head has changed no weight matrix"):
+        list(saved_delta_weights(run, context.base_model(run)))

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from tiny import SIZES, byte_tokenizer
 
 import peftlens
-from peftlens.adapters import adapter_file, checkpoint
+from peftlens.adapters import adapter_file, checkpoint, consistency
 from peftlens.adapters.delta_factors import delta_factors
 from peftlens.adapters.delta_weights import _factors, delta_weights
 from peftlens.adapters.expert_factors import (
@@ -97,7 +97,7 @@ def test_each_experts_update_is_what_peft_merges(kind, target, tmp_path, monkeyp
 
 
 def _of_file(folder, monkeypatch):
-    monkeypatch.setattr(adapter_file, "_check_sizes", lambda _: None)
+    monkeypatch.setattr(consistency, "_check_sizes", lambda _: None)
     return delta_factors(adapter_file.read(folder))
 
 

@@ -20,4 +20,4 @@ def test_an_endless_expression_is_found_in_time(slow, monkeypatch):
     monkeypatch.setattr(expressions, "SECONDS", 1.0)
     began = time.monotonic()
     assert expressions.slow_expression(["q_proj", slow], NAMES) == slow
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60

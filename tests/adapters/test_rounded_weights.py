@@ -2,26 +2,15 @@
 
 import pytest
 import torch
+from small_runs import small_trainer
 
-import peftlens
 from peftlens.adapters.rounded_weights import UpdatedWeights, updated_weights
 from peftlens.results.table import NotApplicable
-from peftlens.runs.config import RunConfig
 
 
 @pytest.fixture
 def run(bases, words, tmp_path):
-    def train(method, kind="llama", **options):
-        return peftlens.train(
-            RunConfig(
-                method=method, task=f"file:{words}", base_model=str(bases[kind]), device="cpu",
-                dtype="float32", method_config=options,
-                training={"max_steps": 3, "batch_size": 4, "learning_rate": 0.05},
-            ),
-            tmp_path / "runs",
-        )  # fmt: skip
-
-    return train
+    return small_trainer(bases, words, tmp_path / "runs", max_steps=3, learning_rate=0.05)
 
 
 def two(before, after, quantized=("w",), transposed=()):

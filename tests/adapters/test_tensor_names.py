@@ -11,6 +11,8 @@ from peftlens.adapters.tensor_names import (
     adapted_modules,
     misplaced,
     module_and_part,
+    module_of,
+    owner_of,
     replaced,
     without_prefix,
 )
@@ -55,3 +57,12 @@ def test_modules_and_replaced_layers(tmp_path):
     assert adapted_modules(file)[0] == "model.layers.0.self_attn.q_proj"
     assert len(adapted_modules(file)) == 6
     assert module_and_part("base_model.vera_A", "VERA") == ("", "vera_A")
+
+
+def test_the_module_of_a_loras_tensor_and_the_owner_of_a_wrapped_parameter():
+    experts = "model.layers.0.mlp.experts"
+    assert module_of(f"{P}model.layers.0.self_attn.q_proj.lora_A.weight") == (
+        "model.layers.0.self_attn.q_proj"
+    )
+    assert module_of(f"{P}{experts}.base_layer.lora_B.weight") == f"{experts}.base_layer"
+    assert owner_of(f"{experts}.base_layer.base_layer") == owner_of(experts) == experts

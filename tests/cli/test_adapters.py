@@ -6,17 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 
-@pytest.fixture
-def saved(bases, tmp_path):
-    def make(kind="LORA", **changes):
-        model = theirs.wrapped(kind, **changes)
-        return theirs.save(model, tmp_path / "hers", str(bases["llama"]))
-
-    return make
-
-
-def test_another_base_does_not_fit(saved, bases, run):
-    folder = saved()
+def test_another_base_does_not_fit(peft_adapter, bases, run):
+    folder = peft_adapter()
     code, out, _ = run("inspect", folder, "--base", bases["gpt2"])
     assert code == 1
     assert "does not fit" in out
@@ -31,8 +22,8 @@ def test_another_base_does_not_fit(saved, bases, run):
         (lambda _: {}, "holds no tensors"),
     ],
 )
-def test_damage_is_a_finding_and_the_exit_code_says_so(damage, text, saved, run):
-    folder = saved()
+def test_damage_is_a_finding_and_the_exit_code_says_so(damage, text, peft_adapter, run):
+    folder = peft_adapter()
     file = folder / "adapter_model.safetensors"
     save_file(damage(load_file(file)), file)
     code, out, _ = run("inspect", folder, "--json")
@@ -50,24 +41,24 @@ def test_damage_is_a_finding_and_the_exit_code_says_so(damage, text, saved, run)
         ({"r": 10_000_000}, "says rank 10000000"),
     ],
 )
-def test_a_configuration_that_can_not_be_is_a_finding(changes, text, saved, run):
-    folder = saved()
+def test_a_configuration_that_can_not_be_is_a_finding(changes, text, peft_adapter, run):
+    folder = peft_adapter()
     theirs.edit(folder, **changes)
     code, out, _ = run("inspect", folder)
     assert code == 1
     assert text in " ".join(out.split())
 
 
-def test_json_is_strict_and_whole(saved, run):
-    code, out, _ = run("inspect", saved(), "--json")
+def test_json_is_strict_and_whole(peft_adapter, run):
+    code, out, _ = run("inspect", peft_adapter(), "--json")
     found = json.loads(out, parse_constant=lambda name: pytest.fail(name))
     assert code == 0
     assert found["about"]["type"] == "LORA"
     assert len(found["tables"]["adapter_weights"]) == 6
 
 
-def test_a_page_has_findings_and_figures(saved, run, tmp_path):
-    code, _, _ = run("inspect", saved(), "--html", tmp_path / "page.html")
+def test_a_page_has_findings_and_figures(peft_adapter, run, tmp_path):
+    code, _, _ = run("inspect", peft_adapter(), "--html", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert code == 0
     assert "All 6 adapted weights have an update." in page
@@ -75,8 +66,8 @@ def test_a_page_has_findings_and_figures(saved, run, tmp_path):
     assert "claims not measured" not in page
 
 
-def test_report_of_an_adapter_is_its_inspection(saved, run, tmp_path):
-    code, out, _ = run("report", saved())
+def test_report_of_an_adapter_is_its_inspection(peft_adapter, run, tmp_path):
+    code, out, _ = run("report", peft_adapter())
     assert code == 0
     assert out.strip() == "report.html"
     assert "All 6 adapted weights have an update." in (tmp_path / "report.html").read_text()
@@ -89,8 +80,8 @@ def test_no_adapter_is_the_users_mistake(run, tmp_path):
     assert "is not an adapter: it has no adapter_config.json" in err
 
 
-def test_what_an_adapter_learned_is_told(saved, bases, run, tmp_path):
-    folder = saved()
+def test_what_an_adapter_learned_is_told(peft_adapter, bases, run, tmp_path):
+    folder = peft_adapter()
     code, out, _ = run("inspect", folder, "--base", bases["llama"], "--html", tmp_path / "a.html")
     assert code == 0
     assert "What did it learn? LORA hers: " in out

@@ -3,14 +3,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_runs import small_trainer
 
-import peftlens
 from peftlens.adapters.checkpoint import open_run
 from peftlens.data.collate import Collator
 from peftlens.diffing.ablation import opened_for_ablation
 from peftlens.diffing.ablation_scores import AblationScorer
 from peftlens.models.base_model import load_base_model
-from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
 
 
@@ -25,17 +24,9 @@ def letters(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(bases, letters, tmp_path_factory):
-    def run(method, kind="llama", **options):
-        return peftlens.train(
-            RunConfig(
-                method=method, task=f"file:{letters}", base_model=str(bases[kind]), device="cpu",
-                dtype="float32", method_config=options,
-                training={"max_steps": 4, "batch_size": 4, "learning_rate": 0.02},
-            ),
-            tmp_path_factory.mktemp("runs"),
-        )  # fmt: skip
-
-    return run
+    return small_trainer(
+        bases, letters, tmp_path_factory.mktemp("runs"), max_steps=4, learning_rate=0.02
+    )
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small_runs import small_trainer
 
-import peftlens
 from peftlens.adapters.external import ExternalAdapter
 from peftlens.diffing import activation_differences as module
 from peftlens.diffing.activation_differences import (
+    DifferenceOptions,
     activation_differences,
     layers_read,
     random_differences,
@@ -15,24 +16,13 @@ from peftlens.diffing.activation_differences import (
 )
 from peftlens.errors import InputError
 from peftlens.results.table import NotApplicable
-from peftlens.runs.config import RunConfig
 
 
 @pytest.fixture(scope="module")
 def train(bases, words, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs")
-
-    def train(method, **options):
-        return peftlens.train(
-            RunConfig(
-                method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-                dtype="float32", method_config=options,
-                training={"max_steps": 3, "batch_size": 4, "learning_rate": 0.01},
-            ),
-            out,
-        )  # fmt: skip
-
-    return train
+    return small_trainer(
+        bases, words, tmp_path_factory.mktemp("runs"), max_steps=3, learning_rate=0.01
+    )
 
 
 def by_hand(model, rows, positions=5):
@@ -99,6 +89,13 @@ def test_random_updates_differ_by_seed_and_are_repeated(train, llama):
     torch.testing.assert_close(random_differences(run, llama, rows, 1)[0], one)
     unknown = ExternalAdapter(train("prompt_tuning").adapter())
     assert random_differences(unknown, llama, rows, 2) == []
+
+
+@pytest.mark.parametrize("name", ["items", "positions", "random_updates"])
+def test_numbers_that_are_too_small_are_refused(name):
+    DifferenceOptions(items=1, positions=1, random_updates=0).require_valid()
+    with pytest.raises(InputError, match=f"{name}=-1 must be finite and at least"):
+        DifferenceOptions(**{name: -1}).require_valid()
 
 
 def test_blocks_at_equal_distances(monkeypatch):

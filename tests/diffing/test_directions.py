@@ -1,28 +1,19 @@
 import numpy as np
 import pytest
+from small_runs import small_trainer
 
-import peftlens
 from peftlens.adapters.checkpoint import open_run
 from peftlens.adapters.delta_factors import DeltaFactors
 from peftlens.diffing.directions import Component, _of_update, side_of, update_components
 from peftlens.models.base_model import load_base_model
 from peftlens.results.table import NotApplicable
-from peftlens.runs.config import RunConfig
 
 
 @pytest.fixture(scope="module")
 def train(bases, words, tmp_path_factory):
-    def run(method, kind="llama", **options):
-        return peftlens.train(
-            RunConfig(
-                method=method, task=f"file:{words}", base_model=str(bases[kind]), device="cpu",
-                dtype="float32", method_config=options,
-                training={"max_steps": 4, "batch_size": 4, "learning_rate": 0.02},
-            ),
-            tmp_path_factory.mktemp("runs"),
-        )  # fmt: skip
-
-    return run
+    return small_trainer(
+        bases, words, tmp_path_factory.mktemp("runs"), max_steps=4, learning_rate=0.02
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,20 @@
 import pytest
 import torch
+from small_runs import small_trainer
 
-import peftlens
 from peftlens.diffing.prompt_states import PromptStates, frame_rows, prompted_logs
 from peftlens.models.base_model import load_base_model
 from peftlens.models.snapshot import fingerprint
 from peftlens.results.table import NotApplicable
-from peftlens.runs.config import RunConfig
 
 FRAMES = ["Task:", "\nThis is about"]
 
 
 @pytest.fixture(scope="module")
 def trained(bases, words, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs")
-
-    def train(method, kind="llama", **options):
-        return peftlens.train(
-            RunConfig(
-                method=method, task=f"file:{words}", base_model=str(bases[kind]), device="cpu",
-                dtype="float32", method_config=options,
-                training={"max_steps": 4, "batch_size": 4, "learning_rate": 0.05},
-            ),
-            out,
-        )  # fmt: skip
-
-    return train
+    return small_trainer(
+        bases, words, tmp_path_factory.mktemp("runs"), max_steps=4, learning_rate=0.05
+    )
 
 
 METHODS = [

@@ -1,33 +1,22 @@
 import pytest
 import torch
+from small_runs import small_trainer
 
-import peftlens
 from peftlens.adapters.checkpoint import open_run, state
 from peftlens.adapters.external import ExternalAdapter
 from peftlens.adapters.initial_state import initial_state
 from peftlens.diffing.random_updates import open_random_update
 from peftlens.models.snapshot import fingerprint
 from peftlens.results.table import NotApplicable
-from peftlens.runs.config import RunConfig
 
 IDS = torch.tensor([[5, 9, 7, 11]])
 
 
 @pytest.fixture(scope="module")
 def train(bases, words, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs")
-
-    def train(method, **options):
-        return peftlens.train(
-            RunConfig(
-                method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-                dtype="float32", method_config=options,
-                training={"max_steps": 3, "batch_size": 4, "learning_rate": 0.01},
-            ),
-            out,
-        )  # fmt: skip
-
-    return train
+    return small_trainer(
+        bases, words, tmp_path_factory.mktemp("runs"), max_steps=3, learning_rate=0.01
+    )
 
 
 def logits(model):

@@ -35,7 +35,7 @@ def served(planted_run):
 
 
 def requested(port, method, path, body=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body, headers)
         return connection.getresponse().status

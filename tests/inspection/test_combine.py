@@ -1,6 +1,5 @@
 """A combination is scored on the tasks of the runs that it is made of."""
 
-import json
 import warnings
 
 import peft
@@ -19,15 +18,9 @@ IDS = torch.arange(3, 43).reshape(2, 20)
 
 
 @pytest.fixture(scope="module")
-def runs(bases, words, tmp_path_factory):
+def runs(bases, words, relabeled_words, tmp_path_factory):
     """A LoRA of one task, and a LoHa of the same words with other labels."""
     folder = tmp_path_factory.mktemp("runs")
-    other = folder / "other.jsonl"
-    rows = [json.loads(line) for line in words.read_text().splitlines()]
-    swap = {"up": "left", "down": "right"}
-    other.write_text(
-        "".join(json.dumps(row | {"label": swap[row["label"]]}) + "\n" for row in rows)
-    )
     return [
         peftlens.train(
             RunConfig(
@@ -37,7 +30,7 @@ def runs(bases, words, tmp_path_factory):
             ),
             folder / "runs",
         )
-        for method, file in (("lora", words), ("loha", other))
+        for method, file in (("lora", words), ("loha", relabeled_words))
     ]  # fmt: skip
 
 

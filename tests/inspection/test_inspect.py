@@ -11,23 +11,14 @@ from peftlens.inspection.inspect import inspect, located
 from peftlens.runs.config import RunConfig
 
 
-@pytest.fixture
-def saved(bases, tmp_path):
-    def make(kind="LORA", **changes):
-        model = theirs.wrapped(kind, **changes)
-        return theirs.save(model, tmp_path / "hers", str(bases["llama"]))
-
-    return make
-
-
 def said(found, severity):
     return [one.text for one in found.findings if one.severity == severity]
 
 
 @pytest.mark.parametrize("kind", theirs.BUILDABLE)
-def test_every_type_is_recognized(kind, saved):
+def test_every_type_is_recognized(kind, peft_adapter):
     """Its numbers are read; its spectra too, or there is a reason why not."""
-    found = inspect(saved(kind))
+    found = inspect(peft_adapter(kind))
     assert dict(found.about)["type"] == kind
     assert not found.broken
     rows = found.tables["adapter_weights"].frame
@@ -42,9 +33,9 @@ def test_every_type_is_recognized(kind, saved):
     assert ("adapter_vectors" in found.tables) == (kind in vectors)
 
 
-def test_xlora_is_recognised_by_its_configuration(saved):
+def test_xlora_is_recognised_by_its_configuration(peft_adapter):
     """It holds no adapters of its own, so its folder can't be made on a tiny model."""
-    folder = saved()
+    folder = peft_adapter()
     theirs.edit(folder, peft_type="XLORA", adapters={"0": "elsewhere"})
     found = inspect(folder)
     assert dict(found.about)["type"] == "XLORA"
@@ -52,8 +43,8 @@ def test_xlora_is_recognised_by_its_configuration(saved):
     assert frame["spectrum_unavailable"].str.contains("XLORA: its file alone").all()
 
 
-def test_no_training_is_told(saved):
-    folder = saved()
+def test_no_training_is_told(peft_adapter):
+    folder = peft_adapter()
     file = folder / "adapter_model.safetensors"
     save_file({n: t * ("lora_A" in n) for n, t in load_file(file).items()}, file)
     found = inspect(folder)
@@ -61,8 +52,8 @@ def test_no_training_is_told(saved):
     assert "has not been trained" in said(found, "broken")[0]
 
 
-def test_with_its_base_every_probe_is_asked(saved, bases):
-    folder = saved()
+def test_with_its_base_every_probe_is_asked(peft_adapter, bases):
+    folder = peft_adapter()
     found = inspect(folder, str(bases["llama"]))
     assert not found.broken
     assert {"delta_spectrum", "intruder_dimensions", "amplification", "representation_shift",
@@ -73,8 +64,8 @@ def test_with_its_base_every_probe_is_asked(saved, bases):
     assert set(found.tables["activation_difference"].frame["text"]) == {"general"}
 
 
-def test_a_prompt_with_its_base_is_read(saved, bases):
-    found = inspect(saved("PROMPT_TUNING"), str(bases["llama"]))
+def test_a_prompt_with_its_base_is_read(peft_adapter, bases):
+    found = inspect(peft_adapter("PROMPT_TUNING"), str(bases["llama"]))
     assert {"soft_prompt_neighbors", "soft_prompt_null"} <= found.tables.keys()
     assert any("nearest tokens, tested" in text for text in said(found, "ok"))
 
@@ -93,10 +84,10 @@ def test_a_runs_adapter_is_read_with_the_runs_task(bases, words, tmp_path):
     assert table.frame["run"][0] != run.id  # as in the tables of the adapter's file
 
 
-def test_an_update_that_merging_erases_is_broken(bases, saved, monkeypatch):
+def test_an_update_that_merging_erases_is_broken(bases, peft_adapter, monkeypatch):
     """Of 16 and 4 bits, the thousandth of a random update is lost in 4; all of it in none."""
     monkeypatch.setattr(inspection, "WITH_A_BASE", ())
-    folder = saved()
+    folder = peft_adapter()
     whole = inspect(folder, str(bases["llama"]), survival=True)
     assert not whole.broken
     assert {*inspection.SURVIVAL} <= whole.tables.keys()
@@ -108,9 +99,9 @@ def test_an_update_that_merging_erases_is_broken(bases, saved, monkeypatch):
     assert any("Merged in nf4, the update is erased" in text for text in said(light, "broken"))
 
 
-def test_survival_needs_a_base(saved):
+def test_survival_needs_a_base(peft_adapter):
     with pytest.raises(InputError, match="give --base, without --for"):
-        inspect(saved(), survival=True)
+        inspect(peft_adapter(), survival=True)
 
 
 def test_a_runs_update_is_followed_on_its_task(bases, words, tmp_path, monkeypatch):
@@ -126,8 +117,8 @@ def test_a_runs_update_is_followed_on_its_task(bases, words, tmp_path, monkeypat
     assert set(table.frame["text"]) == {"general", "task"}
 
 
-def test_a_training_text_needs_a_base_and_a_file(saved, tmp_path):
-    folder = saved()
+def test_a_training_text_needs_a_base_and_a_file(peft_adapter, tmp_path):
+    folder = peft_adapter()
     with pytest.raises(InputError, match="is not a text file"):
         inspect(folder, "base", training_text=str(tmp_path / "nothing"))
     (tmp_path / "text").write_text("a line\n")
@@ -135,19 +126,19 @@ def test_a_training_text_needs_a_base_and_a_file(saved, tmp_path):
         inspect(folder, training_text=str(tmp_path / "text"))
 
 
-def test_what_is_unusual_is_told(saved):
-    found = inspect(saved(lora_alpha=1000, modules_to_save=["lm_head"]))
+def test_what_is_unusual_is_told(peft_adapter):
+    found = inspect(peft_adapter(lora_alpha=1000, modules_to_save=["lm_head"]))
     message = " ".join(said(found, "warning"))
     assert "is multiplied by 125" in message
     assert "full copies of layers of the base model" in message
     assert "names a local folder as its base model" in message
 
 
-def test_runs_and_the_hub_are_looked_up(saved, monkeypatch, tmp_path):
+def test_runs_and_the_hub_are_looked_up(peft_adapter, monkeypatch, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "run.json").write_text("{}")
     assert located(tmp_path / "one") == tmp_path / "one" / "adapter"
-    folder, requested = saved(), []
+    folder, requested = peft_adapter(), []
 
     def fetch(name, revision, allow_patterns):
         requested.append((name, revision, allow_patterns[0]))

@@ -1,5 +1,4 @@
 import json
-import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -132,16 +131,16 @@ def test_only_used_columns_are_kept(tmp_path):
         assert list(found.columns) == ["text", "image"]
 
 
-def test_a_small_file_of_many_rows_is_refused_before_it_is_read(tmp_path):
+def test_a_small_file_of_many_rows_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path, texts = tmp_path / "a.parquet", pa.array(["x"] * 1_000_000)
     with pq.ParquetWriter(path, pa.schema([("text", pa.string())])) as writer:
         for _ in range(30):
             writer.write_table(pa.table({"text": texts}))
     assert path.stat().st_size < 400_000
-    started = time.perf_counter()
+    for name in ("iter_batches", "read", "read_row_group", "read_row_groups"):
+        monkeypatch.setattr(pq.ParquetFile, name, lambda *_, **__: pytest.fail("rows were read"))
     with pytest.raises(InputError, match="it has 30,000,000 rows, and the limit is 1,000,000"):
         read(path, ReadOptions())
-    assert time.perf_counter() - started < 5
 
 
 def test_texts_that_are_too_long_in_all(tmp_path, monkeypatch):

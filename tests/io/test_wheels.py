@@ -1,4 +1,5 @@
 import hashlib
+import socketserver
 import subprocess
 import sys
 import threading
@@ -98,17 +99,35 @@ def test_two_at_once_download_once(wheel, monkeypatch):
     assert len(downloads) == 1
 
 
-def test_without_network_one_line_within_five_seconds(tmp_path, monkeypatch):
+class HangUp(socketserver.BaseRequestHandler):
+    """Count a connection to an index, and end it without an answer."""
+
+    def handle(self):
+        self.server.connections += 1
+
+
+@pytest.fixture
+def dead_index():
+    with socketserver.TCPServer(("127.0.0.1", 0), HangUp) as server:
+        server.connections = 0
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_without_network_one_line_after_one_attempt(dead_index, tmp_path, monkeypatch):
+    """One connection of at most four seconds, which pip's options set, makes no more than five."""
     monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path))
-    # nothing listens on this port of this machine
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{dead_index.server_address[1]}/")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
     code = "from peftlens.io import wheels; wheels.fetch(wheels.VADER)"
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert time.monotonic() - started < 5
+    assert dead_index.connections == 1
+    assert "--timeout=4" in wheels._PIP
     last = done.stderr.strip().splitlines()[-1]
     assert "vaderSentiment==3.3.2 could not be downloaded" in last
     assert f"put {wheels.VADER.filename} into {tmp_path / 'wheels'} by hand" in last

@@ -150,8 +150,13 @@ def test_auto_dtype_is_the_faster_one(monkeypatch, has_instructions, seconds, ex
     module._cpu_is_faster_in_bfloat16.cache_clear()
 
 
-def test_products_take_time():
-    assert 0 < module._product_seconds(torch.float32) < 1
+def test_the_time_of_a_product_is_the_shortest_of_several(monkeypatch):
+    def repeat(product, **_):
+        assert product().dtype == torch.bfloat16
+        return [3.0, 1.0, 2.0]
+
+    monkeypatch.setattr(module.timeit, "repeat", repeat)
+    assert module._product_seconds(torch.bfloat16) == 1.0
 
 
 def test_device_that_is_not_there(monkeypatch):

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
+from sequence_answers import sequence_answers
 
 from peftlens.numerics.continual_metrics import (
     ONE,
@@ -60,32 +61,15 @@ def test_what_is_no_matrix_of_tasks_is_refused(bad):
 
 # Answers of the base and of three runs: a, then b after it; and b alone. Two items of a, four of b.
 BASE = {"a": [1, 0], "b": [1, 0, 0, 0]}
-ANSWERS = {
-    "a1": ("a", None, {"a": [1, 1], "b": [0, 0, 1, 0]}),
-    "b1": ("b", "a1", {"a": [0, 1], "b": [1, 1, 1, 0]}),
-    "b0": ("b", None, {"a": [0, 0], "b": [1, 1, 0, 0]}),
-}
+ANSWERS = (
+    ("a1", "a", None, {"a": [1, 1], "b": [0, 0, 1, 0]}),
+    ("b1", "b", "a1", {"a": [0, 1], "b": [1, 1, 1, 0]}),
+    ("b0", "b", None, {"a": [0, 0], "b": [1, 1, 0, 0]}),
+)
 
 
 def rows(seed=0):
-    return pd.DataFrame(
-        [
-            {
-                "run": f"{run}{seed}",
-                "shared_configuration": "lora",
-                "seed": seed,
-                "trained_on": trained,
-                "continue_from": after and f"{after}{seed}",
-                "task": task,
-                "item": item,
-                "right": right,
-                "base_right": BASE[task][item],
-            }
-            for run, (trained, after, answers) in ANSWERS.items()
-            for task, rights in answers.items()
-            for item, right in enumerate(rights)
-        ]
-    )
+    return pd.DataFrame(sequence_answers(ANSWERS, BASE, seed))
 
 
 def test_both_regimes_are_read_off_the_runs():

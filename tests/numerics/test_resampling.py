@@ -9,6 +9,7 @@ from peftlens.numerics.resampling import (
     log_odds,
     mean_interval,
     p_value,
+    paired_interval,
     ratio_interval,
 )
 
@@ -37,6 +38,16 @@ def test_ratio_weighs_by_the_denominator():
     # every ratio is 2, so any resample gives 2, whatever the weights
     interval = ratio_interval([2, 20, 200], [1, 10, 100], np.random.default_rng(0))
     assert (interval.low, interval.high) == (2.0, 2.0)
+
+
+def test_items_are_resampled_with_all_their_values():
+    # the second value is always three times the first, so that the statistic never varies
+    values = np.array([1.0, 5.0, 2.0])
+    interval = paired_interval(
+        (values, 3 * values), lambda one, other, axis: other.sum(axis) / one.sum(axis),
+        np.random.default_rng(0),
+    )  # fmt: skip
+    assert (interval.low, interval.high) == (3.0, 3.0)
 
 
 def test_interval_covers_at_about_its_level():

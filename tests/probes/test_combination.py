@@ -1,7 +1,5 @@
 """Two adapters of two tasks, combined in memory as `peftlens combine` does on disk."""
 
-import json
-
 import pytest
 
 import peftlens
@@ -16,14 +14,8 @@ from peftlens.runs.run import Run
 
 
 @pytest.fixture(scope="module")
-def runs(bases, words, tmp_path_factory):
+def runs(bases, words, relabeled_words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    other = folder / "other.jsonl"
-    rows = [json.loads(line) for line in words.read_text().splitlines()]
-    swap = {"up": "left", "down": "right"}
-    other.write_text(
-        "".join(json.dumps(row | {"label": swap[row["label"]]}) + "\n" for row in rows)
-    )
 
     def train(file, seed=0, rank=2):
         config = RunConfig(
@@ -33,7 +25,7 @@ def runs(bases, words, tmp_path_factory):
         )  # fmt: skip
         return Run(peftlens.train(config, folder / "runs").path)
 
-    return [train(words), train(other), train(words, seed=1), train(words, rank=1)]
+    return [train(words), train(relabeled_words), train(words, seed=1), train(words, rank=1)]
 
 
 @pytest.fixture

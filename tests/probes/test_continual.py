@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+from sequence_answers import sequence_answers
 
 from peftlens.numerics.mixed_model import crossed_estimate
 from peftlens.probes.continual import combine
@@ -14,25 +15,11 @@ def rows(*finals):
     """Sequences of tasks a and b, one a seed, which end with these right answers on a."""
     found = []
     for seed, final in enumerate(finals):
-        for run, trained, after, both in (
-            ("x", "a", None, (answers(9), answers(4))),
-            ("y", "b", "x", (answers(final, seed), answers(8))),
-        ):
-            found += [
-                {
-                    "run": f"{run}{seed}",
-                    "shared_configuration": "lora",
-                    "seed": seed,
-                    "trained_on": trained,
-                    "continue_from": after and f"{after}{seed}",
-                    "task": task,
-                    "item": item,
-                    "right": right,
-                    "base_right": item % 2,
-                }
-                for task, rights in zip("ab", both, strict=True)
-                for item, right in enumerate(rights)
-            ]
+        runs = (
+            ("x", "a", None, {"a": answers(9), "b": answers(4)}),
+            ("y", "b", "x", {"a": answers(final, seed), "b": answers(8)}),
+        )
+        found += sequence_answers(runs, {"a": [0, 1] * 5, "b": [0, 1] * 5}, seed)
     return {"sequence_items": pd.DataFrame(found)}
 
 

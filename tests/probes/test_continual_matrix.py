@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+from sequence_answers import sequence_answers
 
 from peftlens.numerics.mixed_model import crossed_estimate
 from peftlens.probes.continual_matrix import combine
@@ -12,22 +13,7 @@ RUNS = (
 
 
 def rows(seed, runs=RUNS):
-    return [
-        {
-            "run": f"{run}{seed}",
-            "shared_configuration": "full",
-            "seed": seed,
-            "trained_on": trained,
-            "continue_from": after and f"{after}{seed}",
-            "task": task,
-            "item": item,
-            "right": right,
-            "base_right": BASE[item],
-        }
-        for run, trained, after, answers in runs
-        for task, rights in answers.items()
-        for item, right in enumerate(rights)
-    ]
+    return sequence_answers(runs, {"a": BASE, "b": BASE}, seed, "full")
 
 
 def test_cells_and_the_base_above_them():

@@ -2,30 +2,20 @@
 
 import pytest
 from safetensors.torch import load_file, save_file
+from small_runs import small_trainer
 
 import peftlens
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.probes import task_items, update_survival
 from peftlens.probes.update_survival import Config, measure
-from peftlens.runs.config import RunConfig
 
 FEW = {"texts": 4, "items": 12}
 
 
 @pytest.fixture
 def run(bases, words, tmp_path):
-    def train(method, **options):
-        return peftlens.train(
-            RunConfig(
-                method=method, task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-                dtype="float32", method_config=options,
-                training={"max_steps": 8, "batch_size": 4, "learning_rate": 0.003},
-            ),
-            tmp_path / "runs",
-        )  # fmt: skip
-
-    return train
+    return small_trainer(bases, words, tmp_path / "runs", max_steps=8, learning_rate=0.003)
 
 
 def scaled(run, folder, scale):

@@ -57,3 +57,8 @@ def test_numbers_that_json_has_not():
 def test_an_outcome_does_not_change():
     with pytest.raises(ValidationError):
         EACH["locked"].error_summary = "free"
+
+
+def test_the_error_of_a_full_disk_has_its_number():
+    error = EACH["disk_error"].to_error()
+    assert (error.errno, error.strerror) == (28, "full: out; finished runs are kept")

@@ -1,5 +1,4 @@
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -305,7 +304,7 @@ def test_a_worker_that_dies_at_a_probe_costs_that_probe(under_way):
     died = Died(error_summary="killed", log="l", activity="latency", is_retryable=False)
     study._measured(JobResult(job, died), jobs)
     assert list(jobs) == [job]  # the other probes
-    assert study.failed == {"latency": "probe latency on lora seed=0: failed: killed"}
+    assert study.failures.summaries == {"latency": "probe latency on lora seed=0: failed: killed"}
     assert study.measurements.request("a", ["latency", "cost"]).probes == ("cost",)
     assert study.measurements.request("b", ["latency", "cost"]).probes == ("cost",)
     assert study.measurements.unmeasured["latency"] == {
@@ -319,26 +318,7 @@ def test_a_worker_that_dies_before_any_probe_costs_the_run(under_way):
     died = Died(error_summary="killed", log="l", is_retryable=False)
     study._measured(JobResult(job, died), jobs)
     assert list(jobs) == []
-    assert study.failed == {"a": "Measuring lora seed=0: failed: killed"}
-
-
-def test_the_record_of_a_probe_is_that_of_the_first_run_whatever_the_order(under_way):
-    (study, _), later = (
-        under_way,
-        PlannedRun(
-            id="b",
-            configuration="dora",
-            batch_key=None,
-            config=RunConfig(method="dora", task="wiki"),
-        ),
-    )
-    study.plan = study.plan.model_copy(update={"runs": (*study.plan.runs, later)})
-    for run in ("b", "a"):
-        failed = Failed(error_summary=run, error=f"E: {run}", traceback="t", is_input_error=False)
-        study._record_probe(run, "cost", failed)
-    assert study.failed == {"cost": "probe cost on lora seed=0 and 1 other run: failed: a"}
-    study._record_probe("b", "cost", failed.model_copy(update={"error_summary": "again"}))
-    assert study.failed == {"cost": "probe cost on lora seed=0 and 1 other run: failed: a"}
+    assert study.failures.summaries == {"a": "Measuring lora seed=0: failed: killed"}
 
 
 def test_parts_of_a_run_in_quarantine_are_dropped(under_way):
@@ -348,10 +328,10 @@ def test_parts_of_a_run_in_quarantine_are_dropped(under_way):
     damaged = Done(result={"cost": Corrupted(error_summary="changed")}).model_dump(mode="json")
     study._measured(JobResult(job, Done.model_validate(damaged)), jobs)
     assert list(jobs) == [other]
-    assert study.failed == {"a": "changed; quarantined: the next call trains it again"}
+    assert study.failures.summaries == {"a": "changed; quarantined: the next call trains it again"}
     failed = Failed(error_summary="is not a run", error="E", traceback="t", is_input_error=True)
     study._measured(JobResult(job, Done(result={"latency": failed})), jobs)
-    assert [*study.failed] == ["a"]
+    assert [*study.failures.summaries] == ["a"]
 
 
 def test_outcomes_of_probes_as_a_worker_sends_them(under_way):
@@ -360,7 +340,7 @@ def test_outcomes_of_probes_as_a_worker_sends_them(under_way):
     sent = json.loads(Done(result={"cost": failed}).model_dump_json())
     study._measured(JobResult(job, Done.model_validate(sent)), jobs)
     assert list(jobs) == []
-    assert study.failed == {"cost": "probe cost on lora seed=0: failed: no"}
+    assert study.failures.summaries == {"cost": "probe cost on lora seed=0: failed: no"}
     assert json.loads((study.out / "failed" / "cost.json").read_text())["traceback"] == "t"
 
 
@@ -421,139 +401,3 @@ def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old
 def test_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="no study file"):
         runner.run_study(tmp_path / "nowhere.toml", tmp_path / "out")
-
-
-SEQUENCE = """
-name = "sequence"
-base_model = "{base}"
-device = "cpu"
-dtype = "float32"
-seeds = [0, 1]
-probes = ["continual", "continual_matrix", "parameter_count"]
-
-[continual]
-order = "by_seed"
-items = 10
-tasks = [
-  {{ name = "file:{data}" }},
-  {{ name = "file:{copy}1.jsonl", template = "Is {{text}} good?" }},
-  {{ name = "file:{copy}2.jsonl", template = "{{text}} is" }},
-]
-
-[training]
-max_steps = 2
-batch_size = 4
-max_length = 64
-
-[[runs]]
-method = "lora"
-
-[[runs]]
-method = "fish_mask"
-"""
-
-
-def test_a_sequence_of_tasks(bases, words, tmp_path):
-    for number in (1, 2):
-        shutil.copy(words, tmp_path / f"copy{number}.jsonl")
-    file = tmp_path / "sequence.toml"
-    file.write_text(SEQUENCE.format(base=bases["llama"], data=words, copy=tmp_path / "copy"))
-    outcome = runner.run_study(file, tmp_path / "out", HERE)
-    assert outcome.failed == ()
-    found = table.read(tmp_path / "out" / "tables" / "continual.parquet").frame
-    assert found["n_seeds"].tolist() == [2] * 2 * 2 * 4
-    assert (found["orders"].str.count(";") == 1).all()  # two seeds, two orders
-    swapped = found[found["regime"] == "swapped"].set_index("measure")["value"]
-    assert swapped[["BWT", "F", "FWT"]].tolist() == [0] * 6
-    cells = table.read(tmp_path / "out" / "tables" / "continual_matrix.parquet").frame
-    assert len(cells) == 2 * 2 * 2 * (1 + 3) * 3
-    by_id = {run.id: run for run in outcome.runs}
-    # each task alone, and the second and third after the one before
-    assert len(by_id) == 2 * 2 * (3 + 2)
-    for run in by_id.values():
-        if run.config.continue_from:
-            before = by_id[run.config.continue_from]
-            assert before.config.task != run.config.task
-            assert before.config.seed == run.config.seed
-
-
-HEADS = """
-name = "heads"
-base_model = "{base}"
-device = "cpu"
-dtype = "float32"
-seeds = [0, 1]
-probes = ["sequence_scores", "continual", "continual_matrix"]
-
-[continual]
-items = 10
-tasks = [{{ name = "file:{data}" }}, {{ name = "file:{threes}" }}]
-
-[training]
-max_steps = 3
-batch_size = 8
-max_length = 64
-learning_rate = 0.01
-
-[[runs]]
-method = "head"
-
-[[runs]]
-method = "bottleneck"
-"""
-
-
-def test_a_sequence_of_tasks_with_a_head_each(encoders, words, tmp_path):
-    rows = [json.loads(line) for line in words.read_text().splitlines()]
-    threes = tmp_path / "threes.jsonl"
-    threes.write_text(
-        "".join(
-            json.dumps(row | {"label": ["one", "two", "three"][number % 3]}) + "\n"
-            for number, row in enumerate(rows)
-        )
-    )
-    file = tmp_path / "heads.toml"
-    file.write_text(HEADS.format(base=encoders["bert"], data=words, threes=threes))
-    outcome = runner.run_study(file, tmp_path / "out", HERE)
-    assert outcome.failed == ()
-    assert len(outcome.runs) == 2 * 2 * 3
-    tables = tmp_path / "out" / "tables"
-    found = table.read(tables / "continual.parquet").frame
-    assert found["n_seeds"].tolist() == [2] * 2 * 2 * 4
-    head = found[found["configuration"].str.startswith("head") & (found["regime"] == "one adapter")]
-    ends = head[head["measure"] == "BWT"][["value", "ci_low", "ci_high"]]
-    assert ends.to_numpy().tolist() == [[0, 0, 0]]
-    scores = table.read(tables / "sequence_scores.parquet").frame
-    base = scores.groupby(["seed", "task"])["base_accuracy"]
-    assert (base.nunique() == 1).all()  # the untrained head is the same for all methods
-    before = [file.read_bytes() for file in sorted(tables.glob("*.parquet"))]
-    again = runner.run_study(file, tmp_path / "out", HERE)
-    assert [run.id for run in again.runs] == [run.id for run in outcome.runs]
-    assert [file.read_bytes() for file in sorted(tables.glob("*.parquet"))] == before
-
-
-def test_training_goes_on_from_what_the_run_before_has_trained(bases, words, tmp_path):
-    def adapter(**changes):
-        config = RunConfig(
-            method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-            dtype="float32", training={"max_steps": 3, "checkpoint_steps": [0]}, **changes,
-        )  # fmt: skip
-        return trainer.train(config, tmp_path)
-
-    first = adapter()
-    second = adapter(continue_from=first.id, seed=1)
-    start = (second.adapter(0) / "adapter_model.safetensors").read_bytes()
-    assert start == (first.adapter() / "adapter_model.safetensors").read_bytes()
-    assert (second.adapter() / "adapter_model.safetensors").read_bytes() != start
-    with pytest.raises(InputError, match="is not a run"):
-        adapter(continue_from="missing")
-
-
-def test_p_tuning_keeps_too_little_to_be_trained_on(bases, words, tmp_path):
-    config = RunConfig(
-        method="p_tuning", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
-        dtype="float32", training={"max_steps": 1}, method_config={"hidden_size": 16},
-    )  # fmt: skip
-    first = trainer.train(config, tmp_path)
-    with pytest.raises(InputError, match="p_tuning saves only its network's output"):
-        trainer.train(config.model_copy(update={"continue_from": first.id}), tmp_path)

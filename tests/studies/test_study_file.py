@@ -48,7 +48,7 @@ def test_it_is_refused_before_anything_is_built_of_it(text, message):
         parse(text, "x.toml")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # one that is built takes for ever, or all memory
 
 
 def test_as_many_runs_as_a_study_may_have():

@@ -45,15 +45,23 @@ def base(planted_base, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("projection", ["umap", "pca"])
-def test_a_map_keeps_more_neighbors_than_chance_and_is_the_same_again(base, projection):
+def test_a_map_keeps_more_neighbors_than_chance_and_is_the_same_again(
+    base, planted_base, projection, monkeypatch, tmp_path
+):
     threads = torch.get_num_threads()
     first = maps.vocabulary_map(base, projection)
     assert first.points.shape == (base.model.get_input_embeddings().weight.shape[0], 2)
     assert first.recall > 2 * first.chance
     assert torch.get_num_threads() == threads
-    again = maps.vocabulary_map(base, projection)
+    name = f"vocabulary/*map-{projection}*.safetensors"
+    (file,) = tmp_path.glob(name)
+    # with nothing in memory or on disk, it is computed a second time
+    monkeypatch.setenv("PEFTLENS_CACHE", str(tmp_path / "empty"))
+    another = load_base_model(str(planted_base), device="cpu", dtype="float32")
+    again = maps.vocabulary_map(another, projection)
     assert np.array_equal(first.points, again.points)
-    assert list((maps.cache_dir("vocabulary")).glob(f"*map-{projection}*.safetensors"))
+    (other_file,) = (tmp_path / "empty").glob(name)
+    assert file.read_bytes() == other_file.read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore::ImportWarning")  # umap: of TensorFlow, not installed
