@@ -396,8 +396,3 @@ def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old
     with pytest.raises(InputError, match=message):
         runner.run_study(file, tmp_path / "out", HERE)
     assert not (tmp_path / "out").exists()
-
-
-def test_file_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match="no study file"):
-        runner.run_study(tmp_path / "nowhere.toml", tmp_path / "out")

@@ -166,3 +166,8 @@ def test_an_unchanged_file_is_a_study(run, bases, words, tmp_path):
     file.write_text("".join(f"{key} = {toml(item)}\n" for key, item in one.items()))
     code, out, _ = run("study", "validate", file)
     assert (code, "6 runs of 3 configurations" in out) == (0, True)
+
+
+def test_file_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="no study file .*nowhere.toml"):
+        read_text(tmp_path / "nowhere.toml")
