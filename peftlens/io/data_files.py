@@ -24,11 +24,14 @@ _TEXT = (*_SEPARATED, ".json", ".jsonl")
 # pyarrow raises ArrowException and OSError, and OverflowError for dates that Python lacks
 _UNREADABLE = (ValueError, OSError, csv.Error, pa.ArrowException, RecursionError, OverflowError,
                EOFError, zlib.error)  # fmt: skip
-_FIRST_BYTES = {  # of formats that people give another name
-    b"PK\x03\x04": "a .xlsx file or another archive",
-    b"\x1f\x8b": "a compressed .gz file",
-    b"PAR1": "a .parquet file",
-    b"\xd0\xcf\x11\xe0": "an old .xls file or one with a password; save it as .xlsx or .csv",
+_FIRST_BYTES = {  # of formats that people give another name, with their own suffix
+    b"PK\x03\x04": (".xlsx", "a .xlsx file or another archive"),
+    b"\x1f\x8b": (".gz", "a compressed .gz file"),
+    b"PAR1": (".parquet", "a .parquet file"),
+    b"\xd0\xcf\x11\xe0": (
+        ".xls",
+        "an old .xls file or a workbook with a password; save it as .xlsx or .csv without one",
+    ),
 }
 
 
@@ -71,12 +74,10 @@ def _check_content(path: Path) -> None:
     Raises:
         ValueError: they are.
     """
-    if path.suffix.lower() in (".xlsx", ".parquet", ".gz"):  # their readers see it themselves
-        return
     with path.open("rb") as file:
         first = file.read(4)
-    for start, name in _FIRST_BYTES.items():
-        if first.startswith(start):
+    for start, (suffix, name) in _FIRST_BYTES.items():
+        if first.startswith(start) and path.suffix.lower() != suffix:
             raise ValueError(f"its content is that of {name}")
 
 

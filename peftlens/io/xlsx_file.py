@@ -5,7 +5,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def read_xlsx(path: Path, options: ReadOptions) -> Records:
     _require_sizes(path)
     collector, first = Collector(options), list[Sequence[Any]]()
     missing: list[tuple[int, int]] = []
-    with closing(_open(path)) as book:
+    with _open(path) as book:
         sheet = _sheet(book.worksheets, options.sheet)
         rows = _rows(sheet)
         names = _names(next(rows, (0, ()))[1])
@@ -100,7 +100,7 @@ def _require_no_formula(path: Path, sheet: str, missing: Iterable[tuple[int, int
     """
     wanted = {*missing}
     last = max(number for number, _ in wanted)
-    with closing(_open(path, formulas=True)) as book:
+    with _open(path, formulas=True) as book:
         for number, row in _rows(book[sheet]):
             for column, cell in enumerate(row):
                 if (number, column) in wanted and cell.data_type == "f":
@@ -189,16 +189,37 @@ def _rows(sheet: Any) -> Iterator[tuple[int, Sequence[Any]]]:
             yield number, row
 
 
-def _open(path: Path, *, formulas: bool = False) -> Any:
-    """Open a workbook for reading row by row; text from unsafe XML is refused by defusedxml."""
-    try:
+@contextmanager
+def _open(path: Path, *, formulas: bool = False) -> Iterator[Any]:
+    """Open a workbook, whose rows are then read one by one.
+
+    Raises:
+        InputError: the extra is missing.
+        ValueError: it is damaged.
+    """
+    openpyxl = _openpyxl()
+    with path.open("rb") as file:
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of styles and the like, not of values
+                book = openpyxl.load_workbook(
+                    file, read_only=True, data_only=not formulas, keep_links=False
+                )
+        except (*_DAMAGED, ValueError) as error:  # openpyxl puts a reason of its own in front
+            reason = error.__cause__ or error
+            raise ValueError(f"it is damaged, or no workbook: {reason}") from error
+        with closing(book):
+            yield book
+
+
+def _openpyxl() -> Any:
+    """Import openpyxl with defusedxml, which keeps entities from filling the memory.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    with suppress(ImportError):
         import openpyxl
-    except ImportError as error:
-        raise InputError("workbooks need an extra: pip install 'peftlens[xlsx]'") from error
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of styles and the like, which no row has
-            return openpyxl.load_workbook(
-                path.open("rb"), read_only=True, data_only=not formulas, keep_links=False
-            )
-    except _DAMAGED as error:
-        raise ValueError(f"it is damaged, or no workbook: {error}") from error
+
+        if openpyxl.DEFUSEDXML:
+            return openpyxl
+    raise InputError("workbooks need an extra: pip install 'peftlens[xlsx]'")
