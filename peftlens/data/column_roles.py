@@ -43,19 +43,15 @@ def read_with_roles(columns: Columns, read: Callable[[Sequence[str]], Records]) 
         their names, and the message about a missing one asks for the options.
     """
     records = read(columns.used())
-    wanted, known = _wanted(columns, records), _known(columns)
-    is_complete = not wanted or columns.kind not in _KINDS or columns.pair is not None
-    if is_complete or records.remedy or layout_of(records.columns):
-        return records
-    known = [name for name in known if name not in wanted]
-    if not {*known} <= {*records.columns}:
+    wanted = _wanted(columns, records)
+    known = [name for name in _known(columns) if name not in wanted]
+    if not wanted or not {*known} <= {*records.columns}:
         return records
     free = [name for name in records.columns if name not in known and not _is_index(name)]
     if len(free) == len({*free}) == len(wanted):
         rows = read([*known, *free])
-        if roles := _obvious(
-            rows, [dict(zip(wanted, one, strict=True)) for one in permutations(free)], columns
-        ):
+        choices = [dict(zip(wanted, one, strict=True)) for one in permutations(free)]
+        if roles := _obvious(rows, choices, columns):
             return _renamed(rows, roles)
     return replace(records, remedy=_request(wanted))
 
@@ -67,7 +63,10 @@ def _known(columns: Columns) -> list[str]:
 
 
 def _wanted(columns: Columns, records: Records) -> list[str]:
-    """List the roles that no option and no default name fills."""
+    """List the roles that no option and no default name fills; none of rows read otherwise."""
+    is_other = columns.kind not in _KINDS or columns.pair is not None
+    if is_other or records.remedy or layout_of(records.columns):
+        return []
     is_default = {"text": columns.template is None, "label": columns.label == "label"}
     return [
         name for name in _known(columns) if is_default.get(name) and name not in records.columns

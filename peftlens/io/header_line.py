@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 ROWS_COMPARED = 1000  # first rows of a table that are compared with its header
+_COLUMNS_COMPARED = 100
 _LONGEST_NAME = 100  # characters
 _SEPARATORS = {";": ("semicolons", '";"'), "\t": ("tabs", r'"\t"'), "|": ("bars", '"|"'),
                ",": ("commas", '","')}  # fmt: skip
@@ -31,22 +33,18 @@ def missing_header_hint(header: Sequence[str], rows: Sequence[Sequence[Any]]) ->
         header: cells of the first line.
         rows: cells of the first rows below it.
     """
-    cells = [[*map(str, row)] for row in rows]
-    columns = [
-        {row[index] for row in cells if len(row) > index and row != [*header]}
-        for index in range(len(header))
-    ]
-    is_data = any(
-        name in column or _is_value(name)
-        for name, column in zip(header, columns, strict=True)
-        if name
+    names = [*header[:_COLUMNS_COMPARED]]
+    texts = [[*map(str, row[: len(names)])] for row in rows]
+    columns = zip_longest(*(row for row in texts if row != names))
+    is_data = any(map(_is_value, names)) or any(
+        name and name in column for name, column in zip(names, columns, strict=False)
     )
     if not is_data:
         return ""
-    names = ",".join(["text", "label", "column"][:2] if len(header) == 2 else ["text", "..."])
+    example = "text,label" if len(header) == 2 else "text,..."
     return (
         "; its first line looks like data, not like names of columns: write their names above it, "
-        f"such as {names}"
+        f"such as {example}"
     )
 
 

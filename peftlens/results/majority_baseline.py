@@ -40,8 +40,8 @@ def sentence(label: str, accuracy: float, n_items: int) -> str:
         n_items: number of test examples.
     """
     return (
-        f"Majority baseline: always answering {label[:_LONGEST]!r} is right in {accuracy:.1%} of "
-        f"{n_items:,} test examples."
+        f"Majority baseline: {accuracy:.1%} of {n_items:,} test examples, by always answering "
+        f"{label[:_LONGEST]!r}."
     )
 
 

@@ -22,7 +22,7 @@ def test_by_hand():
     assert (found.majority_class, found.majority_accuracy) == ("good", 2 / 5)
     assert found.in_words() == (
         "2 classes of 4 training examples: 'good' 75%, 'bad' 25%",
-        "Majority baseline: always answering 'good' is right in 40.0% of 5 test examples.",
+        "Majority baseline: 40.0% of 5 test examples, by always answering 'good'.",
     )
 
 

@@ -40,7 +40,7 @@ def test_the_majority_baseline_stands_beside_the_base_model():
     _, base, baseline = sentences({"task_accuracy": table("task_accuracy", rows)})
     assert base.startswith("The untrained base model has an accuracy of 50%")
     assert baseline == (
-        "Majority baseline: always answering 'sports' is right in 26.0% of 50 test examples."
+        "Majority baseline: 26.0% of 50 test examples, by always answering 'sports'."
     )
 
 

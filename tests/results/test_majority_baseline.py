@@ -23,7 +23,7 @@ def test_the_accuracy_of_always_answering_it():
 
 def test_a_sentence_names_the_class_and_the_examples():
     assert sentence("bad", 0.625, 1600) == (
-        "Majority baseline: always answering 'bad' is right in 62.5% of 1,600 test examples."
+        "Majority baseline: 62.5% of 1,600 test examples, by always answering 'bad'."
     )
     assert len(sentence("x" * 1000, 0.5, 2)) < 130
 
