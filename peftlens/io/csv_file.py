@@ -1,4 +1,4 @@
-r"""CSV files: lines of cells below a line of column names; every cell is text."""
+"""CSV files: lines of cells below a line of column names; every cell is text."""
 
 import csv
 from collections.abc import Iterator, Sequence

@@ -13,8 +13,8 @@ from peftlens.errors import InputError
 from peftlens.io.header_line import ROWS_COMPARED, missing_header_hint
 from peftlens.io.records import Collector, ReadOptions, Records
 
-_LARGEST = 200_000_000  # bytes of all sheets and texts after decompression
-_LARGEST_PART = 20_000_000  # bytes of any other part, which openpyxl parses as a whole
+_LARGEST = 100_000_000  # bytes of all parts after decompression
+_LARGEST_PART = 20_000_000  # bytes of a part without rows, which openpyxl parses as a whole
 _MOST_PARTS = 10_000
 _MOST_ROWS, _MOST_COLUMNS = 1_048_576, 16_384  # of a sheet, in Excel
 _SHEETS_SHOWN = 20
@@ -127,11 +127,9 @@ def _require_sizes(path: Path) -> None:
         raise ValueError(f"it is damaged, or no workbook: {error}") from error
     if len(parts) > _MOST_PARTS:
         raise ValueError(f"it has {len(parts):,} parts, and the limit is {_MOST_PARTS:,}")
-    rows = [one for one in parts if one.filename.startswith(("xl/worksheets/", "xl/sharedStr"))]
-    others = [one for one in parts if one not in rows and one.filename.endswith((".xml", ".rels"))]
-    largest = max((one.file_size for one in others), default=0)
+    largest = max((one.file_size for one in parts if not _has_rows(one.filename)), default=0)
     for size, limit in (
-        (sum(one.file_size for one in rows), _LARGEST),
+        (sum(one.file_size for one in parts), _LARGEST),
         (largest, _LARGEST_PART),
     ):
         if size > limit:
@@ -139,6 +137,10 @@ def _require_sizes(path: Path) -> None:
                 f"it unpacks to {size:,} bytes, and the limit is {limit:,}; write a .csv or "
                 ".parquet file"
             )
+
+
+def _has_rows(name: str) -> bool:
+    return name.startswith(("xl/worksheets/", "xl/sharedStrings"))
 
 
 def _sheet(sheets: Sequence[Any], name: str | None) -> Any:

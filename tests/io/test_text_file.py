@@ -1,4 +1,5 @@
 import codecs
+import csv
 import gzip
 import json
 
@@ -116,6 +117,15 @@ def test_a_small_file_that_unpacks_to_a_large_one(tmp_path, monkeypatch):
         read(path, ReadOptions())
 
 
+@pytest.fixture
+def limit_of_python():
+    """The limit of the module csv is one of the process."""
+    before = csv.field_size_limit()
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.usefixtures("limit_of_python")
 def test_lines_that_are_too_long(tmp_path, monkeypatch):
     for module in (text_file, csv_file):
         monkeypatch.setattr(module, "LONGEST_LINE", 1000)
