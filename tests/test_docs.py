@@ -25,6 +25,7 @@ from peftlens.results import table
 from peftlens.runs.config import Keep, TrainingConfig
 from peftlens.runs.run import Record
 from peftlens.studies.config import Continual, RunsEntry, StudyConfig
+from peftlens.tasks.file import Config as FileConfig
 from peftlens.tasks.hub import Config as HubConfig
 
 ROOT = Path(__file__).parent.parent
@@ -215,7 +216,7 @@ def test_every_key_is_in_the_reference():
     text = (ROOT / "docs" / "reference.md").read_text()
     models = (StudyConfig, TrainingConfig, Keep, Continual, RunsEntry, Record)
     keys = {key for model in models for key in model.model_fields}
-    for config in (Split, Columns, HubConfig):
+    for config in (Split, Columns, FileConfig, HubConfig):
         keys |= {field.name for field in dataclasses.fields(config)}
     keys -= {"source"}  # filled in from the name
     for key in sorted(keys):

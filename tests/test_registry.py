@@ -47,7 +47,7 @@ def test_describe_reads_inherited_options_too():
     assert found == [
         "kind", "template", "pair", "head", "words", "label", "labels", "options", "label_format",
         "max_rows", "chat_template", "turns", "score", "max_new_tokens", "stop", "source",
-        "separator", "quotes", "encoding", "split",
+        "separator", "quotes", "encoding", "sheet", "split",
     ]  # fmt: skip
 
 

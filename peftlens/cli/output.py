@@ -18,6 +18,7 @@ from peftlens.io.escaping import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from peftlens.data.class_balance import ClassBalance
     from peftlens.training.token_counts import TokenCounts
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -51,6 +52,13 @@ def print_token_counts(counts: Mapping[str, "TokenCounts"]) -> None:
     """Print a line for each task of a study."""
     for name, one in counts.items():
         print(visible(f"{name}: {one.in_words()}"))
+
+
+def print_class_balances(balances: Mapping[str, "ClassBalance"]) -> None:
+    """Print the class balance and the majority baseline of each task of a study."""
+    for name, one in balances.items():
+        for sentence in one.in_words():
+            print(visible(f"{name}: {sentence}"))
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

@@ -12,7 +12,14 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, resumable
+from peftlens.cli.output import (
+    Json,
+    print_class_balances,
+    print_frame,
+    print_json,
+    print_token_counts,
+    resumable,
+)
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError
 from peftlens.io.escaping import visible
@@ -263,11 +270,14 @@ def validate(
     """
     from dataclasses import asdict
 
+    from peftlens.data.class_balance import class_balance
     from peftlens.studies.grid import read_study
     from peftlens.training.token_counts import token_counts_by_task
 
     grid = read_study(file, full=full, trust_remote_code=trust_remote_code)
     counts = token_counts_by_task(grid.plans)
+    tasks = {plan.config.task: plan.task for plan in grid.plans}
+    balances = {name: found for name, task in tasks.items() if (found := class_balance(task))}
     free = shutil.disk_usage(Path.cwd()).free
     first = grid.plans[0].base
     summary = {
@@ -282,11 +292,13 @@ def validate(
         "bytes_free": free,
         "bytes_per_run": grid.bytes_per_run,
         "tasks": {name: asdict(one) for name, one in counts.items()},
+        "classes": {name: asdict(one) for name, one in balances.items()},
     }
     if as_json:
         print_json(summary)
     else:
         print_token_counts(counts)
+        print_class_balances(balances)
         text = (
             f"{file}: {len(grid.plans)} runs of {summary['configurations']} configurations, on "
             f"{first.reference} ({first.dtype}, {first.device}), {len(grid.probes)} probes; "
@@ -303,7 +315,7 @@ def validate(
 
 def _print_summary(out: Path) -> None:
     """Print accuracy, size and forgetting of each configuration."""
-    from peftlens.results import table
+    from peftlens.results import majority_baseline, table
     from peftlens.results.table import last_steps
 
     def read(name: str):
@@ -323,3 +335,5 @@ def _print_summary(out: Path) -> None:
     if forgetting is not None:
         shown = shown.join(last_steps(forgetting).groupby("configuration")["forgetting"].mean())
     print_frame(shown.reset_index())
+    for sentence in majority_baseline.sentences(accuracy):
+        print(visible(sentence))

@@ -33,7 +33,7 @@ from peftlens.data.task import (
     SentencePair,
 )
 from peftlens.errors import InputError
-from peftlens.io.data_files import Records
+from peftlens.io.records import Records
 from peftlens.io.rows import MOST_ROWS
 
 Row = Mapping[str, Any]
@@ -195,6 +195,7 @@ def examples(records: Records, columns: Columns) -> Iterator[Example | str | Not
     """
     if not records.rows:
         raise InputError(f"{records.name} has no rows")
+    yield from map(Note, records.notes)
     if columns.kind == "chat" or _asks_in_conversations(records, columns):
         yield from _conversations(records, columns)
         return

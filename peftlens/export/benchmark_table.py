@@ -1,5 +1,7 @@
 """Benchmark table of a study: one row per configuration, task and metric, with an interval.
 
+The majority baseline of a classification is a row without seeds.
+
 Of a configuration's learning rates only the best one by validation accuracy is included; without
 validation accuracy, each rate is a configuration.
 """
@@ -16,6 +18,7 @@ from peftlens.numerics.mixed_model import crossed_estimate, holm
 from peftlens.numerics.resampling import few_interval
 from peftlens.results.item_changes import by_seed, item_changes
 from peftlens.results.item_scores import item_scores
+from peftlens.results.majority_baseline import baseline_accuracy
 from peftlens.results.study_results import StudyResults
 from peftlens.results.sweep import paired_differences
 from peftlens.results.table import last_steps, measured
@@ -133,6 +136,29 @@ def _answers(one: StudyResults, runs: _Runs) -> Iterator[dict]:
                     ci_method=method if estimate.low is not None else "", best=name == best,
                     n_items=values.shape[1], sha256=digest,
                 )  # fmt: skip
+            if metric == "accuracy" and "majority_class" in part:
+                yield from _majority(part.dropna(subset=["majority_class"]), str(task), digest)
+
+
+def _majority(items: pd.DataFrame, task: str, digest: str) -> Iterator[dict]:
+    """Yield the majority baseline, which has no runs; one row for each class, as seeds share it."""
+    for label, rows in items.groupby("majority_class", sort=False):
+        one = rows.drop_duplicates("item")
+        yield dict.fromkeys(COLUMNS) | {
+            "configuration": f"majority class {label!r}",
+            "method": "majority",
+            "task": task,
+            "metric": "accuracy",
+            "unit": "1",
+            "better": "higher",
+            "mean": baseline_accuracy(one["majority"], one["correct"]),
+            "ci_method": "",
+            "n_seeds": 0,
+            "n_items": len(one),
+            "seeds": "",
+            "best": False,
+            "sha256": digest,
+        }
 
 
 def separated(

@@ -98,7 +98,7 @@ def caption(one: StudyResults, table: pd.DataFrame) -> str:
     parts = [f"Study {one.name}: mean"]
     if ways:
         parts.append(f" (95 % interval: {'; '.join(ways)})")
-    parts.append(f", {_span(table['n_seeds'], 'seed')}")
+    parts.append(f", {_span(table['n_seeds'][table['n_seeds'] > 0], 'seed')}")
     if table["n_items"].notna().any():
         parts.append(f", {_span(table['n_items'].dropna(), 'item')}")
     parts.append(".")

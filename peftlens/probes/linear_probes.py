@@ -36,6 +36,7 @@ from peftlens.models.snapshot import restored_after
 from peftlens.numerics.answer_flips import answer_flips
 from peftlens.numerics.linalg import linear_cka
 from peftlens.numerics.resampling import mean_interval
+from peftlens.results.majority_baseline import baseline_accuracy, most_frequent
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import load_task
@@ -244,7 +245,7 @@ def _row(suite: _Suite, before: NDArray[np.float64], after: NDArray[np.float64])
         "lost": flips.lost,
         "gained": flips.gained,
         "flips_p_value": flips.p_value,
-        "majority": (test == np.bincount(train).argmax()).mean(),
+        "majority": baseline_accuracy(most_frequent(train), test),
         "n_train": len(train),
         "n_items": len(test),
     }

@@ -8,7 +8,6 @@ Where tasks have heads, each is scored by its own: the one with which it ended, 
 training the one with which it will start, which the base has, too.
 """
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,12 +23,13 @@ from peftlens.errors import InputError
 from peftlens.evaluation.retention import Scores, Suite, reference, scores, suite
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import head_seed
+from peftlens.results.majority_baseline import most_frequent
 from peftlens.results.table import Chart, Column, NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import load_for_kind
 
 REQUIRES = frozenset()
-VERSION = 1
+VERSION = 2
 OPTIONAL = True  # only for sequences of tasks
 
 
@@ -142,6 +142,5 @@ def _majority_right(data: Suite, task: Task) -> NDArray[np.float64]:
     """Return 1 for each item of the most frequent training class, else 0; NaN without classes."""
     if data.kind != "classification":
         return np.full(len(data.items), np.nan)
-    correct = Counter(example.correct for example in task.splits["train"])
-    ((majority, _),) = correct.most_common(1)
+    majority = most_frequent(example.correct for example in task.splits["train"])
     return np.array([float(item.correct == majority) for item in data.items])

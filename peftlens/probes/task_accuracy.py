@@ -21,10 +21,11 @@ from peftlens.evaluation.label_scores import entity_f1, macro_f1, matthews, spea
 from peftlens.numerics.mixed_model import Estimate, crossed_estimate
 from peftlens.numerics.resampling import few_interval, mean_interval
 from peftlens.results.item_scores import item_scores
+from peftlens.results.majority_baseline import baseline_accuracy
 from peftlens.results.table import Chart, Column
 
 INPUTS = ("task_items",)
-VERSION = 6
+VERSION = 7
 COLUMNS = (
     Column("configuration", "method and the hyperparameters set by the study"),
     Column("method", "name of the method"),
@@ -55,6 +56,7 @@ COLUMNS = (
         "accuracy of the training split's most frequent label, or of guessing among options",
         "1",
     ),
+    Column("majority_class", "name of this label; none where examples have options of their own"),
     Column("macro_f1", "F1 of each class, mean over the classes and over seeds", "1", "higher"),
     Column("matthews", "Matthews correlation of the classes; mean over seeds", "1", "higher"),
     Column(
@@ -134,6 +136,7 @@ def _row(configuration: str, group: pd.DataFrame) -> dict[str, object]:
     row |= {
         "accuracy_per_byte": float((group["chosen_per_byte"] == group["correct"]).mean()),
         "majority_accuracy": _majority_accuracy(group),
+        "majority_class": _only(group["majority_class"]),
         "label_loss": label_loss.value,
         "label_loss_ci_low": label_loss.low,
         "label_loss_ci_high": label_loss.high,
@@ -178,7 +181,12 @@ def _estimate(group: pd.DataFrame, values: pd.Series) -> Estimate:
     )
 
 
+def _only(values: pd.Series) -> object:
+    """Return the value of all rows; None where they differ."""
+    return values.iloc[0] if values.nunique(dropna=False) == 1 else None
+
+
 def _majority_accuracy(group: pd.DataFrame) -> float:
     if group["majority"].isna().any():
         return float((1 / group["n_answers"]).mean())
-    return float((group["majority"] == group["correct"]).mean())
+    return baseline_accuracy(group["majority"], group["correct"])

@@ -26,12 +26,13 @@ from peftlens.data.tokenization import TokenizedExample
 from peftlens.evaluation.answers import answer
 from peftlens.evaluation.log_likelihood import choose
 from peftlens.models.heads import Head
+from peftlens.results.majority_baseline import most_frequent
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 
 REQUIRES = frozenset()
-VERSION = 4
+VERSION = 5
 COLUMNS = (
     Column("item", "index of the example in the task's test split"),
     Column("correct", "index of the right answer"),
@@ -60,6 +61,7 @@ COLUMNS = (
         "index of the most frequent right answer of the training split; none where examples have "
         "options of their own",
     ),
+    Column("majority_class", "name of this class"),
     Column("n_answers", "number of candidate answers", "1"),
     Column(
         "score",
@@ -87,6 +89,7 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
         choices = choose(model, encoder, items, "Scoring the test split")
         writer = base if run.is_base else model
         written = answer(writer, encoder, task, items) if task.answers else None
+    majority = _majority(task)
     frame = pd.DataFrame(
         {
             "item": [item.index for item in items],
@@ -97,7 +100,8 @@ def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:
             "tied": choices.tied,
             "loss": choices.loss,
             "label_loss": choices.label_loss,
-            "majority": _majority(task),
+            "majority": majority,
+            "majority_class": None if majority is None else task.labels[majority].strip(),
             "n_answers": [len(item.rows) for item in items],
             "score": (choices.by_sum == choices.correct).astype(float),
             "answer": None,
@@ -133,4 +137,4 @@ def _majority(task: Task) -> int | None:
     """Return the index of the most frequent class of the training split."""
     if task.kind != "classification":
         return None
-    return int(np.bincount([example.correct for example in task.splits["train"]]).argmax())
+    return most_frequent(example.correct for example in task.splits["train"])

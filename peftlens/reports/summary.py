@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from peftlens.results import majority_baseline
 from peftlens.results.table import Table, last_steps
 
 
@@ -36,6 +37,7 @@ def _accuracy(frame: pd.DataFrame) -> Iterator[str]:
     for row in rows:
         if row["method"] == "frozen":
             yield f"The untrained base model has an accuracy of {_share(row)}."
+    yield from majority_baseline.sentences(frame)
 
 
 def _imported(frame: pd.DataFrame) -> Iterator[str]:

@@ -1,14 +1,19 @@
-r"""A table of the user's: `file:PATH` reads CSV, TSV, JSON, JSONL or Parquet with named columns.
+r"""A table of the user's: `file:PATH` reads CSV, TSV, JSON, JSONL, Parquet or Excel files.
 
-Example: `file:reviews.csv` with `template = "{review}\nRating:"` and `label = "stars"`.
+Its columns have names. Of a table with two columns, such as a text and a class, it finds out which
+is which where that is obvious, and says so. Otherwise options name them: `file:reviews.csv` with
+`template = "{review}\nRating:"` and `label = "stars"`. Text files may be compressed (`.csv.gz`);
+`.xlsx` needs the extra `[xlsx]`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from peftlens.data.column_roles import read_with_roles
 from peftlens.data.formatting import Columns, examples
 from peftlens.data.task import Split, Task, build
-from peftlens.io.data_files import ReadOptions, read
+from peftlens.io.data_files import read
+from peftlens.io.records import ReadOptions
 
 ARGUMENT = "source"
 
@@ -19,9 +24,11 @@ class Config(Columns):
 
     Attributes:
         source: path of the file, filled in from the task's name.
-        separator: character between the cells of a CSV file; a comma by default, a tab in .tsv.
+        separator: character between the cells of a CSV file; a comma by default, a tab in .tsv; a
+            .txt file has none by default.
         quotes: whether cells of a CSV file may stand in double quotes; false if quotes are text.
-        encoding: encoding of a text file, such as latin-1 or utf-16.
+        encoding: encoding of a text file, such as cp1252 or utf-16; UTF-8 by default.
+        sheet: sheet of an Excel file; by default the only one that is not empty.
         split: shares, sizes and seed of the splits.
     """
 
@@ -29,6 +36,7 @@ class Config(Columns):
     separator: str | None = None
     quotes: bool = True
     encoding: str = "utf-8"
+    sheet: str | None = None
     split: Split = Split()
 
 
@@ -38,14 +46,15 @@ def load(config: Config) -> Task:
     Raises:
         InputError: no such file, not a table, a missing column, or too few rows.
     """
+    path = Path(config.source).expanduser()
     options = ReadOptions(
         separator=config.separator,
         quotes=config.quotes,
         encoding=config.encoding,
+        sheet=config.sheet,
         max_rows=config.max_rows,
-        used=config.used(),
     )
-    records = read(Path(config.source).expanduser(), options)
+    records = read_with_roles(config, lambda used: read(path, replace(options, used=used)))
     return build(
         f"file:{config.source}",
         config.kind,

@@ -5,15 +5,18 @@ and divided again, so that the three parts are disjoint and fixed by a seed, reg
 published splits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyarrow import ArrowException
 
+from peftlens.data.column_roles import read_with_roles
 from peftlens.data.formatting import Columns, examples
 from peftlens.data.task import Split, Task, build
 from peftlens.errors import InputError
-from peftlens.io.data_files import Records, require_rows
 from peftlens.io.extras import install_command
+from peftlens.io.records import Records, require_rows
 from peftlens.io.rows import class_names
 
 ARGUMENT = "source"
@@ -50,22 +53,30 @@ def load(config: Config) -> Task:
     except ImportError as error:
         raise InputError(f"hub tasks need an extra: {install_command('hub')}") from error
     name = f"hub:{config.source}"
-    used = config.used()
+    failures = (OSError, ValueError, RuntimeError, ImportError, DatasetsError, ArrowException)
     try:
         data = datasets.load_dataset(
             config.source, config.subset, revision=config.revision, split=config.published_split
         )
         require_rows(len(data), config.max_rows)
-        kept = data.select_columns([column for column in data.column_names if column in used])
-        rows = [dict(row) for row in kept]
+        records = read_with_roles(config, lambda used: _records(name, data, used))
+    except InputError:
+        raise
     # what datasets raises for missing, damaged and unsupported data; a defect is none of these
-    except (OSError, ValueError, RuntimeError, ImportError, DatasetsError, ArrowException) as error:
+    except failures as error:
         raise InputError(
             f"task {name!r} can't be opened: {' '.join(str(error).split())[:200]}"
         ) from error
-    records = Records(
-        name=name, rows=rows, columns=data.column_names, class_names=class_names(data)
-    )
     return build(
         name, config.kind, examples(records, config), config.split, config.answers, config.new_head
+    )
+
+
+def _records(name: str, data: Any, used: Sequence[str]) -> Records:
+    names = [column for column in data.column_names if column in used]
+    return Records(
+        name=name,  # without columns, datasets would have no rows
+        rows=[dict(row) for row in data.select_columns(names)] if names else [{}] * len(data),
+        columns=data.column_names,
+        class_names=class_names(data),
     )

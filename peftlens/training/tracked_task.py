@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from peftlens.data.conversation import layout_of
 from peftlens.data.task import Task
 from peftlens.errors import InputError
-from peftlens.io.data_files import ReadOptions, read
+from peftlens.io.data_files import read
+from peftlens.io.records import ReadOptions
 from peftlens.io.rows import save_rows
 from peftlens.tasks import load_task
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 
     from peftlens.io.rows import Rows
 
-_READING = ("separator", "quotes", "encoding", "max_rows")  # options of a task that are of its file
+_READING = (
+    "separator",
+    "quotes",
+    "encoding",
+    "sheet",
+    "max_rows",
+)  # options of a task that are of its file
 _SPLIT = {"validation": 0.1, "test": 0.6}  # nothing is trained on these rows: most are scored
 
 

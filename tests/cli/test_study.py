@@ -1,3 +1,4 @@
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -5,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from peftlens.cli import study as studying
+from peftlens.data.class_balance import ClassBalance
 from peftlens.errors import InputError
+from peftlens.results import table
 from peftlens.studies import runner
 from peftlens.studies.runner import StudyOptions
 
@@ -65,6 +68,32 @@ def test_validate(run, study_file, monkeypatch):
     code, _, err = run("study", "validate", study_file)
     assert code == 2
     assert "rank=200 must lie between" in err
+
+
+def test_the_majority_baseline_is_the_same_everywhere(run, study_file):
+    """In `study validate`, in the study's table, and in the sentences below it."""
+    probes = 'probes = ["task_items", '
+    study_file.write_text(study_file.read_text().replace("probes = [", probes))
+    code, out, _ = run("study", "validate", study_file)
+    assert code == 0
+    (told,) = json.loads(run("study", "validate", study_file, "--json")[1])["classes"].values()
+    (_, baseline) = ClassBalance(**told).in_words()
+    n_train = sum(told["train"].values())
+    assert f"2 classes of {n_train} training examples: " in out
+    assert f"{baseline}\n" in out
+    assert told["majority_class"] == max(told["train"], key=lambda name: told["train"][name])
+    right = told["test"][told["majority_class"]]
+    assert told["majority_accuracy"] == right / sum(told["test"].values())
+    code, out, _ = run("study", study_file, "--workers", 0)
+    assert code == 0
+    assert out.count(f"{baseline}\n") == 1
+    frame = table.read(Path("studies/tiny/tables/task_accuracy.parquet")).frame
+    assert set(frame["majority_class"]) == {told["majority_class"]}
+    assert set(frame["majority_accuracy"]) == {told["majority_accuracy"]}
+    code, out, _ = run("table", "studies/tiny", "--format", "csv", "--metric", "accuracy")
+    assert f"majority class '{told['majority_class']}'" in out
+    assert str(told["majority_accuracy"]) in out
+    assert baseline in html.unescape(Path("studies/tiny/report.html").read_text())
 
 
 def test_ahead_is_rounded():

@@ -3,7 +3,7 @@ import pytest
 from peftlens.data.formatting import Columns, examples, fill
 from peftlens.data.task import Example, Note
 from peftlens.errors import InputError
-from peftlens.io.data_files import Records
+from peftlens.io.records import Records
 
 
 def read(rows, *, class_names=None, **columns):

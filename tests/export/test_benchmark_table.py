@@ -6,6 +6,7 @@ from scipy.stats import ttest_1samp
 
 from peftlens.errors import InputError
 from peftlens.export.benchmark_table import COLUMNS, benchmark_table, separated
+from peftlens.export.table_formats import caption, markdown
 from peftlens.results import study_results, table
 from peftlens.results.table import Table, measured
 
@@ -70,6 +71,28 @@ def test_forgetting_over_several_seeds_has_an_interval_over_items_too(tmp_path):
     expected = ttest_1samp(changes, 0).confidence_interval()
     assert (found["ci_low"], found["ci_high"]) == pytest.approx((expected.low, expected.high))
     assert "seeds and items" in found["ci_method"]
+
+
+def test_the_majority_baseline_is_a_row_without_seeds(tmp_path, monkeypatch):
+    """Class 1 is the most frequent of the training split, and right in 10 of 40 test examples."""
+    measurements = finished._measurements
+
+    def with_classes(*arguments):
+        made = measurements(*arguments)
+        for row in made["task_items"]:
+            row |= {"majority": 1, "majority_class": "sports", "correct": int(row["item"] < 10)}
+        return made
+
+    monkeypatch.setattr(finished, "_measurements", with_classes)
+    one = study_results.read(finished.study(tmp_path, [finished.lora(1, seed) for seed in (0, 1)]))
+    found = benchmark_table(one)
+    row = found.set_index("configuration").loc["majority class 'sports'"]
+    assert (row["metric"], row["mean"], row["task"]) == ("accuracy", 10 / 40, "bbc_topic")
+    assert (row["n_seeds"], row["n_items"], row["method"]) == (0, 40, "majority")
+    assert pd.isna(row["ci_low"])
+    assert not row["best"]
+    assert "2 seeds" in caption(one, found)
+    assert "0.25" in markdown(one, found)
 
 
 def test_a_metric_is_asked_for_by_its_beginning(one):

@@ -12,7 +12,7 @@ def items(run, configuration, chosen):
             "run": run, "configuration": configuration, "method": "m",
             "item": range(len(chosen)), "correct": 1,
             "chosen": chosen, "chosen_per_byte": 0, "chosen_calibrated": chosen, "tied": False,
-            "loss": 0.5, "label_loss": 0.25, "majority": 0, "n_answers": 2,
+            "loss": 0.5, "label_loss": 0.25, "majority": 0, "majority_class": "no", "n_answers": 2,
         }
     )  # fmt: skip
 
@@ -67,10 +67,13 @@ def test_label_loss_and_calibrated_accuracy_have_intervals_over_seeds_and_items(
 
 
 def test_the_majority_is_that_of_the_training_split_and_options_have_chance():
-    labels = items("r", "labels", [0, 0, 0, 0]).assign(correct=[1, 0, 0, 1], majority=1)
+    labels = items("r", "labels", [0, 0, 0, 0]).assign(
+        correct=[1, 0, 0, 0], majority=1, majority_class="yes"
+    )
     options = items("s", "options", [0, 0]).assign(
-        majority=None, chosen_calibrated=None, n_answers=[2, 4]
+        majority=None, majority_class=None, chosen_calibrated=None, n_answers=[2, 4]
     )
     frame = task_accuracy.combine({"task_items": pd.concat([labels, options])})
-    assert frame["majority_accuracy"].tolist() == [0.5, (1 / 2 + 1 / 4) / 2]
+    assert frame["majority_accuracy"].tolist() == [1 / 4, (1 / 2 + 1 / 4) / 2]
+    assert frame["majority_class"].dropna().tolist() == ["yes"]
     assert frame["calibrated_accuracy"].isna().tolist() == [False, True]

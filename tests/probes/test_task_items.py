@@ -26,6 +26,7 @@ def test_every_test_example_once_with_its_right_answer(context, bases, words, tm
     assert not frame["tied"].any()
     right = [example.correct for example in load_task(f"file:{words}", {}).splits["train"]]
     assert set(frame["majority"]) == {int(sum(right) > len(right) / 2)}
+    assert set(frame["majority_class"]) == {["down", "up"][frame["majority"][0]]}
     assert set(frame["n_answers"]) == {2}
 
 

@@ -34,6 +34,16 @@ def test_accuracy_by_hand():
     assert second == "The untrained base model has an accuracy of 50% (95 % interval 40% to 60%)."
 
 
+def test_the_majority_baseline_stands_beside_the_base_model():
+    shared = {"majority_class": "sports", "majority_accuracy": 0.26}
+    rows = [accuracy("frozen", 0.5, 0.4, 0.6) | shared, accuracy("a", 0.9, 0.8, 1.0) | shared]
+    _, base, baseline = sentences({"task_accuracy": table("task_accuracy", rows)})
+    assert base.startswith("The untrained base model has an accuracy of 50%")
+    assert baseline == (
+        "Majority baseline: 26.0% of 50 test examples, by always answering 'sports'."
+    )
+
+
 def test_one_test_example_has_no_intervals_and_frozen_is_known_by_its_method():
     rows = [accuracy("frozen learning_rate=1", 0.0, None, None), accuracy("a", 1.0, None, None)]
     first, second = sentences({"task_accuracy": table("task_accuracy", rows)})

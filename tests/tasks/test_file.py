@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from peftlens.errors import InputError
+from peftlens.io.rows import save_rows
 from peftlens.tasks import load_task
 
 ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]
@@ -20,16 +21,64 @@ def write(path, rows=ROWS):
         ".json": lambda: frame.to_json(path, orient="records"),
         ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
         ".parquet": lambda: frame.to_parquet(path),
+        ".gz": lambda: frame.to_csv(path, index=False),
+        ".xlsx": lambda: frame.to_excel(path, index=False),
     }[path.suffix.lower()]()
     return f"file:{path}"
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".CSV", ".tsv", ".json", ".jsonl", ".parquet"])
+SUFFIXES = (".csv", ".CSV", ".csv.gz", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format_gives_the_same_task(tmp_path, suffix):
+    if suffix == ".xlsx":
+        pytest.importorskip("openpyxl")
     task = load_task(write(tmp_path / f"data{suffix}"), {"template": "{text} ->"})
     assert task.labels == (" a", " b")
     assert sum(map(len, task.splits.values())) == 20
     assert all(example.prompt.endswith(" ->") for example in task.splits["test"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_two_obvious_columns_give_the_task_of_text_and_label(tmp_path, suffix, caplog):
+    """The same examples to the byte, whatever the columns are called."""
+    if suffix == ".xlsx":
+        pytest.importorskip("openpyxl")
+    rows = [{"stars": row["label"], "review": row["text"]} for row in ROWS]
+    name = write(tmp_path / f"a{suffix}", rows)
+    task = load_task(name, {})
+    assert task.notes == ("Columns: text = review, label = stars",)
+    assert caplog.messages == [f"task {name}: Columns: text = review, label = stars"]
+    assert task.sha256 == load_task(write(tmp_path / f"b{suffix}"), {}).sha256
+    by_options = {"template": "{review}\nAnswer:", "label": "stars"}
+    assert load_task(name, by_options).sha256 == task.sha256
+
+
+def test_two_obvious_columns_of_a_data_frame():
+    rows = [{"review": row["text"], "stars": row["label"]} for row in ROWS]
+    task = load_task(f"file:{save_rows(pd.DataFrame(rows))}", {})
+    assert task.labels == (" a", " b")
+    assert task.notes == ("Columns: text = review, label = stars",)
+
+
+def test_options_of_reading(tmp_path):
+    lines = [f"caf\u00e9 {row['text']};{row['label']}" for row in ROWS]
+    path = tmp_path / "a.txt"
+    path.write_bytes("\n".join(["text;label", *lines]).encode("cp1252"))
+    task = load_task(f"file:{path}", {"separator": ";", "encoding": "cp1252"})
+    assert all(one.prompt.startswith("caf\u00e9 text ") for one in task.splits["train"])
+
+
+def test_a_sheet_is_named(tmp_path):
+    pytest.importorskip("openpyxl")
+    with pd.ExcelWriter(tmp_path / "a.xlsx") as book:
+        pd.DataFrame(ROWS).to_excel(book, sheet_name="one", index=False)
+        pd.DataFrame(ROWS[:9]).to_excel(book, sheet_name="two", index=False)
+    name = f"file:{tmp_path / 'a.xlsx'}"
+    assert sum(map(len, load_task(name, {"sheet": "two"}).splits.values())) == 9
+    with pytest.raises(InputError, match="several sheets; write sheet = one of 'one', 'two'"):
+        load_task(name, {})
 
 
 def test_columns_and_labels_by_name(tmp_path):
@@ -53,10 +102,14 @@ def test_empty_cells_are_left_out_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "x", "must end in .csv, .tsv, .json, .jsonl, .parquet"),
+        ("a.doc", "x", "must end in .csv, .tsv, .txt, .json, .jsonl, .parquet, .xlsx"),
+        ("a.txt", "x", "its cells need a separator"),
         ("a.csv", "", "is empty"),
         ("a.csv", "text,label\n", "has no rows"),
-        ("a.csv", "body,label\nx,a\n", "has no column 'text'; its columns: body, label"),
+        ("a.csv", "a,b,c\nx,y,z\n", "has no column 'text'; its columns: a, b, c; write template"),
+        ("a.csv", "x;a\ny;b\n", r'no column .text.; its columns: x;a; .*separator = ";"'),
+        ("a.csv", "fine,a\nbad,b\nnot bad,a\n", "its first line looks like data"),
+        ("a.csv", "body,label\nx,a\ny,b\n", "2 usable examples"),  # text = body
         ("a.jsonl", "{not json}\n", "can't be read as jsonl"),
         ("a.parquet", "no parquet", "can't be read as parquet"),
         ("a.csv", "text,label\n" + "".join(f"t{i},a\n" for i in range(9)), "one class only"),

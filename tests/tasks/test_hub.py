@@ -32,6 +32,26 @@ def test_reads_one_published_split_and_divides_it(folder):
     assert sum(map(len, other.splits.values())) == 6
 
 
+def renamed(folder, **names):
+    for file in folder.glob("data/*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows = [{new: row.get(old, 1) for new, old in names.items()} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_two_obvious_columns(folder):
+    renamed(folder, review="text", stars="label")
+    task = load_task(f"hub:{folder}", {})
+    assert task.labels == (" 0", " 1")
+    assert task.notes == ("Columns: text = review, label = stars",)
+
+
+def test_ambiguous_columns_are_listed(folder):
+    renamed(folder, a="text", b="more", c="label")
+    with pytest.raises(InputError, match="no column 'text'; its columns: a, b, c; write template"):
+        load_task(f"hub:{folder}", {})
+
+
 def test_split_that_is_not_there(folder):
     with pytest.raises(InputError, match="can't be opened: Unknown split"):
         load_task(f"hub:{folder}", {"published_split": "dev"})
