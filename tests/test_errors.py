@@ -1,7 +1,14 @@
 import pytest
 from pydantic import ValidationError
 
-from peftlens.errors import InputError, require, require_positive, validation_summary
+from peftlens.errors import (
+    InputError,
+    nearest,
+    require,
+    require_positive,
+    suggestion,
+    validation_summary,
+)
 from peftlens.runs.config import TrainingConfig
 
 
@@ -43,3 +50,48 @@ def test_require_lets_the_ends_of_the_range_pass():
 def test_require_positive(value):
     with pytest.raises(InputError, match="must be above 0 and finite"):
         require_positive("alpha", value)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("LoRA", ["lora"]),
+        ("prompt-tuning", ["prompt_tuning"]),
+        ("Prompt Tuning", ["prompt_tuning"]),
+        ("lorra", ["lora"]),
+        ("promt_tuning", ["prompt_tuning"]),
+        ("zzz", []),
+        ("lr", ["learning_rate"]),
+        ("", []),
+    ],
+)
+def test_nearest_names(name, found):
+    assert nearest(name, ["lora", "prompt_tuning", "learning_rate"]) == found
+
+
+def test_a_name_of_another_program_is_suggested_only_where_there_is_its_option():
+    assert nearest("r", ["rank", "alpha"]) == ["rank"]
+    assert nearest("r", ["alpha"]) == []
+
+
+def test_suggestion_lists_all_names_where_none_is_near():
+    assert suggestion("forget", ["forgetting", "traces"]) == "did you mean forgetting?"
+    assert suggestion("x", ["forgetting", "traces"]) == "choose from forgetting, traces"
+    assert suggestion("x", [], "it has") == "it has none"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_stepz": 1}, "max_stepz=1: unknown key; did you mean max_steps?"),
+        ({"steps": 1}, "steps=1: this key is called max_steps now"),
+        ({"keep": {"kind": "kl", "wieght": 1}}, "unknown key; did you mean weight?"),
+        ({"keep": {"kind": "KL"}}, "did you mean kl?"),
+        ({"lr_scheduler_type": "cosin"}, "did you mean cosine?"),
+        ({"zzzzz": 1}, "unknown key; choose from max_steps, batch_size"),
+    ],
+)
+def test_unknown_keys_and_choices_have_the_nearest_name(values, message):
+    with pytest.raises(ValidationError) as caught:
+        TrainingConfig.model_validate(values)
+    assert message in validation_summary(caught.value, TrainingConfig)

@@ -151,7 +151,7 @@ def train(  # noqa: PLR0913  # one argument per flag
             }
         )
     except ValidationError as error:
-        raise InputError(validation_summary(error)) from error
+        raise InputError(validation_summary(error, RunConfig)) from error
     from peftlens.tasks import load_task
 
     load_task(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from peftlens.data.cells import is_whole_float, look
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 
 _FREE = 20  # classes; more than this, and than half of the rows, are answers of their own
 _MOST = 1000  # classes; each example is scored with each
@@ -101,8 +101,8 @@ def _texts(
             by_look.setdefault(look(name), by_look[str(number)])
     if unknown := [name for key, name in names.items() if key not in by_look]:
         raise InputError(
-            f"label {unknown[0]!r} of {source} is not in labels, "
-            f"which has {', '.join(map(repr, written))}"
+            f"label {unknown[0]!r} of {source} is not in labels; "
+            + suggestion(unknown[0], written, "it has")
         )
     return {key: by_look[key].strip() for key in names}
 

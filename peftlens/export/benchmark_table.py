@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.io.files import sha256_text
 from peftlens.numerics.mixed_model import crossed_estimate, holm
 from peftlens.numerics.resampling import few_interval
@@ -84,8 +84,8 @@ def benchmark_table(one: StudyResults, metrics: tuple[str, ...] = ()) -> pd.Data
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for prefix in metrics:
         if not table["metric"].str.startswith(prefix).any():
-            available = ", ".join(table["metric"].unique())
-            raise InputError(f"no metric begins with {prefix!r}; this study has {available}")
+            remedy = suggestion(prefix, table["metric"].unique(), "this study has")
+            raise InputError(f"no metric begins with {prefix!r}; {remedy}")
     return table[table["metric"].str.startswith(metrics)] if metrics else table
 
 

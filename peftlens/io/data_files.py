@@ -17,8 +17,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, nearest
 from peftlens.io.escaping import visible
+from peftlens.io.files import nearest_file
 from peftlens.io.rows import MOST_ROWS
 
 _LONGEST_LINE = 16_000_000  # characters
@@ -78,16 +79,23 @@ class Records:
         counts = Counter(self.columns)
         for name in names:
             if not counts[name]:
-                shown = [*counts][:_NAMES_SHOWN]
-                listed = ", ".join(visible(one[:100]) for one in shown)
-                more = ", ..." if len(counts) > len(shown) else ""
                 raise InputError(
-                    f"{self.name} has no column {name!r}; its columns: {listed}{more}{self.remedy}"
+                    f"{self.name} has no column {name!r}; {self._columns_like(name)}{self.remedy}"
                 )
             if counts[name] > 1:
                 raise InputError(
                     f"{self.name} has {counts[name]} columns named {name!r}; rename all but one"
                 )
+
+
+    def _columns_like(self, name: str) -> str:
+        """Return the nearest columns and then the others, as far as they fit into a line."""
+        columns = {*self.columns}
+        close = nearest(name, columns)
+        shown = list(dict.fromkeys(self.columns))[:_NAMES_SHOWN]
+        meant = f"did you mean {' or '.join(map(visible, close))}? " if close else ""
+        more = ", ..." if len(columns) > len(shown) else ""
+        return f"{meant}its columns: {', '.join(visible(one[:100]) for one in shown)}{more}"
 
 
 def read(path: Path, options: ReadOptions) -> Records:
@@ -100,7 +108,8 @@ def read(path: Path, options: ReadOptions) -> Records:
     if suffix not in READERS:
         raise InputError(f"file {str(path)!r} must end in {', '.join(READERS)}")
     if not path.is_file():
-        raise InputError(f"no file {str(path)!r}; give a path relative to the current folder")
+        remedy = nearest_file(path) or "give a path relative to the current folder"
+        raise InputError(f"no file {str(path)!r}; {remedy}")
     _check_options(path, options)
     if not path.stat().st_size:
         raise InputError(f"file {str(path)!r} is empty")

@@ -8,7 +8,7 @@ from typing import Any
 
 from peftlens.errors import InputError
 from peftlens.io import escaping
-from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_text
+from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, nearest_file, sha256_text
 from peftlens.results import failures, invocations, table
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import joined
@@ -202,9 +202,10 @@ def read(study: str | Path) -> StudyResults:
     if not (folder / INDEX).exists():
         runs = [Run(folder)] if (folder / "run.json").is_file() else runs_in(folder)
         if not runs:
+            remedy = "" if folder.exists() else nearest_file(folder)
             raise InputError(
-                f"{study} holds no finished run and no study; `peftlens train` or `peftlens study` "
-                "makes one"
+                f"{study} holds no finished run and no study; "
+                + (remedy or "`peftlens train` or `peftlens study` makes one")
             )
         return _without_study(folder, runs)
     index = read_index(folder)

@@ -167,7 +167,7 @@ def parse(text: str, source: str, full: bool = False) -> StudyConfig:
         problem = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
         line = _line_of(text, problem["loc"], larger)
         where = dotted(problem["loc"])
-        raise InputError(f"{source}, line {line}: {where}: {reason(problem)}") from error
+        raise InputError(f"{source}, line {line}: {where}: {reason(problem, StudyConfig)}") from error
     for name in (*(small.probes or ()), *(study.probes or ())):
         registry.check("probes", name)
     for one in (small, study):

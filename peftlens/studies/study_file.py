@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlens.errors import InputError
+from peftlens.io.files import nearest_file
 
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 20  # of nested tables, lists and parts of a dotted key
@@ -30,7 +31,8 @@ def read_text(file: Path) -> str:
         InputError: the file does not exist, is too large or is not a text file.
     """
     if not file.exists():
-        raise InputError(f"no study file {str(file)!r}; give the path of a TOML file")
+        remedy = nearest_file(file) or "give the path of a TOML file"
+        raise InputError(f"no study file {str(file)!r}; {remedy}")
     if not file.is_file():
         raise InputError(f"{str(file)!r} is not a text file; give the path of a TOML file")
     if (size := file.stat().st_size) > MOST_BYTES:
