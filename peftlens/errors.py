@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -36,8 +36,12 @@ _NAMES_ELSEWHERE = {
     "num_train_epochs": "max_steps",
     "per_device_train_batch_size": "batch_size",
     "r": "rank",
+    "rank": "r",
+    "alpha": "lora_alpha",
 }
 
+# ratios of difflib: with less, other words than the meant one are suggested
+_LEAST_SIMILAR, _NEARLY_AS_SIMILAR = 0.55, 0.2
 _SHOWN = 200  # characters of a wrong value in an error, which is one line
 
 
@@ -74,7 +78,13 @@ def nearest(name: str, choices: Iterable[str]) -> list[str]:
         return [elsewhere]
     if _look(name) in by_look:
         return [by_look[_look(name)]]
-    return [by_look[look] for look in get_close_matches(_look(name), by_look, cutoff=0.55)]
+    looks = get_close_matches(_look(name), by_look, cutoff=_LEAST_SIMILAR)
+    best = _similarity(name, looks[0]) if looks else 1.0
+    return [by_look[look] for look in looks if _similarity(name, look) > best - _NEARLY_AS_SIMILAR]
+
+
+def _similarity(name: str, look: str) -> float:
+    return SequenceMatcher(None, look, _look(name)).ratio()
 
 
 def _look(name: str) -> str:
@@ -90,9 +100,15 @@ def suggestion(name: str, choices: Iterable[str], listing: str = "choose from") 
         listing: words in front of the list of all names.
     """
     available = [*choices]
-    if close := nearest(name, available):
-        return f"did you mean {' or '.join(close)}?"
-    return f"{listing} {', '.join(available) or 'none'}"
+    return did_you_mean(nearest(name, available)) or f"{listing} {', '.join(available) or 'none'}"
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return a question with the nearest names; empty without any."""
+    if not names:
+        return ""
+    *others, last = names
+    return f"did you mean {' or '.join([', '.join(others), last] if others else [last])}?"
 
 
 def validation_summary(error: ValidationError, model: type[BaseModel] | None = None) -> str:
@@ -124,9 +140,9 @@ def reason(problem: ErrorDetails, model: type[BaseModel] | None = None) -> str:
         return f"unknown key; {suggestion(key, keys)}" if keys else problem["msg"]
     if problem["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", problem.get("ctx", {}).get("expected", ""))
-        close = nearest(str(problem["input"]), choices)
-        return f"{problem['msg']}; did you mean {' or '.join(close)}?" if close else problem["msg"]
-    return problem["msg"]
+        question = did_you_mean(nearest(str(problem["input"]), choices))
+        return f"{problem['msg']}; {question}" if question else problem["msg"]
+    return problem["msg"].removeprefix("Value error, ")
 
 
 def _keys_at(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:

@@ -6,7 +6,7 @@ pydantic ignores unknown keys of a dataclass inside a dataclass, and takes no te
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from peftlens.errors import InputError, suggestion
 
@@ -21,7 +21,7 @@ def option_values(
 
     Args:
         owner: name of the plug-in, for errors.
-        config: dataclass; where it has a field `options`, unknown keys go there.
+        config: dataclass; where it has a dict `options`, unknown keys go there.
         values: values by key, as a user writes them.
         prefix: keys around these, each with a dot.
 
@@ -30,8 +30,10 @@ def option_values(
     """
     types = _types(config)
     unknown = {key: value for key, value in values.items() if key not in types}
-    known = {key: _value(owner, key, types[key], one) for key, one in values.items() if key in types}
-    if unknown and _EXTRA not in types:
+    known = {
+        key: _value(owner, key, types[key], one) for key, one in values.items() if key in types
+    }
+    if unknown and not takes_any_key(config):
         key = next(iter(unknown))
         remedy = suggestion(key, types, "it has")
         raise InputError(f"{owner} has no option {prefix + key!r}; {remedy}")
@@ -39,6 +41,11 @@ def option_values(
     if unknown and isinstance(extra, Mapping):
         known[_EXTRA] = {**extra, **unknown}
     return known
+
+
+def takes_any_key(config: type) -> bool:
+    """Return whether unknown keys are options of another program: a dict called `options`."""
+    return get_origin(_types(config).get(_EXTRA)) is dict
 
 
 @lru_cache(maxsize=256)
@@ -53,5 +60,7 @@ def _value(owner: str, key: str, kind: Any, value: Any) -> Any:
     if kind == tuple[str, ...] and isinstance(value, str):
         value = (value,)
     if key == "target_modules" and isinstance(value, list | tuple):
-        return tuple(_PEFT_SPELLINGS.get(one, one) if isinstance(one, str) else one for one in value)
+        return tuple(
+            _PEFT_SPELLINGS.get(one, one) if isinstance(one, str) else one for one in value
+        )
     return value

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from peftlens.errors import InputError
-from peftlens.options import option_values
+from peftlens.options import option_values, takes_any_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,10 @@ class Open:
     [
         ({"target_modules": "attention"}, {"target_modules": ("attention",)}),
         ({"target_modules": "all-linear"}, {"target_modules": ("all_linear",)}),
-        ({"target_modules": ["q_proj", "all-linear"]}, {"target_modules": ("q_proj", "all_linear")}),
+        (
+            {"target_modules": ["q_proj", "all-linear"]},
+            {"target_modules": ("q_proj", "all_linear")},
+        ),
         ({"target_modules": 3, "rank": "x"}, {"target_modules": 3, "rank": "x"}),
         ({"split": {"max_train": 5}}, {"split": {"max_train": 5}}),
         ({"split": Split(seed=1)}, {"split": Split(seed=1)}),
@@ -54,6 +57,22 @@ def test_a_text_is_a_list_of_one_and_the_rest_stays(values, expected):
 def test_an_unknown_key_has_the_nearest_name(values, message):
     with pytest.raises(InputError, match=message):
         option_values("lora", Config, values)
+
+
+def test_a_field_that_is_only_called_options_takes_no_other_keys():
+    @dataclass(frozen=True, kw_only=True)
+    class Columns:
+        template: str = ""
+        options: tuple[str, ...] = ()
+
+    assert option_values("file", Columns, {"options": "a"}) == {"options": ("a",)}
+    with pytest.raises(InputError, match=r"file has no option 'templat'; did you mean template\?"):
+        option_values("file", Columns, {"templat": "x"})
+    assert (takes_any_key(Open), takes_any_key(Columns), takes_any_key(Config)) == (
+        True,
+        False,
+        False,
+    )
 
 
 def test_keys_for_another_program_go_to_its_options():

@@ -26,7 +26,7 @@ def check_program(name: str) -> Program:
         InputError: there are no rules for it.
     """
     if name not in PROGRAMS:
-        raise InputError(f"there are no rules for --for {name!r}; {suggestion(name, PROGRAMS)}")
+        raise InputError(f"--for {name!r} is not known; {suggestion(name, PROGRAMS)}")
     return PROGRAMS[name]
 
 

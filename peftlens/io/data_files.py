@@ -17,7 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from peftlens.errors import InputError, nearest
+from peftlens.errors import InputError, did_you_mean, nearest
 from peftlens.io.escaping import visible
 from peftlens.io.files import nearest_file
 from peftlens.io.rows import MOST_ROWS
@@ -87,13 +87,12 @@ class Records:
                     f"{self.name} has {counts[name]} columns named {name!r}; rename all but one"
                 )
 
-
     def _columns_like(self, name: str) -> str:
         """Return the nearest columns and then the others, as far as they fit into a line."""
         columns = {*self.columns}
-        close = nearest(name, columns)
+        question = visible(did_you_mean(nearest(name, columns)))
         shown = list(dict.fromkeys(self.columns))[:_NAMES_SHOWN]
-        meant = f"did you mean {' or '.join(map(visible, close))}? " if close else ""
+        meant = f"{question} " if question else ""
         more = ", ..." if len(columns) > len(shown) else ""
         return f"{meant}its columns: {', '.join(visible(one[:100]) for one in shown)}{more}"
 

@@ -1,4 +1,4 @@
-"""Files: cache folder, canonical JSON, SHA-256, nearest names, atomic writes of files and folders."""
+"""Files: cache folder, canonical JSON, SHA-256, nearest names, atomic writes, new folders."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 import platformdirs
 
-from peftlens.errors import nearest
+from peftlens.errors import did_you_mean, nearest
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -59,7 +59,7 @@ def nearest_file(path: Path) -> str:
         close = nearest(path.name, sorted(one.name for one in folder.iterdir()))
     except OSError:  # a folder that may not be read
         return ""
-    return f"did you mean {' or '.join(str(folder / name) for name in close)}?" if close else ""
+    return did_you_mean([str(folder / name) for name in close])
 
 
 def write_atomic(path: Path, data: bytes) -> None:

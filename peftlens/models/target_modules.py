@@ -8,7 +8,7 @@ changing it changes which experts run, so only the role `router`, or its name, m
 import re
 from collections.abc import Collection, Mapping
 
-from peftlens.errors import InputError, nearest
+from peftlens.errors import InputError, did_you_mean, nearest
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -130,8 +130,8 @@ def target_weights(
 def _no_match(target: str, names: Collection[str]) -> str:
     """Describe a target that matches nothing: the nearest role or name, and what there is."""
     ends = list(dict.fromkeys(name.removesuffix(".weight").split(".")[-1] for name in names))
-    close = nearest(target, [*ROLES, *ends])
-    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    question = did_you_mean(nearest(target, [*ROLES, *ends]))
+    meant = f"{question} " if question else ""
     return (
         f"target_modules: {target!r} matches no layer; {meant}the linear layers of this model end "
         f"in {', '.join(ends)}; roles: {', '.join(ROLES)}"

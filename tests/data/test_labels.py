@@ -75,7 +75,7 @@ def test_texts_of_classes_and_their_ids():
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ({"a": "x"}, "label 'b' of rows is not in labels, which has 'a'"),
+        ({"a": "x"}, "label 'b' of rows is not in labels; it has a"),
         ({"a": "x", "a ": "y", "b": "z"}, "two keys that look like 'a '"),
         ({"a": " ", "b": "z"}, "no text for 'a'"),
     ],

@@ -71,3 +71,13 @@ def test_new_folder_keeps_what_another_process_finished_first(tmp_path):
         (target / "file").write_text("theirs")
     assert (target / "file").read_text() == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_nearest_name_in_a_missing_file_s_folder(tmp_path):
+    (tmp_path / "reviews.csv").touch()
+    (tmp_path / "data").mkdir()
+    question = f"did you mean {tmp_path / 'reviews.csv'}?"
+    assert files.nearest_file(tmp_path / "reviws.csv") == question
+    assert files.nearest_file(tmp_path / "Reviews.CSV") == question
+    assert files.nearest_file(tmp_path / "dta" / "x.csv") == f"did you mean {tmp_path / 'data'}?"
+    assert files.nearest_file(tmp_path / "zzz") == files.nearest_file(tmp_path / "data" / "x") == ""
