@@ -60,7 +60,5 @@ def _value(owner: str, key: str, kind: Any, value: Any) -> Any:
     if kind == tuple[str, ...] and isinstance(value, str):
         value = (value,)
     if key == "target_modules" and isinstance(value, list | tuple):
-        return tuple(
-            _PEFT_SPELLINGS.get(one, one) if isinstance(one, str) else one for one in value
-        )
+        return tuple(_PEFT_SPELLINGS.get(str(one), one) for one in value)
     return value

@@ -32,8 +32,8 @@ class Open:
         ({"target_modules": "attention"}, {"target_modules": ("attention",)}),
         ({"target_modules": "all-linear"}, {"target_modules": ("all_linear",)}),
         (
-            {"target_modules": ["q_proj", "all-linear"]},
-            {"target_modules": ("q_proj", "all_linear")},
+            {"target_modules": ["q", "all-linear"]},
+            {"target_modules": ("q", "all_linear")},
         ),
         ({"target_modules": 3, "rank": "x"}, {"target_modules": 3, "rank": "x"}),
         ({"split": {"max_train": 5}}, {"split": {"max_train": 5}}),
@@ -68,11 +68,9 @@ def test_a_field_that_is_only_called_options_takes_no_other_keys():
     assert option_values("file", Columns, {"options": "a"}) == {"options": ("a",)}
     with pytest.raises(InputError, match=r"file has no option 'templat'; did you mean template\?"):
         option_values("file", Columns, {"templat": "x"})
-    assert (takes_any_key(Open), takes_any_key(Columns), takes_any_key(Config)) == (
-        True,
-        False,
-        False,
-    )
+    assert takes_any_key(Open)
+    assert not takes_any_key(Columns)
+    assert not takes_any_key(Config)
 
 
 def test_keys_for_another_program_go_to_its_options():

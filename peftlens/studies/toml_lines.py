@@ -7,6 +7,7 @@ places need; tomllib decides what is valid.
 
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 Place = tuple[str | int, ...]
@@ -43,10 +44,8 @@ class TomlLines:
     def of(cls, text: str) -> "TomlLines":
         """Scan a text up to its end, or to the first place that can't be read."""
         found = cls()
-        try:
+        with suppress(_Unreadable):
             _Scanner(text, found).scan()
-        except _Unreadable:
-            pass
         return found
 
     def line(self, place: Place) -> int:

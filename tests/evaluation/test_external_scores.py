@@ -70,9 +70,7 @@ def test_what_it_raises_is_one_line(provide):
 
 def test_an_unknown_one_lists_them_all(provide):
     provide(lambda *_: 1.0)
-    with pytest.raises(
-        InputError, match="no score named 'absent'; choose from exact_match.* strict"
-    ):
+    with pytest.raises(InputError, match="no score named 'absent'; choose from .* strict"):
         require_score("absent")
     with pytest.raises(InputError, match="measure the runs by the probes harness_items"):
         require_score("lm_eval:gsm8k")

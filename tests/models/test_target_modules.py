@@ -245,4 +245,4 @@ def test_roles_of_other_architectures(names, role, expected):
 )
 def test_a_misspelled_target_has_the_nearest_role_or_name(target, meant):
     with pytest.raises(InputError, match=f"{target}' matches no layer; did you mean {meant}"):
-        linear_layers(shapes(build("llama")), (target,))
+        target_modules.linear_layers(architecture.shapes(build("llama")), (target,))
