@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, resumable
 from peftlens.cli.targets import Trust
-from peftlens.errors import InputError
+from peftlens.errors import InputError, nearest
 from peftlens.io.escaping import visible
 
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
@@ -22,6 +22,7 @@ Full = Annotated[
     bool,
     typer.Option("--full-scale", help="Run the larger study of the file's table [full_scale]."),
 ]
+_SELECTION, _RESOURCES = "Selection of runs", "Resources"
 
 
 class _DefaultToRun(TyperGroup):
@@ -30,6 +31,9 @@ class _DefaultToRun(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Insert `run` before arguments that start with neither a command nor --help."""
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            close = nearest(args[0], self.commands)
+            if close and not args[0].startswith("-") and not Path(args[0]).exists():
+                ctx.fail(f"No such command '{args[0]}'")
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -54,12 +58,15 @@ def run(  # noqa: PLR0913  # one argument per flag
             min=0,
             help="Runs trained at the same time; by default as many as cores, GPUs and memory "
             "allow. 0 trains in this process, for debugging.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Threads per worker; by default 1, or more if memory limits the workers."
+            min=1,
+            help="Threads per worker; by default 1, or more if memory limits the workers.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = None,
     runs_per_pass: Annotated[
@@ -68,36 +75,53 @@ def run(  # noqa: PLR0913  # one argument per flag
             min=1,
             help="Runs of one method (ranks, rates, seeds) trained in one pass over the base "
             "model; by default 8 on a GPU and 1 on a CPU, where batches are no faster.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = None,
     full: Full = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(
-            help="local: processes on this machine; ray: a cluster; requires the extra `cluster`."
+            help="local: processes on this machine; ray: a cluster; requires the extra `cluster`.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = "local",
     shard: Annotated[
         str | None,
-        typer.Option(help="I/N for the I-th of N parts, from 1, for a job array of a scheduler."),
+        typer.Option(
+            help="I/N for the I-th of N parts, from 1, for a job array of a scheduler.",
+            rich_help_panel=_SELECTION,
+        ),
     ] = None,
     filter_: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter", help="Pattern of configurations to run, such as 'lora*'; may be repeated."
+            "--filter",
+            help="Pattern of configurations to run, such as 'lora*'; may be repeated.",
+            rich_help_panel=_SELECTION,
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Retry runs and probes that failed before.")
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Retry runs and probes that failed before.",
+            rich_help_panel=_SELECTION,
+        ),
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option(help="Continue the study in the folder; otherwise the folder must be empty."),
+        typer.Option(
+            help="Continue the study in the folder; otherwise the folder must be empty.",
+            rich_help_panel=_SELECTION,
+        ),
     ] = True,
     stall_timeout: Annotated[
         float,
         typer.Option(
-            min=0, help="Minutes without progress after which a run counts as hung; 0 for never."
+            min=0,
+            help="Minutes without progress after which a run counts as hung; 0 for never.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = 60.0,
     as_json: Json = False,
