@@ -16,6 +16,7 @@ from peftlens.cli.output import Json, print_frame, print_json, print_token_count
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError, nearest
 from peftlens.io.escaping import visible
+from peftlens.numerics.counts import counted, duration
 
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
 Full = Annotated[
@@ -244,9 +245,7 @@ def status(
 def _remaining_time(seconds: float | None) -> str:
     if not seconds:
         return ""
-    minutes = seconds / 60
-    duration = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-    return f"; about {duration if minutes >= 1 else 'a minute'} of training left"
+    return f"; about {duration(max(seconds, 60))} of training left"
 
 
 @app.command()
@@ -271,8 +270,8 @@ def verify(
             print(visible(problem, keep=""))
         for note in found.notes:
             print(visible(f"Note: {note}", keep=""))
-        verdict = f"{len(found.problems)} problems" if found.problems else "No problems"
-        print(f"{verdict} in {found.runs} runs and {found.tables} tables")
+        verdict = counted(len(found.problems), "problem") if found.problems else "No problems"
+        print(f"{verdict} in {counted(found.runs, 'run')} and {counted(found.tables, 'table')}")
     if found.problems:
         raise typer.Exit(1)
 
@@ -312,8 +311,9 @@ def validate(
     else:
         print_token_counts(counts)
         text = (
-            f"{file}: {len(grid.plans)} runs of {summary['configurations']} configurations, on "
-            f"{first.reference} ({first.dtype}, {first.device}), {len(grid.probes)} probes; "
+            f"{file}: {counted(len(grid.plans), 'run')} of "
+            f"{counted(len(set(grid.labels.values())), 'configuration')}, on {first.reference} "
+            f"({first.dtype}, {first.device}), {counted(len(grid.probes), 'probe')}; "
             f"at least {grid.bytes_on_disk / 1e6:,.0f} MB on disk, of {free / 1e6:,.0f} MB free; "
             f"up to {grid.bytes_per_run / 1e9:.1f} GB of memory per worker. No errors found."
         )

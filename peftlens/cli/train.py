@@ -152,7 +152,8 @@ def train(  # noqa: PLR0913  # one argument per flag
         planned = plan_run(config, RunContext(trust_remote_code=trust_remote_code))
         run = train_run(planned, out)
         finished = run.record.status == "finished"
-        scores = untrained_scores(planned) if finished and untrained else {}
+        compared = finished and untrained and run.record.results["steps"]
+        scores = untrained_scores(planned) if compared else {}
     if as_json:
         results = {"run": str(run.path), "status": run.record.status, **run.record.results}
         print_json(results | ({"untrained": scores} if scores else {}))

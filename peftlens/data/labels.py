@@ -8,6 +8,7 @@ from peftlens.data.cells import is_whole_float, look
 from peftlens.errors import InputError, suggestion
 
 _FREE = 20  # classes; more than this, and than half of the rows, are answers of their own
+_FEW = 10  # rows of a class on average; fewer are told
 _MOST = 1000  # classes; each example is scored with each
 
 
@@ -117,6 +118,13 @@ def _notes(
             notes.append(f"labels that look alike are one class {names[key]!r}: {listed}")
         elif labels[0] != names[key]:
             notes.append(f"the label {labels[0]!r} is written {names[key]!r}")
+    rows = counts.total()
+    if len(groups) > _FREE / 2 and len(groups) * _FEW > rows:
+        notes.append(
+            f"{len(groups):,} classes for {rows:,} rows, fewer than {_FEW} rows each: if these are "
+            "no classes, give another column as label, or kind = 'generation' to compare answers "
+            "as text"
+        )
     by_case: dict[str, list[str]] = defaultdict(list)
     for name in names.values():
         by_case[look(name).casefold()].append(name)

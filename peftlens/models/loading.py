@@ -106,7 +106,7 @@ def load_proven(
         )
     if other_head:
         mark_head(model, _without_heads(report, model))
-    _require_complete(report, what)
+    _require_complete(report, what, type(model).__name__)
     unpack_torchao(model, what)
     prepare_4bit(model, what)
     _require_finite(model, what)
@@ -137,7 +137,7 @@ def _without_heads(report: dict[str, Any], model: PreTrainedModel) -> set[str]:
     return new
 
 
-def _require_complete(report: dict[str, Any], what: str) -> None:
+def _require_complete(report: dict[str, Any], what: str, architecture: str) -> None:
     """Refuse a model whose file and architecture differ."""
     if mismatched := sorted(report["mismatched_keys"], key=str):
         name, of_file, of_model = mismatched[0]
@@ -148,6 +148,12 @@ def _require_complete(report: dict[str, Any], what: str) -> None:
         )
     missing = sorted(report["missing_keys"])
     unexpected = sorted(name for name in report["unexpected_keys"] if not _LEFT_OUT.search(name))
+    if missing and (other := _renamed(missing, unexpected)):
+        raise InputError(
+            f"base {what!r}: {other[0]}.* in the file is {other[1]}.* in {architecture}, so the "
+            "file's weights would be left out, and random ones used; give a base that was saved "
+            f"as {architecture}"
+        )
     if missing:
         raise InputError(
             f"base {what!r}: the weights lack {len(missing)} tensors of this architecture, missing "
@@ -158,6 +164,16 @@ def _require_complete(report: dict[str, Any], what: str) -> None:
             f"base {what!r}: the weights hold {len(unexpected)} tensors that this architecture has "
             f"no place for: {_listed(unexpected)}; correct config.json, or save the model again"
         )
+
+
+def _renamed(missing: list[str], unexpected: list[str]) -> tuple[str, str] | None:
+    """Return the trunk's names in file and model if all missing tensors differ in these only."""
+    (of_model, *more), (of_file, *others) = (
+        {name.partition(".")[0] for name in names} or {""} for names in (missing, unexpected)
+    )
+    ends = [{name.partition(".")[2] for name in names} for names in (missing, unexpected)]
+    found = not more and not others and of_model != of_file and ends[0] and ends[0] == ends[1]
+    return (of_file, of_model) if found else None
 
 
 def _reason(unexpected: list[str]) -> str:
