@@ -16,8 +16,8 @@ def tiny(bases, words):
             "--device", "cpu")  # fmt: skip
 
 
-def test_the_score_stands_beside_the_untrained_model_s(run, tiny, tmp_path):
-    code, out, err = run("train", "lora", *tiny)
+def test_the_score_stands_beside_the_untrained_model_s(run, tiny):
+    code, out, _ = run("train", "lora", *tiny)
     assert code == 0
     assert "this run" in out
     assert "untrained model" in out
@@ -80,7 +80,7 @@ def test_the_learning_rate(run, tiny, tmp_path, flag):
     assert Run(tmp_path / json.loads(out)["run"]).config.training.learning_rate == 0.01
 
 
-def test_nested_options_of_the_task(run, tiny, tmp_path):
+def test_nested_options_of_the_task(run, tiny):
     nested = ("--task-set", "split.max_train=8", "--training-option", "keep.kind=l2sp")
     code, out, err = run("train", "lora", *tiny, *nested, "--no-untrained", "--json")
     assert code == 0, err

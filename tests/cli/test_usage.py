@@ -1,6 +1,7 @@
 """Help of every command, as a terminal of 80 columns shows it; errors of usage in one line."""
 
 import re
+from itertools import pairwise
 
 import pytest
 import typer
@@ -29,7 +30,7 @@ def test_help_is_printed_as_written_and_wraps_at_80_columns(run, monkeypatch, pa
     for paragraph in (COMMANDS[path].help or "").split("\n\n"):
         assert re.sub(r"\s+", "", paragraph) in plain
     prose = [line.strip() for line in out.partition("╭")[0].splitlines()[3:]]
-    for line, following in zip(prose, prose[1:], strict=False):
+    for line, following in pairwise(prose):
         if line and following:  # within a paragraph: the next word had no room
             assert len(line) + 1 + len(following.split()[0]) > 78
 
