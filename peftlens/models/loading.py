@@ -6,6 +6,7 @@ says so in a log only. Its loading report is read here, and any difference is an
 
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -167,13 +168,14 @@ def _require_complete(report: dict[str, Any], what: str, architecture: str) -> N
 
 
 def _renamed(missing: list[str], unexpected: list[str]) -> tuple[str, str] | None:
-    """Return the trunk's names in file and model if all missing tensors differ in these only."""
-    (of_model, *more), (of_file, *others) = (
-        {name.partition(".")[0] for name in names} or {""} for names in (missing, unexpected)
-    )
-    ends = [{name.partition(".")[2] for name in names} for names in (missing, unexpected)]
-    found = not more and not others and of_model != of_file and ends[0] and ends[0] == ends[1]
-    return (of_file, of_model) if found else None
+    """Return the trunk's names in file and model if all tensors of the file differ in these."""
+    by_trunk: dict[str, set[str]] = defaultdict(set)
+    for name in missing:
+        by_trunk[name.partition(".")[0]].add(name.partition(".")[2])
+    of_file = {name.partition(".")[0] for name in unexpected}
+    ends = {name.partition(".")[2] for name in unexpected}
+    of_model = [trunk for trunk, own in by_trunk.items() if ends and ends <= own]
+    return (of_file.pop(), of_model[0]) if len(of_file) == 1 and of_model else None
 
 
 def _reason(unexpected: list[str]) -> str:

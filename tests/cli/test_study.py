@@ -69,7 +69,7 @@ def test_validate(run, study_file, monkeypatch):
 
 def test_ahead_is_rounded():
     assert studying._remaining_time(None) == studying._remaining_time(0) == ""
-    assert "a minute" in studying._remaining_time(30)
+    assert "1 minute" in studying._remaining_time(30)
     assert "45 minutes" in studying._remaining_time(45 * 60)
     assert "3.0 hours" in studying._remaining_time(3 * 3600)
 

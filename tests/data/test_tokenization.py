@@ -283,7 +283,8 @@ def test_an_end_token_without_a_row():
         tokenize([Example("ab", (" x", " xy"), 0)])
 
 
-def test_a_text_beyond_the_context_gives_no_warning_of_the_tokenizer(tokenizer, caplog):
+def test_a_text_beyond_the_context_gives_no_warning_of_the_tokenizer(caplog):
+    tokenizer = byte_tokenizer()
     tokenizer.model_max_length = 4
     transformers_log = logging.getLogger("transformers.tokenization_utils_base")
     transformers_log.addHandler(caplog.handler)
