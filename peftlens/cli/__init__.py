@@ -17,10 +17,11 @@ from peftlens.cli import results as results_commands
 from peftlens.cli import train as training
 from peftlens.cli.completion import complete_probes
 from peftlens.cli.options import pairs
-from peftlens.cli.output import Json, print_frame, print_json, print_token_counts
+from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, shared_rows
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError
 from peftlens.io.escaping import visible
+from peftlens.numerics.counts import counted
 
 app = typer.Typer(
     help="Train every family of parameter-efficient fine-tuning, and analyze the trained models.",
@@ -133,7 +134,10 @@ def probe(  # noqa: PLR0913  # one argument per flag
     if as_json:
         print(frame.to_json(orient="records"))
     else:
-        print_frame(frame)
+        shared = shared_rows(frame)
+        print_frame(frame if shared is None else shared)
+        if shared is not None:
+            print(f"The same for all {counted(frame['run'].nunique(), 'run')}.")
 
 
 def merge(

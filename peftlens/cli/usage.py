@@ -43,7 +43,7 @@ def usage_error(error: Any) -> str:
         error: UsageError of click or typer.
     """
     message = error.format_message()
-    command = error.ctx.command if error.ctx else None
+    command: Any = error.ctx.command if error.ctx else None
     question = ""
     if name := getattr(error, "option_name", None):
         if type(error).__name__ == "NoSuchOption":
