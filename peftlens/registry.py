@@ -15,8 +15,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, version
@@ -28,7 +27,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from peftlens.errors import RENAMED_KEYS, InputError, validation_summary
+from peftlens.errors import InputError, suggestion, validation_summary
+from peftlens.options import option_values
 
 _SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
 Kind = Literal["methods", "tasks", "probes", "claims"]
@@ -142,12 +142,7 @@ def check(kind: Kind, name: str) -> None:
     """
     available, plugin = names(kind), name.partition(":")[0]
     if plugin not in available:
-        close = get_close_matches(plugin, available, cutoff=0.5)
-        remedy = (
-            f"did you mean {' or '.join(close)}?"
-            if close
-            else f"choose from {', '.join(available)}"
-        )
+        remedy = suggestion(plugin, available)
         raise InputError(f"no {kind[:-1]} named {plugin!r}; {remedy}")
 
 
@@ -190,22 +185,15 @@ def configure(kind: Kind, name: str, values: dict[str, Any]) -> Any:
     ARGUMENT. Where Config has a field `options`, unknown keys go there.
 
     Raises:
-        InputError: an unknown key or a value of the wrong type.
+        InputError: an unknown key, with the nearest right one, or a value of the wrong type.
     """
     plugin, colon, argument = name.partition(":")
     module = load(kind, name)
-    options = [field.name for field in fields(module.Config)]
     if colon:
         if not hasattr(module, "ARGUMENT"):
             raise InputError(f"{plugin} takes no argument after a colon; remove it from {name!r}")
         values = values | {module.ARGUMENT: argument}
-    if unknown := {key: value for key, value in values.items() if key not in options}:
-        if "options" not in options:
-            name, listed = next(iter(unknown)), ", ".join(options) or "none"
-            renamed = f"it is called {RENAMED_KEYS[name]} now; " if name in RENAMED_KEYS else ""
-            raise InputError(f"{plugin} has no option {name!r}; {renamed}it has {listed}")
-        plain = {key: value for key, value in values.items() if key in options}
-        values = plain | {"options": plain.get("options", {}) | unknown}
+    values = option_values(plugin, module.Config, values)
     try:
         return TypeAdapter(module.Config).validate_python(values)
     except ValidationError as error:

@@ -3,9 +3,11 @@ from pydantic import ValidationError
 
 from peftlens.errors import (
     InputError,
+    nearest,
     require,
     require_divisor,
     require_positive,
+    suggestion,
     validation_summary,
 )
 from peftlens.runs.config import TrainingConfig
@@ -55,3 +57,48 @@ def test_require_divisor_names_the_first_size_that_it_leaves_a_rest_of():
     require_divisor("block_size", 8, [32, 64], "a side")
     with pytest.raises(InputError, match="block_size=8 must divide 36, the inputs of a layer"):
         require_divisor("block_size", 8, iter([32, 36, 12]), "the inputs of a layer")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("LoRA", ["lora"]),
+        ("prompt-tuning", ["prompt_tuning"]),
+        ("Prompt Tuning", ["prompt_tuning"]),
+        ("lorra", ["lora"]),
+        ("promt_tuning", ["prompt_tuning"]),
+        ("zzz", []),
+        ("lr", ["learning_rate"]),
+        ("", []),
+    ],
+)
+def test_nearest_names(name, found):
+    assert nearest(name, ["lora", "prompt_tuning", "learning_rate"]) == found
+
+
+def test_a_name_of_another_program_is_suggested_only_where_there_is_its_option():
+    assert nearest("r", ["rank", "alpha"]) == ["rank"]
+    assert nearest("r", ["alpha"]) == []
+
+
+def test_suggestion_lists_all_names_where_none_is_near():
+    assert suggestion("forget", ["forgetting", "traces"]) == "did you mean forgetting?"
+    assert suggestion("x", ["forgetting", "traces"]) == "choose from forgetting, traces"
+    assert suggestion("x", [], "it has") == "it has none"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_stepz": 1}, "max_stepz=1: unknown key; did you mean max_steps?"),
+        ({"steps": 1}, "steps=1: this key is called max_steps now"),
+        ({"keep": {"kind": "kl", "wieght": 1}}, "unknown key; did you mean weight?"),
+        ({"keep": {"kind": "KL"}}, "did you mean kl?"),
+        ({"lr_scheduler_type": "cosin"}, "did you mean cosine?"),
+        ({"zzzzz": 1}, "unknown key; choose from max_steps, batch_size"),
+    ],
+)
+def test_unknown_keys_and_choices_have_the_nearest_name(values, message):
+    with pytest.raises(ValidationError) as caught:
+        TrainingConfig.model_validate(values)
+    assert message in validation_summary(caught.value, TrainingConfig)

@@ -24,7 +24,7 @@ from peftlens.adapters.conversion import UpdateSpectrum, decompose
 from peftlens.adapters.delta_factors import scale
 from peftlens.adapters.plain_lora import LoraFactors
 from peftlens.adapters.weight_changes import Lost, ModuleUpdate, changes_of_run
-from peftlens.errors import InputError, require
+from peftlens.errors import InputError, require, suggestion
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
 from peftlens.models.heads import seeded
@@ -68,7 +68,7 @@ class Recipe:
             InputError: an option is out of range, or belongs to another way of combining.
         """
         if self.how not in get_args(How):
-            raise InputError(f"how={self.how!r} is none of {', '.join(get_args(How))}")
+            raise InputError(f"how={self.how!r}: {suggestion(self.how, get_args(How))}")
         if count < 2:
             raise InputError("combining needs two adapters or more")
         if self.weights and len(self.weights) != count:

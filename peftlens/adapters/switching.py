@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from peftlens.adapters.checkpoint import attach_run
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.models.base_model import BaseModel
 from peftlens.models.snapshot import Snapshot
 from peftlens.runs.run import Run
@@ -56,9 +56,8 @@ class AdapterSet:
             self._plain.restore()
             return self._base.model
         if name not in self._held:
-            raise InputError(
-                f"no adapter named {name!r}; there are {', '.join(self._held) or 'none'}"
-            )
+            remedy = suggestion(name, self._held, "there are")
+            raise InputError(f"no adapter named {name!r}; {remedy}")
         snapshot, model = self._held[name]
         self._plain.restore()
         snapshot.restore()

@@ -21,6 +21,7 @@ from scipy.stats import binomtest, norm, poisson_binom
 
 from peftlens import registry
 from peftlens.io.escaping import visible
+from peftlens.numerics import counts
 from peftlens.numerics.mixed_model import POWER, Estimate, holm
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.table import last_steps, measured
@@ -190,12 +191,12 @@ def power_text(estimates: Iterable[Estimate]) -> str:
 
 def counted(row: Mapping[Any, Any] | pd.Series) -> str:
     """Format the numbers of seeds and examples of a row of `rank_chart`."""
-    return f"{seeds(row['n_seeds'])}, {row['n_items']} examples"
+    return f"{seeds(row['n_seeds'])}, {counts.counted(row['n_items'], 'example')}"
 
 
 def seeds(n: int) -> str:
     """Format a number of seeds, such as `1 seed`."""
-    return f"{n} seed{'' if n == 1 else 's'}"
+    return counts.counted(n, "seed")
 
 
 def difference_text(difference: Estimate) -> str:
@@ -279,7 +280,7 @@ class FoundRuns:
 
 def counted_runs(n: int) -> str:
     """Format a number of runs, such as `1 run`."""
-    return f"{n} run{'' if n == 1 else 's'}"
+    return counts.counted(n, "run")
 
 
 def every_method(

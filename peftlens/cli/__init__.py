@@ -13,18 +13,20 @@ from typing import Annotated
 import typer
 
 from peftlens import __version__
-from peftlens.cli import adapters, conversion, explore, plugins, prefetch, study, targets
+from peftlens.cli import adapters, conversion, explore, plugins, prefetch, study, targets, usage
 from peftlens.cli import results as results_commands
+from peftlens.cli import train as training
+from peftlens.cli.completion import complete_probes
 from peftlens.cli.options import pairs
-from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, resumable
+from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, shared_rows
 from peftlens.cli.targets import Trust
-from peftlens.errors import InputError, validation_summary
+from peftlens.errors import InputError
 from peftlens.io.escaping import visible
+from peftlens.numerics.counts import counted
 
 app = typer.Typer(
     help="Train every family of parameter-efficient fine-tuning, and analyze the trained models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -50,7 +52,6 @@ def common(
     os.environ["PEFTLENS_DEBUG"] = "1" if debug else ""
 
 
-@app.command()
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for runs, tables and report.")] = Path(
         "quickstart"
@@ -70,7 +71,6 @@ def quickstart(
     study.study(Path(__file__).parents[1] / "quickstart.toml", out, as_json=as_json)
 
 
-@app.command()
 def plan(
     file: study.File,
     full: study.Full = False,
@@ -101,80 +101,10 @@ def plan(
         print(in_words(frame, Path.cwd()))
 
 
-@app.command()
-def train(  # noqa: PLR0913  # one argument per flag
-    method: Annotated[str, typer.Argument(help="See `peftlens methods`.")],
-    task: Annotated[str, typer.Option(help="A task, file:PATH or hub:org/name.")] = "bbc_topic",
-    base: Annotated[
-        str, typer.Option(help="Built-in name, hub id with @revision, folder, or .gguf file.")
-    ] = "smollm2-135m",
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Option of the method, KEY=VALUE, such as rank=8."),
-    ] = None,
-    task_option: Annotated[
-        list[str] | None, typer.Option("--task-set", help="Option of the task, KEY=VALUE.")
-    ] = None,
-    training_option: Annotated[
-        list[str] | None,
-        typer.Option("--training-option", help="Option of the training, such as warmup_ratio=0.1."),
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
-    batch_size: Annotated[int, typer.Option(help="Examples per step.")] = 16,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate; the method's default if omitted.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed of the run.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    out: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
-    as_json: Json = False,
-    trust_remote_code: Trust = False,
-) -> None:
-    """Train one method on one task, and save it as a run folder."""
-    from pydantic import ValidationError
-
-    from peftlens.runs.config import RunConfig
-
-    training = {"max_steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
-    try:
-        config = RunConfig.model_validate(
-            {
-                "method": method,
-                "task": task,
-                "base_model": base,
-                "method_config": pairs(option),
-                "task_config": pairs(task_option),
-                "training": training | pairs(training_option),
-                "seed": seed,
-                "device": device,
-                "dtype": dtype,
-            }
-        )
-    except ValidationError as error:
-        raise InputError(validation_summary(error)) from error
-    from peftlens.tasks import load_task
-
-    load_task(
-        config.task, config.task_config
-    )  # reports errors in the task before torch is imported
-    from peftlens.training.trainer import train as train_run
-
-    with resumable():
-        run = train_run(config, out, trust_remote_code=trust_remote_code)
-    results = {"run": str(run.path), "status": run.record.status, **run.record.results}
-    if as_json:
-        print_json(results)
-    else:
-        for key, value in results.items():
-            print(visible(f"{key}: {value}"))
-    if run.record.status != "finished":
-        raise typer.Exit(1)
-
-
-@app.command()
 def probe(  # noqa: PLR0913  # one argument per flag
-    name: Annotated[str, typer.Argument(help="See `peftlens probes`.")],
+    name: Annotated[
+        str, typer.Argument(help="See `peftlens probes`.", autocompletion=complete_probes)
+    ],
     target: Annotated[Path, typer.Argument(help=targets.HELP)],
     base: targets.Base = None,
     option: Annotated[
@@ -205,20 +135,12 @@ def probe(  # noqa: PLR0913  # one argument per flag
     if as_json:
         print(frame.to_json(orient="records"))
     else:
-        print_frame(frame)
+        shared = shared_rows(frame)
+        print_frame(frame if shared is None else shared)
+        if shared is not None:
+            print(f"The same for all {counted(frame['run'].nunique(), 'run')}.")
 
 
-app.add_typer(study.app, name="study")
-for command in (adapters.inspect, adapters.compare, adapters.resize, conversion.convert,
-                conversion.combine, adapters.push,
-                results_commands.report, explore.explore, results_commands.table,
-                results_commands.cite, results_commands.export,
-                results_commands.import_results, prefetch.prefetch,
-                plugins.methods, plugins.tasks, plugins.probes, plugins.claims):  # fmt: skip
-    app.command()(command)
-
-
-@app.command()
 def merge(
     run: Annotated[Path, typer.Argument(help="Folder of a run or an adapter.")],
     out: Annotated[Path, typer.Option(help="Folder of the merged model; must not exist.")],
@@ -236,7 +158,6 @@ def merge(
     print(f"{out}: logits differ from the attached adapter's by {error:.1e} of their norm")
 
 
-@app.command()
 def generate(  # noqa: PLR0913  # one argument per flag
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     texts: Annotated[list[str], typer.Argument(help="Texts to continue.")],
@@ -260,7 +181,6 @@ def generate(  # noqa: PLR0913  # one argument per flag
         print()
 
 
-@app.command()
 def env(as_json: Json = False) -> None:
     """Show the environment of a run: versions, device, dtype, threads, cache folder."""
     import torch
@@ -283,15 +203,48 @@ def env(as_json: Json = False) -> None:
             print(f"{key}: {value}")
 
 
+PANELS = {
+    "Start": (quickstart, training.train, generate, study.app),
+    "Plan": (plan, prefetch.prefetch, env),
+    "Measure": (probe, adapters.inspect, adapters.compare),
+    "Show and publish": (
+        results_commands.report,
+        explore.explore,
+        results_commands.table,
+        results_commands.cite,
+        results_commands.export,
+        results_commands.import_results,
+        adapters.push,
+    ),
+    "Change adapters": (conversion.convert, conversion.combine, adapters.resize, merge),
+    "Look up": (plugins.methods, plugins.tasks, plugins.probes, plugins.claims),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name="study", rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel)(command)
+
+
 def main() -> None:
     """Run the command line; errors are one line, with exit code 2 if the user can correct them."""
     _write_utf8()
     try:
-        app()
+        code = usage.with_literal_help(typer.main.get_command(app))(standalone_mode=False)
+    except usage.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            error.show()
+            sys.exit(2)
+        _exit_with_error(InputError(usage.usage_error(error)), 2, "")
+    except typer.Abort:
+        sys.exit(1)
     except (InputError, OSError) as error:  # OSError: a full disk or a read-only folder
         _exit_with_error(error, 2, "")
     except (RuntimeError, ValueError) as error:  # errors of torch and peft in a failed run
         _exit_with_error(error, 1, "; `peftlens --debug ...` shows where")
+    else:
+        sys.exit(code or 0)
 
 
 def _write_utf8() -> None:

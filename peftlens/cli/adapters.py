@@ -8,6 +8,7 @@ import typer
 
 from peftlens.cli.output import Json, print_frame, print_json, print_table
 from peftlens.cli.targets import Trust
+from peftlens.numerics.counts import counted
 
 Base = Annotated[
     str | None, typer.Option(help="Base model of the adapter, loaded for further measurements.")
@@ -170,11 +171,12 @@ def _print_comparison(frame: Any) -> None:
         print_frame(medians.reset_index())
     alone = frame[frame["in"] != "both"]
     for (one, other, name), rows in alone.groupby(["adapter", "other", "in"], sort=False):
-        print(visible(f"{one} and {other}: {len(rows)} weights are changed by {name} alone"))
+        print(visible(f"{one} and {other}: {counted(len(rows), 'weight')} changed by {name} alone"))
     noted = frame[(frame["in"] == "both") & frame["note"].notna()]
     for (one, other, note), rows in noted.groupby(["adapter", "other", "note"], sort=False):
         names = ", ".join(rows["weight"].head(3)) + (", ..." if len(rows) > 3 else "")
-        print(visible(f"{one} and {other}, not measured in {len(rows)} tensors: {note}: {names}"))
+        where = f"not measured in {counted(len(rows), 'tensor')}"
+        print(visible(f"{one} and {other}, {where}: {note}: {names}"))
 
 
 def resize(
@@ -202,8 +204,8 @@ def resize(
     worst = min(weights, key=lambda one: one.energy)
     mean = sum(one.energy for one in weights) / len(weights)
     print(
-        f"{out}: {rank_text} for {len(weights)} weights; {mean:.1%} of ‖ΔW‖² kept on average, "
-        f"{worst.energy:.1%} at least, in {worst.weight}"
+        f"{out}: {rank_text} for {counted(len(weights), 'weight')}; "
+        f"{mean:.1%} of ‖ΔW‖² kept on average, {worst.energy:.1%} at least, in {worst.weight}"
     )
 
 

@@ -9,6 +9,7 @@ from peftlens.cli import targets
 from peftlens.cli.options import pairs
 from peftlens.cli.output import Json, print_frame, print_json
 from peftlens.cli.targets import Trust
+from peftlens.numerics.counts import counted
 
 _LISTED = 5  # lost weights that are printed
 
@@ -112,17 +113,15 @@ def _print_conversion(found: Any) -> None:
     from peftlens.io.escaping import visible
 
     ranks = found.weights["rank"]
-    text = (
-        f"rank {ranks.min()}" if ranks.nunique() == 1 else f"ranks {ranks.min()} to {ranks.max()}"
-    )
     print(
-        f"{found.folder}: {text} for {len(ranks)} weights, {found.parameters:,} parameters; "
-        f"{found.energy:.2%} of all changes' squared norm kept"
+        f"{found.folder}: {_ranks(ranks)} for {counted(len(ranks), 'weight')}, "
+        f"{found.parameters:,} parameters; {found.energy:.2%} of all changes' squared norm kept"
     )
     print_frame(found.models)
     lost = found.lost.sort_values("norm", ascending=False)
     if len(lost):
-        print(f"Lost: {len(lost)} tensors with {lost['share'].sum():.2%} of the squared norm:")
+        share = f"{lost['share'].sum():.2%} of the squared norm"
+        print(f"Lost: {counted(len(lost), 'tensor')} with {share}:")
         for row in lost.head(_LISTED).itertuples():
             print(visible(f"  {row.weight}: {row.share:.2g} of it, because {row.why}"))
 
@@ -190,8 +189,9 @@ def _print_combination(found: Any) -> None:
 
     ranks = found.modules["rank"]
     print(
-        f"{found.folder}: {_ranks(ranks)} for {len(ranks)} modules, {found.parameters:,} "
-        f"parameters; {found.energy:.2%} of the combination's squared norm kept"
+        f"{found.folder}: {_ranks(ranks)} for {counted(len(ranks), 'module')}, "
+        f"{found.parameters:,} parameters; "
+        f"{found.energy:.2%} of the combination's squared norm kept"
     )
     if len(found.tasks):
         print_frame(found.tasks)
@@ -200,4 +200,4 @@ def _print_combination(found: Any) -> None:
         print("No adapter is a run with a task of its own, so nothing was scored.")
     for adapter, rows in found.lost.groupby("adapter"):
         names = ", ".join(rows["weight"].head(_LISTED))
-        print(visible(f"Lost of {adapter}: {len(rows)} tensors, such as {names}"))
+        print(visible(f"Lost of {adapter}: {counted(len(rows), 'tensor')}, such as {names}"))

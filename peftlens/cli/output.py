@@ -40,6 +40,18 @@ def print_frame(frame: Any) -> None:
     print_table([visible(str(column), keep="") for column in frame.columns], rows)
 
 
+def shared_rows(frame: Any) -> Any:
+    """Return the rows of one run if all runs have the same, as facts of the base are; else None."""
+    identity = [name for name in ("run", "configuration", "method", "seed") if name in frame]
+    if "run" not in identity or frame["run"].nunique() < 2:
+        return None
+    groups = [
+        rows.drop(columns=identity).reset_index(drop=True)
+        for _, rows in frame.groupby("run", sort=False)
+    ]
+    return groups[0] if all(one.equals(groups[0]) for one in groups[1:]) else None
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return " ".join(map(_cell, value))

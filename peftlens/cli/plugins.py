@@ -8,6 +8,12 @@ import typer
 
 from peftlens import registry
 from peftlens.cli import reference_pages
+from peftlens.cli.completion import (
+    complete_claims,
+    complete_methods,
+    complete_probes,
+    complete_tasks,
+)
 from peftlens.cli.options import pairs
 from peftlens.cli.output import Json, print_groups, print_json, print_text
 from peftlens.cli.targets import Trust
@@ -16,11 +22,11 @@ Format = Annotated[
     Literal["table", "markdown"],
     typer.Option("--format", help="table for reading, markdown for the page in docs/."),
 ]
-Name = Annotated[str | None, typer.Argument(help="Name of one entry, to show it in full.")]
+_ONE = "Name of one entry, to show it in full."
 
 
 def methods(  # noqa: PLR0913  # one argument per flag
-    name: Name = None,
+    name: Annotated[str | None, typer.Argument(help=_ONE, autocompletion=complete_methods)] = None,
     base: Annotated[
         str | None,
         typer.Option(help="Count each method's trainable parameters on this base model."),
@@ -81,7 +87,7 @@ def _print_methods(rows: Sequence[reference_pages.Row], counted: bool) -> None:
 
 
 def tasks(  # noqa: PLR0913  # one argument per flag
-    name: Name = None,
+    name: Annotated[str | None, typer.Argument(help=_ONE, autocompletion=complete_tasks)] = None,
     show: Annotated[
         int, typer.Option(min=0, help="Number of training examples to show, as tokens.")
     ] = 0,
@@ -109,12 +115,20 @@ def tasks(  # noqa: PLR0913  # one argument per flag
     _list("tasks", name, output, as_json)
 
 
-def probes(name: Name = None, output: Format = "table", as_json: Json = False) -> None:
+def probes(
+    name: Annotated[str | None, typer.Argument(help=_ONE, autocompletion=complete_probes)] = None,
+    output: Format = "table",
+    as_json: Json = False,
+) -> None:
     """List the probes, or show one in full."""
     _list("probes", name, output, as_json)
 
 
-def claims(name: Name = None, output: Format = "table", as_json: Json = False) -> None:
+def claims(
+    name: Annotated[str | None, typer.Argument(help=_ONE, autocompletion=complete_claims)] = None,
+    output: Format = "table",
+    as_json: Json = False,
+) -> None:
     """List the claims that a report judges, or show one in full, with its rule."""
     _list("claims", name, output, as_json)
 

@@ -4,13 +4,18 @@ from typing import Annotated
 
 import typer
 
+from peftlens.cli.completion import complete_bases
 from peftlens.cli.output import print_table
 from peftlens.cli.targets import Trust
 
 
 def prefetch(
     base: Annotated[
-        str, typer.Argument(help="Built-in name, hub id with @revision, folder, or .gguf file.")
+        str,
+        typer.Argument(
+            help="Built-in name, hub id with @revision, folder, or .gguf file.",
+            autocompletion=complete_bases,
+        ),
     ] = "smollm2-135m",
     data: Annotated[
         bool, typer.Option("--data/--no-data", help="Also download the built-in tasks and suites.")

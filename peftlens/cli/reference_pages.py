@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftlens import registry
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 
 if TYPE_CHECKING:  # it imports torch
     from peftlens.models.base_model import BaseModel
@@ -112,7 +112,7 @@ def select(
 def _check(flag: str, value: str | None, choices: Iterable[str]) -> None:
     names = sorted(set(choices))
     if value is not None and value not in names:
-        raise InputError(f"--{flag} {value!r} fits no method; it is one of: {', '.join(names)}")
+        raise InputError(f"--{flag} {value!r} fits no method; {suggestion(value, names)}")
 
 
 def _load(base: str, trust: bool) -> "BaseModel":

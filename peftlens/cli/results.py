@@ -8,6 +8,7 @@ import typer
 
 from peftlens.cli import targets
 from peftlens.cli.output import Open, open_in_browser
+from peftlens.numerics.counts import counted
 
 if TYPE_CHECKING:
     from peftlens.results.study_results import StudyResults
@@ -75,11 +76,13 @@ def table(
     CSV has a row per configuration, task and metric; the other formats have a row per
     configuration. Values in bold differ from those of all other configurations in a paired test.
     """
-    from peftlens.export.benchmark_table import benchmark_table
+    from peftlens.export.benchmark_table import benchmark_table, missing_metrics
     from peftlens.export.table_formats import FORMATS
 
     results = _read(study)
     _write(FORMATS[output](results, benchmark_table(results, tuple(metric or ()))), out)
+    for line in () if metric else missing_metrics(results):
+        print(line, file=sys.stderr)
 
 
 def cite(
@@ -129,7 +132,7 @@ def export(
     elif to == "peft-comparison":
         folder = out or target / "peft-comparison"
         written = method_comparison.export(_read(target), folder)
-        print(f"{folder}: {len(written)} files")
+        print(f"{folder}: {counted(len(written), 'file')}")
     else:
         _export_to_tracker(target, to, out, project)
 
@@ -142,8 +145,7 @@ def _export_to_tracker(target: Path, to: str, out: Path | None, project: str | N
     module = import_module(f"peftlens.export.{to}")
     exported = module.export(experiment_runs(_read(target)), out, project)
     unchanged = f", {exported.unchanged} unchanged" if exported.unchanged else ""
-    noun = "run" if exported.written == 1 else "runs"
-    print(f"{exported.place}: {exported.written} {noun} written{unchanged}")
+    print(f"{exported.place}: {counted(exported.written, 'run')} written{unchanged}")
     if exported.hint:
         print(exported.hint)
 
@@ -167,7 +169,8 @@ def import_results(
     frame = import_files(folder, out, items)[0].frame
     tied, scored = int(frame["tied"].sum()), int(frame["accuracy"].notna().sum())
     print(
-        f"{out}: {len(frame)} experiments, {scored} with a test accuracy, {tied} tied for the best"
+        f"{out}: {counted(len(frame), 'experiment')}, {scored} with a test accuracy, "
+        f"{tied} tied for the best"
     )
     print(f"To show them: peftlens report {out}, or peftlens table {out}")
 

@@ -21,14 +21,16 @@ from peftlens.cli.output import (
     resumable,
 )
 from peftlens.cli.targets import Trust
-from peftlens.errors import InputError
+from peftlens.errors import InputError, nearest
 from peftlens.io.escaping import visible
+from peftlens.numerics.counts import counted, duration
 
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
 Full = Annotated[
     bool,
     typer.Option("--full-scale", help="Run the larger study of the file's table [full_scale]."),
 ]
+_SELECTION, _RESOURCES = "Selection of runs", "Resources"
 
 
 class _DefaultToRun(TyperGroup):
@@ -37,6 +39,9 @@ class _DefaultToRun(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Insert `run` before arguments that start with neither a command nor --help."""
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            close = nearest(args[0], self.commands)
+            if close and not args[0].startswith("-") and not Path(args[0]).exists():
+                ctx.fail(f"No such command '{args[0]}'")
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -61,12 +66,15 @@ def run(  # noqa: PLR0913  # one argument per flag
             min=0,
             help="Runs trained at the same time; by default as many as cores, GPUs and memory "
             "allow. 0 trains in this process, for debugging.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Threads per worker; by default 1, or more if memory limits the workers."
+            min=1,
+            help="Threads per worker; by default 1, or more if memory limits the workers.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = None,
     runs_per_pass: Annotated[
@@ -75,36 +83,53 @@ def run(  # noqa: PLR0913  # one argument per flag
             min=1,
             help="Runs of one method (ranks, rates, seeds) trained in one pass over the base "
             "model; by default 8 on a GPU and 1 on a CPU, where batches are no faster.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = None,
     full: Full = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(
-            help="local: processes on this machine; ray: a cluster; requires the extra `cluster`."
+            help="local: processes on this machine; ray: a cluster; requires the extra `cluster`.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = "local",
     shard: Annotated[
         str | None,
-        typer.Option(help="I/N for the I-th of N parts, from 1, for a job array of a scheduler."),
+        typer.Option(
+            help="I/N for the I-th of N parts, from 1, for a job array of a scheduler.",
+            rich_help_panel=_SELECTION,
+        ),
     ] = None,
     filter_: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter", help="Pattern of configurations to run, such as 'lora*'; may be repeated."
+            "--filter",
+            help="Pattern of configurations to run, such as 'lora*'; may be repeated.",
+            rich_help_panel=_SELECTION,
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Retry runs and probes that failed before.")
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Retry runs and probes that failed before.",
+            rich_help_panel=_SELECTION,
+        ),
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option(help="Continue the study in the folder; otherwise the folder must be empty."),
+        typer.Option(
+            help="Continue the study in the folder; otherwise the folder must be empty.",
+            rich_help_panel=_SELECTION,
+        ),
     ] = True,
     stall_timeout: Annotated[
         float,
         typer.Option(
-            min=0, help="Minutes without progress after which a run counts as hung; 0 for never."
+            min=0,
+            help="Minutes without progress after which a run counts as hung; 0 for never.",
+            rich_help_panel=_RESOURCES,
         ),
     ] = 60.0,
     as_json: Json = False,
@@ -227,9 +252,7 @@ def status(
 def _remaining_time(seconds: float | None) -> str:
     if not seconds:
         return ""
-    minutes = seconds / 60
-    duration = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-    return f"; about {duration if minutes >= 1 else 'a minute'} of training left"
+    return f"; about {duration(max(seconds, 60))} of training left"
 
 
 @app.command()
@@ -254,8 +277,8 @@ def verify(
             print(visible(problem, keep=""))
         for note in found.notes:
             print(visible(f"Note: {note}", keep=""))
-        verdict = f"{len(found.problems)} problems" if found.problems else "No problems"
-        print(f"{verdict} in {found.runs} runs and {found.tables} tables")
+        verdict = counted(len(found.problems), "problem") if found.problems else "No problems"
+        print(f"{verdict} in {counted(found.runs, 'run')} and {counted(found.tables, 'table')}")
     if found.problems:
         raise typer.Exit(1)
 
@@ -300,8 +323,9 @@ def validate(
         print_token_counts(counts)
         print_class_balances(balances)
         text = (
-            f"{file}: {len(grid.plans)} runs of {summary['configurations']} configurations, on "
-            f"{first.reference} ({first.dtype}, {first.device}), {len(grid.probes)} probes; "
+            f"{file}: {counted(len(grid.plans), 'run')} of "
+            f"{counted(len(set(grid.labels.values())), 'configuration')}, on {first.reference} "
+            f"({first.dtype}, {first.device}), {counted(len(grid.probes), 'probe')}; "
             f"at least {grid.bytes_on_disk / 1e6:,.0f} MB on disk, of {free / 1e6:,.0f} MB free; "
             f"up to {grid.bytes_per_run / 1e9:.1f} GB of memory per worker. No errors found."
         )

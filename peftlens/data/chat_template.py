@@ -14,7 +14,7 @@ from typing import Any, Literal
 from jinja2 import TemplateError
 
 from peftlens.data.conversation import Conversation, Message
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 
 Turns = Literal["all", "last"]
 PLAIN = {
@@ -65,11 +65,8 @@ def with_template(tokenizer: Any, chat_template: str | None) -> str:
         try:
             return Path(chat_template).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            names = ", ".join(PLAIN)
-            raise InputError(
-                f"chat_template {chat_template!r} is not a file; give a Jinja file or one of "
-                f"{names}"
-            ) from error
+            remedy = suggestion(chat_template, PLAIN, "give a Jinja file or one of")
+            raise InputError(f"chat_template {chat_template!r} is not a file; {remedy}") from error
     own = getattr(tokenizer, "chat_template", None)
     if isinstance(own, dict):
         own = own.get("default")

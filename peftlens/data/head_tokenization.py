@@ -135,7 +135,8 @@ class HeadTokenizer:
 
     def _encode(self, counts: Counter[str], *texts: str, **options: Any) -> Any:
         """Tokenize a text or a pair; a text that is too long is cut, which is counted."""
-        options = {"split_special_tokens": True, **options}
+        # verbose: a warning about long texts, which are cut and counted here
+        options = {"split_special_tokens": True, "verbose": False, **options}
         encoded = self.tokenizer(*texts, **options)
         if len(encoded["input_ids"]) > self.max_length:
             counts[f"text {CUT}"] += 1

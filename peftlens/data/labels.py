@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from peftlens.data.cells import is_whole_float, look
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 
 _FREE = 20  # classes; more than this, and than half of the rows, are answers of their own
+_FEW = 10  # rows of a class on average; fewer are told
 _MOST = 1000  # classes; each example is scored with each
 
 
@@ -101,8 +102,8 @@ def _texts(
             by_look.setdefault(look(name), by_look[str(number)])
     if unknown := [name for key, name in names.items() if key not in by_look]:
         raise InputError(
-            f"label {unknown[0]!r} of {source} is not in labels, "
-            f"which has {', '.join(map(repr, written))}"
+            f"label {unknown[0]!r} of {source} is not in labels; "
+            + suggestion(unknown[0], written, "it has")
         )
     return {key: by_look[key].strip() for key in names}
 
@@ -117,6 +118,13 @@ def _notes(
             notes.append(f"labels that look alike are one class {names[key]!r}: {listed}")
         elif labels[0] != names[key]:
             notes.append(f"the label {labels[0]!r} is written {names[key]!r}")
+    rows = counts.total()
+    if len(groups) > _FREE / 2 and len(groups) * _FEW > rows:
+        notes.append(
+            f"{len(groups):,} classes for {rows:,} rows, fewer than {_FEW} rows each: if these are "
+            "no classes, give another column as label, or kind = 'generation' to compare answers "
+            "as text"
+        )
     by_case: dict[str, list[str]] = defaultdict(list)
     for name in names.values():
         by_case[look(name).casefold()].append(name)

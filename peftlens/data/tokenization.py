@@ -31,7 +31,9 @@ def text_ids(tokenizer: Any, text: str, special: bool = False) -> list[int]:
     Raises:
         InputError: the text has a token without a row in the model's embedding table.
     """
-    ids = tokenizer(text, add_special_tokens=special, split_special_tokens=True)["input_ids"]
+    # verbose: a warning about long texts, which are cut or counted afterwards
+    options = {"add_special_tokens": special, "split_special_tokens": True, "verbose": False}
+    ids = tokenizer(text, **options)["input_ids"]
     return require_rows(tokenizer, ids)
 
 

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.evaluation.external_scores import external_scores, load
 from peftlens.io.extras import install_command
 
@@ -180,4 +180,4 @@ def _external(name: str) -> EntryPoint:
             f"score {name!r} is a task of lm-evaluation-harness with questions of its own; measure "
             "the runs by the probes harness_items and harness"
         )
-    raise InputError(f"score {name!r} is unknown; choose one of {', '.join([*SCORES, *external])}")
+    raise InputError(f"no score named {name!r}; {suggestion(name, [*SCORES, *external])}")

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, did_you_mean, nearest
 from peftlens.io.extras import install_command
 from peftlens.io.files import sha256_text
 
@@ -147,9 +147,9 @@ def _manager(tasks: Sequence[str], include_path: str) -> Any:
     )
     if missing := [name for name in tasks if name not in manager.all_tasks]:
         where = include_path or "lm-evaluation-harness"
-        raise InputError(
-            f"{where} has no task {missing[0]!r}; `lm-eval ls tasks` lists the harness's"
-        )
+        close = did_you_mean(nearest(missing[0], manager.all_tasks))
+        remedy = close or "`lm-eval ls tasks` lists the harness's"
+        raise InputError(f"{where} has no task {missing[0]!r}; {remedy}")
     return manager
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from peftlens.errors import InputError, validation_summary
+from peftlens.errors import InputError, suggestion, validation_summary
 from peftlens.evaluation.harness import HarnessScores, harness_scores, tasks_sha256
 from peftlens.io.files import canonical_json, sha256_text
 
@@ -107,7 +107,8 @@ def _no_metric(name: str, metric: str, available: list[str]) -> str:
             f"retention suite {name!r} has no metric that is a mean over its documents; give "
             "another suite, such as passages or lm_eval:piqa"
         )
-    return f"suite {name!r} has no metric {metric!r}; set metric to {' or '.join(available)}"
+    remedy = suggestion(metric, available, "set metric to one of")
+    return f"suite {name!r} has no metric {metric!r}; {remedy}"
 
 
 def harness_suite(name: str, values: dict[str, Any], limit: int) -> HarnessSuite:
@@ -130,7 +131,8 @@ def harness_suite(name: str, values: dict[str, Any], limit: int) -> HarnessSuite
 def _configured(name: str, values: dict[str, Any]) -> HarnessOptions:
     known = [field.name for field in fields(HarnessOptions)]
     if unknown := [key for key in values if key not in known]:
-        raise InputError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}")
+        remedy = suggestion(unknown[0], known, "it has")
+        raise InputError(f"{name} has no option {unknown[0]!r}; {remedy}")
     try:
         options = TypeAdapter(HarnessOptions).validate_python(values)
     except ValidationError as error:

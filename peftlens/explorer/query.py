@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from peftlens.data.tokenization import continuation_ids
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.models.base_model import BaseModel
 from peftlens.vocab.nearest_neighbors import METRICS, Metric, nearest
 from peftlens.vocab.vocabulary import graph, vocabulary
@@ -70,7 +70,7 @@ def neighbors(
         InputError: the query can't be parsed, or its sum is zero.
     """
     if not isinstance(metric, str) or metric not in METRICS:
-        raise InputError(f"metric {metric!r} must be one of {', '.join(METRICS)}")
+        raise InputError(f"no metric named {metric!r}; {suggestion(metric, METRICS)}")
     if not 1 <= k <= MOST:
         raise InputError(f"{k} neighbors can't be shown; choose 1 to {MOST}")
     vocab = vocabulary(base)

@@ -7,22 +7,23 @@ validation accuracy, each rate is a configuration.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.io.files import sha256_text
 from peftlens.numerics.mixed_model import crossed_estimate, holm
 from peftlens.numerics.resampling import few_interval
 from peftlens.results.item_changes import by_seed, item_changes
 from peftlens.results.item_scores import item_scores
 from peftlens.results.majority_baseline import baseline_accuracy
+from peftlens.results.stack import joined
 from peftlens.results.study_results import StudyResults
 from peftlens.results.sweep import paired_differences
 from peftlens.results.table import last_steps, measured
-from peftlens.runs.run import sweeps
+from peftlens.runs.run import Run, sweeps
 
 COLUMNS = ("configuration", "method", "task", "metric", "unit", "better", "mean", "ci_low",
            "ci_high", "ci_method", "n_seeds", "n_items", "seeds", "best", "sha256")  # fmt: skip
@@ -36,6 +37,12 @@ _COSTS = (
     ("parameter_count", "adapter_bytes", "bytes"),
     ("cost", "step_seconds", "s"),
     ("cost", "peak_memory_bytes", "bytes"),
+)
+# metrics that readers expect: the probe for them, the table that it writes, their names
+USUAL = (
+    ("task_accuracy", "task_items", "accuracy"),
+    ("forgetting", "forgetting", "forgetting"),
+    ("parameter_count", "parameter_count", "trainable parameters"),
 )
 _IMPORTED = ("accuracy", "forgetting", "trainable_parameters", "adapter_bytes",
              "peak_memory_bytes", "training_seconds")  # fmt: skip
@@ -71,7 +78,7 @@ def benchmark_table(one: StudyResults, metrics: tuple[str, ...] = ()) -> pd.Data
     Raises:
         InputError: the study has no table with a metric, or no metric of that name.
     """
-    runs = _counted(one)
+    one, runs = _with_saved(one), _counted(one)
     rows = [
         *_answers(one, runs),
         *_forgetting(one, runs),
@@ -87,9 +94,31 @@ def benchmark_table(one: StudyResults, metrics: tuple[str, ...] = ()) -> pd.Data
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for prefix in metrics:
         if not table["metric"].str.startswith(prefix).any():
-            available = ", ".join(table["metric"].unique())
-            raise InputError(f"no metric begins with {prefix!r}; this study has {available}")
+            remedy = suggestion(prefix, table["metric"].unique(), "this study has")
+            raise InputError(f"no metric begins with {prefix!r}; {remedy}")
     return table[table["metric"].str.startswith(metrics)] if metrics else table
+
+
+def missing_metrics(one: StudyResults) -> list[str]:
+    """Return a line for each usual metric that the study's table lacks: the probe that gives it."""
+    tables = _with_saved(one).tables
+    absent = [] if {"continual", "imported"} & tables.keys() else USUAL
+    return [
+        f"No {metrics} in this table: add {probe} to `probes` of the study file, and run it again"
+        for probe, table, metrics in absent
+        if table not in tables
+    ]
+
+
+def _with_saved(one: StudyResults) -> StudyResults:
+    """Add tables that every run has on disk as inputs of other probes, if the study has none."""
+    added = {}
+    for name in {table for _, table, _ in USUAL} - one.tables.keys():
+        runs = [run for run in one.runs if isinstance(run, Run)]
+        saved = joined(runs, name, one.configurations)[0]
+        if saved and {*(saved.run_ids or ())} == {run.id for run in one.runs}:
+            added[name] = saved
+    return replace(one, tables={**one.tables, **added})
 
 
 def _counted(one: StudyResults) -> _Runs:

@@ -15,6 +15,7 @@ from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
 
 _ENTRY = re.compile(r"^@\w+\{(?P<key>[^,]+),.*?^\}", re.DOTALL | re.MULTILINE)
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _EPRINT = re.compile(r"eprint = \{([\d.]+)\}")
 
 
@@ -75,10 +76,15 @@ def _tool(studies: Sequence[StudyResults]) -> str:
     )
 
 
+def _is_repository(name: str) -> bool:
+    """Whether a name is org/name of the hub, and no folder here."""
+    return bool(_REPOSITORY.fullmatch(name)) and not Path(name).expanduser().exists()
+
+
 def _named(reference: str, what: str, sha256: str | None) -> str:
     """Make the entry of a base model or task without a paper: its name and SHA-256 at use."""
     source, _, name = redacted(reference).rpartition(":")
-    hub = source == "hub" or (not source and name.count("/") == 1 and not name.startswith("~"))
+    hub = source == "hub" or (not source and _is_repository(name))
     title = name if hub else Path(name).name
     key = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or what
     place = "  howpublished = {Hugging Face Hub},\n" if hub else ""

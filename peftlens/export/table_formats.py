@@ -9,6 +9,7 @@ import pandas as pd
 from peftlens import __version__
 from peftlens.export.latex import escaped
 from peftlens.io import escaping
+from peftlens.numerics.counts import counted
 from peftlens.numerics.rounding import interval
 from peftlens.results.study_results import StudyResults
 
@@ -84,7 +85,7 @@ def source(one: StudyResults, output: str) -> list[str]:
     ran = " to ".join(dict.fromkeys((min(dates), max(dates)))) if dates else "an unrecorded date"
     lines = [
         f"peftlens table {one.folder.name} --format {output}, by peftlens {__version__}",
-        f"study {one.name}: {len(one.runs)} runs of {ran}, "
+        f"study {one.name}: {counted(len(one.runs), 'run')} of {ran}, "
         f"by peftlens {', '.join(versions) or 'none'}"
         + (f" at commit {', '.join(commits)}" if commits else ", git state not recorded"),
         f"SHA-256 of the base {bases}, of the data {data}, of the result tables {one.sha256}",
@@ -109,8 +110,7 @@ def caption(one: StudyResults, table: pd.DataFrame) -> str:
 
 def _span(values: pd.Series, what: str) -> str:
     low, high = int(values.min()), int(values.max())
-    many = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return f"{many} {what}{'' if high == 1 else 's'}"
+    return ("" if low == high else f"{low:,} to ") + counted(high, what)
 
 
 def _wide(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -7,7 +7,7 @@ of the programs is run or has to be installed.
 from collections.abc import Iterator
 
 from peftlens.adapters.adapter_file import AdapterFile
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.inspection.adapter_features import FEATURES, listed
 from peftlens.inspection.findings import Finding, Severity
 from peftlens.inspection.served_modules import Fate, fates
@@ -26,7 +26,7 @@ def check_program(name: str) -> Program:
         InputError: there are no rules for it.
     """
     if name not in PROGRAMS:
-        raise InputError(f"--for {name!r} is not known; choose one of {', '.join(PROGRAMS)}")
+        raise InputError(f"--for {name!r} is not known; {suggestion(name, PROGRAMS)}")
     return PROGRAMS[name]
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from peftlens.errors import InputError
 from peftlens.io.csv_file import read_csv, written_separator
 from peftlens.io.escaping import visible
+from peftlens.io.files import nearest_file
 from peftlens.io.json_file import read_json, read_jsonl
 from peftlens.io.parquet_file import read_parquet
 from peftlens.io.records import ReadOptions, Records
@@ -46,7 +47,8 @@ def read(path: Path, options: ReadOptions) -> Records:
         hint = "; save the workbook as .xlsx" if suffix in (".xls", ".xlsb", ".ods") else ""
         raise InputError(f"file {str(path)!r} must end in {', '.join(READERS)}{hint}")
     if not path.is_file():
-        raise InputError(f"no file {str(path)!r}; give a path relative to the current folder")
+        remedy = nearest_file(path) or "give a path relative to the current folder"
+        raise InputError(f"no file {str(path)!r}; {remedy}")
     _check_options(path, suffix, options)
     if not path.stat().st_size:
         raise InputError(f"file {str(path)!r} is empty")

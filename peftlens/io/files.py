@@ -1,4 +1,4 @@
-"""Files: the cache folder, canonical JSON, SHA-256, and atomic writes of files and folders."""
+"""Files: cache folder, canonical JSON, SHA-256, nearest names, atomic writes, new folders."""
 
 import hashlib
 import json
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from peftlens.errors import did_you_mean, nearest
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -44,6 +46,21 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def nearest_file(path: Path) -> str:
+    """Return a question with the nearest names in a missing file's folder; empty if none is near.
+
+    Of a path whose folder is missing, too, the folder's nearest name is in the question.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        return nearest_file(folder) if folder != path else ""
+    try:
+        close = nearest(path.name, sorted(one.name for one in folder.iterdir()))
+    except OSError:  # a folder that may not be read
+        return ""
+    return did_you_mean([str(folder / name) for name in close])
 
 
 def write_atomic(path: Path, data: bytes) -> None:

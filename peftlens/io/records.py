@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, did_you_mean, nearest
 from peftlens.io.escaping import visible
 from peftlens.io.rows import MOST_ROWS
 
@@ -66,16 +66,22 @@ class Records:
         counts = Counter(self.columns)
         for name in names:
             if not counts[name]:
-                shown = [*counts][:_NAMES_SHOWN]
-                listed = ", ".join(visible(one[:100]) for one in shown)
-                more = ", ..." if len(counts) > len(shown) else ""
                 raise InputError(
-                    f"{self.name} has no column {name!r}; its columns: {listed}{more}{self.remedy}"
+                    f"{self.name} has no column {name!r}; {self._columns_like(name)}{self.remedy}"
                 )
             if counts[name] > 1:
                 raise InputError(
                     f"{self.name} has {counts[name]} columns named {name!r}; rename all but one"
                 )
+
+    def _columns_like(self, name: str) -> str:
+        """Return the nearest columns and then the others, as far as they fit into a line."""
+        columns = {*self.columns}
+        question = visible(did_you_mean(nearest(name, columns)))
+        shown = list(dict.fromkeys(self.columns))[:_NAMES_SHOWN]
+        meant = f"{question} " if question else ""
+        more = ", ..." if len(columns) > len(shown) else ""
+        return f"{meant}its columns: {', '.join(visible(one[:100]) for one in shown)}{more}"
 
 
 class Collector:

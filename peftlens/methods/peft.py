@@ -14,7 +14,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.layers.peft_wrapper import add_task_ids, wrap, wrap_prompt, wrap_whole
 from peftlens.models.target_modules import Shapes, linear_layers
 
@@ -111,14 +111,16 @@ def trainable_parameters(config: Config, shapes: Shapes) -> int | None:
     """
     types = [str(kind.value) for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
     if config.peft_type not in types:
-        raise InputError(f"peft has no type {config.peft_type!r}; it has {', '.join(types)}")
+        remedy = suggestion(config.peft_type, types, "it has")
+        raise InputError(f"peft has no type {config.peft_type!r}; {remedy}")
     if reason := UNSUPPORTED.get(config.peft_type):
         raise InputError(f"peft:{config.peft_type} is not supported: {reason}")
     kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(config.peft_type)]
     keys = [one.name for one in fields(kind) if one.init]
     for key in config.options:
         if key not in keys:
-            raise InputError(f"peft:{config.peft_type} has no option {key!r}; it has {keys}")
+            remedy = suggestion(key, keys, "it has")
+            raise InputError(f"peft:{config.peft_type} has no option {key!r}; {remedy}")
     _check_values(config)
     if not _is_prompt(config) and config.peft_type not in _WHOLE:
         linear_layers(shapes, _targets(dict(config.options)))

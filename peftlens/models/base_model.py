@@ -19,10 +19,11 @@ from transformers import (
     PreTrainedModel,
 )
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, did_you_mean, nearest
 from peftlens.io.files import (
     cache_dir,
     canonical_json,
+    nearest_file,
     sha256_file,
     sha256_text,
 )
@@ -372,8 +373,11 @@ def locate(reference: str) -> Path:
         return path
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise InputError(f"no file {reference!r}; give the path of a .gguf file")
+            remedy = nearest_file(path) or "give the path of a .gguf file"
+            raise InputError(f"no file {reference!r}; {remedy}")
         return convert(path, cache_dir("models") / f"gguf-{sha256_file(path)[:16]}")
+    if "/" not in reference and (close := nearest(reference, BUILT_IN)):
+        raise InputError(f"no base model named {reference!r}; {did_you_mean(close)}")
     remedy = f"built in: {', '.join(BUILT_IN)}; or give a hub id, a folder or a .gguf file"
     return snapshot(reference, _DOWNLOADED, "base model", remedy)
 

@@ -6,6 +6,7 @@ says so in a log only. Its loading report is read here, and any difference is an
 
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -106,7 +107,7 @@ def load_proven(
         )
     if other_head:
         mark_head(model, _without_heads(report, model))
-    _require_complete(report, what)
+    _require_complete(report, what, type(model).__name__)
     unpack_torchao(model, what)
     prepare_4bit(model, what)
     _require_finite(model, what)
@@ -137,7 +138,7 @@ def _without_heads(report: dict[str, Any], model: PreTrainedModel) -> set[str]:
     return new
 
 
-def _require_complete(report: dict[str, Any], what: str) -> None:
+def _require_complete(report: dict[str, Any], what: str, architecture: str) -> None:
     """Refuse a model whose file and architecture differ."""
     if mismatched := sorted(report["mismatched_keys"], key=str):
         name, of_file, of_model = mismatched[0]
@@ -148,6 +149,12 @@ def _require_complete(report: dict[str, Any], what: str) -> None:
         )
     missing = sorted(report["missing_keys"])
     unexpected = sorted(name for name in report["unexpected_keys"] if not _LEFT_OUT.search(name))
+    if missing and (other := _renamed(missing, unexpected)):
+        raise InputError(
+            f"base {what!r}: {other[0]}.* in the file is {other[1]}.* in {architecture}, so the "
+            "file's weights would be left out, and random ones used; give a base that was saved "
+            f"as {architecture}"
+        )
     if missing:
         raise InputError(
             f"base {what!r}: the weights lack {len(missing)} tensors of this architecture, missing "
@@ -158,6 +165,17 @@ def _require_complete(report: dict[str, Any], what: str) -> None:
             f"base {what!r}: the weights hold {len(unexpected)} tensors that this architecture has "
             f"no place for: {_listed(unexpected)}; correct config.json, or save the model again"
         )
+
+
+def _renamed(missing: list[str], unexpected: list[str]) -> tuple[str, str] | None:
+    """Return the trunk's names in file and model if all tensors of the file differ in these."""
+    by_trunk: dict[str, set[str]] = defaultdict(set)
+    for name in missing:
+        by_trunk[name.partition(".")[0]].add(name.partition(".")[2])
+    of_file = {name.partition(".")[0] for name in unexpected}
+    ends = {name.partition(".")[2] for name in unexpected}
+    of_model = [trunk for trunk, own in by_trunk.items() if ends and ends <= own]
+    return (of_file.pop(), of_model[0]) if len(of_file) == 1 and of_model else None
 
 
 def _reason(unexpected: list[str]) -> str:

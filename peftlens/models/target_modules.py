@@ -8,7 +8,7 @@ changing it changes which experts run, so only the role `router`, or its name, m
 import re
 from collections.abc import Collection, Mapping
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, did_you_mean, nearest
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -120,15 +120,22 @@ def target_weights(
     for target in target_modules:
         matches = {name for name in sizes if _matches(name.removesuffix(".weight"), target, shapes)}
         if not matches:
-            last_parts = dict.fromkeys(n.removesuffix(".weight").split(".")[-1] for n in sizes)
-            raise InputError(
-                f"target_modules: {target!r} matches no layer; the linear layers of this model end "
-                f"in {', '.join(last_parts)}; roles: {', '.join(ROLES)}"
-            )
+            raise InputError(_no_match(target, sizes))
         chosen |= matches
     if not chosen:
         raise InputError(f"target_modules names no layer; roles: {', '.join(ROLES)}")
     return {name: sizes[name] for name in shapes if name in chosen}
+
+
+def _no_match(target: str, names: Collection[str]) -> str:
+    """Describe a target that matches nothing: the nearest role or name, and what there is."""
+    ends = list(dict.fromkeys(name.removesuffix(".weight").split(".")[-1] for name in names))
+    question = did_you_mean(nearest(target, [*ROLES, *ends]))
+    meant = f"{question} " if question else ""
+    return (
+        f"target_modules: {target!r} matches no layer; {meant}the linear layers of this model end "
+        f"in {', '.join(ends)}; roles: {', '.join(ROLES)}"
+    )
 
 
 def _orientation(name: str, shapes: Shapes) -> tuple[int, int]:

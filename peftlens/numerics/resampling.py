@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import bootstrap, false_discovery_control, t, trim_mean
+from scipy.stats import binomtest, bootstrap, false_discovery_control, t, trim_mean
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -102,6 +102,21 @@ def few_interval(values: ArrayLike, within: tuple[float, float] = (-np.inf, np.i
     half = t.ppf((1 + LEVEL) / 2, n - 1) * array.std(ddof=1) / np.sqrt(n)
     low, high = np.clip([array.mean() - half, array.mean() + half], *within)
     return Interval(float(low), float(high))
+
+
+def share_interval(count: int, n: int) -> Interval:
+    """95 % score interval of a share of n independent items.
+
+    Args:
+        count: number of items that count, such as right answers.
+        n: number of items; without any there is no interval.
+
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22(158); Brown, Cai & DasGupta 2001, Stat. Sci. 16(2).
+    """
+    if not n:
+        return Interval(None, None)
+    found = binomtest(count, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(float(found.low), float(found.high))
 
 
 def interquartile_mean(values: ArrayLike) -> float:

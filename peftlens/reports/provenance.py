@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from peftlens.numerics.counts import counted, duration
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
 from peftlens.runs.trained_model import TrainedModel
@@ -25,7 +26,7 @@ def origins(one: StudyResults) -> Iterator[tuple[str, str]]:
     yield from _each("versions", (_versions(r.environment) for r in trained))
     if trained:
         seconds = sum(run.timing()[-1]["seconds"] for run in one.runs)
-        yield "training", f"{seconds / 60:,.0f} minutes in total, {len(records)} runs"
+        yield "training", f"{duration(seconds)} in total, {counted(len(records), 'run')}"
         seeds = sorted({r.config.seed for r in records})
         yield "seeds", ", ".join(map(str, seeds))
     yield from _calls(one.calls)
@@ -49,10 +50,11 @@ def _counts(examples: dict[str, int]) -> str:
 
 
 def _machine(environment: dict[str, Any]) -> str:
-    threads = environment["threads"]
+    threads = counted(environment["threads"], "thread")
     return (
-        f"{environment['device']}, {threads} thread{'' if threads == 1 else 's'} per run, "
-        f"{environment['cpu_cores']} cores, {environment['machine']}, {environment['system']}"
+        f"{environment['device']}, {threads} per run, "
+        f"{counted(environment['cpu_cores'], 'core')}, "
+        f"{environment['machine']}, {environment['system']}"
     )
 
 

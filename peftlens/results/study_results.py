@@ -8,7 +8,8 @@ from typing import Any
 
 from peftlens.errors import InputError
 from peftlens.io import escaping
-from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_text
+from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, nearest_file, sha256_text
+from peftlens.numerics.counts import counted
 from peftlens.results import failures, invocations, table
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import joined
@@ -202,9 +203,10 @@ def read(study: str | Path) -> StudyResults:
     if not (folder / INDEX).exists():
         runs = [Run(folder)] if (folder / "run.json").is_file() else runs_in(folder)
         if not runs:
+            remedy = "" if folder.exists() else nearest_file(folder)
             raise InputError(
-                f"{study} holds no finished run and no study; `peftlens train` or `peftlens study` "
-                "makes one"
+                f"{study} holds no finished run and no study; "
+                + (remedy or "`peftlens train` or `peftlens study` makes one")
             )
         return _without_study(folder, runs)
     index = read_index(folder)
@@ -261,7 +263,7 @@ def _outdated(
         runs = one.run_ids
         if runs not in (None, present):
             reasons[name] = (
-                f"Outdated: the table {name} was made of {len(runs or ())} runs, and "
+                f"Outdated: the table {name} was made of {counted(len(runs or ()), 'run')}, and "
                 f"{len(present)} are finished and undamaged now; run the study's command again"
             )
         elif {"run", "configuration"} <= set(one.frame):

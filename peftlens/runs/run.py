@@ -26,7 +26,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from peftlens.errors import InputError, validation_summary
 from peftlens.io.escaping import visible
-from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, sha256_file, sha256_text
+from peftlens.io.files import (
+    TEMPORARY_PREFIX,
+    canonical_json,
+    nearest_file,
+    sha256_file,
+    sha256_text,
+)
 from peftlens.numerics.rounding import number
 from peftlens.runs import digests
 from peftlens.runs.config import UNKNOWN_TASK, RunConfig
@@ -151,7 +157,10 @@ class Run(TrainedModel):
         """
         file = self.path / "run.json"
         if not file.is_file():
-            raise InputError(f"{self.path} is not a run: it has no run.json")
+            remedy = "" if self.path.exists() else nearest_file(self.path)
+            raise InputError(
+                f"{self.path} is not a run: it has no run.json" + (f"; {remedy}" if remedy else "")
+            )
         if self.sealed:
             self.verify(["run.json"])
         try:

@@ -2,8 +2,8 @@
 
 import itertools
 import math
-import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,10 +18,14 @@ from pydantic import (
 )
 
 from peftlens import registry
-from peftlens.errors import InputError, reason, validation_summary
+from peftlens.errors import InputError, reason, suggestion, validation_summary
+from peftlens.options import takes_any_key
 from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, TrainingConfig
 from peftlens.studies.study_file import dotted, load, unusable_values
+from peftlens.studies.study_text import StudyText
+from peftlens.studies.toml_lines import Place
 
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**32)]
 TorchCompile = bool | Literal["auto"]
 MOST_RUNS = 10_000  # planning that many takes half a minute
 
@@ -114,7 +118,7 @@ class StudyConfig(StrictModel):
     dtype: Dtype = "auto"
     training: TrainingConfig = TrainingConfig()
     torch_compile: TorchCompile = "auto"
-    seeds: Annotated[tuple[StrictInt, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     probes: tuple[str, ...] | None = None
     probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
@@ -150,29 +154,45 @@ def parse(text: str, source: str, full: bool = False) -> StudyConfig:
         InputError: the text is not TOML, or has an unknown key or a wrong value; the message names
             the line.
     """
-    larger = False
+    document = load(text, source)
+    for place, problem in unusable_values(document):
+        raise StudyText(text, source).error(place, f"{dotted(place)} {problem}")
+    if full and not document.get("full_scale"):
+        raise InputError(f"{source} has no table [full_scale]; leave --full-scale")
+    small = study = _validated(document, StudyText(text, source, full=False))
+    if document.get("full_scale"):
+        study = _validated(_full_scale(document), StudyText(text, source, full=True))
+    return study if full else small
+
+
+def _validated(document: dict[str, Any], text: StudyText) -> StudyConfig:
+    """Check a study's keys and values, the names of its probes and the number of its runs."""
     try:
-        document = load(text, source)
-        for place, problem in unusable_values(document):
-            larger = place[0] == "full_scale"
-            line = _line_of(text, place[larger:], larger)
-            raise InputError(f"{source}, line {line}: {dotted(place)} {problem}")
-        if full and not document.get("full_scale"):
-            raise InputError(f"{source} has no table [full_scale]; leave --full-scale")
-        small = StudyConfig.model_validate(document)
-        larger = bool(document.get("full_scale"))
-        study = StudyConfig.model_validate(_full_scale(document)) if larger else small
+        study = StudyConfig.model_validate(document)
     except ValidationError as error:
         # a misspelled key is also a missing one, and only the first of the two errors has a line
         problem = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-        line = _line_of(text, problem["loc"], larger)
-        where = dotted(problem["loc"])
-        raise InputError(f"{source}, line {line}: {where}: {reason(problem)}") from error
-    for name in (*(small.probes or ()), *(study.probes or ())):
-        registry.check("probes", name)
-    for one in (small, study):
-        _check_size(one, source)
-    return study if full else small
+        place = problem["loc"]
+        written = place if problem["type"] == "missing" else _written(document, place)
+        where = f"{dotted(written)}: " if written else ""
+        raise text.error(place, where + reason(problem, StudyConfig)) from error
+    for index, name in enumerate(study.probes or ()):
+        try:
+            registry.check("probes", name)
+        except InputError as error:
+            raise text.error(("probes", index), str(error)) from error
+    _check_size(study, text.source)
+    return study
+
+
+def _written(document: Any, place: Place) -> Place:
+    """Return the beginning of a place that is in a document; pydantic adds types to it."""
+    for depth, part in enumerate(place):
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            return place[:depth]
+    return place
 
 
 def _check_size(study: StudyConfig, source: str) -> None:
@@ -196,35 +216,6 @@ def _full_scale(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _line_of(text: str, place: tuple[str | int, ...], full: bool) -> int:
-    """Return the line of a key, or of its table where the key is missing."""
-    lines = text.splitlines()
-    start, end = 0, len(lines)
-    if len(place) > 1 and place[0] == "runs" and isinstance(place[1], int):
-        start = entry_line(text, place[1], full) - 1
-    elif len(place) > 1:
-        tables = [f"[full_scale.{place[0]}]"] * full + [f"[{place[0]}]"]
-        headers = {line.strip(): n for n, line in reversed([*enumerate(lines)])}
-        start = next((headers[table] for table in tables if table in headers), 0)
-    else:  # top-level keys precede the first table
-        end = next((n for n, line in enumerate(lines) if line.startswith("[")), end)
-    key = next((part for part in reversed(place) if isinstance(part, str)), "")
-    pattern = re.compile(rf"(^|[\s{{,\[])\"?{re.escape(key)}\"?\s*(=|\])")
-    matches = (n for n, line in enumerate(lines[start:end], start) if pattern.search(line))
-    return next(matches, start) + 1
-
-
-def entry_line(text: str, index: int, full: bool = False) -> int:
-    """Return the line of the [[runs]] header with this index; 1 where runs is written inline.
-
-    The headers of the larger study are [[full_scale.runs]] where the file has any.
-    """
-    lines = [line.strip() for line in text.splitlines()]
-    header = "[[full_scale.runs]]" if full and "[[full_scale.runs]]" in lines else "[[runs]]"
-    headers = [n for n, line in enumerate(lines, 1) if line == header]
-    return headers[index] if index < len(headers) else 1
-
-
 def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[list[RunConfig]]:
     """Expand one [[runs]] entry into runs: all combinations of its grid, with every seed.
 
@@ -235,6 +226,7 @@ def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[list[RunConfig]]:
         InputError: the method is unknown, or a value is wrong.
     """
     registry.check("methods", entry.method)
+    _check_keys(entry)
     for values in itertools.product(*entry.grid.values()):
         method_values = dict(zip(entry.grid, values, strict=True))
         training_values = {
@@ -249,6 +241,28 @@ def expand(study: StudyConfig, entry: RunsEntry) -> Iterator[list[RunConfig]]:
                 config.model_copy(update={"task": task.name, "task_config": task.model_extra or {}})
                 for task in tasks
             ]
+
+
+def _check_keys(entry: RunsEntry) -> None:
+    """Refuse keys of a grid that neither method nor training has, and training's in config.
+
+    Raises:
+        InputError: such a key; the message names the nearest of either.
+    """
+    method = registry.load("methods", entry.method)
+    if takes_any_key(method.Config):
+        return
+    options = [field.name for field in fields(method.Config)]
+    training = [*TrainingConfig.model_fields]
+    for key in (*entry.grid, *entry.config):
+        if key not in (*options, *training):
+            remedy = suggestion(key, [*options, *(training if key in entry.grid else [])], "it has")
+            raise InputError(f"{entry.method} has no option {key!r}; {remedy}")
+    if wrong := [key for key in entry.config if key in training and key not in options]:
+        raise InputError(
+            f"{entry.method} has no option {wrong[0]!r}; it is one of training: write it there, "
+            "or into grid"
+        )
 
 
 def _require_sequence(study: StudyConfig, keep: Any) -> None:
@@ -280,4 +294,4 @@ def _run_config(
             seed=seed,
         )
     except ValidationError as error:
-        raise InputError(f"{method}: {validation_summary(error)}") from error
+        raise InputError(f"{method}: {validation_summary(error, TrainingConfig)}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from peftlens.io.progress import track
+from peftlens.numerics.counts import counted, duration
 from peftlens.runs.run import sweeps
 from peftlens.studies.forecast import block_parameters, operations_per_token
 from peftlens.studies.grid import StudyGrid
@@ -64,10 +65,9 @@ def in_words(frame: pd.DataFrame, folder: Path) -> str:
         frame: result of `estimate`.
         folder: a folder on the study's disk.
     """
-    minutes, disk = frame["seconds"].sum() / 60, int(frame["disk_bytes"].sum())
-    time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    time, disk = duration(frame["seconds"].sum()), int(frame["disk_bytes"].sum())
     free = shutil.disk_usage(folder).free
-    sentence = f"{frame['runs'].sum()} runs, about {time} of training one by one, "
+    sentence = f"{counted(int(frame['runs'].sum()), 'run')}, about {time} of training one by one, "
     sentence += f"{disk / 1e6:,.0f} MB on disk"
     if frame["memory_bytes"].notna().all():
         sentence += f", {frame['memory_bytes'].max() / 1e9:.1f} GB of memory at the highest"

@@ -1,8 +1,8 @@
 """Planning of a study: all runs of its file, validated before any is trained."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,10 +16,12 @@ from peftlens.models.base_model import resolve
 from peftlens.runs.config import RunConfig
 from peftlens.runs.run import configurations
 from peftlens.studies.compilation import compiled_runs
-from peftlens.studies.config import StudyConfig, entry_line, expand, parse
+from peftlens.studies.config import StudyConfig, expand, parse
 from peftlens.studies.forecast import forecast
 from peftlens.studies.plan import PlannedRun, StudyPlan
 from peftlens.studies.study_file import read_text
+from peftlens.studies.study_text import StudyText
+from peftlens.studies.toml_lines import Place
 from peftlens.tasks import load_task
 from peftlens.training import batched_trainer
 from peftlens.training.run_plan import RunPlan, plan_run
@@ -172,45 +174,49 @@ def plan_study(
     device, _ = resolve(study.device, "float32")
     if study.dtype == "auto" and dtypes and device in dtypes:
         study = study.model_copy(update={"dtype": dtypes[device]})
-    _check_shared(study, source, context)
-    plans = _plans(study, partial(entry_line, text, full=full), source, context)
+    lines = StudyText(text, source, full)
+    _check_shared(study, lines, context)
+    plans = _plans(study, lines, context)
     return StudyGrid(study, plans, configurations(plans))
 
 
-def _check_shared(study: StudyConfig, source: str, context: RunContext) -> None:
+def _check_shared(study: StudyConfig, text: StudyText, context: RunContext) -> None:
     """Check probes, tasks and base model first, so that errors do not name a [[runs]] entry."""
     for name, values in study.probe_options.items():
-        try:
+        with _located(text, ("probe_options", name)):
             probe_runner.configure(name, values)
-        except InputError as error:
-            raise InputError(f"{source}, [probe_options.{name}]: {error}") from error
-    try:
-        for task in study.tasks:
+    for index, task in enumerate(study.tasks):
+        place: Place = ("continual", "tasks", index) if study.continual else ("task",)
+        with _located(text, (*place, "name"), place):
             load_task(task.name, task.model_extra or {})
+    with _located(text, ("base_model",), ("device",), ("dtype",)):
         context.base_models.get(
             study.base_model,
             device=study.device,
             dtype=study.dtype,
             trust_remote_code=context.trust_remote_code,
         )
+
+
+@contextmanager
+def _located(text: StudyText, *tables: Place) -> Iterator[None]:
+    """Add the line of the key to errors about values of these tables."""
+    try:
+        yield
     except InputError as error:
-        raise InputError(f"{source}: {error}") from error
+        raise text.error_in(tables, str(error)) from error
 
 
-def _plans(
-    study: StudyConfig, line_of: Callable[[int], int], source: str, context: RunContext
-) -> list[RunPlan]:
+def _plans(study: StudyConfig, text: StudyText, context: RunContext) -> list[RunPlan]:
     plans: dict[str, RunPlan] = {}
     with bar("Planning", study.n_runs) as shown:
         for index, entry in enumerate(study.runs):
-            try:
+            place = ("runs", index)
+            with _located(text, place, ("training",)):
                 for configs in expand(study, entry):
                     for run_plan in _plan_sequence(configs, context):
                         plans.setdefault(run_plan.id, run_plan)
                         shown.advance()
-            except InputError as error:
-                location = f"{source}, [[runs]] at line {line_of(index)}"
-                raise InputError(f"{location}: {error}") from error
     return list(plans.values())
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from peftlens.io.progress import say
+from peftlens.numerics.counts import counted, duration
 from peftlens.results import invocations
 from peftlens.studies.job_queue import JobQueue
 
@@ -51,7 +52,7 @@ class Makespan:
             return
         self.expected_seconds = self.clock() - self._began + left
         if left >= _TOLD:
-            say(f"About {_in_words(left)} left with {_of_workers(workers)}")
+            say(f"About {duration(left)} left with {_of_workers(workers)}")
 
     def end(self) -> None:
         """Tell and record the time that the call took."""
@@ -68,15 +69,8 @@ class Makespan:
         )
         if seconds >= _TOLD:
             worked = f"{_of_workers(self.workers)} worked {share:.0%} of the time"
-            say(f"Took {_in_words(seconds)}; {worked}")
+            say(f"Took {duration(seconds)}; {worked}")
 
 
 def _of_workers(workers: int) -> str:
-    return f"{workers} worker{'s' * (workers != 1)}"
-
-
-def _in_words(seconds: float) -> str:
-    minutes = max(1, round(seconds / 60))
-    if minutes < 120:
-        return f"{minutes} minute{'s' * (minutes > 1)}"
-    return f"{minutes / 60:.1f} hours"
+    return counted(workers, "worker")

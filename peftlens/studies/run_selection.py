@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.studies.plan import PlannedRun
 
 
@@ -22,8 +22,9 @@ def select_runs(
     """
     by_id = {run.id: run for run in runs}
     if patterns and not any(_matches(run, patterns) for run in runs):
-        configurations = ", ".join(dict.fromkeys(run.configuration for run in runs))
-        raise InputError(f"--filter {' '.join(patterns)}: no run fits; there are {configurations}")
+        configurations = dict.fromkeys(run.configuration for run in runs)
+        remedy = suggestion(patterns[0], configurations, "there are")
+        raise InputError(f"--filter {' '.join(patterns)}: no run fits; {remedy}")
     part, parts = shard or (1, 1)
     places: dict[str, int] = {}  # index of each sequence, by id of its first run
     selected: set[str] = set()

@@ -22,6 +22,7 @@ from peftlens.errors import InputError
 from peftlens.io.files import sha256_text, write_atomic
 from peftlens.io.hardware import allocate
 from peftlens.io.progress import say
+from peftlens.numerics.counts import counted
 from peftlens.results.outcomes import (
     Corrupted,
     Died,
@@ -212,13 +213,14 @@ class StudyRunner:
         for run, reason in damaged.items():
             self._quarantine(run, reason)
         if self.done:
-            say(f"{len(self.done)} of {len(self.runs)} runs are already finished")
+            say(f"{len(self.done)} of {counted(len(self.runs), 'run')} already finished")
         self._train_and_measure()
         self.done |= store.finished(self.folder, self.runs.keys() - self.done)[0]
         left = [run for run in self.runs if self._is_missing(run)]
         runs = [Run(self.folder / run) for run in self.runs if run in self.done]
         if left and (self.locked or self.options.shard):
-            say(f"{len(left)} runs are left to other processes; the last one writes the tables")
+            those = counted(len(left), "run")
+            say(f"{those} left to other processes; the last one writes the tables")
         elif runs:
             tables = FinalTables(self.tables, self.plan, self.failures, self.trust_remote_code)
             self.makespan.worked += tables.write(runs, self.local_pool, self.signals)
@@ -235,7 +237,7 @@ class StudyRunner:
         missing = [run for run in self.selected if self._is_missing(run.id)]
         self.tables.drop_of([run.id for run in missing])
         if compiled := sum(run.compiled for run in missing):
-            say(f"{compiled} of {len(missing)} runs are trained with compiled blocks")
+            say(f"{compiled} of {counted(len(missing), 'run')} to be trained with compiled blocks")
         runs_per_pass = 1 if self.options.engine == "ray" else self.options.runs_per_pass
         batches = RunBatches(
             self.folder,

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from peftlens.errors import InputError
+from peftlens.io.files import nearest_file
+from peftlens.studies.toml_lines import MOST_LEVELS, Place, TomlLines
 
 MOST_BYTES = 1_000_000
-MOST_LEVELS = 20  # of nested tables, lists and parts of a dotted key
 _STRINGS = re.compile(
     r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
 )
 # tomllib's memory is quadratic in the parts of a key, so they are counted before
 _LONG_KEY = re.compile(rf"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{MOST_LEVELS},}}")
 _SHOWN = 60  # characters of a key in an error
-Place = tuple[str | int, ...]
 
 
 def read_text(file: Path) -> str:
@@ -30,7 +30,8 @@ def read_text(file: Path) -> str:
         InputError: the file does not exist, is too large or is not a text file.
     """
     if not file.exists():
-        raise InputError(f"no study file {str(file)!r}; give the path of a TOML file")
+        remedy = nearest_file(file) or "give the path of a TOML file"
+        raise InputError(f"no study file {str(file)!r}; {remedy}")
     if not file.is_file():
         raise InputError(f"{str(file)!r} is not a text file; give the path of a TOML file")
     if (size := file.stat().st_size) > MOST_BYTES:
@@ -63,13 +64,32 @@ def load(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError as error:
+        line = TomlLines.of(text).deep or 1
         raise InputError(
-            f"{source}: tables or lists are nested more than {MOST_LEVELS} deep"
+            f"{source}, line {line}: tables or lists are nested more than {MOST_LEVELS} deep"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: {error}") from error
+        raise InputError(f"{source}{_mistake(text, str(error))}") from error
     except ValueError as error:
         raise InputError(f"{source}: a number has more digits than can be read") from error
+
+
+def _mistake(text: str, message: str) -> str:
+    """Return the line of a mistake in the syntax, and what it is.
+
+    tomllib tells the place where it noticed it, behind a value that repeats a key or has no end.
+    """
+    found = TomlLines.of(text)
+    match = re.fullmatch(r"(.*?) \(at (?:line (\d+), column \d+|end of document)\)", message)
+    what, noticed = (match[1], match[2]) if match else (message, None)
+    line = int(noticed) if noticed else text.count("\n") + 1
+    if found.twice and found.twice[2] <= line and what.startswith("Cannot"):
+        place, first, second = found.twice
+        return f", line {second}: {dotted(place)} stands twice, first in line {first}"
+    if found.unclosed and found.unclosed <= line:
+        return f", line {found.unclosed}: a text, list or table begins here and has no end"
+    hint = "; a text stands in quotes" if what == "Invalid value" else ""
+    return f", line {line}: {what}{hint}"
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -13,6 +13,7 @@ from peftlens import registry
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
 from peftlens.io.progress import track
+from peftlens.numerics.counts import counted
 from peftlens.results import failures, study_results, table
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
 from peftlens.results.stack import joined
@@ -187,7 +188,8 @@ def _missing(results: StudyResults, runs: Sequence[Run]) -> Iterator[str]:
         for name in results.tables:
             without = [run for run in runs if not (run.table_folder / f"{name}.parquet").exists()]
             if 0 < len(without) < len(runs):
-                yield f"{len(without)} runs have no table {name} of their own to compare with"
+                those = counted(len(without), "run")
+                yield f"{those} without a table {name} of their own to compare with"
         for name in results.unmeasured:
             yield f"there is no table {name}; the study's command makes it"
         if missing := len(results.missing):

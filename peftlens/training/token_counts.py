@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from peftlens.data.tokenization import CUT
+from peftlens.numerics.counts import counted
 from peftlens.training.data_loader import TokenizedTask
 from peftlens.training.run_plan import RunPlan
 
@@ -35,7 +36,7 @@ class TokenCounts:
         cut = f"{self.rows_cut:,} cut" if self.rows_cut else "none cut"
         dropped = f", {self.examples_dropped:,} dropped" if self.examples_dropped else ""
         return (
-            f"{self.rows:,} training rows of {self.tokens:,} tokens, of which "
+            f"{counted(self.rows, 'training row')} of {counted(self.tokens, 'token')}, of which "
             f"{self.trained_tokens:,} are trained; at most {self.max_length:,} tokens in a row: "
             f"{cut}{dropped}"
         )

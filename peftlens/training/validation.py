@@ -11,15 +11,22 @@ from peftlens.evaluation.log_likelihood import Choices, choose
 from peftlens.training.data_loader import TokenizedTask
 
 
-def validate(model: nn.Module, task: TokenizedTask) -> dict[str, float]:
+def validate(
+    model: nn.Module, task: TokenizedTask, description: str = "Validating"
+) -> dict[str, float]:
     """Compute the loss and what else the answers allow; empty if the loss is not finite.
 
     With several answers these are label loss and accuracy. A head adds macro F1 and Matthews
     correlation of classes, Spearman's correlation of numbers (whose loss is the mean squared
     error), and the F1 of entities and the accuracy of tags (whose loss is the mean over texts of
     the mean over their words).
+
+    Args:
+        model: model in evaluation mode.
+        task: task with the validation examples.
+        description: title of the progress bar.
     """
-    choices = choose(model, task.collator, task.validation, "Validating")
+    choices = choose(model, task.collator, task.validation, description)
     scores = {"validation_loss": float(choices.loss.mean())}
     if not math.isfinite(scores["validation_loss"]):
         return {}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from peftlens.errors import InputError
+from peftlens.errors import InputError, suggestion
 from peftlens.io.files import cache_dir
 from peftlens.io.progress import say
 from peftlens.models.base_model import BaseModel
@@ -58,7 +58,7 @@ def vocabulary_map(base: BaseModel, projection: Projection = "umap") -> Vocabula
     """
     if projection not in get_args(Projection):
         raise InputError(
-            f"projection {projection!r} must be one of {', '.join(get_args(Projection))}"
+            f"no projection named {projection!r}; {suggestion(projection, get_args(Projection))}"
         )
     near = graph(base)
     make = {"umap": lambda: _umap(vocabulary(base), near), "pca": lambda: _pca(vocabulary(base))}

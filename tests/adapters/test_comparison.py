@@ -102,7 +102,7 @@ def test_from_the_command_line(saved, run, tmp_path):
     theirs.edit(other.path, base_model_name_or_path="another")
     code, out, err = run("compare", one.path, other.path, "--csv", tmp_path / "rows.csv")
     assert code == 0
-    assert "3 weights are changed by a alone" in out
+    assert "3 weights changed by a alone" in out
     assert "name different base models" in err
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 7
     code, out, _ = run("compare", one.path, other.path, "--directions", 1, "--json")

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from peftlens.cli.output import print_frame, print_groups, print_table, print_text
+from peftlens.cli.output import print_frame, print_groups, print_table, print_text, shared_rows
 
 
 @pytest.fixture
@@ -74,3 +74,12 @@ def test_paragraphs_are_wrapped_and_indented_ones_keep_their_lines(terminal):
         "      one",
         "      two",
     ]
+
+
+def test_rows_that_all_runs_share_are_those_of_one():
+    facts = pd.DataFrame({"part": ["a", "b"], "share": [0.25, 0.75]})
+    frame = pd.concat([facts.assign(run=run, seed=seed) for seed, run in enumerate("xyz")])
+    pd.testing.assert_frame_equal(shared_rows(frame), facts)
+    assert shared_rows(frame[frame["run"] == "x"]) is None
+    assert shared_rows(frame.assign(share=frame["share"] + frame["seed"])) is None
+    assert shared_rows(facts) is None

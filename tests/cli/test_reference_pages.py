@@ -130,7 +130,7 @@ def test_rows_are_selected(rows):
     assert names(mergeable=True) & names(mergeable=False) == {"peft:TYPE"}
     assert names(mergeable=True) | names(mergeable=False) == set(rows)
     assert {"lora", "bitfit"} <= names(mergeable=True)
-    with pytest.raises(InputError, match="--family 'x' fits no method; it is one of: additive"):
+    with pytest.raises(InputError, match="--family 'x' fits no method; choose from additive"):
         names(family="x")
-    with pytest.raises(InputError, match="--exposes 'x' fits no method; it is one of: delta_we"):
+    with pytest.raises(InputError, match="--exposes 'x' fits no method; choose from delta_we"):
         names(exposes="x")

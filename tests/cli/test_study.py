@@ -98,7 +98,7 @@ def test_the_majority_baseline_is_the_same_everywhere(run, study_file):
 
 def test_ahead_is_rounded():
     assert studying._remaining_time(None) == studying._remaining_time(0) == ""
-    assert "a minute" in studying._remaining_time(30)
+    assert "1 minute" in studying._remaining_time(30)
     assert "45 minutes" in studying._remaining_time(45 * 60)
     assert "3.0 hours" in studying._remaining_time(3 * 3600)
 

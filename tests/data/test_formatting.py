@@ -29,7 +29,7 @@ def test_labels_are_written_as_asked():
 
 def test_class_without_a_written_label():
     rows = [{"text": "x", "label": "2"}]
-    with pytest.raises(InputError, match="label '2' of rows is not in labels, which has '0'"):
+    with pytest.raises(InputError, match="label '2' of rows is not in labels; it has 0"):
         read(rows, labels={"0": "negative"})
 
 

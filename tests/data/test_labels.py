@@ -75,7 +75,7 @@ def test_texts_of_classes_and_their_ids():
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ({"a": "x"}, "label 'b' of rows is not in labels, which has 'a'"),
+        ({"a": "x"}, "label 'b' of rows is not in labels; it has a"),
         ({"a": "x", "a ": "y", "b": "z"}, "two keys that look like 'a '"),
         ({"a": " ", "b": "z"}, "no text for 'a'"),
     ],
@@ -90,3 +90,11 @@ def test_a_column_of_texts_is_no_column_of_classes():
         classes(*map(str, range(1001)), *map(str, range(1001)))
     with pytest.raises(InputError, match=r"40 rows of .* 40 different.*set kind = 'generation'"):
         classes(*map(str, range(40)))
+
+
+@pytest.mark.parametrize(
+    ("n", "rows", "told"), [(11, 30, True), (20, 20, True), (11, 200, False), (3, 6, False)]
+)
+def test_classes_with_few_rows_are_told(n, rows, told):
+    notes = classes(*(f"c{number % n}" for number in range(rows))).notes
+    assert [note.partition(",")[0] for note in notes] == [f"{n} classes for {rows} rows"] * told

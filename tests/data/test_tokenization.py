@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 from tiny import byte_tokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -279,3 +281,17 @@ def test_an_end_token_without_a_row():
     tokenize = ExampleTokenizer(tokens, seq2seq=False, max_length=32).tokenize
     with pytest.raises(InputError, match="'<end>' has the id 259"):
         tokenize([Example("ab", (" x", " xy"), 0)])
+
+
+def test_a_text_beyond_the_context_gives_no_warning_of_the_tokenizer(caplog):
+    tokenizer = byte_tokenizer()
+    tokenizer.model_max_length = 4
+    transformers_log = logging.getLogger("transformers.tokenization_utils_base")
+    transformers_log.addHandler(caplog.handler)
+    try:
+        assert len(text_ids(tokenizer, "a longer text")) > 4
+        assert not caplog.records
+        tokenizer("a longer text")
+        assert any("longer than" in record.message for record in caplog.records)
+    finally:
+        transformers_log.removeHandler(caplog.handler)

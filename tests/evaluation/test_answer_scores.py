@@ -86,6 +86,6 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sacrebleu", None)
     with pytest.raises(InputError, match=r"'sacrebleu': python -m pip install -e .*\[scores\]"):
         score("chrf", "a", ["a"])
-    with pytest.raises(InputError, match="score 'accuracy' is unknown; choose one of exact_match"):
+    with pytest.raises(InputError, match="no score named 'accuracy'; choose from exact_match"):
         score("accuracy", "a", ["a"])
     assert {"exact_match", "f1", "number"} <= {*answer_scores.SCORES}

@@ -70,7 +70,7 @@ def test_what_it_raises_is_one_line(provide):
 
 def test_an_unknown_one_lists_them_all(provide):
     provide(lambda *_: 1.0)
-    with pytest.raises(InputError, match="'absent' is unknown; choose one of exact_match.* strict"):
+    with pytest.raises(InputError, match="no score named 'absent'; choose from .* strict"):
         require_score("absent")
     with pytest.raises(InputError, match="measure the runs by the probes harness_items"):
         require_score("lm_eval:gsm8k")
@@ -110,5 +110,5 @@ def test_a_run_is_scored_by_it_and_depends_on_its_version(provide, bases, tmp_pa
     run = train("strict")
     assert run_probe(context, run, "task_items").frame["score"].tolist() == [0.25] * 4
     assert run.record.depends_on["versions"]["strict-scores"] == "3.1"
-    with pytest.raises(InputError, match="'absent' is unknown"):
+    with pytest.raises(InputError, match="no score named 'absent'"):
         train("absent")

@@ -115,7 +115,7 @@ def test_another_metric_and_a_group(llama, folder):
 @pytest.mark.parametrize(
     ("own", "said"),
     [
-        ({"metric": "f1"}, "has no metric 'f1'; set metric to acc or acc_norm"),
+        ({"metric": "f1"}, "has no metric 'f1'; set metric to one of acc, acc_norm"),
         ({"shots": 3}, "has no option 'shots'; it has metric, include_path, batch_size"),
         ({"batch_size": "many"}, "lm_eval:directions: batch_size"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),

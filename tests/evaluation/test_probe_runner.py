@@ -94,7 +94,7 @@ def test_a_probe_has_the_options_of_the_one_that_it_shares_them_with(context, ru
 
 
 def test_options_that_a_probe_does_not_have(context, runs):
-    with pytest.raises(InputError, match="forgetting has no option 'item'; it has suites, items"):
+    with pytest.raises(InputError, match="forgetting has no option 'item'; did you mean items"):
         probe_runner.run_probe(context, runs["lora"], "forgetting", {"forgetting": {"item": 5}})
     with pytest.raises(InputError, match="probe learning has no options, but items was given"):
         probe_runner.run_probe(context, runs["lora"], "learning", {"learning": {"items": 5}})

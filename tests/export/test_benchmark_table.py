@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import finished
 import numpy as np
 import pandas as pd
@@ -5,7 +7,12 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from peftlens.errors import InputError
-from peftlens.export.benchmark_table import COLUMNS, benchmark_table, separated
+from peftlens.export.benchmark_table import (
+    COLUMNS,
+    benchmark_table,
+    missing_metrics,
+    separated,
+)
 from peftlens.export.table_formats import caption, markdown
 from peftlens.results import study_results, table
 from peftlens.results.table import Table, measured
@@ -148,3 +155,23 @@ def test_nothing_to_give(tmp_path):
     folder = finished.study(tmp_path, [], probes=())
     with pytest.raises(InputError, match="has no results for a benchmark table"):
         benchmark_table(study_results.read(folder))
+
+
+def test_a_usual_metric_that_is_missing_names_its_probe(one):
+    assert missing_metrics(one) == []
+    without = replace(one, tables={k: v for k, v in one.tables.items() if k != "forgetting"})
+    assert missing_metrics(without) == [
+        "No forgetting in this table: add forgetting to `probes` of the study file, and run it "
+        "again"
+    ]
+
+
+def test_answers_that_another_probe_needed_are_in_the_table(run, study_file):
+    """task_accuracy reads task_items, which the study does not name and each run has."""
+    assert run("study", study_file, "--workers", 0, "--out", "out")[0] == 0
+    code, out, err = run("table", "out", "--format", "csv")
+    assert code == 0
+    assert ",accuracy," in out
+    assert "No forgetting in this table: add forgetting to `probes`" in err
+    assert "No accuracy" not in err
+    assert run("table", "out", "--metric", "accuracy")[2] == ""

@@ -2,6 +2,7 @@ import re
 
 import finished
 import homes
+import pytest
 
 from peftlens import registry
 from peftlens.export import bibtex
@@ -61,3 +62,24 @@ def test_what_has_no_paper_is_named_with_its_hash(tmp_path):
     assert f"SHA-256 of its weights: {finished.BASE}" in text
     assert "title = {{org/data@main}},\n  howpublished = {Hugging Face Hub}" in text
     assert "home" not in text
+
+
+@pytest.mark.parametrize(
+    ("reference", "is_on_hub"),
+    [
+        ("org/model", True),
+        ("org/model@main", True),
+        ("hub:org/data", True),
+        ("./my-model", False),
+        ("../my-model", False),
+        ("models/mine", False),
+        ("/root/models/mine", False),
+        ("~/mine", False),
+        ("file:data/mine.csv", False),
+        ("my-model", False),
+    ],
+)
+def test_only_what_is_of_the_hub_is_said_to_be(reference, is_on_hub, tmp_path, monkeypatch):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert ("Hugging Face Hub" in bibtex._named(reference, "weights", None)) == is_on_hub

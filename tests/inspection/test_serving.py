@@ -233,7 +233,7 @@ def test_rank_256_needs_an_option_and_513_is_too_much(tmp_path):
 
 def test_what_can_not_be_judged_is_one_line(adapters, folders):
     plain = adapters["plain"]
-    with pytest.raises(InputError, match="--for 'tgi' is not known; choose one of vllm"):
+    with pytest.raises(InputError, match="--for 'tgi' is not known; choose from vllm"):
         inspect(plain, str(folders["llama"]), program="tgi")
     with pytest.raises(InputError, match="give --base"):
         inspect(plain, program="vllm")

@@ -101,3 +101,13 @@ def test_files_of_a_folder_are_synced_by_handles_that_the_system_takes(
 
 def flags(handle):
     return fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE
+
+
+def test_the_nearest_name_in_a_missing_file_s_folder(tmp_path):
+    (tmp_path / "reviews.csv").touch()
+    (tmp_path / "data").mkdir()
+    question = f"did you mean {tmp_path / 'reviews.csv'}?"
+    assert files.nearest_file(tmp_path / "reviws.csv") == question
+    assert files.nearest_file(tmp_path / "Reviews.CSV") == question
+    assert files.nearest_file(tmp_path / "dta" / "x.csv") == f"did you mean {tmp_path / 'data'}?"
+    assert files.nearest_file(tmp_path / "zzz") == files.nearest_file(tmp_path / "data" / "x") == ""

@@ -70,8 +70,14 @@ def test_name_like_nothing():
 
 
 def test_missing_gguf_file():
-    with pytest.raises(InputError, match="no file 'nowhere.gguf'"):
+    with pytest.raises(InputError, match="no file 'nowhere.gguf'; give the path"):
         locate("nowhere.gguf")
+
+
+@pytest.mark.parametrize("name", ["SmolLM2-135M", "smolm2-135m", "smollm2_135m"])
+def test_a_misspelled_built_in_base_is_named_without_a_network(name):
+    with pytest.raises(InputError, match=f"{name}'; did you mean smollm2-135m"):
+        locate(name)
 
 
 def test_file_that_is_no_gguf(tmp_path, monkeypatch):

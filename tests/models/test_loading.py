@@ -4,10 +4,11 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForQuestionAnswering
 
 from peftlens.errors import InputError
 from peftlens.models.base_model import load_base_model
+from peftlens.models.heads import Head, unnamed_labels
 from peftlens.models.loading import load_proven, reported_as, summary
 
 
@@ -116,3 +117,22 @@ def test_a_missing_file_is_told_by_its_name(folder):
     (folder / "model.safetensors").rename(folder / "other.safetensors")
     with pytest.raises(InputError, match=r"base 'mine' can't be loaded.*model\.safetensors"):
         load_proven(AutoModelForCausalLM, folder, "mine", use_safetensors=True)
+
+
+def test_a_head_whose_class_gives_the_weights_other_names(folder):
+    """transformers would open the base with random weights under the adapter."""
+    head = Head(task_type="QUESTION_ANS", labels=unnamed_labels(2))
+    message = (
+        r"model\.\* in the file is transformer\.\* in LlamaForQuestionAnswering, so .* random ones "
+        "used; give a base that was saved as LlamaForQuestionAnswering"
+    )
+    with pytest.raises(InputError, match=message):
+        load_base_model(str(folder), device="cpu", dtype="float32", head=head)
+    saved = folder.parent / "answering"
+    AutoModelForQuestionAnswering.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(
+        saved
+    )
+    for file in folder.glob("*token*"):
+        shutil.copy(file, saved)
+    base = load_base_model(str(saved), device="cpu", dtype="float32", head=head)
+    assert type(base.model).__name__ == "LlamaForQuestionAnswering"

@@ -237,3 +237,12 @@ def test_roles_of_other_architectures(names, role, expected):
     shapes = {f"h.0.{name}.weight": (8, 8) for name in names}
     found = target_modules.linear_layers(shapes, (role,))
     assert list(found) == [f"h.0.{names[index]}" for index in expected]
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [("attn", "attention"), ("Q_proj", "q_proj"), ("all_linears", "all_linear")],
+)
+def test_a_misspelled_target_has_the_nearest_role_or_name(target, meant):
+    with pytest.raises(InputError, match=f"{target}' matches no layer; did you mean {meant}"):
+        target_modules.linear_layers(architecture.shapes(build("llama")), (target,))

@@ -11,6 +11,7 @@ from peftlens.numerics.resampling import (
     p_value,
     paired_interval,
     ratio_interval,
+    share_interval,
 )
 
 
@@ -101,3 +102,13 @@ def test_an_interval_of_shares_ends_where_shares_do():
     assert few_interval([0.2, 0.6, 0.9], (0, 1)) == Interval(0, 1)
     inside = few_interval([0.5, 0.51, 0.52], (0, 1))
     assert inside == few_interval([0.5, 0.51, 0.52])
+
+
+def test_the_interval_of_a_share_is_wilson_s():
+    """7 of 10: (p + z²/2n ± z √(p (1 - p)/n + z²/4n²)) / (1 + z²/n) with z = 1.96."""
+    found = share_interval(7, 10)
+    assert (found.low, found.high) == pytest.approx((0.3968, 0.8922), abs=1e-4)
+    none, all_of_them = share_interval(0, 10), share_interval(10, 10)
+    assert (none.low, all_of_them.high) == pytest.approx((0.0, 1.0))
+    assert none.high == pytest.approx(1 - all_of_them.low) == pytest.approx(0.2775, abs=1e-4)
+    assert share_interval(0, 0).low is None

@@ -58,6 +58,6 @@ def test_a_study_says_and_records_what_is_compiled(tiny_study, tmp_path, monkeyp
     runner.run_study(file, tmp_path / "out", StudyOptions(workers=0))
     (run,) = runs_in(tmp_path / "out" / "runs")
     assert len(asked) == 1
-    assert "1 of 1 runs are trained with compiled blocks" in capsys.readouterr().err
+    assert "1 of 1 run to be trained with compiled blocks" in capsys.readouterr().err
     assert read_index(tmp_path / "out")["compiled"] == {run.id: True}
     assert run.record.environment["compiled"]

@@ -56,7 +56,7 @@ def test_seeds_draw_the_order_of_the_tasks():
 )
 def test_a_study_has_one_task_or_a_sequence(old, new):
     text = SEQUENCE.replace(old, new)
-    text_shown = r"give \[task\] for a study of one task|no: Extra inputs|a.jsonl is named twice"
+    text_shown = r"give \[task\] for a study of one task|no: unknown key|a.jsonl is named twice"
     with pytest.raises(InputError, match=text_shown):
         parse(text, "x.toml")
 
@@ -128,11 +128,9 @@ def test_a_table_where_a_list_belongs_is_named():
         parse(text, "x.toml")
 
 
-def test_a_seed_below_zero_is_named_before_it_draws_an_order():
-    text = SEQUENCE.replace("seeds = [0, 1, 2]", "seeds = [-1]")
-    study = parse(text, "x.toml")
-    with pytest.raises(InputError, match="seed"):
-        list(expand(study, study.runs[0]))
+def test_a_seed_below_zero_is_named_with_its_line():
+    with pytest.raises(InputError, match="line 3: seeds.0: Input should be greater than or equal"):
+        parse(SEQUENCE.replace("seeds = [0, 1, 2]", "seeds = [-1]"), "x.toml")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ DEEP = 100_000
         (HEAD + RUNS + f"config = {{ alpha = {'9' * 5000} }}", "more digits than can be read"),
         (HEAD.replace("boolq", r"file:a\u0000b") + RUNS, "line 3: task.name holds a NUL character"),
         ("seeds = [true]\n" + HEAD + RUNS, "line 1: seeds.0: Input should be a valid integer"),
-        ("x" * 10**5 + " = 1\n" + HEAD + RUNS, "line 1: x{60}: Extra inputs"),
+        ("x" * 10**5 + " = 1\n" + HEAD + RUNS, "line 1: x{60}: unknown key"),
     ],
 )  # fmt: skip
 def test_it_is_refused_before_anything_is_built_of_it(text, message):
