@@ -70,7 +70,7 @@ def neighbors(
         InputError: the query can't be parsed, or its sum is zero.
     """
     if not isinstance(metric, str) or metric not in METRICS:
-        raise InputError(f"no metric named {metric!r}; {suggestion(metric, METRICS)}")
+        raise InputError(f"no metric named {metric!r}; {suggestion(str(metric), METRICS)}")
     if not 1 <= k <= MOST:
         raise InputError(f"{k} neighbors can't be shown; choose 1 to {MOST}")
     vocab = vocabulary(base)

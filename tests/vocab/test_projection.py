@@ -94,5 +94,5 @@ def test_a_plane_holds_its_two_vectors(base):
 
 
 def test_no_such_projection(base):
-    with pytest.raises(InputError, match="'tsne' must be one of umap, pca"):
+    with pytest.raises(InputError, match="no projection named 'tsne'; choose from umap, pca"):
         maps.vocabulary_map(base, "tsne")  # pyright: ignore
