@@ -102,8 +102,7 @@ def behind_vectors(model: PreTrainedModel, vectors: torch.Tensor) -> Iterator[No
     if not len(vectors):
         yield
         return
-    keeps_a_state = getattr(model, "_is_stateful", False)  # instead of keys and values
-    if kind_of(model.config) != "decoder" or head_modules(model) or keeps_a_state:
+    if not continues_caches(model):
         with restored_after(model):
             prepend_vectors(model, lambda rows: vectors.expand(rows, -1, -1))
             yield
@@ -169,6 +168,12 @@ def pool_last_tokens(model: PreTrainedModel) -> None:
 
     model.register_forward_pre_hook(remember, with_kwargs=True)
     model.get_submodule("score").register_forward_hook(pool)
+
+
+def continues_caches(model: Any) -> bool:
+    """Whether passes can go on from keys and values of vectors that were read before."""
+    keeps_a_state = getattr(model, "_is_stateful", False)  # instead of keys and values
+    return kind_of(model.config) == "decoder" and not head_modules(model) and not keeps_a_state
 
 
 def behind_something(inputs: dict[str, Any]) -> bool:

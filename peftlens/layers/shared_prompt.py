@@ -12,10 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from peftlens.layers.prepend import behind_something
+from peftlens.layers.prepend import behind_something, continues_caches
 from peftlens.models.architecture import has_dropout
-from peftlens.models.heads import head_modules
-from peftlens.models.model_kind import kind_of
 
 _TYPES = ("PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING")  # of peft: vectors in front
 
@@ -59,8 +57,5 @@ def _has_shared_prompt(model: Any) -> bool:
     if config is None or config.peft_type not in _TYPES:
         return False
     inner = model.get_base_model()
-    if kind_of(inner.config) != "decoder" or head_modules(inner):
-        return False
-    if getattr(inner, "_is_stateful", False):  # keeps a state, no keys and values
-        return False
-    return not (inner.training and any(map(has_dropout, inner.modules())))
+    has_noise = inner.training and any(map(has_dropout, inner.modules()))
+    return continues_caches(inner) and not has_noise

@@ -73,7 +73,7 @@ def test_what_has_no_paper_is_named_with_its_hash(tmp_path):
         ("./my-model", False),
         ("../my-model", False),
         ("models/mine", False),
-        ("/root/models/mine", False),
+        ("/models/mine", False),
         ("~/mine", False),
         ("file:data/mine.csv", False),
         ("my-model", False),

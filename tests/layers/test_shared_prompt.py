@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from peftlens.layers.peft_wrapper import wrap_prompt
 from peftlens.layers.shared_prompt import prompt_computed_once
+from peftlens.methods import framed_prompt_tuning
 
 IDS = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 0], [6, 0, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0]])
@@ -66,6 +67,21 @@ def test_a_network_that_makes_the_prompt_is_trained_alike():
     logits, gradients = passed(model)
     with prompt_computed_once(model, IDS.shape[1]):
         shared, of_shared = passed(model)
+    torch.testing.assert_close(shared, logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(of_shared, gradients, rtol=1e-3, atol=1e-5)
+
+
+def test_a_frame_around_the_prompt_is_shared_with_it():
+    frame = ((11, 12, 13), (14, 15))
+    config = framed_prompt_tuning.Config(
+        num_virtual_tokens=6, framed_share=1.0, frames=("a {prompt} b",), frame_ids=(frame,)
+    )
+    model = framed_prompt_tuning.attach(build("llama"), config).train()
+    logits, gradients = passed(model)
+    seen = lengths_seen(model)
+    with prompt_computed_once(model, IDS.shape[1]):
+        shared, of_shared = passed(model)
+    assert seen == [(1, 6 + 5), (3, 4)]
     torch.testing.assert_close(shared, logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(of_shared, gradients, rtol=1e-3, atol=1e-5)
 
