@@ -5,15 +5,16 @@ training brings it to tokens. So the population are prompts that start at tokens
 before training, with a cosine of 0.99 or more to a token), and those that end at tokens. Rule: a
 prompt has left the tokens if, at the last step, most vectors have a cosine below 0.9 to every
 token, and replacing all vectors by their nearest tokens costs more than 0.05 nats per token (lower
-end of the 95 % interval over examples). Supported if the 95 % interval of the share of such prompts
-lies above one half, contradicted if below.
+end of the 95 % interval over examples). It has not if most vectors stayed near, or the upper end is
+below 0.05; between the two it is open. Supported if the 95 % interval of the share of prompts that
+have left lies above one half, contradicted if it lies below even with all open ones among them.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Outcome, by_half, trained_prompts
+from peftlens.claims import ONE_SIDED, Judgment, by_half, trained_prompts
 
 CLAIM = "Soft prompts do not coincide with any real token."
 SOURCE = "Bailey et al. 2023, Soft prompting might be a bug, not a feature"
@@ -28,7 +29,7 @@ AWAY = 0.9  # cosine; 26 degrees
 MARGIN = 0.05  # nats per token
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the cosine of each vector to its nearest token, and by the loss at these tokens."""
     near = tables["soft_prompt_neighbors"]
     near = near[(near["metric"] == "cosine") & (near["space"] == "embedding")]
@@ -36,30 +37,38 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         near = near[near["kind"] == "soft prompt"]
     last = trained_prompts(near)
     if last.empty:
-        return "not measured", "No prompt was trained."
+        return Judgment("not measured", "No prompt was trained.")
     first = near[near["step"] == 0]
     started = _share(first["similarity"] >= COINCIDES, first)
     ended = _share(last["similarity"] >= COINCIDES, last)
     away = _share(last["similarity"] < AWAY, last)
     loss = tables["soft_prompt_faithfulness"]
-    gap = loss[loss["prompt"] == "nearest tokens (cosine)"].set_index("run")["gap_ci_low"]
+    gaps = loss[loss["prompt"] == "nearest tokens (cosine)"].set_index("run")
+    gap = gaps["gap_ci_low"]
     runs = [
         run for run in away.index if run in gap and (started.get(run, 0) > 0.5 or ended[run] > 0.5)
     ]
     if not runs:
-        return "not measured", (
-            "No prompt is known to have started at tokens, and none ends at tokens."
+        return Judgment(
+            "not measured", "No prompt is known to have started at tokens, and none ends at tokens."
         )
+    open_ = [run for run in runs if gaps["gap_ci_low"][run] <= MARGIN <= gaps["gap_ci_high"][run]]
     left = away[runs].where(gap[runs] > MARGIN, 0.0)
-    outcome, sentence = by_half(
+    outcome, sentence, share = by_half(
         left, "most vectors left the tokens, which lack their effect", alpha
     )
+    if outcome == "contradicted":  # it must be so whatever the effect of the tokens is
+        outcome = by_half(left.where(~left.index.isin(open_), away[runs]), "", alpha).outcome
+        outcome = outcome if outcome == "contradicted" else "insufficient evidence"
     shown = last[last["run"].isin(runs)]["similarity"].median()
-    return outcome, (
+    if open_:
+        sentence += f" In {len(open_)} the effect of the tokens is undecided."
+    sentence = (
         f"{sentence} The median cosine to the nearest token is {shown:z.2f}; the nearest tokens "
         f"cost {gap[runs].median():z.2f} nats per token or more in the median prompt. "
         f"{len(away) - len(runs)} prompts that neither started nor ended at tokens do not count."
     )
+    return Judgment(outcome, sentence, share)
 
 
 def _share(holds: pd.Series, rows: pd.DataFrame) -> pd.Series:

@@ -5,21 +5,10 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from peftlens import registry
-from peftlens.claims import (
-    Evidence,
-    FoundRuns,
-    Verdict,
-    by_half,
-    by_seed,
-    counted,
-    difference_text,
-    every_method,
-    judge,
-    mean_over_runs,
-    trained_prompts,
-)
+from peftlens.claims import Verdict, by_half, counted, difference_text, judge, trained_prompts
 from peftlens.errors import InputError
 from peftlens.numerics.mixed_model import Estimate
+from peftlens.results.run_evidence import Evidence, FoundRuns, by_seed, every_method, mean_over_runs
 
 
 def test_without_tables_nothing_is_measured():
@@ -46,7 +35,7 @@ def test_a_table_of_what_does_not_apply_is_not_measured():
     ],
 )
 def test_by_half(shares, outcome):
-    found, message = by_half(pd.Series(shares), "it is so")
+    found, message, _ = by_half(pd.Series(shares), "it is so")
     assert found == outcome
     holds = sum(share > 0.5 for share in shares)
     assert message.startswith(f"In {holds} of {len(shares)} prompts it is so (95 % interval")

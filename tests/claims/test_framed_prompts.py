@@ -75,7 +75,7 @@ def table(says=2.0, cost=0.0, *, power=0.9, seeds=3, spread=0.1, items=300):
     ],
 )
 def test_every_outcome(changed, outcome, message):
-    found, sentence = framed_prompts.verdict(table(**changed))
+    found, sentence, _ = framed_prompts.verdict(table(**changed))
     assert found == outcome
     assert message in sentence
 
@@ -86,7 +86,7 @@ def test_every_outcome(changed, outcome, message):
 )
 def test_only_prompts_alike_are_compared(changed):
     tables = table() | {"configurations": configurations(**changed)}
-    outcome, sentence = framed_prompts.verdict(tables)
+    outcome, sentence, _ = framed_prompts.verdict(tables)
     assert outcome == "not measured"
     assert "alike in all else" in sentence
 
@@ -141,6 +141,6 @@ def test_unknown_power_shows_nothing():
     tables = table(says=0.0)
     rows = tables["prompt_elicitation"]
     rows.loc[rows["run"] == f"{PLAIN} news 0", "power_at_0.25"] = None
-    outcome, sentence = framed_prompts.verdict(tables)
+    outcome, sentence, _ = framed_prompts.verdict(tables)
     assert outcome == "insufficient evidence"
     assert "power nan" in sentence

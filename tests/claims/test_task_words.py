@@ -55,7 +55,7 @@ def test_prompts_that_are_close_to_their_own_words_only_by_chance_are_no_support
 
 def test_tables_of_earlier_versions_are_not_judged():
     frame = pd.DataFrame({"run": ["r0"], "step": [9], "position": [None], "q": [0.01]})
-    outcome, sentence = task_words.verdict({"soft_prompt_task_words": frame})
+    outcome, sentence, _ = task_words.verdict({"soft_prompt_task_words": frame})
     assert outcome == "not measured"
     assert "measure it again" in sentence
 
@@ -72,7 +72,8 @@ def test_only_this_claim_sees_runs_with_shuffled_labels():
         "soft_prompt_neighbors": neighbors,
         "soft_prompt_faithfulness": pd.DataFrame(
             {"run": neighbors["run"].unique(), "prompt": "nearest tokens (cosine)",
-             "gap_ci_low": 1.0, "configuration": ["prompt"] * 6 + ["control"] * 6}
+             "gap_ci_low": 1.0, "gap_ci_high": 2.0,
+             "configuration": ["prompt"] * 6 + ["control"] * 6}
         ),
         "configurations": pd.DataFrame(
             {"configuration": ["prompt", "control"], "sweep": ["prompt", "control"],

@@ -1,0 +1,203 @@
+"""Comparisons that verdicts rest on: estimate, margins, and the size of a study that decides."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+from peftlens.numerics.counts import counted
+from peftlens.numerics.mixed_model import POWER, Estimate, VarianceComponents, holm
+from peftlens.numerics.sample_size import (
+    MarginTest,
+    items_needed,
+    last_look_level,
+    seeds_needed,
+    trials_needed,
+)
+
+Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
+SEEDS = 10  # number of seeds at which the number of items is given
+LIKELY = 0.8  # share of runs with a property that most are said to have
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Size of a study that decides.
+
+    Attributes:
+        seeds: number of seeds, or of runs of a share, with as many items as now; None if more
+            seeds never suffice.
+        items: number of items with ten seeds, where that is another way; None if more never
+            suffice, or the noise of items is unknown.
+    """
+
+    seeds: int | None
+    items: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A tested comparison of a claim, which holds if its mean lies beyond or between margins.
+
+    Attributes:
+        what: what is compared.
+        estimate: estimated mean; positive and negative as the margins have it.
+        low: margin above which the claim holds; None without one.
+        high: margin below which the claim holds; None without one.
+        effect: true mean at which a study should decide with power 0.8: zero for non-inferiority
+            and equivalence, the least effect of interest for superiority.
+        unit: unit of the estimate and the margins.
+        n_seeds: number of seeds; of a share, number of runs.
+        n_items: number of items that each seed is scored on; None without items.
+        configurations: names of the compared configurations, without learning rates.
+        kind: a mean over seeds and items, or a share of independent runs, tested exactly.
+    """
+
+    what: str
+    estimate: Estimate
+    low: float | None = None
+    high: float | None = None
+    effect: float = 0.0
+    unit: str = "1"
+    n_seeds: int
+    n_items: int | None = None
+    configurations: tuple[str, ...] = ()
+    kind: Literal["mean", "share"] = "mean"
+
+    @property
+    def holds(self) -> float:
+        """One-sided p of the hypothesis that the claim's side is not true.
+
+        Of an equivalence half of the larger p, as its tests are at twice the level (TOST).
+        """
+        if self.kind == "share":
+            return self._exact("greater")
+        above = 0.0 if self.low is None else self.estimate.p_above(self.low)
+        below = 0.0 if self.high is None else self.estimate.p_below(self.high)
+        return max(above, below) / (2 if self._is_equivalence else 1)
+
+    @property
+    def fails(self) -> float:
+        """One-sided p of the hypothesis that the claim's side is true."""
+        if self.kind == "share":
+            return self._exact("less")
+        below = 1.0 if self.low is None else self.estimate.p_below(self.low)
+        above = 1.0 if self.high is None else self.estimate.p_above(self.high)
+        return min(below, above)
+
+    def required(
+        self, alpha: float, comparisons: int = 1, looks: int = 1, power: float = POWER
+    ) -> Requirement | None:
+        """Plan a study that decides; None if the noise is unknown, as with a single seed.
+
+        Of several comparisons one may be enough to decide, which Holm's correction tests at a part
+        of the level first, or all may have to agree, which divides the chance to miss. A study for
+        the harder of the two is planned, and so one that decides whichever is true.
+
+        Args:
+            alpha: one-sided level of the claim.
+            comparisons: number of comparisons of the claim.
+            looks: number of times that the claim is judged as the study grows.
+            power: probability of a decision if the true mean is the effect.
+        """
+        level = last_look_level(alpha, looks)
+        designs = (level / comparisons, power), (level, 1 - (1 - power) / comparisons)
+        if self.kind == "share":
+            return Requirement(_largest(trials_needed(LIKELY, *one) for one in designs))
+        noise = self._noise()
+        if noise is None:
+            return None
+        n_items = self.n_items or 1
+        items = None
+        tests = [(self._test(level), least) for level, least in designs]
+        if noise.item or noise.residual:
+            items = _largest(items_needed(noise, test, SEEDS, least) for test, least in tests)
+        seeds = _largest(seeds_needed(noise, test, n_items, least) for test, least in tests)
+        return Requirement(seeds, items)
+
+    @property
+    def _is_equivalence(self) -> bool:
+        return self.low is not None and self.high is not None
+
+    def _test(self, level: float) -> MarginTest:
+        level *= 2 if self._is_equivalence else 1
+        return MarginTest(low=self.low, high=self.high, effect=self.effect, alpha=level)
+
+    def _noise(self) -> VarianceComponents | None:
+        """Return the variance components, or the whole variance as that of seeds."""
+        one = self.estimate
+        if one.components is not None:
+            return one.components
+        if self.n_seeds < 2 or one.standard_error is None or not one.degrees_of_freedom:
+            return None
+        freedom = one.degrees_of_freedom if np.isfinite(one.degrees_of_freedom) else 0.0
+        contrasts = max(freedom / (self.n_seeds - 1), 1.0)
+        return VarianceComponents(one.standard_error**2 * self.n_seeds, contrasts=contrasts)
+
+    def _exact(self, side: Literal["greater", "less"]) -> float:
+        count = round(self.estimate.value * self.n_seeds)
+        return float(binomtest(count, self.n_seeds, alternative=side).pvalue)
+
+
+def all_hold(comparisons: Sequence[Comparison], alpha: float) -> bool | None:
+    """Return whether all of several comparisons hold: True, False, or None if that is open.
+
+    All of several tests need no correction (Berger 1982, Technometrics 24, 295-300); one of several
+    that fails is tested with Holm's.
+
+    Args:
+        comparisons: at least one.
+        alpha: one-sided joint level.
+    """
+    if min(holm([one.fails for one in comparisons])) <= alpha:
+        return False
+    return True if max(one.holds for one in comparisons) <= alpha else None
+
+
+def widest(
+    comparisons: Sequence[Comparison], alpha: float, looks: int = 1
+) -> tuple[Comparison, Requirement] | None:
+    """Return the comparison that needs the largest study, with its size; None if none is known.
+
+    Those that are not decided yet count, if there are any.
+
+    Args:
+        comparisons: comparisons of one claim.
+        alpha: one-sided level of the claim.
+        looks: number of times that the claim is judged as the study grows.
+    """
+    n = len(comparisons)
+    undecided = [one for one in comparisons if min(one.holds, one.fails) > alpha]
+    sizes = [(one, one.required(alpha, n, looks)) for one in undecided or comparisons]
+    known = [(one, size) for one, size in sizes if size is not None]
+    if not known:
+        return None
+    return max(known, key=lambda pair: (pair[1].seeds or np.inf, pair[0].n_seeds))
+
+
+def size_text(comparisons: Sequence[Comparison], alpha: float) -> str:
+    """Say which size of a study would decide; empty where the noise is unknown."""
+    found = widest(comparisons, alpha)
+    if found is None:
+        return ""
+    one, size = found
+    noun = "run" if one.kind == "share" else "seed"
+    if size.seeds is not None and size.seeds <= one.n_seeds:
+        return (
+            f"{counted(size.seeds, noun)} of such noise have power {POWER} already: the true value "
+            "seems to be near a margin."
+        )
+    ways = [] if size.seeds is None else [f"about {counted(size.seeds, noun)}"]
+    if size.items is not None and size.items > (one.n_items or 0):
+        ways.append(f"{SEEDS} seeds with {counted(size.items, 'example')} each")
+    if not ways:
+        return "The noise of the examples alone is too large; more examples are needed."
+    return f"With power {POWER}, {' or '.join(ways)} would decide."
+
+
+def _largest(sizes: Iterable[int | None]) -> int | None:
+    """Return the largest of several sizes; None, for no size, is the largest of all."""
+    found = [*sizes]
+    return None if None in found else max(one for one in found if one is not None)
