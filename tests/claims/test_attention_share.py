@@ -15,6 +15,6 @@ from peftlens.claims.attention_share import verdict
 def test_of_all_and_of_the_blocks(attention, feed_forward, embeddings, outcome):
     parts = {"attention": attention, "feed_forward": feed_forward, "embeddings": embeddings}
     rows = [{"part": part, "parameters": n} for part, n in parts.items()] * 2  # two runs
-    found, sentence, _ = verdict({"base_parameters": pd.DataFrame(rows)})
+    found, sentence = verdict({"base_parameters": pd.DataFrame(rows)})
     assert found == outcome
     assert f"Attention holds {attention}%" in sentence

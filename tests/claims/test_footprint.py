@@ -23,14 +23,12 @@ def table(sizes):
     ],
 )
 def test_adapters_are_a_tenth_of_a_copy_or_are_not(sizes, outcome):
-    found, sentence, _ = verdict(
-        table([("full", 270_000_000), *(("lora", size) for size in sizes)])
-    )
+    found, sentence = verdict(table([("full", 270_000_000), *(("lora", size) for size in sizes)]))
     assert found == outcome
     assert "270 MB" in sentence
 
 
 def test_what_trains_nothing_is_no_adapter():
-    found, _, _ = verdict(table([("full", 270_000_000), ("frozen", 0)]))
+    found, _ = verdict(table([("full", 270_000_000), ("frozen", 0)]))
     assert found == "not measured"
     assert verdict(table([("lora", 1_000)]))[0] == "not measured"
