@@ -63,6 +63,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
         estimate=found,
         low=float(np.arctanh(MARGIN)),
         effect=float(np.arctanh(EFFECT)),
+        unit="z",
         n_seeds=len(tasks),
     )
     return Judgment(outcome_of(all_hold([comparison], alpha)), sentence, (comparison,))

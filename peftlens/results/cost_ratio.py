@@ -120,5 +120,6 @@ def _paired(ones: pd.DataFrame, others: pd.DataFrame, column: str, level: float)
         return None
     found = crossed_estimate(logs[None], level)
     assert found.low is not None and found.high is not None
-    value, low, high = np.exp([found.value, found.low, found.high])
+    with np.errstate(over="ignore"):  # at a very strict level an end may be infinite
+        value, low, high = np.exp([found.value, found.low, found.high])
     return Ratio(float(value), float(low), float(high), len(logs))

@@ -31,6 +31,15 @@ def test_it_must_be_twice_as_much_at_every_number_of_tokens(peaks, outcome):
     assert "lora" in sentence
 
 
+def test_more_than_half_of_the_methods_is_corrected_for_their_number():
+    """A ratio of 1.94 is below 2 alone, and not those of three methods of five."""
+    one = table({"lora": 1e9 / 1.94}, spread=0.006)
+    names = ("lora", "ia3", "bitfit", "bottleneck", "prompt_tuning")
+    five = table(dict(zip(names, [1e9 / 1.94] * 3 + [1e8] * 2, strict=True)), spread=0.006)
+    assert verdict(one)[0] == "contradicted"
+    assert verdict(five)[0] == "insufficient evidence"
+
+
 def test_the_sentence_is_the_curve():
     _, sentence, _ = verdict(table({"lora": falling}, spread=0.0))
     assert "at 8 x 16 tokens 10.00 (10.00 to 10.00) of lora;" in sentence
