@@ -8,7 +8,14 @@ import typer
 
 from peftlens.cli import study
 from peftlens.cli.completion import complete_claims
-from peftlens.cli.output import Json, print_frame, print_json, print_table, print_token_counts
+from peftlens.cli.output import (
+    Json,
+    print_frame,
+    print_json,
+    print_table,
+    print_text,
+    print_token_counts,
+)
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError
 from peftlens.io.escaping import visible
@@ -86,7 +93,6 @@ def plan_cost(file: Path, *, full: bool, as_json: bool, trust_remote_code: bool)
 def plan_claims(folder: Path, names: list[str] | None, looks: int, *, as_json: bool) -> None:
     """Plan the study that decides claims, and print it."""
     from peftlens.results import study_results
-    from peftlens.results.comparisons import SEEDS
     from peftlens.studies.claim_plan import claim_plan
 
     frame = claim_plan(study_results.read(folder), names, looks)
@@ -96,30 +102,39 @@ def plan_claims(folder: Path, names: list[str] | None, looks: int, *, as_json: b
     measured = frame if names else frame[frame["outcome"] != "not measured"]
     if measured.empty:
         raise InputError(f"{folder} measures no claim; `peftlens claims NAME` says what would")
-    header = ["claim", "verdict", "seeds", f"examples at {SEEDS}", "runs", "hours"]
+    header = ["claim", "verdict", "now", "seeds", "or", "runs", "hours"]
     print_table(header, [_cells(row) for row in measured.to_dict("records")])
     for row in measured.dropna(subset=["comparison"]).to_dict("records"):
         print(visible(f"{row['claim']}: {row['comparison']}: {_interval(row)}"))
-    print(
-        f"seeds: now, and needed for power 0.8; examples at {SEEDS}: now, and needed with {SEEDS} "
-        "seeds; runs, hours: further ones for the seeds, at all rates, training alone."
+    print_text(
+        "now: seeds x examples of the pilot; seeds: number that decides with power 0.8, with as "
+        "many examples; or: seeds x examples that decide, too; runs, hours: further ones for the "
+        "seeds, at all learning rates, training alone. Below the table the widest comparison of "
+        "each claim."
     )
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:
-    unsized = _is_missing(row["comparison"])
+    if _is_missing(row["comparison"]):
+        return [str(row["claim"]), str(row["outcome"]), "", "", "", "", ""]
+    seconds = row["more_seconds"]
     return [
         str(row["claim"]),
         str(row["outcome"]),
-        "" if unsized else _change(row["n_seeds"], row["seeds_needed"]),
-        "" if _is_missing(row["n_items"]) else _change(row["n_items"], row["items_needed"]),
-        "" if _is_missing(row["more_runs"]) else f"{row['more_runs']:,}",
-        "" if _is_missing(row["more_seconds"]) else f"{row['more_seconds'] / 3600:.2g}",
+        _size(row["n_seeds"], row["n_items"]),
+        _number(row["seeds_needed"]),
+        _size(row["items_at_seeds"], row["items_needed"]),
+        _number(row["more_runs"]),
+        "" if _is_missing(seconds) else f"{seconds / 3600:.2g}",
     ]
 
 
-def _change(now: Any, needed: Any) -> str:
-    return f"{now:,} -> {'none' if _is_missing(needed) else f'{needed:,}'}"
+def _size(seeds: Any, items: Any) -> str:
+    return _number(seeds) if _is_missing(items) else f"{seeds} x {items:,}"
+
+
+def _number(value: Any) -> str:
+    return "" if _is_missing(value) else f"{value:,}"
 
 
 def _interval(row: dict[Any, Any]) -> str:

@@ -19,6 +19,7 @@ from peftlens.numerics.sample_size import (
 
 Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
 SEEDS = 10  # number of seeds at which the number of items is given
+_MORE_SEEDS = tuple(SEEDS * 2**n for n in range(8))
 LIKELY = 0.8  # share of runs with a property that most are said to have
 
 
@@ -29,12 +30,21 @@ class Requirement:
     Attributes:
         seeds: number of seeds, or of runs of a share, with as many items as now; None if more
             seeds never suffice.
-        items: number of items with ten seeds, where that is another way; None if more never
-            suffice, or the noise of items is unknown.
+        items: number of items with `items_at` seeds, which is another way; None if the noise of
+            items is unknown.
+        items_at: number of seeds for `items`: ten, or more where else nothing suffices.
     """
 
     seeds: int | None
     items: int | None = None
+    items_at: int = SEEDS
+
+    @property
+    def least_seeds(self) -> int | None:
+        """Number of seeds with as many items as now, or of the other way where none suffices."""
+        if self.seeds is None and self.items is not None:
+            return self.items_at
+        return self.seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +119,15 @@ class Comparison:
         noise = self._noise()
         if noise is None:
             return None
-        n_items = self.n_items or 1
-        items = None
         tests = [(self._test(level), least) for level, least in designs]
-        if noise.item or noise.residual:
-            items = _largest(items_needed(noise, test, SEEDS, least) for test, least in tests)
+        n_items = self.n_items or 1
         seeds = _largest(seeds_needed(noise, test, n_items, least) for test, least in tests)
-        return Requirement(seeds, items)
+        if noise.item or noise.residual:
+            for n in _MORE_SEEDS if seeds is None else _MORE_SEEDS[:1]:
+                items = _largest(items_needed(noise, test, n, least) for test, least in tests)
+                if items is not None:
+                    return Requirement(seeds, items, n)
+        return Requirement(seeds)
 
     @property
     def _is_equivalence(self) -> bool:
@@ -191,10 +203,8 @@ def size_text(comparisons: Sequence[Comparison], alpha: float) -> str:
         )
     ways = [] if size.seeds is None else [f"about {counted(size.seeds, noun)}"]
     if size.items is not None and size.items > (one.n_items or 0):
-        ways.append(f"{SEEDS} seeds with {counted(size.items, 'example')} each")
-    if not ways:
-        return "The noise of the examples alone is too large; more examples are needed."
-    return f"With power {POWER}, {' or '.join(ways)} would decide."
+        ways.append(f"{size.items_at} seeds with {counted(size.items, 'example')} each")
+    return f"With power {POWER}, {' or '.join(ways)} would decide." if ways else ""
 
 
 def _largest(sizes: Iterable[int | None]) -> int | None:

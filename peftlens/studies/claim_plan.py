@@ -26,6 +26,7 @@ COLUMNS = (
     "n_items",
     "seeds_needed",
     "items_needed",
+    "items_at_seeds",
     "more_runs",
     "more_seconds",
 )
@@ -41,8 +42,9 @@ def claim_plan(
 
     Columns: claim; outcome: verdict on the pilot; comparison: the one that needs the largest study,
     with its estimate, ci_low, ci_high and unit; n_seeds, n_items: sizes of the pilot; seeds_needed:
-    number of seeds with as many items; items_needed: number of items with ten seeds; more_runs,
-    more_seconds: further runs for seeds_needed at the rates of the pilot, and their training time.
+    number of seeds with as many items; items_needed: number of items with items_at_seeds, which is
+    another way; more_runs, more_seconds: further runs for seeds_needed, or for items_at_seeds where
+    no number of seeds suffices, at the rates of the pilot, and their training time.
     A value is missing where the claim is supported, or where the pilot does not tell.
 
     Args:
@@ -76,6 +78,7 @@ def _row(verdict: Verdict, pilot: "_Pilot", looks: int, alpha: float) -> dict[st
         "n_items": one.n_items,
         "seeds_needed": size.seeds,
         "items_needed": size.items,
+        "items_at_seeds": None if size.items is None else size.items_at,
     }
     names = {name for other in verdict.comparisons for name in other.configurations}
     return row | pilot.further(one, size, names)
@@ -100,9 +103,9 @@ class _Pilot:
         """Count the runs of the named configurations, or of all, that a planned study adds."""
         runs = [run for run in self.results.runs if self.sweeps.get(run.id) in names]
         runs = runs or [*self.results.runs]
-        if size.seeds is None or not runs:
+        if size.least_seeds is None or not runs:
             return {}
-        missing = max(size.seeds - one.n_seeds, 0)
+        missing = max(size.least_seeds - one.n_seeds, 0)
         per_seed = len(runs) / len({run.config.seed for run in runs})
         more = missing if one.kind == "share" else math.ceil(missing * per_seed)
         seconds = [time for run in runs if (time := _seconds(run)) is not None]

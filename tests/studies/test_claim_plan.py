@@ -1,4 +1,5 @@
 import finished
+import pandas as pd
 import pytest
 
 from peftlens.errors import InputError
@@ -15,18 +16,18 @@ def pilot(tmp_path_factory):
         finished.lora(rank, seed, rate)
         for rank in (1, 8, 64) for rate in (1e-3, 3e-3) for seed in range(3)
     ]  # fmt: skip
-    return study_results.read(finished.study(tmp_path_factory.mktemp("study"), configs))
+    return study_results.read(finished.study(tmp_path_factory.mktemp("study"), configs, items=400))
 
 
 def test_seeds_runs_and_time_of_the_widest_comparison(pilot):
     row = claim_plan(pilot, NAMES).set_index("claim").loc["rank"]
     assert row["outcome"] == "insufficient evidence"
-    assert (row["n_seeds"], row["n_items"]) == (3, 40)
+    assert (row["n_seeds"], row["n_items"]) == (3, 400)
     assert row["seeds_needed"] > 3
     assert row["more_runs"] == 6 * (row["seeds_needed"] - 3)  # three ranks at two rates
     seconds = [run.timing()[-1]["seconds"] for run in pilot.runs]
     assert row["more_seconds"] == pytest.approx(row["more_runs"] * sum(seconds) / len(seconds))
-    assert row["items_needed"] > 40
+    assert pd.isna(row["items_needed"])  # the seeds vary too much for ten of them
     assert "against lora rank=" in row["comparison"]
 
 
