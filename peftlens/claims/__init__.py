@@ -25,7 +25,14 @@ from peftlens import registry
 from peftlens.io.escaping import visible
 from peftlens.numerics import counts
 from peftlens.numerics.mixed_model import Estimate
-from peftlens.results.comparisons import LIKELY, Comparison, Outcome, all_hold, size_text
+from peftlens.results.comparisons import (
+    LIKELY,
+    Comparison,
+    Margins,
+    Outcome,
+    all_hold,
+    size_text,
+)
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.estimate_columns import estimate_of
 from peftlens.results.table import last_steps, measured
@@ -239,7 +246,7 @@ def paired_with(
     best: pd.Series,
     others: pd.DataFrame,
     key: str,
-    margins: Callable[[int], dict[str, float]],
+    margins: Callable[[int], Margins],
 ) -> dict[int, Comparison]:
     """Compare several configurations with one, indexed by a number of theirs.
 

@@ -51,7 +51,8 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
             "insufficient evidence",
             f"All {len(points)} pairs of tasks cancel alike, or lose alike: there is no order.",
         )
-    found = _correlation(points)
+    found = correlation(points)
+    assert found.low is not None and found.high is not None
     value, low, high = np.tanh([found.value, found.low, found.high])
     sentence = (
         f"Over {len(points)} pairs of tasks, of which {points['lost'].mean():.0%} of the gain is "
@@ -85,8 +86,12 @@ def _ordered(ones: pd.Series, others: pd.Series) -> pd.Series:
     return pd.Series(pairs, ones.index, dtype=object)
 
 
-def _correlation(points: pd.DataFrame) -> Estimate:
-    """Estimate Fisher's z of the rank correlation, by the jackknife over tasks."""
+def correlation(points: pd.DataFrame) -> Estimate:
+    """Estimate Fisher's z of the rank correlation, by the jackknife over tasks.
+
+    Args:
+        points: one row per pair of tasks, with columns pair (the two names), canceled and lost.
+    """
     tasks = sorted({task for pair in points["pair"] for task in pair})
     without = [points[[task not in pair for pair in points["pair"]]] for task in tasks]
     values = np.array([_fisher_z(one) for one in without])

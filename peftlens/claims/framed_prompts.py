@@ -157,11 +157,15 @@ def _cost(scores: Mapping[str, pd.Series], pairs: pd.DataFrame) -> Estimate | No
         ]
         table = pd.concat(gaps, axis=1).dropna()  # (items, seeds)
         each.append(crossed_estimate(table.to_numpy().T))
-    return _mean(each)
+    return mean_over_tasks(each)
 
 
-def _mean(each: list[Estimate]) -> Estimate:
-    """Average independent estimates, with Satterthwaite's degrees of freedom."""
+def mean_over_tasks(each: list[Estimate]) -> Estimate:
+    """Average independent estimates, with Satterthwaite's degrees of freedom.
+
+    Args:
+        each: estimate on each task.
+    """
     value = float(np.mean([one.value for one in each]))
     errors = np.array([one.standard_error or 0.0 for one in each])
     freedoms = np.array([one.degrees_of_freedom or 0.0 for one in each])

@@ -27,7 +27,7 @@ from peftlens.numerics.continual_metrics import (
     learning_accuracy,
     sequences,
 )
-from peftlens.results.comparisons import Comparison, all_hold
+from peftlens.results.comparisons import Comparison, Margins, all_hold
 
 CLAIM = "LoRA forgets less because most of the model is frozen."
 SOURCE = "Pandey 2026, arXiv:2603.27707"
@@ -38,8 +38,8 @@ TO_MEASURE = (
 ANALYSIS = "encoders"
 MARGIN = 0.02  # accuracy
 METHODS = ("full", "lora", "head")
-LESS: dict[str, float] = {"high": 0.0, "effect": -MARGIN}
-MARGINS: dict[tuple[str, str], dict[str, float]] = {
+LESS: Margins = {"high": 0.0, "effect": -MARGIN}
+MARGINS: dict[tuple[str, str], Margins] = {
     ("lora", "full"): LESS,
     ("head", "full"): LESS,
     ("lora", "head"): {"low": -MARGIN, "high": MARGIN},

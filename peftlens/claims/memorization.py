@@ -50,7 +50,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
         return Judgment("not measured", "The two were not trained with the same seeds.")
     one, other = one.loc[common], other.loc[common]
     over_seeds = mean_over_runs((one["auc"] - other["auc"]).astype(float))
-    difference = _with_rows(over_seeds, _row_variance(one) + _row_variance(other))
+    difference = with_rows(over_seeds, _row_variance(one) + _row_variance(other))
     excess = mean_over_runs((one["held_out_loss"] - other["held_out_loss"]).astype(float))
     sentence = (
         f"{best['lora']} tells trained from held-out rows with an AUC of {one['auc'].mean():.3f}, "
@@ -65,7 +65,9 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
         f"{excess.value:+z.2f} nats per token."
     )
     lower, higher = difference.p_below(0) <= alpha, difference.p_above(0) <= alpha
-    comparisons = _comparisons(difference, excess, (best["lora"], best["full"]), len(common))
+    comparisons = _comparisons(
+        difference, excess, (str(best["lora"]), str(best["full"])), len(common)
+    )
     if lower and excess.p_below(MARGIN) <= alpha:
         return Judgment("supported", sentence, comparisons)
     if higher and excess.p_above(-MARGIN) <= alpha:
@@ -81,8 +83,13 @@ def _row_variance(rows: pd.DataFrame) -> float:
     return float(np.square(widths / (2 * norm.ppf((1 + LEVEL) / 2))).mean())
 
 
-def _with_rows(over_seeds: Estimate, variance: float) -> Estimate:
-    """Add the variance over rows to that over seeds, whose degrees of freedom are few."""
+def with_rows(over_seeds: Estimate, variance: float) -> Estimate:
+    """Add the variance over rows to that over seeds, whose degrees of freedom are few.
+
+    Args:
+        over_seeds: mean over seeds, with Student's t.
+        variance: variance over the rows, which all seeds share.
+    """
     error = over_seeds.standard_error
     if error is None or over_seeds.degrees_of_freedom is None:
         return over_seeds

@@ -27,7 +27,7 @@ from peftlens.claims import (
     paired_with,
     power_text,
 )
-from peftlens.results.comparisons import all_hold
+from peftlens.results.comparisons import Margins, all_hold
 
 CLAIM = "Ranks 4 to 32 are a good trade between parameters and accuracy."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 7.2, finds 1 to 8 enough"
@@ -69,7 +69,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
     return Judgment(outcome_of(all_hold(comparisons, alpha)), sentence, comparisons)
 
 
-def _margins(rank: int) -> dict[str, float]:
+def _margins(rank: int) -> Margins:
     """Smaller ranks must be worse by more than the margin, larger ones not better by it."""
     return {"high": -MARGIN, "effect": -2 * MARGIN} if rank < LOW else {"high": MARGIN}
 

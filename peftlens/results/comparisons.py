@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from scipy.stats import binomtest
@@ -21,6 +21,14 @@ Outcome = Literal["supported", "contradicted", "insufficient evidence", "not mea
 SEEDS = 10  # number of seeds at which the number of items is given
 _MORE_SEEDS = tuple(SEEDS * 2**n for n in range(8))
 LIKELY = 0.8  # share of runs with a property that most are said to have
+
+
+class Margins(TypedDict, total=False):
+    """Margins of a comparison and its planned effect, as the keywords of `Comparison`."""
+
+    low: float
+    high: float
+    effect: float
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_a_strong_correlation_over_many_tasks_is_found():
 def test_the_jackknife_leaves_out_one_task_at_a_time():
     frame = related(5, RNG, 0.5)["combination"]
     points = combine_conflict._points(frame)
-    found = combine_conflict._correlation(points)
+    found = combine_conflict.correlation(points)
     names = [set(pair) for pair in points["pair"]]
     left = [
         np.arctanh(

@@ -121,13 +121,13 @@ def test_the_mean_over_tasks_has_the_error_of_independent_means():
     one, other = (
         crossed_estimate(np.random.default_rng(seed).normal(size=(3, 50))) for seed in (0, 1)
     )
-    mean = framed_prompts._mean([one, other])
+    mean = framed_prompts.mean_over_tasks([one, other])
     assert mean.value == pytest.approx((one.value + other.value) / 2)
     assert mean.standard_error == pytest.approx(
         np.hypot(one.standard_error, other.standard_error) / 2
     )
     assert mean.degrees_of_freedom > max(one.degrees_of_freedom, other.degrees_of_freedom) * 0.9
-    single = framed_prompts._mean([one])
+    single = framed_prompts.mean_over_tasks([one])
     assert (single.low, single.high) == pytest.approx((one.low, one.high))
 
 
