@@ -126,7 +126,7 @@ def _sentence(found: Judgment, claim: Any, alpha: float) -> str:
     """Add to a sentence the study that would measure or decide the claim."""
     if found.outcome == "not measured":
         return f"{found.sentence} To measure it, {claim.TO_MEASURE}."
-    size = size_text(found.comparisons, alpha) if found.outcome != "supported" else ""
+    size = size_text(found.outcome, found.comparisons, alpha)
     return f"{found.sentence} {size}".rstrip()
 
 

@@ -197,22 +197,59 @@ def widest(
     return max(known, key=lambda pair: (pair[1].seeds or np.inf, pair[0].n_seeds))
 
 
-def size_text(comparisons: Sequence[Comparison], alpha: float) -> str:
-    """Say which size of a study would decide; empty where the noise is unknown."""
+def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float) -> str:
+    """Say which size of a study decides, beside a verdict that is not supported.
+
+    Beside a contradicted one it is the size of the comparisons that contradict. Empty where the
+    noise is unknown.
+
+    Args:
+        outcome: verdict on the claim.
+        comparisons: comparisons that it rests on.
+        alpha: one-sided level of the claim.
+    """
+    if outcome == "contradicted":
+        against = [one for one in comparisons if one.fails <= alpha]
+        found = widest(against, alpha)
+        ways = [] if found is None else _ways(*found)
+        if found is None or not ways:
+            return ""
+        return (
+            f"If the truth were {_effect_text(found[0])}, a decision with power {POWER} would take "
+            f"{' or '.join(ways)}."
+        )
     found = widest(comparisons, alpha)
-    if found is None:
+    if outcome != "insufficient evidence" or found is None:
         return ""
     one, size = found
-    noun = "run" if one.kind == "share" else "seed"
     if size.seeds is not None and size.seeds <= one.n_seeds:
         return (
-            f"{counted(size.seeds, noun)} of such noise have power {POWER} already: the true value "
-            "seems to be near a margin."
+            f"{counted(size.seeds, _noun(one))} of such noise have power {POWER} already: the true "
+            "value seems to be near a margin."
         )
-    ways = [] if size.seeds is None else [f"about {counted(size.seeds, noun)}"]
+    ways = _ways(one, size)
+    return f"With power {POWER}, {' or '.join(ways)} would decide." if ways else ""
+
+
+def _ways(one: Comparison, size: Requirement) -> list[str]:
+    """Describe the sizes of a study, as parts of a sentence."""
+    ways = [] if size.seeds is None else [f"about {counted(size.seeds, _noun(one))}"]
     if size.items is not None and size.items > (one.n_items or 0):
         ways.append(f"{size.items_at} seeds with {counted(size.items, 'example')} each")
-    return f"With power {POWER}, {' or '.join(ways)} would decide." if ways else ""
+    return ways
+
+
+def _effect_text(one: Comparison) -> str:
+    """Format the true value that is planned for."""
+    if one.kind == "share":
+        return f"{one.effect:.0%}"
+    return (
+        f"{100 * one.effect:+z.3g} points" if one.unit == "1" else f"{one.effect:+z.2g} {one.unit}"
+    )
+
+
+def _noun(one: Comparison) -> str:
+    return "run" if one.kind == "share" else "seed"
 
 
 def _largest(sizes: Iterable[int | None]) -> int | None:

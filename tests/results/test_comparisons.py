@@ -4,6 +4,8 @@ from scipy.stats import nct, t
 from peftlens.numerics.mixed_model import Estimate, VarianceComponents
 from peftlens.results.comparisons import Comparison, Requirement, all_hold, size_text, widest
 
+OPEN = "insufficient evidence"
+
 
 def one(value=0.0, error=0.005, *, seeds=3, items=None, components=None, **margins):
     estimate = Estimate(value, degrees_of_freedom=seeds - 1, standard_error=error,
@@ -79,8 +81,8 @@ def test_items_are_the_other_way():
 def test_a_share_needs_runs_and_one_seed_no_plan():
     assert share(3, 6).required(0.025) == Requirement(23)
     assert one(low=-0.01, seeds=1).required(0.025) is None
-    assert size_text([one(low=-0.01, seeds=1)], 0.025) == ""
-    assert size_text([], 0.025) == ""
+    assert size_text(OPEN, [one(low=-0.01, seeds=1)], 0.025) == ""
+    assert size_text(OPEN, [], 0.025) == ""
 
 
 def test_the_widest_of_those_that_are_open_is_planned():
@@ -90,16 +92,30 @@ def test_the_widest_of_those_that_are_open_is_planned():
 
 
 def test_the_size_in_words():
-    assert size_text([one(low=-0.01)], 0.025) == ("With power 0.8, about 9 seeds would decide.")
+    assert size_text(OPEN, [one(low=-0.01)], 0.025) == (
+        "With power 0.8, about 9 seeds would decide."
+    )
     noise = VarianceComponents(0.0, 0.0005, 0.066)
-    text = size_text([one(low=-0.01, items=419, components=noise)], 0.025)
+    text = size_text(OPEN, [one(low=-0.01, items=419, components=noise)], 0.025)
     assert text == (
         "With power 0.8, about 16 seeds or 10 seeds with 683 examples each would decide."
     )
-    assert size_text([share(3, 6)], 0.025) == "With power 0.8, about 23 runs would decide."
-    assert size_text([one(-0.01, error=0.001, low=-0.01)], 0.025) == (
+    assert size_text(OPEN, [share(3, 6)], 0.025) == "With power 0.8, about 23 runs would decide."
+    assert size_text(OPEN, [one(-0.01, error=0.001, low=-0.01)], 0.025) == (
         "3 seeds of such noise have power 0.8 already: the true value seems to be near a margin."
     )
     both = VarianceComponents(0.002, item=0.14)  # ten seeds have too much noise of their own
-    assert "about" not in (text := size_text([one(low=-0.02, items=300, components=both)], 0.025))
+    assert "about" not in (
+        text := size_text(OPEN, [one(low=-0.02, items=300, components=both)], 0.025)
+    )
     assert text.startswith("With power 0.8, 80 seeds with ")
+
+
+def test_beside_a_contradiction_stands_the_size_of_what_contradicts():
+    failing, other = one(-0.2, error=0.002, low=-0.01), one(low=-0.01, error=0.05)
+    assert size_text("contradicted", [failing, other], 0.025) == (
+        "If the truth were +0 points, a decision with power 0.8 would take about 4 seeds."
+    )
+    assert size_text("contradicted", [share(0, 9)], 0.025).startswith("If the truth were 80%, a")
+    assert size_text("contradicted", [other], 0.025) == ""  # something else contradicts
+    assert size_text("supported", [other], 0.025) == ""
