@@ -176,21 +176,36 @@ def all_hold(comparisons: Sequence[Comparison], alpha: float) -> bool | None:
     return True if max(one.holds for one in comparisons) <= alpha else None
 
 
+def deciding(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float) -> list[Comparison]:
+    """Select the comparisons on which an outcome hangs: those that are open, or that contradict.
+
+    Args:
+        outcome: verdict on the claim; of a supported one, or one that was not measured, none.
+        comparisons: comparisons of the claim.
+        alpha: one-sided level of the claim.
+    """
+    if outcome == "contradicted":
+        return [one for one in comparisons if one.fails <= alpha]
+    if outcome != "insufficient evidence":
+        return []
+    level = alpha / max(1, len(comparisons))  # Holm's first step
+    return [one for one in comparisons if min(one.holds, one.fails) > level]
+
+
 def widest(
-    comparisons: Sequence[Comparison], alpha: float, looks: int = 1
+    outcome: Outcome, comparisons: Sequence[Comparison], alpha: float, looks: int = 1
 ) -> tuple[Comparison, Requirement] | None:
     """Return the comparison that needs the largest study, with its size; None if none is known.
 
-    Those that are not decided yet count, if there are any.
-
     Args:
-        comparisons: comparisons of one claim.
+        outcome: verdict on the claim.
+        comparisons: comparisons of the claim, of which those count that `deciding` selects.
         alpha: one-sided level of the claim.
         looks: number of times that the claim is judged as the study grows.
     """
     n = len(comparisons)
-    undecided = [one for one in comparisons if min(one.holds, one.fails) > alpha]
-    sizes = [(one, one.required(alpha, n, looks)) for one in undecided or comparisons]
+    hanging = deciding(outcome, comparisons, alpha)
+    sizes = [(one, one.required(alpha, n, looks)) for one in hanging]
     known = [(one, size) for one, size in sizes if size is not None]
     if not known:
         return None
@@ -208,27 +223,22 @@ def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float)
         comparisons: comparisons that it rests on.
         alpha: one-sided level of the claim.
     """
-    if outcome == "contradicted":
-        against = [one for one in comparisons if one.fails <= alpha]
-        found = widest(against, alpha)
-        ways = [] if found is None else _ways(*found)
-        if found is None or not ways:
-            return ""
-        return (
-            f"If the truth were {_effect_text(found[0])}, a decision with power {POWER} would take "
-            f"{' or '.join(ways)}."
-        )
-    found = widest(comparisons, alpha)
-    if outcome != "insufficient evidence" or found is None:
+    found = widest(outcome, comparisons, alpha)
+    if found is None:
         return ""
     one, size = found
-    if size.seeds is not None and size.seeds <= one.n_seeds:
+    ways = " or ".join(_ways(one, size))
+    if outcome == "contradicted":
+        effect = _effect_text(one)
+        text = f"If the truth were {effect}, a decision with power {POWER} would take {ways}."
+    elif size.seeds is not None and size.seeds <= one.n_seeds:
         return (
             f"{counted(size.seeds, _noun(one))} of such noise have power {POWER} already: the true "
             "value seems to be near a margin."
         )
-    ways = _ways(one, size)
-    return f"With power {POWER}, {' or '.join(ways)} would decide." if ways else ""
+    else:
+        text = f"With power {POWER}, {ways} would decide."
+    return text if ways else ""
 
 
 def _ways(one: Comparison, size: Requirement) -> list[str]:

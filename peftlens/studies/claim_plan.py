@@ -64,8 +64,8 @@ def claim_plan(
 
 def _row(verdict: Verdict, pilot: "_Pilot", looks: int, alpha: float) -> dict[str, object]:
     row: dict[str, object] = {"claim": verdict.claim, "outcome": verdict.outcome}
-    found = widest(verdict.comparisons, alpha, looks) if verdict.comparisons else None
-    if found is None or verdict.outcome == "supported":
+    found = widest(verdict.outcome, verdict.comparisons, alpha, looks)
+    if found is None:
         return row
     one, size = found
     row |= {

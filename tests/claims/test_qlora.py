@@ -2,6 +2,7 @@ import pytest
 from charts import rows
 from step_costs import costs
 
+from peftlens.claims import judge
 from peftlens.claims.qlora import verdict
 
 
@@ -44,6 +45,13 @@ def test_a_disturbed_machine_shows_no_saving():
     assert found == "insufficient evidence"
     assert "disturbed" in sentence
     assert verdict(two(0.7, 5e8, control=1.3))[0] == "contradicted"  # by accuracy
+
+
+def test_no_seeds_are_planned_where_memory_is_open():
+    (one,) = judge(two(0.8, 1e9), names=["qlora"])
+    assert (one.outcome, "would decide" in one.sentence) == ("insufficient evidence", False)
+    (one,) = judge(two(0.78, 5e8), names=["qlora"])
+    assert "have power 0.8 already" in one.sentence  # about the margin
 
 
 def test_the_sentence_has_both_peaks():

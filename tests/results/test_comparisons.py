@@ -89,8 +89,8 @@ def test_a_share_needs_runs_and_one_seed_no_plan():
 
 def test_the_widest_of_those_that_are_open_is_planned():
     decided, narrow, wide = one(5.0, low=0.0), one(error=0.002, low=-0.01), one(low=-0.01)
-    assert widest([decided, narrow, wide], 0.001)[0] is wide
-    assert widest([one(0.9, low=0.0)], 0.025)[0].estimate.value == 0.9
+    assert widest(OPEN, [decided, narrow, wide], 0.001)[0] is wide
+    assert widest(OPEN, [decided], 0.025) is None  # something else is open
 
 
 def test_the_size_in_words():
