@@ -278,6 +278,13 @@ class FoundRuns:
         )
 
 
+def outcome_of(holds: bool | None) -> Outcome:
+    """Name the outcome of a claim that holds, does not hold, or is open (None)."""
+    if holds is None:
+        return "insufficient evidence"
+    return "supported" if holds else "contradicted"
+
+
 def counted_runs(n: int) -> str:
     """Format a number of runs, such as `1 run`."""
     return counts.counted(n, "run")

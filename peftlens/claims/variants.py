@@ -1,0 +1,89 @@
+"""Tuned variants of LoRA are as accurate as tuned LoRA.
+
+Rule: every variant (AdaLoRA, DoRA, LoRA-FA, LoRA+, OLoRA, PiSSA, rsLoRA) against LoRA of the same
+rank, layers and training, by the paired difference of test accuracies over seeds and examples. An
+equivalence within two points, the larger of the one to two points of the source. Supported if at
+least three variants are within the margin of LoRA and none is open, by two one-sided tests each;
+contradicted if one is beyond it, on either side, after Holm's correction for the number of
+variants. Each at one-sided 0.025. "Tuned" means that the best learning rate by validation accuracy
+lies inside a grid of three rates or more: variants, and LoRAs, whose best rate is at an edge don't
+count. Alpha may differ, as PiSSA's scale is one. Of several ranks the one with the most variants
+decides, then the largest.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import (
+    ONE_SIDED,
+    Outcome,
+    counted,
+    difference_text,
+    outcome_of,
+    pair,
+    power_text,
+)
+from peftlens.numerics.margins import equivalent
+from peftlens.numerics.mixed_model import Estimate
+from peftlens.results.best_rates import edge_text, untuned
+from peftlens.results.comparable import alike, sweep_values
+
+CLAIM = "Tuned variants of LoRA are as accurate as tuned LoRA."
+SOURCE = "arXiv:2602.04998"
+NEEDS = ("rank_chart", "paired_accuracy", "configurations")
+TO_MEASURE = (
+    "train lora and three or more of its variants with one rank, over the same seeds, each at four "
+    "learning rates or more"
+)
+ANALYSIS = "variants"
+MARGIN = 0.02  # of accuracy
+LEAST = 3  # variants
+VARIANTS = ("adalora", "dora", "lora_fa", "lora_plus", "olora", "pissa", "rslora")
+
+
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+    """Judge by the differences of the variants from the LoRA that has most of them."""
+    rows = tables["rank_chart"].set_index("configuration")
+    groups = {name: _variants(tables, str(name)) for name in rows.index[rows["method"] == "lora"]}
+    if not any(groups.values()):
+        return "not measured", "LoRA and variants of the same rank must be trained alike."
+    lora = max(groups, key=lambda name: (len(groups[name]), rows["trainable_parameters"][name]))
+    gaps = {
+        name: gap
+        for name in groups[lora]
+        if (gap := pair(tables["paired_accuracy"], name, str(lora))) is not None
+    }
+    if not gaps:
+        return "not measured", "None was trained with LoRA's seeds."
+    loose = untuned(rows["learning_rate"].astype(float).to_dict(), tables["configurations"])
+    return _judge(gaps, rows, str(lora), loose, alpha)
+
+
+def _variants(tables: Mapping[str, pd.DataFrame], lora: str) -> list[str]:
+    """Return the variants that agree with a LoRA; of each the best one on validation."""
+    values = sweep_values(tables)
+    rows = tables["rank_chart"].sort_values("validation_accuracy", kind="stable")
+    found = {
+        str(row["method"]): str(row["configuration"])
+        for row in rows.to_dict("records")
+        if row["method"] in VARIANTS
+        and alike(values[str(row["configuration"])], values[lora], {"alpha"})
+    }
+    return [*found.values()]
+
+
+def _judge(
+    gaps: Mapping[str, Estimate], rows: pd.DataFrame, lora: str, loose: set[str], alpha: float
+) -> tuple[Outcome, str]:
+    tuned = {name: gap for name, gap in gaps.items() if name not in loose}
+    each = "; ".join(f"{name} has {difference_text(gap)}" for name, gap in gaps.items())
+    sentence = (
+        f"Against {lora}, which reaches {rows.loc[lora, 'accuracy']:.3f} "
+        f"({counted(rows.loc[lora])}), {each} ({power_text(gaps.values())})."
+    )
+    sentence += edge_text(name for name in (lora, *gaps) if name in loose)
+    if lora in loose or not tuned:
+        return "insufficient evidence", sentence
+    holds, _ = equivalent([*tuned.values()], -MARGIN, MARGIN, alpha)
+    return outcome_of(None if holds and len(tuned) < LEAST else holds), sentence
