@@ -37,7 +37,16 @@ def scores(accuracies, rng, seeds=6, items=60, seed_sd=0.005, residual_sd=0.25):
 
 
 def study(accuracies, rng=None, at_edge=(), validation=None, sizes=None, **noise):
-    """Tables of the probes, of `rank_chart` and `paired_accuracy`, and `configurations`.
+    """Tables of the runs' probes, and all of `charts`, whose arguments these are."""
+    found = scores(accuracies, rng or np.random.default_rng(0), **noise)
+    best = {name: RATES[2 if name in at_edge else 1] for name in accuracies}
+    large = _sizes(accuracies, sizes)
+    tables = _charts(found, best, accuracies | (validation or {}), large)
+    return tables | _of_runs(found, best, accuracies | (validation or {}), large)
+
+
+def charts(accuracies, rng=None, at_edge=(), validation=None, sizes=None, **noise):
+    """Tables of `rank_chart`, `paired_accuracy`, `base_parameters` and `configurations`.
 
     Args:
         accuracies: true accuracy by the name of the configuration.
@@ -46,10 +55,24 @@ def study(accuracies, rng=None, at_edge=(), validation=None, sizes=None, **noise
         sizes: numbers of trainable parameters by name; by default by the method.
     """
     found = scores(accuracies, rng or np.random.default_rng(0), **noise)
-    validated = accuracies | (validation or {})
-    large = {name: SIZES.get(name.split()[0], 10**6) for name in accuracies} | (sizes or {})
     best = {name: RATES[2 if name in at_edge else 1] for name in accuracies}
-    tables = _of_runs(found, best, validated, large)
+    return _charts(found, best, accuracies | (validation or {}), _sizes(accuracies, sizes))
+
+
+def _sizes(accuracies, sizes):
+    return {name: SIZES.get(name.split()[0], 10**6) for name in accuracies} | (sizes or {})
+
+
+def _charts(found, best, validated, large):
+    """Tables that show each configuration at its best rate."""
+    tables = {}
+    tables["configurations"] = pd.DataFrame(
+        [
+            {"configuration": f"{name} learning_rate={rate}", "sweep": name, "learning_rate": rate}
+            | hyperparameters(name)
+            for name in found for rate in RATES
+        ]
+    )  # fmt: skip
     tables["rank_chart"] = pd.DataFrame(
         [
             {"configuration": name, "method": name.split()[0], "learning_rate": best[name],
@@ -75,16 +98,13 @@ def study(accuracies, rng=None, at_edge=(), validation=None, sizes=None, **noise
 
 def _of_runs(found, best, validated, large):
     """Tables of the runs: the best rate of each configuration has its scores."""
-    configurations, costs, counts, items = [], [], [], []
+    costs, counts, items = [], [], []
     for name, frame in found.items():
-        method = name.split()[0]
         for rate in RATES:
             label = f"{name} learning_rate={rate}"
-            configurations.append({"configuration": label, "sweep": name, "learning_rate": rate}
-                                  | hyperparameters(name))  # fmt: skip
             for seed in frame.index:
-                about = {"run": f"{label} {seed}", "configuration": label, "method": method,
-                         "seed": seed}  # fmt: skip
+                about = {"run": f"{label} {seed}", "configuration": label,
+                         "method": name.split()[0], "seed": seed}  # fmt: skip
                 is_best = rate == best[name]
                 costs.append(about | {"learning_rate": rate, "step_seconds": 1.0,
                                       "peak_memory_bytes": 1,
@@ -96,8 +116,8 @@ def _of_runs(found, best, validated, large):
                     own = {"item": frame.columns, "score": frame.loc[seed].to_numpy(),
                            "chosen": 0, "correct": 0}  # fmt: skip
                     items.append(pd.DataFrame(about | own))
-    return {"configurations": pd.DataFrame(configurations), "cost": pd.DataFrame(costs),
-            "parameter_count": pd.DataFrame(counts), "task_items": pd.concat(items)}  # fmt: skip
+    return {"cost": pd.DataFrame(costs), "parameter_count": pd.DataFrame(counts),
+            "task_items": pd.concat(items)}  # fmt: skip
 
 
 def rates(optima, rng, seeds=6, seed_sd=0.1, grid=None):
@@ -132,5 +152,4 @@ def outcomes(verdict, draw, studies=200):
     """Share of each outcome over studies that `draw` makes of a random generator."""
     rng = np.random.default_rng(0)
     found = [verdict(draw(rng))[0] for _ in range(studies)]
-    return {name: found.count(name) / studies for name in (*dict.fromkeys(found), "supported",
-                                                            "contradicted")}  # fmt: skip
+    return {name: found.count(name) / studies for name in ("supported", "contradicted")}

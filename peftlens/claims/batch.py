@@ -63,11 +63,18 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     rates = {name: float(best[name].row["learning_rate"]) for name in names}
     if loose := sorted(untuned(rates, tables[CONFIGURATIONS])):
         return "insufficient evidence", sentence + edge_text(loose)
-    return _decide(change, gap, alpha), sentence
+    return decide(change, gap, alpha), sentence
 
 
-def _decide(change: Estimate, gap: Estimate, alpha: float) -> Outcome:
-    """Decide by the change with the batch, and by the difference at the largest batch."""
+def decide(change: Estimate, gap: Estimate, alpha: float) -> Outcome:
+    """Decide by the change with the batch, and by the difference at the largest batch.
+
+    Args:
+        change: LoRA's difference from full fine-tuning at the largest batch less that at the
+            smallest.
+        gap: the difference at the largest batch.
+        alpha: one-sided level.
+    """
     if max(change.p_below(-MARGIN), gap.p_below(0)) <= alpha:
         return "supported"
     if 2 * min(change.p_above(-MARGIN), gap.p_above(0)) <= alpha:

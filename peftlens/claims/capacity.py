@@ -65,11 +65,17 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     if ranks[-1] in edges:
         return "insufficient evidence", sentence
     tuned = {rank: both for rank, both in gaps.items() if rank not in edges}
-    return _decide(tuned, ranks[0], alpha), sentence
+    return decide(tuned, ranks[0], alpha), sentence
 
 
-def _decide(gaps: Gaps, lowest: int, alpha: float) -> Outcome:
-    """Decide by the gaps of the tuned ranks."""
+def decide(gaps: Gaps, lowest: int, alpha: float) -> Outcome:
+    """Decide by the differences from the highest rank.
+
+    Args:
+        gaps: of each tuned rank, with the least and with the most data.
+        lowest: the lowest rank, tuned or not.
+        alpha: one-sided level.
+    """
     grows = [max(a.p_above(-MARGIN), b.p_below(-MARGIN)) for a, b in gaps.values()]
     if grows and holm(grows).min() <= alpha:
         return "supported"

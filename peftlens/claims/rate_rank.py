@@ -5,8 +5,8 @@ for every rank, the mean over seeds of the logarithm of its best rate over that 
 by Student's t with the rounding of both grids in its variance. "Does not depend" is an equivalence
 within half a decade, a factor of 3.2: one step of the usual grids, while the ranks must differ by a
 factor of 8 or more. The usual factor of 1.2 is finer than any grid of rates. Supported if all ranks
-are within the margin by two one-sided tests; contradicted if one is beyond it after Holm's
-correction; each at one-sided 0.025. The ranks must agree in all else, alpha included: the claim is
+are within the margin (two one-sided tests at 5 %), contradicted if one is beyond it, at one-sided
+0.025 after Holm's correction. The ranks must agree in all else, alpha included: the claim is
 about the scale alpha / rank. Of several such groups the one with the most ranks decides. A best
 rate at the edge of its grid is a bound only: ranks with such a seed don't count, and the claim is
 not supported without them. Limits: the seeds share the validation examples.

@@ -2,10 +2,10 @@
 
 Rule: every variant (AdaLoRA, DoRA, LoRA-FA, LoRA+, OLoRA, PiSSA, rsLoRA) against LoRA of the same
 rank, layers and training, by the paired difference of test accuracies over seeds and examples. An
-equivalence within two points, the larger of the one to two points of the source. Supported if at
-least three variants are within the margin of LoRA and none is open, by two one-sided tests each;
-contradicted if one is beyond it, on either side, after Holm's correction for the number of
-variants. Each at one-sided 0.025. "Tuned" means that the best learning rate by validation accuracy
+equivalence within two points, the larger of the one to two points of the source. Supported if three
+variants or more, and all that count, are within the margin (two one-sided tests at 5 %);
+contradicted if one is beyond it, on either side, at one-sided 0.025 after Holm's correction for the
+number of variants. "Tuned" means that the best learning rate by validation accuracy
 lies inside a grid of three rates or more: variants, and LoRAs, whose best rate is at an edge don't
 count. Alpha may differ, as PiSSA's scale is one. Of several ranks the one with the most variants
 decides, then the largest.

@@ -2,7 +2,8 @@
 
 An effect *exceeds* a margin if the one-sided test against the margin rejects; it does not if the
 opposite test does. Non-inferiority is such a test with a negative margin. Effects are *equivalent*
-if all of them lie between two margins, by two one-sided tests each (Schuirmann 1987, Journal of
+if all of them lie between two margins, by two one-sided tests each at twice the level, as an
+interval of 90 % within the margins goes with one of 95 % (Schuirmann 1987, Journal of
 Pharmacokinetics and Biopharmaceutics 15, 657-680). All of several tests need no correction
 (Berger 1982, Technometrics 24, 295-300); one of several is tested with Holm's.
 """
@@ -34,7 +35,8 @@ def equivalent(
         effects: estimated effects, at least one.
         low: lower margin, in the unit of the effects.
         high: upper margin.
-        alpha: level of each one-sided test.
+        alpha: one-sided level of the tests of an effect outside; those of equivalence have twice
+            the level.
 
     Returns:
         True, False, or None if that is open; and for each effect, whether it lies outside.
@@ -43,5 +45,5 @@ def equivalent(
     outside = [bool(p <= alpha) for p in holm(tails)]
     if any(outside):
         return False, outside
-    inside = all(max(one.p_above(low), one.p_below(high)) <= alpha for one in effects)
+    inside = all(max(one.p_above(low), one.p_below(high)) <= 2 * alpha for one in effects)
     return (True if inside else None), outside

@@ -67,7 +67,7 @@ def _best_rates(runs: pd.DataFrame) -> BestRates:
     scores = runs.assign(learning_rate=runs["learning_rate"].astype(float))
     scores["loss"] = -runs["validation_loss"].astype(float) if "validation_loss" in runs else 0.0
     scores = scores.sort_values(["validation_accuracy", "loss"], kind="stable", na_position="first")
-    best = scores.groupby("seed").tail(1).set_index("seed")
+    best = scores.groupby("seed").tail(1).set_index("seed").sort_index()
     logs = pd.Series(np.log10(best["learning_rate"].to_numpy(float)), best.index)
     return BestRates(
         logs=logs,
