@@ -120,16 +120,24 @@ def _of_runs(found, best, validated, large):
             "task_items": pd.concat(items)}  # fmt: skip
 
 
+def grids(rng=None):
+    """Three decades around 1e-4 (full) and 1e-3, in steps of 0.3; from anywhere, if drawn."""
+    shift = rng.uniform(0, 0.3, 2) if rng else (0, 0)
+    return {
+        "full": np.arange(-5.5, -2.5, 0.3) + shift[0],
+        "lora": np.arange(-4.5, -1.5, 0.3) + shift[1],
+    }
+
+
 def rates(optima, rng, seeds=6, seed_sd=0.1, grid=None):
     """Tables `cost` and `configurations` of sweeps with known best rates.
 
     Args:
         optima: log10 of the true best rate by the name of the configuration.
         seed_sd: standard deviation of a seed's own best rate, in decades.
-        grid: log10 of the rates, by method; by default two decades and more around 1e-4 (full) and
-            1e-3 in steps of 0.3.
+        grid: log10 of the rates, by method; by default those of `grids`.
     """
-    grid = grid or {"full": np.arange(-5.5, -2.5, 0.3), "lora": np.arange(-4.5, -1.5, 0.3)}
+    grid = grid or grids()
     configurations, costs = [], []
     for name, optimum in optima.items():
         method = name.split()[0]

@@ -32,8 +32,8 @@ CLAIM = "PEFT is more accurate than full fine-tuning with little training data."
 SOURCE = "He et al. 2021, arXiv:2106.03164; Liu et al. 2022, arXiv:2205.05638"
 NEEDS = ("rank_chart", "paired_accuracy", "configurations")
 TO_MEASURE = (
-    "train full and other methods on at most 1,000 examples (split.max_train), over the same seeds, "
-    "each at four learning rates or more"
+    "train full and other methods on at most 1,000 examples (split.max_train), over the same "
+    "seeds, each at four learning rates or more"
 )
 ANALYSIS = "little_data"
 MARGIN = 0.02  # of accuracy

@@ -6,10 +6,10 @@ by Student's t with the rounding of both grids in its variance. "Does not depend
 within half a decade, a factor of 3.2: one step of the usual grids, while the ranks must differ by a
 factor of 8 or more. The usual factor of 1.2 is finer than any grid of rates. Supported if all ranks
 are within the margin (two one-sided tests at 5 %), contradicted if one is beyond it, at one-sided
-0.025 after Holm's correction. The ranks must agree in all else, alpha included: the claim is
-about the scale alpha / rank. Of several such groups the one with the most ranks decides. A best
-rate at the edge of its grid is a bound only: ranks with such a seed don't count, and the claim is
-not supported without them. Limits: the seeds share the validation examples.
+0.025 after Holm's correction. The ranks must agree in all else, alpha included: the claim is about
+the scale alpha / rank. Of several such groups the one with the most ranks decides. A best rate at
+the edge of its grid is a bound only: ranks with such a seed don't count, and the claim is not
+supported without them. Limits: the seeds share the validation examples.
 """
 
 from collections.abc import Mapping

@@ -5,10 +5,11 @@ mean over seeds of the logarithm of LoRA's best rate over full fine-tuning's, by
 the rounding of both grids in its variance. "About ten times" is an equivalence to one decade within
 half a decade, 3.2 to 32 times: nearer to ten than to one or a hundred. The usual factor of 1.2 is
 finer than any grid of rates. Supported if the 90 % interval of the ratio lies within these margins
-(two one-sided tests at 5 %), contradicted if it is beyond one of them, at one-sided 0.025. The two must agree in all
-hyperparameters that both have; of several LoRAs, the one with the best validation accuracy counts.
-A best rate at the edge of its grid is a bound only: if that of any seed is, nothing is decided.
-Limits: one model, task and number of steps; the seeds share the validation examples.
+(two one-sided tests at 5 %), contradicted if it is beyond one of them, at one-sided 0.025. The two
+must agree in all hyperparameters that both have; of several LoRAs, the one with the best validation
+accuracy counts. A best rate at the edge of its grid is a bound only: if that of any seed is,
+nothing is decided. Limits: one model, task and number of steps; the seeds share the validation
+examples.
 """
 
 from collections.abc import Mapping

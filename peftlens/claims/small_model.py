@@ -37,7 +37,7 @@ SMALL = 3e8  # parameters of the base
 
 
 def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
-    """Judge by the change of accuracy on the questions that the base answers by more than chance."""
+    """Judge by the change of accuracy on questions that the base answers better than chance."""
     size = float(tables["base_parameters"].drop_duplicates("part")["parameters"].sum())
     if size >= SMALL:
         return (

@@ -5,10 +5,10 @@ rank, layers and training, by the paired difference of test accuracies over seed
 equivalence within two points, the larger of the one to two points of the source. Supported if three
 variants or more, and all that count, are within the margin (two one-sided tests at 5 %);
 contradicted if one is beyond it, on either side, at one-sided 0.025 after Holm's correction for the
-number of variants. "Tuned" means that the best learning rate by validation accuracy
-lies inside a grid of three rates or more: variants, and LoRAs, whose best rate is at an edge don't
-count. Alpha may differ, as PiSSA's scale is one. Of several ranks the one with the most variants
-decides, then the largest.
+number of variants. "Tuned" means that the best learning rate by validation accuracy lies inside a
+grid of three rates or more: variants, and LoRAs, whose best rate is at an edge don't count. Alpha
+may differ, as PiSSA's scale is one. Of several ranks the one with the most variants decides, then
+the largest.
 """
 
 from collections.abc import Mapping
@@ -45,32 +45,35 @@ VARIANTS = ("adalora", "dora", "lora_fa", "lora_plus", "olora", "pissa", "rslora
 def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the differences of the variants from the LoRA that has most of them."""
     rows = tables["rank_chart"].set_index("configuration")
-    groups = {name: _variants(tables, str(name)) for name in rows.index[rows["method"] == "lora"]}
+    groups = _groups(tables)
     if not any(groups.values()):
         return "not measured", "LoRA and variants of the same rank must be trained alike."
     lora = max(groups, key=lambda name: (len(groups[name]), rows["trainable_parameters"][name]))
     gaps = {
         name: gap
         for name in groups[lora]
-        if (gap := pair(tables["paired_accuracy"], name, str(lora))) is not None
+        if (gap := pair(tables["paired_accuracy"], name, lora)) is not None
     }
     if not gaps:
         return "not measured", "None was trained with LoRA's seeds."
     loose = untuned(rows["learning_rate"].astype(float).to_dict(), tables["configurations"])
-    return _judge(gaps, rows, str(lora), loose, alpha)
+    return _judge(gaps, rows, lora, loose, alpha)
 
 
-def _variants(tables: Mapping[str, pd.DataFrame], lora: str) -> list[str]:
-    """Return the variants that agree with a LoRA; of each the best one on validation."""
+def _groups(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """Return the variants that agree with each LoRA; of each the best one on validation."""
     values = sweep_values(tables)
     rows = tables["rank_chart"].sort_values("validation_accuracy", kind="stable")
-    found = {
-        str(row["method"]): str(row["configuration"])
-        for row in rows.to_dict("records")
-        if row["method"] in VARIANTS
-        and alike(values[str(row["configuration"])], values[lora], {"alpha"})
-    }
-    return [*found.values()]
+    names = [*zip(rows["configuration"].astype(str), rows["method"].astype(str), strict=True)]
+    groups = {}
+    for lora in (name for name, method in names if method == "lora"):
+        chosen = {
+            method: name
+            for name, method in names
+            if method in VARIANTS and alike(values[name], values[lora], {"alpha"})
+        }
+        groups[lora] = [*chosen.values()]
+    return groups
 
 
 def _judge(

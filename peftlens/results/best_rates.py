@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from peftlens.numerics.mixed_model import LEVEL, Estimate
 from peftlens.results.sweep import sweep_names
@@ -50,30 +51,33 @@ def best_rates(tables: Mapping[str, pd.DataFrame]) -> dict[str, BestRates]:
     Returns:
         Best rates by the configuration's name without the rate.
     """
-    runs = tables["cost"].dropna(subset=["learning_rate"])
-    runs = runs[runs["learning_rate"].astype(float) > 0]
-    names = runs["configuration"].map(sweep_names(tables))
-    groups = runs.groupby(names, sort=False)
+    costs = tables["cost"]
+    runs = pd.DataFrame(
+        {
+            "name": costs["configuration"].map(sweep_names(tables)),
+            "seed": costs["seed"],
+            "rate": costs["learning_rate"].astype(float),
+            "accuracy": costs["validation_accuracy"].astype(float),
+            "gain": -costs["validation_loss"].astype(float),
+        }
+    )
+    runs = runs[runs["rate"] > 0]  # the frozen base has none
+    ordered = runs.sort_values(["accuracy", "gain"], kind="stable", na_position="first")
+    best = ordered.drop_duplicates(["name", "seed"], keep="last").set_index("seed").sort_index()
+    grids = {name: np.unique(rates) for name, rates in runs.groupby("name", sort=False)["rate"]}
     return {
-        str(name): _best_rates(group)
-        for name, group in groups
-        if group["learning_rate"].nunique() >= LEAST_RATES
+        str(name): _best_rates(best[best["name"] == name], grid)
+        for name, grid in grids.items()
+        if len(grid) >= LEAST_RATES
     }
 
 
-def _best_rates(runs: pd.DataFrame) -> BestRates:
-    """Find the best rate of each seed of one configuration."""
-    rates = np.sort(runs["learning_rate"].astype(float).unique())
-    scores = runs.assign(learning_rate=runs["learning_rate"].astype(float))
-    scores["loss"] = -runs["validation_loss"].astype(float) if "validation_loss" in runs else 0.0
-    scores = scores.sort_values(["validation_accuracy", "loss"], kind="stable", na_position="first")
-    best = scores.groupby("seed").tail(1).set_index("seed").sort_index()
-    logs = pd.Series(np.log10(best["learning_rate"].to_numpy(float)), best.index)
+def _best_rates(best: pd.DataFrame, grid: NDArray[np.float64]) -> BestRates:
     return BestRates(
-        logs=logs,
-        at_edge=best["learning_rate"].isin([rates[0], rates[-1]]),
-        step=float(np.diff(np.log10(rates)).max()),
-        score=float(best["validation_accuracy"].astype(float).mean()),
+        logs=np.log10(best["rate"]),
+        at_edge=best["rate"].isin([grid[0], grid[-1]]),
+        step=float(np.diff(np.log10(grid)).max()),
+        score=float(best["accuracy"].mean()),
     )
 
 
