@@ -21,6 +21,7 @@ from peftlens.numerics.margins import exceeds
 from peftlens.numerics.mixed_model import crossed_estimate
 from peftlens.results.best_rates import chosen_rates, edge_text, untuned
 from peftlens.results.comparable import sweep_values
+from peftlens.results.sweep import sweep_names
 from peftlens.results.table import last_steps
 
 CLAIM = "On small models, full fine-tuning falls below zero-shot accuracy on unseen tasks."
@@ -47,7 +48,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     chosen = _full(tables)
     if chosen is None:
         return "not measured", "Full fine-tuning was not trained and scored."
-    name, items = chosen
+    name, rate, items = chosen
     task = sweep_values(tables)[name].get("task")
     above = [suite for suite, one in items.groupby("suite") if suite != task and _knows(one, alpha)]
     items = items[items["suite"].isin(above)]
@@ -66,30 +67,29 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         f"{items['right'].astype(float).mean():.1%}: {difference_text(change)} "
         f"({seeds(len(changes))}, {counted(changes.shape[1], 'question')})."
     )
-    rates = chosen_rates(tables)
-    if loose := sorted(untuned({name: rates[name]}, tables["configurations"])):
+    if loose := sorted(untuned({name: rate}, tables["configurations"])):
         return "insufficient evidence", sentence + edge_text(loose)
     return outcome_of(exceeds(-change, MARGIN, alpha)), sentence
 
 
-def _full(tables: Mapping[str, pd.DataFrame]) -> tuple[str, pd.DataFrame] | None:
-    """Return full fine-tuning's best configuration, and the questions of its runs at the best rate.
+def _full(tables: Mapping[str, pd.DataFrame]) -> tuple[str, float, pd.DataFrame] | None:
+    """Return full fine-tuning's best configuration, its best rate, and the questions of its runs.
 
     Of several, such as with several numbers of steps, the one with the best validation accuracy.
     """
     questions = last_steps(tables["forgetting_items"]).dropna(subset=["base_right", "options"])
     costs, rates = tables["cost"], chosen_rates(tables)
+    sweeps = costs["configuration"].map(sweep_names(tables))
     found = []
     for name, values in sweep_values(tables).items():
         if values["method"] != "full" or name not in rates:
             continue
-        labels = tables["configurations"].query("sweep == @name")["configuration"]
-        runs = costs[costs["configuration"].isin(labels)]
-        runs = runs[runs["learning_rate"].astype(float) == rates[name]]
+        runs = costs[(sweeps == name) & (costs["learning_rate"].astype(float) == rates[name])]
         own = questions[questions["run"].isin(runs["run"])]
         if len(own):
-            found.append((float(runs["validation_accuracy"].astype(float).mean()), name, own))
-    return max(found, key=lambda one: one[:2])[1:] if found else None
+            accuracy = float(runs["validation_accuracy"].astype(float).mean())
+            found.append((accuracy, (name, rates[name], own)))
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def _knows(rows: pd.DataFrame, alpha: float) -> bool:

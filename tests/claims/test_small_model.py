@@ -11,7 +11,7 @@ def questions(rng, suite, runs, before, after, n):
     difficulty = rng.uniform(0, 1, n)
     rows = []
     for run in runs:
-        moved = difficulty + rng.normal(0, 0.05, n)
+        moved = difficulty + rng.normal(0, 0.1, n)
         rows.append(
             pd.DataFrame(
                 {"run": run["run"], "configuration": run["configuration"], "seed": run["seed"],
@@ -114,11 +114,11 @@ def test_decisions_in_simulated_studies():
 
     def draw(change):
         def answers(rng):
-            rows = questions(rng, "piqa", runs, 0.6, 0.6 + change, 200)
+            rows = questions(rng, "piqa", runs, 0.6, 0.6 + change, 400)
             return one | {"forgetting_items": pd.concat(rows)}
 
         return answers
 
-    assert simulated.outcomes(verdict, draw(-0.1), 30)["supported"] >= 0.9
-    assert simulated.outcomes(verdict, draw(0.05), 30)["contradicted"] >= 0.9
+    assert simulated.outcomes(verdict, draw(-0.1), 10)["supported"] >= 0.9
+    assert simulated.outcomes(verdict, draw(0.05), 10)["contradicted"] >= 0.9
     assert max(simulated.outcomes(verdict, draw(-0.02)).values()) <= 0.05
