@@ -22,8 +22,8 @@ from peftlens.claims import (
     power_text,
 )
 from peftlens.numerics.margins import exceeds
-from peftlens.results.best_rates import edge_text, untuned
-from peftlens.results.comparable import alike, sweep_values
+from peftlens.results.best_rates import edge_text, untuned_in_chart
+from peftlens.results.comparable import alike, charted, sweep_values
 
 CLAIM = "LoRA's B can be trained alone."
 SOURCE = "Zhang et al. 2023, arXiv:2308.03303; Zhu et al. 2024, arXiv:2402.16842"
@@ -37,25 +37,24 @@ MARGIN = 0.02  # of accuracy
 
 def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the paired difference of LoRA-FA from LoRA."""
-    rows, values = tables["rank_chart"].set_index("configuration"), sweep_values(tables)
+    rows, values = charted(tables), sweep_values(tables)
     pairs = [
-        (str(one), str(other))
-        for one in rows.index[rows["method"] == "lora_fa"]
-        for other in rows.index[rows["method"] == "lora"]
-        if alike(values[one], values[other])
-    ]
+        (one, other)
+        for one in rows if rows[one]["method"] == "lora_fa"
+        for other in rows if rows[other]["method"] == "lora"
+        and alike(values[one], values[other])
+    ]  # fmt: skip
     if not pairs:
         return "not measured", "LoRA-FA and LoRA of one rank must be trained alike."
-    one, other = max(pairs, key=lambda names: rows.loc[names[1], "validation_accuracy"])
+    one, other = max(pairs, key=lambda names: rows[names[1]]["validation_accuracy"])
     gap = pair(tables["paired_accuracy"], one, other)
     if gap is None:
         return "not measured", "The two were not trained with the same seeds."
     sentence = (
-        f"With A frozen, {one} reaches {rows.loc[one, 'accuracy']:.3f}, {other} "
-        f"{rows.loc[other, 'accuracy']:.3f}: {difference_text(gap)} "
-        f"({counted(rows.loc[one])}; {power_text([gap])})."
+        f"With A frozen, {one} reaches {rows[one]['accuracy']:.3f}, {other} "
+        f"{rows[other]['accuracy']:.3f}: {difference_text(gap)} "
+        f"({counted(rows[one])}; {power_text([gap])})."
     )
-    rates = rows.loc[[one, other], "learning_rate"].astype(float).to_dict()
-    if loose := sorted(untuned(rates, tables["configurations"])):
+    if loose := untuned_in_chart(tables, (one, other)):
         return "insufficient evidence", sentence + edge_text(loose)
     return outcome_of(exceeds(gap, -MARGIN, alpha)), sentence

@@ -25,8 +25,8 @@ from peftlens.claims import (
     power_text,
 )
 from peftlens.numerics.margins import exceeds
-from peftlens.results.best_rates import edge_text, untuned
-from peftlens.results.comparable import alike, sweep_values, training_examples
+from peftlens.results.best_rates import edge_text, untuned_in_chart
+from peftlens.results.comparable import alike, charted, sweep_values, training_examples
 
 CLAIM = "PEFT is more accurate than full fine-tuning with little training data."
 SOURCE = "He et al. 2021, arXiv:2106.03164; Liu et al. 2022, arXiv:2205.05638"
@@ -42,34 +42,30 @@ LITTLE = 1000  # training examples
 
 def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the best method and full fine-tuning on the least data."""
-    rows = tables["rank_chart"].set_index("configuration")
-    values = sweep_values(tables)
-    amounts = {str(name): training_examples(values[str(name)]) for name in rows.index}
-    peft = {
-        str(name)
-        for name, method in rows["method"].items()
-        if method != "head" and family(str(method)) not in (None, "baseline")
-    }
+    rows, values = charted(tables), sweep_values(tables)
+    amounts = {name: training_examples(values[name]) for name in rows}
     pairs = [
-        (one, str(full))
-        for full in rows.index[rows["method"] == "full"] if amounts[str(full)] <= LITTLE
-        for one in peft if alike(values[one], values[str(full)])
+        (one, full)
+        for full in rows if rows[full]["method"] == "full" and amounts[full] <= LITTLE
+        for one in rows if _is_peft(rows[one]["method"]) and alike(values[one], values[full])
     ]  # fmt: skip
     if not pairs:
         return "not measured", (
             "Full fine-tuning and another method must be trained alike on at most 1,000 examples."
         )
-    validation = rows["validation_accuracy"].astype(float)
-    one, full = max(pairs, key=lambda two: (-amounts[two[1]], validation[two[0]], two))
+    one, full = max(pairs, key=lambda two: (-amounts[two[1]], rows[two[0]]["validation_accuracy"]))
     gap = pair(tables["paired_accuracy"], one, full)
     if gap is None:
         return "not measured", "The two were not trained with the same seeds."
     sentence = (
         f"With {amounts[full]:.0f} training examples, {one} reaches "
-        f"{rows.loc[one, 'accuracy']:.3f}, {full} {rows.loc[full, 'accuracy']:.3f}: "
-        f"{difference_text(gap)} ({counted(rows.loc[one])}; {power_text([gap])})."
+        f"{rows[one]['accuracy']:.3f}, {full} {rows[full]['accuracy']:.3f}: "
+        f"{difference_text(gap)} ({counted(rows[one])}; {power_text([gap])})."
     )
-    rates = rows.loc[[one, full], "learning_rate"].astype(float).to_dict()
-    if loose := sorted(untuned(rates, tables["configurations"])):
+    if loose := untuned_in_chart(tables, (one, full)):
         return "insufficient evidence", sentence + edge_text(loose)
     return outcome_of(exceeds(gap, MARGIN, alpha)), sentence
+
+
+def _is_peft(method: str) -> bool:
+    return method != "head" and family(method) not in (None, "baseline")

@@ -50,7 +50,8 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         return "not measured", "Full fine-tuning was not trained and scored."
     name, rate, items = chosen
     task = sweep_values(tables)[name].get("task")
-    above = [suite for suite, one in items.groupby("suite") if suite != task and _knows(one, alpha)]
+    suites = {str(suite): one for suite, one in items.groupby("suite") if suite != task}
+    above = [suite for suite, one in suites.items() if _knows(one, alpha)]
     items = items[items["suite"].isin(above)]
     values = items.assign(change=items["right"].astype(float) - items["base_right"].astype(float))
     changes = values.pivot(index="seed", columns=["suite", "item"], values="change").dropna(axis=1)

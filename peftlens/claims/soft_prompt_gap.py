@@ -24,8 +24,8 @@ from peftlens.claims import (
     power_text,
 )
 from peftlens.numerics.margins import exceeds
-from peftlens.results.best_rates import edge_text, untuned
-from peftlens.results.comparable import alike, sweep_values
+from peftlens.results.best_rates import edge_text, untuned_in_chart
+from peftlens.results.comparable import alike, charted, sweep_values
 
 CLAIM = "Prompt tuning is less accurate than LoRA on small models."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 3; Liu et al. 2021, arXiv:2110.07602"
@@ -47,28 +47,26 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
             "not measured",
             f"The base has {size / 1e9:.1f} billion parameters, and is not small.",
         )
-    rows, values = tables["rank_chart"].set_index("configuration"), sweep_values(tables)
-    validation = rows["validation_accuracy"].astype(float)
+    rows, values = charted(tables), sweep_values(tables)
     pairs = [
-        (str(one), str(other))
-        for one in rows.index[rows["method"] == "lora"]
-        for other in rows.index[rows["method"] == "prompt_tuning"]
-        if alike(values[one], values[other], {"max_steps"})
-    ]
+        (one, other)
+        for one in rows if rows[one]["method"] == "lora"
+        for other in rows if rows[other]["method"] == "prompt_tuning"
+        and alike(values[one], values[other], {"max_steps"})
+    ]  # fmt: skip
     if not pairs:
         return "not measured", "LoRA and prompt tuning must be trained alike."
-    one, other = max(pairs, key=lambda two: [validation[name] for name in two])
+    one, other = max(pairs, key=lambda two: [rows[name]["validation_accuracy"] for name in two])
     gap = pair(tables["paired_accuracy"], one, other)
     if gap is None:
         return "not measured", "The two were not trained with the same seeds."
     sentence = (
         f"On a base of {size / 1e6:.0f} million parameters, {one} reaches "
-        f"{rows.loc[one, 'accuracy']:.3f}{_steps(values[one])}, {other} "
-        f"{rows.loc[other, 'accuracy']:.3f}{_steps(values[other])}: {difference_text(gap)} "
-        f"({counted(rows.loc[one])}; {power_text([gap])})."
+        f"{rows[one]['accuracy']:.3f}{_steps(values[one])}, {other} "
+        f"{rows[other]['accuracy']:.3f}{_steps(values[other])}: {difference_text(gap)} "
+        f"({counted(rows[one])}; {power_text([gap])})."
     )
-    rates = rows.loc[[one, other], "learning_rate"].astype(float).to_dict()
-    if loose := sorted(untuned(rates, tables["configurations"])):
+    if loose := untuned_in_chart(tables, (one, other)):
         return "insufficient evidence", sentence + edge_text(loose)
     return outcome_of(exceeds(gap, MARGIN, alpha)), sentence
 

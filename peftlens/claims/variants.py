@@ -25,9 +25,8 @@ from peftlens.claims import (
     power_text,
 )
 from peftlens.numerics.margins import equivalent
-from peftlens.numerics.mixed_model import Estimate
-from peftlens.results.best_rates import edge_text, untuned
-from peftlens.results.comparable import alike, sweep_values
+from peftlens.results.best_rates import edge_text, untuned_in_chart
+from peftlens.results.comparable import alike, charted, sweep_values
 
 CLAIM = "Tuned variants of LoRA are as accurate as tuned LoRA."
 SOURCE = "arXiv:2602.04998"
@@ -44,20 +43,25 @@ VARIANTS = ("adalora", "dora", "lora_fa", "lora_plus", "olora", "pissa", "rslora
 
 def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the differences of the variants from the LoRA that has most of them."""
-    rows = tables["rank_chart"].set_index("configuration")
-    groups = _groups(tables)
+    rows, groups = charted(tables), _groups(tables)
     if not any(groups.values()):
         return "not measured", "LoRA and variants of the same rank must be trained alike."
-    lora = max(groups, key=lambda name: (len(groups[name]), rows["trainable_parameters"][name]))
-    gaps = {
-        name: gap
-        for name in groups[lora]
-        if (gap := pair(tables["paired_accuracy"], name, lora)) is not None
-    }
+    lora = max(groups, key=lambda name: (len(groups[name]), rows[name]["trainable_parameters"]))
+    found = {name: pair(tables["paired_accuracy"], name, lora) for name in groups[lora]}
+    gaps = {name: gap for name, gap in found.items() if gap is not None}
     if not gaps:
         return "not measured", "None was trained with LoRA's seeds."
-    loose = untuned(rows["learning_rate"].astype(float).to_dict(), tables["configurations"])
-    return _judge(gaps, rows, lora, loose, alpha)
+    each = "; ".join(f"{name} has {difference_text(gap)}" for name, gap in gaps.items())
+    loose = untuned_in_chart(tables, (lora, *gaps))
+    sentence = (
+        f"Against {lora}, which reaches {rows[lora]['accuracy']:.3f} ({counted(rows[lora])}), "
+        f"{each} ({power_text(gaps.values())}).{edge_text(loose)}"
+    )
+    tuned = [gap for name, gap in gaps.items() if name not in loose]
+    if lora in loose or not tuned:
+        return "insufficient evidence", sentence
+    holds, _ = equivalent(tuned, -MARGIN, MARGIN, alpha)
+    return outcome_of(None if holds and len(tuned) < LEAST else holds), sentence
 
 
 def _groups(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
@@ -74,19 +78,3 @@ def _groups(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
         }
         groups[lora] = [*chosen.values()]
     return groups
-
-
-def _judge(
-    gaps: Mapping[str, Estimate], rows: pd.DataFrame, lora: str, loose: set[str], alpha: float
-) -> tuple[Outcome, str]:
-    tuned = {name: gap for name, gap in gaps.items() if name not in loose}
-    each = "; ".join(f"{name} has {difference_text(gap)}" for name, gap in gaps.items())
-    sentence = (
-        f"Against {lora}, which reaches {rows.loc[lora, 'accuracy']:.3f} "
-        f"({counted(rows.loc[lora])}), {each} ({power_text(gaps.values())})."
-    )
-    sentence += edge_text(name for name in (lora, *gaps) if name in loose)
-    if lora in loose or not tuned:
-        return "insufficient evidence", sentence
-    holds, _ = equivalent([*tuned.values()], -MARGIN, MARGIN, alpha)
-    return outcome_of(None if holds and len(tuned) < LEAST else holds), sentence

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from peftlens.numerics.mixed_model import LEVEL, Estimate
+from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.sweep import sweep_names
 
 LEAST_RATES = 3  # of two rates each is at an edge
@@ -74,7 +75,7 @@ def best_rates(tables: Mapping[str, pd.DataFrame]) -> dict[str, BestRates]:
 
 def _best_rates(best: pd.DataFrame, grid: NDArray[np.float64]) -> BestRates:
     return BestRates(
-        logs=np.log10(best["rate"]),
+        logs=pd.Series(np.log10(best["rate"].to_numpy(float)), best.index),
         at_edge=best["rate"].isin([grid[0], grid[-1]]),
         step=float(np.diff(np.log10(grid)).max()),
         score=float(best["accuracy"].mean()),
@@ -129,6 +130,22 @@ def untuned(best: Mapping[str, float], configurations: pd.DataFrame) -> set[str]
         for name, rate in best.items()
         if name not in grids.index or np.isclose(rate, grids.loc[name].to_numpy(float)).any()
     }
+
+
+def untuned_in_chart(tables: Mapping[str, pd.DataFrame], names: Iterable[str]) -> list[str]:
+    """Return which of some configurations of `rank_chart` have their best rate at an edge.
+
+    Args:
+        tables: `rank_chart` and `configurations`.
+        names: names of the configurations, without the rate.
+    """
+    chart = tables["rank_chart"]
+    rates = zip(
+        chart["configuration"].astype(str), chart["learning_rate"].astype(float), strict=True
+    )
+    chosen = {*names}
+    best = {name: rate for name, rate in rates if name in chosen}
+    return sorted(untuned(best, tables[CONFIGURATIONS]))
 
 
 def edge_text(names: Iterable[str]) -> str:

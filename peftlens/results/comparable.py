@@ -17,8 +17,17 @@ _NAMES = frozenset({"method", "configuration", "sweep", "learning_rate"})
 
 def sweep_values(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
     """Return the hyperparameters of each configuration, by its name without the rate."""
-    rows = tables[CONFIGURATIONS].drop_duplicates("sweep")
-    return {str(row["sweep"]): row for row in rows.to_dict("records")}
+    return _by_name(tables[CONFIGURATIONS].drop_duplicates("sweep"), "sweep")
+
+
+def charted(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
+    """Return the rows of `rank_chart` by the configuration's name, without the rate."""
+    return _by_name(tables["rank_chart"], "configuration")
+
+
+def _by_name(frame: pd.DataFrame, column: str) -> dict[str, dict[str, Any]]:
+    rows = frame.to_dict("records")
+    return {str(row[column]): {str(key): value for key, value in row.items()} for row in rows}
 
 
 def alike(one: Mapping[str, Any], other: Mapping[str, Any], ignored: Collection[str] = ()) -> bool:

@@ -12,6 +12,7 @@ from peftlens.results.best_rates import (
     edge_text,
     log_ratio,
     untuned,
+    untuned_in_chart,
 )
 
 
@@ -98,3 +99,8 @@ def test_intervals_of_the_ratio_cover():
         ratio = log_ratio(found["lora"], found["full"])
         hits.append(ratio.low <= 1 <= ratio.high)
     assert 0.93 <= np.mean(hits) <= 1
+
+
+def test_the_edge_of_a_grid_in_a_chart():
+    one = simulated_studies.charts({"lora": 0.8, "full": 0.8, "ia3": 0.8}, at_edge=["full", "ia3"])
+    assert untuned_in_chart(one, ["full", "lora"]) == ["full"]

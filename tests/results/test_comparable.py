@@ -3,7 +3,13 @@ import math
 import pandas as pd
 import pytest
 
-from peftlens.results.comparable import alike, rows_per_step, sweep_values, training_examples
+from peftlens.results.comparable import (
+    alike,
+    charted,
+    rows_per_step,
+    sweep_values,
+    training_examples,
+)
 
 LORA = {"method": "lora", "configuration": "lora", "sweep": "lora", "learning_rate": 1e-3,
         "rank": 8, "max_steps": 100}  # fmt: skip
@@ -41,3 +47,9 @@ def test_examples_are_counted_once():
     assert training_examples(values | {"split": '{"max_train":null}'}) == 800
     assert training_examples(values | {"split": None}) == 800
     assert math.isnan(training_examples({"batch_size": 8}))
+
+
+def test_rows_of_the_chart_are_by_name():
+    chart = pd.DataFrame({"configuration": ["lora", "full"], "accuracy": [0.8, 0.7]})
+    rows = charted({"rank_chart": chart})
+    assert rows["full"] == {"configuration": "full", "accuracy": 0.7}
