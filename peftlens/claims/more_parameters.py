@@ -25,7 +25,7 @@ from peftlens.results.contrasts import contrast
 from peftlens.results.sweep import BestConfiguration, best_configurations
 
 CLAIM = "The more parameters a method trains, the more accurate it is."
-SOURCE = "common teaching; He et al. 2022, arXiv:2110.04366, figure 2, has no such order"
+SOURCE = "common teaching; He et al. 2022, arXiv:2110.04366, compare methods by their parameters"
 NEEDS = ("task_items", "parameter_count", "cost", "configurations")
 TO_MEASURE = (
     "train full and four other methods or more, whose trainable parameters differ by a factor of "
