@@ -29,28 +29,38 @@ def rows_of(module, name, **values):
 # tables of a decided study, from the module of the claim's own tests
 DECIDED = {
     "adapter_site": lambda m: m.tables(accuracy=0.7, seconds=1.4, width=0.03),
+    "batch": lambda m: m.tables(0.0, 0.0),
+    "capacity": lambda m: m.tables(0.0, 0.0),
     "clusters": lambda m: m.table("readable", "readable"),
     "combine_conflict": lambda m: m.related(12, np.random.default_rng(0), 0.98, 0.3),
     "elicitation": lambda m: m.table(("prompt_tuning", 6, 0, 0.9)),
     "forgetting": lambda m: m.table((-1, 0.001)),
     "framed_prompts": lambda m: m.table(),
     "freezing_explains": lambda m: rows_of(m, "sequence_items", full=0.2, lora=0.003, head=0),
+    "frozen_a": lambda m: m.tables(0.06),
     "layers": lambda m: m.table(lora=m.some(5, kept=0.96)),
+    "little_data": lambda m: m.tables(0.06),
     "memorization": lambda m: m.tables({"lora": 0.6, "full": 0.9}, error=0.03, spread=0.01),
     "memory": lambda m: m.table({"lora": 1e8}),
     "merge": lambda m: m.table(1.07, 1.09),
     "mitigation": lambda m: m.tables(("kl", "lora", -1.0, 1e-4, 0)),
-    "off_vocabulary": lambda m: m.tables(),
+    "more_parameters": lambda m: m.tables(0.03),
+    "off_vocabulary": lambda m: m.prompts(similarity=0.62),
     "placement": lambda m: m.rows({"lora": {"accuracy": 0.7, "width": 0.03}, m.WIDE: {}}),
     "prompt_length": lambda m: m.table(0.03, n20=0.7, n200=0.8),
     "qlora": lambda m: m.tables(
         {"qlora rank=8": {"accuracy": 0.7, "width": 0.03}, "lora rank=8": {}}, 5e8
     ),
     "rank": lambda m: m.table(0.03, r1=0.7, r16=0.8, r64=0.9),
+    "rate_rank": lambda m: m.tables({1: -2.5, 8: -3.0, 64: -3.6}),
+    "rate_ratio": lambda m: m.tables(-3.0),
     "readable_trace": lambda m: m.table(("lora", 6, 0, {}), ("full", 6, 0, {})),
+    "small_model": lambda m: m.tables(-0.08),
+    "soft_prompt_gap": lambda m: m.tables(0.06),
     "swap": lambda m: m.table((0.2, 0.3)),
     "task_words": lambda m: m.table(),
     "update_directions": lambda m: m.table(("lora", m.HIGH, 0.9)),
+    "variants": lambda m: m.tables({"dora rank=8": 0.86}),
 }
 
 
