@@ -2,16 +2,18 @@
 
 The file name is the claim's name. A claim module has CLAIM, the tested sentence; SOURCE, its
 citation; NEEDS, the names of the tables it reads (probes or `configurations`); TO_MEASURE, a study
-that would decide it; and `verdict(tables)`. Its docstring states the decision rule and the
-thresholds. ANALYSIS names the analysis in analyses/ whose verdict is published in reports/. A claim
-is "not measured" if the study lacks the necessary runs; its sentence then names them. A claim reads
-result tables only: no model, no torch. Runs trained on shuffled labels are controls, which only a
-claim with CONTROLS = True gets to see.
+that would decide it; and `verdict(tables, alpha)`, with the one-sided level of its tests, which
+claims on exact numbers leave out. Its docstring states the decision rule and the thresholds at the
+default level. ANALYSIS names the analysis in analyses/ whose verdict is published in reports/. A
+claim is "not measured" if the study lacks the necessary runs; its sentence then names them. A claim
+reads result tables only: no model, no torch. Runs trained on shuffled labels are controls, which
+only a claim with CONTROLS = True gets to see.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -57,12 +59,29 @@ class Verdict:
         return f"<p><strong>{self.outcome.capitalize()}:</strong> <q>{text}</q> {sentence}</p>"
 
 
-def judge(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
-    """Judge every claim by a study's tables; `not measured` where a table is missing."""
-    return [_judge_claim(name, tables) for name in registry.names("claims")]
+def judge(
+    tables: Mapping[str, pd.DataFrame],
+    alpha: float = ONE_SIDED,
+    names: Iterable[str] | None = None,
+) -> list[Verdict]:
+    """Judge claims by a study's tables; `not measured` where a table is missing.
+
+    Args:
+        tables: result tables of a study, by name.
+        alpha: one-sided level of each claim's tests. Tests of equivalence are at twice the level,
+            as an interval of 90 % goes with one of 95 %. The intervals in the sentences are always
+            those of 95 %.
+        names: names of the claims; all by default.
+
+    Raises:
+        InputError: there is no such claim; the message names the nearest.
+    """
+    chosen = registry.names("claims") if names is None else names
+    return [_judge_claim(name, tables, alpha) for name in chosen]
 
 
-def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
+def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame], alpha: float) -> Verdict:
+    registry.check("claims", name)
     claim = registry.load("claims", name)
     inputs = {need: measured(tables[need]) for need in claim.NEEDS if need in tables}
     if not getattr(claim, "CONTROLS", False):
@@ -72,7 +91,8 @@ def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
     if missing:
         outcome, sentence = "not measured", f"Nothing was measured by {', '.join(missing)}."
     else:
-        outcome, sentence = claim.verdict(inputs)
+        level = {"alpha": alpha} if "alpha" in signature(claim.verdict).parameters else {}
+        outcome, sentence = claim.verdict(inputs, **level)
     if outcome == "not measured":
         sentence = f"{sentence} To measure it, {claim.TO_MEASURE}."
     return Verdict(name, claim.CLAIM, claim.SOURCE, tuple(claim.NEEDS), outcome, sentence)
@@ -207,7 +227,7 @@ def difference_text(difference: Estimate) -> str:
     return f"{text}, {100 * difference.low:+z.1f} to {100 * difference.high:+z.1f}"
 
 
-def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
+def by_half(shares: pd.Series, words: str, alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge whether a property holds in most prompts, by the 95 % interval of the share of prompts.
 
     The interval is exact (Clopper & Pearson 1934), so fewer than six prompts never decide.
@@ -215,6 +235,7 @@ def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
     Args:
         shares: share of vectors with the property per prompt, 0 to 1; above one half it holds.
         words: the property, as the continuation of "In k of n prompts ".
+        alpha: one-sided level.
 
     Returns:
         Outcome, and the first sentence of the reason.
@@ -223,9 +244,12 @@ def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
     interval = binomtest(holds, n).proportion_ci(0.95, method="exact")
     sentence = f"In {holds} of {n} prompts {words} (95 % interval of the share of such prompts "
     sentence += f"{interval.low:.0%} to {interval.high:.0%})."
-    if interval.low > 0.5:
+    above, below = (
+        float(binomtest(holds, n, alternative=side).pvalue) for side in ("greater", "less")
+    )
+    if above <= alpha:
         return "supported", sentence
-    return ("contradicted" if interval.high < 0.5 else "insufficient evidence"), sentence
+    return ("contradicted" if below <= alpha else "insufficient evidence"), sentence
 
 
 @dataclass(frozen=True)
@@ -284,9 +308,12 @@ def counted_runs(n: int) -> str:
 
 
 def every_method(
-    evidence: Mapping[str, Evidence], texts: Mapping[str, object], least: int = 1
+    evidence: Mapping[str, Evidence],
+    texts: Mapping[str, object],
+    least: int = 1,
+    alpha: float = ONE_SIDED,
 ) -> tuple[Outcome, str]:
-    """Judge whether a property holds for every method, at one-sided 0.025 after Holm.
+    """Judge whether a property holds for every method, after Holm's correction.
 
     Supported if it holds for every method; contradicted if it fails for one.
 
@@ -294,12 +321,13 @@ def every_method(
         evidence: evidence on each method.
         texts: numbers of each method, shown in parentheses.
         least: number of methods without which it is not supported.
+        alpha: one-sided joint level.
 
     Returns:
         Outcome, and the methods by what was decided on each, as part of a sentence.
     """
-    holds = holm([one.holds for one in evidence.values()]) <= ONE_SIDED
-    fails = (holm([one.fails for one in evidence.values()]) <= ONE_SIDED) & ~holds
+    holds = holm([one.holds for one in evidence.values()]) <= alpha
+    fails = (holm([one.fails for one in evidence.values()]) <= alpha) & ~holds
     names = np.array([f"{name} ({texts[name]})" for name in evidence])
     groups = {"yes": holds, "no": fails, "undecided": ~(holds | fails)}
     shown = [f"{word} for {', '.join(names[one])}" for word, one in groups.items() if one.any()]

@@ -15,7 +15,15 @@ from typing import Literal
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, difference_text, equal_but, hyperparameter, pair
+from peftlens.claims import (
+    ONE_SIDED,
+    Outcome,
+    counted,
+    difference_text,
+    equal_but,
+    hyperparameter,
+    pair,
+)
 from peftlens.numerics.mixed_model import Estimate
 from peftlens.results.cost_ratio import MARGIN as COST_MARGIN
 from peftlens.results.cost_ratio import Point, points, simultaneous
@@ -30,12 +38,11 @@ TO_MEASURE = (
 ANALYSIS = "placement"
 MARGIN = 0.02
 TIME = "step_seconds"
-EQUIVALENCE_LEVEL = 0.9
 
 Finding = Literal["different", "same", "open"]
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the pair of equal size with the most parameters."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "bottleneck"].set_index("configuration")
@@ -54,13 +61,13 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     found = [p for p in points(tables["training_cost"]) if p.ratio(one, other, TIME)]
     if not found:
         return "not measured", "The costs of the two were not measured in two rounds."
-    costs = [_cost(point, one, other, simultaneous(len(found))) for point in found]
+    costs = [_cost(point, one, other, simultaneous(len(found), alpha), alpha) for point in found]
     cost: Finding = "open"
     if "different" in costs:
         cost = "different"
     elif set(costs) == {"same"}:
         cost = "same"
-    accuracy = _accuracy(difference)
+    accuracy = _accuracy(difference, alpha)
     each = ", ".join(_described(point, one, other) for point in found)
     sentence = (
         f"After attention adapters reach {rows.loc[one, 'accuracy']:.3f}, after the feed-forward "
@@ -72,13 +79,11 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     return ("contradicted" if "same" in (cost, accuracy) else "insufficient evidence"), sentence
 
 
-def _accuracy(difference: Estimate) -> Finding:
-    narrow = difference.at_level(EQUIVALENCE_LEVEL)
-    assert difference.low is not None and difference.high is not None
-    assert narrow.low is not None and narrow.high is not None
-    if difference.low > 0 or difference.high < 0:
+def _accuracy(difference: Estimate, alpha: float) -> Finding:
+    if min(difference.p_above(0), difference.p_below(0)) <= alpha:
         return "different"
-    return "same" if narrow.low > -MARGIN and narrow.high < MARGIN else "open"
+    equal = max(difference.p_above(-MARGIN), difference.p_below(MARGIN)) <= 2 * alpha
+    return "same" if equal else "open"
 
 
 def _flops(point: Point, one: str, other: str) -> float:
@@ -86,7 +91,7 @@ def _flops(point: Point, one: str, other: str) -> float:
     return float(flops[one] / flops[other])
 
 
-def _cost(point: Point, one: str, other: str, level: float) -> Finding:
+def _cost(point: Point, one: str, other: str, level: float, alpha: float) -> Finding:
     """Judge a point; `level` is that of an interval that shows a difference."""
     flops = _flops(point, one, other)
     if flops > COST_MARGIN or flops < 1 / COST_MARGIN:
@@ -96,7 +101,7 @@ def _cost(point: Point, one: str, other: str, level: float) -> Finding:
     strict = point.ratio(one, other, TIME, level)
     if strict and strict.is_different:
         return "different"
-    narrow = point.ratio(one, other, TIME, EQUIVALENCE_LEVEL)
+    narrow = point.ratio(one, other, TIME, 1 - 4 * alpha)
     return "same" if narrow and narrow.is_equal else "open"
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, by_half, trained_prompts
+from peftlens.claims import ONE_SIDED, Outcome, by_half, trained_prompts
 
 CLAIM = "A soft prompt's nearest vocabulary tokens form tight semantic clusters."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
@@ -28,7 +28,7 @@ EFFECT = 0.6  # cosine of a displacement to a common word
 POWER = 0.8
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the share of vectors that are readable, or whose displacement is."""
     rows = trained_prompts(tables["soft_prompt_null"])
     if "kind" not in rows or f"power_at_{EFFECT}" not in rows:
@@ -41,7 +41,9 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if vectors.empty:
         return "not measured", "No prompt with a known start was trained."
     found = vectors["verdict"].isin(FOUND).groupby(vectors["run"]).mean()
-    outcome, sentence = by_half(found, "most vectors lie in or move to tight clusters of words")
+    outcome, sentence = by_half(
+        found, "most vectors lie in or move to tight clusters of words", alpha
+    )
     prompts = rows[rows["position"].isna() & rows["run"].isin(found.index)]
     power = prompts[f"power_at_{EFFECT}"].astype(float).min()
     shares = vectors["verdict"].value_counts(normalize=True)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, spearmanr
 
-from peftlens.claims import Outcome
+from peftlens.claims import ONE_SIDED, Outcome
 
 CLAIM = "The more two adapters' updates conflict, the less of their tasks is kept when added."
 SOURCE = "Yadav et al. 2023, arXiv:2306.01708, section 3"
@@ -31,7 +31,7 @@ MARGIN = 0.3  # correlation, which explains a tenth of the ranks' variance
 _FEWEST = 6  # points
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the rank correlation of what cancels and what is lost."""
     points = _points(tables["combination"])
     if len(points) < _FEWEST:
@@ -46,14 +46,15 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     correlation: Any = spearmanr(points["canceled"], points["lost"])
     value = float(correlation.statistic)
     low, high = _interval(value, len(points))
+    lower, upper = _interval(value, len(points), alpha)
     sentence = (
         f"Over {len(points)} pairs of tasks, of which {points['lost'].mean():.0%} of the gain is "
         f"lost on average and {points['canceled'].mean():.0%} of the magnitudes cancel, the rank "
         f"correlation of the two is {value:.2f} (95 % interval {low:.2f} to {high:.2f})."
     )
-    if low > MARGIN:
+    if lower > MARGIN:
         return "supported", sentence
-    return ("contradicted" if high < MARGIN else "insufficient evidence"), sentence
+    return ("contradicted" if upper < MARGIN else "insufficient evidence"), sentence
 
 
 def _points(frame: pd.DataFrame) -> pd.DataFrame:
@@ -70,10 +71,10 @@ def _points(frame: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(ends=ends).groupby(keys)[["canceled", "lost"]].mean().reset_index()
 
 
-def _interval(value: float, n: int) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of Spearman's correlation of n points."""
+def _interval(value: float, n: int, alpha: float = ONE_SIDED) -> tuple[float, float]:
+    """Return the ends of the interval of Spearman's correlation of n points, each at a level."""
     if abs(value) == 1:  # z is infinite: as for the largest correlation that n points leave
         value = np.sign(value) * (1 - 1 / n**2)
     error = np.sqrt((1 + value**2 / 2) / (n - 3))
-    z, width = np.arctanh(value), norm.ppf(0.975) * error
+    z, width = np.arctanh(value), norm.isf(alpha) * error
     return float(np.tanh(z - width)), float(np.tanh(z + width))

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t
 
 from peftlens import registry
-from peftlens.claims import Outcome, seeds
+from peftlens.claims import ONE_SIDED, Outcome, seeds
 from peftlens.numerics.mixed_model import LEVEL, holm
 
 CLAIM = "PEFT is less prone to catastrophic forgetting than full fine-tuning."
@@ -31,11 +31,10 @@ TO_MEASURE = (
 )
 ANALYSIS = "forgetting"
 CONTROLS = ("head", "last_layers")
-ERROR = 0.05  # joint probability of a wrong decision on any method
 MARGIN = 0.05  # nats per token
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the methods' adjusted p-values."""
     rows = tables["forgetting_at_matched_fit"].dropna(subset="diff_vs_full")
     if "keep" in rows:
@@ -50,21 +49,24 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         )
     outcome, less, more = "insufficient evidence", 0, 0
     if methods["n_seeds"].min() > 1:
-        outcome, less, more = decide(methods["diff_vs_full"], _p_values(methods))
+        outcome, less, more = decide(methods["diff_vs_full"], _p_values(methods), alpha)
     return outcome, _sentence(methods, rows[rows["method"].isin(CONTROLS)], less, more)
 
 
-def decide(differences: ArrayLike, p_values: ArrayLike) -> tuple[Outcome, int, int]:
+def decide(
+    differences: ArrayLike, p_values: ArrayLike, alpha: float = ONE_SIDED
+) -> tuple[Outcome, int, int]:
     """Decide by several methods' differences from full fine-tuning.
 
     Args:
         differences: increases of the loss minus that of full fine-tuning, shape (n,).
         p_values: two-sided, of no difference, shape (n,).
+        alpha: one-sided joint level.
 
     Returns:
         The outcome, and the numbers of methods that forget less and more.
     """
-    signs = np.sign(np.asarray(differences, float))[holm(p_values) <= ERROR]
+    signs = np.sign(np.asarray(differences, float))[holm(p_values) <= 2 * alpha]
     less, more = int((signs < 0).sum()), int((signs > 0).sum())
     if bool(less) == bool(more):
         return "insufficient evidence", less, more

@@ -51,7 +51,7 @@ FRAMED, PLAIN = "framed_prompt_tuning", "prompt_tuning"
 _DIFFERENT = ("method", "configuration", "sweep", "framed_share", "frames", "frame_ids")
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the differences of what prompts say, and of accuracies, at equal tasks and seeds."""
     prompts = _prompts(tables["prompt_elicitation"])
     scores = _scores(tables["task_items"])
@@ -65,13 +65,13 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
             shown.append(f"{framed} against {plain}: {_text(says, cost, pairs)}")
     if not evidence:
         return "not measured", "No framed and plain prompts are alike in all else and in the seeds."
-    return _decide(evidence), f"At equal tasks and seeds, {'; '.join(shown)}."
+    return _decide(evidence, alpha), f"At equal tasks and seeds, {'; '.join(shown)}."
 
 
-def _decide(evidence: list[Evidence]) -> Outcome:
-    if (holm([one.holds for one in evidence]) <= ONE_SIDED).any():
+def _decide(evidence: list[Evidence], alpha: float) -> Outcome:
+    if (holm([one.holds for one in evidence]) <= alpha).any():
         return "supported"
-    refuted = (holm([one.fails for one in evidence]) <= ONE_SIDED).all()
+    refuted = (holm([one.fails for one in evidence]) <= alpha).all()
     return "contradicted" if refuted else "insufficient evidence"
 
 

@@ -36,11 +36,10 @@ TO_MEASURE = (
 )
 ANALYSIS = "encoders"
 MARGIN = 0.02  # accuracy
-EQUIVALENCE_LEVEL = 0.9
 METHODS = ("full", "lora", "head")
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the paired differences of forgetting between the three methods."""
     rows = tables["sequence_items"]
     found = {name: _best(rows[rows["method"] == name]) for name in METHODS}
@@ -65,7 +64,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         f"({seeds(len(shared))}, {min(one.n_items for one in chosen['full'])} examples or more "
         "per task)."
     )
-    return _decide(forgot["lora", "full"], forgot["head", "full"], forgot["lora", "head"]), sentence
+    lora, head, apart = forgot.values()
+    return _decide(lora, head, apart, alpha), sentence
 
 
 def _best(rows: pd.DataFrame) -> list[TaskSequence]:
@@ -81,15 +81,15 @@ def _learned(members: list[TaskSequence]) -> float:
     return estimate(members, learning_accuracy).value
 
 
-def _decide(lora: Estimate, head: Estimate, apart: Estimate) -> Outcome:
+def _decide(lora: Estimate, head: Estimate, apart: Estimate, alpha: float) -> Outcome:
     """Decide by the differences LoRA - full, head - full and LoRA - head of forgetting."""
     more = min(lora.p_above(0), head.p_above(0))
     unlike = min(apart.p_above(MARGIN), apart.p_below(-MARGIN))
-    if min(more, unlike) <= ONE_SIDED:
+    if min(more, unlike) <= alpha:
         return "contradicted"
     less = max(lora.p_below(0), head.p_below(0))
     alike = max(apart.p_below(MARGIN), apart.p_above(-MARGIN))
-    if less <= ONE_SIDED and alike <= (1 - EQUIVALENCE_LEVEL) / 2:
+    if less <= alpha and alike <= 2 * alpha:
         return "supported"
     return "insufficient evidence"
 

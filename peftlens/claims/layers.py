@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import Evidence, Outcome, by_seed, counted_runs, every_method, mean_over_runs
+from peftlens.claims import (
+    ONE_SIDED,
+    Evidence,
+    Outcome,
+    by_seed,
+    counted_runs,
+    every_method,
+    mean_over_runs,
+)
 
 CLAIM = "The gain of an adapter sits in few layers."
 SOURCE = "Shi et al. 2024, arXiv:2410.17875, abstract, for alignment"
@@ -34,7 +42,7 @@ KEPT = 0.9  # of the gain on test examples, of a set that keeps 95 % on validati
 LEAST_BLOCKS = 6
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the size of each method's smallest sets, and by random sets of the same size."""
     every = tables["layer_ablation"]
     runs = pd.DataFrame([_run(one) for _, one in every.groupby("run", sort=False)])
@@ -46,7 +54,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     evidence, texts = {}, {}
     for name, one in gaining.groupby("method", sort=False):
         evidence[str(name)], texts[str(name)] = _method(one)
-    outcome, shown = every_method(evidence, texts)
+    outcome, shown = every_method(evidence, texts, alpha=alpha)
     left = len(runs) - len(gaining)
     return outcome, (
         "The smallest set of blocks that keeps 95 % of the gain is small, and better than random "

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, mean_over_runs, seeds
+from peftlens.claims import ONE_SIDED, Outcome, mean_over_runs, seeds
 from peftlens.results.table import last_steps
 
 CLAIM = "LoRA memorizes less than full fine-tuning."
@@ -28,7 +28,7 @@ MARGIN = 0.05  # nats per token
 METHODS = ("lora", "full")
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge the two methods' best configurations."""
     rows = last_steps(tables["memorization"])
     rows = rows[(rows["score"] == "loss") & rows["calibrated"].astype(bool)]
@@ -52,7 +52,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         f", {difference.low:+z.3f} to {difference.high:+z.3f} ({seeds(len(common))}), with a loss "
         f"on held-out rows that differs by {excess:+z.2f} nats per token."
     )
-    lower, higher = difference.high < 0, difference.low > 0
+    lower, higher = difference.p_below(0) <= alpha, difference.p_above(0) <= alpha
     if lower and excess <= MARGIN:
         return "supported", sentence
     if higher and excess >= -MARGIN:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, family
+from peftlens.claims import ONE_SIDED, Outcome, family
 from peftlens.results.cost_ratio import Point, Ratio, points, simultaneous
 
 CLAIM = "Full fine-tuning needs far more training memory than PEFT."
@@ -30,10 +30,10 @@ FAR = 2.0
 MEMORY = "peak_memory_bytes"
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the curve of ratios over tokens per step."""
     found = [*points(tables["training_cost"])]
-    level = simultaneous(len(found))
+    level = simultaneous(len(found), alpha)
     curve = [(point, ratios) for point in found if (ratios := _ratios(point, level))]
     if len({point.tokens for point, _ in curve}) < 2:
         return "not measured", (

@@ -6,11 +6,15 @@ lies below that, contradicted if any lies above. A LoRA does not count if its A/
 over itself, was not within 5 % of 1: the machine was disturbed.
 """
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
+from scipy.stats import t
 
-from peftlens.claims import Outcome
+from peftlens.claims import ONE_SIDED, Outcome
+from peftlens.numerics.mixed_model import Estimate
 
 CLAIM = "B·A has the shape of W; merged into W, LoRA adds no inference latency."
 SOURCE = "Hu et al. 2021, arXiv:2106.09685, section 4.1"
@@ -20,7 +24,7 @@ ANALYSIS = "merging"
 MORE = 1.05
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the merged model's time over the base's."""
     rows = tables["latency"]
     rows = rows[rows["method"] == "lora"]
@@ -42,8 +46,17 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if apart.any():
         sentence += f" The machine was disturbed in {apart.sum()} of {len(control)} measurements."
     usable = merged[~merged["run"].isin(control[apart]["run"])]
-    if len(usable) == len(merged) and (merged["ci_high"] < MORE).all():
+    times = [_log_ratio(row) for row in usable.to_dict("records")]
+    more = math.log(MORE)
+    if len(usable) == len(merged) and max(one.p_below(more) for one in times) <= alpha:
         return "supported", sentence
-    return (
-        "contradicted" if (usable["ci_low"] > MORE).any() else "insufficient evidence"
-    ), sentence
+    slower = any(one.p_above(more) <= alpha for one in times)
+    return ("contradicted" if slower else "insufficient evidence"), sentence
+
+
+def _log_ratio(row: Mapping[Any, Any]) -> Estimate:
+    """Return the logarithm of a ratio of times with the standard error that its interval has."""
+    freedom = row["n_rounds"] - 1
+    width = math.log(row["ci_high"] / row["ci_low"])
+    error = width / (2 * float(t.isf(ONE_SIDED, freedom)))
+    return Estimate(math.log(row["ratio"]), degrees_of_freedom=freedom, standard_error=error)

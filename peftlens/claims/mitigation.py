@@ -29,7 +29,7 @@ ANALYSIS = "mitigation"
 MARGIN = 0.02  # of accuracy
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge each kind by its comparisons with the same configuration without it."""
     rows = _compared(tables["forgetting_at_matched_fit"])
     if rows.empty:
@@ -40,7 +40,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     accuracy = [
         pair(tables["paired_accuracy"], row["configuration"], row["plain"]) for row in found
     ]
-    holds, fails = decide([_evidence(*one) for one in zip(found, accuracy, strict=True)])
+    evidence = [_evidence(*one) for one in zip(found, accuracy, strict=True)]
+    holds, fails = decide(evidence, alpha)
     kinds = rows["keep"].reset_index(drop=True)
     every, some = pd.Series(holds).groupby(kinds).all(), pd.Series(fails).groupby(kinds).any()
     texts = pd.Series([*map(_text, found, accuracy)]).groupby(kinds).agg("; ".join)
@@ -61,10 +62,10 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     )
 
 
-def decide(evidence: list[Evidence]) -> tuple[list[bool], list[bool]]:
+def decide(evidence: list[Evidence], alpha: float = ONE_SIDED) -> tuple[list[bool], list[bool]]:
     """Return for each comparison whether the property holds, and whether it fails."""
-    holds = holm([one.holds for one in evidence]) <= ONE_SIDED
-    fails = (holm([one.fails for one in evidence]) <= ONE_SIDED) & ~holds
+    holds = holm([one.holds for one in evidence]) <= alpha
+    fails = (holm([one.fails for one in evidence]) <= alpha) & ~holds
     return holds.tolist(), fails.tolist()
 
 

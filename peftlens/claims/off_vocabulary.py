@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, by_half, trained_prompts
+from peftlens.claims import ONE_SIDED, Outcome, by_half, trained_prompts
 
 CLAIM = "Soft prompts do not coincide with any real token."
 SOURCE = "Bailey et al. 2023, Soft prompting might be a bug, not a feature"
@@ -28,7 +28,7 @@ AWAY = 0.9  # cosine; 26 degrees
 MARGIN = 0.05  # nats per token
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the cosine of each vector to its nearest token, and by the loss at these tokens."""
     near = tables["soft_prompt_neighbors"]
     near = near[(near["metric"] == "cosine") & (near["space"] == "embedding")]
@@ -51,7 +51,9 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
             "No prompt is known to have started at tokens, and none ends at tokens."
         )
     left = away[runs].where(gap[runs] > MARGIN, 0.0)
-    outcome, sentence = by_half(left, "most vectors left the tokens, which lack their effect")
+    outcome, sentence = by_half(
+        left, "most vectors left the tokens, which lack their effect", alpha
+    )
     shown = last[last["run"].isin(runs)]["similarity"].median()
     return outcome, (
         f"{sentence} The median cosine to the nearest token is {shown:z.2f}; the nearest tokens "

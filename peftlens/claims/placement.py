@@ -33,7 +33,7 @@ MARGIN = 0.02
 ATTENTION = {"attention", "query_value", "key_value", "q_proj", "k_proj", "v_proj", "o_proj"}
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the best of either placement."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values(
@@ -56,7 +56,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         f"{wider['trainable_parameters']:,}) {wider['accuracy']:.3f}: "
         f"{difference_text(difference)} ({counted(wider)}; {power_text([difference])})."
     )
-    if difference.p_above(-MARGIN) <= ONE_SIDED:
+    if difference.p_above(-MARGIN) <= alpha:
         return "supported", sentence
-    worse = difference.p_below(-MARGIN) <= ONE_SIDED
+    worse = difference.p_below(-MARGIN) <= alpha
     return ("contradicted" if worse else "insufficient evidence"), sentence

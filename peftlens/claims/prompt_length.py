@@ -38,7 +38,7 @@ LOW, HIGH = 20, 100
 MARGIN = 0.02
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the differences of other lengths from the best length of 20 to 100."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "prompt_tuning"]
@@ -68,7 +68,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         f"Of 20 to 100 tokens, {best['length']} have the best validation accuracy (on the test "
         f"{best['accuracy']:.3f}, {counted(best)}); against them {each} ({power_text(longer)})."
     )
-    if min(holm([gap.p_above(MARGIN) for gap in longer])) <= ONE_SIDED:
+    if min(holm([gap.p_above(MARGIN) for gap in longer])) <= alpha:
         return "contradicted", sentence
-    agree = max(gap.p_below(MARGIN) for gap in longer) <= ONE_SIDED
+    agree = max(gap.p_below(MARGIN) for gap in longer) <= alpha
     return ("supported" if agree else "insufficient evidence"), sentence

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, difference_text, equal_but, pair
+from peftlens.claims import ONE_SIDED, Outcome, counted, difference_text, equal_but, pair
 from peftlens.results.cost_ratio import Point, points, simultaneous
 
 CLAIM = "Quantizing the frozen base (QLoRA) keeps accuracy and saves memory."
@@ -29,7 +29,7 @@ MARGIN = 0.02
 MEMORY = "peak_memory_bytes"
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the pair with the highest rank."""
     rows = tables["rank_chart"].set_index("configuration")
     group = equal_but(tables, "method", "double_quant")  # LoRA has no double_quant
@@ -46,11 +46,10 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if difference is None:
         return "not measured", "The two were not trained with the same seeds."
     found = [*points(tables["training_cost"])]
-    level = simultaneous(len(found))
+    level = simultaneous(len(found), alpha)
     memory = [(p, ratio) for p in found if (ratio := p.ratio(one, other, MEMORY, level))]
     if not memory:
         return "not measured", "The memory of the two was not measured in two rounds."
-    assert difference.low is not None and difference.high is not None
     each = ", ".join(f"{ratio} at {point.name} tokens" for point, ratio in memory)
     sentence = (
         f"{one} reaches {rows.loc[one, 'accuracy']:.3f}, {other} "
@@ -61,10 +60,10 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     usable = [(point, ratio) for point, ratio in memory if not point.disturbed(MEMORY)]
     if len(usable) < len(memory):
         sentence += f" The machine was disturbed at {len(memory) - len(usable)} of {len(memory)}."
-    if difference.high < -MARGIN or any(ratio.low > 1 for _, ratio in usable):
+    if difference.p_below(-MARGIN) <= alpha or any(ratio.low > 1 for _, ratio in usable):
         return "contradicted", sentence
     saved = [ratio for _, ratio in usable if ratio.high < 1]
-    both_hold = difference.low > -MARGIN and len(saved) == len(memory)
+    both_hold = difference.p_above(-MARGIN) <= alpha and len(saved) == len(memory)
     return ("supported" if both_hold else "insufficient evidence"), sentence
 
 

@@ -40,7 +40,7 @@ LOW, HIGH = 4, 32
 MARGIN = 0.01
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the differences of smaller and larger ranks from the best rank of 4 to 32."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values("validation_accuracy", kind="stable")
@@ -67,10 +67,10 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     below = [gap for rank, gap in gaps.items() if rank < LOW]
     above = [gap for rank, gap in gaps.items() if rank > HIGH]
     against = [gap.p_above(-MARGIN) for gap in below] + [gap.p_above(MARGIN) for gap in above]
-    if min(holm(against)) <= ONE_SIDED:
+    if min(holm(against)) <= alpha:
         return "contradicted", sentence
     agree = [gap.p_below(-MARGIN) for gap in below] + [gap.p_below(MARGIN) for gap in above]
-    return ("supported" if max(agree) <= ONE_SIDED else "insufficient evidence"), sentence
+    return ("supported" if max(agree) <= alpha else "insufficient evidence"), sentence
 
 
 def _covers_ranges(ranks: pd.Series) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import FoundRuns, Outcome, by_seed, every_method
+from peftlens.claims import ONE_SIDED, FoundRuns, Outcome, by_seed, every_method
 from peftlens.numerics.rank_overlap import rank_biased_overlap
 
 CLAIM = "Whatever the method, an adapter leaves a trace of its training on unrelated text."
@@ -38,7 +38,7 @@ EFFECT = 0.6  # cosine to words of the training text
 _PAIRS = 200
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the number of each method's runs with a readable trace."""
     rows = tables["activation_difference"]
     rows = rows[rows["text"] == "general"].dropna(subset=["q"])
@@ -46,7 +46,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         return "not measured", "No run with a known training text changes the states."
     methods = {str(name): _found(one) for name, one in rows.groupby("method", sort=False)}
     evidence = {name: one.evidence() for name, one in methods.items()}
-    outcome, shown = every_method(evidence, methods, least=2)
+    outcome, shown = every_method(evidence, methods, least=2, alpha=alpha)
     sentence = (
         f"Words of the training text can be read on unrelated text: {shown}; the mean power is "
         f"that for one layer with a cosine of {EFFECT} to such words. {_random(rows)}"

@@ -18,15 +18,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from peftlens.claims import Outcome, difference_text, seeds
-from peftlens.numerics.mixed_model import LEVEL, POWER, Estimate, crossed_estimate, holm
+from peftlens.claims import ONE_SIDED, Outcome, difference_text, seeds
+from peftlens.numerics.mixed_model import POWER, Estimate, crossed_estimate, holm
 
 CLAIM = "One base model serves many tasks: swap LoRA weights or soft prompts at inference."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 1"
 NEEDS = ("sequence_items",)
 TO_MEASURE = "give the study a [continual] table of several tasks, over several seeds"
 ANALYSIS = "continual"
-ALPHA = (1 - LEVEL) / 2  # of one-sided tests: a 95 % interval lies above zero in 2.5 % by chance
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Gain:
         return f"{self.task} {difference_text(self.estimate)}, over {self.baseline}"
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by each adapter's gain on its training task."""
     rows = tables["sequence_items"]
     matched = rows[rows["continue_from"].isna() & (rows["task"] == rows["trained_on"])]
@@ -81,8 +80,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
             "No configuration has a new adapter for each of several tasks, over several seeds."
         )
     estimates = [[one.estimate for one in gains] for gains in found.values()]
-    better = holm([max(one.p_above(0) for one in each) for each in estimates]) <= ALPHA
-    worse = [holm([one.p_below(0) for one in each]).min() <= ALPHA for each in estimates]
+    better = holm([max(one.p_above(0) for one in each) for each in estimates]) <= alpha
+    worse = [holm([one.p_below(0) for one in each]).min() <= alpha for each in estimates]
     every = [one for gains in found.values() for one in gains]
     texts = (f"{name} ({'; '.join(map(str, gains))})" for name, gains in found.items())
     sentence = (

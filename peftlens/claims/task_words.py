@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import Outcome, by_half, trained_prompts
+from peftlens.claims import ONE_SIDED, Outcome, by_half, trained_prompts
 from peftlens.numerics.resampling import p_value
 
 CLAIM = "The nearest tokens of a soft prompt are related to its task."
@@ -33,7 +33,7 @@ POWER = 0.8
 _PERMUTATIONS = 9999
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by the share of prompts that are related to the task."""
     rows = trained_prompts(tables["soft_prompt_task_words"])
     if "contrast" not in rows:
@@ -44,7 +44,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if trained.empty:
         return "not measured", "No prompt was trained."
     related = (trained["p"] <= LEVEL).astype(float)
-    outcome, sentence = by_half(related, "the words are closer to the task's than chance")
+    outcome, sentence = by_half(related, "the words are closer to the task's than chance", alpha)
     power = trained[f"power_at_{EFFECT}"].astype(float).min()
     sentence = (
         f"{sentence} Mean closeness to the task's words minus that to other tasks' words: "
@@ -58,7 +58,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         sentence += " No prompts of another task or of shuffled labels to compare them with."
     else:
         sentence += f" Compared with prompts of other tasks or shuffled labels: p = {p:.3g}."
-    if outcome == "supported" and not (p is not None and p <= LEVEL):
+    if outcome == "supported" and not (p is not None and p <= 2 * alpha):
         return "insufficient evidence", sentence
     return outcome, sentence
 

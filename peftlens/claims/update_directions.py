@@ -17,7 +17,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Evidence, Outcome, by_seed, counted_runs, every_method, mean_over_runs
+from peftlens.claims import (
+    ONE_SIDED,
+    Evidence,
+    Outcome,
+    by_seed,
+    counted_runs,
+    every_method,
+    mean_over_runs,
+)
 from peftlens.numerics.mixed_model import POWER, Estimate
 
 CLAIM = "The directions of an update say what it was trained on."
@@ -32,7 +40,7 @@ MARGIN = 0.05
 EFFECT = 0.8  # cosine to words of the training text
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
     """Judge by each method's share of directions found beyond that of random directions."""
     rows = tables["update_directions"].dropna(subset=["p", "found_random"])
     if rows.empty:
@@ -40,7 +48,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     evidence, texts = {}, {}
     for name, one in rows.groupby("method", sort=False):
         evidence[str(name)], texts[str(name)] = _method(one)
-    outcome, shown = every_method(evidence, texts)
+    outcome, shown = every_method(evidence, texts, alpha=alpha)
     random = float(rows["found_random"].astype(float).mean())
     return outcome, (
         f"More of the directions than of random ones ({random:.1%} of these) have words of "

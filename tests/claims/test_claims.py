@@ -1,3 +1,5 @@
+from inspect import signature
+
 import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
@@ -16,6 +18,7 @@ from peftlens.claims import (
     mean_over_runs,
     trained_prompts,
 )
+from peftlens.errors import InputError
 from peftlens.numerics.mixed_model import Estimate
 
 
@@ -47,6 +50,24 @@ def test_by_half(shares, outcome):
     assert found == outcome
     holds = sum(share > 0.5 for share in shares)
     assert message.startswith(f"In {holds} of {len(shares)} prompts it is so (95 % interval")
+
+
+def test_by_half_at_another_level():
+    assert by_half(pd.Series([1.0] * 6), "x", 0.015)[0] == "insufficient evidence"  # 1/64 > 0.015
+    assert by_half(pd.Series([1.0] * 7), "x", 0.015)[0] == "supported"
+    assert by_half(pd.Series([0.0] * 7), "x", 0.015)[0] == "contradicted"
+
+
+def test_a_claim_without_a_level_counts_what_is_exact():
+    claims = {name: registry.load("claims", name) for name in registry.names("claims")}
+    exact = {n for n, one in claims.items() if "alpha" not in signature(one.verdict).parameters}
+    assert exact == {"attention_share", "footprint", "tradeoff"}
+
+
+def test_only_the_named_claims_are_judged():
+    assert [one.claim for one in judge({}, names=["rank", "merge"])] == ["rank", "merge"]
+    with pytest.raises(InputError, match="rank"):
+        judge({}, names=["rnak"])
 
 
 def test_the_interval_is_exact():

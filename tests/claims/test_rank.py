@@ -28,6 +28,11 @@ def test_what_is_lost_below_and_gained_above_decides(accuracies, outcome):
     assert verdict(table(**accuracies))[0] == outcome
 
 
+def test_a_strict_level_decides_less():
+    tables = table(r1=0.7, r16=0.8, r64=0.9)
+    assert verdict(tables, 1e-300)[0] == "insufficient evidence"
+
+
 def test_wide_intervals_decide_nothing():
     found, sentence = verdict(table(width=0.05, r1=0.8, r4=0.8, r64=0.8))
     assert found == "insufficient evidence"
