@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from peftlens.errors import InputError
-from peftlens.io.progress import say
+from peftlens.io.progress import say, say_wrapped
 from peftlens.numerics.counts import counted
 from peftlens.results import failures
 from peftlens.results.sequential import PLATEAU, RATES, RUNGS, read_rows, write_rows
@@ -72,7 +72,7 @@ class Race:
             entered = {k: v for k, v in alive.items() if v and (share >= LAST or len(v) > 2)}
             alive |= self._rung(share, entered, keep)
         while more := self._beyond_edges():
-            say(f"The best rate lies at the edge of the grid: {_listed(more)} is tried, too")
+            say_wrapped(f"Best rate at the edge of the grid, so tried, too: {_listed(more)}")
             self._rung(LAST, more, len)
             alive |= self._rung(1.0, more, _one)
         self._delete_pauses()
@@ -81,7 +81,9 @@ class Race:
 
     def _rung(self, share: float, entered: Rates, keep: Callable[[Sequence], int]) -> Rates:
         """Train the rates up to a share of the steps and score them; return those that go on."""
-        new = {name: rates for name, rates in entered.items() if not self._known(name, share, rates)}
+        new = {
+            name: rates for name, rates in entered.items() if not self._known(name, share, rates)
+        }
         if new:
             self._score(share, new)
         kept = {name: self._best(name, share, keep) for name in entered}
@@ -90,8 +92,8 @@ class Race:
                 row["kept"] = row["learning_rate"] in kept[row["configuration"]]
         if new:
             write_rows(self.out, RUNGS, pd.DataFrame(self._rows))
-            for name, rates in new.items():
-                _tell(name, share, rates, kept[name])
+            for name in new if share != LAST else ():  # where none is dropped
+                _tell(name, share, self._rows_of(name, share))
         return kept
 
     def _known(self, name: str, share: float, rates: Sequence[float]) -> bool:
@@ -166,7 +168,9 @@ class Race:
         found: Rates = {}
         for one in self.sweeps:
             rates = self._tried(one)
-            more = [rate for best in self._best(one.name, 1.0, _one) for rate in new_rates(rates, best)]
+            more = [
+                rate for best in self._best(one.name, 1.0, _one) for rate in new_rates(rates, best)
+            ]
             if more:
                 found[one.name] = tuple(more)
         return found
@@ -217,9 +221,7 @@ def _one(_: Sequence) -> int:
     return 1
 
 
-def _row(
-    name: str, rate: float, share: float, scores: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
+def _row(name: str, rate: float, share: float, scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Average the scores of one rate over its seeds; a run that diverged is as bad as can be."""
     has_accuracy = any("validation_accuracy" in one for one in scores)
     accuracies = [one.get("validation_accuracy", 0.0) for one in scores]
@@ -245,10 +247,14 @@ def _order(row: dict[str, Any]) -> tuple[float, float]:
 
 
 def _listed(rates: Rates) -> str:
-    return "; ".join(f"{name} {', '.join(f'{r:g}' for r in found)}" for name, found in rates.items())
+    return "; ".join(
+        f"{name} {', '.join(f'{r:g}' for r in found)}" for name, found in rates.items()
+    )
 
 
-def _tell(name: str, share: float, rates: Sequence[float], kept: Sequence[float]) -> None:
-    best = ", ".join(f"{rate:g}" for rate in sorted(kept)) or "none, as all runs failed"
-    verb = "best" if share == 1 else "go on"
-    say(f"  {name}: {best} {verb}, of {', '.join(f'{rate:g}' for rate in rates)}")
+def _tell(name: str, share: float, rows: Sequence[dict[str, Any]]) -> None:
+    rates = sorted(row["learning_rate"] for row in rows)
+    kept = ", ".join(f"{r['learning_rate']:g}" for r in sorted(rows, key=_order) if r["kept"])
+    verb = "is the best" if share == 1 else "go on"
+    all_of_them = ", ".join(f"{rate:g}" for rate in rates)
+    say_wrapped(f"  {name}: {kept or 'none'} {verb} of {all_of_them}")

@@ -47,7 +47,9 @@ class RunBatches:
         for run in runs:
             stops.setdefault(run.pause_step(self.pause_after), []).append(run)
         devices = max(1, self.devices)
-        groups = [one for part in stops.values() for one in group_runs(part, runs_per_pass, devices)]
+        groups = [
+            one for part in stops.values() for one in group_runs(part, runs_per_pass, devices)
+        ]
         if grouped := [group for group in groups if len(group) > 1]:
             say(
                 f"{sum(map(len, grouped))} runs are trained in {len(grouped)} groups, each in one "
