@@ -1,9 +1,11 @@
 """Whole small studies on the tiny model: raced, confirmed, interrupted, resumed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from peftlens import claims
 from peftlens.errors import InputError
 from peftlens.results import sequential
 from peftlens.runs.run import Run, runs_in
@@ -14,11 +16,7 @@ from peftlens.studies.until_decided import run_until_decided
 from peftlens.training import trainer
 
 HERE = StudyOptions(workers=0)
-RUNS = (
-    'method = "lora"\n'
-    'grid = { target_modules = ["attention", "all-linear"], learning_rate = [1e-3, 3e-3, 1e-2] }',
-    'method = "frozen"',
-)
+RUNS = ('method = "lora"\ngrid = { learning_rate = [1e-3, 3e-3, 1e-2] }', 'method = "frozen"')
 DECISIONS = """
 [decisions]
 claims = ["attention_share", "placement"]
@@ -30,8 +28,21 @@ selection_seeds = 1
 
 
 @pytest.fixture
+def undecided(monkeypatch):
+    """Placement is judged to be undecided: two equal accuracies on the tiny model decide it."""
+
+    def judged(tables, alpha, names):
+        return [
+            replace(one, outcome="insufficient evidence") if one.claim == "placement" else one
+            for one in claims.judge(tables, alpha, names)
+        ]
+
+    monkeypatch.setattr(confirmation, "judge", judged)
+
+
+@pytest.fixture
 def file(tiny_study, tmp_path):
-    def write(decisions=DECISIONS, runs=RUNS, steps=8):
+    def write(decisions=DECISIONS, runs=RUNS, steps=4):
         path = tmp_path / "tiny.toml"
         training = f"max_steps = {steps}\nbatch_size = 4"
         settings = 'dtype = "float32"\ntorch_compile = false'
@@ -46,6 +57,7 @@ def looks(out):
     return frame[["look", "claim", "outcome"]].to_numpy().tolist()
 
 
+@pytest.mark.usefixtures("undecided")
 def test_a_study_until_its_claims_are_decided(file, tmp_path, capsys):
     out = tmp_path / "out"
     outcome = run_until_decided(file(), out, HERE)
@@ -58,12 +70,12 @@ def test_a_study_until_its_claims_are_decided(file, tmp_path, capsys):
     frame = sequential.read_rows(out, sequential.LOOKS)
     assert frame["level"].tolist() == pytest.approx([0.025 / 3, 0.025 / 3, 0.05 / 3])
     assert frame["seeds"].tolist() == ["0 to 2", "0 to 2", "0 to 3"]
-    assert frame["n_runs"].tolist() == [9, 9, 12]
+    assert frame["n_runs"].tolist() == [6, 6, 8]
     rungs = sequential.read_rows(out, sequential.RUNGS)
-    first = rungs[rungs["share_of_steps"] == 0.25].groupby("configuration")
-    assert first["kept"].sum().tolist() == [2, 2]  # the better half of three rates, rounded up
+    first = rungs[rungs["share_of_steps"] == 0.25]
+    assert first["kept"].sum() == 2  # the better half of three rates, rounded up
     chosen = sequential.read_rows(out, sequential.RATES).set_index("configuration")
-    assert len(chosen) == 2
+    assert chosen.index.tolist() == ["lora"]
     raced = {run.config.seed for run in runs_in(out / "selection" / "runs")}
     confirmed = [run.config for run in runs_in(out / "confirmation" / "runs")]
     assert raced == {1_000_000}
@@ -71,12 +83,13 @@ def test_a_study_until_its_claims_are_decided(file, tmp_path, capsys):
     rates = {one.training.learning_rate for one in confirmed if one.method == "lora"}
     assert rates == {*chosen["learning_rate"]}
     said = capsys.readouterr().err
-    assert "Selection: 6 learning rates of 2 configurations on 1 seed" in said
-    assert "Look 2 of 2: 3 configurations on 4 seeds, one-sided level 0.0167" in said
+    assert "Selection: 3 learning rates of 1 configuration on 1 seed" in said
+    assert "Look 2 of 2: 2 configurations on 4 seeds, one-sided level 0.0167" in said
     assert max(len(line) for line in said.splitlines() if line.startswith("Look")) <= 80
     assert not list((out / "selection" / "runs").glob(".paused-*"))
 
 
+@pytest.mark.usefixtures("undecided")
 def test_the_same_command_again_trains_and_judges_nothing(file, tmp_path, monkeypatch):
     out = tmp_path / "out"
     run_until_decided(file(), out, HERE)
@@ -87,18 +100,19 @@ def test_the_same_command_again_trains_and_judges_nothing(file, tmp_path, monkey
     assert ((out / "looks.csv").read_bytes(), (out / "selection.csv").read_bytes()) == before
 
 
+@pytest.mark.usefixtures("undecided")
 def test_interrupted_at_any_run_and_resumed_it_finds_the_same(file, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run_until_decided(file(), whole, HERE)
     real, calls = trainer._train, []
 
-    def stop_at_every_fifth(*args):
+    def stop_at_every_fourth(*args):
         calls.append(args)
-        if len(calls) % 5 == 0:
+        if len(calls) % 4 == 0:
             raise Stopped(130)
         return real(*args)
 
-    monkeypatch.setattr(trainer, "_train", stop_at_every_fifth)
+    monkeypatch.setattr(trainer, "_train", stop_at_every_fourth)
     stops = 0
     while True:
         try:
@@ -106,7 +120,7 @@ def test_interrupted_at_any_run_and_resumed_it_finds_the_same(file, tmp_path, mo
             break
         except Stopped:
             stops += 1
-    assert stops >= 4
+    assert stops >= 2
     for name in ("selection.csv", "rates.csv"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
     both = [sequential.read_rows(out, sequential.LOOKS).drop(columns="hours")
@@ -114,6 +128,7 @@ def test_interrupted_at_any_run_and_resumed_it_finds_the_same(file, tmp_path, mo
     assert both[0].equals(both[1])
 
 
+@pytest.mark.usefixtures("undecided")
 def test_other_settings_are_refused_and_another_budget_is_not(file, tmp_path):
     out = tmp_path / "out"
     path = file()
@@ -153,10 +168,10 @@ def test_the_grid_grows_where_the_best_rate_lies_at_its_edge(file, tmp_path, cap
     decisions = DECISIONS.replace('"placement"', '"footprint"').replace("looks = 2", "looks = 1")
     run_until_decided(file(decisions, runs, steps=20), out, HERE)
     (row,) = sequential.read_rows(out, sequential.RATES).to_dict("records")
-    assert row["n_learning_rates"] == 3
-    assert (row["lowest"], row["highest"]) in {(1e-4, 1e-2), (1e-5, 1e-3)}
+    assert row["n_learning_rates"] == 3  # and not four, which would span three decades
+    assert row["highest"] / row["lowest"] == pytest.approx(100)
     said = capsys.readouterr().err
-    assert "The best rate lies at the edge of the grid: lora" in said
+    assert "Best rate at the edge of the grid, so tried, too: lora" in said
     if row["at_edge"]:
         assert "Undertrained? lora: the best rate" in said
 
