@@ -161,7 +161,7 @@ class Confirmation:
 
 
 def remedies(ending: Ending, rows: pd.DataFrame) -> dict[str, str]:
-    """Say of each claim that is not decided what would decide it.
+    """Say of each claim that was measured and is not decided what would decide it.
 
     Args:
         ending: why the rounds ended.
@@ -169,11 +169,11 @@ def remedies(ending: Ending, rows: pd.DataFrame) -> dict[str, str]:
     """
     found = {}
     for row in last_verdicts(rows).to_dict("records"):
-        if row["outcome"] == "not measured":
-            found[row["claim"]] = "other runs would measure it: see its sentence"
-        elif row["outcome"] not in DECIDED and ending == "budget":
+        if row["outcome"] != "insufficient evidence":
+            continue  # decided, or its sentence says what would measure it
+        if ending == "budget":
             found[row["claim"]] = "a larger --budget: the same command goes on with fresh seeds"
-        elif row["outcome"] not in DECIDED:
+        else:
             found[row["claim"]] = (
                 f"more seeds than {row['n_seeds']}, in a new --out with larger first_seeds and "
                 "seeds_per_look in [decisions], or more test items"

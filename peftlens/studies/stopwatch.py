@@ -41,7 +41,7 @@ class Stopwatch:
             write_json(self.folder / FILE, recorded)
 
     def _read(self) -> dict[str, float]:
-        with suppress(OSError, ValueError, TypeError):
+        with suppress(OSError, ValueError, TypeError, AttributeError):
             read = json.loads((self.folder / FILE).read_bytes())
             return {str(stage): float(seconds) for stage, seconds in read.items()}
         return {}  # missing or damaged: no result depends on it

@@ -173,7 +173,7 @@ class _Stages:
         race = Race(self.out, self.out / SELECTION / "runs", raced, options, train)
         best = {one.name: one for one in race.run()}
         for sentence in undertrained(read_rows(self.out, RATES)):
-            say_wrapped(f"Undertrained? {sentence}")
+            say_wrapped(sentence)
         chosen = [best.get(one.name, one) for one in self.sweeps]
         return [one for one in chosen if not one.has_rate or one.name in best], race.failed
 
