@@ -64,3 +64,19 @@ def test_a_large_difference_is_seen_at_an_early_look(script):
     outcome, seeds = script.decided_at(values, Decisions())
     assert (outcome, script.decided_at(-values, Decisions())) == (1, (-1, seeds))
     assert seeds < 13
+
+
+def test_the_page_has_the_published_numbers(script):
+    page = (ROOT / "docs" / "until_decided.md").read_text()
+    for row in published(script, "selection_bias").itertuples():
+        bias = f"{row.bias_on_the_same_seeds_points:+.2f} | {row.bias_on_fresh_seeds_points:+.2f}"
+        assert f"| {row.rates} | {row.seeds} | {row.seed_sd_points} | {bias} |" in page
+    errors = published(script, "sequential_errors")
+    for row in errors[errors["looks"] == 6].itertuples():
+        rates = (row.false_decisions, row.false_decisions_at_the_whole_level)
+        shares = " | ".join(f"{100 * rate:.1f} %" for rate in rates)
+        assert f"| {row.seed_sd_points:g} | {row.items} | {shares} |" in page
+    for row in published(script, "sequential_sizes").itertuples():
+        runs = f"{row.runs:.0f} | {row.fixed_runs} | {row.fixed_runs_after_a_race:.0f}"
+        noise = f"{row.effect_points:g} | {row.seed_sd_points:g} | {row.power:.2f}"
+        assert f"| {noise} | {runs} |" in page

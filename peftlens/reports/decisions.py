@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ from peftlens.results.sequential import (
     SETTINGS,
     is_sequential,
     last_verdicts,
+    read_records,
     read_rows,
     undertrained,
 )
@@ -60,9 +62,9 @@ def decisions_section(results: StudyResults) -> DecisionsSection | None:
             *undertrained(rates),
         ),
         rates_header=("configuration", "best rate", "rates tried", "at the edge", "still falling"),
-        rates=tuple(map(_rate_row, rates.to_dict("records"))),
+        rates=tuple(map(_rate_row, read_records(folder, RATES))),
         looks_header=("look", "one-sided level", "seeds", "runs", "claim", "outcome"),
-        looks=tuple(map(_look_row, looks.to_dict("records"))),
+        looks=tuple(map(_look_row, read_records(folder, LOOKS))),
     )
 
 
@@ -71,16 +73,18 @@ def reached(verdicts: Iterable[Verdict], results: StudyResults) -> list[Verdict]
     folder = results.folder.parent
     if not is_sequential(folder):
         return list(verdicts)
-    last = last_verdicts(read_rows(folder, LOOKS)).set_index("claim")
+    last = {row["claim"]: row for row in read_records(folder, LOOKS)}
     return [
-        replace(one, outcome=row["outcome"], sentence=f"{row['sentence']} {_seen(row)}")
-        if (row := last.loc[one.claim] if one.claim in last.index else None) is not None
+        replace(one, outcome=row["outcome"], sentence=f"{row['sentence']} {_seen(row)}".strip())
+        if (row := last.get(one.claim))
         else one
         for one in verdicts
     ]
 
 
-def _seen(row: pd.Series) -> str:
+def _seen(row: dict[str, Any]) -> str:
+    if row["outcome"] == "not measured":
+        return ""
     verb = "Decided" if row["outcome"] in DECIDED else "Not decided"
     return f"{verb} at look {row['look']}, at the one-sided level {row['level']:.4f}."
 
@@ -127,7 +131,7 @@ def _saving(folder: Path, looks: pd.DataFrame) -> str:
     )
 
 
-def _rate_row(row: dict) -> tuple[str, ...]:
+def _rate_row(row: dict[str, Any]) -> tuple[str, ...]:
     words = {True: "yes", False: "no"}
     return (
         row["configuration"],
@@ -138,7 +142,7 @@ def _rate_row(row: dict) -> tuple[str, ...]:
     )
 
 
-def _look_row(row: dict) -> tuple[str, ...]:
+def _look_row(row: dict[str, Any]) -> tuple[str, ...]:
     seeds = f"{row['n_seeds']} ({row['seeds']})"
     level = f"{row['level']:.4f}"
     return (str(row["look"]), level, seeds, str(row["n_runs"]), row["claim"], row["outcome"])

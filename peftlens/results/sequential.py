@@ -11,6 +11,7 @@ DIR/decisions.json    settings of the decisions
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -64,6 +65,12 @@ def read_rows(folder: Path, name: str) -> pd.DataFrame:
         raise InputError(
             f"{file} is damaged ({error}); delete it, and the study's command judges again"
         ) from error
+
+
+def read_records(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Read the rows of one of the tables in `COLUMNS`; see `read_rows`."""
+    rows = read_rows(folder, name).to_dict("records")
+    return [{str(column): value for column, value in row.items()} for row in rows]
 
 
 def write_rows(folder: Path, name: str, frame: pd.DataFrame) -> None:

@@ -107,7 +107,7 @@ class StudyConfig(StrictModel):
         probes: names of the measured probes; None for all probes that are not optional.
         probe_options: values of the probes' Configs, by the probe's name.
         runs: entries of the grid.
-        decisions: how claims are decided by `peftlens study --until-decided`; of no other use.
+        decisions: how claims are decided by `peftlens study FILE --until-decided`; of no other use.
         full_scale: replacements of the keys above in the larger study; tables such as training are
             merged key by key.
     """

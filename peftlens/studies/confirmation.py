@@ -23,7 +23,7 @@ from peftlens.results.sequential import (
     DECIDED,
     LOOKS,
     last_verdicts,
-    read_rows,
+    read_records,
     write_rows,
 )
 from peftlens.studies.decisions import Decisions
@@ -63,7 +63,7 @@ class Confirmation:
 
     def run(self) -> Ending:
         """Train and judge until there is an end; return which one."""
-        self._rows = read_rows(self.out, LOOKS).to_dict("records")
+        self._rows = read_records(self.out, LOOKS)
         while not (ending := self._ending()):
             self._look(self._last_look + 1)
         return ending

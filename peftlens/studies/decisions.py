@@ -1,4 +1,4 @@
-"""Table [decisions] of a study file: how `peftlens study --until-decided` chooses and judges."""
+"""Table [decisions] of a study file: how a study chooses rates and judges until it is decided."""
 
 import re
 from typing import Annotated

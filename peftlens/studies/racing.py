@@ -23,7 +23,7 @@ from peftlens.errors import InputError
 from peftlens.io.progress import say, say_wrapped
 from peftlens.numerics.counts import counted
 from peftlens.results import failures
-from peftlens.results.sequential import PLATEAU, RATES, RUNGS, read_rows, write_rows
+from peftlens.results.sequential import PLATEAU, RATES, RUNGS, read_records, read_rows, write_rows
 from peftlens.runs.lock import RunLockedError, lock_run
 from peftlens.runs.paused import delete_paused, paused_run, paused_runs
 from peftlens.runs.run import Run
@@ -65,7 +65,7 @@ class Race:
 
         Rungs that an earlier call has scored are not scored again.
         """
-        self._rows = read_rows(self.out, RUNGS).to_dict("records")
+        self._rows = read_records(self.out, RUNGS)
         alive: Rates = {one.name: one.rates for one in self.sweeps}
         for share, keep in ((0.25, _better_half), (0.5, _two), (LAST, len), (1.0, _one)):
             # a rung that can drop no rate is left out

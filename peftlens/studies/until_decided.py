@@ -26,7 +26,7 @@ from peftlens.results.sequential import (
     read_rows,
     undertrained,
 )
-from peftlens.results.study_index import INDEX
+from peftlens.results.study_index import INDEX, recorded_dtypes
 from peftlens.studies.config import StudyConfig, parse
 from peftlens.studies.confirmation import Confirmation, Ending
 from peftlens.studies.decisions import Decisions, budget_seconds
@@ -178,7 +178,11 @@ class _Stages:
         return [one for one in chosen if not one.has_rate or one.name in best], race.failed
 
     def _confirm(self, chosen: Sequence[SweepGrid], seeds: Sequence[int]) -> StudyOutcome:
-        text = study_text(self.study, chosen, seeds, self.probes)
+        # measured again on a busy machine, dtype="auto" could mean another one than in the race
+        dtypes = [*recorded_dtypes(self.out / SELECTION).values()]
+        is_auto = self.study.dtype == "auto" and dtypes
+        study = self.study.model_copy(update={"dtype": dtypes[0]} if is_auto else {})
+        text = study_text(study, chosen, seeds, self.probes)
         return self._run(CONFIRMATION, text, self.options)
 
     def _run(self, stage: str, text: str, options: StudyOptions) -> StudyOutcome:

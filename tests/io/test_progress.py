@@ -51,6 +51,6 @@ def test_say_prints_brackets_literally(capsys):
 def test_a_sentence_is_wrapped_at_80_columns(capsys):
     progress.say_wrapped(f"  lora: {'word ' * 30}")
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert max(map(len, lines)) <= 80
     assert lines[1].startswith("    word")
