@@ -170,10 +170,13 @@ def run(  # noqa: PLR0913  # one argument per flag
     130: Ctrl-C (once: present jobs are finished; twice: they are dropped); 143: SIGTERM. The same
     command resumes the study.
     """
+    from peftlens.results.sequential import is_sequential
     from peftlens.studies.runner import StudyOptions
 
     folder = out or Path("studies") / file.stem
-    if not resume and (folder / "study.json").exists():
+    if is_sequential(folder) and not until_decided:
+        raise InputError(f"{folder} was begun with --until-decided; give it, or another --out")
+    if not resume and ((folder / "study.json").exists() or is_sequential(folder)):
         raise InputError(
             f"{folder} holds a study already; give another --out, or leave --no-resume"
         )

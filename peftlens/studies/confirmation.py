@@ -90,25 +90,31 @@ class Confirmation:
         return "budget" if self._overruns() else None
 
     def _overruns(self) -> bool:
-        """Whether the next round would overrun the budget; say how long it takes."""
-        stopwatch = Stopwatch(self.out)
-        seconds = self._round_seconds(stopwatch.seconds(CONFIRMATION))
+        """Whether the next round would overrun the budget; say so, and how long it takes."""
         if self.budget is None:
             return False
-        left = self.budget - stopwatch.seconds()
-        if left <= 0 or (seconds or 0) > left:
-            need = f"the next round takes about {duration(seconds)}" if seconds else "none is known"
-            of_all = f"{duration(max(left, 0))} of {duration(self.budget)} left"
-            say_wrapped(f"Budget: {of_all}, and {need}")
-            return True
-        return False
+        left, seconds = self._left(), self._round_seconds()
+        if left > 0 and (seconds or 0) <= left:
+            return False
+        need = f"; the next round takes about {duration(seconds)}" if seconds else ""
+        say_wrapped(f"Budget: {self._left_in_words()}{need}")
+        return True
 
-    def _round_seconds(self, so_far: float) -> float | None:
+    def _left(self) -> float:
+        """Return the time that is left of the budget, s."""
+        return max((self.budget or 0) - Stopwatch(self.out).seconds(), 0.0)
+
+    def _left_in_words(self) -> str:
+        return f"{duration(self._left())} of {duration(self.budget or 0)} left"
+
+    def _round_seconds(self) -> float | None:
         """Return the expected time of the next round, by the runs of the rounds before it."""
         if not self._last_look:
             return self.first_round_seconds
-        rounds = self.decisions.n_seeds(self._last_look)
-        return so_far / rounds * self.decisions.seeds_per_look
+        per_seed = Stopwatch(self.out).seconds(CONFIRMATION) / self.decisions.n_seeds(
+            self._last_look
+        )
+        return per_seed * self.decisions.seeds_per_look
 
     def _look(self, look: int) -> None:
         seeds = self.decisions.confirmation_seeds(look, self.first_seed)
@@ -144,18 +150,15 @@ class Confirmation:
             say_wrapped(f"  {one.claim}: {one.outcome}")
 
     def _announce(self, look: int, level: float, n_seeds: int) -> None:
-        stopwatch = Stopwatch(self.out)
-        seconds = self._round_seconds(stopwatch.seconds(CONFIRMATION))
         those = counted(self.n_configurations, "configuration")
         say(
             f"Look {look} of {self.decisions.looks}: {those} on {n_seeds} seeds, "
             f"one-sided level {level:.4f}"
         )
         say_wrapped(f"  to decide: {', '.join(self._open)}")
+        seconds = self._round_seconds()
         times = [f"about {duration(seconds)} for this round"] if seconds else []
-        if self.budget is not None:
-            left = self.budget - stopwatch.seconds()
-            times.append(f"{duration(max(left, 0))} of {duration(self.budget)} left")
+        times += [] if self.budget is None else [self._left_in_words()]
         if times:
             say(f"  {', '.join(times)}")
 

@@ -197,8 +197,10 @@ class Race:
     def _at_the_end(self, sweep: SweepGrid, row: dict[str, Any]) -> dict[str, Any]:
         rates, rate = self._tried(sweep), row["learning_rate"]
         before = [r for r in self._rows_of(sweep.name, LAST) if r["learning_rate"] == rate]
-        losses = [before[0]["validation_loss"] if before else math.nan, row["validation_loss"]]
-        decrease = (losses[0] - losses[1]) / losses[0] if losses[0] > 0 else math.nan
+        earlier = before[0]["validation_loss"] if before else math.nan
+        # runs that can't be paused have one score, which stands at each rung
+        is_known = earlier > 0 and earlier != row["validation_loss"]
+        decrease = (earlier - row["validation_loss"]) / earlier if is_known else math.nan
         return {
             "n_learning_rates": len(rates),
             "lowest": rates[0],

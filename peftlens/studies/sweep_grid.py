@@ -17,7 +17,6 @@ from peftlens import registry
 from peftlens.errors import InputError, validation_summary
 from peftlens.io.files import canonical_json
 from peftlens.io.toml_text import to_toml
-from peftlens.numerics.rounding import number
 from peftlens.runs.config import RunConfig, TrainingConfig
 from peftlens.runs.run import text
 from peftlens.studies.config import RunsEntry, StudyConfig
@@ -142,8 +141,6 @@ def _name(method: str, values: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return number(value)
     return ",".join(map(str, value)) if isinstance(value, list) else text(value)
 
 

@@ -53,6 +53,10 @@ def test_a_study_until_decided_and_its_commands(run, file):
     assert "Decided at look 1, at the one-sided level 0.0250." in page
     assert "| lora rank=1" in run("table", "studies/tiny")[1]
     assert not (file.parent / "studies" / "tiny" / "confirmation" / "report.html").exists()
+    code, _, err = run("study", file, "--workers", 0)
+    assert (code, "was begun with --until-decided; give it, or" in err) == (2, True)
+    code, _, err = run("study", file, *OPTIONS, "--no-resume")
+    assert (code, "holds a study already" in err) == (2, True)
 
 
 def test_claims_and_budget_need_the_flag(run, file):

@@ -188,3 +188,15 @@ def test_a_run_of_another_process_is_waited_for(tmp_path):
     runs = tmp_path / "selection" / "runs"
     with pytest.raises(InputError, match="other processes train runs of"):
         Race(tmp_path, runs, [sweep([1e-3, 1e-2])], StudyOptions(), train).run()
+
+
+def test_of_runs_that_can_t_be_paused_no_plateau_is_known(race, tmp_path):
+    """Their score at the end stands at each rung."""
+
+    def score(method, rate, _):
+        return peak(1e-3)(method, rate, 40)
+
+    race(sweep([1e-4, 1e-3, 1e-2]), score=score)
+    (row,) = sequential.read_rows(tmp_path, sequential.RATES).to_dict("records")
+    assert math.isnan(row["loss_decrease"])
+    assert not row["still_falling"]

@@ -73,3 +73,8 @@ def test_a_method_that_trains_nothing_keeps_no_rate_of_the_training():
 def test_a_wrong_value_of_the_training():
     with pytest.raises(InputError, match="lora: batch_size"):
         sweep_grids(study('method = "lora"\ntraining = { batch_size = 0 }'))
+
+
+def test_names_tell_apart_what_differs_in_the_last_digit():
+    grid = 'method = "lora"\ngrid = { alpha = [1.0000001, 1.0000002] }'
+    assert len({one.name for one in sweep_grids(study(grid))}) == 2

@@ -157,7 +157,7 @@ def test_the_next_round_is_not_begun_if_it_would_overrun_the_budget(file, tmp_pa
     sequential.write_rows(out, sequential.LOOKS, frame)
     assert run_until_decided(path, out, HERE, asked | {"budget": "1h"}).ending == "budget"
     said = capsys.readouterr().err
-    assert "Budget: 10 minutes of 60 minutes left, and the next round takes about 17" in said
+    assert "Budget: 10 minutes of 60 minutes left; the next round takes about 17" in said
     assert done["confirmation"] > 0
 
 
