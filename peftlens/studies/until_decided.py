@@ -126,8 +126,8 @@ class _Stages:
         if (self.out / INDEX).exists():
             raise InputError(f"{self.out} holds an ordinary study; give another --out")
         settings = self.decisions.model_dump(mode="json", exclude={"budget"})
-        settings |= {"claims": list(self.claims)}
-        settings |= {"study": sha256_text(study_text(self.study, self.sweeps, [0], self.probes))}
+        text = study_text(self.study, self.sweeps, [self.first_seed], self.probes)
+        settings |= {"claims": list(self.claims), "study": sha256_text(text)}
         if is_sequential(self.out):
             _require_equal(self.out / SETTINGS, settings)
         else:

@@ -139,6 +139,10 @@ def test_other_settings_are_refused_and_another_budget_is_not(file, tmp_path):
         run_until_decided(path, out, HERE, {"looks": 3})
     with pytest.raises(InputError, match="begun with another study file"):
         run_until_decided(file(steps=9), out, HERE)
+    path.write_text(path.read_text().replace("max_steps = 9", "max_steps = 4"))
+    path.write_text(f"seeds = [7]\n{path.read_text()}")
+    with pytest.raises(InputError, match="begun with another study file"):
+        run_until_decided(path, out, HERE)
     assert run_until_decided(file(), out, HERE, {"budget": "5h"}).ending == "looks"
 
 
