@@ -18,6 +18,7 @@ from peftlens.inspection.findings import Finding
 from peftlens.io import html
 from peftlens.io.progress import say
 from peftlens.reports.colored_text import passages
+from peftlens.reports.decisions import decisions_section, reached
 from peftlens.reports.learned import learned
 from peftlens.reports.missing import missing_results
 from peftlens.reports.provenance import origins, run_rows
@@ -63,6 +64,18 @@ def write(
     if assets:
         html.write(plotly.offline.get_plotlyjs(), target.parent / PLOTLY)
     return page
+
+
+def write_while_running(study: Path) -> None:
+    """Write the report of a study's results so far; say so the first time."""
+    is_first = not (study / "report.html").exists()
+    try:
+        page = write(study, warn=False)
+    except Exception as error:  # noqa: BLE001  # the runs go on whatever is wrong with a page
+        say(f"The report will be written at the end: {error}")
+        return
+    if is_first:
+        say(f"First results are in {page}, which grows as runs end")
 
 
 def write_inspection(
@@ -149,7 +162,8 @@ def _so_far(results: StudyResults) -> Iterator[str]:
 
 def _section(results: StudyResults, prefix: str) -> StudySection:
     frames = {name: table.frame for name, table in results.tables.items()}
-    verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
+    judged = reached(judge(frames), results)
+    verdicts = sorted(judged, key=lambda verdict: verdict.outcome == "not measured")
     return StudySection(
         prefix=prefix,
         name=results.name,
@@ -160,6 +174,7 @@ def _section(results: StudyResults, prefix: str) -> StudySection:
         answers=tuple(answers(results.tables)),
         learned=tuple(learned(results.tables)),
         passages=tuple(passages(results.tables)),
+        decisions=decisions_section(results),
         runs=tuple(run_rows(results)),
         absences=tuple(missing_results(results)),
         origins=tuple(origins(results)),

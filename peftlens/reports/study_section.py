@@ -6,6 +6,7 @@ from typing import ClassVar
 from peftlens.claims import Verdict
 from peftlens.inspection.findings import Finding
 from peftlens.reports.colored_text import LEVELS, Passage
+from peftlens.reports.decisions import DecisionsSection
 from peftlens.reports.learned import Learned
 from peftlens.reports.missing import MissingResult
 from peftlens.reports.provenance import RUN_HEADER
@@ -33,6 +34,7 @@ class StudySection:
         findings: findings on an adapter, worst first; instead of verdicts.
         properties: properties of an adapter, as pairs of name and value.
         learned: what one run of each configuration learned.
+        decisions: how the verdicts were reached; None in an ordinary study.
         passages: texts colored by the tuned model's divergence from the base.
         marks: symbol of each outcome and severity.
         run_header: names of the columns of `runs`.
@@ -53,6 +55,7 @@ class StudySection:
     findings: tuple[Finding, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
     learned: tuple[Learned, ...] = ()
+    decisions: DecisionsSection | None = None
     passages: tuple[Passage, ...] = ()
     marks: ClassVar[dict[str, str]] = {
         "supported": "✓", "contradicted": "✗", "insufficient evidence": "?",
