@@ -4,6 +4,7 @@ A figure with more names or lines than a reader can follow becomes several, by m
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from math import ceil
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pandas as pd
 
 from peftlens.figures import heatmap, intervals, line, pareto
+from peftlens.figures.labels import shown
 from peftlens.figures.spec import Plot
+from peftlens.results.display_units import display_unit
 from peftlens.results.table import Chart, Table, last_steps, measured
 
 _BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
@@ -39,7 +42,7 @@ def plots(table: Table, chart: Chart, most: int | None = None) -> list[Plot]:
     """
     if chart.kind not in _BUILD:
         return []
-    frame = _drawn(table.frame, chart)
+    table, frame = _in_display_units(table, _drawn(table.frame, chart), chart)
     figures = []
     for names, part in islice(_parts(frame, chart), most):
         plot = _BUILD[chart.kind](table, chart, part)
@@ -55,6 +58,23 @@ def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     return last_steps(frame) if "step" in frame and chart.x != "step" else frame
 
 
+def _in_display_units(
+    table: Table, frame: pd.DataFrame, chart: Chart
+) -> tuple[Table, pd.DataFrame]:
+    """Convert the numbers that the chart draws, and the descriptions of their columns."""
+    columns = {column.name: column for column in table.columns}
+    drawn = {"points": (chart.y,), "heatmap": (chart.value,)}.get(chart.kind, (chart.x, chart.y))
+    for name in drawn:
+        if name is None or name not in columns:
+            continue
+        unit = display_unit(columns[name], frame[name])
+        ends = (chart.low, chart.high) if name == chart.y else ()
+        converted = {one: unit.of(frame[one]) for one in (name, *ends) if one}
+        frame = frame.assign(**converted) if unit.factor != 1 else frame
+        columns[name] = replace(columns[name], unit=unit.name)
+    return replace(table, columns=tuple(columns.values())), frame
+
+
 def _parts(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd.DataFrame]]:
     """Yield the rows of each figure, with the parts of its title."""
     for each, part in _groups(frame, chart.each):
@@ -67,7 +87,7 @@ def _groups(frame: pd.DataFrame, column: str | None) -> Iterator[tuple[list[str]
         yield [], frame
     else:
         for value, part in frame.groupby(column, sort=False):
-            yield [str(value)], part
+            yield [shown(column, value)], part
 
 
 def _readable(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd.DataFrame]]:
@@ -92,9 +112,9 @@ def _packed(frame: pd.DataFrame, column: str, most: int) -> Iterator[tuple[str, 
         if n > 1:
             for i in range(n):
                 share = of_method[i * len(of_method) // n : (i + 1) * len(of_method) // n]
-                yield f"{method}, {i + 1} of {n}", share
+                yield f"{shown('method', method)}, {i + 1} of {n}", share
         else:
-            methods.append(str(method))
+            methods.append(shown("method", method))
             names += of_method
     if names:
         yield _span(methods), names

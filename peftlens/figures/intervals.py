@@ -1,8 +1,20 @@
 """Interval (forest) plot: names on the y axis, marks with confidence intervals on the x axis."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
-from peftlens.figures.labels import axis_title, column, ends, key, plain, point_label
+from peftlens.figures.labels import (
+    axis_title,
+    column,
+    ends,
+    key,
+    methods,
+    plain,
+    point_label,
+    shown,
+)
+from peftlens.figures.method_styles import Style, method_style
 from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.results.table import Chart, Table
 
@@ -17,29 +29,37 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     rows, title = _marks(frame, chart), chart.title
     if rows["name"].value_counts().max() > MANY:
         rows, title = _spread(rows), f"{title} (median and middle 90 % of the rows of each)"
-    series = Series(
-        name="",
-        x=tuple(rows["value"]),
-        y=tuple(rows["name"]),
-        keys=tuple(rows["key"]),
-        low=tuple(plain(rows["low"])),
-        high=tuple(plain(rows["high"])),
-    )
+    names = tuple(dict.fromkeys(rows["name"]))
     return Plot(
         title=title,
         finding=_finding(table, chart, rows),
         x=Axis(axis_title(table, chart.y)),
-        y=Axis("", "names"),
-        series=(series,),
+        y=Axis("", "names", names),
+        series=tuple(_series(rows)),
     )
+
+
+def _series(rows: pd.DataFrame) -> Iterator[Series]:
+    """Yield the marks of each method, in its color."""
+    for method, own in rows.groupby("method", sort=False):
+        yield Series(
+            name="",
+            x=tuple(own["value"]),
+            y=tuple(own["name"]),
+            keys=tuple(own["key"]),
+            low=tuple(plain(own["low"])),
+            high=tuple(plain(own["high"])),
+            style=method_style(str(method)) if method else Style(),
+        )
 
 
 def _marks(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     low, high = ends(frame, chart)
     return pd.DataFrame(
         {
-            "name": frame[chart.x].astype(str).to_numpy(),
+            "name": [shown(chart.x, one) for one in frame[chart.x]],
             "key": key(frame, chart).to_numpy(),
+            "method": methods(frame, chart).to_numpy(),
             "value": frame[chart.y].astype(float).to_numpy(),
             "low": low,
             "high": high,
@@ -48,7 +68,7 @@ def _marks(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
 
 
 def _spread(marks: pd.DataFrame) -> pd.DataFrame:
-    groups = marks.groupby(["name", "key"], sort=False)["value"]
+    groups = marks.groupby(["name", "key", "method"], sort=False)["value"]
     summary = groups.agg(
         value="median", low=lambda v: v.quantile(INNER[0]), high=lambda v: v.quantile(INNER[1])
     )

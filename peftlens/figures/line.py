@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from peftlens.figures.labels import axis_title, column, key, plain, point_label, styles
-from peftlens.figures.spec import PLAIN, Axis, Plot, Series
+from peftlens.figures.labels import axis_title, column, key, plain, point_label, shown, styles
+from peftlens.figures.method_styles import REFERENCE, Style
+from peftlens.figures.spec import Axis, Plot, Series
+from peftlens.results.display_names import display_name
 from peftlens.results.table import Chart, Table
 
 
@@ -20,7 +22,7 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     groups = list(frame.groupby(chart.by, sort=False)) if chart.by else [("", frame)]
     looks = styles(table, chart, [str(name) for name, _ in groups])
     found = [
-        _series(str(name), _means(rows, chart), style)
+        _series(shown(chart.by or "", name), _means(rows, chart), style)
         for style, (name, rows) in zip(looks, groups, strict=True)
     ]
     if not any(len(set(one.x)) > 1 for one in found):
@@ -56,7 +58,7 @@ def _means(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     return means.reset_index()
 
 
-def _series(name: str, rows: pd.DataFrame, style: int) -> Series:
+def _series(name: str, rows: pd.DataFrame, style: Style) -> Series:
     low, high = plain(rows["low"]), plain(rows["high"])
     banded = low != high
     return Series(
@@ -75,11 +77,13 @@ def _series(name: str, rows: pd.DataFrame, style: int) -> Series:
 def _across(rows: pd.DataFrame, chart: Chart, xs: list[float]) -> list[Series]:
     """Make horizontal lines of rows whose x can't be drawn."""
     ends = (min(xs), max(xs))
-    means = rows.groupby(key(rows, chart), sort=False)[chart.y].mean() if len(rows) else {}
+    keys = key(rows, chart)
+    means = rows.groupby(keys, sort=False)[chart.y].mean() if len(rows) else {}
     return [
-        Series(str(name), ends, (float(y),) * 2, (str(name),) * 2, draws="line", style=PLAIN)
+        Series(display_name(str(name)), ends, (float(y),) * 2, (str(name),) * 2, draws="line",
+               style=REFERENCE)
         for name, y in means.items()
-    ]
+    ]  # fmt: skip
 
 
 def _finding(table: Table, chart: Chart, found: list[Series]) -> str:

@@ -4,14 +4,13 @@
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
-# Okabe & Ito's colors, which color-blind readers can distinguish; without yellow, invisible in
-# light mode, and black, invisible in dark mode.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down")
-DASHES = ("solid", "dash", "dot", "dashdot")
-PLAIN = -1  # style of lines for comparison
+from peftlens.figures.method_styles import Style
+
+MOST_DIRECT = 6  # lines that are labeled at their ends
+ROOM = 16  # lines of text that fit between the lowest and the highest value
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Series:
         high: upper ends of intervals, along the numeric axis.
         labels: text next to each mark.
         draws: "marks", "joined" (marks joined by a line) or "line" (a line alone).
-        style: index into the lists of colors, shapes and dashes.
+        style: color, mark and dash.
     """
 
     name: str
@@ -38,24 +37,7 @@ class Series:
     high: tuple[float | None, ...] = ()
     labels: tuple[str, ...] = ()
     draws: Literal["marks", "joined", "line"] = "marks"
-    style: int = 0
-
-    @property
-    def color(self) -> str:
-        """Color, never the only difference from other series."""
-        return COLORS[self.style % len(COLORS)]
-
-    @property
-    def symbol(self) -> str:
-        """Shape of a mark; together with the color it distinguishes 49 styles."""
-        return SYMBOLS[(self.style + self.style // len(COLORS)) % len(SYMBOLS)]
-
-    @property
-    def dash(self) -> str:
-        """Dash pattern of the line; changes once all colors are used."""
-        if self.style == PLAIN:
-            return "dot"
-        return DASHES[self.style // len(COLORS) % len(DASHES)]
+    style: Style = Style()
 
 
 @dataclass(frozen=True)
@@ -64,11 +46,13 @@ class Axis:
 
     Attributes:
         title: name of the quantity, with its unit.
-        kind: kind of scale; names are in order of appearance, from the top or left.
+        kind: kind of scale.
+        names: names on an axis of names, from the top or left; by default in order of appearance.
     """
 
     title: str
     kind: Literal["number", "log", "names"] = "number"
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +78,22 @@ class Plot:
     cells: tuple[tuple[float | None, ...], ...] = ()
     columns: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
+
+    @property
+    def legend(self) -> tuple[Series, ...]:
+        """Series that a legend names; a single unnamed series needs none."""
+        return tuple(one for one in self.series if one.name)
+
+    @property
+    def labels_directly(self) -> bool:
+        """Whether the ends of all lines lie far enough apart to be labeled there."""
+        are_lines = all(one.draws != "marks" for one in self.legend) and self.y.kind == "number"
+        if not are_lines or not 0 < len(self.legend) <= MOST_DIRECT:
+            return False
+        heights = [y for one in self.series for y in (*one.y, *one.low, *one.high) if y is not None]
+        room = (max(map(float, heights)) - min(map(float, heights))) / ROOM
+        ends = sorted(float(one.y[-1]) for one in self.legend)
+        return all(later - former >= room for former, later in pairwise(ends))
 
     def named(self, part: str) -> "Plot":
         """Copy the plot, with the name of a part appended to its title."""

@@ -67,4 +67,4 @@ def column_title(column: Column, unit: DisplayUnit) -> str:
     words = column.name.replace("_", " ").removesuffix(" bytes")
     if words.endswith(" seconds"):
         words = f"{words.removesuffix(' seconds')} time"
-    return f"{words} ({unit.name})" if unit.name else words
+    return words if unit.name in (None, f"{words}s") else f"{words} ({unit.name})"

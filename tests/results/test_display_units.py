@@ -46,6 +46,7 @@ def test_heads_name_the_unit_once():
     assert column_title(MEMORY, DisplayUnit("MB")) == "peak memory (MB)"
     assert column_title(TIME, DisplayUnit("s")) == "step time (s)"
     assert column_title(Column("stable_rank", "m", "1"), DisplayUnit(None)) == "stable rank"
+    assert column_title(Column("step", "m", "steps"), DisplayUnit("steps")) == "step"
 
 
 def test_without_values_the_unit_stays():
