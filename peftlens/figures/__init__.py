@@ -23,7 +23,8 @@ _BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
     "pareto": pareto.plot,
     "heatmap": heatmap.plot,
 }
-_MOST = {"points": 24, "line": 8}  # names or lines in one figure
+LINES = 8  # lines in one figure
+_MOST = {"points": 24, "line": LINES}  # names or lines in one figure
 
 
 def plots(table: Table, chart: Chart, most: int | None = None) -> list[Plot]:
@@ -95,12 +96,21 @@ def _readable(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd
     if column is None or most is None or frame[column].nunique() <= most:
         yield [], frame
         return
-    for title, names in _packed(frame, column, most):
+    for title, names in packed(frame, column, most):
         yield [title], frame[frame[column].isin(names)]
 
 
-def _packed(frame: pd.DataFrame, column: str, most: int) -> Iterator[tuple[str, list[Any]]]:
-    """Pack names of rows or lines into figures, keeping methods whole where they fit."""
+def packed(frame: pd.DataFrame, column: str, most: int) -> Iterator[tuple[str, list[Any]]]:
+    """Pack names of rows or lines into figures, keeping methods whole where they fit.
+
+    Args:
+        frame: rows, with their method if they have one.
+        column: column of the names.
+        most: largest number of names in a figure.
+
+    Yields:
+        Title and names of each figure.
+    """
     methods: list[str] = []
     names: list[Any] = []
     for method, part in frame.groupby("method" if "method" in frame else column, sort=False):

@@ -14,7 +14,7 @@ from peftlens.figures.labels import (
     point_label,
     shown,
 )
-from peftlens.figures.method_styles import Style, method_style
+from peftlens.figures.method_styles import PLAIN, method_style
 from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.results.table import Chart, Table
 
@@ -49,7 +49,7 @@ def _series(rows: pd.DataFrame) -> Iterator[Series]:
             keys=tuple(own["key"]),
             low=tuple(plain(own["low"])),
             high=tuple(plain(own["high"])),
-            style=method_style(str(method)) if method else Style(),
+            style=method_style(str(method)) if method else PLAIN,
         )
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from peftlens.figures.method_styles import Style, method_style, other_style
+from peftlens.figures.method_styles import PLAIN, Style, method_style, other_style
 from peftlens.numerics.rounding import interval
 from peftlens.results import display_names
 from peftlens.results.display_units import DisplayUnit, column_title
@@ -32,7 +32,7 @@ def shown(name: str, value: object) -> str:
 def styles(table: Table, chart: Chart, names: list[str]) -> list[Style]:
     """Assign a style to each value of the chart's column `by`, the same in all its figures."""
     if chart.by is None:
-        return [Style() for _ in names]
+        return [PLAIN for _ in names]
     looks = _styles(measured(table.frame), chart.by)
     return [looks[name] for name in names]
 

@@ -50,6 +50,7 @@ class Style:
     is_open: bool = False
 
 
+PLAIN = Style()  # of the only series
 REFERENCE = Style(GRAY, "circle", "dot")
 
 

@@ -23,8 +23,8 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
         for style, (name, rows) in zip(looks, groups, strict=True)
     ]
     front = undominated(frame, chart)
-    stairs = _stairs(list(front[chart.x].astype(float)), list(front[chart.y].astype(float)))
-    line = Series(name="Pareto front", x=stairs[0], y=stairs[1], draws="line", style=REFERENCE)
+    steps = stairs(list(front[chart.x].astype(float)), list(front[chart.y].astype(float)))
+    line = Series(name="Pareto front", x=steps[0], y=steps[1], draws="line", style=REFERENCE)
     names = ", ".join(_named(front, chart))
     return Plot(
         title=chart.title,
@@ -57,7 +57,7 @@ def _named(front: pd.DataFrame, chart: Chart) -> list[str]:
     ]
 
 
-def _stairs(x: list[float], y: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def stairs(x: list[float], y: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Step function of the best gain up to each cost."""
     across = [x[0], *(value for value in x[1:] for _ in range(2))]
     up = [*(value for value in y[:-1] for _ in range(2)), y[-1]]

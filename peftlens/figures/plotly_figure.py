@@ -1,12 +1,12 @@
 """Plotly figure of a plot; text and grid take the page's colors, for light and dark mode."""
 
 import html
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
+from peftlens.figures.method_styles import Style
 from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.figures.svg import LEGEND, direct_width, folded, height, short
 from peftlens.figures.ticks import log_ticks, tick_label
@@ -30,7 +30,7 @@ def figure(plot: Plot, *, legend: bool = True) -> go.Figure:
     ):
         values = [float(v) for one in plot.series for v in getattr(one, letter)
                   if axis.kind != "names"]  # fmt: skip
-        update(_axis(axis, values))
+        update(axis_layout(axis, values))
     if plot.y.kind == "names":
         found.update_yaxes(autorange="reversed")
     if plot.cells:
@@ -48,7 +48,7 @@ def figure(plot: Plot, *, legend: bool = True) -> go.Figure:
 def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
     """Yield the traces of a series: its band, if any, then its marks."""
     names = plot.y.kind == "names"
-    band = one.draws == "joined" and bool(one.low) and None not in (*one.low, *one.high)
+    band = one.draws != "marks" and bool(one.low) and None not in (*one.low, *one.high)
     if band:
         yield {
             "x": [*one.x, *reversed(one.x)],
@@ -67,9 +67,7 @@ def _traces(one: Series, plot: Plot) -> Iterator[dict[str, Any]]:
         "legendgroup": one.name,
         "mode": {"marks": "markers", "joined": "lines+markers", "line": "lines"}[one.draws]
         + ("+text" if one.labels else ""),
-        "marker": {"color": style.color, "size": 9,
-                   "symbol": style.symbol + ("-open" if style.is_open else "")},
-        "line": {"color": style.color, "width": 2, "dash": style.dash},
+        **look(style),
         "textposition": "top right",
         "cliponaxis": False,
         "hovertemplate": _hover(one, names),
@@ -91,6 +89,15 @@ def _lengths(
         None if end is None else sign * (end - value)
         for end, value in zip(ends, values, strict=True)
     ]
+
+
+def look(style: Style) -> dict[str, Any]:
+    """Return Plotly's description of a style's mark and line."""
+    symbol = style.symbol + ("-open" if style.is_open else "")
+    return {
+        "marker": {"color": style.color, "size": 9, "symbol": symbol},
+        "line": {"color": style.color, "width": 2, "dash": style.dash},
+    }
 
 
 def _hover(one: Series, names: bool) -> str | None:
@@ -115,9 +122,10 @@ def _line(text: str) -> str:
     return html.escape(visible(text), quote=False)
 
 
-def _axis(axis: Axis, values: Sequence[float]) -> dict[str, Any]:
+def axis_layout(axis: Axis, values: Sequence[float]) -> dict[str, Any]:
+    """Return Plotly's description of an axis that holds these values."""
     kinds = {"number": "linear", "log": "log", "names": "category"}
-    found: dict[str, Any] = {"type": kinds[axis.kind], "title": _line(axis.title) or None}
+    found: dict[str, Any] = {"type": kinds[axis.kind], "title": {"text": _line(axis.title)}}
     if axis.names:
         order = [_name(name) for name in axis.names]
         found |= {"categoryorder": "array", "categoryarray": order}
@@ -151,10 +159,9 @@ def _layout(plot: Plot, n_named: int) -> go.Layout:
 def _direct_labels(plot: Plot) -> Iterator[dict[str, Any]]:
     """Yield the names at the ends of lines, which a narrow page leaves out."""
     for one in plot.legend if plot.labels_directly else ():
-        last = float(one.x[-1])
         yield {
-            "x": math.log10(last) if plot.x.kind == "log" else last,
-            "y": float(one.y[-1]),
+            "x": plot.x.place(one.x[-1]),
+            "y": plot.y.place(one.y[-1]),
             "text": _line(short(one.name)),
             "name": _line(one.name),
             "showarrow": False, "xanchor": "left", "xshift": 8,

@@ -3,11 +3,12 @@
 `plotly_figure` draws it with Plotly, `svg` as a static picture.
 """
 
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from peftlens.figures.method_styles import Style
+from peftlens.figures.method_styles import PLAIN, Style
 
 MOST_DIRECT = 6  # lines that are labeled at their ends
 ROOM = 16  # lines of text that fit between the lowest and the highest value
@@ -37,7 +38,7 @@ class Series:
     high: tuple[float | None, ...] = ()
     labels: tuple[str, ...] = ()
     draws: Literal["marks", "joined", "line"] = "marks"
-    style: Style = Style()
+    style: Style = PLAIN
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Axis:
     title: str
     kind: Literal["number", "log", "names"] = "number"
     names: tuple[str, ...] = ()
+
+    def place(self, value: float | str) -> float:
+        """Position of a number along the axis, up to scale: its logarithm on a logarithmic one."""
+        return math.log10(float(value)) if self.kind == "log" else float(value)
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,13 @@ class Plot:
     @property
     def labels_directly(self) -> bool:
         """Whether the ends of all lines lie far enough apart to be labeled there."""
-        are_lines = all(one.draws != "marks" for one in self.legend) and self.y.kind == "number"
+        are_lines = all(one.draws != "marks" for one in self.legend) and self.y.kind != "names"
         if not are_lines or not 0 < len(self.legend) <= MOST_DIRECT:
             return False
-        heights = [y for one in self.series for y in (*one.y, *one.low, *one.high) if y is not None]
-        room = (max(map(float, heights)) - min(map(float, heights))) / ROOM
-        ends = sorted(float(one.y[-1]) for one in self.legend)
+        marks = [y for one in self.series for y in (*one.y, *one.low, *one.high) if y is not None]
+        heights = [self.y.place(y) for y in marks]
+        room = (max(heights) - min(heights)) / ROOM
+        ends = sorted(self.y.place(one.y[-1]) for one in self.legend)
         return all(later - former >= room for former, later in pairwise(ends))
 
     def named(self, part: str) -> "Plot":

@@ -13,12 +13,15 @@ from plotly.offline import get_plotlyjs_version
 from peftlens import __version__
 from peftlens.claims import judge
 from peftlens.errors import InputError
+from peftlens.export.benchmark_table import benchmark_table
 from peftlens.export.bibtex import bibtex
 from peftlens.inspection.findings import Finding
 from peftlens.io import html
 from peftlens.io.progress import say
+from peftlens.reports.axis_chooser import Chooser, axis_chooser
 from peftlens.reports.colored_text import passages
 from peftlens.reports.learned import learned
+from peftlens.reports.loss_curves import loss_table
 from peftlens.reports.missing import missing_results
 from peftlens.reports.provenance import origins, run_rows
 from peftlens.reports.side_by_side import answers
@@ -27,6 +30,7 @@ from peftlens.reports.study_section import StudySection
 from peftlens.reports.summary import sentences
 from peftlens.reports.table_sections import ordered
 from peftlens.results import study_results
+from peftlens.results.display_names import with_display_names
 from peftlens.results.study_results import StudyResults
 
 PACKAGE = "peftlens.reports"  # package with the template, style and script
@@ -113,10 +117,10 @@ def render(studies: Sequence[str | Path], *, assets: bool = False, warn: bool = 
 def _page(
     sections: Sequence[StudySection], results: Sequence[StudyResults], *, assets: bool = False
 ) -> str:
-    script = html.source(PACKAGE, "page.js")
+    scripts = [html.source(PACKAGE, name) for name in ("chooser.js", "page.js")]
     return html.render(
         PACKAGE,
-        [script] if assets else [plotly.offline.get_plotlyjs(), script],
+        scripts if assets else [plotly.offline.get_plotlyjs(), *scripts],
         keep="\n\t",
         beside=[PLOTLY] if assets else [],
         title=_title([one.name for one in sections]),
@@ -147,19 +151,31 @@ def _so_far(results: StudyResults) -> Iterator[str]:
         yield f"So far {trained} of {all_runs} runs {'is' if trained == 1 else 'are'} trained."
 
 
+def _chooser(results: StudyResults, prefix: str) -> Chooser | None:
+    try:
+        return axis_chooser(benchmark_table(results), prefix)
+    except InputError:  # nothing for a result table was measured
+        return None
+
+
 def _section(results: StudyResults, prefix: str) -> StudySection:
-    frames = {name: table.frame for name, table in results.tables.items()}
+    named = {name: with_display_names(table) for name, table in results.tables.items()}
+    frames = {name: table.frame for name, table in named.items()}
     verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
+    chooser = _chooser(results, prefix)
+    losses = loss_table(results)
+    drawn = results.tables | ({losses.name: losses} if losses else {})
     return StudySection(
         prefix=prefix,
         name=results.name,
-        answer=(*_so_far(results), *sentences(results.tables)),
+        answer=(*_so_far(results), *sentences(named)),
         verdicts=tuple(verdicts),
-        tables=tuple(ordered(results.tables, prefix)),
-        prompts=tuple(prompts(results.tables)),
-        answers=tuple(answers(results.tables)),
-        learned=tuple(learned(results.tables)),
-        passages=tuple(passages(results.tables)),
+        tables=tuple(ordered(drawn, prefix, has_chooser=chooser is not None)),
+        prompts=tuple(prompts(named)),
+        answers=tuple(answers(named)),
+        learned=tuple(learned(named)),
+        passages=tuple(passages(named)),
+        chooser=chooser,
         runs=tuple(run_rows(results)),
         absences=tuple(missing_results(results)),
         origins=tuple(origins(results)),

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from peftlens.claims import Verdict
 from peftlens.inspection.findings import Finding
+from peftlens.reports.axis_chooser import Chooser
 from peftlens.reports.colored_text import LEVELS, Passage
 from peftlens.reports.learned import Learned
 from peftlens.reports.missing import MissingResult
@@ -34,6 +35,7 @@ class StudySection:
         properties: properties of an adapter, as pairs of name and value.
         learned: what one run of each configuration learned.
         passages: texts colored by the tuned model's divergence from the base.
+        chooser: chart of two metrics; None with fewer than two of them.
         marks: symbol of each outcome and severity.
         run_header: names of the columns of `runs`.
         levels: divergences at which the color of a passage changes, nats.
@@ -54,6 +56,7 @@ class StudySection:
     properties: tuple[tuple[str, str], ...] = ()
     learned: tuple[Learned, ...] = ()
     passages: tuple[Passage, ...] = ()
+    chooser: Chooser | None = None
     marks: ClassVar[dict[str, str]] = {
         "supported": "✓", "contradicted": "✗", "insufficient evidence": "?",
         "ok": "✓", "broken": "✗", "warning": "!",

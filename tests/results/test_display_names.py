@@ -24,7 +24,7 @@ from peftlens.results.table import Table
         ("qlora rank=8 double_quant=False", "QLoRA, rank 8, no double quant"),
         ("frozen", "Untrained base model"),
         ("peft:GRALORA r=8", "GRALORA (peft), r 8"),
-        ("prompt_tuning init=text init_text=a b=c", "Prompt tuning, start text, start text “a”, b c"),
+        ("prompt_tuning init=text init_text=a b", "Prompt tuning, start text, start text “a b”"),
         ("lora rank=8 (swapped)", "LoRA, rank 8 (swapped)"),
         ("lora, swapped, words then topics", "LoRA, swapped, words then topics"),
         ("lora (swapped)", "LoRA (swapped)"),
