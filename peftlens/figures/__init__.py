@@ -23,6 +23,7 @@ _BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
     "pareto": pareto.plot,
     "heatmap": heatmap.plot,
 }
+MOST_ROWS = 16  # rows of a heatmap; a larger one is a table
 LINES = 8  # lines in one figure
 _MOST = {"points": 24, "line": LINES}  # names or lines in one figure
 
@@ -56,6 +57,10 @@ def plots(table: Table, chart: Chart, most: int | None = None) -> list[Plot]:
 
 def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     frame = measured(frame).dropna(subset=[chart.value or chart.y])
+    if chart.kind == "heatmap" and frame[chart.y].nunique() > MOST_ROWS:
+        return frame.iloc[:0]
+    if chart.kind == "points" and chart.log_x:
+        frame = frame[frame[chart.y].astype(float) > 0]
     return last_steps(frame) if "step" in frame and chart.x != "step" else frame
 
 

@@ -14,7 +14,7 @@ from peftlens.figures.labels import (
     point_label,
     shown,
 )
-from peftlens.figures.method_styles import PLAIN, method_style
+from peftlens.figures.method_styles import PLAIN, REFERENCES, method_style
 from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.results.table import Chart, Table
 
@@ -26,14 +26,15 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     """Plot one mark per row, or one per name with the spread of its rows."""
     if frame.empty:
         return None
-    rows, title = _marks(frame, chart), chart.title
+    rows, title = _without_copies(_marks(frame, chart)), chart.title
     if rows["name"].value_counts().max() > MANY:
         rows, title = _spread(rows), f"{title} (median and middle 90 % of the rows of each)"
+    is_log = chart.log_x and bool(rows[["value", "low"]].min(axis=None, skipna=True) > 0)
     names = tuple(dict.fromkeys(rows["name"]))
     return Plot(
         title=title,
         finding=_finding(table, chart, rows),
-        x=Axis(axis_title(table, chart.y)),
+        x=Axis(axis_title(table, chart.y), "log" if is_log else "number"),
         y=Axis("", "names", names),
         series=tuple(_series(rows)),
     )
@@ -67,6 +68,13 @@ def _marks(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     )
 
 
+def _without_copies(marks: pd.DataFrame) -> pd.DataFrame:
+    """Keep one mark of each name whose marks are all the same, such as facts about the base."""
+    values = ["value", "low", "high"]
+    copies = marks.groupby("name", sort=False)[values].transform("nunique").max(axis=1) <= 1
+    return marks[~(copies & marks.duplicated("name"))]
+
+
 def _spread(marks: pd.DataFrame) -> pd.DataFrame:
     groups = marks.groupby(["name", "key", "method"], sort=False)["value"]
     summary = groups.agg(
@@ -76,22 +84,34 @@ def _spread(marks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _finding(table: Table, chart: Chart, rows: pd.DataFrame) -> str:
-    """Describe the highest and the lowest value; of names with several marks, their medians."""
+    """Describe the highest and the lowest value; of names with several marks, their medians.
+
+    References, such as the untrained base, are described after the others.
+    """
     described = column(table, chart.y)
     unit = described.unit
-    order = rows.groupby("name", sort=False)["value"].median()
+    is_reference = rows["method"].isin(REFERENCES)
+    ranked = rows if is_reference.all() else rows[~is_reference]
+    order = ranked.groupby("name", sort=False)["value"].median()
+    rest = _references(rows.drop(ranked.index), unit)
     if len(order) == 1:
-        return f"{order.index[0]}: {_value(rows, order.index[0], unit)}."
+        return f"{order.index[0]}: {_value(rows, order.index[0], unit)}{rest}."
     lowest, highest = (
         f"{name}, {_value(rows, name, unit)}" for name in (order.idxmin(), order.idxmax())
     )
     if order.nunique() == 1:
         return f"All {len(order)} are the same: {point_label(order.iloc[0], None, None, unit)}."
     if described.better == "higher":
-        return f"Best of {len(order)}: {highest}; last: {lowest}."
+        return f"Best of {len(order)}: {highest}; last: {lowest}{rest}."
     if described.better == "lower":
-        return f"Best of {len(order)}: {lowest}; last: {highest}."
-    return f"Highest of {len(order)}: {highest}; lowest: {lowest}."
+        return f"Best of {len(order)}: {lowest}; last: {highest}{rest}."
+    return f"Highest of {len(order)}: {highest}; lowest: {lowest}{rest}."
+
+
+def _references(rows: pd.DataFrame, unit: str | None) -> str:
+    """Name the references whose value is not zero by definition, as of changes."""
+    names = rows[rows["value"] != 0]["name"].unique()
+    return "".join(f"; {name}: {_value(rows, name, unit)}" for name in names)
 
 
 def _value(rows: pd.DataFrame, name: object, unit: str | None) -> str:

@@ -1,7 +1,10 @@
-"""Shapes of marks as SVG paths, and the swatches of a legend."""
+"""Shapes of marks as SVG paths, text, and the swatches of a legend."""
+
+from html import escape
 
 from peftlens.figures.method_styles import Style
 from peftlens.figures.spec import Series
+from peftlens.io.escaping import visible
 
 SHAPES = {
     "circle": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
@@ -40,3 +43,12 @@ def swatch(series: Series) -> str:
     line = "" if series.draws == "marks" else stroke(series.style, "M0 7h32")
     dot = "" if series.draws == "line" else mark(series.style, 16, 7)
     return f'<svg width="32" height="14" aria-hidden="true">{line}{dot}</svg>'
+
+
+def text(x: float, y: float, words: str, anchor: str, turn: int = 0) -> str:
+    """Write text at a place, px, turned around it by some degrees."""
+    turned = f' transform="rotate({turn} {x:.1f} {y:.1f})"' if turn else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>'
+        f"{escape(visible(words))}</text>"
+    )

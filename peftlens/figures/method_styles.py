@@ -21,8 +21,8 @@ REFERENCES = ("frozen", "majority")
 
 # Most used first: the first six differ in color, and all in color or mark.
 ORDER = (
-    "lora", "prompt_tuning", "bottleneck", "full", "ia3", "prefix_tuning",
-    "dora", "bitfit", "last_layers", "ln_tuning", "qlora", "p_tuning",
+    "lora", "prompt_tuning", "bottleneck", "full", "ln_tuning", "last_layers",
+    "ia3", "prefix_tuning", "dora", "bitfit", "qlora", "p_tuning",
     "head", "adalora", "vera", "rslora", "pissa", "few_shot",
     "hard_prompt", "compacter", "parallel_adapter", "mam", "unipelt", "oft",
     "lora_plus", "boft", "diff_pruning", "fish_mask", "random_mask", "magnitude_mask",

@@ -12,8 +12,6 @@ from peftlens.figures.svg import LEGEND, direct_width, folded, height, short
 from peftlens.figures.ticks import log_ticks, tick_label
 from peftlens.io.escaping import visible
 
-_SHADE = [[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.6)"]]  # text stays readable on it
-
 
 def figure(plot: Plot, *, legend: bool = True) -> go.Figure:
     """Make the Plotly figure; each trace's `customdata` identifies its marks.
@@ -36,8 +34,8 @@ def figure(plot: Plot, *, legend: bool = True) -> go.Figure:
     if plot.cells:
         found.add_heatmap(
             z=plot.cells, x=[_line(n) for n in plot.columns], y=[_line(n) for n in plot.rows],
-            texttemplate="%{z:.3g}", colorscale=_SHADE, showscale=False, xgap=2, ygap=2,
-            hovertemplate="%{y}, %{x}: %{z}<extra></extra>",
+            texttemplate="%{z:.3g}", showscale=False, xgap=2, ygap=2,
+            hovertemplate="%{y}, %{x}: %{z}<extra></extra>", **_shades(plot),
         )  # fmt: skip
     for one in plot.series:
         for trace in _traces(one, plot):
@@ -89,6 +87,18 @@ def _lengths(
         None if end is None else sign * (end - value)
         for end, value in zip(ends, values, strict=True)
     ]
+
+
+def _shades(plot: Plot) -> dict[str, Any]:
+    """Return the colors of a heatmap, as `Plot.shade` gives them; text stays readable on them."""
+    flat = [value for row in plot.cells for value in row if value is not None]
+    low, high = min(flat), max(flat)
+    if low < 0 < high:
+        end = max(-low, high)
+        colors = [[0, "rgba(213,94,0,0.6)"], [0.5, "rgba(128,128,128,0.04)"],
+                  [1, "rgba(0,114,178,0.6)"]]  # fmt: skip
+        return {"colorscale": colors, "zmin": -end, "zmax": end}
+    return {"colorscale": [[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.6)"]]}
 
 
 def look(style: Style) -> dict[str, Any]:

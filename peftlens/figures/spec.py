@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from peftlens.figures.method_styles import PLAIN, Style
+from peftlens.figures.method_styles import COLORS, PLAIN, Style
 
 MOST_DIRECT = 6  # lines that are labeled at their ends
 ROOM = 16  # lines of text that fit between the lowest and the highest value
@@ -88,6 +88,16 @@ class Plot:
     def legend(self) -> tuple[Series, ...]:
         """Series that a legend names; a single unnamed series needs none."""
         return tuple(one for one in self.series if one.name)
+
+    def shade(self, value: float) -> tuple[str, float]:
+        """Color and opacity of a heatmap's cell; of values around zero, the sign has a color."""
+        flat = [cell for row in self.cells for cell in row if cell is not None]
+        low, high = min(flat), max(flat)
+        if low < 0 < high:
+            share = abs(value) / max(-low, high)
+            return COLORS[0 if value >= 0 else 1], round(0.04 + 0.56 * share, 2)
+        share = (value - low) / (high - low) if high > low else 0.5
+        return COLORS[0], round(0.04 + 0.56 * share, 2)
 
     @property
     def labels_directly(self) -> bool:

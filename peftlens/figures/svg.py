@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from peftlens.figures.marks import mark, stroke
+from peftlens.figures.marks import mark, stroke, text
 from peftlens.figures.spec import Axis, Plot, Series
+from peftlens.figures.svg_cells import cells, cells_height
 from peftlens.figures.ticks import log_ticks, number_ticks, tick_label
 from peftlens.io.escaping import visible
 
@@ -48,7 +49,7 @@ def _packed(pieces: list[str]) -> list[str]:
 def height(plot: Plot, legend: bool = False) -> int:
     """Height of the figure, px."""
     if plot.cells:
-        return 110 + 44 * len(plot.rows)
+        return cells_height(plot)
     if plot.y.kind != "names":
         return 380 + LEGEND * (len(plot.legend) if legend else 0)
     names = plot.y.names or dict.fromkeys(str(y) for one in plot.series for y in one.y)
@@ -65,7 +66,7 @@ def svg(plot: Plot, *, legend: bool = True) -> str:
     """
     named = plot.legend if legend and not plot.labels_directly else ()
     tall = height(plot, bool(named))
-    parts = _cells(plot) if plot.cells else _marks(plot, tall - LEGEND * len(named))
+    parts = cells(plot) if plot.cells else _marks(plot, tall - LEGEND * len(named))
     return "".join(
         [
             f'<svg viewBox="0 0 {WIDTH} {tall}" role="img" font-size="12" fill="currentColor" ',
@@ -126,7 +127,7 @@ def _marks(plot: Plot, tall: float) -> Iterator[str]:
     for one in plot.series:
         yield from _series(one, x, y, names)
         if plot.labels_directly and one.name:
-            yield _text(x.at(one.x[-1]) + 10, y.at(one.y[-1]) + 4, short(one.name), "start")
+            yield text(x.at(one.x[-1]) + 10, y.at(one.y[-1]) + 4, short(one.name), "start")
 
 
 def _left(names: Sequence[str]) -> float:
@@ -151,19 +152,19 @@ def _frame(x: _Scale, y: _Scale, left: float, bottom: float) -> Iterator[str]:
     for tick in x.ticks():
         at = x.at(tick)
         yield _grid(f"M{at} {_TOP}V{bottom}")
-        yield _text(at, bottom + 16, tick_label(tick), "middle")
-    yield _text((left + x.end) / 2, bottom + 36, x.axis.title, "middle")
+        yield text(at, bottom + 16, tick_label(tick), "middle")
+    yield text((left + x.end) / 2, bottom + 36, x.axis.title, "middle")
     if y.axis.kind == "names":
         for name in y.names:
             lines = folded(name)
             top = y.at(name) + 4 - LINE * (len(lines) - 1) / 2
             for n, line in enumerate(lines):
-                yield _text(left - 8, top + n * LINE, line, "end")
+                yield text(left - 8, top + n * LINE, line, "end")
         return
     for tick in y.ticks():
         at = y.at(tick)
         yield _grid(f"M{left} {at}H{x.end}")
-        yield _text(left - 6, at + 4, tick_label(tick), "end")
+        yield text(left - 6, at + 4, tick_label(tick), "end")
     middle = (_TOP + bottom) / 2
     yield (
         f'<text transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">'
@@ -195,7 +196,7 @@ def _series(one: Series, x: _Scale, y: _Scale, names: bool) -> Iterator[str]:
     if one.draws != "line":
         yield from (mark(one.style, a, b) for a, b in points)
     for (a, b), label in zip(points, one.labels, strict=False):
-        yield _text(a + 7, b - 6, label, "start")
+        yield text(a + 7, b - 6, label, "start")
 
 
 def _intervals(
@@ -212,27 +213,6 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{a} {b}" for a, b in points)
 
 
-def _cells(plot: Plot) -> Iterator[str]:
-    left = min(330, 24 + _LETTER * max(len(name) for name in plot.rows))
-    wide = (WIDTH - _RIGHT - left) / len(plot.columns)
-    flat = [value for row in plot.cells for value in row if value is not None]
-    low, high = min(flat), max(flat)
-    for n, (name, row) in enumerate(zip(plot.rows, plot.cells, strict=True)):
-        top = _TOP + 44 * n
-        yield _text(left - 8, top + 26, name, "end")
-        for m, value in enumerate(row):
-            if value is not None:
-                shade = 0.04 + 0.56 * ((value - low) / (high - low) if high > low else 0.5)
-                yield (
-                    f'<rect x="{left + wide * m + 1:.1f}" y="{top + 1}" width="{wide - 2:.1f}" '
-                    f'height="42" fill="#0072B2" fill-opacity="{shade:.2f}"/>'
-                )
-                yield _text(left + wide * (m + 0.5), top + 26, f"{value:z.3g}", "middle")
-    for m, name in enumerate(plot.columns):
-        yield _text(left + wide * (m + 0.5), _TOP + 44 * len(plot.rows) + 18, name, "middle")
-    yield _text(left + (WIDTH - left) / 2, height(plot) - 14, plot.x.title, "middle")
-
-
 def _legend(series: Sequence[Series], tall: float) -> Iterator[str]:
     for n, one in enumerate(series):
         at = tall - LEGEND * (len(series) - n) + 12
@@ -240,8 +220,4 @@ def _legend(series: Sequence[Series], tall: float) -> Iterator[str]:
             yield stroke(one.style, f"M64 {at - 4}h32")
         if one.draws != "line":
             yield mark(one.style, 80, at - 4)
-        yield _text(104, at, one.name, "start")
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(visible(text))}</text>'
+        yield text(104, at, one.name, "start")

@@ -72,7 +72,7 @@ def axis_chooser(rows: pd.DataFrame, prefix: str = "") -> Chooser | None:
         rows: one row per configuration, task and metric; see `benchmark_table`.
         prefix: prefix of the id of the figure.
     """
-    points = rows[_ROWS + ["method"]].drop_duplicates(_ROWS, ignore_index=True)
+    points = rows[[*_ROWS, "method"]].drop_duplicates(_ROWS, ignore_index=True)
     metrics = [_metric(part, points) for _, part in rows.groupby("metric", sort=False)]
     metrics = [one for one in metrics if sum(value is not None for value in one.values) > 1]
     if len(metrics) < 2:
@@ -91,8 +91,8 @@ def _metric(part: pd.DataFrame, points: pd.DataFrame) -> Metric:
     of_point = part.drop_duplicates(_ROWS).set_index(_ROWS)
     found = of_point.reindex(pd.MultiIndex.from_frame(points[_ROWS]))
     numbers = {name: _rounded(unit.of(found[name])) for name in ("mean", "ci_low", "ci_high")}
-    present = [value for value in numbers["mean"] if value is not None]
-    is_log = bool(present) and min(present) > 0 and max(present) >= LOG * min(present)
+    positive = [value for value in numbers["mean"] if value]
+    is_log = bool(positive) and min(positive) > 0 and max(positive) >= LOG * min(positive)
     axis = Axis(column_title(column, unit), "log" if is_log else "number")
     return Metric(axis, first["better"], *map(tuple, numbers.values()))
 
@@ -111,10 +111,15 @@ def pair_plot(points: pd.DataFrame, x: Metric, y: Metric) -> Plot:
     """
     frame = points.assign(name=_names(points), x=x.values, y=y.values, low=y.low, high=y.high)
     frame = frame.dropna(subset=["x", "y"])
+    across = frame[frame["x"].eq(0) & (x.axis.kind == "log")]
+    frame = frame.drop(across.index)
+    for name, axis in (("x", x.axis), ("y", y.axis)):
+        frame = frame[(frame[name] > 0) | (axis.kind != "log")]
     looks = _looks(points)
     series = [
         _series(str(method), own, looks) for method, own in frame.groupby("method", sort=False)
     ]
+    series += _across(across, frame)
     front = _front(frame, x.better, y.better)
     if len(front) > 1:
         steps = _steps(front, x.better, y.better)
@@ -153,6 +158,17 @@ def _series(method: str, own: pd.DataFrame, looks: Mapping[str, Style]) -> Serie
     )
 
 
+def _across(rows: pd.DataFrame, others: pd.DataFrame) -> list[Series]:
+    """Draw rows across whose 0 has no place on a logarithmic axis, such as the untrained base."""
+    if others.empty:
+        return []
+    ends = (float(others["x"].min()), float(others["x"].max()))
+    return [
+        Series(str(row["name"]), ends, (float(row["y"]),) * 2, draws="line", style=REFERENCE)
+        for row in rows.to_dict("records")
+    ]
+
+
 def _signs(x_better: str | None, y_better: str | None) -> tuple[int, int]:
     """Return the factors after which less of x and more of y is better."""
     return -1 if x_better == "higher" else 1, -1 if y_better == "lower" else 1
@@ -188,7 +204,7 @@ def _data(points: pd.DataFrame, metrics: list[Metric]) -> str:
         "metrics": [
             {
                 "title": one.axis.title,
-                "layout": axis_layout(one.axis, [v for v in one.values if v is not None]),
+                "layout": axis_layout(one.axis, [v for v in one.values if v]),
                 "better": one.better,
                 "values": one.values,
                 "low": one.low,

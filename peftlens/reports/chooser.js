@@ -38,6 +38,13 @@ function stairs(front, data, x, y) {
   return { ...data.front, type: "scatter", mode: "lines", x: across, y: up, hoverinfo: "skip" };
 }
 
+// What is 0 has no place on a logarithmic axis, and is drawn across.
+function across(zeros, points, data, x, y) {
+  const ends = [Math.min, Math.max].map((end) => end(...points.map((n) => x.values[n])));
+  return zeros.map((n) => ({ ...data.front, type: "scatter", mode: "lines", name: plain(data.names[n]), x: ends,
+    y: [y.values[n], y.values[n]], hovertemplate: "%{fullData.name}<br>%{y}<extra></extra>" }));
+}
+
 function sentence(points, front, data, x, y) {
   if (!points.length) return "No configuration that is shown has both.";
   if (!x.better || !y.better) return `${points.length} configurations have both; one of the two has no better direction.`;
@@ -49,11 +56,15 @@ const axisOf = ({ tickvals, ticktext, ...kept }, metric) => ({ ...kept, ...metri
 function choose(figure, data, store, layout) {
   const [x, y] = ["x", "y"].map((axis) => data.metrics[figure.querySelector(`[data-axis=${axis}]`).value]);
   const reader = document.querySelector(".filter input").value.trim().toLowerCase();
-  const points = data.names.map((_, n) => n).filter((n) => x.values[n] !== null && y.values[n] !== null
+  const measured = data.names.map((_, n) => n).filter((n) => x.values[n] !== null && y.values[n] !== null
     && `${data.names[n]} ${data.keys[n]}`.toLowerCase().includes(reader));
+  const isLog = (metric) => metric.layout.type === "log";
+  const points = measured.filter((n) => [x, y].every((metric) => !isLog(metric) || metric.values[n] > 0));
+  const zeros = isLog(x) ? measured.filter((n) => x.values[n] === 0) : [];
   const front = undominated(points, x, y);
   const methods = [...new Set(points.map((n) => data.methods[n]))];
   const traces = methods.map((method) => marks(points, method, data, x, y));
+  if (points.length) traces.push(...across(zeros, points, data, x, y));
   if (front.length > 1) traces.push(stairs(front, data, x, y));
   store.textContent = JSON.stringify({
     data: traces, layout: { ...layout, xaxis: axisOf(layout.xaxis, x), yaxis: axisOf(layout.yaxis, y) },

@@ -165,7 +165,7 @@ def _finding(own: Mapping[str, pd.DataFrame]) -> str:
         if any(values.empty for values in ends.values()):
             continue
         order = sorted((float(values.iloc[-1]), name) for name, values in ends.items())
-        texts = [f"{name}, {number(value)}" for value, name in order]
+        texts = [f"{name}, {number(float(f'{value:.3g}'))}" for value, name in order]
         if len(texts) == 1:
             return f"Last {words} of {texts[0]} nats per token."
         return f"Lowest {words} at the end: {texts[0]} nats per token; highest: {texts[-1]}."

@@ -13,7 +13,7 @@ from peftlens.errors import InputError
 from peftlens.figures.spec import Plot
 from peftlens.io import escaping
 from peftlens.numerics.rounding import number
-from peftlens.reports import loss_curves, soft_prompt_figures
+from peftlens.reports import loss_curves, soft_prompt_comparisons, soft_prompt_figures
 from peftlens.reports.figure import (
     Figure,
     LegendEntry,
@@ -35,6 +35,9 @@ _OWN: dict[str, Callable[[dict[str, Table]], list[Plot]]] = {
     loss_curves.NAME: lambda tables: loss_curves.loss_plots(tables[loss_curves.NAME]),
     "soft_prompt_null": soft_prompt_figures.null_plots,
     "soft_prompt_neighbors": soft_prompt_figures.neighbor_plots,
+    "soft_prompt_task_words": soft_prompt_comparisons.task_word_plots,
+    "soft_prompt_faithfulness": soft_prompt_comparisons.faithfulness_plots,
+    "vocabulary_clusters": soft_prompt_comparisons.cluster_plots,
 }
 SHOWN = 100  # rows of a table on the page; its CSV has all
 OPEN = 4  # figures of one chart that are not folded
@@ -117,7 +120,18 @@ def _plots(tables: dict[str, Table], name: str, has_chooser: bool) -> list[list[
     if name in _OWN:
         return [_OWN[name](tables)]
     charts = [one for one in tables[name].charts if not (has_chooser and one.kind == "pareto")]
+    if name == "task_accuracy" and _draws_accuracy(tables):
+        charts = [one for one in charts if one.y != "accuracy"]
     return [figures.plots(tables[name], chart, DRAWN + 1) for chart in charts]
+
+
+def _draws_accuracy(tables: dict[str, Table]) -> bool:
+    """Whether `rank_chart` draws the accuracies of all configurations of `task_accuracy`."""
+    if "rank_chart" not in tables:
+        return False
+    drawn = set(tables["rank_chart"].frame["configuration"])
+    scored = measured(tables["task_accuracy"].frame).dropna(subset=["accuracy"])
+    return set(scored["configuration"]) <= drawn
 
 
 def section(data: Table, prefix: str = "", plots: list[list[Plot]] | None = None) -> Section:
