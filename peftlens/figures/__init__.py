@@ -61,7 +61,17 @@ def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
         return frame.iloc[:0]
     if chart.kind == "points" and chart.log_x:
         frame = frame[frame[chart.y].astype(float) > 0]
+    if chart.kind == "line" and chart.x == "step":
+        return _with_steps(frame, chart)
     return last_steps(frame) if "step" in frame and chart.x != "step" else frame
+
+
+def _with_steps(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
+    """Select the lines with several steps; the last step of the others is in other charts."""
+    if chart.by is None:
+        return frame
+    steps = frame.groupby(frame[chart.by].astype(str))["step"].transform("nunique")
+    return frame[steps > 1]
 
 
 def _in_display_units(

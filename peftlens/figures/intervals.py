@@ -24,6 +24,8 @@ INNER = (0.05, 0.95)  # quantiles that summarize more rows
 
 def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     """Plot one mark per row, or one per name with the spread of its rows."""
+    if chart.log_x:  # references such as an empty adapter file would stretch the axis
+        frame = frame[~methods(frame, chart).isin(REFERENCES)]
     if frame.empty:
         return None
     rows, title = _without_copies(_marks(frame, chart)), chart.title

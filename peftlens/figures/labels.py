@@ -3,7 +3,8 @@
 import pandas as pd
 
 from peftlens.figures.method_styles import PLAIN, Style, method_style, other_style
-from peftlens.numerics.rounding import interval
+from peftlens.figures.ticks import tick_label
+from peftlens.numerics.rounding import interval, number
 from peftlens.results import display_names
 from peftlens.results.display_units import DisplayUnit, column_title
 from peftlens.results.table import Chart, Column, Table, measured
@@ -84,5 +85,11 @@ def plain(values: pd.Series) -> list[float | None]:
 
 
 def point_label(value: float, low: float | None, high: float | None, unit: str | None) -> str:
-    """Format a number with its interval and unit."""
-    return interval(value, low, high) + ("" if unit in (None, "1") else f" {unit}")
+    """Format a number with its unit: with its interval, or else to three significant digits."""
+    words = interval(value, low, high) if low is not None and high is not None else _short(value)
+    return words + ("" if unit in (None, "1") else f" {unit}")
+
+
+def _short(value: float) -> str:
+    rounded = float(f"{value:.3g}")
+    return tick_label(rounded) if abs(rounded) >= 1e4 else number(rounded)

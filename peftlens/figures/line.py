@@ -25,8 +25,6 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
         _series(shown(chart.by or "", name), _means(rows, chart), style)
         for style, (name, rows) in zip(looks, groups, strict=True)
     ]
-    if chart.x == "step":  # where the others end is in charts of the last step
-        found = [one for one in found if len(set(one.x)) > 1]
     if not any(len(set(one.x)) > 1 for one in found):
         return None
     found += _across(across, chart, [float(x) for one in found for x in one.x])

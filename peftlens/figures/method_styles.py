@@ -52,6 +52,7 @@ class Style:
 
 PLAIN = Style()  # of the only series
 REFERENCE = Style(GRAY, "circle", "dot")
+FRONT = Style(GRAY, "circle", "solid")  # of a Pareto front, gray as it is no method's
 
 
 def method_style(method: str, variant: int = 0) -> Style:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from peftlens.figures.labels import axis_title, ends, key, shown, styles
-from peftlens.figures.method_styles import REFERENCE, Style
+from peftlens.figures.method_styles import FRONT, Style
 from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.results.display_names import display_name
 from peftlens.results.table import Chart, Table
@@ -24,7 +24,7 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     ]
     front = undominated(frame, chart)
     steps = stairs(list(front[chart.x].astype(float)), list(front[chart.y].astype(float)))
-    line = Series(name="Pareto front", x=steps[0], y=steps[1], draws="line", style=REFERENCE)
+    line = Series(name="Pareto front", x=steps[0], y=steps[1], draws="line", style=FRONT)
     names = ", ".join(_named(front, chart))
     return Plot(
         title=chart.title,

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from peftlens.figures.method_styles import Style
 from peftlens.figures.spec import Axis, Plot, Series
-from peftlens.figures.svg import LEGEND, direct_width, folded, height, short
+from peftlens.figures.svg import LEGEND, direct_width, folded, height, short, wrapped
 from peftlens.figures.ticks import log_ticks, tick_label
 from peftlens.io.escaping import visible
 
@@ -29,6 +29,8 @@ def figure(plot: Plot, *, legend: bool = True) -> go.Figure:
         values = [float(v) for one in plot.series for v in getattr(one, letter)
                   if axis.kind != "names"]  # fmt: skip
         update(axis_layout(axis, values))
+    if plot.y.kind == "names":  # next to names, a narrow page has no room for a long title
+        found.update_xaxes(title_text="<br>".join(map(_line, wrapped(plot.x.title))))
     if plot.y.kind == "names":
         found.update_yaxes(autorange="reversed")
     if plot.cells:
@@ -139,6 +141,8 @@ def axis_layout(axis: Axis, values: Sequence[float]) -> dict[str, Any]:
     if axis.names:
         order = [_name(name) for name in axis.names]
         found |= {"categoryorder": "array", "categoryarray": order}
+    if axis.kind != "names":
+        found["tickangle"] = 0
     if axis.kind == "log":
         ticks = log_ticks(min(values) / 1.2, max(values) * 1.2)
         found |= {"tickvals": ticks, "ticktext": [tick_label(tick) for tick in ticks]}

@@ -17,6 +17,7 @@ from peftlens.io.escaping import visible
 
 LINE, GAP = 17, 8  # height of a name's line and gap between names, px
 LONGEST = 28  # maximum letters in a name's line, where the name can be broken
+SHORT = 18  # letters of an axis title that fit beside names on a narrow page
 LEGEND = 22  # height of a line of the legend, px
 WIDTH = 720
 _RIGHT, _TOP, _BOTTOM = 24, 12, 46
@@ -27,6 +28,15 @@ def folded(name: str) -> list[str]:
     """Break a long name into lines: at commas or between options, then at hyphens and slashes."""
     parts = re.split(r" (?=\w+=)|(?<=,) ", name) if len(name) > LONGEST else [name]
     return _packed([piece for part in parts for piece in _pieces(part)])
+
+
+def wrapped(title: str) -> list[str]:
+    """Break a long title of an axis at the space nearest to its middle."""
+    spaces = [place for place, letter in enumerate(title) if letter == " "]
+    if len(title) <= SHORT or not spaces:
+        return [title]
+    middle = min(spaces, key=lambda place: abs(place - len(title) / 2))
+    return [title[:middle], title[middle + 1 :]]
 
 
 def _pieces(part: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from peftlens.figures.labels import shown, styles
-from peftlens.figures.method_styles import REFERENCE, Style
+from peftlens.figures.method_styles import FRONT, REFERENCE, Style
 from peftlens.figures.pareto import stairs, undominated
 from peftlens.figures.plotly_figure import axis_layout, look
 from peftlens.figures.spec import Axis, Plot, Series
@@ -23,7 +23,6 @@ from peftlens.results.table import Chart, Column, Table
 
 COST = "trainable parameters"  # horizontal axis of the first choice
 LOG = 20  # ratio of the largest to the smallest value from which an axis is logarithmic
-FRONT = "Pareto front"
 _ROWS = ["configuration", "task"]
 
 
@@ -123,7 +122,7 @@ def pair_plot(points: pd.DataFrame, x: Metric, y: Metric) -> Plot:
     front = _front(frame, x.better, y.better)
     if len(front) > 1:
         steps = _steps(front, x.better, y.better)
-        series.append(Series(FRONT, *steps, draws="line", style=REFERENCE))
+        series.append(Series("Pareto front", *steps, draws="line", style=FRONT))
     return Plot(
         title=f"{y.axis.title} against {x.axis.title}",
         finding=_finding(frame, front),
@@ -216,6 +215,7 @@ def _data(points: pd.DataFrame, metrics: list[Metric]) -> str:
         "keys": [visible(str(one)) for one in points["configuration"]],
         "methods": [shown("method", str(one)) for one in points["method"]],
         "looks": {shown("method", name): look(style) for name, style in _looks(points).items()},
-        "front": {"name": FRONT, **look(REFERENCE)},
+        "front": {"name": "Pareto front", **look(FRONT)},
+        "across": look(REFERENCE),
     }
     return json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")

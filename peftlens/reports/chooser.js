@@ -41,7 +41,7 @@ function stairs(front, data, x, y) {
 // What is 0 has no place on a logarithmic axis, and is drawn across.
 function across(zeros, points, data, x, y) {
   const ends = [Math.min, Math.max].map((end) => end(...points.map((n) => x.values[n])));
-  return zeros.map((n) => ({ ...data.front, type: "scatter", mode: "lines", name: plain(data.names[n]), x: ends,
+  return zeros.map((n) => ({ ...data.across, type: "scatter", mode: "lines", name: plain(data.names[n]), x: ends,
     y: [y.values[n], y.values[n]], hovertemplate: "%{fullData.name}<br>%{y}<extra></extra>" }));
 }
 

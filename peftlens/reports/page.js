@@ -3,7 +3,8 @@
 
 // The send button would upload the figure; nothing leaves this page.
 const config = { responsive: true, displaylogo: false, showSendToCloud: false, displayModeBar: false };
-const NARROW = 440; // width of a figure below which lines are not labeled at their ends, px
+const NARROW = 440; // width of a figure below which it has fewer labels, px
+const MOST_TICKS = 4; // ticks of a narrow figure
 const input = document.querySelector(".filter input");
 const fits = (text) => text.toLowerCase().includes(input.value.trim().toLowerCase());
 
@@ -26,8 +27,12 @@ function fitting(trace) {
 
 // Names at the ends of lines need room; where there is none, the legend is shown instead.
 function fittingWidth(layout, width) {
-  if (!layout.annotations || width >= NARROW) return layout;
-  return { ...layout, annotations: [], margin: { ...layout.margin, r: 24 } };
+  if (width >= NARROW) return layout;
+  const { xaxis } = layout;
+  const some = (ticks) => (ticks?.length > MOST_TICKS ? ticks.filter((_, n) => n % Math.ceil(ticks.length / MOST_TICKS) === 0) : ticks);
+  const ticks = xaxis.tickvals ? { tickvals: some(xaxis.tickvals), ticktext: some(xaxis.ticktext) } : { nticks: MOST_TICKS };
+  return { ...layout, annotations: [], margin: { ...layout.margin, r: 24 },
+    xaxis: xaxis.type === "category" ? xaxis : { ...xaxis, ...ticks } };
 }
 
 function fittingNames(layout, data) {

@@ -2,18 +2,17 @@
 
 import base64
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from peftlens import figures, registry
+from peftlens import registry
 from peftlens.errors import InputError
-from peftlens.figures.spec import Plot
 from peftlens.io import escaping
 from peftlens.numerics.rounding import number
-from peftlens.reports import loss_curves, soft_prompt_comparisons, soft_prompt_figures
+from peftlens.reports import loss_curves
 from peftlens.reports.figure import (
     Figure,
     LegendEntry,
@@ -21,6 +20,7 @@ from peftlens.reports.figure import (
     page_figure,
     shared_legend,
 )
+from peftlens.reports.section_plots import SectionPlots, section_plots
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.display_names import display_name, with_display_names
 from peftlens.results.table import Column, Table, measured
@@ -30,18 +30,8 @@ FIRST = (
     "forgetting_at_matched_fit", "continual", "continual_matrix", "forgetting", "linear_probes",
     "cost", "parameter_count",
 )  # fmt: skip
-# tables whose figures are made of several columns or tables
-_OWN: dict[str, Callable[[dict[str, Table]], list[Plot]]] = {
-    loss_curves.NAME: lambda tables: loss_curves.loss_plots(tables[loss_curves.NAME]),
-    "soft_prompt_null": soft_prompt_figures.null_plots,
-    "soft_prompt_neighbors": soft_prompt_figures.neighbor_plots,
-    "soft_prompt_task_words": soft_prompt_comparisons.task_word_plots,
-    "soft_prompt_faithfulness": soft_prompt_comparisons.faithfulness_plots,
-    "vocabulary_clusters": soft_prompt_comparisons.cluster_plots,
-}
 SHOWN = 100  # rows of a table on the page; its CSV has all
 OPEN = 4  # figures of one chart that are not folded
-DRAWN = 24  # figures of one chart on the page
 PACKED = 100_000  # size of a CSV above which it is compressed, bytes
 MOST = 700_000  # size of a compressed CSV above which the page does not include it, bytes
 
@@ -111,38 +101,21 @@ def ordered(
     """
     first = [name for name in FIRST if name in tables]
     others = sorted(tables.keys() - set(FIRST), key=lambda name: (name == CONFIGURATIONS, name))
-    for name in [*first, *others]:
-        yield section(tables[name], prefix, _plots(tables, name, has_chooser))
+    tables = {name: tables[name] for name in [*first, *others]}
+    plots = section_plots(tables, has_chooser=has_chooser)
+    for name, one in tables.items():
+        yield section(one, prefix, plots[name])
 
 
-def _plots(tables: dict[str, Table], name: str, has_chooser: bool) -> list[list[Plot]]:
-    """Make the figures of a table's section, a list for each chart."""
-    if name in _OWN:
-        return [_OWN[name](tables)]
-    charts = [one for one in tables[name].charts if not (has_chooser and one.kind == "pareto")]
-    if name == "task_accuracy" and _draws_accuracy(tables):
-        charts = [one for one in charts if one.y != "accuracy"]
-    return [figures.plots(tables[name], chart, DRAWN + 1) for chart in charts]
-
-
-def _draws_accuracy(tables: dict[str, Table]) -> bool:
-    """Whether `rank_chart` draws the accuracies of all configurations of `task_accuracy`."""
-    if "rank_chart" not in tables:
-        return False
-    drawn = set(tables["rank_chart"].frame["configuration"])
-    scored = measured(tables["task_accuracy"].frame).dropna(subset=["accuracy"])
-    return set(scored["configuration"]) <= drawn
-
-
-def section(data: Table, prefix: str = "", plots: list[list[Plot]] | None = None) -> Section:
+def section(data: Table, prefix: str = "", plots: SectionPlots | None = None) -> Section:
     """Make the section of a table: measured rows, figures, and a line per inapplicable run.
 
     Args:
         data: the table.
         prefix: prefix of the ids of figures.
-        plots: figures of each chart; by default those of the table's charts.
+        plots: its plots; by default those of the table's charts.
     """
-    plots = _plots({data.name: data}, data.name, False) if plots is None else plots
+    plots = plots or section_plots({data.name: data})[data.name]
     frame = measured(data.frame)
     inapplicable = data.frame.drop(index=frame.index)
     frame = frame.drop(columns=["status", "reason"], errors="ignore")
@@ -150,8 +123,8 @@ def section(data: Table, prefix: str = "", plots: list[list[Plot]] | None = None
     frame = frame.dropna(axis="columns", how="all")
     drawn = [
         (place, page_figure(f"{prefix}{data.name}-{n}-{place}", plot))
-        for n, of_chart in enumerate(plots)
-        for place, plot in enumerate(of_chart[:DRAWN])
+        for n, of_chart in enumerate(plots.charts)
+        for place, plot in enumerate(of_chart)
     ]
     return Section(
         name=data.name,
@@ -162,7 +135,7 @@ def section(data: Table, prefix: str = "", plots: list[list[Plot]] | None = None
         shown=[figure for place, figure in drawn if place < OPEN],
         folded=[figure for place, figure in drawn if place >= OPEN],
         n_rows=len(frame),
-        is_cut=any(len(of_chart) > DRAWN for of_chart in plots),
+        is_cut=plots.is_cut,
         not_applicable=[
             f"{display_name(str(row.configuration))}: {row.reason}"
             for row in inapplicable.itertuples()
