@@ -91,13 +91,16 @@ def _finding(table: Table, chart: Chart, found: list[Series]) -> str:
     unit = column(table, chart.y).unit
     words = axis_title(table, chart.x)
     joined = [one for one in found if one.draws == "joined"]
+    joined = [one for one in joined if one.style != REFERENCE] or joined
     if len(joined) == 1:
         (one,) = joined
         first, last = (_at(one, n, unit) for n in (0, -1))
         return f"From {first} to {last}, as {words} goes from {one.x[0]:,g} to {one.x[-1]:,g}."
     ends = sorted(joined, key=lambda one: float(one.y[-1]))
     lowest, highest = (f"{one.name}, {_at(one, -1, unit)}" for one in (ends[0], ends[-1]))
-    return f"At the end of {len(joined)} lines, highest: {highest}; lowest: {lowest}."
+    if ends[0].y[-1] == ends[-1].y[-1]:
+        return f"All {len(joined)} end at {point_label(float(ends[0].y[-1]), None, None, unit)}."
+    return f"Highest of {len(joined)} at the end: {highest}; lowest: {lowest}."
 
 
 def _at(one: Series, place: int, unit: str | None) -> str:

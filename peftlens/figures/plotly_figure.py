@@ -144,7 +144,8 @@ def axis_layout(axis: Axis, values: Sequence[float]) -> dict[str, Any]:
     if axis.kind != "names":
         found["tickangle"] = 0
     if axis.kind == "log":
-        ticks = log_ticks(min(values) / 1.2, max(values) * 1.2)
+        low, high = min(values), max(values)
+        ticks = log_ticks(low / 1.2, high * 1.2) if low < high else [low]
         found |= {"tickvals": ticks, "ticktext": [tick_label(tick) for tick in ticks]}
     return found
 

@@ -109,7 +109,7 @@ class Plot:
         heights = [self.y.place(y) for y in marks]
         room = (max(heights) - min(heights)) / ROOM
         ends = sorted(self.y.place(one.y[-1]) for one in self.legend)
-        return all(later - former >= room for former, later in pairwise(ends))
+        return all(later - former >= room > 0 for former, later in pairwise(ends))
 
     def named(self, part: str) -> "Plot":
         """Copy the plot, with the name of a part appended to its title."""

@@ -85,7 +85,8 @@ def axis_chooser(rows: pd.DataFrame, prefix: str = "") -> Chooser | None:
 
 def _metric(part: pd.DataFrame, points: pd.DataFrame) -> Metric:
     first = part.iloc[0]
-    column = Column(str(first["metric"]).replace(" ", "_"), "", first["unit"], first["better"])
+    better = first["better"] if isinstance(first["better"], str) else None
+    column = Column(str(first["metric"]).replace(" ", "_"), "", first["unit"])
     unit = display_unit(column, part["mean"])
     of_point = part.drop_duplicates(_ROWS).set_index(_ROWS)
     found = of_point.reindex(pd.MultiIndex.from_frame(points[_ROWS]))
@@ -93,7 +94,7 @@ def _metric(part: pd.DataFrame, points: pd.DataFrame) -> Metric:
     positive = [value for value in numbers["mean"] if value]
     is_log = bool(positive) and min(positive) > 0 and max(positive) >= LOG * min(positive)
     axis = Axis(column_title(column, unit), "log" if is_log else "number")
-    return Metric(axis, first["better"], *map(tuple, numbers.values()))
+    return Metric(axis, better, *map(tuple, numbers.values()))
 
 
 def _rounded(values: pd.Series) -> list[float | None]:

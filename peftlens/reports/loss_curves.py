@@ -168,5 +168,7 @@ def _finding(own: Mapping[str, pd.DataFrame]) -> str:
         texts = [f"{name}, {number(float(f'{value:.3g}'))}" for value, name in order]
         if len(texts) == 1:
             return f"Last {words} of {texts[0]} nats per token."
+        if order[0][0] == order[-1][0]:
+            return f"The {words} at the end is {number(order[0][0])} nats per token for all."
         return f"Lowest {words} at the end: {texts[0]} nats per token; highest: {texts[-1]}."
     return ""

@@ -88,6 +88,8 @@ def _of_table(tables: Mapping[str, Table], name: str, has_chooser: bool) -> list
     charts = [one for one in tables[name].charts if not (has_chooser and one.kind == "pareto")]
     if name == "task_accuracy" and _draws_accuracy(tables):
         charts = [one for one in charts if one.y != "accuracy"]
+    if name == "learning" and loss_curves.NAME in tables:
+        charts = [one for one in charts if one.y != "loss"]
     return [figures.plots(tables[name], chart, DRAWN + 1) for chart in charts]
 
 

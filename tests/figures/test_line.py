@@ -44,7 +44,7 @@ def test_labels_and_the_ends_of_several_lines():
                           "rank": [1, 2, 3, 4]})  # fmt: skip
     found = plot(frame, by="by", text="rank")
     assert found.series[0].labels == ("rank 1", "rank 2")
-    assert found.finding == "At the end of 2 lines, highest: b, 4; lowest: a, 2."
+    assert found.finding == "Highest of 2 at the end: b, 4; lowest: a, 2."
 
 
 def test_lines_of_a_method_share_its_color():

@@ -175,13 +175,81 @@ def test_only_what_is_asked_for_is_shown(opened):
     draw_all(shown)
     rows, marks = "#task_accuracy tbody tr:visible", "#plot-task_accuracy-0-0 .point"
     assert shown.locator(rows).count() == shown.locator(marks).count() == 4
-    shown.locator(".filter input").fill("lora")
-    expect(shown.locator(marks)).to_have_count(2)
+    note = shown.locator("#task_accuracy .of-all").first
+    assert not note.is_visible()
+    for text in ("lora", "rank=", "LoRA, rank"):  # keys and names
+        shown.locator(".filter input").fill(text)
+        expect(shown.locator(marks)).to_have_count(2)
+    expect(note).to_have_text("Of all, without the filter: ")
+    assert note.is_visible()
     assert shown.locator(rows).count() == 2
     shown.locator(".filter input").fill("")
     expect(shown.locator(marks)).to_have_count(4)
     assert shown.locator(rows).count() == 4
+    assert not note.is_visible()
     assert shown.said == []
+
+
+def compared(shown):
+    """The chart of any two metrics, its sentence and what it draws."""
+    figure = shown.locator("#compare figure")
+    figure.scroll_into_view_if_needed()
+    expect(shown.locator("#compare .live")).to_have_count(1)
+    return figure, figure.locator(".finding"), figure.locator(".point")
+
+
+def test_the_reader_chooses_the_axes_by_keyboard(opened):
+    shown = opened()
+    figure, finding, points = compared(shown)
+    expect(points).to_have_count(3)  # without parameters the base is drawn across
+    titles = figure.locator("option").all_inner_texts()
+    assert len(titles) >= 8
+    first = finding.inner_text()
+    shown.locator("[data-axis=x]").focus()
+    shown.keyboard.type("step")
+    expect(shown.locator("[data-axis=x] option:checked")).to_have_text(re.compile("^step time"))
+    expect(figure.locator(".what")).to_have_text(re.compile(r"^accuracy \(%\) against step time"))
+    expect(figure.locator(".xtitle")).to_have_text(re.compile("^step time"))
+    assert "on the Pareto front" in finding.inner_text()
+    label = figure.locator(".plot").get_attribute("aria-label")
+    assert label.startswith(finding.inner_text())
+    shown.locator("[data-axis=x]").focus()
+    shown.keyboard.type("trainable")
+    expect(finding).to_have_text(first)
+    assert shown.said == []
+
+
+def test_the_front_and_its_sentence_follow_the_filter(opened):
+    shown = opened()
+    figure, finding, points = compared(shown)
+    shown.locator(".filter input").fill("rank 1")
+    expect(points).to_have_count(1)
+    expect(finding).to_have_text("1 of 1 are on the Pareto front: LoRA, rank 1.")
+    assert not figure.locator(".of-all").is_visible()
+    shown.locator(".filter input").fill("no such run")
+    expect(finding).to_have_text("No configuration that is shown has both.")
+    assert shown.said == []
+
+
+def test_without_javascript_the_first_choice_is_a_picture(opened):
+    shown = opened(java_script_enabled=False)
+    figure = shown.locator("#compare figure")
+    assert figure.locator(".still svg").is_visible()
+    assert "on the Pareto front" in figure.locator(".finding").inner_text()
+    assert not figure.locator("select").first.is_visible()
+
+
+def test_a_method_has_one_color_on_the_page(opened):
+    shown = opened()
+    draw_all(shown)
+    specs = [json.loads(one) for one in shown.locator("[data-plot]").all_text_contents()]
+    looks = {}
+    for trace in (trace for spec in specs for trace in spec["data"] if trace.get("customdata")):
+        for key in trace["customdata"]:
+            method = key.partition(" ")[0]
+            if "marker" in trace and method in ("lora", "frozen"):
+                looks.setdefault(method, set()).add(trace["marker"]["color"])
+    assert looks == {"lora": {"#0072B2"}, "frozen": {"#808080"}}
 
 
 def test_a_download_holds_the_tables_numbers(opened, trained):
@@ -247,7 +315,10 @@ def test_verdicts_can_be_recomputed_from_the_page(large):
 
 
 def test_200_runs_are_one_small_page(large):
-    assert len(report.render([large]).encode()) < 8e6
+    text = report.render([large])
+    assert len(text.encode()) < 8e6
+    assert text.count('<figure class="drawn') == 24
+    assert text.count("more figures than fit on a page") >= 1
 
 
 def test_pages_may_share_plotly(trained, large, tmp_path, opened):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from peftlens.reports import table_sections
+from peftlens.reports import section_plots, table_sections
 from peftlens.reports.table_sections import ordered, section
 from peftlens.results.table import Chart, Column, Table
 
@@ -80,7 +80,7 @@ def test_figures_beyond_the_first_few_are_folded():
 
 
 def test_twice_the_configurations_draw_no_more_figures():
-    most, counts = table_sections.DRAWN, []
+    most, counts = section_plots.DRAWN, []
     for groups in (most, 2 * most, 4 * most):
         frame = pd.DataFrame({"name": [f"n{number}" for number in range(groups)], "score": 0.5})
         shown = section(table(frame.assign(empty=None), replace(POINTS, each="name")))
@@ -100,3 +100,23 @@ def test_order():
     tables = {name: table(frame, name=name) for name in names}
     expected = ["rank_chart", "cost", "latency", "configurations"]
     assert [one.name for one in ordered(tables)] == expected
+
+
+def test_a_section_has_one_legend_where_its_figures_share_it():
+    rows = [{"name": "a", "configuration": name, "method": "lora", "step": step, "score": score,
+             "empty": None, "suite": suite}
+            for name, score in (("lora rank=1", 0.1), ("lora rank=8", 0.9))
+            for step in (0, 1) for suite in ("s", "t")]  # fmt: skip
+    chart = Chart("line", x="step", y="score", title="t", by="configuration", each="suite")
+    shown = section(table(pd.DataFrame(rows), chart))
+    assert [entry.name for entry in shown.legend] == ["LoRA, rank 1", "LoRA, rank 8"]
+    assert shown.is_labeled_directly
+    assert len(shown.shown) == 2
+    assert section(table(pd.DataFrame(rows[:4]), POINTS)).legend == ()
+
+
+def test_cells_have_names_and_downloads_keys():
+    frame = pd.DataFrame({"configuration": ["lora rank=1"], "score": [0.5]})
+    shown = section(table(frame))
+    assert shown.rows == [["LoRA, rank 1", "0.5"]]
+    assert unpacked(shown).splitlines()[1] == "lora rank=1,0.5"
