@@ -16,7 +16,7 @@ from peftlens.results.table import Table
 
 # columns of tables that hold keys of configurations
 KEYS = ("configuration", "sweep", "other", "other_configuration", "shared_configuration", "family",
-        "name")  # fmt: skip
+        "matched_lora", "name")  # fmt: skip
 _METHOD = re.compile(r"(?P<method>\w+(?::\w+)?)(?P<rest>|[ ,].*)", re.DOTALL)
 _OPTION = re.compile(r" (?=\w+=)")
 _PHRASES = {
