@@ -31,15 +31,19 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     rows, title = _without_copies(_marks(frame, chart)), chart.title
     if rows["name"].value_counts().max() > MANY:
         rows, title = _spread(rows), f"{title} (median and middle 90 % of the rows of each)"
-    is_log = chart.log_x and bool(rows[["value", "low"]].min(axis=None, skipna=True) > 0)
     names = tuple(dict.fromkeys(rows["name"]))
     return Plot(
         title=title,
         finding=_finding(table, chart, rows),
-        x=Axis(axis_title(table, chart.y), "log" if is_log else "number"),
+        x=_axis(table, chart, rows),
         y=Axis("", "names", names),
         series=tuple(_series(rows)),
     )
+
+
+def _axis(table: Table, chart: Chart, rows: pd.DataFrame) -> Axis:
+    ends = [float(end) for name in ("value", "low") for end in rows[name].dropna()]
+    return Axis(axis_title(table, chart.y), "log" if chart.log_x and min(ends) > 0 else "number")
 
 
 def _series(rows: pd.DataFrame) -> Iterator[Series]:

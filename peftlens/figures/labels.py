@@ -63,7 +63,8 @@ def methods(frame: pd.DataFrame, chart: Chart) -> pd.Series:
     """Return the method of each row; empty where there is none."""
     if "method" in frame:
         return frame["method"].astype(object).fillna("").astype(str)
-    return key(frame, chart).map(lambda one: display_names.method_of(one) or "")
+    found = [display_names.method_of(str(one)) or "" for one in key(frame, chart)]
+    return pd.Series(found, index=frame.index)
 
 
 def key(frame: pd.DataFrame, chart: Chart) -> pd.Series:

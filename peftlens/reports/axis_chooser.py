@@ -109,12 +109,7 @@ def pair_plot(points: pd.DataFrame, x: Metric, y: Metric) -> Plot:
         x: metric of the horizontal axis.
         y: metric of the vertical axis.
     """
-    frame = points.assign(name=_names(points), x=x.values, y=y.values, low=y.low, high=y.high)
-    frame = frame.dropna(subset=["x", "y"])
-    across = frame[frame["x"].eq(0) & (x.axis.kind == "log")]
-    frame = frame.drop(across.index)
-    for name, axis in (("x", x.axis), ("y", y.axis)):
-        frame = frame[(frame[name] > 0) | (axis.kind != "log")]
+    frame, across = _measured(points, x, y)
     looks = _looks(points)
     series = [
         _series(str(method), own, looks) for method, own in frame.groupby("method", sort=False)
@@ -131,6 +126,18 @@ def pair_plot(points: pd.DataFrame, x: Metric, y: Metric) -> Plot:
         y=y.axis,
         series=tuple(series),
     )
+
+
+def _measured(points: pd.DataFrame, x: Metric, y: Metric) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows with a place on both axes, and those whose x is 0 on a logarithmic axis."""
+    values = {"x": x.values, "y": y.values, "low": y.low, "high": y.high}
+    numbers = pd.DataFrame({key: list(one) for key, one in values.items()}, index=points.index)
+    frame = points.assign(name=_names(points)).join(numbers).dropna(subset=["x", "y"])
+    across = frame[frame["x"].eq(0) & (x.axis.kind == "log")]
+    frame = frame.drop(across.index)
+    for name, axis in (("x", x.axis), ("y", y.axis)):
+        frame = frame[(frame[name] > 0) | (axis.kind != "log")]
+    return frame, across
 
 
 def _names(points: pd.DataFrame) -> list[str]:

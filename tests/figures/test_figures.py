@@ -92,6 +92,21 @@ def test_numbers_are_in_units_in_which_they_are_short():
     assert plot.series[0].x == (200.0,)
 
 
+def test_lines_over_steps_have_several():
+    rows = [{"configuration": name, "step": step, "score": 1.0, "run": name}
+            for name, steps in (("a", (0, 1)), ("b", (1,))) for step in steps]  # fmt: skip
+    chart = Chart("line", x="step", y="score", title="t", by="configuration")
+    (plot,) = figures.plots(table(pd.DataFrame(rows)), chart)
+    assert [one.name for one in plot.series] == ["a"]
+
+
+def test_a_heatmap_of_many_rows_is_a_table():
+    chart = Chart("heatmap", x="other", y="configuration", value="score", title="t")
+    for n, expected in ((figures.MOST_ROWS, 1), (figures.MOST_ROWS + 1, 0)):
+        rows = [{"configuration": str(k), "other": "a", "score": k} for k in range(n)]
+        assert len(figures.plots(table(pd.DataFrame(rows)), chart)) == expected
+
+
 def test_a_kind_of_a_later_version_is_not_drawn():
     assert figures.plots(table(), Chart("violin", x="configuration", y="score", title="t")) == []  # pyright: ignore
 

@@ -41,3 +41,10 @@ def test_the_method_is_in_the_key_where_no_column_has_it():
     chart = Chart("points", x="configuration", y="y", title="t")
     assert labels.methods(frame, chart).tolist() == ["lora", ""]
     assert labels.methods(frame.assign(method="full"), chart).tolist() == ["full", "full"]
+
+
+def test_numbers_without_an_interval_are_short():
+    assert labels.point_label(241.71, None, None, "MB") == "242 MB"
+    assert labels.point_label(134_515_008.0, None, None, "1") == "135M"
+    assert labels.point_label(2900.0, None, None, None) == "2,900"
+    assert labels.point_label(0.81, 0.76, 0.85, "1") == "0.81 (0.76 to 0.85)"

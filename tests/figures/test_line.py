@@ -62,3 +62,9 @@ def test_lines_of_a_method_share_its_color():
         method_style("lora"), method_style("lora", 1), method_style("full")
     ]  # fmt: skip
     assert series[1].keys == ("lora rank=8", "lora rank=8")
+
+
+def test_ends_that_are_equal_and_ends_of_references():
+    frame = pd.DataFrame({"configuration": ["lora", "lora", "full", "full", "frozen", "frozen"],
+                          "x": [0, 1] * 3, "y": [1.0, 2.0, 1.0, 2.0, 7.0, 9.0]})  # fmt: skip
+    assert plot(frame, by="configuration").finding == "All 2 end at 2."

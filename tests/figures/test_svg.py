@@ -4,7 +4,7 @@ import pytest
 
 from peftlens.figures.method_styles import SYMBOLS, method_style
 from peftlens.figures.spec import Axis, Plot, Series
-from peftlens.figures.svg import LONGEST, WIDTH, folded, height, short, svg
+from peftlens.figures.svg import LONGEST, WIDTH, folded, height, short, svg, wrapped
 
 
 def parsed(plot):
@@ -97,3 +97,9 @@ def test_long_names_are_broken_at_commas_then_at_hyphens():
     assert folded("some-long-model-name/of-an-organization-1b") == [
         "some-long-model-name/of-an-", "organization-1b",
     ]  # fmt: skip
+
+
+def test_long_titles_of_axes_have_two_lines():
+    assert wrapped("accuracy (%)") == ["accuracy (%)"]
+    assert wrapped("forgetting (nats per token)") == ["forgetting (nats", "per token)"]
+    assert wrapped("a" * 40) == ["a" * 40]

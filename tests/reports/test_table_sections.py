@@ -103,8 +103,8 @@ def test_order():
 
 
 def test_a_section_has_one_legend_where_its_figures_share_it():
-    rows = [{"run": name, "name": "a", "configuration": name, "method": "lora", "step": step, "score": score,
-             "empty": None, "suite": suite}
+    rows = [{"run": name, "name": "a", "configuration": name, "method": "lora", "step": step,
+             "score": score, "empty": None, "suite": suite}
             for name, score in (("lora rank=1", 0.1), ("lora rank=8", 0.9))
             for step in (0, 1) for suite in ("s", "t")]  # fmt: skip
     chart = Chart("line", x="step", y="score", title="t", by="configuration", each="suite")
