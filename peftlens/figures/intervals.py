@@ -19,6 +19,7 @@ from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.results.table import Chart, Table
 
 MANY = 8  # largest number of rows per name that a reader can distinguish
+NONE = 1e-3  # share of the largest value below which a reference's is none, as of changes
 INNER = (0.05, 0.95)  # quantiles that summarize more rows
 
 
@@ -99,7 +100,8 @@ def _finding(table: Table, chart: Chart, rows: pd.DataFrame) -> str:
     is_reference = rows["method"].isin(REFERENCES)
     ranked = rows if is_reference.all() else rows[~is_reference]
     order = ranked.groupby("name", sort=False)["value"].median()
-    rest = _references(rows.drop(ranked.index), unit)
+    others = rows.drop(ranked.index)
+    rest = _references(others[others["value"].abs() > NONE * order.abs().max()], unit)
     if len(order) == 1:
         return f"{order.index[0]}: {_value(rows, order.index[0], unit)}{rest}."
     lowest, highest = (
@@ -115,8 +117,7 @@ def _finding(table: Table, chart: Chart, rows: pd.DataFrame) -> str:
 
 
 def _references(rows: pd.DataFrame, unit: str | None) -> str:
-    """Name the references whose value is not zero by definition, as of changes."""
-    names = rows[rows["value"] != 0]["name"].unique()
+    names = rows["name"].unique()
     return "".join(f"; {name}: {_value(rows, name, unit)}" for name in names)
 
 

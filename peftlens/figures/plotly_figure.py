@@ -33,6 +33,8 @@ def figure(plot: Plot, *, legend: bool = True) -> go.Figure:
         found.update_xaxes(title_text="<br>".join(map(_line, wrapped(plot.x.title))))
     if plot.y.kind == "names":
         found.update_yaxes(autorange="reversed")
+    if plot.labels_directly:  # else the axis would stretch to hold the labels, too
+        found.update_xaxes(range=_range(plot))
     if plot.cells:
         found.add_heatmap(
             z=plot.cells, x=[_line(n) for n in plot.columns], y=[_line(n) for n in plot.rows],
@@ -132,6 +134,13 @@ def _see_through(color: str) -> str:
 def _line(text: str) -> str:
     """Escape text, in which Plotly would interpret markup."""
     return html.escape(visible(text), quote=False)
+
+
+def _range(plot: Plot) -> list[float]:
+    """Return the ends of the horizontal axis, with a margin on both sides."""
+    places = [plot.x.place(x) for one in plot.series for x in one.x]
+    room = 0.06 * (max(places) - min(places)) or 1.0
+    return [min(places) - room, max(places) + room]
 
 
 def axis_layout(axis: Axis, values: Sequence[float]) -> dict[str, Any]:

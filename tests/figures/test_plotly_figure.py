@@ -73,6 +73,7 @@ def test_lines_are_named_at_their_ends_or_in_a_legend():
         ("s2", 2, 2),
     ]
     assert not figure(far).layout.showlegend
+    assert figure(far).layout.xaxis.range == pytest.approx((-0.12, 2.12))  # of 1 to 100
     marks = plot(Series("a", (1.0,), (1.0,)))
     assert figure(marks).layout.showlegend
     assert not figure(marks, legend=False).layout.showlegend
