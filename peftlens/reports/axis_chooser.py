@@ -93,6 +93,8 @@ def _metric(part: pd.DataFrame, points: pd.DataFrame) -> Metric:
     numbers = {name: _rounded(unit.of(found[name])) for name in ("mean", "ci_low", "ci_high")}
     positive = [value for value in numbers["mean"] if value]
     is_log = bool(positive) and min(positive) > 0 and max(positive) >= LOG * min(positive)
+    if is_log:  # an end at or below zero has no place on the axis
+        numbers["ci_low"] = [end if end and end > 0 else None for end in numbers["ci_low"]]
     axis = Axis(column_title(column, unit), "log" if is_log else "number")
     return Metric(axis, better, *map(tuple, numbers.values()))
 

@@ -78,6 +78,16 @@ def test_configurations_of_several_tasks_have_a_mark_for_each():
     assert data["names"][1] == "LoRA, rank 1, words"
 
 
+def test_an_interval_that_ends_at_zero_fits_a_logarithmic_axis():
+    metrics = (("adapter bytes", "bytes", "lower"), ("step seconds", "s", "lower"))
+    values = [(f"lora rank={n}", "lora", 10.0**n, 1.0 + n) for n in (5, 7)]
+    frame = rows(values, metrics).assign(ci_low=0.0, ci_high=1e8)
+    found = axis_chooser(frame)
+    assert found.figure.plot.y.kind == "log"
+    assert json.loads(found.data)["metrics"][0]["low"] == [None, None]
+    assert json.loads(found.data)["metrics"][1]["low"] == [0.0, 0.0]
+
+
 def test_less_than_two_metrics_of_two_configurations_are_no_chart():
     assert axis_chooser(rows().query("metric == 'accuracy'")) is None
     assert axis_chooser(rows(ROWS[1:2])) is None
