@@ -1,5 +1,5 @@
-// Draw the page's figures when they come into view, and filter marks and rows by the reader's text.
-// Without this script each figure is a static picture, and all rows are shown.
+// Draw the page's figures when they come into view, and filter their marks by the reader's text.
+// Without this script each figure is a static picture.
 
 // The send button would upload the figure; nothing leaves this page.
 const config = { responsive: true, displaylogo: false, showSendToCloud: false, displayModeBar: false };
@@ -60,13 +60,9 @@ const watcher = new IntersectionObserver((entries) => {
 }, { rootMargin: "600px" });
 document.querySelectorAll(".drawn").forEach((figure) => watcher.observe(figure));
 
-input.parentElement.hidden = false;
 let waiting;
 input.addEventListener("input", () => {
   clearTimeout(waiting);
-  waiting = setTimeout(() => {
-    for (const row of document.querySelectorAll("main .scroll tbody tr")) row.hidden = !fits(row.textContent);
-    document.body.classList.toggle("filtered", input.value.trim() !== "");
-    drawn.forEach(draw);
-  }, 150);
+  document.body.classList.toggle("filtered", input.value.trim() !== "");
+  waiting = setTimeout(() => drawn.forEach(draw), 150);
 });

@@ -4,15 +4,14 @@ import base64
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
 from peftlens import registry
 from peftlens.errors import InputError
 from peftlens.io import escaping
-from peftlens.numerics.rounding import number
 from peftlens.reports import loss_curves
+from peftlens.reports.cells import Grid, grid, ordered_columns
 from peftlens.reports.figure import (
     Figure,
     LegendEntry,
@@ -58,7 +57,7 @@ class Section:
         description: paragraphs of the probe's documentation.
         options: options of the probe, as text.
         columns: descriptions of the columns.
-        rows: cells of the first rows, as text.
+        grid: heads, and the first rows.
         shown: figures visible at first.
         folded: further figures.
         n_rows: number of all rows.
@@ -73,7 +72,7 @@ class Section:
     description: list[str]
     options: str
     columns: tuple[Column, ...]
-    rows: list[list[str]]
+    grid: Grid
     shown: list[Figure]
     folded: list[Figure]
     n_rows: int
@@ -121,6 +120,7 @@ def section(data: Table, prefix: str = "", plots: SectionPlots | None = None) ->
     frame = frame.drop(columns=["status", "reason"], errors="ignore")
     download = _download(data.name, frame)
     frame = frame.dropna(axis="columns", how="all")
+    rows = with_display_names(replace(data, frame=frame.head(SHOWN))).frame
     drawn = [
         (place, page_figure(f"{prefix}{data.name}-{n}-{place}", plot))
         for n, of_chart in enumerate(plots.charts)
@@ -131,7 +131,7 @@ def section(data: Table, prefix: str = "", plots: SectionPlots | None = None) ->
         description=_description(data.name),
         options=", ".join(f"{name} = {value}" for name, value in data.config.items()),
         columns=tuple(column for column in data.columns if column.name in frame),
-        rows=_cells(data, with_display_names(replace(data, frame=frame.head(SHOWN))).frame),
+        grid=grid(ordered_columns(rows), data.columns),
         shown=[figure for place, figure in drawn if place < OPEN],
         folded=[figure for place, figure in drawn if place >= OPEN],
         n_rows=len(frame),
@@ -167,19 +167,3 @@ def _download(name: str, frame: pd.DataFrame) -> Download:
 
 def _link(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _cells(data: Table, frame: pd.DataFrame) -> list[list[str]]:
-    """Format the cells as text; numbers with an interval are rounded by it."""
-    ends = {
-        name: (chart.low, chart.high)
-        for chart in data.charts
-        for name in (chart.y, chart.value, chart.low, chart.high)
-        if name in frame and chart.low in frame and chart.high in frame
-    }
-
-    def cell(name: str, row: dict[Any, Any]) -> str:
-        low, high = ends.get(name, (None, None))
-        return number(row[name], low and row[low], high and row[high])
-
-    return [[cell(str(name), row) for name in frame] for row in frame.to_dict("records")]

@@ -8,13 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import finished
-import pandas as pd
 import pytest
-import traced
-from playwright.sync_api import expect, sync_playwright
+from drawings import draw_all
+from playwright.sync_api import expect
 
 from peftlens import registry
 from peftlens.claims import judge
@@ -22,7 +20,6 @@ from peftlens.errors import InputError
 from peftlens.io import escaping
 from peftlens.reports import page as report
 from peftlens.results import table
-from peftlens.results.table import Column
 from peftlens.studies import runner
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\u202e$x$ \\input{/etc/passwd}"
@@ -67,46 +64,14 @@ def page(trained):
     return report.write(trained)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium")
-    assert executable, "these tests need Chromium: apt-get install chromium"
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=executable, args=options)
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def opened(browser, page):
-    """Open a page under given settings; whatever it says or asks for is kept."""
-    contexts = []
+def opened(open_page, page):
+    """Open a page, by default that of the small study, under given settings."""
 
-    def open_page(file=page, **settings):
-        context = browser.new_context(offline=True, **settings)
-        contexts.append(context)
-        shown = context.new_page()
-        shown.said, shown.requests, shown.failed = [], [], []
-        shown.on("requestfailed", lambda request: shown.failed.append(request.failure))
-        shown.on("console", lambda message: shown.said.append(message.text))
-        shown.on("pageerror", lambda error: shown.said.append(str(error)))
-        shown.on("request", lambda request: shown.requests.append(request.url))
-        shown.on("dialog", lambda dialog: shown.said.append(dialog.message))
-        shown.goto(file.as_uri())
-        return shown
+    def open_file(file=page, **settings):
+        return open_page(file, **settings)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def draw_all(shown):
-    """Open every fold and scroll through; the page draws what comes into view."""
-    shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-    for figure in shown.locator(".drawn").all():
-        figure.scroll_into_view_if_needed()
-    expect(shown.locator(".live")).to_have_count(shown.locator(".drawn").count())
+    return open_file
 
 
 @pytest.mark.parametrize("width", [1400, 400])
@@ -153,8 +118,8 @@ def test_names_are_shown_literally(opened):
 
 def test_without_javascript_verdicts_tables_and_pictures_are_there(opened):
     shown = opened(java_script_enabled=False)
-    assert "highest accuracy of" in shown.locator(".answer").first.inner_text()
-    assert "Attention holds" in shown.locator(".verdicts").inner_text()
+    assert "highest accuracy of" in shown.locator(".results .finding").inner_text()
+    assert "Attention holds" in shown.locator(".verdict-groups").inner_text()
     assert shown.locator("#task_accuracy tbody tr").count() == 4
     assert shown.locator("#rank_chart .still svg").first.is_visible()
     assert not shown.locator(".filter").is_visible()
@@ -162,7 +127,7 @@ def test_without_javascript_verdicts_tables_and_pictures_are_there(opened):
 
 def test_contents_links_lead_somewhere(opened):
     shown = opened()
-    links = shown.locator("nav a, .verdicts a").all()
+    links = shown.locator("nav a, .cards a, .verdict-groups a").all()
     assert len(links) > 10
     for link in links:
         assert shown.locator(str(link.get_attribute("href"))).count() == 1
@@ -354,30 +319,6 @@ def test_several_studies_on_one_page(trained, large, tmp_path, opened):
         report.write([trained, large])
 
 
-@pytest.mark.parametrize("width", [1400, 400])
-def test_what_runs_learned_is_told_before_all_tables(opened, tmp_path, width):
-    folder = finished.study(tmp_path, [finished.lora(1, 0), finished.plain("full", 0)])
-    index = json.loads((folder / "study.json").read_text())
-    rows = [
-        traced.changes(p, {"run": run, "configuration": name, "seed": 0}, raised=[traced.HOSTILE])
-        for p, (run, name) in zip(
-            ((0.5, 0.001), (0.5,)), index["configurations"].items(), strict=True
-        )
-    ]
-    one = table.Table("activation_difference", 1, (), (), pd.concat(rows))
-    one = replace(one, columns=tuple(Column(name, name) for name in one.frame))
-    table.write(one, folder / "tables" / "activation_difference.parquet")
-    shown = opened(report.write(folder), viewport={"width": width, "height": 900})
-    section = shown.locator("section").first
-    expect(section.locator("h2")).to_have_text("What did it learn?")
-    expect(section.locator("> details")).to_have_count(2)
-    expect(section).to_contain_text("✓ readable trace (ship)")
-    expect(section.locator("article").first).to_contain_text("<U+202E>")
-    expect(section.locator("article").first.locator("rect.found")).to_have_count(1)
-    assert shown.evaluate("document.documentElement.scrollWidth") == width
-    assert shown.said == []
-
-
 def test_no_address_is_asked(page):
     text = page.read_text()
     assert "default-src 'none'" in text
@@ -412,7 +353,7 @@ def test_a_study_without_runs_or_tables(tmp_path):
     folder = finished.study(tmp_path, [], probes=())
     text = report.render([folder])
     assert "No run has been measured yet" in text
-    assert f"{len(registry.names('claims'))} claims not measured here" in text
+    assert f"Not measured here: {len(registry.names('claims'))}</strong>" in text
 
 
 def test_folder_that_is_no_study(tmp_path):
