@@ -41,7 +41,10 @@ COLUMNS = (
     Column("n_seeds", "number of runs per configuration"),
     Column("n_items", "number of test examples"),
 )
-CHARTS: tuple[Chart, ...] = ()
+CHARTS = (
+    Chart("heatmap", x="other", y="configuration", value="difference",
+          title="Accuracy of the row's configuration minus that of the column's"),
+)  # fmt: skip
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

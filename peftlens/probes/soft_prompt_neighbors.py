@@ -56,6 +56,7 @@ COLUMNS = (
     Column("start_token", "nearest token before training"),
     Column("nearest_unchanged", "true if the nearest token is the same as before training"),
     Column("relative_displacement", "||p − p0|| / ||p0||, p0 the vector before training", "1"),
+    Column("start_cosine", "cosine with p0: 1 at the start, about 0 for a random direction", "1"),
     Column(
         "off_vocabulary",
         "share of tokens nearer to another token than this vector to its nearest",
@@ -101,14 +102,16 @@ def _positions(
     norms = vectors.table.norm(dim=1).cpu().numpy()[usable]
     lengths = vectors.now.norm(dim=1).cpu().numpy()
     closest = nearest(vectors.now, vectors.table, 1).similarity[:, 0]
-    displacement = None
+    displacement = start_cosine = None
     if vectors.start is not None:
         displacement = (vectors.now - vectors.start).norm(dim=1) / vectors.start.norm(dim=1)
+        start_cosine = torch.cosine_similarity(vectors.now, vectors.start, dim=1)
     steps = _random_steps(vectors)
     return [
         {
             "position": position,
             "relative_displacement": None if displacement is None else float(displacement[i]),
+            "start_cosine": None if start_cosine is None else float(start_cosine[i]),
             "off_vocabulary": None
             if near is None
             else (near.cosine[usable, 0] > closest[i]).mean(),

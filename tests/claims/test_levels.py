@@ -55,7 +55,7 @@ DECIDED = {
     "rate_rank": lambda m: m.tables({1: -2.5, 8: -3.0, 64: -3.6}),
     "rate_ratio": lambda m: m.tables(-3.0),
     "readable_trace": lambda m: m.table(("lora", 6, 0, {}), ("full", 6, 0, {})),
-    "small_model": lambda m: m.tables(-0.08),
+    "small_model": lambda m: m.tables(-0.05),
     "soft_prompt_gap": lambda m: m.tables(0.06),
     "swap": lambda m: m.table((0.2, 0.3)),
     "task_words": lambda m: m.table(),

@@ -45,6 +45,9 @@ def test_movement_and_places_by_hand(context, planted_run, planted_base):
     assert last["flags"][5].startswith("<unk>: special")
     start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
     first = known.table[[ids[0] for ids in start["token_ids"]]]
+    cosines = torch.cosine_similarity(rows, first, dim=1)  # whatever the length
+    assert last["start_cosine"].tolist() == pytest.approx(cosines.tolist(), abs=1e-4)
+    assert start["start_cosine"].tolist() == pytest.approx([1.0] * 6, abs=1e-4)
     expected = (3 * rows - first).norm(dim=1) / first.norm(dim=1)
     assert last["relative_displacement"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
