@@ -9,9 +9,8 @@ from peftlens.cli import targets
 from peftlens.cli.output import Open, open_in_browser
 
 if TYPE_CHECKING:
-    from peftlens.adapters.run_context import RunContext
     from peftlens.explorer.data import ExplorerData
-    from peftlens.results.study_results import StudyResults
+    from peftlens.explorer.server import LiveIndex
 
 
 def explore(  # noqa: PLR0913  # one argument per flag
@@ -65,7 +64,8 @@ def explore(  # noqa: PLR0913  # one argument per flag
     """
     from peftlens.adapters.run_context import RunContext
     from peftlens.explorer import page as explorer
-    from peftlens.explorer.build import build_explorer
+    from peftlens.explorer import server
+    from peftlens.explorer.build import build_explorer, title
     from peftlens.io.html import require_place
 
     page = out or (target if (target / "study.json").exists() else Path()) / "explorer.html"
@@ -84,20 +84,17 @@ def explore(  # noqa: PLR0913  # one argument per flag
         directions=single if directions is None else directions,
         neighbors=not serve,
     )
+    heading = title(results.name, results.runs, results.index["names"])
     if serve:
-        _serve(context, results, content, port, show)
+        _serve(server.live_index(context, results.runs), content, heading, port, show)
         return
-    print(explorer.write(content, results.name, page))
+    print(explorer.write(content, heading, page))
     if show:
         open_in_browser(page)
 
 
 def _serve(
-    context: "RunContext",
-    results: "StudyResults",
-    content: "ExplorerData",
-    port: int,
-    show: bool,
+    index: "LiveIndex", content: "ExplorerData", heading: str, port: int, show: bool
 ) -> None:
     from peftlens.explorer import server
 
@@ -106,5 +103,4 @@ def _serve(
         if show:
             typer.launch(url)
 
-    index = server.live_index(context, results.runs)
-    server.serve(server.live_page(content, results.name, index), index, port, announce)
+    server.serve(server.live_page(content, heading, index), index, port, announce)

@@ -107,7 +107,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         cluster_names=partition.names,
         task=_task(runs[0], base, vocab),
         space=space,
-        neighbors=_neighbors(base) if neighbors else None,
+        neighbors=neighbor_pairs(base) if neighbors else None,
         trails=tuple(one for one in trails if one is not None),
         shifts=tuple(one for one in shifts if one is not None),
         directions=tuple(
@@ -117,8 +117,19 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
     )
 
 
-def _neighbors(base: BaseModel) -> NeighborPairs:
-    """Find the nearest tokens of every token, as many as fit in the page."""
+def title(name: str, runs: Sequence[TrainedModel], names: dict[str, str]) -> str:
+    """Return the title of a page: the run's name if it is alone, as its folder's is a hash.
+
+    Args:
+        name: name of the folder.
+        runs: runs on the page.
+        names: names of the runs, by run id.
+    """
+    return names[runs[0].id] if len(runs) == 1 else name
+
+
+def neighbor_pairs(base: BaseModel) -> NeighborPairs:
+    """Find the nearest tokens of every token, as many as fit in the page; then cached."""
     small = len(vocabulary(base).tokens) <= MANY
     found = (
         token_neighbors(base, KEPT, METRICS) if small else token_neighbors(base, FEW, ("cosine",))

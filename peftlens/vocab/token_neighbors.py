@@ -2,7 +2,7 @@
 
 The metrics' neighbors overlap, and all five similarities follow from the cosine of a pair, the norm
 of each token, its product with the mean embedding and its local density. So each pair is kept once,
-for both tokens: a quarter of the space of five lists of neighbors.
+for both tokens: half the space of five lists of neighbors.
 """
 
 from collections.abc import Callable, Sequence
@@ -125,7 +125,7 @@ def pairs(
             add(one, other, products)
             if one != other:
                 add(other, one, products.T.contiguous())
-    return _unique(ids, size)
+    return _unique([*ids.values()], size)
 
 
 _Score = Callable[[torch.Tensor, slice, slice, torch.Tensor], torch.Tensor]
@@ -157,10 +157,10 @@ def _scores(table: torch.Tensor, density: torch.Tensor) -> dict[Metric, _Score]:
     }
 
 
-def _unique(ids: dict[Metric, torch.Tensor], size: int) -> tuple[NDArray, NDArray]:
+def _unique(ids: Sequence[torch.Tensor], size: int) -> tuple[NDArray, NDArray]:
     rows = np.arange(size)[:, None]
     keys = []
-    for found in ids.values():
+    for found in ids:
         other = found.cpu().numpy()  # (V, k)
         keys.append((np.minimum(rows, other) * size + np.maximum(rows, other)).ravel())
     unique = np.unique(np.concatenate(keys))

@@ -96,6 +96,9 @@ def test_a_prompt_and_an_adapter_s_layers_side_by_side(opened, explorer_data, in
     expect(shown.locator("#map-pair .way")).to_have_count(1)  # the last layer
     shown.locator("#step").fill("0")
     expect(shown.locator("#map-pair .way")).to_have_count(5)
+    expect(shown.locator("#inside")).to_contain_text("Any direction raises some words")
+    shown.locator("#pair").select_option("")
+    expect(shown.locator("#inside")).to_be_hidden()
     assert shown.said == []
 
 

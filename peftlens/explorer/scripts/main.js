@@ -210,6 +210,7 @@ function showVectors() {
     return made("div", {}, made("h2", {}, title), vectorList(data, run, step, nearOf(run), state.vector, pickVector(side)));
   });
   by("vectors").replaceChildren(...parts);
+  if (by("inside")) by("inside").hidden = !sides().some((side) => runOf(side)?.kinds);
 }
 
 function showShift() {
@@ -316,7 +317,10 @@ function arrange() {
 }
 
 function drawMaps() {
-  for (const side of sides()) maps[side].view.draw();
+  for (const side of sides()) {
+    maps[side].element.classList.toggle("dimmed", emphasized !== null);
+    maps[side].view.draw();
+  }
 }
 
 function lasso(on) {
