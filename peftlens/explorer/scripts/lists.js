@@ -24,10 +24,11 @@ export const tokenButton = (data, id, pick) =>
 
 /** Make a list of tokens as buttons, each with a number and a bar of its share.
  *  @param found [{ id, similarity }]; @param pick called with the id of a clicked token. */
-export function barList(data, found, pick, digits = 3) {
+export function barList(data, found, pick) {
   const values = found.map((one) => one.similarity);
   const distances = values.every((one) => one < 0); // Euclidean: the shorter bar is nearer
   const largest = Math.max(...values.map(Math.abs), 1e-12);
+  const digits = largest < 10 ? 3 : 1; // the page's cosines are rounded
   const rows = found.map(({ id, similarity, flags }) => {
     const bar = made("span", { class: "bar" });
     bar.style.width = `${Math.max(1, (100 * Math.abs(similarity)) / largest)}%`;
