@@ -89,7 +89,7 @@ def _groups(
     values, numbers = sweep_values(tables), equal_but(tables, *_VARYING)
     groups: dict[int, dict[float, Pair]] = {}
     methods = {name: one.row["method"] for name, one in best.items()}
-    ordered = sorted(best, key=lambda name: float(best[name].row["validation_accuracy"]))
+    ordered = sorted(best, key=lambda name: best[name].validated)
     for lora in ordered:
         batch = rows_per_step(values[lora])
         for full in ordered:

@@ -89,7 +89,7 @@ def _groups(tables: Mapping[str, pd.DataFrame]) -> list[Chosen]:
     values, numbers = sweep_values(tables), equal_but(tables, "rank", "alpha", "max_steps")
     groups: dict[int, Chosen] = {}
     loras = [one for one in best_configurations(tables) if one.row["method"] == "lora"]
-    for one in sorted(loras, key=lambda one: float(one.row["validation_accuracy"])):
+    for one in sorted(loras, key=lambda one: one.validated):
         amount = training_examples(values[one.name])
         groups.setdefault(numbers[one.name], {})[amount, int(values[one.name]["rank"])] = one
     return [*groups.values()]

@@ -80,7 +80,7 @@ def slope_weights(sizes: list[int]) -> list[float]:
 
 def _methods(best: list[BestConfiguration]) -> list[BestConfiguration]:
     """Return each method's best configuration on validation; full fine-tuning is the largest."""
-    ordered = sorted(best, key=lambda one: float(one.row["validation_accuracy"]))
+    ordered = sorted(best, key=lambda one: one.validated)
     chosen = {one.row["method"]: one for one in ordered if one.size}
     return [
         one

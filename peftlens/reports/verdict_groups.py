@@ -23,7 +23,7 @@ RELEVANCE = (
     "rank_chart", "forgetting_at_matched_fit", "sequence_items", "soft_prompt_null",
     "soft_prompt_task_words", "soft_prompt_neighbors", "prompt_elicitation",
     "activation_difference", "update_directions", "layer_ablation", "memorization", "combination",
-    "training_cost", "latency", "parameter_count", "base_parameters",
+    "training_cost", "latency", "parameter_count", "base_parameters", "cost",
 )  # fmt: skip
 _LONG = 230  # characters of a sentence that is shown whole
 

@@ -38,6 +38,12 @@ class BestConfiguration:
         """Number of trainable parameters."""
         return self.row["trainable_parameters"]
 
+    @property
+    def validated(self) -> float:
+        """Validation accuracy; -1, below all others, where the task has none."""
+        accuracy = self.row["validation_accuracy"]
+        return -1.0 if pd.isna(accuracy) else float(accuracy)
+
 
 def are_paired(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     """Return whether scores (seeds, items) of two configurations have the same seeds and items."""

@@ -18,7 +18,7 @@ def test_all_that_first_uses_wait_for(run, fetched, planted_base, monkeypatch):
     """umap itself is compiled where tests/test_docs.py goes the newcomer's path."""
     drawn = []
     monkeypatch.setattr(
-        projection, "_umap", lambda known, _: drawn.append(1) or projection._pca(known)
+        projection, "_umap", lambda known, *_: drawn.append(1) or projection._pca(known)
     )
     code, out, _ = run("prefetch", planted_base)
     assert code == 0

@@ -28,7 +28,7 @@ def started(playwright, *more):
     return playwright.chromium.launch(executable_path=executable, args=options)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browsers():
     with sync_playwright() as playwright:
         found = {True: started(playwright), False: started(playwright, "--disable-3d-apis")}
