@@ -18,6 +18,7 @@ from peftlens.reports import page
 from peftlens.reports.decisions import reached
 from peftlens.reports.missing import missing_results
 from peftlens.results import study_results
+from peftlens.results.sequential import frames_to_judge
 from peftlens.results.study_results import StudyResults
 from peftlens.results.table import html_of
 from peftlens.studies import runner
@@ -83,7 +84,7 @@ class Study:
 
         Claims that a study until its claims are decided was asked for have its looks' verdicts.
         """
-        judged = judge({name: one.frame for name, one in self.tables.items()})
+        judged = judge(frames_to_judge(self.results.folder, self.tables))
         verdicts = reached(judged, self.results)
         ordered = sorted(verdicts, key=lambda verdict: verdict.outcome == "not measured")
         columns = ["claim", "outcome", "sentence", "text", "source"]

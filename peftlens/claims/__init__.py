@@ -35,6 +35,7 @@ from peftlens.results.comparisons import (
 )
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.estimate_columns import estimate_of
+from peftlens.results.sequential import RACED_RATES
 from peftlens.results.table import last_steps, measured
 
 ONE_SIDED = 0.025  # level of a one-sided test, which agrees with a 95 % interval
@@ -109,6 +110,8 @@ def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame], alpha: float) ->
     registry.check("claims", name)
     claim = registry.load("claims", name)
     inputs = {need: measured(tables[need]) for need in claim.NEEDS if need in tables}
+    if RACED_RATES in tables:
+        inputs[RACED_RATES] = tables[RACED_RATES]
     if not getattr(claim, "CONTROLS", False):
         controls = _controls(tables)
         inputs = {need: _without(frame, controls) for need, frame in inputs.items()}

@@ -19,7 +19,6 @@ from peftlens.claims import ONE_SIDED, Outcome, counted, difference_text, equal_
 from peftlens.numerics.mixed_model import Estimate
 from peftlens.results.best_rates import edge_text, untuned
 from peftlens.results.comparable import alike, rows_per_step, sweep_values
-from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.contrasts import contrast
 from peftlens.results.sweep import BestConfiguration, best_configurations
 
@@ -61,7 +60,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     )
     names = [*pairs[small], *pairs[large]]
     rates = {name: float(best[name].row["learning_rate"]) for name in names}
-    if loose := sorted(untuned(rates, tables[CONFIGURATIONS])):
+    if loose := sorted(untuned(rates, tables)):
         return "insufficient evidence", sentence + edge_text(loose)
     return decide(change, gap, alpha), sentence
 

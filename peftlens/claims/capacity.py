@@ -20,7 +20,6 @@ from peftlens.claims import ONE_SIDED, Outcome, counted, difference_text, equal_
 from peftlens.numerics.mixed_model import Estimate, holm
 from peftlens.results.best_rates import edge_text, untuned
 from peftlens.results.comparable import sweep_values, training_examples
-from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.contrasts import contrast
 from peftlens.results.sweep import BestConfiguration, best_configurations
 
@@ -50,7 +49,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     ranks = sorted({rank for _, rank in chosen})
     least, most = sorted({amount for amount, _ in chosen})
     rates = {one.name: float(one.row["learning_rate"]) for one in chosen.values()}
-    loose = untuned(rates, tables[CONFIGURATIONS])
+    loose = untuned(rates, tables)
     edges = [r for r in ranks if {chosen[amount, r].name for amount in (least, most)} & loose]
     gaps = _gaps(chosen, ranks, least, most)
     if gaps is None:

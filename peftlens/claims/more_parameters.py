@@ -20,7 +20,6 @@ from peftlens.claims import ONE_SIDED, Outcome, difference_text, family, outcome
 from peftlens.numerics.counts import counted
 from peftlens.numerics.margins import exceeds
 from peftlens.results.best_rates import edge_text, untuned
-from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.contrasts import contrast
 from peftlens.results.sweep import BestConfiguration, best_configurations
 
@@ -45,7 +44,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
             "Five methods whose trainable parameters differ by a factor of 100 must be trained."
         )
     rates = {one.name: float(one.row["learning_rate"]) for one in chosen}
-    loose = untuned(rates, tables[CONFIGURATIONS])
+    loose = untuned(rates, tables)
     tuned = [one for one in chosen if one.name not in loose]
     text = edge_text(one.name for one in chosen if one.name in loose)
     if not _covers(tuned):

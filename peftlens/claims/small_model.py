@@ -68,7 +68,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         f"{items['right'].astype(float).mean():.1%}: {difference_text(change)} "
         f"({seeds(len(changes))}, {counted(changes.shape[1], 'question')})."
     )
-    if loose := sorted(untuned({name: rate}, tables["configurations"])):
+    if loose := sorted(untuned({name: rate}, tables)):
         return "insufficient evidence", sentence + edge_text(loose)
     return outcome_of(exceeds(-change, MARGIN, alpha)), sentence
 

@@ -3,10 +3,11 @@
 It imports no torch. The same files give the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import plotly.offline
 from plotly.offline import get_plotlyjs_version
 
@@ -38,7 +39,8 @@ from peftlens.reports.summary import sentences
 from peftlens.reports.table_sections import ordered
 from peftlens.reports.verdict_groups import verdict_groups
 from peftlens.results import study_results
-from peftlens.results.display_names import with_display_names
+from peftlens.results.display_names import display_name, with_display_names
+from peftlens.results.sequential import RACED_RATES, frames_to_judge
 from peftlens.results.study_results import StudyResults
 from peftlens.results.table import Table
 from peftlens.results.untrained import UNTRAINED
@@ -181,9 +183,19 @@ def _drawn(results: StudyResults) -> dict[str, Table]:
     return tables | ({losses.name: losses} if losses else {})
 
 
+def _frames(results: StudyResults, named: Mapping[str, Table]) -> dict[str, pd.DataFrame]:
+    """Return what claims read, with the names of configurations that the tables have."""
+    frames = frames_to_judge(results.folder, named)
+    if RACED_RATES in frames:
+        rates = frames[RACED_RATES]
+        names = [display_name(key) for key in rates["configuration"]]
+        frames[RACED_RATES] = rates.assign(configuration=names)
+    return frames
+
+
 def _section(results: StudyResults, prefix: str) -> StudySection:
     tables = {name: with_display_names(table) for name, table in results.tables.items()}
-    judged = judge({name: table.frame for name, table in tables.items()})
+    judged = judge(_frames(results, tables))
     verdicts = reached(judged, results)
     frame = scores(results)
     chooser = _chooser(results, prefix)

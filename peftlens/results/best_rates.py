@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from peftlens.numerics.mixed_model import LEVEL, Estimate
 from peftlens.results.configurations import CONFIGURATIONS
+from peftlens.results.sequential import RACED_RATES
 from peftlens.results.sweep import sweep_names
 
 LEAST_RATES = 3  # of two rates each is at an edge
@@ -117,18 +118,24 @@ def log_ratio(one: BestRates, other: BestRates) -> Estimate | None:
     return estimate.at_level(LEVEL)
 
 
-def untuned(best: Mapping[str, float], configurations: pd.DataFrame) -> set[str]:
+def untuned(best: Mapping[str, float], tables: Mapping[str, pd.DataFrame]) -> set[str]:
     """Return the configurations whose best rate is at the edge of their grid.
 
     Args:
         best: best rate of each configuration, by its name without the rate.
-        configurations: table `configurations`.
+        tables: `configurations`, and `raced_rates` where the rates were raced before: their grid is
+            that of the race then, and not the one rate that was confirmed.
     """
-    grids = configurations.groupby("sweep")["learning_rate"].agg(["min", "max"]).astype(float)
+    by_name = tables[CONFIGURATIONS].groupby("sweep")["learning_rate"]
+    grids = by_name.agg(lowest="min", highest="max").astype(float)
+    if RACED_RATES in tables:
+        raced = tables[RACED_RATES].set_index("configuration")[["lowest", "highest"]]
+        grids = pd.concat([raced.astype(float), grids[~grids.index.isin(raced.index)]])
+    ends = grids.T.to_dict("list")
     return {
         name
         for name, rate in best.items()
-        if name not in grids.index or np.isclose(rate, grids.loc[name].to_numpy(float)).any()
+        if name not in ends or np.isclose(rate, ends[name], atol=0).any()
     }
 
 
@@ -136,7 +143,7 @@ def untuned_in_chart(tables: Mapping[str, pd.DataFrame], names: Iterable[str]) -
     """Return which of some configurations of `rank_chart` have their best rate at an edge.
 
     Args:
-        tables: `rank_chart` and `configurations`.
+        tables: `rank_chart`, and those of `untuned`.
         names: names of the configurations, without the rate.
     """
     chart = tables["rank_chart"]
@@ -145,7 +152,7 @@ def untuned_in_chart(tables: Mapping[str, pd.DataFrame], names: Iterable[str]) -
     )
     chosen = {*names}
     best = {name: rate for name, rate in rates if name in chosen}
-    return sorted(untuned(best, tables[CONFIGURATIONS]))
+    return sorted(untuned(best, tables))
 
 
 def edge_text(names: Iterable[str]) -> str:

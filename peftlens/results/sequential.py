@@ -9,7 +9,7 @@ DIR/decisions.json    settings of the decisions
     confirmation/     study of the chosen rates, on fresh seeds
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ from peftlens.errors import InputError
 from peftlens.io.escaping import from_csv, to_csv
 from peftlens.io.files import write_atomic
 from peftlens.numerics.counts import counted
+from peftlens.results.table import Table
 
 SELECTION, CONFIRMATION = "selection", "confirmation"
 SETTINGS, RUNGS, RATES, LOOKS = "decisions.json", "selection.csv", "rates.csv", "looks.csv"
+RACED_RATES = "raced_rates"  # name under which claims read the rates
 DECIDED = ("supported", "contradicted")
 PLATEAU = 0.01  # relative decrease of the loss over the last quarter, below which it is one
 COLUMNS = {
     RUNGS: (
-        "configuration", "learning_rate", "share_of_steps", "n_seeds", "validation_accuracy",
-        "validation_loss", "kept",
+        "configuration", "name_in_results", "learning_rate", "share_of_steps", "n_seeds",
+        "validation_accuracy", "validation_loss", "kept",
     ),
     RATES: (
         "configuration", "learning_rate", "n_learning_rates", "lowest", "highest", "at_edge",
@@ -37,6 +39,19 @@ COLUMNS = {
         "look", "level", "n_seeds", "seeds", "claim", "outcome", "sentence", "n_runs", "hours",
     ),
 }  # fmt: skip
+
+
+def frames_to_judge(folder: Path, tables: Mapping[str, Table]) -> dict[str, pd.DataFrame]:
+    """Return the rows of a study's tables, and of the race whose rates the study confirms.
+
+    Args:
+        folder: folder of the study, such as DIR/confirmation.
+        tables: tables of the study.
+    """
+    frames = {name: one.frame for name, one in tables.items()}
+    if is_sequential(folder.parent) and folder.name == CONFIRMATION:
+        frames[RACED_RATES] = read_rows(folder.parent, RATES)
+    return frames
 
 
 def is_sequential(folder: Path) -> bool:

@@ -10,6 +10,7 @@ import pandas as pd
 from peftlens.claims import ONE_SIDED, Verdict, judge
 from peftlens.results.comparisons import Comparison, Requirement, widest
 from peftlens.results.configurations import CONFIGURATIONS
+from peftlens.results.sequential import frames_to_judge
 from peftlens.results.study_results import StudyResults
 from peftlens.results.sweep import sweep_names
 from peftlens.runs.trained_model import TrainedModel
@@ -57,7 +58,7 @@ def claim_plan(
         InputError: there is no such claim.
     """
     pilot = _Pilot(results)
-    tables = {name: table.frame for name, table in results.tables.items()}
+    tables = frames_to_judge(results.folder, results.tables)
     rows = [_row(verdict, pilot, looks, alpha) for verdict in judge(tables, alpha, names)]
     return pd.DataFrame(rows, columns=COLUMNS).convert_dtypes()
 

@@ -22,6 +22,7 @@ from peftlens.results.sequential import (
     CONFIRMATION,
     DECIDED,
     LOOKS,
+    frames_to_judge,
     last_verdicts,
     read_records,
     write_rows,
@@ -128,8 +129,9 @@ class Confirmation:
                 f"other processes train {counted(outcome.left, 'run')} of {self.out}; wait for "
                 "them, and run this again"
             )
-        tables = study_results.read(self.out / CONFIRMATION).tables
-        verdicts = judge({name: one.frame for name, one in tables.items()}, level, self._open)
+        folder = self.out / CONFIRMATION
+        tables = frames_to_judge(folder, study_results.read(folder).tables)
+        verdicts = judge(tables, level, self._open)
         hours = Stopwatch(self.out).seconds(CONFIRMATION) / 3600
         self._rows += [
             {

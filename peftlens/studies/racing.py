@@ -30,7 +30,7 @@ from peftlens.runs.run import Run
 from peftlens.studies.options import StudyOptions, StudyOutcome
 from peftlens.studies.plan import PlannedRun
 from peftlens.studies.rate_growth import is_at_edge, new_rates
-from peftlens.studies.sweep_grid import SweepGrid
+from peftlens.studies.sweep_grid import RATE, SweepGrid
 
 _NAMES = {0.25: "a quarter", 0.5: "half", 0.75: "three quarters", 1.0: "all"}
 LAST = 0.75  # share of the steps before the last quarter, over which the loss is seen to fall
@@ -132,6 +132,7 @@ class Race:
                     if run.config.training.learning_rate == rate and one.has(run.config)
                 ]
                 row = _row(one.name, rate, share, [s for s in found if s is not None])
+                row["name_in_results"] = _name_in_results(one, outcome.planned)
                 self._rows = [r for r in self._rows if not _is_same(r, row)] + [row]
 
     def _all_rates(self, rates: Rates) -> list[SweepGrid]:
@@ -190,7 +191,8 @@ class Race:
         for one in self.sweeps:
             for row in self._rows_of(one.name, 1.0):
                 if row["kept"]:
-                    rows.append(row | self._at_the_end(one, row))
+                    named = row | {"configuration": row["name_in_results"]}
+                    rows.append(named | self._at_the_end(one, row))
         frame = pd.DataFrame(rows) if rows else read_rows(self.out, RATES)
         write_rows(self.out, RATES, frame)
 
@@ -237,6 +239,12 @@ def _row(name: str, rate: float, share: float, scores: Sequence[dict[str, Any]])
         "validation_loss": float(np.mean(losses)) if scores else math.nan,
         "kept": False,
     }
+
+
+def _name_in_results(sweep: SweepGrid, planned: Sequence[PlannedRun]) -> str:
+    """Return the name that result tables have for a configuration, without the rate."""
+    run = next(run for run in planned if sweep.has(run.config))
+    return run.configuration.replace(f" {RATE}={run.config.training.learning_rate}", "", 1)
 
 
 def _is_same(row: dict[str, Any], other: dict[str, Any]) -> bool:

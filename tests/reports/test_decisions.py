@@ -26,7 +26,8 @@ def results(tmp_path):
     (tmp_path / "decisions.json").write_text(json.dumps({"looks": 6, "alpha": 0.05}))
     scores = {"n_seeds": 2, "validation_accuracy": 0.5, "validation_loss": 1.0}
     rungs = [
-        scores | {"configuration": "lora", "learning_rate": rate, "share_of_steps": share,
+        scores | {"configuration": "lora", "name_in_results": "lora", "learning_rate": rate,
+                  "share_of_steps": share,
                   "kept": share < 1}
         for rate, share in ((1e-4, 0.25), (1e-3, 0.25), (1e-3, 1.0), (1e-2, 0.25), (1e-2, 1.0))
     ]  # fmt: skip

@@ -80,8 +80,17 @@ def test_only_shared_seeds_count():
 def test_the_edge_of_a_grid():
     frame = pd.DataFrame({"sweep": ["a"] * 3 + ["b"] * 2 + ["c"],
                           "learning_rate": [1e-4, 1e-3, 1e-2, 1e-3, 1e-2, 1e-3]})  # fmt: skip
-    assert untuned({"a": 1e-3, "b": 1e-3, "c": 1e-3}, frame) == {"b", "c"}
-    assert untuned({"a": 0.01, "unknown": 1e-3}, frame) == {"a", "unknown"}
+    tables = {"configurations": frame}
+    assert untuned({"a": 1e-3, "b": 1e-3, "c": 1e-3}, tables) == {"b", "c"}
+    assert untuned({"a": 0.01, "unknown": 1e-3}, tables) == {"a", "unknown"}
+
+
+def test_the_grid_of_a_rate_that_was_raced_is_that_of_the_race():
+    names = ["inside", "edge", "not raced"]
+    confirmed = pd.DataFrame({"sweep": names, "learning_rate": 1e-3})
+    raced = pd.DataFrame({"configuration": names[:2], "lowest": 1e-4, "highest": [1e-2, 1e-3]})
+    one = {"configurations": confirmed, "raced_rates": raced}
+    assert untuned(dict.fromkeys(names, 1e-3), one) == {"edge", "not raced"}
 
 
 def test_the_text_of_no_edges_is_empty():

@@ -7,7 +7,7 @@ import pytest
 
 from peftlens import claims
 from peftlens.errors import InputError
-from peftlens.results import sequential
+from peftlens.results import best_rates, sequential
 from peftlens.runs.run import Run, runs_in
 from peftlens.studies import confirmation, runner
 from peftlens.studies.options import StudyOptions
@@ -58,6 +58,26 @@ def looks(out):
 
 
 @pytest.mark.usefixtures("undecided")
+def test_claims_read_the_rates_of_the_race(file, tmp_path, monkeypatch):
+    """A confirmation has one rate for each configuration, and yet its best rate is no edge."""
+    read = []
+
+    def judged(tables, alpha, names):
+        read.append(tables)
+        return claims.judge(tables, alpha, names)
+
+    monkeypatch.setattr(confirmation, "judge", judged)
+    out = tmp_path / "out"
+    run_until_decided(file(), out, HERE)
+    raced, names = read[0][sequential.RACED_RATES], read[0]["configurations"]["sweep"]
+    assert raced["configuration"].isin(names).all()
+    assert (raced["lowest"] < raced["highest"]).all()
+    (one,) = raced.to_dict("records")
+    tables = read[0] | {sequential.RACED_RATES: raced.assign(lowest=1e-9, highest=1.0)}
+    assert best_rates.untuned({one["configuration"]: one["learning_rate"]}, tables) == set()
+
+
+@pytest.mark.usefixtures("undecided")
 def test_a_study_until_its_claims_are_decided(file, tmp_path, capsys):
     out = tmp_path / "out"
     outcome = run_until_decided(file(), out, HERE)
@@ -75,7 +95,7 @@ def test_a_study_until_its_claims_are_decided(file, tmp_path, capsys):
     first = rungs[rungs["share_of_steps"] == 0.25]
     assert first["kept"].sum() == 2  # the better half of three rates, rounded up
     chosen = sequential.read_rows(out, sequential.RATES).set_index("configuration")
-    assert chosen.index.tolist() == ["lora"]
+    assert chosen.index.tolist() == ["lora rank=8"]
     raced = {run.config.seed for run in runs_in(out / "selection" / "runs")}
     confirmed = [run.config for run in runs_in(out / "confirmation" / "runs")]
     assert raced == {1_000_000}
@@ -177,7 +197,7 @@ def test_the_grid_grows_where_the_best_rate_lies_at_its_edge(file, tmp_path, cap
     said = capsys.readouterr().err
     assert "Best rate at the edge of the grid, so tried, too: lora" in said
     if row["at_edge"]:
-        assert "lora: the best rate" in said
+        assert "lora rank=8: the best rate" in said
 
 
 def test_a_study_that_can_t_be_decided_this_way(file, tmp_path):
