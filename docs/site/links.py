@@ -28,7 +28,9 @@ def place(path: PurePosixPath) -> PurePosixPath:
     return path.with_name("index.md") if path.name == "README.md" else path
 
 
-def moved(text: str, page: PurePosixPath, target_of: Callable[[PurePosixPath], PurePosixPath]) -> str:
+def moved(
+    text: str, page: PurePosixPath, target_of: Callable[[PurePosixPath], PurePosixPath]
+) -> str:
     """Return a page whose relative links lead to the same files of the site.
 
     Args:
