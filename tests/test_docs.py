@@ -37,6 +37,30 @@ def blocks(text, language=""):
     return [body for found, body in FENCED.findall(text) if found == language]
 
 
+OUTPUT = re.compile(r"```\n(peftlens [^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL)
+
+
+def prints(shown, out):
+    """Whether a page shows an output: the same lines but for numbers; ... stands for any lines."""
+    wanted, found = masked(shown), masked(out)
+    pattern = "".join(r"(?:.*\n)*" if line == "..." else re.escape(f"{line}\n") for line in wanted)
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in found)) is not None
+
+
+def masked(text):
+    """Lines with `#` for every number, without spaces and rules that depend on their width."""
+    text = re.sub(r"runs/[0-9a-f]{12}", "runs/#", text)
+    text = re.sub(r"\d[\d,.]*(e[+-]\d+)?", "#", text)
+    lines = [" ".join(line.split()) for line in re.sub("─+", "─", text).splitlines()]
+    return [line for line in lines if line]
+
+
+def test_an_output_that_is_not_shown_so_is_found_out():
+    assert prints("a: 1.5\n...\nb\n", "a:  2e+09\nx\ny\nb\n")
+    assert not prints("a: 1\n", "a: 1\nb\n")
+    assert not prints("a: 1\n...\nc", "a: 1\nb\n")
+
+
 def commands(text):
     return [
         line.partition("  #")[0]
@@ -113,10 +137,13 @@ def test_the_newcomer_s_path(run, folder):
     """Every command of the page, in its order; the study in this process, which has torch."""
     lines = commands(START)
     assert len(lines) >= 10
+    shown = dict(OUTPUT.findall(START))
+    assert len(shown) == len(lines)
     for line in lines:
         here = ["--workers", "0"] if line.startswith("peftlens study my-study.toml") else []
-        code, _, err = run(*shlex.split(line)[1:], *here)
+        code, out, err = run(*shlex.split(line)[1:], *here)
         assert code == 0, (line, err)
+        assert prints(shown[line], out), (line, out)
     study = folder / "studies" / "my-study"
     assert (study / "report.html").exists()
     assert (study / "explorer.html").exists()

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from links import moved, place
+from links import Links, place
 from notebook_page import notebook_page
 from published import published_page
 
@@ -46,12 +46,19 @@ def build(out: Path) -> None:
         shutil.move(work / "site", out)
 
 
+def title(page: PurePosixPath) -> str:
+    """Return the first heading of a page of the repository, or "" if it has none."""
+    text = (ROOT / page).read_text(encoding="utf-8") if page.suffix == ".md" else ""
+    return text.partition("\n")[0].removeprefix("# ") if text.startswith("# ") else ""
+
+
 class Sources:
     """Folder of the pages and files from which Zensical builds the site."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._linked: set[Path] = set()
+        self._links = Links(self._target, title)
 
     def write(self) -> None:
         """Write all pages, then the files that they link to."""
@@ -70,7 +77,7 @@ class Sources:
     def _page(self, page: PurePosixPath, text: str) -> None:
         file = self._folder / place(page)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(moved(text, page, self._target), encoding="utf-8")
+        file.write_text(self._links.moved(text, page), encoding="utf-8")
 
     def _target(self, linked: PurePosixPath) -> PurePosixPath:
         """Return the file that stands for a linked path: of a folder its README or a list."""
