@@ -22,6 +22,10 @@ from published import published_page
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 ASSETS = ("extra.css", "logo.svg")
+NEED_AN_ADDRESS = (
+    "404.html",
+    "sitemap.xml",
+)  # their links are absolute
 
 
 def build(out: Path) -> None:
@@ -42,6 +46,8 @@ def build(out: Path) -> None:
         )  # fmt: skip
         if done.returncode or "Warning" in done.stdout + done.stderr:
             raise SystemExit(f"the site was not built:\n{done.stdout}{done.stderr}")
+        for name in NEED_AN_ADDRESS:
+            (work / "site" / name).unlink()
         shutil.rmtree(out, ignore_errors=True)
         shutil.move(work / "site", out)
 

@@ -18,7 +18,8 @@ def notebook_page(file: Path) -> str:
     cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
     parts = [part for cell in cells for part in _cell(cell)]
     title, _, rest = parts[0].partition("\n")
-    return "\n\n".join([title, f"[Download the notebook]({file.name})", rest.strip(), *parts[1:]])
+    link = f'<a href="{file.name}" download>Download the notebook</a>'  # in Markdown: this page
+    return "\n\n".join([title, link, rest.strip(), *parts[1:]])
 
 
 def _cell(cell: dict[str, Any]) -> Iterator[str]:
