@@ -199,11 +199,12 @@ def test_a_method_and_a_probe_are_a_file_each(clone, folder):
 def test_the_notebook_runs_from_top_to_bottom(bases, words, tmp_path, monkeypatch):
     """On a tiny model in the place of the real one; what a cell shows is asked for its HTML."""
     monkeypatch.chdir(tmp_path)
-    cells = [
+    install, *cells = [
         "".join(cell["source"])
         for cell in json.loads((ROOT / "docs" / "notebook.ipynb").read_text())["cells"]
         if cell["cell_type"] == "code"
     ]
+    assert install == "%pip install -q peftlens-*.whl"  # no Python; of the wheel: test_distribution
     assert len(cells) >= 8
     cells[0] = cells[0].replace('"smollm2-135m"', repr(str(bases["llama"])))
     cells[0] = cells[0].replace('"bbc_topic"', repr(f"file:{words}"))
@@ -230,7 +231,9 @@ def test_the_notebook_needs_the_api_alone_and_is_small():
     file = ROOT / "docs" / "notebook.ipynb"
     assert file.stat().st_size < 300_000
     cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
-    nodes = [node for cell in cells for node in ast.walk(ast.parse("".join(cell["source"])))]
+    sources = ["".join(cell["source"]) for cell in cells]
+    python = [source for source in sources if not source.startswith("%pip ")]
+    nodes = [node for source in python for node in ast.walk(ast.parse(source))]
     imports = [ast.unparse(one) for one in nodes if isinstance(one, ast.Import | ast.ImportFrom)]
     assert imports == ["import peftlens as pl"]
     assert {one.attr for one in nodes
