@@ -36,7 +36,7 @@ default options, which [methods.md](methods.md) lists with the papers.
 
 *Plain peft*: `peft.PeftModel.from_pretrained` loads the saved adapter and gives the same logits; a
 contract test tries it. *vLLM*: what {VLLM.name} {VLLM.version} does with the adapter of a Llama,
-by the rules that `peftlens inspect ADAPTER --for vllm` applies; vLLM itself was not run.
+by the rules of `peftlens inspect ADAPTER --for vllm --base org/model`; vLLM itself was not run.
 """
 
 
