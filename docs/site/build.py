@@ -22,10 +22,7 @@ from published import published_page
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 ASSETS = ("extra.css", "logo.svg")
-NEED_AN_ADDRESS = (
-    "404.html",
-    "sitemap.xml",
-)  # their links are absolute
+NEED_AN_ADDRESS = ("404.html", "sitemap.xml")  # their links are absolute
 
 
 def build(out: Path) -> None:
@@ -44,6 +41,8 @@ def build(out: Path) -> None:
             command, cwd=work, env=os.environ | {"NO_COLOR": "1"},
             capture_output=True, encoding="utf-8", check=False,
         )  # fmt: skip
+        if "No module named zensical" in done.stderr:
+            raise SystemExit('zensical is missing: python -m pip install -e ".[docs]"')
         if done.returncode or "Warning" in done.stdout + done.stderr:
             raise SystemExit(f"the site was not built:\n{done.stdout}{done.stderr}")
         for name in NEED_AN_ADDRESS:
