@@ -3,7 +3,8 @@
 for name in comparison merging; do  # one run at a time, because memory and time are compared
     peftlens study analyses/$name.toml --out studies/$name --workers 1
 done
-for name in rank placement prompt_length quantization forgetting continual encoders_sequence; do
+for name in rank placement prompt_length quantization forgetting continual encoders_sequence \
+    learning_rates batch capacity variants small_model little_data tuned_methods; do
     peftlens study analyses/$name.toml --out studies/$name
 done
 for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness lens_bbc_topic \
@@ -11,7 +12,8 @@ for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness lens_
     peftlens study analyses/$name.toml --out studies/$name
 done
 python analyses/gather.py studies comparison merging rank placement prompt_length quantization \
-    forgetting continual soft_prompts lens encoders
+    forgetting continual soft_prompts lens encoders learning_rates batch capacity variants \
+    small_model little_data tuned_methods
 
 For each analysis: reports/NAME.html, which uses the shared copy of Plotly in reports/;
 reports/NAME/results, the benchmark table of each study as CSV, LaTeX and Markdown;

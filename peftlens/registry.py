@@ -31,6 +31,7 @@ from peftlens.errors import InputError, suggestion, validation_summary
 from peftlens.options import option_values
 
 _SOURCE = re.compile(r"Source:.*?(arXiv:\d{4}\.\d{5}|ICLR \d{4})", re.DOTALL)
+LONGEST_TITLE = 32  # letters before a docstring's colon that are a name
 Kind = Literal["methods", "tasks", "probes", "claims"]
 # Required names of a plug-in's module.
 PARTS: dict[Kind, tuple[str, ...]] = {
@@ -77,6 +78,13 @@ class Description:
     constants: dict[str, Any]
     options: tuple[Option, ...]
     package: str
+
+    @property
+    def title(self) -> str:
+        """Name in words: what stands before the docstring's first colon, if it is short."""
+        head, colon, _ = self.summary.partition(": ")
+        is_name = colon and len(head) <= LONGEST_TITLE
+        return head if is_name else self.name.replace("_", " ").capitalize()
 
     @property
     def source(self) -> str:

@@ -50,9 +50,12 @@ def rows(settings):
                 "difference": gap,
                 "difference_ci_low": gap - a["width"],
                 "difference_ci_high": gap + a["width"],
+                "n_seeds": a["n_seeds"],
+                "n_items": a["n_items"],
             }
         )
-    columns = ["configuration", "other", "difference", "difference_ci_low", "difference_ci_high"]
+    ends = ["difference_ci_low", "difference_ci_high"]
+    columns = ["configuration", "other", "difference", *ends, "n_seeds", "n_items"]
     return {
         "rank_chart": pd.DataFrame(table),
         "paired_accuracy": pd.DataFrame(pairs, columns=columns),

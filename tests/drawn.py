@@ -7,10 +7,16 @@ from peftlens.explorer.data import (
     DirectionPoint,
     ExplorerData,
     LogitShift,
+    NeighborPairs,
     PromptTrajectory,
 )
 
 METRICS = ("cosine", "csls")
+HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}"
+TOKENS = tuple(
+    {7: HOSTILE, 8: "=cmd()", 9: "a<U+202E>b", 10: '"quoted"'}.get(n, f"␣word{n}")
+    for n in range(500)
+)
 
 
 def trail(name, size, *, vectors=4, steps=(0, 20, 40), seed=0):
@@ -27,6 +33,7 @@ def trail(name, size, *, vectors=4, steps=(0, 20, 40), seed=0):
         positions=tuple(range(vectors)),
         starts=tuple(f"start{n}" for n in range(vectors)),
         xy=rng.normal(size=(*shape, 2)),
+        space=rng.normal(size=(*shape, 3)),
         displacement=rng.random(shape),
         off_vocabulary=np.where(rng.random(shape) < 0.5, np.nan, 0.5),
         verdicts=[["readable"] * vectors for _ in steps],
@@ -55,7 +62,7 @@ def directions(name, size, *, layers=(1, 2, 3), notes=()):
             rank=rank,
             name=f"{kind}, layer {layer}, {rank}",
             size=float(rng.random()),
-            xy=rng.normal(size=2),
+            center=int(rng.integers(size)),
             tokens=rng.permutation(size)[:10],
             values=-np.sort(-rng.integers(1, 999, 10)) / 100,
             q=0.03 if layer == 1 else None,
@@ -67,6 +74,21 @@ def directions(name, size, *, layers=(1, 2, 3), notes=()):
     ]
     change = rng.normal(size=size).astype(np.float32)
     return AdapterDirections(name=name, points=tuple(points), change=change, notes=notes)
+
+
+def neighbors(size, k=8, metrics=("cosine",)):
+    """Made-up pairs, each token with k others; more metrics have more."""
+    rng = np.random.default_rng(5)
+    others = rng.integers(1, size, size=(size, k * len(metrics)))
+    one = np.repeat(np.arange(size), others.shape[1])
+    other = (one + others.ravel()) % size
+    keys = np.unique(np.minimum(one, other) * size + np.maximum(one, other))
+    return NeighborPairs(
+        k=k, metrics=metrics, low=keys // size, high=keys % size,
+        cosine=rng.random(len(keys)).astype(np.float32),
+        mean_product=rng.random(size).astype(np.float32),
+        density=rng.random(size).astype(np.float32), mean_square=0.5,
+    )  # fmt: skip
 
 
 def explorer_data(size=500, trails=("one", "two"), tokens=None, **values):
@@ -87,5 +109,7 @@ def explorer_data(size=500, trails=("one", "two"), tokens=None, **values):
         "trails": tuple(trail(name, size, seed=n) for n, name in enumerate(trails)),
         "shifts": (shift("lora", size),),
         "task": rng.random(size),
+        "space": rng.normal(size=(size, 3)).astype(np.float32),
+        "neighbors": neighbors(size),
     }
     return ExplorerData(**(defaults | values))

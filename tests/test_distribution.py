@@ -24,8 +24,6 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# they can't be imported without the extra `app`, and only `explore --serve` imports them
-OF_AN_EXTRA = {"peftlens/explorer/auth.py", "peftlens/explorer/server.py"}
 
 
 def files_of_the_package():
@@ -161,7 +159,7 @@ def test_every_import_is_of_a_required_package(metadata):
         if name.endswith(".py"):
             tree = ast.parse((ROOT / name).read_text())
             at_once = imported(tree.body)
-            assert name in OF_AN_EXTRA or at_once <= always, (name, at_once - always)
+            assert at_once <= always, (name, at_once - always)
             at_any_time = imported(ast.walk(tree))
             assert at_any_time <= with_extras, (name, at_any_time - with_extras)
 

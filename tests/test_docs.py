@@ -25,6 +25,7 @@ from peftlens.results import table
 from peftlens.runs.config import Keep, TrainingConfig
 from peftlens.runs.run import Record
 from peftlens.studies.config import Continual, RunsEntry, StudyConfig
+from peftlens.studies.decisions import Decisions
 from peftlens.tasks.file import Config as FileConfig
 from peftlens.tasks.hub import Config as HubConfig
 
@@ -244,7 +245,7 @@ def test_the_notebook_needs_the_api_alone_and_is_small():
 
 def test_every_key_is_in_the_reference():
     text = (ROOT / "docs" / "reference.md").read_text()
-    models = (StudyConfig, TrainingConfig, Keep, Continual, RunsEntry, Record)
+    models = (StudyConfig, TrainingConfig, Keep, Continual, RunsEntry, Decisions, Record)
     keys = {key for model in models for key in model.model_fields}
     for config in (Split, Columns, FileConfig, HubConfig):
         keys |= {field.name for field in dataclasses.fields(config)}

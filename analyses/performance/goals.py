@@ -157,10 +157,21 @@ GOALS = (
          of("seconds", page="report of 200 runs"), most=5, unit=" s"),
     Goal("report of 200 runs", "", "pages", of("megabytes", page="report of 200 runs"), most=8,
          unit=" MB"),
-    Goal("explorer of 262,144 tokens, first drawing without a GPU", "", "pages",
-         of("seconds", page="explorer of 262,144 tokens"), most=5, unit=" s"),
-    Goal("explorer of 262,144 tokens", "", "pages",
-         of("megabytes", page="explorer of 262,144 tokens"), most=12, unit=" MB"),
+    *(
+        Goal(f"explorer of {size} tokens, {name} without a GPU", "", "pages",
+             of("seconds", page=f"explorer of {size} tokens", of=name), most=most, unit=" s")
+        for size, name, most in (
+            ("262,144", "first drawing", 5),
+            ("262,144", "click", 0.1),
+            ("49,152", "longest frame", 0.1),
+        )
+    ),
+    *(
+        Goal(f"explorer of {size} tokens", "", "pages",
+             of("megabytes", page=f"explorer of {size} tokens", of="first drawing"), most=most,
+             unit=" MB")
+        for size, most in (("49,152", 6), ("262,144", 12))
+    ),
     *(
         Goal(f"answers written in batches of 16, {method}", "one by one", "generation",
              of("ratio", method=method), least=3, unit=" times",

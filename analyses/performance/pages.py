@@ -2,8 +2,10 @@
 
 python analyses/performance/pages.py
 
-A report of 200 made-up runs by the whole command, and an explorer of 262,144 made-up tokens in
-Chromium without a GPU, from the navigation to the drawn map; three times each, medians.
+A report of 200 made-up runs by the whole command, and explorers of 49,152 and 262,144 made-up
+tokens in Chromium without a GPU: from the navigation to the drawn map, from a click on a token to
+the frame with its neighbors, and the longest frame while the map is dragged; three times each,
+medians.
 """
 
 import itertools
@@ -17,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from measurements import ROOT, seconds, write
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from peftlens.explorer import page as explorer
+from peftlens.explorer.build import FEW, MANY
 
 sys.path.insert(0, str(ROOT / "tests"))
 import drawn
@@ -60,39 +63,95 @@ def report(folder: Path) -> dict:
             "megabytes": round(size / 1e6, 1), "of": "peftlens report"}  # fmt: skip
 
 
-def map_of_tokens(folder: Path) -> dict:
-    """Of a quarter of a million tokens."""
+def page_of_tokens(folder: Path, size: int) -> Path:
+    """An explorer of made-up tokens, with as many pairs of neighbors as of five or one metrics."""
     rng = np.random.default_rng(0)
     syllables = ["al", "ber", "con", "dra", "el", "fi", "gon", "ha", "il", "jo", "ka", "lum"]
-    tokens = tuple("␣" + "".join(rng.choice(syllables, 3)) for _ in range(262_144))
-    page = explorer.write(
-        drawn.explorer_data(len(tokens), tokens=tokens), "map", folder / "map.html"
-    )
-    took = []
+    tokens = tuple("␣" + "".join(one) for one in rng.choice(syllables, (size, 3)).tolist())
+    pairs = drawn.neighbors(size, 20 if size <= MANY else FEW - 1)
+    data = drawn.explorer_data(size, tokens=tokens, neighbors=pairs)
+    return explorer.write(data, "map", folder / f"{size}.html")
+
+
+CLICK = """async () => {
+    const button = document.querySelector("#found button"), started = performance.now();
+    button.click();
+    await new Promise(requestAnimationFrame);
+    await new Promise((resolve) => setTimeout(resolve));
+    return performance.now() - started;
+}"""
+FRAMES = """() => {
+    window.frames_ = [];
+    let before = performance.now();
+    const next = () => { const now = performance.now(); window.frames_.push(now - before);
+                         before = now; requestAnimationFrame(next); };
+    requestAnimationFrame(next);
+}"""
+
+
+def first_drawing(shown: Page, page: Path) -> float:
+    """Seconds from the navigation to the drawn map."""
+
+    def draw() -> None:
+        shown.goto(page.as_uri())
+        shown.wait_for_selector("body[data-drawn]")
+
+    return seconds(draw)
+
+
+def click(shown: Page) -> float:
+    """Milliseconds from a click on a token to the frame with its neighbors."""
+    shown.locator("#query").fill("albercon")
+    shown.locator("#found button").first.wait_for()
+    shown.wait_for_timeout(500)
+    return shown.evaluate(CLICK)
+
+
+def longest_frame(shown: Page) -> float:
+    """Milliseconds of the longest frame while the map is dragged, of about a hundred."""
+    shown.locator("#query").fill("")
+    shown.locator("#reset").click()
+    shown.wait_for_timeout(500)
+    shown.mouse.move(500, 400)
+    shown.mouse.down()
+    shown.evaluate(FRAMES)
+    for n in range(60):
+        shown.mouse.move(500 + 4 * (n % 30), 400 + 2 * (n % 30))
+        shown.wait_for_timeout(16)
+    frames = shown.evaluate("window.frames_.slice(1)")
+    shown.mouse.up()
+    return max(frames)
+
+
+def map_of_tokens(folder: Path, size: int) -> list[dict]:
+    """Size, first drawing, click and dragging of one page, medians."""
+    page = page_of_tokens(folder, size)
+    took: dict[str, list[float]] = {"first drawing": [], "click": [], "longest frame": []}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         for _ in range(REPEATS):
             shown = browser.new_page(viewport={"width": 1400, "height": 900})
-
-            def draw(shown=shown) -> None:
-                shown.goto(page.as_uri())
-                shown.wait_for_selector("body[data-drawn]")
-
-            took.append(seconds(draw))
+            took["first drawing"].append(first_drawing(shown, page))
+            took["click"].append(click(shown) / 1000)
+            took["longest frame"].append(longest_frame(shown) / 1000)
             shown.close()
         browser.close()
-    return {"page": f"explorer of {len(tokens):,} tokens", "megabytes":
-            round(page.stat().st_size / 1e6, 1), "seconds": round(statistics.median(took), 1),
-            "of": "first drawing"}  # fmt: skip
+    megabytes = round(page.stat().st_size / 1e6, 1)
+    return [
+        {"page": f"explorer of {size:,} tokens", "seconds": round(statistics.median(times), 3),
+         "megabytes": megabytes, "of": what}
+        for what, times in took.items()
+    ]  # fmt: skip
 
 
 def main() -> None:
     """Write reports/performance/pages.csv."""
     with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         rows = [
-            make(Path(temporary, name))
-            for name, make in (("report", report), ("map", map_of_tokens))
-            if Path(temporary, name).mkdir() is None
+            report(folder),
+            *map_of_tokens(folder, 49_152),
+            *map_of_tokens(folder, 262_144),
         ]
     write(__file__, [{key: row[key] for key in rows[0]} for row in rows])
 

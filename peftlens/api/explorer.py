@@ -4,7 +4,7 @@ from typing import Literal
 
 from peftlens.api.session import session_context
 from peftlens.api.target import Target, open_target
-from peftlens.explorer.build import build_explorer
+from peftlens.explorer.build import build_explorer, title
 from peftlens.explorer.page import Explorer, render
 
 
@@ -52,4 +52,5 @@ def explore(  # noqa: PLR0913  # one argument per option
         logits=single if logits is None else logits,
         directions=single if directions is None else directions,
     )
-    return Explorer(render(data, results.name))
+    heading = title(results.name, results.runs, results.index["names"])
+    return Explorer(render(data, heading))

@@ -15,6 +15,7 @@ from peftlens.export import benchmark_table, table_formats
 from peftlens.export.bibtex import bibtex
 from peftlens.io.progress import say
 from peftlens.reports import page
+from peftlens.reports.decisions import reached
 from peftlens.reports.missing import missing_results
 from peftlens.results import study_results
 from peftlens.results.study_results import StudyResults
@@ -78,8 +79,12 @@ class Study:
         return pd.DataFrame(rows, columns=["kind", "reason", "details"])
 
     def verdicts(self) -> pd.DataFrame:
-        """Judge all claims by the study's tables; one row per claim, those not measured last."""
-        verdicts = judge({name: one.frame for name, one in self.tables.items()})
+        """Judge all claims by the study's tables; one row per claim, those not measured last.
+
+        Claims that a study until its claims are decided was asked for have its looks' verdicts.
+        """
+        judged = judge({name: one.frame for name, one in self.tables.items()})
+        verdicts = reached(judged, self.results)
         ordered = sorted(verdicts, key=lambda verdict: verdict.outcome == "not measured")
         columns = ["claim", "outcome", "sentence", "text", "source"]
         return pd.DataFrame([asdict(verdict) for verdict in ordered], columns=columns)

@@ -2,33 +2,57 @@
 
 The file name is the claim's name. A claim module has CLAIM, the tested sentence; SOURCE, its
 citation; NEEDS, the names of the tables it reads (probes or `configurations`); TO_MEASURE, a study
-that would decide it; and `verdict(tables)`. Its docstring states the decision rule and the
-thresholds. ANALYSIS names the analysis in analyses/ whose verdict is published in reports/. A claim
-is "not measured" if the study lacks the necessary runs; its sentence then names them. A claim reads
-result tables only: no model, no torch. Runs trained on shuffled labels are controls, which only a
-claim with CONTROLS = True gets to see.
+that would decide it; and `verdict(tables, alpha)`, with the one-sided level of its tests, which
+claims on exact numbers leave out. It returns a `Judgment`: outcome, sentence, and the comparisons
+that it rests on, by which the size of a study that decides is planned; a pair of outcome and
+sentence is a judgment without comparisons. Its docstring states the decision rule and the
+thresholds at the default level. ANALYSIS names the analysis in analyses/ whose verdict is published
+in reports/. A claim is "not measured" if the study lacks the necessary runs; its sentence then
+names them. A claim reads result tables only: no model, no torch. Runs trained on shuffled labels
+are controls, which only a claim with CONTROLS = True gets to see.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal
+from inspect import signature
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.stats import binomtest, norm, poisson_binom
+from scipy.stats import binomtest
 
 from peftlens import registry
 from peftlens.io.escaping import visible
 from peftlens.numerics import counts
-from peftlens.numerics.mixed_model import POWER, Estimate, holm
+from peftlens.numerics.mixed_model import Estimate
+from peftlens.results.comparisons import (
+    LIKELY,
+    Comparison,
+    Margins,
+    Outcome,
+    all_hold,
+    size_text,
+)
 from peftlens.results.configurations import CONFIGURATIONS
+from peftlens.results.estimate_columns import estimate_of
 from peftlens.results.table import last_steps, measured
 
-Outcome = Literal["supported", "contradicted", "insufficient evidence", "not measured"]
 ONE_SIDED = 0.025  # level of a one-sided test, which agrees with a 95 % interval
-_SUSPECT = 0.1  # p of a number of finds up to which they are no evidence of absence
+
+
+class Judgment(NamedTuple):
+    """Result of a claim's rule.
+
+    Attributes:
+        outcome: one of the four outcomes.
+        sentence: the numbers in plain English.
+        comparisons: comparisons that the outcome rests on; empty if no study can be planned by
+            them, as for exact numbers.
+    """
+
+    outcome: Outcome
+    sentence: str
+    comparisons: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +66,9 @@ class Verdict:
         needs: names of the tables that decide it.
         outcome: one of the four outcomes.
         sentence: the numbers in plain English; for a claim that was not measured, the reason and
-            a study that would measure it.
+            a study that would measure it; for one that is not supported, the size of a study with
+            power 0.8, if that is known.
+        comparisons: comparisons that the verdict rests on.
     """
 
     claim: str
@@ -51,18 +77,36 @@ class Verdict:
     needs: tuple[str, ...]
     outcome: Outcome
     sentence: str
+    comparisons: tuple[Comparison, ...] = ()
 
     def _repr_html_(self) -> str:
         text, sentence = (escape(visible(part)) for part in (self.text, self.sentence))
         return f"<p><strong>{self.outcome.capitalize()}:</strong> <q>{text}</q> {sentence}</p>"
 
 
-def judge(tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
-    """Judge every claim by a study's tables; `not measured` where a table is missing."""
-    return [_judge_claim(name, tables) for name in registry.names("claims")]
+def judge(
+    tables: Mapping[str, pd.DataFrame],
+    alpha: float = ONE_SIDED,
+    names: Iterable[str] | None = None,
+) -> list[Verdict]:
+    """Judge claims by a study's tables; `not measured` where a table is missing.
+
+    Args:
+        tables: result tables of a study, by name.
+        alpha: one-sided level of each claim's tests. Tests of equivalence are at twice the level,
+            as an interval of 90 % goes with one of 95 %. The intervals in the sentences are always
+            those of 95 %.
+        names: names of the claims; all by default.
+
+    Raises:
+        InputError: there is no such claim; the message names the nearest.
+    """
+    chosen = registry.names("claims") if names is None else names
+    return [_judge_claim(name, tables, alpha) for name in chosen]
 
 
-def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
+def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame], alpha: float) -> Verdict:
+    registry.check("claims", name)
     claim = registry.load("claims", name)
     inputs = {need: measured(tables[need]) for need in claim.NEEDS if need in tables}
     if not getattr(claim, "CONTROLS", False):
@@ -70,12 +114,20 @@ def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame]) -> Verdict:
         inputs = {need: _without(frame, controls) for need, frame in inputs.items()}
     missing = [need for need in claim.NEEDS if need not in inputs or inputs[need].empty]
     if missing:
-        outcome, sentence = "not measured", f"Nothing was measured by {', '.join(missing)}."
+        found = Judgment("not measured", f"Nothing was measured by {', '.join(missing)}.")
     else:
-        outcome, sentence = claim.verdict(inputs)
-    if outcome == "not measured":
-        sentence = f"{sentence} To measure it, {claim.TO_MEASURE}."
-    return Verdict(name, claim.CLAIM, claim.SOURCE, tuple(claim.NEEDS), outcome, sentence)
+        level = {"alpha": alpha} if "alpha" in signature(claim.verdict).parameters else {}
+        found = Judgment(*claim.verdict(inputs, **level))
+    about = name, claim.CLAIM, claim.SOURCE, tuple(claim.NEEDS)
+    return Verdict(*about, found.outcome, _sentence(found, claim, alpha), found.comparisons)
+
+
+def _sentence(found: Judgment, claim: Any, alpha: float) -> str:
+    """Add to a sentence the study that would measure or decide the claim."""
+    if found.outcome == "not measured":
+        return f"{found.sentence} To measure it, {claim.TO_MEASURE}."
+    size = size_text(found.outcome, found.comparisons, alpha)
+    return f"{found.sentence} {size}".rstrip()
 
 
 def _controls(tables: Mapping[str, pd.DataFrame]) -> set[str]:
@@ -133,28 +185,52 @@ def _values(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def pair(frame: pd.DataFrame, one: str, other: str) -> Estimate | None:
     """Look up the difference of two configurations' accuracies, if it and its interval exist.
 
-    Tables of older versions have no standard error; then it is that of a normal distribution with
-    the same interval.
-
     Args:
         frame: table of `paired_accuracy`.
         one: name of a configuration.
         other: name of the configuration it is compared with.
     """
+    row = _pair_row(frame, one, other)
+    return None if row is None else estimate_of(row, "difference")
+
+
+def _pair_row(frame: pd.DataFrame, one: str, other: str) -> dict[Any, Any] | None:
     rows = frame[(frame["configuration"] == one) & (frame["other"] == other)]
     rows = rows.dropna(subset=["difference", "difference_ci_low"])
-    if rows.empty:
+    return None if rows.empty else rows.iloc[0].to_dict()
+
+
+def paired(  # noqa: PLR0913  # two names, two margins and an effect
+    frame: pd.DataFrame,
+    one: str,
+    other: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    effect: float = 0.0,
+) -> Comparison | None:
+    """Compare the difference of two configurations' accuracies with margins, if it is known.
+
+    Args:
+        frame: table of `paired_accuracy`.
+        one: name of a configuration.
+        other: name of the configuration it is compared with.
+        low: margin above which the claim holds.
+        high: margin below which the claim holds.
+        effect: true difference at which a study should decide.
+    """
+    row = _pair_row(frame, one, other)
+    if row is None:
         return None
-    row = rows.iloc[0]
-    low, high = float(row["difference_ci_low"]), float(row["difference_ci_high"])
-    error = row.get("standard_error", (high - low) / (2 * norm.ppf(0.975)))
-    freedom = row.get("degrees_of_freedom", float("inf"))
-    return Estimate(
-        value=float(row["difference"]),
+    return Comparison(
+        what=f"{one} against {other}",
+        estimate=estimate_of(row, "difference"),
         low=low,
         high=high,
-        degrees_of_freedom=float(freedom),
-        standard_error=float(error),
+        effect=effect,
+        n_seeds=int(row["n_seeds"]),
+        n_items=int(row["n_items"]),
+        configurations=(one, other),
     )
 
 
@@ -165,19 +241,26 @@ def family(method: str) -> str | None:
     return registry.describe("methods", method).constants.get("FAMILY")
 
 
-def differences_from(
-    frame: pd.DataFrame, best: pd.Series, others: pd.DataFrame, key: str
-) -> dict[int, Estimate]:
-    """Look up the differences of several configurations from one, indexed by a number of theirs.
+def paired_with(
+    frame: pd.DataFrame,
+    best: pd.Series,
+    others: pd.DataFrame,
+    key: str,
+    margins: Callable[[int], Margins],
+) -> dict[int, Comparison]:
+    """Compare several configurations with one, indexed by a number of theirs.
 
     Args:
         frame: table of `paired_accuracy`.
         best: row of `rank_chart` of the one.
         others: rows of the others; those that are not paired with it are left out.
         key: column with the number, such as the rank.
+        margins: margins and effect for a number, as the keywords of `paired`.
     """
     found = {
-        int(row[key]): pair(frame, row["configuration"], best["configuration"])
+        int(row[key]): paired(
+            frame, row["configuration"], best["configuration"], **margins(int(row[key]))
+        )
         for row in others.to_dict("records")
     }
     return {number: one for number, one in found.items() if one is not None}
@@ -207,7 +290,14 @@ def difference_text(difference: Estimate) -> str:
     return f"{text}, {100 * difference.low:+z.1f} to {100 * difference.high:+z.1f}"
 
 
-def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
+def outcome_of(holds: bool | None) -> Outcome:
+    """Name the outcome of a claim that holds, does not hold, or is open (None)."""
+    if holds is None:
+        return "insufficient evidence"
+    return "supported" if holds else "contradicted"
+
+
+def by_half(shares: pd.Series, words: str, alpha: float = ONE_SIDED) -> Judgment:
     """Judge whether a property holds in most prompts, by the 95 % interval of the share of prompts.
 
     The interval is exact (Clopper & Pearson 1934), so fewer than six prompts never decide.
@@ -215,125 +305,24 @@ def by_half(shares: pd.Series, words: str) -> tuple[Outcome, str]:
     Args:
         shares: share of vectors with the property per prompt, 0 to 1; above one half it holds.
         words: the property, as the continuation of "In k of n prompts ".
+        alpha: one-sided level.
 
     Returns:
-        Outcome, and the first sentence of the reason.
+        Outcome, the first sentence of the reason, and the share of prompts.
     """
     holds, n = int((shares > 0.5).sum()), len(shares)
     interval = binomtest(holds, n).proportion_ci(0.95, method="exact")
-    sentence = f"In {holds} of {n} prompts {words} (95 % interval of the share of such prompts "
-    sentence += f"{interval.low:.0%} to {interval.high:.0%})."
-    if interval.low > 0.5:
-        return "supported", sentence
-    return ("contradicted" if interval.high < 0.5 else "insufficient evidence"), sentence
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Evidence on one method, as one-sided p-values.
-
-    Attributes:
-        holds: p of the statement that a property does not hold; small if it holds.
-        fails: p of the statement that it holds; small if it does not.
-    """
-
-    holds: float
-    fails: float
-
-
-@dataclass(frozen=True)
-class FoundRuns:
-    """Runs of one method, each with a test of its own.
-
-    Attributes:
-        found: whether the test found something, a bool for each run; runs that share a seed are
-            one, see `by_seed`.
-        power: probability with which it would find the stated effect, for each run; NaN if unknown.
-        chance: share of runs in which it would find something by chance.
-    """
-
-    found: pd.Series
-    power: pd.Series
-    chance: float
-
-    def evidence(self) -> Evidence:
-        """Compare the number of finds with chance, and with what the power promises.
-
-        If every run had the stated effect, the number of finds would be a sum of draws with the
-        runs' power: too few for it show that not every run has the effect. The power is counted up
-        to 0.8, because a few dozen planted effects measure it. Unknown power shows nothing, nor do
-        so many finds that chance gives them in one of ten studies at most.
-        """
-        finds, n = int(self.found.sum()), len(self.found)
-        above = float(binomtest(finds, n, self.chance, "greater").pvalue)
-        if self.power.isna().any() or above <= _SUSPECT:
-            return Evidence(above, 1.0)
-        power = self.power.clip(upper=POWER).to_numpy()
-        return Evidence(above, float(poisson_binom(power).cdf(finds)))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.found.sum()} of {counted_runs(len(self.found))}, power "
-            f"{self.power.mean(skipna=False):.2f}"
-        )
-
-
-def counted_runs(n: int) -> str:
-    """Format a number of runs, such as `1 run`."""
-    return counts.counted(n, "run")
-
-
-def every_method(
-    evidence: Mapping[str, Evidence], texts: Mapping[str, object], least: int = 1
-) -> tuple[Outcome, str]:
-    """Judge whether a property holds for every method, at one-sided 0.025 after Holm.
-
-    Supported if it holds for every method; contradicted if it fails for one.
-
-    Args:
-        evidence: evidence on each method.
-        texts: numbers of each method, shown in parentheses.
-        least: number of methods without which it is not supported.
-
-    Returns:
-        Outcome, and the methods by what was decided on each, as part of a sentence.
-    """
-    holds = holm([one.holds for one in evidence.values()]) <= ONE_SIDED
-    fails = (holm([one.fails for one in evidence.values()]) <= ONE_SIDED) & ~holds
-    names = np.array([f"{name} ({texts[name]})" for name in evidence])
-    groups = {"yes": holds, "no": fails, "undecided": ~(holds | fails)}
-    shown = [f"{word} for {', '.join(names[one])}" for word, one in groups.items() if one.any()]
-    outcome: Outcome = "insufficient evidence"
-    if fails.any():
-        outcome = "contradicted"
-    elif holds.all() and len(holds) >= least:
-        outcome = "supported"
-    return outcome, "; ".join(shown)
-
-
-def by_seed(values: pd.Series, rows: pd.DataFrame) -> pd.Series:
-    """Average a value of runs over the configurations of one method that share a seed.
-
-    They have the same data in the same order, so that together they are one piece of evidence.
-
-    Args:
-        values: one per run, indexed by the run's id.
-        rows: rows of these runs, with their seed, and in pooled tables their study.
-    """
-    runs = rows.drop_duplicates("run").set_index("run")
-    keys = [runs[name] for name in ("study", "seed") if name in runs]
-    return values.astype(float).groupby(keys).mean()
-
-
-def mean_over_runs(values: ArrayLike) -> Estimate:
-    """Estimate a mean over runs, by Student's t; without an interval for fewer than three runs.
-
-    Args:
-        values: one per run, shape (n,).
-    """
-    array = np.asarray(values, float)
-    mean, n = float(array.mean()), len(array)
-    if n < 3:
-        return Estimate(mean)
-    error = float(array.std(ddof=1) / np.sqrt(n))
-    return Estimate(mean, degrees_of_freedom=n - 1, standard_error=error).at_level(0.95)
+    one = Comparison(
+        what="share of prompts",
+        estimate=Estimate(holds / n, float(interval.low), float(interval.high)),
+        low=0.5,
+        effect=LIKELY,
+        n_seeds=n,
+        kind="share",
+    )
+    return Judgment(
+        outcome_of(all_hold([one], alpha)),
+        f"In {holds} of {n} prompts {words} (95 % interval of the share of such prompts "
+        f"{interval.low:.0%} to {interval.high:.0%}).",
+        (one,),
+    )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, by_half, trained_prompts
+from peftlens.claims import ONE_SIDED, Judgment, by_half, trained_prompts
 
 CLAIM = "A soft prompt's nearest vocabulary tokens form tight semantic clusters."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
@@ -28,29 +28,32 @@ EFFECT = 0.6  # cosine of a displacement to a common word
 POWER = 0.8
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the share of vectors that are readable, or whose displacement is."""
     rows = trained_prompts(tables["soft_prompt_null"])
     if "kind" not in rows or f"power_at_{EFFECT}" not in rows:
-        return "not measured", (
-            "The table has neither displacements nor the power of its tests; measure it again."
+        return Judgment(
+            "not measured",
+            "The table has neither displacements nor the power of its tests; measure it again.",
         )
     rows = rows[(rows["metric"] == "cosine") & (rows["kind"] == "soft prompt")]
     vectors = rows[rows["position"].notna()]
     vectors = vectors[vectors["verdict"] != "tight, start unknown"]
     if vectors.empty:
-        return "not measured", "No prompt with a known start was trained."
+        return Judgment("not measured", "No prompt with a known start was trained.")
     found = vectors["verdict"].isin(FOUND).groupby(vectors["run"]).mean()
-    outcome, sentence = by_half(found, "most vectors lie in or move to tight clusters of words")
+    outcome, sentence, share = by_half(
+        found, "most vectors lie in or move to tight clusters of words", alpha
+    )
     prompts = rows[rows["position"].isna() & rows["run"].isin(found.index)]
     power = prompts[f"power_at_{EFFECT}"].astype(float).min()
     shares = vectors["verdict"].value_counts(normalize=True)
-    each = ", ".join(f"{share:.0%} {word}" for word, share in shares.items())
+    each = ", ".join(f"{part:.0%} {word}" for word, part in shares.items())
     sentence = (
         f"{sentence} Of all {len(vectors)} vectors: {each}; mean displacement "
         f"{vectors['moved'].mean():.2f} of the start's length. A displacement with a cosine of "
         f"{EFFECT} to a word would be found with power {power:.2f} or more."
     )
     if outcome == "contradicted" and not power >= POWER:
-        return "insufficient evidence", sentence
-    return outcome, sentence
+        outcome = "insufficient evidence"
+    return Judgment(outcome, sentence, share)

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import FoundRuns, Outcome, by_seed, every_method
+from peftlens.claims import ONE_SIDED, Judgment
+from peftlens.results.run_evidence import FoundRuns, by_seed, every_method
 
 CLAIM = "A soft prompt makes the base say what its task is."
 SOURCE = "Ramati et al. 2024, arXiv:2410.11660, abstract"
@@ -30,20 +31,23 @@ LEVEL = 0.05  # of q-values, and so the share found by chance
 EFFECT = 0.25  # share of the vectors that are words of the task
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the number of each method's prompts that say what their task is."""
     rows = tables["prompt_elicitation"]
     rows = rows[rows["own"].astype(bool)].dropna(subset=["q"])
     if rows.empty:
-        return "not measured", "No prompt has a task whose words are known."
+        return Judgment("not measured", "No prompt has a task whose words are known.")
     methods = {str(name): _found(one) for name, one in rows.groupby("method", sort=False)}
-    outcome, shown = every_method({name: one.evidence() for name, one in methods.items()}, methods)
+    outcome, shown = every_method(
+        {name: one.evidence() for name, one in methods.items()}, methods, alpha=alpha
+    )
     kinds = rows.assign(found=rows["q"].astype(float) <= LEVEL).groupby("words", sort=False)
     each = ", ".join(f"{one['found'].sum()} of {len(one)} by {kind} words" for kind, one in kinds)
-    return outcome, (
+    sentence = (
         f"The base says words of the task behind the prompt: {shown}; the mean power is that for "
         f"prompts in which {EFFECT:.0%} of the vectors are such words. Found: {each}."
     )
+    return Judgment(outcome, sentence)
 
 
 def _found(rows: pd.DataFrame) -> FoundRuns:

@@ -7,20 +7,21 @@ for the number of methods (Holm). At 0.05 and below a method forgets less, or mo
 least one method forgets less and none more, contradicted if at least one forgets more and none
 less; with both or neither, or with one seed, the evidence is insufficient. Methods within ±0.05
 nats per token of full fine-tuning are counted. Training the head or the last blocks alone is a
-control, not a method: shown, it decides nothing. Runs with `training.keep` don't count. Of a table
-without p-values, those of its intervals over seeds count.
+control, not a method: shown, it decides nothing. Runs with `training.keep` don't count.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import t
 
 from peftlens import registry
-from peftlens.claims import Outcome, seeds
-from peftlens.numerics.mixed_model import LEVEL, holm
+from peftlens.claims import ONE_SIDED, Judgment, Outcome, seeds
+from peftlens.numerics.mixed_model import holm
+from peftlens.results.comparisons import Comparison
+from peftlens.results.estimate_columns import estimate_of
 
 CLAIM = "PEFT is less prone to catastrophic forgetting than full fine-tuning."
 SOURCE = "common teaching; Biderman et al. 2024, arXiv:2405.09673, for LoRA"
@@ -31,13 +32,16 @@ TO_MEASURE = (
 )
 ANALYSIS = "forgetting"
 CONTROLS = ("head", "last_layers")
-ERROR = 0.05  # joint probability of a wrong decision on any method
 MARGIN = 0.05  # nats per token
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the methods' adjusted p-values."""
     rows = tables["forgetting_at_matched_fit"].dropna(subset="diff_vs_full")
+    if "diff_vs_full_p_value" not in rows:  # its intervals are over seeds alone
+        return Judgment(
+            "not measured", "The table has no p-values over seeds and texts; measure it again."
+        )
     if "keep" in rows:
         rows = rows[rows["keep"].isna()]
     rows = rows[~rows["method"].isin(list(filter(_is_baseline, rows["method"].unique())))]
@@ -45,26 +49,34 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     rows = rows[fit == fit.groupby([rows["suite"], rows["configuration"]]).transform("max")]
     methods = rows[~rows["method"].isin(CONTROLS)]
     if methods.empty:
-        return "not measured", (
-            "Full fine-tuning and another method were not both trained to the same fit of the task."
+        return Judgment(
+            "not measured",
+            "Full fine-tuning and another method were not both trained to the same fit of a task.",
         )
     outcome, less, more = "insufficient evidence", 0, 0
     if methods["n_seeds"].min() > 1:
-        outcome, less, more = decide(methods["diff_vs_full"], _p_values(methods))
-    return outcome, _sentence(methods, rows[rows["method"].isin(CONTROLS)], less, more)
+        outcome, less, more = decide(
+            methods["diff_vs_full"], methods["diff_vs_full_p_value"], alpha
+        )
+    controls = rows[rows["method"].isin(CONTROLS)]
+    comparisons = tuple(map(_comparison, methods.to_dict("records")))
+    return Judgment(outcome, _sentence(methods, controls, less, more), comparisons)
 
 
-def decide(differences: ArrayLike, p_values: ArrayLike) -> tuple[Outcome, int, int]:
+def decide(
+    differences: ArrayLike, p_values: ArrayLike, alpha: float = ONE_SIDED
+) -> tuple[Outcome, int, int]:
     """Decide by several methods' differences from full fine-tuning.
 
     Args:
         differences: increases of the loss minus that of full fine-tuning, shape (n,).
         p_values: two-sided, of no difference, shape (n,).
+        alpha: one-sided joint level.
 
     Returns:
         The outcome, and the numbers of methods that forget less and more.
     """
-    signs = np.sign(np.asarray(differences, float))[holm(p_values) <= ERROR]
+    signs = np.sign(np.asarray(differences, float))[holm(p_values) <= 2 * alpha]
     less, more = int((signs < 0).sum()), int((signs > 0).sum())
     if bool(less) == bool(more):
         return "insufficient evidence", less, more
@@ -82,22 +94,24 @@ def _matched_by_loss(rows: pd.DataFrame) -> pd.Series:
     return rows.get("match", accuracy) == "loss"
 
 
-def _p_values(rows: pd.DataFrame) -> pd.Series:
-    """Return the p-values; of a table without, those of its Student's t intervals over seeds."""
-    if "diff_vs_full_p_value" in rows:
-        return rows["diff_vs_full_p_value"]
-    half = (rows["diff_vs_full_ci_high"] - rows["diff_vs_full_ci_low"]).astype(float) / 2
-    freedom = rows["n_seeds"].astype(float) - 1
-    ratio = rows["diff_vs_full"].abs() / half * t.ppf((1 + LEVEL) / 2, freedom)
-    return pd.Series(2 * t.sf(ratio, freedom), index=rows.index)
+def _comparison(row: Mapping[Any, Any]) -> Comparison:
+    """Compare a method with full fine-tuning; it forgets less if the difference is below zero."""
+    return Comparison(
+        what=f"{row['configuration']} against full",
+        estimate=estimate_of(row, "diff_vs_full", "diff_vs_full_"),
+        high=0.0,
+        effect=-MARGIN,
+        unit="nats per token",
+        n_seeds=int(row["n_seeds"]),
+        n_items=int(row["n_items"]),
+        configurations=(str(row["configuration"]), "full"),
+    )
 
 
 def _sentence(methods: pd.DataFrame, controls: pd.DataFrame, less: int, more: int) -> str:
     ends = methods[["diff_vs_full_ci_low", "diff_vs_full_ci_high"]].astype(float).abs()
     alike = int((ends.max(axis=1, skipna=False) < MARGIN).sum())
-    over = seeds(methods["n_seeds"].min())
-    if "n_items" in methods:
-        over += f" and {methods['n_items'].min()} texts"
+    over = f"{seeds(methods['n_seeds'].min())} and {methods['n_items'].min()} texts"
     text = (
         f"At equal fit {less} of {len(methods)} methods forgot less than full fine-tuning and "
         f"{more} more, by p-values over {over} with Holm's correction; {alike} within "

@@ -12,22 +12,18 @@ less than two points, contradicted if each says no more or costs more (Bonferron
 at one-sided 0.025 after Holm's correction for the number of configurations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import (
-    ONE_SIDED,
-    Evidence,
-    Outcome,
-    difference_text,
-    mean_over_runs,
-)
+from peftlens.claims import ONE_SIDED, Judgment, Outcome, difference_text
 from peftlens.numerics.mixed_model import POWER, Estimate, crossed_estimate, holm
+from peftlens.results.comparisons import Comparison
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.item_scores import item_scores
+from peftlens.results.run_evidence import Evidence, mean_over_runs
 
 CLAIM = (
     "A prompt trained inside sentences says more of its task, for at most two points of accuracy."
@@ -51,11 +47,11 @@ FRAMED, PLAIN = "framed_prompt_tuning", "prompt_tuning"
 _DIFFERENT = ("method", "configuration", "sweep", "framed_share", "frames", "frame_ids")
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the differences of what prompts say, and of accuracies, at equal tasks and seeds."""
     prompts = _prompts(tables["prompt_elicitation"])
     scores = _scores(tables["task_items"])
-    evidence, shown = [], []
+    evidence, shown, comparisons = [], [], []
     for framed, plain in _alike(tables[CONFIGURATIONS]).items():
         pairs = _pairs(prompts, framed, plain)
         cost = _cost(scores, pairs)
@@ -63,15 +59,42 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
             says = mean_over_runs(pairs["says"] - pairs["says_plain"])
             evidence.append(_evidence(says, cost, pairs))
             shown.append(f"{framed} against {plain}: {_text(says, cost, pairs)}")
+            comparisons += _comparisons((framed, plain), says, cost, len(pairs))
     if not evidence:
-        return "not measured", "No framed and plain prompts are alike in all else and in the seeds."
-    return _decide(evidence), f"At equal tasks and seeds, {'; '.join(shown)}."
+        return Judgment(
+            "not measured", "No framed and plain prompts are alike in all else and in the seeds."
+        )
+    sentence = f"At equal tasks and seeds, {'; '.join(shown)}."
+    return Judgment(_decide(evidence, alpha), sentence, tuple(comparisons))
 
 
-def _decide(evidence: list[Evidence]) -> Outcome:
-    if (holm([one.holds for one in evidence]) <= ONE_SIDED).any():
+def _comparisons(
+    names: tuple[str, str], says: Estimate, cost: Estimate, n_pairs: int
+) -> Iterator[Comparison]:
+    """Yield the comparisons of what the prompts say, and of the accuracies."""
+    both = " against ".join(names)
+    yield Comparison(
+        what=f"what {both} says",
+        estimate=says,
+        low=0.0,
+        effect=EFFECT,
+        unit="standard deviations",
+        n_seeds=n_pairs,
+        configurations=names,
+    )
+    yield Comparison(
+        what=f"accuracy of {both}",
+        estimate=cost,
+        low=-MARGIN,
+        n_seeds=n_pairs,
+        configurations=names,
+    )
+
+
+def _decide(evidence: list[Evidence], alpha: float) -> Outcome:
+    if (holm([one.holds for one in evidence]) <= alpha).any():
         return "supported"
-    refuted = (holm([one.fails for one in evidence]) <= ONE_SIDED).all()
+    refuted = (holm([one.fails for one in evidence]) <= alpha).all()
     return "contradicted" if refuted else "insufficient evidence"
 
 
@@ -134,11 +157,15 @@ def _cost(scores: Mapping[str, pd.Series], pairs: pd.DataFrame) -> Estimate | No
         ]
         table = pd.concat(gaps, axis=1).dropna()  # (items, seeds)
         each.append(crossed_estimate(table.to_numpy().T))
-    return _mean(each)
+    return mean_over_tasks(each)
 
 
-def _mean(each: list[Estimate]) -> Estimate:
-    """Average independent estimates, with Satterthwaite's degrees of freedom."""
+def mean_over_tasks(each: list[Estimate]) -> Estimate:
+    """Average independent estimates, with Satterthwaite's degrees of freedom.
+
+    Args:
+        each: estimate on each task.
+    """
     value = float(np.mean([one.value for one in each]))
     errors = np.array([one.standard_error or 0.0 for one in each])
     freedoms = np.array([one.degrees_of_freedom or 0.0 for one in each])

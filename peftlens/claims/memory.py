@@ -4,18 +4,19 @@ Rule: the peak memory of full fine-tuning over that of each other method, each b
 with the fewest trainable parameters, in processes that hold nothing else: the base counts. It is
 the geometric mean over rounds on one machine, at every measured number of tokens per step, because
 the memory of activations grows with it and is about the same for all. "Far more" means at least
-twice, not METRICS' 1.2 times: it should decide which machine is needed. It holds at a number of
+twice, not the usual 1.2 times: it should decide which machine is needed. It holds at a number of
 tokens if every method's interval lies above two, and fails if those of more than half lie below.
 Supported if it holds at all of them, contradicted if it fails at any. The intervals are
-simultaneous over the numbers of tokens, and none counts where the A/A control is disturbed.
-Baselines, which train nothing or all, do not count as PEFT.
+simultaneous over the numbers of tokens, and those of "more than half" over the methods, too; none
+counts where the A/A control is disturbed. Baselines, which train nothing or all, do not count as
+PEFT.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, family
+from peftlens.claims import ONE_SIDED, Judgment, family
 from peftlens.results.cost_ratio import Point, Ratio, points, simultaneous
 
 CLAIM = "Full fine-tuning needs far more training memory than PEFT."
@@ -30,19 +31,20 @@ FAR = 2.0
 MEMORY = "peak_memory_bytes"
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the curve of ratios over tokens per step."""
     found = [*points(tables["training_cost"])]
-    level = simultaneous(len(found))
+    level = simultaneous(len(found), alpha)
     curve = [(point, ratios) for point in found if (ratios := _ratios(point, level))]
     if len({point.tokens for point, _ in curve}) < 2:
-        return "not measured", (
+        return Judgment(
+            "not measured",
             "Full fine-tuning and another method must both be measured, in two rounds or more at "
-            "two numbers of tokens per step."
+            "two numbers of tokens per step.",
         )
     judged = [(point, ratios) for point, ratios in curve if not point.disturbed(MEMORY)]
     holds = [p for p, ratios in judged if all(r.low > FAR for r in ratios.values())]
-    fails = [p for p, ratios in judged if _share_below(ratios) > 0.5]
+    fails = [p for p, ratios in judged if _fails(p, len(ratios), level)]
     each = "; ".join(_described(point, ratios) for point, ratios in curve)
     sentence = (
         "With the base in it, full fine-tuning's memory is this many times that of the other "
@@ -52,8 +54,8 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     if len(judged) < len(curve):
         sentence += f" The machine was disturbed at {len(curve) - len(judged)} of {len(curve)}."
     if fails:
-        return "contradicted", sentence
-    return ("supported" if len(holds) == len(curve) else "insufficient evidence"), sentence
+        return Judgment("contradicted", sentence)
+    return Judgment("supported" if len(holds) == len(curve) else "insufficient evidence", sentence)
 
 
 def _ratios(point: Point, level: float) -> dict[str, Ratio]:
@@ -70,8 +72,15 @@ def _ratios(point: Point, level: float) -> dict[str, Ratio]:
     return {method: ratio for method, ratio in ratios.items() if ratio is not None}
 
 
-def _share_below(ratios: Mapping[str, Ratio]) -> float:
-    return sum(ratio.high < FAR for ratio in ratios.values()) / len(ratios)
+def _fails(point: Point, n: int, level: float) -> bool:
+    """Return whether the ratios of more than half of n methods lie below the margin.
+
+    That at least u of n hypotheses are false is shown by the u-th smallest p-value times n - u + 1
+    (Benjamini & Heller 2008, Biometrics 64, 1215-1222).
+    """
+    half = n // 2 + 1
+    ratios = _ratios(point, 1 - (1 - level) / (n - half + 1))
+    return sum(ratio.high < FAR for ratio in ratios.values()) >= half
 
 
 def _described(point: Point, ratios: Mapping[str, Ratio]) -> str:

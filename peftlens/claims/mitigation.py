@@ -15,8 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Evidence, Outcome, difference_text, pair, seeds
-from peftlens.numerics.mixed_model import Estimate, holm
+from peftlens.claims import ONE_SIDED, Judgment, Outcome, difference_text, paired, seeds
+from peftlens.numerics.mixed_model import holm
+from peftlens.results.comparisons import Comparison
+from peftlens.results.estimate_columns import estimate_of
+from peftlens.results.run_evidence import Evidence
 
 CLAIM = "A penalty, or replayed text, keeps a model from forgetting without costing accuracy."
 SOURCE = "Kirkpatrick et al. 2017, arXiv:1612.00796, for ewc; Li et al. 2018, arXiv:1802.01483"
@@ -27,20 +30,24 @@ TO_MEASURE = (
 )
 ANALYSIS = "mitigation"
 MARGIN = 0.02  # of accuracy
+EFFECT = 0.05  # nats per token, which a study should find
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge each kind by its comparisons with the same configuration without it."""
     rows = _compared(tables["forgetting_at_matched_fit"])
     if rows.empty:
-        return "not measured", (
-            "No configuration was trained with and without training.keep to the same fit."
+        return Judgment(
+            "not measured",
+            "No configuration was trained with and without training.keep to the same fit.",
         )
     found = rows.to_dict("records")
     accuracy = [
-        pair(tables["paired_accuracy"], row["configuration"], row["plain"]) for row in found
+        paired(tables["paired_accuracy"], row["configuration"], row["plain"], low=-MARGIN)
+        for row in found
     ]
-    holds, fails = decide([_evidence(*one) for one in zip(found, accuracy, strict=True)])
+    evidence = [_evidence(*one) for one in zip(found, accuracy, strict=True)]
+    holds, fails = decide(evidence, alpha)
     kinds = rows["keep"].reset_index(drop=True)
     every, some = pd.Series(holds).groupby(kinds).all(), pd.Series(fails).groupby(kinds).any()
     texts = pd.Series([*map(_text, found, accuracy)]).groupby(kinds).agg("; ".join)
@@ -55,16 +62,20 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     elif some.all():
         outcome = "contradicted"
     over = f"{seeds(int(rows['n_seeds'].min()))} and {int(rows['n_items'].min())} texts"
-    return outcome, (
+    comparisons = (
+        one for row, gap in zip(found, accuracy, strict=True) for one in _comparisons(row, gap)
+    )
+    sentence = (
         f"At equal fit, against the same method without, by p-values over {over} with Holm's "
         f"correction: {'; '.join(shown)}."
     )
+    return Judgment(outcome, sentence, tuple(comparisons))
 
 
-def decide(evidence: list[Evidence]) -> tuple[list[bool], list[bool]]:
+def decide(evidence: list[Evidence], alpha: float = ONE_SIDED) -> tuple[list[bool], list[bool]]:
     """Return for each comparison whether the property holds, and whether it fails."""
-    holds = holm([one.holds for one in evidence]) <= ONE_SIDED
-    fails = (holm([one.fails for one in evidence]) <= ONE_SIDED) & ~holds
+    holds = holm([one.holds for one in evidence]) <= alpha
+    fails = (holm([one.fails for one in evidence]) <= alpha) & ~holds
     return holds.tolist(), fails.tolist()
 
 
@@ -78,23 +89,37 @@ def _compared(table: pd.DataFrame) -> pd.DataFrame:
     return rows[fit == fit.groupby([rows["suite"], rows["configuration"]]).transform("max")]
 
 
-def _evidence(row: Mapping[Any, Any], accuracy: Estimate | None) -> Evidence:
+def _comparisons(row: Mapping[Any, Any], accuracy: Comparison | None) -> list[Comparison]:
+    """Return the comparisons of forgetting and, if it is known, of accuracy."""
+    forgetting = Comparison(
+        what=f"forgetting of {row['configuration']} against {row['plain']}",
+        estimate=estimate_of(row, "diff_vs_plain", "diff_vs_plain_"),
+        high=0.0,
+        effect=-EFFECT,
+        unit="nats per token",
+        n_seeds=int(row["n_seeds"]),
+        n_items=int(row["n_items"]),
+        configurations=(str(row["configuration"]), str(row["plain"])),
+    )
+    return [forgetting] if accuracy is None else [forgetting, accuracy]
+
+
+def _evidence(row: Mapping[Any, Any], accuracy: Comparison | None) -> Evidence:
     """Weigh the forgetting and the accuracy of one configuration; no evidence from one seed."""
     p = row["diff_vs_plain_p_value"]
     if row["n_seeds"] < 2 or pd.isna(p) or accuracy is None:
         return Evidence(1.0, 1.0)
     less = p / 2 if row["diff_vs_plain"] < 0 else 1 - p / 2
-    costs = accuracy.p_below(-MARGIN)
     return Evidence(
-        holds=max(less, accuracy.p_above(-MARGIN)),
-        fails=min(1.0, 2 * min(1 - less, costs)),
+        holds=max(less, accuracy.holds),
+        fails=min(1.0, 2 * min(1 - less, accuracy.fails)),
     )
 
 
-def _text(row: Mapping[Any, Any], accuracy: Estimate | None) -> str:
+def _text(row: Mapping[Any, Any], accuracy: Comparison | None) -> str:
     fit = f"a loss of {row['level']:.2f}" if row["match"] == "loss" else f"{row['level']:.0%}"
     text = f"{row['plain']} at {fit} {row['diff_vs_plain']:+z.2f} nats per token"
     if pd.notna(row["diff_vs_plain_ci_low"]):
         low, high = row["diff_vs_plain_ci_low"], row["diff_vs_plain_ci_high"]
         text += f", {low:+z.2f} to {high:+z.2f}"
-    return text if accuracy is None else f"{text}, accuracy {difference_text(accuracy)}"
+    return text if accuracy is None else f"{text}, accuracy {difference_text(accuracy.estimate)}"

@@ -13,13 +13,15 @@ import pandas as pd
 
 from peftlens.claims import (
     ONE_SIDED,
-    Outcome,
+    Judgment,
     counted,
     difference_text,
     hyperparameter,
-    pair,
+    outcome_of,
+    paired,
     power_text,
 )
+from peftlens.results.comparisons import all_hold
 
 CLAIM = "LoRA on self-attention alone is often enough."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
@@ -33,7 +35,7 @@ MARGIN = 0.02
 ATTENTION = {"attention", "query_value", "key_value", "q_proj", "k_proj", "v_proj", "o_proj"}
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the best of either placement."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values(
@@ -42,21 +44,20 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     targets = rows["configuration"].map(hyperparameter(tables, "target_modules"))
     alone = targets.astype("string").str.split(",").map(ATTENTION.issuperset)
     if alone.all() or not alone.any():
-        return "not measured", (
-            "LoRA must be trained on attention alone, and with the feed-forward layers."
+        return Judgment(
+            "not measured",
+            "LoRA must be trained on attention alone, and with the feed-forward layers.",
         )
     attention, wider = rows[alone].iloc[0], rows[~alone].iloc[0]
-    difference = pair(tables["paired_accuracy"], attention["configuration"], wider["configuration"])
-    if difference is None:
-        return "not measured", "The two were not trained with the same seeds."
+    names = attention["configuration"], wider["configuration"]
+    gap = paired(tables["paired_accuracy"], *names, low=-MARGIN)
+    if gap is None:
+        return Judgment("not measured", "The two were not trained with the same seeds.")
     sentence = (
         f"On attention alone the best LoRA ({attention['configuration']}, "
         f"{attention['trainable_parameters']:,} parameters) reaches {attention['accuracy']:.3f}, "
         f"with the feed-forward layers ({wider['configuration']}, "
         f"{wider['trainable_parameters']:,}) {wider['accuracy']:.3f}: "
-        f"{difference_text(difference)} ({counted(wider)}; {power_text([difference])})."
+        f"{difference_text(gap.estimate)} ({counted(wider)}; {power_text([gap.estimate])})."
     )
-    if difference.p_above(-MARGIN) <= ONE_SIDED:
-        return "supported", sentence
-    worse = difference.p_below(-MARGIN) <= ONE_SIDED
-    return ("contradicted" if worse else "insufficient evidence"), sentence
+    return Judgment(outcome_of(all_hold([gap], alpha)), sentence, (gap,))

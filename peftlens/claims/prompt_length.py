@@ -16,15 +16,16 @@ import pandas as pd
 
 from peftlens.claims import (
     ONE_SIDED,
-    Outcome,
+    Judgment,
     counted,
     difference_text,
-    differences_from,
     equal_but,
     hyperparameter,
+    outcome_of,
+    paired_with,
     power_text,
 )
-from peftlens.numerics.mixed_model import holm
+from peftlens.results.comparisons import all_hold
 
 CLAIM = "20 to 100 virtual tokens are enough."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 3.2"
@@ -38,7 +39,7 @@ LOW, HIGH = 20, 100
 MARGIN = 0.02
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the differences of other lengths from the best length of 20 to 100."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "prompt_tuning"]
@@ -51,24 +52,24 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         if group["length"].max() > HIGH and group["length"].between(LOW, HIGH).any()
     ]
     if not complete:
-        return "not measured", "Prompts of 20 to 100 tokens and longer ones are needed."
+        return Judgment("not measured", "Prompts of 20 to 100 tokens and longer ones are needed.")
     rows = max(complete, key=len)
     claimed = rows[rows["length"].between(LOW, HIGH)]
     best = claimed.sort_values("validation_accuracy", kind="stable").iloc[-1]
     others = rows[~rows["length"].between(LOW, HIGH)]
-    gaps = differences_from(tables["paired_accuracy"], best, others, "length")
+    gaps = paired_with(
+        tables["paired_accuracy"], best, others, "length", lambda _: {"high": MARGIN}
+    )
     if len(gaps) < len(others):
-        return "not measured", "All lengths must be trained with the same seeds."
-    longer = [gap for length, gap in gaps.items() if length > HIGH]
+        return Judgment("not measured", "All lengths must be trained with the same seeds.")
+    longer = tuple(gap for length, gap in gaps.items() if length > HIGH)
     each = "; ".join(
-        f"{length} token{'s'[: length > 1]} have {difference_text(gap)}"
+        f"{length} token{'s'[: length > 1]} have {difference_text(gap.estimate)}"
         for length, gap in gaps.items()
     )
+    power = power_text(gap.estimate for gap in longer)
     sentence = (
         f"Of 20 to 100 tokens, {best['length']} have the best validation accuracy (on the test "
-        f"{best['accuracy']:.3f}, {counted(best)}); against them {each} ({power_text(longer)})."
+        f"{best['accuracy']:.3f}, {counted(best)}); against them {each} ({power})."
     )
-    if min(holm([gap.p_above(MARGIN) for gap in longer])) <= ONE_SIDED:
-        return "contradicted", sentence
-    agree = max(gap.p_below(MARGIN) for gap in longer) <= ONE_SIDED
-    return ("supported" if agree else "insufficient evidence"), sentence
+    return Judgment(outcome_of(all_hold(longer, alpha)), sentence, longer)

@@ -5,16 +5,25 @@ Accuracy, over seeds and test examples: kept if the interval of the paired diffe
 minus two points, lost if below. Memory, over rounds on one machine: the peak of training in a
 process that holds the quantized base alone, over LoRA's, both with the base; saved if the interval
 of the ratio lies below 1 at every measured number of tokens per step, not saved if above 1 at any.
-Supported if accuracy is kept and memory saved, contradicted if either is not. The intervals are
-simultaneous over the numbers of tokens, and none counts where the A/A control is disturbed. The
-peak of loading, which holds the unquantized weights, is reported, and does not decide.
+Supported if accuracy is kept and memory saved, contradicted if either is not (Bonferroni for the
+two). The intervals are simultaneous over the numbers of tokens, and none counts where the A/A
+control is disturbed. The peak of loading, which holds the unquantized weights, is reported, and
+does not decide.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Outcome, counted, difference_text, equal_but, pair
+from peftlens.claims import (
+    ONE_SIDED,
+    Judgment,
+    counted,
+    difference_text,
+    equal_but,
+    outcome_of,
+    paired,
+)
 from peftlens.results.cost_ratio import Point, points, simultaneous
 
 CLAIM = "Quantizing the frozen base (QLoRA) keeps accuracy and saves memory."
@@ -29,7 +38,7 @@ MARGIN = 0.02
 MEMORY = "peak_memory_bytes"
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the pair with the highest rank."""
     rows = tables["rank_chart"].set_index("configuration")
     group = equal_but(tables, "method", "double_quant")  # LoRA has no double_quant
@@ -40,32 +49,38 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         if group[one] == group[other]
     ]
     if not pairs:
-        return "not measured", "QLoRA and LoRA of one rank must both be trained."
+        return Judgment("not measured", "QLoRA and LoRA of one rank must both be trained.")
     one, other = max(pairs, key=lambda both: rows.loc[both[0], "trainable_parameters"])
-    difference = pair(tables["paired_accuracy"], one, other)
-    if difference is None:
-        return "not measured", "The two were not trained with the same seeds."
+    gap = paired(tables["paired_accuracy"], one, other, low=-MARGIN)
+    if gap is None:
+        return Judgment("not measured", "The two were not trained with the same seeds.")
     found = [*points(tables["training_cost"])]
-    level = simultaneous(len(found))
+    level, stricter = (simultaneous(len(found), part) for part in (alpha, alpha / 2))
     memory = [(p, ratio) for p in found if (ratio := p.ratio(one, other, MEMORY, level))]
     if not memory:
-        return "not measured", "The memory of the two was not measured in two rounds."
-    assert difference.low is not None and difference.high is not None
+        return Judgment("not measured", "The memory of the two was not measured in two rounds.")
     each = ", ".join(f"{ratio} at {point.name} tokens" for point, ratio in memory)
     sentence = (
         f"{one} reaches {rows.loc[one, 'accuracy']:.3f}, {other} "
-        f"{rows.loc[other, 'accuracy']:.3f}: {difference_text(difference)} "
+        f"{rows.loc[other, 'accuracy']:.3f}: {difference_text(gap.estimate)} "
         f"({counted(rows.loc[one])}). With the base in it, its training memory over LoRA's is "
         f"{each}{_loading(memory[0][0], one)}."
     )
     usable = [(point, ratio) for point, ratio in memory if not point.disturbed(MEMORY)]
     if len(usable) < len(memory):
         sentence += f" The machine was disturbed at {len(memory) - len(usable)} of {len(memory)}."
-    if difference.high < -MARGIN or any(ratio.low > 1 for _, ratio in usable):
-        return "contradicted", sentence
     saved = [ratio for _, ratio in usable if ratio.high < 1]
-    both_hold = difference.low > -MARGIN and len(saved) == len(memory)
-    return ("supported" if both_hold else "insufficient evidence"), sentence
+    holds = None
+    if gap.fails <= alpha / 2 or any(_is_more(point, one, other, stricter) for point, _ in usable):
+        holds = False
+    elif gap.holds <= alpha and len(saved) == len(memory):
+        holds = True
+    return Judgment(outcome_of(holds), sentence, (gap,))
+
+
+def _is_more(point: Point, one: str, other: str, level: float) -> bool:
+    ratio = point.ratio(one, other, MEMORY, level)
+    return ratio is not None and ratio.low > 1
 
 
 def _loading(point: Point, name: str) -> str:

@@ -18,15 +18,16 @@ import pandas as pd
 
 from peftlens.claims import (
     ONE_SIDED,
-    Outcome,
+    Judgment,
     counted,
     difference_text,
-    differences_from,
     equal_but,
     hyperparameter,
+    outcome_of,
+    paired_with,
     power_text,
 )
-from peftlens.numerics.mixed_model import holm
+from peftlens.results.comparisons import Margins, all_hold
 
 CLAIM = "Ranks 4 to 32 are a good trade between parameters and accuracy."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 7.2, finds 1 to 8 enough"
@@ -40,7 +41,7 @@ LOW, HIGH = 4, 32
 MARGIN = 0.01
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the differences of smaller and larger ranks from the best rank of 4 to 32."""
     rows = tables["rank_chart"]
     rows = rows[rows["method"] == "lora"].sort_values("validation_accuracy", kind="stable")
@@ -48,7 +49,7 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
     groups = [group.drop_duplicates("rank", keep="last") for _, group in rows.groupby(numbers)]
     complete = [group.sort_values("rank") for group in groups if _covers_ranges(group["rank"])]
     if not complete:
-        return "not measured", _missing_runs(rows, tables)
+        return Judgment("not measured", _missing_runs(rows, tables))
     rows = max(complete, key=len)
     best = (
         rows[rows["rank"].between(LOW, HIGH)]
@@ -56,21 +57,21 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         .iloc[-1]
     )
     others = rows[~rows["rank"].between(LOW, HIGH)]
-    gaps = differences_from(tables["paired_accuracy"], best, others, "rank")
+    gaps = paired_with(tables["paired_accuracy"], best, others, "rank", _margins)
     if len(gaps) < len(others):
-        return "not measured", "All ranks must be trained with the same seeds."
+        return Judgment("not measured", "All ranks must be trained with the same seeds.")
     sentence = (
         f"Of ranks 4 to 32, {best['rank']:.0f} has the best validation accuracy (on the test "
         f"{best['accuracy']:.3f}, {counted(best)}); against it "
-    ) + "; ".join(f"rank {rank} has {difference_text(gap)}" for rank, gap in gaps.items())
-    sentence = f"{sentence} ({power_text(gaps.values())})."
-    below = [gap for rank, gap in gaps.items() if rank < LOW]
-    above = [gap for rank, gap in gaps.items() if rank > HIGH]
-    against = [gap.p_above(-MARGIN) for gap in below] + [gap.p_above(MARGIN) for gap in above]
-    if min(holm(against)) <= ONE_SIDED:
-        return "contradicted", sentence
-    agree = [gap.p_below(-MARGIN) for gap in below] + [gap.p_below(MARGIN) for gap in above]
-    return ("supported" if max(agree) <= ONE_SIDED else "insufficient evidence"), sentence
+    ) + "; ".join(f"rank {rank} has {difference_text(gap.estimate)}" for rank, gap in gaps.items())
+    comparisons = tuple(gaps.values())
+    sentence = f"{sentence} ({power_text(one.estimate for one in comparisons)})."
+    return Judgment(outcome_of(all_hold(comparisons, alpha)), sentence, comparisons)
+
+
+def _margins(rank: int) -> Margins:
+    """Smaller ranks must be worse by more than the margin, larger ones not better by it."""
+    return {"high": -MARGIN, "effect": -2 * MARGIN} if rank < LOW else {"high": MARGIN}
 
 
 def _covers_ranges(ranks: pd.Series) -> bool:

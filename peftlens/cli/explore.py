@@ -1,14 +1,16 @@
 """Command for the map of the vocabulary: explore."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from peftlens.cli import targets
 from peftlens.cli.output import Open, open_in_browser
-from peftlens.errors import InputError
-from peftlens.io.extras import install_command
+
+if TYPE_CHECKING:
+    from peftlens.explorer.data import ExplorerData
+    from peftlens.explorer.server import LiveIndex
 
 
 def explore(  # noqa: PLR0913  # one argument per flag
@@ -45,8 +47,8 @@ def explore(  # noqa: PLR0913  # one argument per flag
         bool,
         typer.Option(
             "--serve",
-            help="Instead of writing a page, start a local server until Ctrl-C: neighbors of any "
-            "text, token or sum of these. Requires the extra `app`.",
+            help="Instead of writing a page, show it from a local server until Ctrl-C, which also "
+            "finds the neighbors of any text, token, vector or sum of these, after any block.",
         ),
     ] = False,
     port: Annotated[
@@ -57,51 +59,48 @@ def explore(  # noqa: PLR0913  # one argument per flag
 ) -> None:
     """Draw a map of the vocabulary with the trained vectors, as one HTML file without network use.
 
-    The first map of a base model takes a minute for 49,152 tokens on two cores, and its clusters
-    another minute; both are cached.
+    The first map of a base model takes a minute in the plane and another in space for 49,152 tokens
+    on two cores, its clusters and the neighbors of all tokens a few more; all are cached.
     """
-    if serve:
-        _serve(target, base, port, trust_remote_code)
-        return
-    page = out or (target if (target / "study.json").exists() else Path()) / "explorer.html"
     from peftlens.adapters.run_context import RunContext
     from peftlens.explorer import page as explorer
-    from peftlens.explorer.build import build_explorer
+    from peftlens.explorer import server
+    from peftlens.explorer.build import build_explorer, title
     from peftlens.io.html import require_place
 
-    require_place(page)
+    page = out or (target if (target / "study.json").exists() else Path()) / "explorer.html"
+    if not serve:
+        require_place(page)
     results = targets.open_target(target, base, trust_remote_code=trust_remote_code)
-    names = results.index["names"]
     single = len(results.runs) == 1
     context = RunContext(trust_remote_code=trust_remote_code)
     content = build_explorer(
         context,
         results.runs,
-        names,
+        results.index["names"],
         projection,
         between=between,
         logits=single if logits is None else logits,
         directions=single if directions is None else directions,
+        neighbors=not serve,
     )
-    print(explorer.write(content, results.name, page))
+    heading = title(results.name, results.runs, results.index["names"])
+    if serve:
+        _serve(server.live_index(context, results.runs), content, heading, port, show)
+        return
+    print(explorer.write(content, heading, page))
     if show:
         open_in_browser(page)
 
 
-def _serve(target: Path, base: str | None, port: int, trust: bool) -> None:
-    from peftlens.adapters.run_context import RunContext
+def _serve(
+    index: "LiveIndex", content: "ExplorerData", heading: str, port: int, show: bool
+) -> None:
+    from peftlens.explorer import server
 
-    try:
-        from peftlens.explorer import server
-    except ModuleNotFoundError as error:
-        if error.name not in ("dash", "flask", "werkzeug"):
-            raise
-        raise InputError(f"--serve needs the extra `app`: {install_command('app')}") from error
-    results = targets.open_target(target, base, trust_remote_code=trust)
-    server.serve(
-        RunContext(trust_remote_code=trust),
-        results.runs,
-        results.index["names"],
-        port,
-        lambda url: print(f"{url}\nCtrl-C stops it", flush=True),
-    )
+    def announce(url: str) -> None:
+        print(f"{url}\nCtrl-C stops it", flush=True)
+        if show:
+            typer.launch(url)
+
+    server.serve(server.live_page(content, heading, index), index, port, announce)

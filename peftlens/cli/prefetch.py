@@ -53,12 +53,17 @@ def prefetch(
     base_model = load_base_model(base, trust_remote_code=trust_remote_code)
     note(f"{base}, {base_model.dtype} on {base_model.device}")
     if map_:
+        from peftlens.explorer.build import neighbor_pairs
         from peftlens.vocab.clusters import clusters
-        from peftlens.vocab.projection import vocabulary_map
+        from peftlens.vocab.projection import vocabulary_map, vocabulary_space
 
         clusters(base_model)
         note("neighbors and clusters of the vocabulary")
         vocabulary_map(base_model)
         note("map of the vocabulary")
+        vocabulary_space(base_model)
+        note("map of the vocabulary in three dimensions")
+        neighbor_pairs(base_model)
+        note("neighbors of every token by each metric")
     print_table(["step", "seconds"], [[step, f"{seconds:.1f}"] for step, seconds in durations])
     print(f"\nCached in {cache_dir()}")

@@ -7,11 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
+from peftlens.cli.completion import complete_claims
 from peftlens.cli.output import (
     Json,
     print_class_balances,
@@ -21,16 +22,20 @@ from peftlens.cli.output import (
     resumable,
 )
 from peftlens.cli.targets import Trust
+from peftlens.cli.until_decided import decide, print_status
 from peftlens.errors import InputError, nearest
 from peftlens.io.escaping import visible
 from peftlens.numerics.counts import counted, duration
+
+if TYPE_CHECKING:
+    from peftlens.studies.status import StudyStatus
 
 File = Annotated[Path, typer.Argument(help="TOML file with the grid.")]
 Full = Annotated[
     bool,
     typer.Option("--full-scale", help="Run the larger study of the file's table [full_scale]."),
 ]
-_SELECTION, _RESOURCES = "Selection of runs", "Resources"
+_SELECTION, _RESOURCES, _DECISIONS = "Selection of runs", "Resources", "Decisions"
 
 
 class _DefaultToRun(TyperGroup):
@@ -124,6 +129,30 @@ def run(  # noqa: PLR0913  # one argument per flag
             rich_help_panel=_SELECTION,
         ),
     ] = True,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Race the learning rates, then confirm the best on fresh seeds, round by round, "
+            "until every claim is decided; see the file's table [decisions].",
+            rich_help_panel=_DECISIONS,
+        ),
+    ] = False,
+    claims: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Claim to decide; may be repeated. By default all whose tables the study has.",
+            autocompletion=complete_claims,
+            rich_help_panel=_DECISIONS,
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Time of training and measuring, such as 6h or 90m, that no round may overrun.",
+            rich_help_panel=_DECISIONS,
+        ),
+    ] = None,
     stall_timeout: Annotated[
         float,
         typer.Option(
@@ -141,10 +170,13 @@ def run(  # noqa: PLR0913  # one argument per flag
     130: Ctrl-C (once: present jobs are finished; twice: they are dropped); 143: SIGTERM. The same
     command resumes the study.
     """
+    from peftlens.results.sequential import is_sequential
     from peftlens.studies.runner import StudyOptions
 
     folder = out or Path("studies") / file.stem
-    if not resume and (folder / "study.json").exists():
+    if is_sequential(folder) and not until_decided:
+        raise InputError(f"{folder} was begun with --until-decided; give it, or another --out")
+    if not resume and ((folder / "study.json").exists() or is_sequential(folder)):
         raise InputError(
             f"{folder} holds a study already; give another --out, or leave --no-resume"
         )
@@ -159,7 +191,13 @@ def run(  # noqa: PLR0913  # one argument per flag
         retry_failed=retry_failed,
         stall_timeout=60 * stall_timeout,
     )
-    study(file, folder, options, as_json=as_json, trust=trust_remote_code)
+    if until_decided:
+        changes = {"claims": tuple(claims or ()), "budget": budget}
+        decide(file, folder, options, changes, as_json=as_json, trust=trust_remote_code)
+    elif claims or budget:
+        raise InputError("--claims and --budget belong to --until-decided; give it, too")
+    else:
+        study(file, folder, options, as_json=as_json, trust=trust_remote_code)
 
 
 def _part(shard: str | None) -> tuple[int, int] | None:
@@ -180,7 +218,7 @@ def study(
     from peftlens.reports import page as report
     from peftlens.studies.runner import StudyOptions, run_study
 
-    options = replace(options or StudyOptions(), show=partial(_show_page, out))
+    options = replace(options or StudyOptions(), show=partial(report.write_while_running, out))
     with resumable():
         outcome = run_study(file, out, options, trust_remote_code=trust)
     page = report.write(out) if (out / "tables").is_dir() else None
@@ -207,21 +245,6 @@ def study(
         raise typer.Exit(1)
 
 
-def _show_page(out: Path) -> None:
-    """Write the report of the results so far; say so the first time."""
-    from peftlens.io.progress import say
-    from peftlens.reports import page as report
-
-    is_first = not (out / "report.html").exists()
-    try:
-        page = report.write(out, warn=False)
-    except Exception as error:  # noqa: BLE001  # the runs go on whatever is wrong with a page
-        say(f"The report will be written at the end: {error}")
-        return
-    if is_first:
-        say(f"First results are in {page}, which grows as runs end")
-
-
 @app.command()
 def status(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")], as_json: Json = False
@@ -232,12 +255,18 @@ def status(
     """
     from dataclasses import asdict
 
+    from peftlens.results.sequential import is_sequential
     from peftlens.studies.status import study_status
 
-    progress = study_status(folder)
-    if as_json:
-        print_json(asdict(progress))
-        return
+    if is_sequential(folder):
+        print_status(folder, _print_status, as_json=as_json)
+    elif as_json:
+        print_json(asdict(study_status(folder)))
+    else:
+        _print_status(study_status(folder))
+
+
+def _print_status(progress: "StudyStatus") -> None:
     print(
         f"{progress.done} done, {len(progress.running)} running, {len(progress.failed)} failed, "
         f"{progress.left} left{_remaining_time(progress.seconds_left)}"

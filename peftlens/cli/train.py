@@ -144,6 +144,7 @@ def train(  # noqa: PLR0913  # one argument per flag
     registry.check("methods", config.method)
     load_task(config.task, config.task_config)
     from peftlens.adapters.run_context import RunContext
+    from peftlens.results.untrained import write_untrained
     from peftlens.training.run_plan import plan_run
     from peftlens.training.trainer import train_run
     from peftlens.training.untrained_scores import untrained_scores
@@ -154,6 +155,8 @@ def train(  # noqa: PLR0913  # one argument per flag
         finished = run.record.status == "finished"
         compared = finished and untrained and run.record.results["steps"]
         scores = untrained_scores(planned) if compared else {}
+        if scores:
+            write_untrained(run, scores)
     if as_json:
         results = {"run": str(run.path), "status": run.record.status, **run.record.results}
         print_json(results | ({"untrained": scores} if scores else {}))

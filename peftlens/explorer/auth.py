@@ -7,13 +7,21 @@ and the right Host and Origin, and methods and sizes are limited to those that t
 
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from flask import Flask, Response, abort, redirect, request
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COOKIE = "peftlens"
-LARGEST = 100_000  # maximum size of a request, bytes
-UPDATE = "/_dash-update-component"  # path of Dash's callbacks
+LARGEST = 16_384  # maximum length of a path with its query, bytes
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}  # of every response
 
 
 @dataclass(frozen=True)
@@ -28,47 +36,50 @@ class Guard:
     hosts: frozenset[str]
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
-    def watch(self, server: Flask) -> None:
-        """Check each request of the server before any other handler."""
-        server.before_request(self._check)
-        server.after_request(_headers)
+    @property
+    def cookie(self) -> str:
+        """Value of the Set-Cookie header that keeps the token."""
+        return f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
 
-    def _check(self) -> Response | None:
-        if request.host not in self.hosts:
-            abort(403)
-        origin = request.headers.get("Origin")
+    def check(self, method: str, target: str, headers: Mapping[str, str]) -> HTTPStatus:
+        """Judge a request before any other handler.
+
+        Args:
+            method: method of the request.
+            target: path and query as they were sent.
+            headers: headers of the request, names in any case.
+
+        Returns:
+            OK; SEE_OTHER if the address has the token, which the cookie is to keep instead; or the
+            status of the refusal.
+        """
+        if headers.get("Host") not in self.hosts:
+            return HTTPStatus.FORBIDDEN
+        origin = headers.get("Origin")
         if origin is not None and origin not in {f"http://{host}" for host in self.hosts}:
-            abort(403)
-        if request.method not in ("GET", "HEAD") and (request.method, request.path) != (
-            "POST",
-            UPDATE,
-        ):
-            abort(405)
-        _check_size()
-        if ".." in request.path or "\\" in request.path:
-            abort(404)
-        if self._matches(request.args.get("token")):
-            response = redirect(request.path)
-            response.set_cookie(COOKIE, self.token, httponly=True, samesite="Strict")
-            return response  # pyright: ignore[reportReturnType]
-        if not self._matches(request.cookies.get(COOKIE)):
-            abort(401)
-        return None
+            return HTTPStatus.FORBIDDEN
+        if method not in ("GET", "HEAD"):
+            return HTTPStatus.METHOD_NOT_ALLOWED
+        if len(target) > LARGEST:
+            return HTTPStatus.REQUEST_URI_TOO_LONG
+        if "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0":
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # no request of the page has a body
+        address = urlsplit(target)
+        if ".." in unquote(address.path) or "\\" in unquote(address.path):
+            return HTTPStatus.NOT_FOUND
+        if any(self._matches(one) for one in parse_qs(address.query).get("token", ())):
+            return HTTPStatus.SEE_OTHER
+        granted = self._matches(_stored(headers.get("Cookie", "")))
+        return HTTPStatus.OK if granted else HTTPStatus.UNAUTHORIZED
 
-    def _matches(self, token: str | None) -> bool:
-        return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
+    def _matches(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self.token.encode())
 
 
-def _check_size() -> None:
-    if "Transfer-Encoding" in request.headers:
-        abort(411)  # a body in chunks, whose length is unknown
-    if (request.content_length or 0) > LARGEST or len(request.query_string) > LARGEST:
-        abort(413)
-
-
-def _headers(response: Response) -> Response:
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Frame-Options"] = "DENY"
-    return response
+def _stored(cookies: str) -> str:
+    """Read the token from a Cookie header; empty if there is none."""
+    try:
+        jar = SimpleCookie(cookies)
+    except CookieError:
+        return ""
+    return jar[COOKIE].value if COOKIE in jar else ""

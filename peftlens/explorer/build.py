@@ -11,7 +11,13 @@ from peftlens.adapters.run_context import RunContext
 from peftlens.data.tokenization import continuation_ids
 from peftlens.errors import InputError
 from peftlens.evaluation import probe_runner
-from peftlens.explorer.data import KINDS, ExplorerData, LogitShift, PromptTrajectory
+from peftlens.explorer.data import (
+    KINDS,
+    ExplorerData,
+    LogitShift,
+    NeighborPairs,
+    PromptTrajectory,
+)
 from peftlens.explorer.directions import adapter_directions
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
@@ -19,17 +25,22 @@ from peftlens.results.table import measured
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
 from peftlens.vocab.clusters import clusters
+from peftlens.vocab.nearest_neighbors import METRICS
 from peftlens.vocab.projection import (
     Projection,
     VocabularyMap,
     place_by_neighbors,
     plane_map,
     vocabulary_map,
+    vocabulary_space,
 )
+from peftlens.vocab.token_neighbors import token_neighbors
 from peftlens.vocab.trained_vectors import trained_vectors
 from peftlens.vocab.vocabulary import Vocabulary, vocabulary
 
 NEEDED = "token_vectors"
+MANY = 65_536  # tokens beyond which a page keeps neighbors by cosine only
+KEPT, FEW = 8, 5  # neighbors of a token in a page of up to MANY tokens, and of more
 
 
 def build_explorer(  # noqa: PLR0913  # one argument per option
@@ -41,6 +52,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
     between: tuple[int, int] | None = None,
     logits: bool = False,
     directions: bool = False,
+    neighbors: bool = True,
 ) -> ExplorerData:
     """Build the vocabulary map of the runs' base model, with a trajectory for each trained prompt.
 
@@ -53,6 +65,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         logits: whether to measure the logit shift of each run, about ten seconds per run; by
             default, only shifts that are already measured are shown.
         directions: whether to place each run's activation differences and update directions.
+        neighbors: whether to keep the nearest tokens of every token; a server finds them otherwise.
 
     Raises:
         InputError: the runs have different base models, or nothing to show.
@@ -74,10 +87,9 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         )
     vocab, partition = vocabulary(base), clusters(base)
     projected = _plane(with_vectors, base, between) if between else vocabulary_map(base, projection)
-    norms = vocab.table.norm(dim=1).cpu().numpy()
-    order = np.argsort(np.argsort(norms, kind="stable"), kind="stable")
+    space = None if between else vocabulary_space(base, projection)
     trails = [
-        _trajectory(context, run, names[run.id], projected)
+        _trajectory(context, run, names[run.id], projected, space)
         for run in track(with_vectors, "Reading vectors")
     ]
     return ExplorerData(
@@ -89,17 +101,48 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         projection=projected.projection,
         recall=projected.recall,
         chance=projected.chance,
-        norm=order / max(1, len(order) - 1),
+        norm=vocab.table.norm(dim=1).cpu().numpy(),
         kind=_kinds(vocab),
         cluster=partition.label,
         cluster_names=partition.names,
         task=_task(runs[0], base, vocab),
+        space=space,
+        neighbors=neighbor_pairs(base) if neighbors else None,
         trails=tuple(one for one in trails if one is not None),
         shifts=tuple(one for one in shifts if one is not None),
         directions=tuple(
             adapter_directions(run, names[run.id], base, projected.points)
             for run in track(finished if directions else [], "Reading directions")
         ),
+    )
+
+
+def title(name: str, runs: Sequence[TrainedModel], names: dict[str, str]) -> str:
+    """Return the title of a page: the run's name if it is alone, as its folder's is a hash.
+
+    Args:
+        name: name of the folder.
+        runs: runs on the page.
+        names: names of the runs, by run id.
+    """
+    return names[runs[0].id] if len(runs) == 1 else name
+
+
+def neighbor_pairs(base: BaseModel) -> NeighborPairs:
+    """Find the nearest tokens of every token, as many as fit in the page; then cached."""
+    small = len(vocabulary(base).tokens) <= MANY
+    found = (
+        token_neighbors(base, KEPT, METRICS) if small else token_neighbors(base, FEW, ("cosine",))
+    )
+    return NeighborPairs(
+        k=found.k,
+        metrics=found.metrics,
+        low=found.low,
+        high=found.high,
+        cosine=found.cosine,
+        mean_product=found.mean_product,
+        density=found.density,
+        mean_square=found.mean_square,
     )
 
 
@@ -157,7 +200,11 @@ def _shift(context: RunContext, run: TrainedModel, name: str) -> LogitShift | No
 
 
 def _trajectory(
-    context: RunContext, run: TrainedModel, name: str, projected: VocabularyMap
+    context: RunContext,
+    run: TrainedModel,
+    name: str,
+    projected: VocabularyMap,
+    space: np.ndarray | None,
 ) -> PromptTrajectory | None:
     """Return a run's trajectory; None if the probe does not apply, as to an unchanged table."""
     rows = measured(probe_runner.run_probe(context, run, "soft_prompt_neighbors").frame)
@@ -168,13 +215,15 @@ def _trajectory(
     first = rows[rows["metric"] == metrics[0]]
     positions = tuple(int(one) for one in first[first["step"] == steps[-1]]["position"])
     verdicts = _verdicts(context, run)
-    places = []
+    places, in_space = [], []
     for step in steps:
         trained = trained_vectors(run, context.base_model(run), step)
         if projected.axes is None:
             places.append(place_by_neighbors(trained.now, trained.table, projected.points))
         else:
             places.append(trained.now.double().cpu().numpy() @ projected.axes.T)
+        if space is not None:
+            in_space.append(place_by_neighbors(trained.now, trained.table, space))
     whole = verdicts.get((steps[-1], None))
     return PromptTrajectory(
         name=name,
@@ -186,6 +235,8 @@ def _trajectory(
             for one in first[first["step"] == steps[-1]]["start_token"]
         ),
         xy=np.stack(places),
+        space=np.stack(in_space) if in_space else None,
+        run_id=run.id,
         displacement=_grid(first, "relative_displacement", steps),
         off_vocabulary=_grid(first, "off_vocabulary", steps),
         verdicts=[[verdicts[step, p][0] for p in positions] for step in steps] if verdicts else [],

@@ -36,6 +36,8 @@ class PromptTrajectory:
         verdicts: verdict on each vector, s lists of n; empty where not tested.
         q: q-values of the verdicts, s lists of n.
         near: ids and similarities of the nearest tokens, each of shape (s, n, k), by metric.
+        space: positions on the map in three dimensions, shape (s, n, 3); None if there is none.
+        run_id: id of the run, by which a server knows it.
     """
 
     name: str
@@ -49,6 +51,8 @@ class PromptTrajectory:
     verdicts: list[list[str]]
     q: list[list[float | None]]
     near: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
+    space: NDArray[np.float64] | None = None
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class DirectionPoint:
         rank: number of the point among those of its kind and layer, counted from 0.
         name: what it is, such as "self_attn.q_proj, direction 1, −".
         size: ‖δ‖ / ‖h‖ of an activation difference, singular value σ of an update's direction.
-        xy: position on the map, shape (2,).
+        center: id of the token at whose place the point stands.
         tokens: ids of the most raised or nearest tokens, most first, shape (k,).
         values: changes of their logits, or their cosines if it is read, shape (k,).
         q: q-value of the test whether its words are those of the training text, if it was measured.
@@ -92,7 +96,7 @@ class DirectionPoint:
     rank: int
     name: str
     size: float
-    xy: NDArray[np.float64]
+    center: int
     tokens: NDArray[np.int64]
     values: NDArray[np.float64]
     q: float | None = None
@@ -116,6 +120,31 @@ class AdapterDirections:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class NeighborPairs:
+    """Pairs of tokens that contain the k nearest of every token, and what similarities follow from.
+
+    Attributes:
+        k: number of neighbors by each metric.
+        metrics: names of the metrics for which the pairs are complete.
+        low: lower token id of each pair, ascending, shape (E,).
+        high: higher token id of each pair, ascending for equal `low`, shape (E,).
+        cosine: cosine of each pair, shape (E,).
+        mean_product: product of each token's embedding with the mean embedding, shape (V,).
+        density: mean cosine of each token to its ten nearest, shape (V,).
+        mean_square: squared length of the mean embedding.
+    """
+
+    k: int
+    metrics: tuple[str, ...]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    cosine: NDArray[np.float32]
+    mean_product: NDArray[np.float32]
+    density: NDArray[np.float32]
+    mean_square: float
+
+
 @dataclass(frozen=True)
 class ExplorerData:
     """All data of the explorer: a vocabulary map, and what is drawn on it.
@@ -129,7 +158,7 @@ class ExplorerData:
         projection: name of the projection.
         recall: share of neighbors retained by the map, see `vocab.projection`.
         chance: recall of a random map.
-        norm: share of the tokens with a shorter embedding, shape (V,).
+        norm: length of each token's embedding, shape (V,).
         kind: index into KINDS, shape (V,).
         cluster: cluster of each token, shape (V,); −1 for none.
         cluster_names: names of the clusters.
@@ -137,6 +166,8 @@ class ExplorerData:
         shifts: logit shifts of the runs for which they were measured.
         directions: directions of the runs for which they were asked.
         task: highest cosine of each token to a label of the task, shape (V,), if there are labels.
+        space: coordinates of the tokens in three dimensions, shape (V, 3), if there are any.
+        neighbors: nearest tokens of every token; None if a server finds them.
     """
 
     base: str
@@ -147,7 +178,7 @@ class ExplorerData:
     projection: str
     recall: float
     chance: float
-    norm: NDArray[np.float64]
+    norm: NDArray[np.floating]
     kind: NDArray[np.uint8]
     cluster: NDArray[np.int64] | None
     cluster_names: tuple[str, ...]
@@ -155,9 +186,18 @@ class ExplorerData:
     shifts: tuple[LogitShift, ...] = ()
     directions: tuple[AdapterDirections, ...] = ()
     task: NDArray[np.float64] | None = None
+    space: NDArray[np.float32] | None = None
+    neighbors: NeighborPairs | None = None
 
     def scaled(self, places: NDArray[Any]) -> NDArray[np.float64]:
-        """Scale coordinates to the page's units, 0 to 65,535 over the points' larger side."""
-        low = self.points.min(axis=0)
-        side = float((self.points.max(axis=0) - low).max()) or 1.0
-        return (np.asarray(places, float) - low) / side * 65_535
+        """Scale coordinates to the page's units, 0 to 65,535 over the points' larger side.
+
+        Args:
+            places: positions, shape (..., 2) on the map or (..., 3) in space.
+        """
+        places = np.asarray(places, float)
+        points = self.points if places.shape[-1] == 2 else self.space
+        assert points is not None  # who has places in space has the space
+        low = points.min(axis=0)
+        side = float((points.max(axis=0) - low).max()) or 1.0
+        return (places - low) / side * 65_535

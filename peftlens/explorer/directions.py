@@ -169,7 +169,7 @@ def _point(
         rank=one.rank,
         name=one.name,
         size=one.size,
-        xy=places[distances.sum(axis=1).argmin()],
+        center=int(ids[distances.sum(axis=1).argmin()]),
         tokens=ids,
         values=one.values[ids].astype(float),
         q=q,

@@ -1,147 +1,197 @@
-"""Local web server (Dash): nearest tokens of any text, token, trained vector, or sum of them.
+"""Local web server: the explorer's page with a live index of nearest tokens behind it.
 
-It needs the extra `app`. It listens on this machine only, and requests need its auth token.
+It listens on this machine only, and requests need its auth token. It answers two addresses: `/`,
+the page, and `/neighbors`, the nearest tokens of a text, token, trained vector or sum of them as
+JSON, among the embeddings or the states after a block.
 """
 
-import socket
+import gzip
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
 from typing import Any
-
-import dash
-from dash import Input, Output, dcc, html
-from werkzeug.serving import make_server
+from urllib.parse import parse_qs, urlsplit
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.errors import InputError
-from peftlens.explorer.auth import Guard
-from peftlens.explorer.query import LONGEST, MOST, Neighbor, QueryVectors, neighbors
+from peftlens.explorer.auth import HEADERS, Guard
+from peftlens.explorer.data import ExplorerData
+from peftlens.explorer.page import render
+from peftlens.explorer.query import MOST, QueryVectors, neighbors
 from peftlens.io.escaping import visible
+from peftlens.models.base_model import BaseModel
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
-from peftlens.vocab.nearest_neighbors import METRICS
 from peftlens.vocab.trained_vectors import trained_vectors
+from peftlens.vocab.vocabulary import state_blocks
 
 HOST = "127.0.0.1"
-HELP = (
-    "A word, a token's id such as #123, a trained vector such as [3], or sums and differences of "
-    "them: king - man + woman. A text in double quotes is used literally, with no leading space."
-)
+TIMEOUT = 30  # seconds that a connection may be silent
 
 
-def application(
-    context: RunContext, runs: Sequence[TrainedModel], names: dict[str, str], guard: Guard
-) -> dash.Dash:
-    """Build the app for the base model of runs; trained vectors are those of the selected step."""
-    app = dash.Dash(__name__, title="peftlens", update_title="", serve_locally=True)
-    guard.watch(app.server)
-    base, by_id = context.shared_base_model(runs), {run.id: run for run in runs}
-    app.layout = _layout(runs, names)
+@dataclass(frozen=True)
+class LiveIndex:
+    """Nearest tokens of queries about runs of one base model.
 
-    @app.callback(Output("step", "options"), Output("step", "value"), Input("run", "value"))
-    def steps(run: Any):
-        saved = by_id[run].steps if _is_listed(run, by_id) else ()
-        return [*saved], saved[-1] if saved else None
+    Attributes:
+        base: the base model.
+        runs: runs whose trained vectors queries can refer to, by id.
+        lock: held while a query is answered: runs attach to the one base model.
+    """
 
-    @app.callback(
-        Output("answer", "children"),
-        Input("query", "value"), Input("metric", "value"), Input("count", "value"),
-        Input("run", "value"), Input("step", "value"),
-    )  # fmt: skip
-    def answer(query: Any, metric: Any, count: Any, run: Any, step: Any):
-        if not query:
-            return html.P(HELP)
+    base: BaseModel
+    runs: Mapping[str, TrainedModel]
+    lock: Lock
+
+    def answer(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Answer a query with its neighbors, or with an error as one sentence.
+
+        Args:
+            query: `q`, see `query.vector`; optional `metric`, `count`, `layer` (a block, from 1),
+                and `run` and `step` of the trained vectors.
+        """
         try:
-            trained = None
-            if _is_listed(run, by_id) and step in by_id[run].steps:
-                vectors = trained_vectors(by_id[run], base, step)
-                trained = QueryVectors(vectors.now, vectors.positions)
-            nearest = neighbors(base, str(query), metric, _number(count), trained)
+            with self.lock:
+                found = neighbors(
+                    self.base,
+                    query.get("q", ""),
+                    query.get("metric", "cosine"),  # pyright: ignore[reportArgumentType]
+                    _whole(query.get("count") or "20", f"neighbors; choose 1 to {MOST}"),
+                    self._trained(query),
+                    layer=_whole(query["layer"], "as a layer") if query.get("layer") else None,
+                )
         except (InputError, NotApplicable) as error:
-            return html.P(visible(str(error)), role="alert")
-        return _table(nearest)
+            return {"error": visible(str(error))}
+        return {
+            "neighbors": [
+                {"id": one.token_id, "similarity": one.similarity, "flags": one.flags}
+                for one in found
+            ]
+        }
 
-    return app
+    def _trained(self, query: Mapping[str, str]) -> QueryVectors | None:
+        """Return the vectors of the query's run at its step; None without a run that is known."""
+        run = self.runs.get(query.get("run", ""))
+        if run is None:
+            return None
+        step = _whole(query.get("step") or str(run.steps[-1]), "as a step")
+        if step not in run.steps:
+            saved = ", ".join(map(str, run.steps))
+            raise InputError(f"step {step} was not saved; there are {saved}")
+        vectors = trained_vectors(run, self.base, step)
+        return QueryVectors(vectors.now, vectors.positions, vectors.space)
 
 
-def _is_listed(run: Any, by_id: Mapping[str, TrainedModel]) -> bool:
-    """Return whether a value of the page is the id of a run; a request may hold anything."""
-    return isinstance(run, str) and run in by_id
-
-
-def _number(count: Any) -> int:
-    """Return the number of neighbors; 20 by default.
+def _whole(text: str, purpose: str) -> int:
+    """Parse a whole number.
 
     Raises:
-        InputError: it is not a whole number.
+        InputError: it is none, or has more than nine digits.
     """
-    if count is None:
-        return 20
-    if not isinstance(count, int):
-        raise InputError(f"{count!r} neighbors can't be shown; choose 1 to {MOST}")
-    return count
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InputError(f"{text!r} can't be shown {purpose}")
+    return int(text)
 
 
-def serve(
-    context: RunContext,
-    runs: Sequence[TrainedModel],
-    names: dict[str, str],
-    port: int,
-    announce: Callable[[str], None],
-) -> None:
+class Server(ThreadingHTTPServer):
+    """Server of one page and its index, on this machine only.
+
+    Attributes:
+        guard: access rules.
+        page: the page, compressed by gzip.
+        index: what answers the page's questions.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, page: str, index: LiveIndex, port: int) -> None:
+        super().__init__((HOST, port), Handler)
+        number = self.server_address[1]
+        self.guard = Guard(frozenset({f"{HOST}:{number}", f"localhost:{number}"}))
+        self.page = gzip.compress(page.encode(), mtime=0)
+        self.index = index
+
+    @property
+    def address(self) -> str:
+        """Address that opens the page, with the auth token."""
+        return f"http://{HOST}:{self.server_address[1]}/?token={self.guard.token}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Handler of one connection's requests; the guard judges them first."""
+
+    timeout = TIMEOUT
+    server_version, sys_version = "peftlens", ""
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def handle(self) -> None:
+        """Handle the connection; nothing is left to do if the page closes it before its answer."""
+        with suppress(ConnectionError):
+            super().handle()
+
+    def do_GET(self) -> None:
+        """Answer a request for the page or for neighbors, or refuse it."""
+        guard, address = self.server.guard, urlsplit(self.path)
+        status = guard.check(self.command, self.path, self.headers)  # pyright: ignore[reportArgumentType]
+        if status is HTTPStatus.SEE_OTHER:
+            self._send(status, b"", {"Location": address.path, "Set-Cookie": guard.cookie})
+        elif status is HTTPStatus.OK and address.path == "/":
+            kind = {"Content-Type": "text/html; charset=utf-8", "Content-Encoding": "gzip"}
+            self._send(status, self.server.page, kind)
+        elif status is HTTPStatus.OK and address.path == "/neighbors":
+            query = {key: values[0] for key, values in parse_qs(address.query).items()}
+            text = json.dumps(self.server.index.answer(query), allow_nan=False)
+            self._send(status, text.encode(), {"Content-Type": "application/json"})
+        else:
+            refusal = HTTPStatus.NOT_FOUND if status is HTTPStatus.OK else status
+            self._send(refusal, refusal.phrase.encode(), {"Content-Type": "text/plain"})
+
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_GET
+
+    def _send(self, status: HTTPStatus, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**HEADERS, "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing: addresses may hold the token."""
+
+
+def live_index(context: RunContext, runs: Sequence[TrainedModel]) -> LiveIndex:
+    """Build the index of runs.
+
+    Raises:
+        InputError: the runs have different base models.
+    """
+    return LiveIndex(context.shared_base_model(runs), {run.id: run for run in runs}, Lock())
+
+
+def live_page(data: ExplorerData, title: str, index: LiveIndex) -> str:
+    """Render the page that asks the index for neighbors; its data keeps none."""
+    layers = range(1, len(state_blocks(index.base)) + 1)
+    return render(data, title, ids=[one.run_id for one in data.trails], layers=layers)
+
+
+def serve(page: str, index: LiveIndex, port: int, announce: Callable[[str], None]) -> None:
     """Run the server until Ctrl-C.
 
     Args:
-        context: access to the base model.
-        runs: runs of one base model.
-        names: names of the runs, by run id.
+        page: HTML text of the page.
+        index: what answers the page's questions.
         port: port of the server; 0 selects a free one.
         announce: function called with the address, including the token, when the server is ready.
 
     Raises:
-        InputError: the runs have different base models.
         OSError: the port is in use.
     """
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen()
-        number = listener.getsockname()[1]
-        guard = Guard(frozenset({f"{HOST}:{number}", f"localhost:{number}"}))
-        server = application(context, runs, names, guard).server
-        waiting = make_server(HOST, number, server, threaded=True, fd=listener.fileno())
-        announce(f"http://{HOST}:{number}/?token={guard.token}")
+    with Server(page, index, port) as server:
+        announce(server.address)
         with suppress(KeyboardInterrupt):
-            waiting.serve_forever()
-
-
-def _layout(runs: Sequence[TrainedModel], names: dict[str, str]) -> html.Main:
-    options = [{"label": names[run.id], "value": run.id} for run in runs]
-    style = {"maxWidth": "60rem", "margin": "0 auto", "padding": "1rem", "font": "16px system-ui"}
-    return html.Main(
-        [
-            html.H1("Neighbors"),
-            html.Label("Near to", htmlFor="query"),
-            dcc.Input(id="query", type="text", debounce=0.3, placeholder="tech", maxLength=LONGEST),
-            html.Label("by", htmlFor="metric"),
-            dcc.Dropdown(id="metric", options=[*METRICS], value="cosine", clearable=False),
-            html.Label("number", htmlFor="count"),
-            dcc.Input(id="count", type="number", min=1, max=MOST, step=1, value=20),
-            html.Label("[n] is a vector of", htmlFor="run"),
-            dcc.Dropdown(id="run", options=options, placeholder="a run"),
-            html.Label("at step", htmlFor="step"),
-            dcc.Dropdown(id="step", options=[], placeholder="of the run", clearable=False),
-            html.Div(id="answer", role="status"),
-        ],
-        style=style,
-    )
-
-
-def _table(nearest: Sequence[Neighbor]) -> html.Table:
-    head = html.Tr([html.Th(name) for name in ("token", "id", "similarity", "")])
-    rows = [
-        html.Tr([html.Td(html.Code(one.token)), html.Td(one.token_id),
-                 html.Td(f"{one.similarity:z.4f}"), html.Td(one.flags)])
-        for one in nearest
-    ]  # fmt: skip
-    return html.Table([html.Thead(head), html.Tbody(rows)])
+            server.serve_forever()

@@ -4,6 +4,7 @@ A figure with more names or lines than a reader can follow becomes several, by m
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from math import ceil
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pandas as pd
 
 from peftlens.figures import heatmap, intervals, line, pareto
+from peftlens.figures.labels import shown
 from peftlens.figures.spec import Plot
+from peftlens.results.display_units import display_unit
 from peftlens.results.table import Chart, Table, last_steps, measured
 
 _BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
@@ -20,7 +23,9 @@ _BUILD: dict[str, Callable[[Table, Chart, pd.DataFrame], Plot | None]] = {
     "pareto": pareto.plot,
     "heatmap": heatmap.plot,
 }
-_MOST = {"points": 24, "line": 8}  # names or lines in one figure
+MOST_ROWS = 16  # rows of a heatmap; a larger one is a table
+LINES = 8  # lines in one figure
+_MOST = {"points": 24, "line": LINES}  # names or lines in one figure
 
 
 def plots(table: Table, chart: Chart, most: int | None = None) -> list[Plot]:
@@ -39,7 +44,7 @@ def plots(table: Table, chart: Chart, most: int | None = None) -> list[Plot]:
     """
     if chart.kind not in _BUILD:
         return []
-    frame = _drawn(table.frame, chart)
+    table, frame = _in_display_units(table, _drawn(table.frame, chart), chart)
     figures = []
     for names, part in islice(_parts(frame, chart), most):
         plot = _BUILD[chart.kind](table, chart, part)
@@ -52,7 +57,38 @@ def plots(table: Table, chart: Chart, most: int | None = None) -> list[Plot]:
 
 def _drawn(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     frame = measured(frame).dropna(subset=[chart.value or chart.y])
+    if chart.kind == "heatmap" and frame[chart.y].nunique() > MOST_ROWS:
+        return frame.iloc[:0]
+    if chart.kind == "points" and chart.log_x:
+        frame = frame[frame[chart.y].astype(float) > 0]
+    if chart.kind == "line" and chart.x == "step":
+        return _with_steps(frame, chart)
     return last_steps(frame) if "step" in frame and chart.x != "step" else frame
+
+
+def _with_steps(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
+    """Select the lines with several steps; the last step of the others is in other charts."""
+    if chart.by is None:
+        return frame
+    steps = frame.groupby(frame[chart.by].astype(str))["step"].transform("nunique")
+    return frame[steps > 1]
+
+
+def _in_display_units(
+    table: Table, frame: pd.DataFrame, chart: Chart
+) -> tuple[Table, pd.DataFrame]:
+    """Convert the numbers that the chart draws, and the descriptions of their columns."""
+    columns = {column.name: column for column in table.columns}
+    drawn = {"points": (chart.y,), "heatmap": (chart.value,)}.get(chart.kind, (chart.x, chart.y))
+    for name in drawn:
+        if name is None or name not in columns:
+            continue
+        unit = display_unit(columns[name], frame[name])
+        ends = (chart.low, chart.high) if name == chart.y else ()
+        converted = {one: unit.of(frame[one]) for one in (name, *ends) if one}
+        frame = frame.assign(**converted) if unit.factor != 1 else frame
+        columns[name] = replace(columns[name], unit=unit.name)
+    return replace(table, columns=tuple(columns.values())), frame
 
 
 def _parts(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd.DataFrame]]:
@@ -67,7 +103,7 @@ def _groups(frame: pd.DataFrame, column: str | None) -> Iterator[tuple[list[str]
         yield [], frame
     else:
         for value, part in frame.groupby(column, sort=False):
-            yield [str(value)], part
+            yield [shown(column, value)], part
 
 
 def _readable(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd.DataFrame]]:
@@ -75,12 +111,21 @@ def _readable(frame: pd.DataFrame, chart: Chart) -> Iterator[tuple[list[str], pd
     if column is None or most is None or frame[column].nunique() <= most:
         yield [], frame
         return
-    for title, names in _packed(frame, column, most):
+    for title, names in packed(frame, column, most):
         yield [title], frame[frame[column].isin(names)]
 
 
-def _packed(frame: pd.DataFrame, column: str, most: int) -> Iterator[tuple[str, list[Any]]]:
-    """Pack names of rows or lines into figures, keeping methods whole where they fit."""
+def packed(frame: pd.DataFrame, column: str, most: int) -> Iterator[tuple[str, list[Any]]]:
+    """Pack names of rows or lines into figures, keeping methods whole where they fit.
+
+    Args:
+        frame: rows, with their method if they have one.
+        column: column of the names.
+        most: largest number of names in a figure.
+
+    Yields:
+        Title and names of each figure.
+    """
     methods: list[str] = []
     names: list[Any] = []
     for method, part in frame.groupby("method" if "method" in frame else column, sort=False):
@@ -92,9 +137,9 @@ def _packed(frame: pd.DataFrame, column: str, most: int) -> Iterator[tuple[str, 
         if n > 1:
             for i in range(n):
                 share = of_method[i * len(of_method) // n : (i + 1) * len(of_method) // n]
-                yield f"{method}, {i + 1} of {n}", share
+                yield f"{shown('method', method)}, {i + 1} of {n}", share
         else:
-            methods.append(str(method))
+            methods.append(shown("method", method))
             names += of_method
     if names:
         yield _span(methods), names

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from peftlens.figures.labels import axis_title, column, plain, point_label
+from peftlens.figures.labels import axis_title, column, plain, point_label, shown
 from peftlens.figures.spec import Axis, Plot
 from peftlens.results.table import Chart, Table
 
@@ -27,7 +27,8 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     order = frame.sort_values(chart.value, kind="stable")
     unit = column(table, chart.value).unit
     lowest, highest = (
-        f"{point_label(float(row[chart.value]), None, None, unit)} ({row[chart.y]}, {row[chart.x]})"
+        f"{point_label(float(row[chart.value]), None, None, unit)} "
+        f"({shown(chart.y, row[chart.y])}, {shown(chart.x, row[chart.x])})"
         for row in (order.iloc[0], order.iloc[-1])
     )
     return Plot(
@@ -36,6 +37,6 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
         x=Axis(axis_title(table, chart.x), "names"),
         y=Axis(axis_title(table, chart.y), "names"),
         cells=tuple(tuple(plain(row)) for _, row in cells.iterrows()),
-        columns=tuple(map(str, cells.columns)),
-        rows=tuple(map(str, cells.index)),
+        columns=tuple(shown(chart.x, one) for one in cells.columns),
+        rows=tuple(shown(chart.y, one) for one in cells.index),
     )

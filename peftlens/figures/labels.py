@@ -2,8 +2,11 @@
 
 import pandas as pd
 
-from peftlens.figures.spec import COLORS
-from peftlens.numerics.rounding import interval
+from peftlens.figures.method_styles import PLAIN, Style, method_style, other_style
+from peftlens.figures.ticks import tick_label
+from peftlens.numerics.rounding import interval, number
+from peftlens.results import display_names
+from peftlens.results.display_units import DisplayUnit, column_title
 from peftlens.results.table import Chart, Column, Table, measured
 
 KEYS = ("configuration", "name")  # columns that identify a row, most specific first
@@ -15,20 +18,53 @@ def column(table: Table, name: str) -> Column:
 
 
 def axis_title(table: Table, name: str) -> str:
-    """Title of an axis: "loss (nats per token)", or "step seconds", whose unit is in its name."""
-    words, unit = name.replace("_", " "), column(table, name).unit
-    if unit in (None, "1") or words.endswith((" seconds", " bytes")):
-        return words
-    return f"{words} ({unit})"
+    """Title of an axis, such as "loss (nats per token)"."""
+    described = column(table, name)
+    return column_title(described, DisplayUnit(None if described.unit == "1" else described.unit))
 
 
-def styles(table: Table, chart: Chart, names: list[str]) -> list[int]:
-    """Assign a style to each line, the same in all figures of a table that has few lines."""
+def shown(name: str, value: object) -> str:
+    """Text of a value of a column: methods and configurations in words."""
+    if name == "method":
+        return display_names.method_name(str(value))
+    return display_names.display_name(str(value)) if name in display_names.KEYS else str(value)
+
+
+def styles(table: Table, chart: Chart, names: list[str]) -> list[Style]:
+    """Assign a style to each value of the chart's column `by`, the same in all its figures."""
     if chart.by is None:
-        return [0] * len(names)
-    every = list(dict.fromkeys(measured(table.frame)[chart.by].astype(str)))
-    order = every if len(every) <= len(COLORS) else names
-    return [order.index(name) for name in names]
+        return [PLAIN for _ in names]
+    looks = _styles(measured(table.frame), chart.by)
+    return [looks[name] for name in names]
+
+
+def _styles(frame: pd.DataFrame, by: str) -> dict[str, Style]:
+    """Style each value of a column by its method, numbered among those of the method."""
+    members: dict[str | None, list[str]] = {}
+    for value, method in _methods_of(frame, by).items():
+        members.setdefault(method, []).append(value)
+    return {
+        value: other_style(place) if method is None else method_style(method, place)
+        for method, values in members.items()
+        for place, value in enumerate(values)
+    }
+
+
+def _methods_of(frame: pd.DataFrame, by: str) -> dict[str, str | None]:
+    """Return the only method of each value of a column, None where there is none or several."""
+    values = frame[by].astype(str)
+    if "method" not in frame:
+        return {one: display_names.method_of(one) for one in dict.fromkeys(values)}
+    of_value = frame.groupby(values, sort=False)["method"].unique()
+    return {str(one): str(own[0]) if len(own) == 1 else None for one, own in of_value.items()}
+
+
+def methods(frame: pd.DataFrame, chart: Chart) -> pd.Series:
+    """Return the method of each row; empty where there is none."""
+    if "method" in frame:
+        return frame["method"].astype(object).fillna("").astype(str)
+    found = [display_names.method_of(str(one)) or "" for one in key(frame, chart)]
+    return pd.Series(found, index=frame.index)
 
 
 def key(frame: pd.DataFrame, chart: Chart) -> pd.Series:
@@ -50,5 +86,11 @@ def plain(values: pd.Series) -> list[float | None]:
 
 
 def point_label(value: float, low: float | None, high: float | None, unit: str | None) -> str:
-    """Format a number with its interval and unit."""
-    return interval(value, low, high) + ("" if unit in (None, "1") else f" {unit}")
+    """Format a number with its unit: with its interval, or else to three significant digits."""
+    words = interval(value, low, high) if low is not None and high is not None else _short(value)
+    return words + ("" if unit in (None, "1") else f" {unit}")
+
+
+def _short(value: float) -> str:
+    rounded = float(f"{value:.3g}")
+    return tick_label(rounded) if abs(rounded) >= 1e4 else number(rounded)

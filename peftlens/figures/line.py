@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from peftlens.figures.labels import axis_title, column, key, plain, point_label, styles
-from peftlens.figures.spec import PLAIN, Axis, Plot, Series
+from peftlens.figures.labels import axis_title, column, key, plain, point_label, shown, styles
+from peftlens.figures.method_styles import REFERENCE, Style
+from peftlens.figures.spec import Axis, Plot, Series
+from peftlens.results.display_names import display_name
 from peftlens.results.table import Chart, Table
 
 
@@ -20,7 +22,7 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     groups = list(frame.groupby(chart.by, sort=False)) if chart.by else [("", frame)]
     looks = styles(table, chart, [str(name) for name, _ in groups])
     found = [
-        _series(str(name), _means(rows, chart), style)
+        _series(shown(chart.by or "", name), _means(rows, chart), style)
         for style, (name, rows) in zip(looks, groups, strict=True)
     ]
     if not any(len(set(one.x)) > 1 for one in found):
@@ -56,7 +58,7 @@ def _means(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
     return means.reset_index()
 
 
-def _series(name: str, rows: pd.DataFrame, style: int) -> Series:
+def _series(name: str, rows: pd.DataFrame, style: Style) -> Series:
     low, high = plain(rows["low"]), plain(rows["high"])
     banded = low != high
     return Series(
@@ -75,11 +77,13 @@ def _series(name: str, rows: pd.DataFrame, style: int) -> Series:
 def _across(rows: pd.DataFrame, chart: Chart, xs: list[float]) -> list[Series]:
     """Make horizontal lines of rows whose x can't be drawn."""
     ends = (min(xs), max(xs))
-    means = rows.groupby(key(rows, chart), sort=False)[chart.y].mean() if len(rows) else {}
+    keys = key(rows, chart)
+    means = rows.groupby(keys, sort=False)[chart.y].mean() if len(rows) else {}
     return [
-        Series(str(name), ends, (float(y),) * 2, (str(name),) * 2, draws="line", style=PLAIN)
+        Series(display_name(str(name)), ends, (float(y),) * 2, (str(name),) * 2, draws="line",
+               style=REFERENCE)
         for name, y in means.items()
-    ]
+    ]  # fmt: skip
 
 
 def _finding(table: Table, chart: Chart, found: list[Series]) -> str:
@@ -87,13 +91,16 @@ def _finding(table: Table, chart: Chart, found: list[Series]) -> str:
     unit = column(table, chart.y).unit
     words = axis_title(table, chart.x)
     joined = [one for one in found if one.draws == "joined"]
+    joined = [one for one in joined if one.style != REFERENCE] or joined
     if len(joined) == 1:
         (one,) = joined
         first, last = (_at(one, n, unit) for n in (0, -1))
         return f"From {first} to {last}, as {words} goes from {one.x[0]:,g} to {one.x[-1]:,g}."
     ends = sorted(joined, key=lambda one: float(one.y[-1]))
     lowest, highest = (f"{one.name}, {_at(one, -1, unit)}" for one in (ends[0], ends[-1]))
-    return f"At the end of {len(joined)} lines, highest: {highest}; lowest: {lowest}."
+    if ends[0].y[-1] == ends[-1].y[-1]:
+        return f"All {len(joined)} end at {point_label(float(ends[0].y[-1]), None, None, unit)}."
+    return f"Highest of {len(joined)} at the end: {highest}; lowest: {lowest}."
 
 
 def _at(one: Series, place: int, unit: str | None) -> str:

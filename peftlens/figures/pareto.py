@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from peftlens.figures.labels import axis_title, ends, key, styles
-from peftlens.figures.spec import PLAIN, Axis, Plot, Series
+from peftlens.figures.labels import axis_title, ends, key, shown, styles
+from peftlens.figures.method_styles import FRONT, Style
+from peftlens.figures.spec import Axis, Plot, Series
+from peftlens.results.display_names import display_name
 from peftlens.results.table import Chart, Table
 
 
@@ -17,12 +19,12 @@ def plot(table: Table, chart: Chart, frame: pd.DataFrame) -> Plot | None:
     groups = list(frame.groupby(chart.by, sort=False)) if chart.by else [("", frame)]
     looks = styles(table, chart, [str(name) for name, _ in groups])
     found = [
-        _series(str(name), rows, chart, style)
+        _series(shown(chart.by or "", name), rows, chart, style)
         for style, (name, rows) in zip(looks, groups, strict=True)
     ]
     front = undominated(frame, chart)
-    stairs = _stairs(list(front[chart.x].astype(float)), list(front[chart.y].astype(float)))
-    line = Series(name="Pareto front", x=stairs[0], y=stairs[1], draws="line", style=PLAIN)
+    steps = stairs(list(front[chart.x].astype(float)), list(front[chart.y].astype(float)))
+    line = Series(name="Pareto front", x=steps[0], y=steps[1], draws="line", style=FRONT)
     names = ", ".join(_named(front, chart))
     return Plot(
         title=chart.title,
@@ -45,7 +47,7 @@ def undominated(frame: pd.DataFrame, chart: Chart) -> pd.DataFrame:
 
 def _named(front: pd.DataFrame, chart: Chart) -> list[str]:
     """Name the front's rows, with the share of draws in which each is on the front, if any."""
-    names = list(key(front, chart))
+    names = [display_name(one) for one in key(front, chart)]
     if chart.text is None:
         return names
     shares = front[chart.text].astype(float)
@@ -55,14 +57,14 @@ def _named(front: pd.DataFrame, chart: Chart) -> list[str]:
     ]
 
 
-def _stairs(x: list[float], y: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def stairs(x: list[float], y: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Step function of the best gain up to each cost."""
     across = [x[0], *(value for value in x[1:] for _ in range(2))]
     up = [*(value for value in y[:-1] for _ in range(2)), y[-1]]
     return tuple(across), tuple(up)
 
 
-def _series(name: str, rows: pd.DataFrame, chart: Chart, style: int) -> Series:
+def _series(name: str, rows: pd.DataFrame, chart: Chart, style: Style) -> Series:
     low, high = ends(rows, chart)
     return Series(
         name=name,

@@ -3,15 +3,15 @@
 `plotly_figure` draws it with Plotly, `svg` as a static picture.
 """
 
+import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
-# Okabe & Ito's colors, which color-blind readers can distinguish; without yellow, invisible in
-# light mode, and black, invisible in dark mode.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down")
-DASHES = ("solid", "dash", "dot", "dashdot")
-PLAIN = -1  # style of lines for comparison
+from peftlens.figures.method_styles import COLORS, PLAIN, Style
+
+MOST_DIRECT = 6  # lines that are labeled at their ends
+ROOM = 16  # lines of text that fit between the lowest and the highest value
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Series:
         high: upper ends of intervals, along the numeric axis.
         labels: text next to each mark.
         draws: "marks", "joined" (marks joined by a line) or "line" (a line alone).
-        style: index into the lists of colors, shapes and dashes.
+        style: color, mark and dash.
     """
 
     name: str
@@ -38,24 +38,7 @@ class Series:
     high: tuple[float | None, ...] = ()
     labels: tuple[str, ...] = ()
     draws: Literal["marks", "joined", "line"] = "marks"
-    style: int = 0
-
-    @property
-    def color(self) -> str:
-        """Color, never the only difference from other series."""
-        return COLORS[self.style % len(COLORS)]
-
-    @property
-    def symbol(self) -> str:
-        """Shape of a mark; together with the color it distinguishes 49 styles."""
-        return SYMBOLS[(self.style + self.style // len(COLORS)) % len(SYMBOLS)]
-
-    @property
-    def dash(self) -> str:
-        """Dash pattern of the line; changes once all colors are used."""
-        if self.style == PLAIN:
-            return "dot"
-        return DASHES[self.style // len(COLORS) % len(DASHES)]
+    style: Style = PLAIN
 
 
 @dataclass(frozen=True)
@@ -64,11 +47,17 @@ class Axis:
 
     Attributes:
         title: name of the quantity, with its unit.
-        kind: kind of scale; names are in order of appearance, from the top or left.
+        kind: kind of scale.
+        names: names on an axis of names, from the top or left; by default in order of appearance.
     """
 
     title: str
     kind: Literal["number", "log", "names"] = "number"
+    names: tuple[str, ...] = ()
+
+    def place(self, value: float | str) -> float:
+        """Position of a number along the axis, up to scale: its logarithm on a logarithmic one."""
+        return math.log10(float(value)) if self.kind == "log" else float(value)
 
 
 @dataclass(frozen=True)
@@ -94,6 +83,33 @@ class Plot:
     cells: tuple[tuple[float | None, ...], ...] = ()
     columns: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
+
+    @property
+    def legend(self) -> tuple[Series, ...]:
+        """Series that a legend names; a single unnamed series needs none."""
+        return tuple(one for one in self.series if one.name)
+
+    def shade(self, value: float) -> tuple[str, float]:
+        """Color and opacity of a heatmap's cell; of values around zero, the sign has a color."""
+        flat = [cell for row in self.cells for cell in row if cell is not None]
+        low, high = min(flat), max(flat)
+        if low < 0 < high:
+            share = abs(value) / max(-low, high)
+            return COLORS[0 if value >= 0 else 1], round(0.04 + 0.56 * share, 2)
+        share = (value - low) / (high - low) if high > low else 0.5
+        return COLORS[0], round(0.04 + 0.56 * share, 2)
+
+    @property
+    def labels_directly(self) -> bool:
+        """Whether the ends of all lines lie far enough apart to be labeled there."""
+        are_lines = all(one.draws != "marks" for one in self.legend) and self.y.kind != "names"
+        if not are_lines or not 0 < len(self.legend) <= MOST_DIRECT:
+            return False
+        marks = [y for one in self.series for y in (*one.y, *one.low, *one.high) if y is not None]
+        heights = [self.y.place(y) for y in marks]
+        room = (max(heights) - min(heights)) / ROOM
+        ends = sorted(self.y.place(one.y[-1]) for one in self.legend)
+        return all(later - former >= room > 0 for former, later in pairwise(ends))
 
     def named(self, part: str) -> "Plot":
         """Copy the plot, with the name of a part appended to its title."""

@@ -4,66 +4,85 @@ Written directly, because Matplotlib, the alternative without a browser, takes 9
 second to load, and 50 ms and 30 kB per figure, of which a report has many.
 """
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from peftlens.figures.spec import PLAIN, Axis, Plot, Series
+from peftlens.figures.marks import mark, stroke, text
+from peftlens.figures.spec import Axis, Plot, Series
+from peftlens.figures.svg_cells import cells, cells_height
+from peftlens.figures.ticks import log_ticks, number_ticks, tick_label
 from peftlens.io.escaping import visible
-from peftlens.numerics.rounding import number
 
 LINE, GAP = 17, 8  # height of a name's line and gap between names, px
 LONGEST = 28  # maximum letters in a name's line, where the name can be broken
+SHORT = 18  # letters of an axis title that fit beside names on a narrow page
 LEGEND = 22  # height of a line of the legend, px
 WIDTH = 720
 _RIGHT, _TOP, _BOTTOM = 24, 12, 46
-_DASHES = {"solid": "", "dash": "8 5", "dot": "2 4", "dashdot": "8 4 2 4"}
 _LETTER = 6.6  # average width of a letter at 12 px, px
 
 
 def folded(name: str) -> list[str]:
-    """Break a configuration's name: a line per hyperparameter, long ones at hyphens and slashes."""
-    parts = re.split(r" (?=\w+=)", name)
-    return [line for part in parts for line in _broken(part)]
+    """Break a long name into lines: at commas or between options, then at hyphens and slashes."""
+    parts = re.split(r" (?=\w+=)|(?<=,) ", name) if len(name) > LONGEST else [name]
+    return _packed([piece for part in parts for piece in _pieces(part)])
 
 
-def _broken(part: str) -> list[str]:
-    if len(part) <= LONGEST:
-        return [part]
-    pieces = re.findall(r".+?(?:[-/](?=\w)|$)", part) or [part]
-    lines = [pieces[0]]
-    for piece in pieces[1:]:
-        if len(lines[-1]) + len(piece) <= LONGEST:
-            lines[-1] += piece
+def wrapped(title: str) -> list[str]:
+    """Break a long title of an axis at the space nearest to its middle."""
+    spaces = [place for place, letter in enumerate(title) if letter == " "]
+    if len(title) <= SHORT or not spaces:
+        return [title]
+    middle = min(spaces, key=lambda place: abs(place - len(title) / 2))
+    return [title[:middle], title[middle + 1 :]]
+
+
+def _pieces(part: str) -> list[str]:
+    """Split a part that is longer than a line; pieces of one part have no space in between."""
+    return (re.findall(r".+?(?:[-/](?=\w)|$)", part) or [part]) if len(part) > LONGEST else [part]
+
+
+def _packed(pieces: list[str]) -> list[str]:
+    """Join pieces to lines as long as they fit."""
+    lines: list[str] = []
+    for piece in pieces:
+        space = "" if lines and lines[-1][-1:] in "-/" else " "
+        if lines and len(lines[-1] + space + piece) <= LONGEST:
+            lines[-1] += space + piece
         else:
             lines.append(piece)
     return lines
 
 
-def height(plot: Plot) -> int:
+def height(plot: Plot, legend: bool = False) -> int:
     """Height of the figure, px."""
     if plot.cells:
-        return 110 + 44 * len(plot.rows)
+        return cells_height(plot)
     if plot.y.kind != "names":
-        return 380 + LEGEND * len(plot.series)
-    names = dict.fromkeys(str(y) for one in plot.series for y in one.y)
+        return 380 + LEGEND * (len(plot.legend) if legend else 0)
+    names = plot.y.names or dict.fromkeys(str(y) for one in plot.series for y in one.y)
     lines = max((len(folded(name)) for name in names), default=1)
     return 130 + (GAP + LINE * lines) * len(names)
 
 
-def svg(plot: Plot) -> str:
-    """Draw the plot as an SVG element; its text takes the page's color."""
-    parts = _cells(plot) if plot.cells else _marks(plot)
-    legend = [one for one in plot.series if one.name]
-    tall = height(plot)
+def svg(plot: Plot, *, legend: bool = True) -> str:
+    """Draw the plot as an SVG element; its text takes the page's color.
+
+    Args:
+        plot: the plot.
+        legend: whether series that are not labeled at their lines are named below.
+    """
+    named = plot.legend if legend and not plot.labels_directly else ()
+    tall = height(plot, bool(named))
+    parts = cells(plot) if plot.cells else _marks(plot, tall - LEGEND * len(named))
     return "".join(
         [
             f'<svg viewBox="0 0 {WIDTH} {tall}" role="img" font-size="12" fill="currentColor" ',
             f'aria-label="{escape(visible(plot.title))}">',
             *parts,
-            *_legend(legend, tall),
+            *_legend(named, tall),
             "</svg>",
         ]
     )
@@ -84,70 +103,78 @@ class _Scale:
         if self.axis.kind == "names":
             share = (self.names.index(str(value)) + 0.5) / len(self.names)
         else:
-            place = math.log10(float(value)) if self.axis.kind == "log" else float(value)
-            share = (place - self.low) / (self.high - self.low)
+            share = (self.axis.place(value) - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> list[float]:
         if self.axis.kind == "log":
-            powers = range(math.ceil(self.low), math.floor(self.high) + 1)
-            step = max(1, len(powers) // 6)
-            return [10.0**power for power in powers][::step] or [10**self.low, 10**self.high]
-        rough = (self.high - self.low) / 5
-        size = 10.0 ** math.floor(math.log10(rough))
-        step = next(size * n for n in (1, 2, 5, 10) if size * n >= rough)
-        first = math.ceil(self.low / step)
-        return [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
+            return log_ticks(10**self.low, 10**self.high)
+        return number_ticks(self.low, self.high)
 
 
 def _scale(axis: Axis, values: Sequence[float | str], start: float, end: float) -> _Scale:
     if axis.kind == "names":
-        names = tuple(dict.fromkeys(str(value) for value in values))
+        names = axis.names or tuple(dict.fromkeys(str(value) for value in values))
         return _Scale(axis, names, 0, 1, start, end)
-    numbers = [float(value) for value in values]
-    if axis.kind == "log":
-        numbers = [math.log10(value) for value in numbers]
+    numbers = [axis.place(value) for value in values]
     low, high = min(numbers), max(numbers)
     room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
     return _Scale(axis, (), low - room, high + room, start, end)
 
 
-def _marks(plot: Plot) -> Iterator[str]:
-    names = plot.y.kind == "names"
-    bottom = height(plot) - _BOTTOM - LEGEND * sum(1 for one in plot.series if one.name)
-    widest = max(
-        (len(line) for one in plot.series for y in one.y for line in folded(str(y))), default=0
-    )
-    left = min(330, 16 + _LETTER * widest) if names else 64
+def _marks(plot: Plot, tall: float) -> Iterator[str]:
+    names, bottom = plot.y.kind == "names", tall - _BOTTOM
+    left = _left([str(y) for one in plot.series for y in one.y]) if names else 64
+    right = WIDTH - _RIGHT - direct_width(plot)
     across, up = [], []
     for one in plot.series:
         across += one.x
         up += one.y
         (across if names else up).extend(v for v in (*one.low, *one.high) if v is not None)
-    x = _scale(plot.x, across, left, WIDTH - _RIGHT)
+    x = _scale(plot.x, across, left, right)
     y = _scale(plot.y, up, *((_TOP, bottom) if names else (bottom, _TOP)))
     yield from _frame(x, y, left, bottom)
     for one in plot.series:
         yield from _series(one, x, y, names)
+        if plot.labels_directly and one.name:
+            yield text(x.at(one.x[-1]) + 10, y.at(one.y[-1]) + 4, short(one.name), "start")
+
+
+def _left(names: Sequence[str]) -> float:
+    """Width of the names beside their marks, px."""
+    widest = max((len(line) for name in names for line in folded(name)), default=0)
+    return min(330, 16 + _LETTER * widest)
+
+
+def direct_width(plot: Plot) -> int:
+    """Width of the labels at the ends of lines, px; 0 without any."""
+    if not plot.labels_directly:
+        return 0
+    return round(_LETTER * max(len(short(one.name)) for one in plot.legend))
+
+
+def short(name: str) -> str:
+    """Cut a label at the end of a line to the letters that fit."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _frame(x: _Scale, y: _Scale, left: float, bottom: float) -> Iterator[str]:
     for tick in x.ticks():
         at = x.at(tick)
         yield _grid(f"M{at} {_TOP}V{bottom}")
-        yield _text(at, bottom + 16, number(tick), "middle")
-    yield _text((left + WIDTH - _RIGHT) / 2, bottom + 36, x.axis.title, "middle")
+        yield text(at, bottom + 16, tick_label(tick), "middle")
+    yield text((left + x.end) / 2, bottom + 36, x.axis.title, "middle")
     if y.axis.kind == "names":
         for name in y.names:
             lines = folded(name)
             top = y.at(name) + 4 - LINE * (len(lines) - 1) / 2
             for n, line in enumerate(lines):
-                yield _text(left - 8, top + n * LINE, line, "end")
+                yield text(left - 8, top + n * LINE, line, "end")
         return
     for tick in y.ticks():
         at = y.at(tick)
-        yield _grid(f"M{left} {at}H{WIDTH - _RIGHT}")
-        yield _text(left - 6, at + 4, number(tick), "end")
+        yield _grid(f"M{left} {at}H{x.end}")
+        yield text(left - 6, at + 4, tick_label(tick), "end")
     middle = (_TOP + bottom) / 2
     yield (
         f'<text transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">'
@@ -174,12 +201,12 @@ def _series(one: Series, x: _Scale, y: _Scale, names: bool) -> Iterator[str]:
                 for ends in (one.high, one.low)
             )
             band = _path([*upper, *reversed(lower)])
-            yield f'<path d="{band}Z" fill="{_color(one)}" fill-opacity=".15"/>'
-        yield _stroke(one, _path(points))
+            yield f'<path d="{band}Z" fill="{one.style.color}" fill-opacity=".15"/>'
+        yield stroke(one.style, _path(points))
     if one.draws != "line":
-        yield from (_mark(one, a, b) for a, b in points)
+        yield from (mark(one.style, a, b) for a, b in points)
     for (a, b), label in zip(points, one.labels, strict=False):
-        yield _text(a + 7, b - 6, label, "start")
+        yield text(a + 7, b - 6, label, "start")
 
 
 def _intervals(
@@ -189,68 +216,18 @@ def _intervals(
         if low is not None and high is not None:
             ends = scale.at(low), scale.at(high)
             path = f"M{ends[0]} {b}H{ends[1]}" if names else f"M{a} {ends[0]}V{ends[1]}"
-            yield f'<path d="{path}" stroke="{_color(one)}" stroke-width="1.5"/>'
-
-
-def _stroke(one: Series, path: str) -> str:
-    dash = f' stroke-dasharray="{_DASHES[one.dash]}"' if _DASHES[one.dash] else ""
-    return f'<path d="{path}" fill="none" stroke="{_color(one)}" stroke-width="2"{dash}/>'
-
-
-def _mark(one: Series, x: float, y: float) -> str:
-    shape = _SHAPES[one.symbol]
-    return f'<path d="{shape}" transform="translate({x} {y})" fill="{_color(one)}"/>'
-
-
-def _color(one: Series) -> str:
-    return "currentColor" if one.style == PLAIN else one.color
-
-
-_SHAPES = {
-    "circle": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
-    "square": "M-4-4H4V4H-4Z",
-    "diamond": "M0-5L5 0 0 5-5 0Z",
-    "triangle-up": "M0-5L5 4H-5Z",
-    "triangle-down": "M0 5L5-4H-5Z",
-    "cross": "M-5-2H-2V-5H2V-2H5V2H2V5H-2V2H-5Z",
-    "x": "M-5-3L-3-5 0-2 3-5 5-3 2 0 5 3 3 5 0 2-3 5-5 3-2 0Z",
-}
+            yield f'<path d="{path}" stroke="{one.style.color}" stroke-width="1.5"/>'
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{a} {b}" for a, b in points)
 
 
-def _cells(plot: Plot) -> Iterator[str]:
-    left = min(330, 24 + _LETTER * max(len(name) for name in plot.rows))
-    wide = (WIDTH - _RIGHT - left) / len(plot.columns)
-    flat = [value for row in plot.cells for value in row if value is not None]
-    low, high = min(flat), max(flat)
-    for n, (name, row) in enumerate(zip(plot.rows, plot.cells, strict=True)):
-        top = _TOP + 44 * n
-        yield _text(left - 8, top + 26, name, "end")
-        for m, value in enumerate(row):
-            if value is not None:
-                shade = 0.04 + 0.56 * ((value - low) / (high - low) if high > low else 0.5)
-                yield (
-                    f'<rect x="{left + wide * m + 1:.1f}" y="{top + 1}" width="{wide - 2:.1f}" '
-                    f'height="42" fill="#0072B2" fill-opacity="{shade:.2f}"/>'
-                )
-                yield _text(left + wide * (m + 0.5), top + 26, f"{value:z.3g}", "middle")
-    for m, name in enumerate(plot.columns):
-        yield _text(left + wide * (m + 0.5), _TOP + 44 * len(plot.rows) + 18, name, "middle")
-    yield _text(left + (WIDTH - left) / 2, height(plot) - 14, plot.x.title, "middle")
-
-
 def _legend(series: Sequence[Series], tall: float) -> Iterator[str]:
     for n, one in enumerate(series):
         at = tall - LEGEND * (len(series) - n) + 12
         if one.draws != "marks":
-            yield _stroke(one, f"M64 {at - 4}h32")
+            yield stroke(one.style, f"M64 {at - 4}h32")
         if one.draws != "line":
-            yield _mark(one, 80, at - 4)
-        yield _text(104, at, one.name, "start")
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(visible(text))}</text>'
+            yield mark(one.style, 80, at - 4)
+        yield text(104, at, one.name, "start")

@@ -1,5 +1,6 @@
 """Progress bars: rich in a terminal, tqdm in a notebook, none elsewhere; and listeners."""
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -121,6 +122,14 @@ def track(items: Sequence[T], description: str) -> Iterator[T]:
         for item in items:
             yield item
             shown.advance()
+
+
+def say_wrapped(text: str) -> None:
+    """Print a sentence in lines of 80 columns, all but the first indented further."""
+    first = len(text) - len(text.lstrip())
+    indent = " " * (first + 2)
+    for line in textwrap.wrap(text, 80, subsequent_indent=indent, break_on_hyphens=False):
+        say(line)
 
 
 def say(line: str) -> None:

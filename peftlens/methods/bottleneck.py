@@ -1,4 +1,4 @@
-"""Bottleneck adapters: y = h + W_up relu(W_down h + b_down) + b_up.
+"""Bottleneck adapter: y = h + W_up relu(W_down h + b_down) + b_up.
 
 Source: Houlsby et al. 2019, arXiv:1902.00751, section 2.1 (after attention and after feed-forward:
 placement = "both"); Pfeiffer et al. 2020, arXiv:2005.00247, section 3 (one per block, after the

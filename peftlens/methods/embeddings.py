@@ -1,4 +1,4 @@
-"""Train the embedding table only; all layers above it stay frozen.
+"""Embedding table: the only trained part; all layers above it stay frozen.
 
 Source: Artetxe, Ruder & Yogatama 2020, arXiv:1910.11856, section 2 (new embeddings under a frozen
 body). Where the output head shares the table, it changes with it.

@@ -1,4 +1,4 @@
-"""Frozen base model: the zero-shot baseline that every method is compared with."""
+"""Untrained base model: the zero-shot baseline that every method is compared with."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Train the output head only: the linear probe.
+"""Output head: the only trained part, the linear probe.
 
 Source: Kumar et al. 2022, arXiv:2202.10054, section 3 (linear probing against fine-tuning). Where
 the head shares the embedding table, it gets a separate copy, so that the input stays fixed. Where

@@ -1,4 +1,4 @@
-"""Selective fine-tuning by depth: only the top k transformer blocks are trained.
+"""Last layers: only the top k transformer blocks are trained.
 
 The final normalization and the output head stay frozen: where embeddings are tied, training the
 head would train the bottom of the model. Source: Lee, Tang & Lin 2019, arXiv:1911.03090, who find

@@ -1,4 +1,4 @@
-"""Selective fine-tuning by component: only the chosen linear layers are trained, in full.
+"""Selected layers: only the chosen linear layers are trained, in full.
 
 Source: Touvron et al. 2022, arXiv:2203.09795 (attention layers alone) for vision; Ben Zaken et al.
 2021, arXiv:2106.10199, section 2 for the conditions of a fair comparison by component.

@@ -23,6 +23,23 @@ POWER = 0.8
 
 
 @dataclass(frozen=True)
+class VarianceComponents:
+    """Variances of the random effects of one score, in the squared unit of the scores.
+
+    Attributes:
+        seed: variance of the seeds' effects.
+        item: variance of the items' effects.
+        residual: variance of what remains.
+        contrasts: number of contrasts of configurations over which the seeds' is pooled.
+    """
+
+    seed: float
+    item: float = 0.0
+    residual: float = 0.0
+    contrasts: float = 1.0
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A mean with its uncertainty; all but the value are None where the data can't give them.
 
@@ -33,6 +50,8 @@ class Estimate:
         p_value: two-sided p of a mean of zero.
         degrees_of_freedom: of Student's t, by Satterthwaite's approximation.
         standard_error: standard error of the mean.
+        components: variances from which the standard error of other numbers of seeds and items
+            follows; None with a single seed.
     """
 
     value: float
@@ -41,6 +60,7 @@ class Estimate:
     p_value: float | None = None
     degrees_of_freedom: float | None = None
     standard_error: float | None = None
+    components: VarianceComponents | None = None
 
     def at_level(self, level: float) -> "Estimate":
         """Return the estimate with an interval of another level, such as 0.9."""
@@ -138,7 +158,21 @@ def crossed_estimate(
     variance, freedom = _variance_of_mean(squares)
     error = float(np.sqrt(variance / array.size))
     p = 2 * t.sf(abs(mean) / error, freedom) if error > 0 else float(mean == 0)
-    return Estimate(mean, None, None, float(p), freedom, error).at_level(level)
+    components = _components(squares, array.shape)
+    return Estimate(mean, None, None, float(p), freedom, error, components).at_level(level)
+
+
+def _components(squares: MeanSquares, shape: tuple[int, ...]) -> VarianceComponents | None:
+    """Return the variance components of values of shape (seeds, items); a negative one is zero."""
+    n_seeds, n_items = shape
+    if n_seeds < 2:
+        return None
+    return VarianceComponents(
+        seed=max(float(squares.seed - squares.residual) / n_items, 0.0),
+        item=max(float(squares.item - squares.residual) / n_seeds, 0.0),
+        residual=float(squares.residual),
+        contrasts=squares.seed_freedom / (n_seeds - 1),
+    )
 
 
 def _variance_of_mean(squares: MeanSquares) -> tuple[float, float]:

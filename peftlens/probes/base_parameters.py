@@ -17,7 +17,7 @@ COLUMNS = (
     Column("parameters", "number of parameters; weights shared by layers count once", "1"),
     Column("share", "share of all parameters of the base", "1"),
 )
-CHARTS: tuple[Chart, ...] = ()
+CHARTS = (Chart("points", x="part", y="share", title="Where the base model's parameters are"),)
 
 
 def measure(context: RunContext, run: TrainedModel) -> pd.DataFrame:

@@ -24,13 +24,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from peftlens.numerics.mixed_model import crossed_estimate
+from peftlens.numerics.mixed_model import Estimate, crossed_estimate
+from peftlens.results.estimate_columns import noise, noise_columns
 from peftlens.results.item_changes import item_changes
 from peftlens.results.sweep import are_paired, kept_sweeps, sweep_names
 from peftlens.results.table import Chart, Column
 
 INPUTS = ("learning", "forgetting_items")
-VERSION = 5
+VERSION = 6
 REFERENCE = "full"
 _PREFIXES = {"forgetting": "", "accuracy_change": "accuracy_"}  # of the columns of intervals
 
@@ -70,6 +71,7 @@ COLUMNS = (
            "nats per token"),
     Column("diff_vs_full_ci_high", "upper end of this interval", "nats per token"),
     Column("diff_vs_full_p_value", "two-sided p of no difference, not corrected"),
+    *noise_columns("diff_vs_full_", "nats per token"),
     Column("keep", "kind of training.keep; missing without"),
     Column("plain", "the configuration that differs in nothing but training.keep"),
     Column("diff_vs_plain", "forgetting minus that of this configuration with the same seeds and "
@@ -78,6 +80,7 @@ COLUMNS = (
            "nats per token"),
     Column("diff_vs_plain_ci_high", "upper end of this interval", "nats per token"),
     Column("diff_vs_plain_p_value", "two-sided p of no difference, not corrected"),
+    *noise_columns("diff_vs_plain_", "nats per token"),
     Column("n_seeds", "number of runs at the level; 0 if no learning rate qualifies"),
     Column("n_items", "number of texts or questions"),
     Column("n_tokens", "number of predicted tokens of the texts"),
@@ -238,12 +241,11 @@ def _best_rate(curves: list[_Curve], level: float) -> dict[str, Any]:
         return row
     best, measure = candidates[max(candidates)], curves[0].measure
     row |= best | {"n_seeds": len(seeds)}
-    return row | _estimate(measure, _PREFIXES[measure], best["values"])
+    return row | _columns(measure, _PREFIXES[measure], crossed_estimate(best["values"]))
 
 
-def _estimate(name: str, prefix: str, values: pd.DataFrame) -> dict[str, Any]:
-    """Estimate a mean over seeds and items, as columns."""
-    found = crossed_estimate(values)
+def _columns(name: str, prefix: str, found: Estimate) -> dict[str, Any]:
+    """Return a mean over seeds and items as columns."""
     return {
         name: found.value,
         f"{prefix}ci_low": found.low,
@@ -264,5 +266,6 @@ def _compared(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             others["diff_vs_full"] = full
         for name, other in others.items():
             if other is not None and are_paired(row["values"], other):
-                row |= _estimate(name, f"{name}_", row["values"] - other)
+                found = crossed_estimate(row["values"] - other)
+                row |= _columns(name, f"{name}_", found) | noise(found, f"{name}_")
     yield from (row for row in rows if "configuration" in row)

@@ -25,12 +25,12 @@ from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel, in_float32, load_base_model
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.snapshot import restored_after
-from peftlens.numerics.resampling import mean_interval
+from peftlens.numerics.resampling import few_interval
 from peftlens.results.table import Chart, Column
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()
-VERSION = 3
+VERSION = 4
 OPTIONAL = True  # times are meaningful only on an otherwise idle machine
 
 
@@ -53,7 +53,7 @@ COLUMNS = (
     Column("state", "state of the model: base, control (the base again), attached or merged"),
     Column("seconds", "time of a forward pass, median over rounds", "s", "lower"),
     Column("ratio", "time over that of the base in the same round, geometric mean", "1", "lower"),
-    Column("ci_low", "lower end of its 95 % interval over rounds", "1"),
+    Column("ci_low", "lower end of its 95 % interval over rounds (Student's t of logarithms)", "1"),
     Column("ci_high", "upper end of this interval", "1"),
     Column("swap_seconds", "time to swap this adapter in; for attached only",
            "s", "lower"),
@@ -95,7 +95,7 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
     rows = []
     for state, times in seconds.items():
         logs = np.log(times / seconds["base"])
-        interval = mean_interval(logs, np.random.default_rng(0))
+        interval = few_interval(logs)
         rows.append(
             {
                 "state": state,

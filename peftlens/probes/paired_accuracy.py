@@ -12,6 +12,7 @@ from itertools import permutations
 import pandas as pd
 
 from peftlens.numerics.mixed_model import Estimate
+from peftlens.results.estimate_columns import noise, noise_columns
 from peftlens.results.sweep import (
     TABLES,
     best_configurations,
@@ -21,7 +22,7 @@ from peftlens.results.sweep import (
 from peftlens.results.table import Chart, Column
 
 INPUTS = TABLES
-VERSION = 4
+VERSION = 5
 COLUMNS = (
     Column("configuration", "method and its hyperparameters, without the learning rate"),
     Column("other", "configuration to compare with"),
@@ -32,8 +33,7 @@ COLUMNS = (
     Column("difference_ci_high", "upper end of this interval", "1"),
     Column("difference_ci90_low", "lower end of the 90 % interval, for tests of equivalence", "1"),
     Column("difference_ci90_high", "upper end of this interval", "1"),
-    Column("standard_error", "standard error of the difference", "1"),
-    Column("degrees_of_freedom", "degrees of freedom (Satterthwaite)", "1"),
+    *noise_columns(),
     Column("p_value", "two-sided p of no difference", "1"),
     Column(
         "detectable_difference", "least difference seen by such a test with power 0.8", "1", "lower"
@@ -41,7 +41,10 @@ COLUMNS = (
     Column("n_seeds", "number of runs per configuration"),
     Column("n_items", "number of test examples"),
 )
-CHARTS: tuple[Chart, ...] = ()
+CHARTS = (
+    Chart("heatmap", x="other", y="configuration", value="difference",
+          title="Accuracy of the row's configuration minus that of the column's"),
+)  # fmt: skip
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -73,8 +76,7 @@ def _difference(estimate: Estimate | None) -> dict[str, float | None]:
     return interval_columns("difference", estimate) | {
         "difference_ci90_low": wide.low,
         "difference_ci90_high": wide.high,
-        "standard_error": estimate.standard_error,
-        "degrees_of_freedom": estimate.degrees_of_freedom,
+        **noise(estimate),
         "p_value": estimate.p_value,
         "detectable_difference": estimate.detectable(),
     }

@@ -29,7 +29,10 @@ COLUMNS = (
     Column("n_seeds", "number of runs per configuration"),
     Column("n_items", "number of documents"),
 )  # fmt: skip
-CHARTS: tuple[Chart, ...] = ()
+CHARTS = (
+    Chart("heatmap", x="other", y="configuration", value="difference", each="task",
+          title="Score of the row's configuration minus that of the column's"),
+)  # fmt: skip
 
 
 def combine(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -14,7 +14,12 @@ COLUMNS = (
     Column("share", "trainable parameters divided by the base model's parameters", "1", "lower"),
     Column("adapter_bytes", "size of adapter_model.safetensors", "bytes", "lower"),
 )
-CHARTS: tuple[Chart, ...] = ()
+CHARTS = (
+    Chart("points", x="configuration", y="trainable_parameters", title="Trainable parameters",
+          log_x=True),
+    Chart("points", x="configuration", y="adapter_bytes", title="Size of the adapter file",
+          log_x=True),
+)  # fmt: skip
 
 
 def measure(_: RunContext, run: TrainedModel) -> pd.DataFrame:

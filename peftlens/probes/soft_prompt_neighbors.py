@@ -2,7 +2,9 @@
 
 Neighbors alone prove nothing: a prompt initialized with vocabulary embeddings is near them without
 any learning, and the neighbors of any token are close to each other. The table therefore includes
-the neighbors before training; `soft_prompt_null` tests the hypotheses.
+the neighbors before training; `soft_prompt_null` tests the hypotheses. Nor does a distance from all
+tokens prove anything: any continuous vector has one, such as the start after a random step as long
+as the training's.
 Source: Lester et al. 2021, arXiv:2104.08691, section 7 (cosine, five neighbors).
 """
 
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from peftlens.adapters.run_context import RunContext
 from peftlens.results.table import Chart, Column
@@ -22,8 +25,9 @@ from peftlens.vocab.trained_vectors import TrainedVectors, trained_vectors
 from peftlens.vocab.vocabulary import Graph, Vocabulary, graph, states, vocabulary
 
 REQUIRES = frozenset({"token_vectors"})
-VERSION = 5
+VERSION = 6
 NEIGHBORS = 5
+_RANDOM_STEPS = 100  # about as many for all vectors of a prompt together
 COLUMNS = (
     Column("step", "number of optimizer steps taken"),
     Column("position", "index of the virtual token, or of the row of the embedding table"),
@@ -52,9 +56,16 @@ COLUMNS = (
     Column("start_token", "nearest token before training"),
     Column("nearest_unchanged", "true if the nearest token is the same as before training"),
     Column("relative_displacement", "||p − p0|| / ||p0||, p0 the vector before training", "1"),
+    Column("start_cosine", "cosine with p0: 1 at the start, about 0 for a random direction", "1"),
     Column(
         "off_vocabulary",
         "share of tokens nearer to another token than this vector to its nearest",
+        "1",
+    ),
+    Column(
+        "random_step_similarity",
+        "cosine to the nearest token after a random step from the start as long as the vector's, "
+        "mean over draws; missing if the start is unknown, and of other vectors than soft prompts",
         "1",
     ),
     Column("norm_percentile", "share of tokens of smaller norm", "1"),
@@ -91,22 +102,40 @@ def _positions(
     norms = vectors.table.norm(dim=1).cpu().numpy()[usable]
     lengths = vectors.now.norm(dim=1).cpu().numpy()
     closest = nearest(vectors.now, vectors.table, 1).similarity[:, 0]
-    displacement = None
+    displacement = start_cosine = None
     if vectors.start is not None:
         displacement = (vectors.now - vectors.start).norm(dim=1) / vectors.start.norm(dim=1)
+        start_cosine = torch.cosine_similarity(vectors.now, vectors.start, dim=1)
+    steps = _random_steps(vectors)
     return [
         {
             "position": position,
             "relative_displacement": None if displacement is None else float(displacement[i]),
+            "start_cosine": None if start_cosine is None else float(start_cosine[i]),
             "off_vocabulary": None
             if near is None
             else (near.cosine[usable, 0] > closest[i]).mean(),
+            "random_step_similarity": None if steps is None else float(steps[i]),
             "norm_percentile": (norms < lengths[i]).mean(),
             "space": vectors.space,
             "kind": vectors.kind,
         }
         for i, position in enumerate(vectors.positions)
     ]
+
+
+def _random_steps(vectors: TrainedVectors) -> NDArray[np.float64] | None:
+    """Compute the cosine to the nearest token after random steps, mean over draws, shape (n,)."""
+    if vectors.start is None or vectors.kind != "soft prompt":
+        return None
+    start, n = vectors.start, len(vectors.start)
+    lengths = (vectors.now - start).norm(dim=1, keepdim=True)
+    rng, found = np.random.default_rng(0), []
+    for _ in range(max(1, _RANDOM_STEPS // n)):
+        noise = torch.from_numpy(rng.standard_normal(start.shape, dtype=np.float32))
+        directions = torch.nn.functional.normalize(noise.to(start.device))
+        found.append(nearest(start + lengths * directions, vectors.table, 1).similarity[:, 0])
+    return np.mean(found, axis=0)
 
 
 def _rows(

@@ -25,7 +25,8 @@ MARKS = {
     "readable trace": "✓", "trace, not of the task": "~", "trace, training text unknown": "~",
     "no trace found": "✗",
 }  # fmt: skip
-READ = tuple(KINDS)  # without a table of these there is nothing to show
+READ = tuple(KINDS)  # tables with a verdict on the trace
+SHOWN = (*READ, "logit_shift", "generations")  # tables that say what a run learned
 _WORDS = 12  # words of a list
 _TOKENS = 10
 _ANSWERS = {"task": 2, "general": 1, "own": 1}  # prompts of each source
@@ -119,19 +120,23 @@ class Learned:
         return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
-def learned(tables: Mapping[str, Table], *, seeds: bool = True) -> Iterator[Learned]:
+def learned(
+    tables: Mapping[str, Table], *, seeds: bool = True, read: Sequence[str] = READ
+) -> Iterator[Learned]:
     """Yield what the run with the lowest seed of each configuration learned.
 
     Args:
-        tables: tables over runs, by probe; only runs in a table of `READ` are shown.
+        tables: tables over runs, by probe.
         seeds: whether the runs have seeds; an adapter of another program tells none.
+        read: names of tables; only runs in one of them are shown.
     """
     frames = {name: measured(one.frame) for name, one in tables.items() if "run" in one.frame}
-    shown = [frames[name] for name in READ if name in frames and len(frames[name])]
+    shown = [frames[name] for name in read if name in frames and len(frames[name])]
     if not shown:
         return
     columns = ["run", "configuration", "method", "seed"]
     runs = pd.concat([frame[columns] for frame in shown]).drop_duplicates("run")
+    runs = runs[runs["method"] != "frozen"]
     for name, rows in runs.groupby("configuration", sort=False):
         ordered = rows.sort_values("seed", kind="stable")
         first, *others = (_of(frames, run) for run in ordered["run"])
@@ -144,26 +149,42 @@ def learned(tables: Mapping[str, Table], *, seeds: bool = True) -> Iterator[Lear
 def one_run(frames: Mapping[str, pd.DataFrame], name: str, seed: str = "") -> Learned:
     """Sum up the measured rows of one run, by probe."""
     verdict = trace_verdict(frames)
+    one = Learned(
+        name=name,
+        seed=seed,
+        verdict=verdict,
+        place="",
+        facts=tuple(_facts(frames)),
+        answers=tuple(_examples(frames)),
+    )
     source = verdict.source or next((one for one in READ if len(unrelated_rows(frames, one))), "")
     rows = unrelated_rows(frames, source)
     rows = rows[rows[KINDS[source]] == (verdict.text or "general")] if len(rows) else rows
     if rows.empty:
-        return Learned(name=name, seed=seed, verdict=verdict, place="")
+        return _with_shift(one, frames)
     tested = rows["q"].notna().any()
     order = ["q", "standardized"] if tested else ["layer"]
     best = rows.sort_values(order, ascending=[True, False] if tested else False).iloc[0]
     typical = set(verdict.typical)
-    return Learned(
-        name=name,
-        seed=seed,
-        verdict=verdict,
+    return replace(
+        one,
         place=f"{_TEXTS[verdict.text or 'general']}, after block {best['layer']}",
         words=tuple(Word(word, word in typical) for word in verdict.words[:_WORDS]),
         raised=_listed(best["raised"]),
         lowered=_listed(best["lowered"]),
         strip=_strip(rows, verdict),
-        facts=tuple(_facts(frames)),
-        answers=tuple(_examples(frames)),
+    )
+
+
+def _with_shift(one: Learned, frames: Mapping[str, pd.DataFrame]) -> Learned:
+    """Add the tokens whose logits rose and fell most, where no states were read."""
+    if "logit_shift" not in frames:
+        return one
+    rows = frames["logit_shift"]
+    tokens = {way: _listed([*part["token"]]) for way, part in rows.groupby("direction")}
+    place = f"the output, over the texts of {rows['suite'].iloc[0]}"
+    return replace(
+        one, place=place, raised=tokens.get("raised", ()), lowered=tokens.get("lowered", ())
     )
 
 

@@ -3,7 +3,7 @@
 It imports no torch. The same files give the same bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +13,35 @@ from plotly.offline import get_plotlyjs_version
 from peftlens import __version__
 from peftlens.claims import judge
 from peftlens.errors import InputError
+from peftlens.export.benchmark_table import benchmark_table
 from peftlens.export.bibtex import bibtex
 from peftlens.inspection.findings import Finding
 from peftlens.io import html
 from peftlens.io.progress import say
+from peftlens.reports.axis_chooser import Chooser, axis_chooser
 from peftlens.reports.colored_text import passages
-from peftlens.reports.learned import learned
+from peftlens.reports.decisions import decisions_section, reached
+from peftlens.reports.headline import cards, verdict_cards
+from peftlens.reports.learned import SHOWN, learned
+from peftlens.reports.learned_card import learned_cards
+from peftlens.reports.loss_curves import loss_table
 from peftlens.reports.missing import missing_results
-from peftlens.reports.provenance import origins, run_rows
+from peftlens.reports.next_steps import next_steps
+from peftlens.reports.provenance import origins, run_grid
+from peftlens.reports.result_table import result_table
+from peftlens.reports.scores import scores
 from peftlens.reports.side_by_side import answers
 from peftlens.reports.soft_prompts import prompts
 from peftlens.reports.study_section import StudySection
+from peftlens.reports.subject import progress, subject, title
 from peftlens.reports.summary import sentences
 from peftlens.reports.table_sections import ordered
+from peftlens.reports.verdict_groups import verdict_groups
 from peftlens.results import study_results
+from peftlens.results.display_names import with_display_names
 from peftlens.results.study_results import StudyResults
+from peftlens.results.table import Table
+from peftlens.results.untrained import UNTRAINED
 
 PACKAGE = "peftlens.reports"  # package with the template, style and script
 LARGE = 15e6  # size of a page that is large for mail and browsers, bytes
@@ -65,6 +79,18 @@ def write(
     return page
 
 
+def write_while_running(study: Path) -> None:
+    """Write the report of a study's results so far; say so the first time."""
+    is_first = not (study / "report.html").exists()
+    try:
+        page = write(study, warn=False)
+    except Exception as error:  # noqa: BLE001  # the runs go on whatever is wrong with a page
+        say(f"The report will be written at the end: {error}")
+        return
+    if is_first:
+        say(f"First results are in {page}, which grows as runs end")
+
+
 def write_inspection(
     results: StudyResults,
     properties: Sequence[tuple[str, str]],
@@ -81,7 +107,8 @@ def write_inspection(
     """
     section = replace(
         _section(results, ""),
-        verdicts=(),
+        verdict_groups=(),
+        cards=(),
         findings=tuple(findings),
         properties=tuple(properties),
         learned=tuple(learned(results.tables, seeds=False)),
@@ -113,10 +140,10 @@ def render(studies: Sequence[str | Path], *, assets: bool = False, warn: bool = 
 def _page(
     sections: Sequence[StudySection], results: Sequence[StudyResults], *, assets: bool = False
 ) -> str:
-    script = html.source(PACKAGE, "page.js")
+    first, *others = (html.source(PACKAGE, name) for name in ("tables.js", "chooser.js", "page.js"))
     return html.render(
         PACKAGE,
-        [script] if assets else [plotly.offline.get_plotlyjs(), script],
+        [first, *others] if assets else [first, plotly.offline.get_plotlyjs(), *others],
         keep="\n\t",
         beside=[PLOTLY] if assets else [],
         title=_title([one.name for one in sections]),
@@ -140,28 +167,50 @@ def _and(parts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _so_far(results: StudyResults) -> Iterator[str]:
-    """Say of a study that is not at its end how far it is."""
-    if results.missing or results.unmeasured:
-        trained, all_runs = len(results.runs), len(results.index["runs"])
-        yield f"So far {trained} of {all_runs} runs {'is' if trained == 1 else 'are'} trained."
+def _chooser(results: StudyResults, prefix: str) -> Chooser | None:
+    try:
+        return axis_chooser(benchmark_table(results), prefix)
+    except InputError:  # nothing for a result table was measured
+        return None
+
+
+def _drawn(results: StudyResults) -> dict[str, Table]:
+    """Return the tables with a section: those of probes, and the losses of training."""
+    tables = {name: one for name, one in results.tables.items() if name != UNTRAINED}
+    losses = loss_table(results)
+    return tables | ({losses.name: losses} if losses else {})
 
 
 def _section(results: StudyResults, prefix: str) -> StudySection:
-    frames = {name: table.frame for name, table in results.tables.items()}
-    verdicts = sorted(judge(frames), key=lambda verdict: verdict.outcome == "not measured")
+    tables = {name: with_display_names(table) for name, table in results.tables.items()}
+    judged = judge({name: table.frame for name, table in tables.items()})
+    verdicts = reached(judged, results)
+    frame = scores(results)
+    chooser = _chooser(results, prefix)
+    blocks, vectors = tuple(learned(tables, read=SHOWN)), tuple(prompts(tables))
     return StudySection(
         prefix=prefix,
-        name=results.name,
-        answer=(*_so_far(results), *sentences(results.tables)),
-        verdicts=tuple(verdicts),
-        tables=tuple(ordered(results.tables, prefix)),
-        prompts=tuple(prompts(results.tables)),
-        answers=tuple(answers(results.tables)),
-        learned=tuple(learned(results.tables)),
-        passages=tuple(passages(results.tables)),
-        runs=tuple(run_rows(results)),
-        absences=tuple(missing_results(results)),
+        name=title(results),
+        tables=tuple(ordered(_drawn(results), prefix, has_chooser=chooser is not None)),
         origins=tuple(origins(results)),
+        subject=tuple(subject(results)),
+        progress=tuple(progress(results)),
+        cards=(
+            *cards(results, frame),
+            *learned_cards(blocks, vectors),
+            *verdict_cards(verdicts),
+        ),
+        verdict_groups=tuple(verdict_groups(results, verdicts)),
+        results=result_table(frame),
+        answer=tuple(sentences(tables)),
+        next_steps=tuple(next_steps(results)),
+        prompts=vectors,
+        run_grid=run_grid(results),
+        absences=tuple(missing_results(results)),
+        decisions=decisions_section(results),
         text=results.text,
+        answers=tuple(answers(tables)),
+        learned=blocks,
+        passages=tuple(passages(tables)),
+        chooser=chooser,
     )

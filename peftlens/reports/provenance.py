@@ -3,13 +3,26 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pandas as pd
+
 from peftlens.numerics.counts import counted, duration
+from peftlens.reports.cells import NO_ROWS, Grid, grid
+from peftlens.results.display_names import display_name
 from peftlens.results.invocations import redacted
 from peftlens.results.study_results import StudyResults
+from peftlens.results.table import Column
 from peftlens.runs.trained_model import TrainedModel
 
-RUN_HEADER = ["run", "configuration", "seed", "status", "steps", "learning rate",
-              "training seconds", "adapter's SHA-256"]  # fmt: skip
+_RUNS = (
+    Column("configuration", "method and its options"),
+    Column("seed", "seed of the run"),
+    Column("status", "finished, or diverged if the loss was not finite"),
+    Column("steps", "optimizer steps"),
+    Column("learning_rate", "peak learning rate"),
+    Column("training_seconds", "time of the training", "s", "lower"),
+    Column("run", "id of the run, the name of its folder"),
+    Column("adapter_sha256", "start of the SHA-256 of the adapter's weights"),
+)
 
 
 def origins(one: StudyResults) -> Iterator[tuple[str, str]]:
@@ -74,22 +87,22 @@ def _calls(calls: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     ))  # fmt: skip
 
 
-def run_rows(one: StudyResults) -> Iterator[list[str]]:
-    """Yield a row of text for each run, with the columns of RUN_HEADER."""
-    for run in one.runs:
-        if run.timing():  # an external adapter has no training to describe
-            yield _row(run, one.configurations[run.id])
+def run_grid(one: StudyResults) -> Grid:
+    """Return a table with a row for each run."""
+    # an external adapter has no training to describe
+    rows = [_row(run, one.configurations[run.id]) for run in one.runs if run.timing()]
+    names = [column.name for column in _RUNS]
+    return grid(pd.DataFrame(rows, columns=names), _RUNS) if rows else NO_ROWS
 
 
-def _row(run: TrainedModel, configuration: str) -> list[str]:
-    rate = run.config.training.learning_rate
+def _row(run: TrainedModel, configuration: str) -> list[Any]:
     return [
-        run.id,
-        configuration,
-        str(run.config.seed),
+        display_name(configuration),
+        run.config.seed,
         run.record.status,
-        str(run.record.results["steps"]),
-        f"{rate:g}" if rate is not None else "–",
-        f"{run.timing()[-1]['seconds']:.1f}",
+        run.record.results["steps"],
+        run.config.training.learning_rate,
+        run.timing()[-1]["seconds"],
+        run.id,
         run.digests.get("adapter/adapter_model.safetensors", "–")[:16],
     ]

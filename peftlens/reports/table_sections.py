@@ -3,46 +3,36 @@
 import base64
 import gzip
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from peftlens import figures, registry
+from peftlens import registry
 from peftlens.errors import InputError
-from peftlens.figures import plotly_figure, svg
-from peftlens.figures.spec import Plot
 from peftlens.io import escaping
-from peftlens.numerics.rounding import number
+from peftlens.reports import loss_curves
+from peftlens.reports.cells import Grid, grid, ordered_columns
+from peftlens.reports.figure import (
+    Figure,
+    LegendEntry,
+    is_labeled_directly,
+    page_figure,
+    shared_legend,
+)
+from peftlens.reports.section_plots import SectionPlots, section_plots
 from peftlens.results.configurations import CONFIGURATIONS
+from peftlens.results.display_names import display_name, with_display_names
 from peftlens.results.table import Column, Table, measured
 
 FIRST = (
-    "rank_chart", "task_accuracy", "generations", "forgetting_at_matched_fit", "continual",
-    "continual_matrix", "forgetting", "linear_probes", "learning", "cost", "parameter_count",
+    loss_curves.NAME, "learning", "rank_chart", "task_accuracy", "generations",
+    "forgetting_at_matched_fit", "continual", "continual_matrix", "forgetting", "linear_probes",
+    "cost", "parameter_count",
 )  # fmt: skip
 SHOWN = 100  # rows of a table on the page; its CSV has all
 OPEN = 4  # figures of one chart that are not folded
-DRAWN = 24  # figures of one chart on the page
 PACKED = 100_000  # size of a CSV above which it is compressed, bytes
 MOST = 700_000  # size of a compressed CSV above which the page does not include it, bytes
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure on the page.
-
-    Attributes:
-        id: id of its element.
-        plot: title, finding and data.
-        spec: Plotly's figure as JSON.
-        picture: static picture as SVG.
-    """
-
-    id: str
-    plot: Plot
-    spec: str
-    picture: str
 
 
 @dataclass(frozen=True)
@@ -67,26 +57,30 @@ class Section:
         description: paragraphs of the probe's documentation.
         options: options of the probe, as text.
         columns: descriptions of the columns.
-        rows: cells of the first rows, as text.
+        grid: heads, and the first rows.
         shown: figures visible at first.
         folded: further figures.
         n_rows: number of all rows.
         is_cut: whether a chart has more figures than the page shows.
         not_applicable: one line per run to which the probe does not apply.
         download: all rows as CSV.
+        legend: legend that all figures share; empty where each has its own.
+        is_labeled_directly: whether series are labeled at their lines, if there is room.
     """
 
     name: str
     description: list[str]
     options: str
     columns: tuple[Column, ...]
-    rows: list[list[str]]
+    grid: Grid
     shown: list[Figure]
     folded: list[Figure]
     n_rows: int
     is_cut: bool
     not_applicable: list[str]
     download: Download
+    legend: tuple[LegendEntry, ...] = ()
+    is_labeled_directly: bool = False
 
     @property
     def title(self) -> str:
@@ -94,55 +88,68 @@ class Section:
         return self.name.replace("_", " ").capitalize()
 
 
-def ordered(tables: dict[str, Table], prefix: str = "") -> Iterator[Section]:
+def ordered(
+    tables: dict[str, Table], prefix: str = "", *, has_chooser: bool = False
+) -> Iterator[Section]:
     """Yield the sections, the most important first: accuracy, forgetting, cost; options last.
 
     Args:
         tables: tables by name.
         prefix: prefix of the ids of figures.
+        has_chooser: whether the page has a chart of any two metrics, which contains Pareto charts.
     """
     first = [name for name in FIRST if name in tables]
     others = sorted(tables.keys() - set(FIRST), key=lambda name: (name == CONFIGURATIONS, name))
-    for name in [*first, *others]:
-        yield section(tables[name], prefix)
+    tables = {name: tables[name] for name in [*first, *others]}
+    plots = section_plots(tables, has_chooser=has_chooser)
+    for name, one in tables.items():
+        yield section(one, prefix, plots[name])
 
 
-def section(data: Table, prefix: str = "") -> Section:
-    """Make the section of a table: measured rows, figures, and a line per inapplicable run."""
+def section(data: Table, prefix: str = "", plots: SectionPlots | None = None) -> Section:
+    """Make the section of a table: measured rows, figures, and a line per inapplicable run.
+
+    Args:
+        data: the table.
+        prefix: prefix of the ids of figures.
+        plots: its plots; by default those of the table's charts.
+    """
+    plots = plots or section_plots({data.name: data})[data.name]
     frame = measured(data.frame)
     inapplicable = data.frame.drop(index=frame.index)
     frame = frame.drop(columns=["status", "reason"], errors="ignore")
     download = _download(data.name, frame)
     frame = frame.dropna(axis="columns", how="all")
-    plots = [figures.plots(data, chart, DRAWN + 1) for chart in data.charts]
+    rows = with_display_names(replace(data, frame=frame.head(SHOWN))).frame
     drawn = [
-        (place, _figure(f"{prefix}{data.name}-{n}-{place}", plot))
-        for n, of_chart in enumerate(plots)
-        for place, plot in enumerate(of_chart[:DRAWN])
+        (place, page_figure(f"{prefix}{data.name}-{n}-{place}", plot))
+        for n, of_chart in enumerate(plots.charts)
+        for place, plot in enumerate(of_chart)
     ]
     return Section(
         name=data.name,
         description=_description(data.name),
         options=", ".join(f"{name} = {value}" for name, value in data.config.items()),
         columns=tuple(column for column in data.columns if column.name in frame),
-        rows=_cells(data, frame.head(SHOWN)),
+        grid=grid(ordered_columns(rows), data.columns),
         shown=[figure for place, figure in drawn if place < OPEN],
         folded=[figure for place, figure in drawn if place >= OPEN],
         n_rows=len(frame),
-        is_cut=any(len(of_chart) > DRAWN for of_chart in plots),
-        not_applicable=[f"{row.configuration}: {row.reason}" for row in inapplicable.itertuples()],
+        is_cut=plots.is_cut,
+        not_applicable=[
+            f"{display_name(str(row.configuration))}: {row.reason}"
+            for row in inapplicable.itertuples()
+        ],
         download=download,
+        legend=shared_legend(figure for _, figure in drawn),
+        is_labeled_directly=is_labeled_directly(figure for _, figure in drawn),
     )
-
-
-def _figure(name: str, plot: Plot) -> Figure:
-    spec = plotly_figure.figure(plot).to_json() or "{}"
-    # escaped so that the JSON can't close its script element
-    return Figure(name, plot, spec.replace("<", "\\u003c"), svg.svg(plot))
 
 
 def _description(probe: str) -> list[str]:
     """Read the paragraphs of the probe's docstring, without importing it."""
+    if probe == loss_curves.NAME:
+        return (loss_curves.__doc__ or "").strip().split("\n\n")
     try:
         return registry.describe("probes", probe).doc.split("\n\n")
     except InputError:  # the probe belongs to a package that is not installed
@@ -160,19 +167,3 @@ def _download(name: str, frame: pd.DataFrame) -> Download:
 
 def _link(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _cells(data: Table, frame: pd.DataFrame) -> list[list[str]]:
-    """Format the cells as text; numbers with an interval are rounded by it."""
-    ends = {
-        name: (chart.low, chart.high)
-        for chart in data.charts
-        for name in (chart.y, chart.value, chart.low, chart.high)
-        if name in frame and chart.low in frame and chart.high in frame
-    }
-
-    def cell(name: str, row: dict[Any, Any]) -> str:
-        low, high = ends.get(name, (None, None))
-        return number(row[name], low and row[low], high and row[high])
-
-    return [[cell(str(name), row) for name in frame] for row in frame.to_dict("records")]

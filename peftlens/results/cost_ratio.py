@@ -103,9 +103,14 @@ def points(costs: pd.DataFrame) -> Iterator[Point]:
         yield Point(int(first["tokens"]), f"{first['rows']} x {first['length']}", group)
 
 
-def simultaneous(comparisons: int) -> float:
-    """Return the level of intervals that all hold together at 95 % (Bonferroni)."""
-    return 1 - (1 - LEVEL) / max(1, comparisons)
+def simultaneous(comparisons: int, alpha: float = (1 - LEVEL) / 2) -> float:
+    """Return the level of intervals that all hold together, at 95 % by default (Bonferroni).
+
+    Args:
+        comparisons: number of intervals.
+        alpha: joint one-sided level.
+    """
+    return 1 - 2 * alpha / max(1, comparisons)
 
 
 def _paired(ones: pd.DataFrame, others: pd.DataFrame, column: str, level: float) -> Ratio | None:
@@ -115,5 +120,6 @@ def _paired(ones: pd.DataFrame, others: pd.DataFrame, column: str, level: float)
         return None
     found = crossed_estimate(logs[None], level)
     assert found.low is not None and found.high is not None
-    value, low, high = np.exp([found.value, found.low, found.high])
+    with np.errstate(over="ignore"):  # at a very strict level an end may be infinite
+        value, low, high = np.exp([found.value, found.low, found.high])
     return Ratio(float(value), float(low), float(high), len(logs))

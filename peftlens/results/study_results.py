@@ -12,6 +12,7 @@ from peftlens.io.files import TEMPORARY_PREFIX, canonical_json, nearest_file, sh
 from peftlens.numerics.counts import counted
 from peftlens.results import failures, invocations, table
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
+from peftlens.results.sequential import study_folder
 from peftlens.results.stack import joined
 from peftlens.results.study_index import INDEX, read_index, read_study_file
 from peftlens.results.table import Table
@@ -195,11 +196,13 @@ def _hidden(folder: Path) -> list[Path]:
 def read(study: str | Path) -> StudyResults:
     """Read the results of a study, of a run or of a folder of runs.
 
+    Of a study that runs until its claims are decided, these are the results of the confirmation.
+
     Raises:
         InputError: the folder holds neither a study nor runs, its index is damaged, or a later
             version wrote it.
     """
-    folder = Path(study)
+    folder = study_folder(Path(study))
     if not (folder / INDEX).exists():
         runs = [Run(folder)] if (folder / "run.json").is_file() else runs_in(folder)
         if not runs:

@@ -60,7 +60,7 @@ class Chart:
         high: column of the interval's upper ends.
         text: column of texts next to the points; in a Pareto chart, the share of draws with the
             mark on the front, which is listed but not drawn.
-        log_x: whether the horizontal axis is logarithmic.
+        log_x: whether the horizontal axis is logarithmic, on which zero has no place.
         each: column whose values get a figure each, if they have rows to draw.
         by: column whose values get a line, color, shape and dash each.
         value: column of a heatmap's cells.

@@ -21,6 +21,7 @@ from peftlens import registry
 from peftlens.errors import InputError, reason, suggestion, validation_summary
 from peftlens.options import takes_any_key
 from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, TrainingConfig
+from peftlens.studies.decisions import Decisions
 from peftlens.studies.study_file import dotted, load, unusable_values
 from peftlens.studies.study_text import StudyText
 from peftlens.studies.toml_lines import Place
@@ -106,6 +107,7 @@ class StudyConfig(StrictModel):
         probes: names of the measured probes; None for all probes that are not optional.
         probe_options: values of the probes' Configs, by the probe's name.
         runs: entries of the grid.
+        decisions: how claims are decided by `peftlens study FILE --until-decided`; of no other use.
         full_scale: replacements of the keys above in the larger study; tables such as training are
             merged key by key.
     """
@@ -122,6 +124,7 @@ class StudyConfig(StrictModel):
     probes: tuple[str, ...] | None = None
     probe_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     runs: Annotated[tuple[RunsEntry, ...], Field(min_length=1)]
+    decisions: Decisions = Decisions()
     full_scale: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -177,10 +180,11 @@ def _validated(document: dict[str, Any], text: StudyText) -> StudyConfig:
         where = f"{dotted(written)}: " if written else ""
         raise text.error(place, where + reason(problem, StudyConfig)) from error
     for index, name in enumerate(study.probes or ()):
-        try:
+        with text.located(("probes", index)):
             registry.check("probes", name)
-        except InputError as error:
-            raise text.error(("probes", index), str(error)) from error
+    for index, name in enumerate(study.decisions.claims):
+        with text.located(("decisions", "claims", index)):
+            registry.check("claims", name)
     _check_size(study, text.source)
     return study
 

@@ -24,6 +24,7 @@ from peftlens.studies.study_text import StudyText
 from peftlens.studies.toml_lines import Place
 from peftlens.tasks import load_task
 from peftlens.training import batched_trainer
+from peftlens.training.pause import keeps_state
 from peftlens.training.run_plan import RunPlan, plan_run
 
 # Memory of training in addition to the base model. Per trained weight: a float32 copy, its gradient
@@ -117,6 +118,7 @@ class StudyGrid:
                     config=run_plan.requested_config,
                     forecast=forecasts[run_plan.id],
                     compiled=run_plan.id in chosen,
+                    pausable=self.study.continual is None and keeps_state(run_plan.method),
                 )
                 for run_plan in self.plans
             ),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from peftlens.runs.run import Run
+from peftlens.studies.plan import PlannedRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,10 @@ class StudyOptions:
         engine: location of the workers: processes on this machine, or a Ray cluster.
         shard: (i, n) for the i-th of n parts of the study, counted from 1.
         filter: patterns such as `lora*`; see `run_selection.select_runs`.
+        select: further selection of runs, by their plans; None for all.
+        pause_after: share of the steps, above 0 and below 1, after which a run is scored on the
+            validation split and paused; None to train to the end. Runs that can't be paused, see
+            `PlannedRun.pausable`, are trained to their end.
         retry_failed: whether to retry runs that failed before; probes are always retried.
         stall_timeout: seconds without progress after which a worker counts as hung; 0 for never.
         show: function that shows the tables in the study's folder, called while it runs, too, each
@@ -37,6 +42,8 @@ class StudyOptions:
     engine: Literal["local", "ray"] = "local"
     shard: tuple[int, int] | None = None
     filter: tuple[str, ...] = ()
+    select: Callable[[PlannedRun], bool] | None = None
+    pause_after: float | None = None
     retry_failed: bool = False
     stall_timeout: float = 3600
     show: Callable[[], object] | None = None
@@ -51,11 +58,13 @@ class StudyOutcome:
         folder: folder of the study.
         runs: finished runs, in the study's order.
         failed: one line for each run or probe that failed, in this call or an earlier one.
-        left: number of runs that are neither finished nor failed: locked by other processes or
-            outside of the selection.
+        left: number of runs that are neither finished nor failed: locked by other processes,
+            paused, or outside of the selection.
+        planned: plans of all runs of the study, in its order.
     """
 
     folder: Path
     runs: tuple[Run, ...]
     failed: tuple[str, ...]
     left: int
+    planned: tuple[PlannedRun, ...] = ()

@@ -35,6 +35,7 @@ class PlannedRun(Message):
         config: configuration as requested; planning it again gives the same id.
         forecast: cost of the run.
         compiled: whether its blocks are compiled for training.
+        pausable: whether it can be paused in training.
     """
 
     id: str
@@ -43,6 +44,14 @@ class PlannedRun(Message):
     config: RunConfig
     forecast: Forecast = Forecast()
     compiled: bool = False
+    pausable: bool = True
+
+    def pause_step(self, share: float | None) -> int | None:
+        """Return the step after this share of the steps; None where the run can't be paused."""
+        if share is None or not self.pausable:
+            return None
+        step = max(1, round(share * self.config.training.max_steps))
+        return step if step < self.config.training.max_steps else None
 
     @property
     def seed(self) -> int:

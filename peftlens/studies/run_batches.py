@@ -27,6 +27,7 @@ class RunBatches:
         runs_per_pass: highest number of runs per pass; by default several on a GPU and one on a
             CPU, where batches are no faster.
         probe_groups: probes that follow each run; see `StudyPlan.probe_groups`.
+        pause_after: share of the steps after which runs are paused; see `StudyOptions`.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class RunBatches:
     devices: int
     runs_per_pass: int | None = None
     probe_groups: Sequence[Sequence[str]] = ()
+    pause_after: float | None = None
     _groups: dict[str, Sequence[PlannedRun]] = field(
         default_factory=dict, init=False
     )  # by id of the first run
@@ -41,7 +43,13 @@ class RunBatches:
     def jobs(self, runs: Sequence[PlannedRun]) -> Iterator[Job]:
         """Yield the jobs: one per run that is trained alone, and one per batch of runs."""
         runs_per_pass = self.runs_per_pass or (RUNS_PER_PASS if self.devices else 1)
-        groups = group_runs(runs, runs_per_pass, max(1, self.devices))
+        stops: dict[int | None, list[PlannedRun]] = {}  # runs of one pass pause at one step
+        for run in runs:
+            stops.setdefault(run.pause_step(self.pause_after), []).append(run)
+        devices = max(1, self.devices)
+        groups = [
+            one for part in stops.values() for one in group_runs(part, runs_per_pass, devices)
+        ]
         if grouped := [group for group in groups if len(group) > 1]:
             say(
                 f"{sum(map(len, grouped))} runs are trained in {len(grouped)} groups, each in one "
@@ -74,6 +82,7 @@ class RunBatches:
             folder=self.folder,
             compiled=run.compiled,
             trust_remote_code=self.trust_remote_code,
+            until=run.pause_step(self.pause_after),
         )
         needs = JobKey("train", run.continue_from) if run.continue_from else None
         job = Job.from_request(request, run.id, run.name, needs)
@@ -86,6 +95,7 @@ class RunBatches:
             configs={run.id: run.config for run in group},
             folder=self.folder,
             trust_remote_code=self.trust_remote_code,
+            until=first.pause_step(self.pause_after),
         )
         job = Job.from_request(request, first.id, f"{first.name} and {len(group) - 1} more")
         operations = sum(run.training_work.operations for run in group)

@@ -182,8 +182,9 @@ class StudyRunner:
 
     @cached_property
     def selected(self) -> list[PlannedRun]:
-        """Runs in this call's shard and filter."""
-        return select_runs(self.plan.runs, self.options.shard, self.options.filter)
+        """Runs in this call's shard, filter and selection."""
+        runs = select_runs(self.plan.runs, self.options.shard, self.options.filter)
+        return [run for run in runs if self.options.select is None or self.options.select(run)]
 
     def prepare(self, text: str) -> None:
         """Write study.toml and study.json; delete leftovers of dead processes and older files."""
@@ -226,7 +227,7 @@ class StudyRunner:
             self.makespan.worked += tables.write(runs, self.local_pool, self.signals)
         self.makespan.end()
         failed = tuple(self.failures.summaries.values())
-        return StudyOutcome(self.out, tuple(runs), failed, len(left))
+        return StudyOutcome(self.out, tuple(runs), failed, len(left), self.plan.runs)
 
     def _is_missing(self, run: str) -> bool:
         return run not in self.done and run not in self.failures.summaries
@@ -245,6 +246,7 @@ class StudyRunner:
             len(self.plan.gpu_bytes),
             runs_per_pass,
             self.plan.probe_groups,
+            self.options.pause_after,
         )
         measured = self.tables.measured() if finished else {}
         jobs = JobQueue(batches.jobs(missing))
@@ -269,7 +271,7 @@ class StudyRunner:
                     for run_result in batches.results_by_run(result, jobs):
                         number += 1
                         say(f"[{number}/{n_missing}] {self._after_training(run_result, jobs)}")
-                        if isinstance(run_result.outcome, Done):
+                        if run_result.job.key.target in self.done:
                             jobs.extend(self.measurements.jobs(run_result.job.key.target, {}))
                 self.makespan.foresee(jobs, pool.slots)
         self.makespan.worked += jobs.worked
@@ -299,7 +301,8 @@ class StudyRunner:
         description, run = result.job.description, result.job.key.target
         match result.outcome:
             case Done(result=summary):
-                self.done.add(run)
+                if self.options.pause_after is None or (self.folder / run).exists():
+                    self.done.add(run)
                 return f"{description}: {summary}"
             case Locked():
                 self.locked.add(run)

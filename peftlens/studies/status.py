@@ -3,12 +3,13 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from peftlens.results import failures
-from peftlens.results.study_index import read_index
+from peftlens.results.sequential import CONFIRMATION, RATES, SELECTION, read_rows
+from peftlens.results.study_index import INDEX, read_index
 from peftlens.runs import store
 from peftlens.runs.lock import lock_owners
 from peftlens.runs.run import CorruptedRunError, Run
@@ -85,6 +86,21 @@ def study_status(out: Path) -> StudyStatus:
         left=len(left),
         seconds_left=None if seconds is None else seconds / max(1, len(running)),
     )
+
+
+def stages_status(out: Path) -> dict[str, StudyStatus]:
+    """Read the progress of a study that runs until its claims are decided, by stage.
+
+    Once the race is over, the rates that it dropped are not left to train.
+    """
+    stages = {
+        stage: study_status(out / stage)
+        for stage in (SELECTION, CONFIRMATION)
+        if (out / stage / INDEX).is_file()
+    }
+    if SELECTION in stages and not read_rows(out, RATES).empty:
+        stages[SELECTION] = replace(stages[SELECTION], left=0, seconds_left=None)
+    return stages
 
 
 def _durations(runs: Iterable[Run], configurations: dict[str, str]) -> dict[str, float]:

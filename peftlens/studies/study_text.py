@@ -1,7 +1,8 @@
 """Text of a study file, for errors that name the line of a mistake."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +44,14 @@ class StudyText:
         """Return an error that names the file, and the line of a place unless it is the whole."""
         where = f", line {self.line(place)}" if place else ""
         return InputError(f"{self.source}{where}: {message}")
+
+    @contextmanager
+    def located(self, place: Place) -> Iterator[None]:
+        """Name the file and the line of a place in errors about its value."""
+        try:
+            yield
+        except InputError as error:
+            raise self.error(place, str(error)) from error
 
     def error_in(self, tables: Sequence[Place], message: str) -> InputError:
         """Return an error in the line of the key or value that it names, or of the first table.

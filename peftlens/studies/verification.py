@@ -16,6 +16,7 @@ from peftlens.io.progress import track
 from peftlens.numerics.counts import counted
 from peftlens.results import failures, study_results, table
 from peftlens.results.configurations import CONFIGURATIONS, configurations_table
+from peftlens.results.sequential import study_folder
 from peftlens.results.stack import joined
 from peftlens.results.study_index import INDEX, DamagedIndexError, read_index
 from peftlens.results.study_results import StudyResults
@@ -46,12 +47,14 @@ class Verification:
 def verify(folder: str | Path) -> Verification:
     """Compare every file of a study, a folder of runs or a run, weights included.
 
+    Of a study that runs until its claims are decided, these are the files of the confirmation.
+
     Nothing is changed. Takes as long as reading all weights.
 
     Raises:
         InputError: the folder holds neither a study nor runs, or a later version wrote it.
     """
-    folder = Path(folder)
+    folder = study_folder(Path(folder))
     runs = _run_folders(folder)
     problems = [problem for run in track(runs, "Verifying") for problem in _problems_of_run(run)]
     n_tables = sum(len(study_results.table_files(run.table_folder)) for run in runs)

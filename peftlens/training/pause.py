@@ -10,6 +10,7 @@ information of the base.
 import random
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,11 @@ from peftlens.training.train_state import TrainState
 _WRITTEN = ("metrics.jsonl", "timing.jsonl")
 
 
+def keeps_state(method: ModuleType) -> bool:
+    """Whether a method says what it keeps from step to step, or keeps nothing."""
+    return not hasattr(method, "after_step") or hasattr(method, "training_state")
+
+
 def require_pausable(planned: RunPlan, step: int) -> None:
     """Check that a run can be paused after a step.
 
@@ -35,8 +41,7 @@ def require_pausable(planned: RunPlan, step: int) -> None:
     last = planned.config.training.max_steps
     if not 0 < step < last:
         raise InputError(f"a run of {last} steps can't be paused after step {step}; train it whole")
-    method = planned.method
-    if hasattr(method, "after_step") and not hasattr(method, "training_state"):
+    if not keeps_state(planned.method):
         raise InputError(
             f"{planned.config.method} acts after each step and has no function training_state, "
             "which says what it keeps between them, so its runs can't be paused; train them whole"

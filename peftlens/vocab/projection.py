@@ -1,4 +1,4 @@
-"""Projection of a base model's vocabulary to two dimensions, by UMAP or PCA.
+"""Projection of a base model's vocabulary to two and three dimensions, by UMAP or PCA.
 
 UMAP (McInnes, Healy & Melville 2018, arXiv:1802.03426) of the exact neighbors by cosine. Any
 projection to the plane loses most neighbors, so the share retained (recall) is computed. Other
@@ -67,6 +67,21 @@ def vocabulary_map(base: BaseModel, projection: Projection = "umap") -> Vocabula
     return VocabularyMap(points, projection, recall(points, near.ids), recall(mixed, near.ids))
 
 
+def vocabulary_space(base: BaseModel, projection: Projection = "umap") -> NDArray[np.float32]:
+    """Compute the map in three dimensions, shape (V, 3): as long as the plane, then cached.
+
+    Args:
+        base: base model with the embeddings.
+        projection: projection of the map, which `vocabulary_map` checks.
+    """
+
+    def make() -> dict[str, NDArray]:
+        vocab = vocabulary(base)
+        return {"points": _umap(vocab, graph(base), 3) if projection == "umap" else _pca(vocab, 3)}
+
+    return kept(base, f"map-{projection}-3d", make)["points"]
+
+
 def plane_map(base: BaseModel, one: torch.Tensor, other: torch.Tensor) -> VocabularyMap:
     """Project onto the plane spanned by two vectors, each of shape (d,): a linear map.
 
@@ -113,11 +128,11 @@ def place_by_neighbors(
     Args:
         vectors: vectors to place, shape (n, d), float32.
         table: embeddings of the vocabulary, shape (V, d), float32.
-        points: points of the vocabulary, shape (V, 2).
+        points: points of the vocabulary, shape (V, 2) or (V, 3).
         k: number of nearest tokens in the mean.
 
     Returns:
-        Points of the vectors, shape (n, 2).
+        Points of the vectors, shape (n, 2) or (n, 3).
     """
     near = nearest(vectors, table, min(k, len(table)))
     weights = np.maximum(1 - near.similarity, 1e-6) ** -4.0
@@ -125,16 +140,18 @@ def place_by_neighbors(
     return np.einsum("nk,nkc->nc", weights, points[near.ids].astype(float))
 
 
-def _pca(vocab: Vocabulary) -> NDArray[np.float32]:
+def _pca(vocab: Vocabulary, dimensions: int = 2) -> NDArray[np.float32]:
     rows = vocab.table.cpu().numpy()
-    return np.ascontiguousarray(PCA(2, random_state=0).fit_transform(rows).astype(np.float32))
+    count = min(dimensions, *rows.shape)
+    points = PCA(count, random_state=0).fit_transform(rows).astype(np.float32)
+    return np.ascontiguousarray(np.pad(points, ((0, 0), (0, dimensions - count))))
 
 
-def _umap(vocab: Vocabulary, near: Graph) -> NDArray[np.float32]:
+def _umap(vocab: Vocabulary, near: Graph, dimensions: int = 2) -> NDArray[np.float32]:
     size, k = near.ids.shape
-    if size <= 3:
-        return _pca(vocab)
-    say(f"Drawing the map of {size:,} tokens, once for this base model")
+    if size <= dimensions + 1:
+        return _pca(vocab, dimensions)
+    say(f"Drawing the map of {size:,} tokens in {dimensions} dimensions, once for this base model")
     # set before umap is loaded, so that its compiled code is cached in a writable folder
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
     with warnings.catch_warnings():  # it warns that TensorFlow is not installed
@@ -143,12 +160,13 @@ def _umap(vocab: Vocabulary, near: Graph) -> NDArray[np.float32]:
 
     ids = np.column_stack([np.arange(size), near.ids]).astype(np.int32)
     distances = np.column_stack([np.zeros(size), np.maximum(0, 1 - near.cosine)])
-    start = _pca(vocab)
+    start = _pca(vocab, dimensions)
     start = 10 * start / np.abs(start).max()
     with warnings.catch_warnings(), _torch_threads_kept():  # it warns that `transform` won't work
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
         points = umap.UMAP(
             n_neighbors=k + 1,
+            n_components=dimensions,
             metric="cosine",
             precomputed_knn=(ids, distances.astype(np.float32), None),
             init=start,

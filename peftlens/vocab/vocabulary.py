@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 
 from peftlens.data.common_tokens import PLACEHOLDER
+from peftlens.errors import InputError
 from peftlens.io.escaping import visible
 from peftlens.io.files import cache_dir
 from peftlens.io.progress import track
@@ -214,24 +215,39 @@ def _graph(vocab: Vocabulary) -> dict[str, NDArray]:
     return {"ids": near.ids.astype(np.int32), "cosine": near.similarity.astype(np.float32)}
 
 
-def states(base: BaseModel) -> NDArray[np.float32]:
-    """Compute each token's hidden state after a neutral text in the middle of the model: (V, D).
+def states(base: BaseModel, layer: int | None = None) -> NDArray[np.float32]:
+    """Compute each token's hidden state after a neutral text inside the model: (V, D).
 
     This space differs from the embedding table, so it can verify whether neighbors there have
-    similar meanings. The states are the output of the middle block (of the encoder, if there is
-    one), minus their mean over the tokens. Decoders compute the text once and reuse its keys and
-    values for every token; in an encoder the text sees the token, too. Half a minute for 49,152
-    tokens on two cores, then cached.
+    similar meanings. The states are the output of a block (of the encoder, if there is one), by
+    default of the middle one, minus their mean over the tokens. Decoders compute the text once and
+    reuse its keys and values for every token; in an encoder the text sees the token, too. Half a
+    minute for 49,152 tokens on two cores, then cached.
+
+    Args:
+        base: base model without an attached method.
+        layer: number of the block, counted from 1.
+
+    Raises:
+        InputError: there is no such block.
     """
+    names = state_blocks(base)
+    middle = (len(names) + 1) // 2
+    layer = middle if layer is None else layer
+    if not 1 <= layer <= len(names):
+        raise InputError(f"there is no block {layer}; {base.reference} has 1 to {len(names)}")
     name = "states-between-marks" if base.kind == "encoder" else "states"
-    return kept(base, name, lambda: {"states": _states(base)})["states"].astype(np.float32)
+    if layer != middle:
+        name += f"-{layer}"
+    made = kept(base, name, lambda: {"states": _states(base, names[layer - 1])})
+    return made["states"].astype(np.float32)
 
 
 @torch.inference_mode()
-def _states(base: BaseModel) -> NDArray[np.float16]:
+def _states(base: BaseModel, block: str) -> NDArray[np.float16]:
     before, after = _context(base)
     tokens = torch.arange(len(vocabulary(base).tokens), device=base.device)
-    with stopped_after(base.model, _middle(base)) as run:
+    with stopped_after(base.model, block) as run:
         cached = base.kind == "decoder"
         forward = _decoder_states(run, before) if cached else _encoder_states(run, before, after)
         parts = track(tokens.split(1024), "Every token in context, once per base")
@@ -283,11 +299,10 @@ def _decoder_states(
     return forward
 
 
-def _middle(base: BaseModel) -> str:
-    """Return the name of the middle block, of the encoder if there is one."""
+def state_blocks(base: BaseModel) -> list[str]:
+    """List the names of the blocks after which tokens have states: of the encoder, if any."""
     names = blocks(base.shapes)
-    stack = [name for name in names if name.rpartition(".")[0] == names[0].rpartition(".")[0]]
-    return stack[(len(stack) - 1) // 2]
+    return [name for name in names if name.rpartition(".")[0] == names[0].rpartition(".")[0]]
 
 
 def kept(base: BaseModel, name: str, make: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:

@@ -31,7 +31,7 @@ def table(*verdicts, power=0.9, kind="soft prompt"):
     ],
 )
 def test_vectors_decide_and_nothing_found_needs_power(verdicts, power, outcome, message):
-    found, sentence = clusters.verdict(table(*verdicts, power=power))
+    found, sentence, _ = clusters.verdict(table(*verdicts, power=power))
     assert found == outcome
     assert message in sentence
 
@@ -42,6 +42,6 @@ def test_only_soft_prompts_count():
 
 def test_a_table_of_an_older_version_is_not_judged():
     old = table(KEPT)["soft_prompt_null"].drop(columns=["kind", "power_at_0.6"])
-    found, sentence = clusters.verdict({"soft_prompt_null": old})
+    found, sentence, _ = clusters.verdict({"soft_prompt_null": old})
     assert found == "not measured"
     assert "measure it again" in sentence

@@ -37,7 +37,7 @@ def table(*groups):
     ],
 )  # fmt: skip
 def test_every_outcome(groups, outcome, message):
-    found, sentence = elicitation.verdict(table(*groups))
+    found, sentence, _ = elicitation.verdict(table(*groups))
     assert found == outcome
     assert message in sentence
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm, ttest_1samp
+from scipy.stats import nct, norm, t
 
 from peftlens.claims import forgetting
 
@@ -35,7 +35,7 @@ def table(*methods, level=0.8, controls=()):
     ],
 )
 def test_adjusted_p_values_at_the_highest_level_decide(methods, outcome, message):
-    found, sentence = forgetting.verdict(table(*methods))
+    found, sentence, _ = forgetting.verdict(table(*methods))
     assert found == outcome
     assert message in sentence
     assert "over 3 seeds and 270 texts" in sentence
@@ -43,15 +43,15 @@ def test_adjusted_p_values_at_the_highest_level_decide(methods, outcome, message
 
 @pytest.mark.parametrize("control", forgetting.CONTROLS)
 def test_a_control_is_shown_and_decides_nothing(control):
-    found, sentence = forgetting.verdict(table((0.1, 0.6), controls=[(control, (-1, 1e-6))]))
+    found, sentence, _ = forgetting.verdict(table((0.1, 0.6), controls=[(control, (-1, 1e-6))]))
     assert found == "insufficient evidence"
     assert f"Controls, which don't count: {control} a=1 at 80% -1.00" in sentence
-    found, _ = forgetting.verdict(table(controls=[(control, (-1, 1e-6))]))
+    found, _, _ = forgetting.verdict(table(controls=[(control, (-1, 1e-6))]))
     assert found == "not measured"
 
 
 def test_the_untrained_model_and_prompts_without_training_are_no_methods():
-    found, sentence = forgetting.verdict(table((0.1, 0.6), controls=[("few_shot", (-1, 1e-6))]))
+    found, sentence, _ = forgetting.verdict(table((0.1, 0.6), controls=[("few_shot", (-1, 1e-6))]))
     assert found == "insufficient evidence"
     assert "few_shot" not in sentence
 
@@ -60,7 +60,7 @@ def test_methods_within_the_margin_are_counted():
     frame = table((0.0, 0.9), (0.0, 0.9))["forgetting_at_matched_fit"]
     narrow = frame["configuration"].str.startswith("lora")
     frame.loc[narrow, ["diff_vs_full_ci_low", "diff_vs_full_ci_high"]] = [-0.04, 0.04]
-    _, sentence = forgetting.verdict({"forgetting_at_matched_fit": frame})
+    _, sentence, _ = forgetting.verdict({"forgetting_at_matched_fit": frame})
     assert "1 within ±0.05 nats per token" in sentence
 
 
@@ -75,18 +75,22 @@ def test_five_equal_methods_are_rarely_told_apart():
     assert 0.01 < np.mean([outcome != "insufficient evidence" for outcome in outcomes]) < 0.055
 
 
-def test_a_table_without_p_values_is_judged_by_its_intervals_over_seeds():
-    values = np.array([0.3, 0.5, 0.55])
-    test = ttest_1samp(values, 0)
-    low, high = test.confidence_interval()
-    row = {"diff_vs_full": values.mean(), "diff_vs_full_ci_low": low, "n_seeds": 3,
-           "diff_vs_full_ci_high": high}  # fmt: skip
-    assert forgetting._p_values(pd.DataFrame([row])).item() == pytest.approx(test.pvalue)
-    frame = table((0.1, None))["forgetting_at_matched_fit"]
-    older = frame.drop(columns=["diff_vs_full_p_value", "match", "n_items"]).assign(**row)
-    found, sentence = forgetting.verdict({"forgetting_at_matched_fit": older})
-    assert found == "contradicted"
-    assert "by p-values over 3 seeds with" in sentence
+def test_a_table_whose_intervals_are_over_seeds_alone_is_measured_again():
+    frame = table((1, 1e-6))["forgetting_at_matched_fit"].drop(columns="diff_vs_full_p_value")
+    found, sentence, _ = forgetting.verdict({"forgetting_at_matched_fit": frame})
+    assert found == "not measured"
+    assert "measure it again" in sentence
+
+
+def test_a_study_is_planned_for_the_margin():
+    """Seeds alone: Student's t with a noncentrality of 0.05 / (0.05 / √n) at n seeds."""
+    frame = table((0.0, 0.9))["forgetting_at_matched_fit"]
+    noise = {"diff_vs_full_standard_error": 0.05 / 3**0.5, "diff_vs_full_degrees_of_freedom": 2.0}
+    _, _, (one,) = forgetting.verdict({"forgetting_at_matched_fit": frame.assign(**noise)})
+    assert one.what == "lora a=1 against full"
+    n = one.required(0.025).seeds
+    powers = [nct.cdf(t.ppf(0.025, k - 1), k - 1, -(k**0.5)) for k in (n - 1, n)]
+    assert powers[0] < 0.8 <= powers[1]
 
 
 def test_a_method_is_judged_where_it_ends():
@@ -96,7 +100,7 @@ def test_a_method_is_judged_where_it_ends():
         for value, level in ((1.5, 0.8), (2.5, 0.6))
     )
     rows = pd.concat([whole, part.assign(configuration="m1")])
-    _, sentence = forgetting.verdict({"forgetting_at_matched_fit": rows})
+    _, sentence, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
     assert "lora a=1 at 80% +1.50" in sentence
     assert "m1 at 60% +2.50" in sentence
 
@@ -104,20 +108,20 @@ def test_a_method_is_judged_where_it_ends():
 def test_the_best_level_of_a_loss_is_the_lowest():
     frame = table((1.0, 0.01), level=1.2)["forgetting_at_matched_fit"]
     rows = frame.assign(match="loss", diff_vs_full=frame["level"])
-    _, sentence = forgetting.verdict({"forgetting_at_matched_fit": rows})
+    _, sentence, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
     assert "lora a=1 at a loss of 1.00 +1.00" in sentence
 
 
 def test_one_seed_decides_nothing():
     rows = table((-1, 1e-6))["forgetting_at_matched_fit"].assign(n_seeds=1)
-    found, sentence = forgetting.verdict({"forgetting_at_matched_fit": rows})
+    found, sentence, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
     assert found == "insufficient evidence"
     assert "(one seed)" in sentence
 
 
 def test_without_full_fine_tuning():
     rows = table((1, 0.5))["forgetting_at_matched_fit"].assign(diff_vs_full=None)
-    found, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
+    found, _, _ = forgetting.verdict({"forgetting_at_matched_fit": rows})
     assert found == "not measured"
 
 

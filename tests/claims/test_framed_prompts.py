@@ -75,7 +75,7 @@ def table(says=2.0, cost=0.0, *, power=0.9, seeds=3, spread=0.1, items=300):
     ],
 )
 def test_every_outcome(changed, outcome, message):
-    found, sentence = framed_prompts.verdict(table(**changed))
+    found, sentence, _ = framed_prompts.verdict(table(**changed))
     assert found == outcome
     assert message in sentence
 
@@ -86,7 +86,7 @@ def test_every_outcome(changed, outcome, message):
 )
 def test_only_prompts_alike_are_compared(changed):
     tables = table() | {"configurations": configurations(**changed)}
-    outcome, sentence = framed_prompts.verdict(tables)
+    outcome, sentence, _ = framed_prompts.verdict(tables)
     assert outcome == "not measured"
     assert "alike in all else" in sentence
 
@@ -121,13 +121,13 @@ def test_the_mean_over_tasks_has_the_error_of_independent_means():
     one, other = (
         crossed_estimate(np.random.default_rng(seed).normal(size=(3, 50))) for seed in (0, 1)
     )
-    mean = framed_prompts._mean([one, other])
+    mean = framed_prompts.mean_over_tasks([one, other])
     assert mean.value == pytest.approx((one.value + other.value) / 2)
     assert mean.standard_error == pytest.approx(
         np.hypot(one.standard_error, other.standard_error) / 2
     )
     assert mean.degrees_of_freedom > max(one.degrees_of_freedom, other.degrees_of_freedom) * 0.9
-    single = framed_prompts._mean([one])
+    single = framed_prompts.mean_over_tasks([one])
     assert (single.low, single.high) == pytest.approx((one.low, one.high))
 
 
@@ -141,6 +141,6 @@ def test_unknown_power_shows_nothing():
     tables = table(says=0.0)
     rows = tables["prompt_elicitation"]
     rows.loc[rows["run"] == f"{PLAIN} news 0", "power_at_0.25"] = None
-    outcome, sentence = framed_prompts.verdict(tables)
+    outcome, sentence, _ = framed_prompts.verdict(tables)
     assert outcome == "insufficient evidence"
     assert "power nan" in sentence

@@ -73,15 +73,25 @@ def verdict(rows):
     ],
 )
 def test_outcomes(forgets, outcome):
-    found, sentence = verdict(table(**forgets))
+    found, sentence, _ = verdict(table(**forgets))
     assert found == outcome, sentence
     assert "5 seeds, 300 examples or more per task" in sentence
+
+
+def test_one_of_three_that_fails_is_corrected_for_three():
+    """A difference beyond the margin with a one-sided p between 0.0083 and 0.025."""
+    found = table(full=0.2, lora=0.045, head=0)
+    rows = freezing_explains.verdict({"sequence_items": found}).comparisons
+    p = rows[2].fails
+    level = 2 * p  # alone it would decide
+    assert freezing_explains.verdict({"sequence_items": found}, level)[0] == "insufficient evidence"
+    assert freezing_explains.verdict({"sequence_items": found}, 3.01 * p)[0] == "contradicted"
 
 
 def test_the_numbers():
     """Forgetting is counted by hand: the share that was right after training and no longer is."""
     rows = table(full=0.2, lora=0.003, head=0)
-    _, sentence = verdict(rows)
+    _, sentence, _ = verdict(rows)
     full = rows[rows["method"] == "full"].groupby(["trained_on", "task"])["right"].mean()
     expected = np.mean([full[task, task] - full["c", task] for task in ("a", "b")])
     assert f"full learns 90% and forgets {100 * expected:+.1f} points" in sentence
@@ -96,17 +106,17 @@ def test_the_configuration_that_learns_best_counts():
         for seed in range(5)
         for part in sequence("lora", 0.003, seed, learns=0.95, setting="lora rank=4")
     ]
-    found, sentence = verdict(pd.concat([rows, *better]))
+    found, sentence, _ = verdict(pd.concat([rows, *better]))
     assert found == "supported"
     assert "lora rank=4 learns 95%" in sentence
 
 
 def test_what_is_missing():
-    assert verdict(table(full=0.2, head=0)) == (
+    assert verdict(table(full=0.2, head=0))[:2] == (
         "not measured",
         "No sequence of tasks was trained by lora.",
     )
-    found, sentence = verdict(table(1, full=0.2, lora=0, head=0))
+    found, sentence, _ = verdict(table(1, full=0.2, lora=0, head=0))
     assert (found, sentence) == ("not measured", "The three methods share fewer than two seeds.")
     (one,) = [one for one in judge({}) if one.claim == "freezing_explains"]
     assert one.outcome == "not measured"

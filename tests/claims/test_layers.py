@@ -44,7 +44,7 @@ def test_a_gain_that_random_updates_have_as_well_is_not_counted():
     for seed, one in enumerate(rows):
         one.append(one[0] | {"active": "random update", "gain_share": 0.2 if seed else 1.5})
     frame = pd.DataFrame([row for one in rows for row in one]).convert_dtypes()
-    _, sentence = layers.verdict({"layer_ablation": frame})
+    _, sentence, _ = layers.verdict({"layer_ablation": frame})
     assert "1 run without a gain" in sentence
 
 
@@ -69,9 +69,17 @@ def test_a_gain_that_random_updates_have_as_well_is_not_counted():
     ],
 )
 def test_every_outcome(runs, outcome, message):
-    found, sentence = layers.verdict(table(**runs))
+    found, sentence, _ = layers.verdict(table(**runs))
     assert found == outcome
     assert message in sentence
+
+
+def test_the_share_that_is_kept_must_be_shown():
+    """A mean of 0.92 whose interval over six runs goes below 0.9."""
+    runs = [one | {"kept": kept} for one, kept in zip(some(5), [0.8, 1.04] * 3, strict=True)]
+    assert layers.verdict(table(lora=runs))[0] == "insufficient evidence"
+    runs = [one | {"kept": kept} for one, kept in zip(some(5), [0.91, 0.93] * 3, strict=True)]
+    assert layers.verdict(table(lora=runs))[0] == "supported"
 
 
 def test_a_table_from_a_csv_file_has_the_same_verdict():

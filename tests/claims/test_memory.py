@@ -26,26 +26,35 @@ def falling(tokens):
     ],
 )
 def test_it_must_be_twice_as_much_at_every_number_of_tokens(peaks, outcome):
-    found, sentence = verdict(table(peaks))
+    found, sentence, _ = verdict(table(peaks))
     assert found == outcome
     assert "lora" in sentence
 
 
+def test_more_than_half_of_the_methods_is_corrected_for_their_number():
+    """A ratio of 1.94 is below 2 alone, and not those of three methods of five."""
+    one = table({"lora": 1e9 / 1.94}, spread=0.006)
+    names = ("lora", "ia3", "bitfit", "bottleneck", "prompt_tuning")
+    five = table(dict(zip(names, [1e9 / 1.94] * 3 + [1e8] * 2, strict=True)), spread=0.006)
+    assert verdict(one)[0] == "contradicted"
+    assert verdict(five)[0] == "insufficient evidence"
+
+
 def test_the_sentence_is_the_curve():
-    _, sentence = verdict(table({"lora": falling}, spread=0.0))
+    _, sentence, _ = verdict(table({"lora": falling}, spread=0.0))
     assert "at 8 x 16 tokens 10.00 (10.00 to 10.00) of lora;" in sentence
     assert "at 8 x 512 tokens 1.67 (1.67 to 1.67) of lora." in sentence
     assert "for every method: 8 x 16; less than twice for more than half: 8 x 512." in sentence
 
 
 def test_least_and_most_are_named():
-    _, sentence = verdict(table({"lora": 1e8, "bottleneck": 2e8}, spread=0.0))
+    _, sentence, _ = verdict(table({"lora": 1e8, "bottleneck": 2e8}, spread=0.0))
     assert "5.00 (5.00 to 5.00) of bottleneck, up to 10.00 of lora;" in sentence
 
 
 def test_a_disturbed_machine_decides_nothing():
     for peak in (1e8, 9e8):
-        found, sentence = verdict(table({"lora": peak}, control=1.3))
+        found, sentence, _ = verdict(table({"lora": peak}, control=1.3))
         assert found == "insufficient evidence"
         assert "disturbed at 2 of 2" in sentence
 

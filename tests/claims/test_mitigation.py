@@ -4,6 +4,8 @@ import pytest
 from scipy.stats import t
 
 from peftlens.claims import judge, mitigation
+from peftlens.numerics.mixed_model import Estimate
+from peftlens.results.comparisons import Comparison
 
 
 def tables(*comparisons, n_seeds=3):
@@ -25,7 +27,8 @@ def tables(*comparisons, n_seeds=3):
         accuracy.append(
             {"configuration": name, "other": method, "difference": points / 100,
              "difference_ci_low": points / 100 - half, "difference_ci_high": points / 100 + half,
-             "standard_error": 0.005, "degrees_of_freedom": 8.0}
+             "standard_error": 0.005, "degrees_of_freedom": 8.0, "n_seeds": n_seeds,
+             "n_items": 300}
         )  # fmt: skip
     forgetting.append({"configuration": "lora", "method": "lora", "suite": "passages",
                        "match": "accuracy", "level": 0.8})  # fmt: skip
@@ -58,14 +61,14 @@ LESS, SAME, MORE = (-1.0, 1e-4), (-0.1, 0.4), (1.0, 1e-4)
     ],
 )  # fmt: skip
 def test_each_kind_is_judged_by_all_its_methods(comparisons, outcome, message):
-    found, sentence = mitigation.verdict(tables(*comparisons))
+    found, sentence, _ = mitigation.verdict(tables(*comparisons))
     assert found == outcome
     assert message in sentence
     assert "over 3 seeds and 270 texts" in sentence
 
 
 def test_one_seed_decides_nothing():
-    found, sentence = mitigation.verdict(tables(("kl", "lora", *LESS, 0), n_seeds=1))
+    found, sentence, _ = mitigation.verdict(tables(("kl", "lora", *LESS, 0), n_seeds=1))
     assert found == "insufficient evidence"
     assert "1 seed and" in sentence
 
@@ -90,9 +93,9 @@ def test_kinds_without_an_effect_are_rarely_told_apart():
             z = rng.standard_normal()
             p = 2 * t.sf(abs(z), 1e6)
             row = {"diff_vs_plain": z, "diff_vs_plain_p_value": p, "n_seeds": 3}
-            noise = mitigation.Estimate(rng.normal(-0.02, 0.005), standard_error=0.005,
-                                        degrees_of_freedom=1e6)  # fmt: skip
-            comparisons.append(mitigation._evidence(row, noise))
+            noise = Estimate(rng.normal(-0.02, 0.005), standard_error=0.005, degrees_of_freedom=1e6)
+            accuracy = Comparison(what="", estimate=noise, low=-0.02, n_seeds=3)
+            comparisons.append(mitigation._evidence(row, accuracy))
         holds, fails = mitigation.decide(comparisons)
         decided.append((any(holds), any(fails)))
     wrong_holds, wrong_fails = np.mean(decided, axis=0)

@@ -21,13 +21,15 @@ WIDE = "lora rank=8 target_modules=all_linear"
      "lora rank=8 target_modules=q_proj,k_proj,v_proj,o_proj"],
 )  # fmt: skip
 def test_attention_alone_against_more(attention, accuracy, width, outcome):
-    found, sentence = verdict(rows({attention: {"accuracy": accuracy, "width": width}, WIDE: {}}))
+    found, sentence, _ = verdict(
+        rows({attention: {"accuracy": accuracy, "width": width}, WIDE: {}})
+    )
     assert found == outcome
     assert f"({attention}, 100 parameters)" in sentence
 
 
 def test_the_best_of_either_counts():
-    found, _ = verdict(
+    found, _, _ = verdict(
         rows(
             {
                 "lora rank=1": {"accuracy": 0.9, "validation_accuracy": 0.5},
@@ -46,6 +48,6 @@ def test_one_placement_is_no_comparison():
 @pytest.mark.parametrize("layers", ["q_proj,up_proj", "attention,feed_forward"])
 def test_attention_and_more_is_not_attention_alone(layers):
     wide = f"lora target_modules={layers} rank=8"
-    found, sentence = verdict(rows({"lora alpha=4 rank=8": {}, wide: {"accuracy": 0.9}}))
+    found, sentence, _ = verdict(rows({"lora alpha=4 rank=8": {}, wide: {"accuracy": 0.9}}))
     assert found == "contradicted"
     assert f"feed-forward layers ({wide}, 100)" in sentence

@@ -28,7 +28,7 @@ def test_what_longer_prompts_gain_decides(accuracies, outcome):
 
 
 def test_wide_intervals_decide_nothing_and_say_what_they_would_see():
-    found, sentence = verdict(table(width=0.05, n20=0.8, n200=0.8))
+    found, sentence, _ = verdict(table(width=0.05, n20=0.8, n200=0.8))
     assert found == "insufficient evidence"
     # (1.96 + 0.84) standard errors of 5 / 1.96 points
     assert "200 tokens have +0.0 points, -5.0 to +5.0 (a difference of 7.1 points" in sentence
@@ -36,7 +36,7 @@ def test_wide_intervals_decide_nothing_and_say_what_they_would_see():
 
 def test_the_best_on_validation_examples_is_compared_and_not_the_best_on_the_test():
     name = "prompt_tuning num_virtual_tokens="
-    found, sentence = verdict(
+    found, sentence, _ = verdict(
         rows(
             {
                 f"{name}20": {"accuracy": 0.7, "validation_accuracy": 0.9},
@@ -50,14 +50,16 @@ def test_the_best_on_validation_examples_is_compared_and_not_the_best_on_the_tes
 
 
 def test_the_default_length_is_read():
-    _, sentence = verdict(rows({"prompt_tuning": {}, "prompt_tuning num_virtual_tokens=200": {}}))
+    _, sentence, _ = verdict(
+        rows({"prompt_tuning": {}, "prompt_tuning num_virtual_tokens=200": {}})
+    )
     assert "Of 20 to 100 tokens, 20 have" in sentence
 
 
 def test_lengths_of_different_seeds_are_not_compared():
     found = table(n20=0.8, n200=0.8)
     found["paired_accuracy"]["difference"] = None
-    assert verdict(found) == (
+    assert verdict(found)[:2] == (
         "not measured", "All lengths must be trained with the same seeds."
     )  # fmt: skip
 

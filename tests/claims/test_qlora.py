@@ -2,6 +2,7 @@ import pytest
 from charts import rows
 from step_costs import costs
 
+from peftlens.claims import judge
 from peftlens.claims.qlora import verdict
 
 
@@ -32,11 +33,25 @@ def test_accuracy_is_kept_and_memory_saved(accuracy, memory, outcome):
     assert verdict(two(accuracy, memory))[0] == outcome
 
 
+def test_one_of_two_that_fails_is_corrected_for_two():
+    """An accuracy below the margin with a one-sided p of 0.02."""
+    found = two(0.78 - 2.054 * 0.005 / 1.96, 5e8)
+    assert verdict(found)[0] == "insufficient evidence"
+    assert verdict(found, 0.041)[0] == "contradicted"
+
+
 def test_a_disturbed_machine_shows_no_saving():
-    found, sentence = verdict(two(0.8, 5e8, control=1.3))
+    found, sentence, _ = verdict(two(0.8, 5e8, control=1.3))
     assert found == "insufficient evidence"
     assert "disturbed" in sentence
     assert verdict(two(0.7, 5e8, control=1.3))[0] == "contradicted"  # by accuracy
+
+
+def test_no_seeds_are_planned_where_memory_is_open():
+    (one,) = judge(two(0.8, 1e9), names=["qlora"])
+    assert (one.outcome, "would decide" in one.sentence) == ("insufficient evidence", False)
+    (one,) = judge(two(0.78, 5e8), names=["qlora"])
+    assert "have power 0.8 already" in one.sentence  # about the margin
 
 
 def test_the_sentence_has_both_peaks():
@@ -58,7 +73,7 @@ def test_without_memory_there_is_no_comparison():
 def test_keys_in_another_order_are_the_same_configuration():
     one = "qlora rank=8 alpha=4.0 target_modules=attention double_quant=False"
     other = "lora rank=8 target_modules=attention alpha=4.0"
-    found, sentence = verdict(tables({one: {}, other: {}}, 5e8))
+    found, sentence, _ = verdict(tables({one: {}, other: {}}, 5e8))
     assert found == "supported"
     assert sentence.startswith(f"{one} reaches 0.800, {other} 0.800")
 

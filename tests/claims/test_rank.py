@@ -28,8 +28,13 @@ def test_what_is_lost_below_and_gained_above_decides(accuracies, outcome):
     assert verdict(table(**accuracies))[0] == outcome
 
 
+def test_a_strict_level_decides_less():
+    tables = table(r1=0.7, r16=0.8, r64=0.9)
+    assert verdict(tables, 1e-300)[0] == "insufficient evidence"
+
+
 def test_wide_intervals_decide_nothing():
-    found, sentence = verdict(table(width=0.05, r1=0.8, r4=0.8, r64=0.8))
+    found, sentence, _ = verdict(table(width=0.05, r1=0.8, r4=0.8, r64=0.8))
     assert found == "insufficient evidence"
     assert "rank 1 has +0.0 points, -5.0 to +5.0" in sentence
 
@@ -48,7 +53,7 @@ def test_ranks_on_different_layers_are_not_compared():
          "lora rank=8 target_modules=all_linear": {},
          "lora target_modules=feed_forward rank=64": {}}
     )  # fmt: skip
-    assert verdict(tables) == (
+    assert verdict(tables)[:2] == (
         "not measured",
         "The ranks were trained on different layers (attention; all_linear; feed_forward), and "
         "cannot be compared.",
@@ -57,7 +62,7 @@ def test_ranks_on_different_layers_are_not_compared():
 
 def test_ranks_that_were_trained_differently_are_not_compared():
     tables = rows({"lora rank=1 max_steps=20": {"accuracy": 0.7}, "lora": {}, "lora rank=64": {}})
-    found, sentence = verdict(tables)
+    found, sentence, _ = verdict(tables)
     assert found == "not measured"
     assert sentence.startswith("The ranks differ in more than rank and alpha")
 
@@ -78,7 +83,7 @@ def test_of_several_alphas_the_one_that_validates_best_counts():
          "lora rank=1 alpha=2": {"accuracy": 0.8, "validation_accuracy": 0.6},
          "lora rank=8": {}, "lora alpha=128 rank=64": {}}
     )  # fmt: skip
-    found, sentence = verdict(tables)
+    found, sentence, _ = verdict(tables)
     assert found == "supported"
     assert "rank 1 has -10.0 points" in sentence
 

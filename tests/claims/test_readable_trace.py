@@ -51,7 +51,7 @@ def table(*groups):
     ],
 )  # fmt: skip
 def test_every_outcome(groups, outcome, message):
-    found, sentence = readable_trace.verdict(table(*groups))
+    found, sentence, _ = readable_trace.verdict(table(*groups))
     assert found == outcome
     assert message in sentence
 
@@ -71,7 +71,7 @@ def test_a_trace_on_task_text_alone_does_not_count():
 
 def test_unknown_training_text_is_not_measured():
     rows = pd.DataFrame(run("r", q=None)).assign(q=None)
-    outcome, sentence = readable_trace.verdict({"activation_difference": rows})
+    outcome, sentence, _ = readable_trace.verdict({"activation_difference": rows})
     assert outcome == "not measured"
     assert "known training text" in sentence
 
@@ -86,7 +86,7 @@ def two_tasks():
 
 
 def test_seeds_agree_and_other_tasks_do_not():
-    _, sentence = readable_trace.verdict({"activation_difference": two_tasks()})
+    _, sentence, _ = readable_trace.verdict({"activation_difference": two_tasks()})
     assert "1.00 between two seeds of a configuration" in sentence
     assert "0.00 between runs of different configurations or tasks" in sentence
 

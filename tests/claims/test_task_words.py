@@ -55,7 +55,7 @@ def test_prompts_that_are_close_to_their_own_words_only_by_chance_are_no_support
 
 def test_tables_of_earlier_versions_are_not_judged():
     frame = pd.DataFrame({"run": ["r0"], "step": [9], "position": [None], "q": [0.01]})
-    outcome, sentence = task_words.verdict({"soft_prompt_task_words": frame})
+    outcome, sentence, _ = task_words.verdict({"soft_prompt_task_words": frame})
     assert outcome == "not measured"
     assert "measure it again" in sentence
 
@@ -64,7 +64,8 @@ def test_only_this_claim_sees_runs_with_shuffled_labels():
     neighbors = pd.DataFrame(
         [
             {"run": f"{name}{run}", "configuration": name, "step": step, "metric": "cosine",
-             "space": "embedding", "kind": "soft prompt", "similarity": 1.0 - step / 20}
+             "space": "embedding", "kind": "soft prompt", "similarity": 1.0 - step / 20,
+             "seed": run, "random_step_similarity": 0.8}
             for name in ("prompt", "control") for run in range(6) for step in (0, 9)
         ]
     )  # fmt: skip
@@ -72,7 +73,8 @@ def test_only_this_claim_sees_runs_with_shuffled_labels():
         "soft_prompt_neighbors": neighbors,
         "soft_prompt_faithfulness": pd.DataFrame(
             {"run": neighbors["run"].unique(), "prompt": "nearest tokens (cosine)",
-             "gap_ci_low": 1.0, "configuration": ["prompt"] * 6 + ["control"] * 6}
+             "gap": 1.0, "gap_ci_low": 1.0, "gap_ci_high": 1.0,
+             "configuration": ["prompt"] * 6 + ["control"] * 6}
         ),
         "configurations": pd.DataFrame(
             {"configuration": ["prompt", "control"], "sweep": ["prompt", "control"],
@@ -80,7 +82,9 @@ def test_only_this_claim_sees_runs_with_shuffled_labels():
         ),
     }  # fmt: skip
     verdicts = {verdict.claim: verdict for verdict in judge(tables)}
-    assert "In 6 of 6 prompts" in verdicts["off_vocabulary"].sentence
+    assert "yes for prompt (" in verdicts["off_vocabulary"].sentence
+    assert "control" not in verdicts["off_vocabulary"].sentence
     del tables["configurations"]["shuffle_labels"]
     verdicts = {verdict.claim: verdict for verdict in judge(tables)}
-    assert "In 12 of 12 prompts" in verdicts["off_vocabulary"].sentence
+    assert "yes for prompt (" in verdicts["off_vocabulary"].sentence
+    assert ", control (" in verdicts["off_vocabulary"].sentence

@@ -54,6 +54,14 @@ def test_what_is_dominated_does_not_count():
     assert "dominated: bitfit by prompt_tuning" in sentence
 
 
+def test_domination_is_corrected_for_the_number_of_pairs():
+    """One-sided p of a difference above -2 points: 0.006, enough for three pairs, not for ten."""
+    accuracy = lambda n: 0.8 + 0.0136 * n  # noqa: E731  # width 0.005, as tests/charts.py has it
+    two = tables(lambda n, _: 1e12 * 2.0**n, accuracy, names=NAMES[:3])
+    assert "dominated: bitfit by prompt_tuning, lora by bitfit" in verdict(two)[1]
+    assert "dominated: none" in verdict(tables(lambda n, _: 1e12 * 2.0**n, accuracy))[1]
+
+
 def test_a_method_is_its_best_configuration_on_validation():
     names = ("prompt_tuning", "lora rank=1", "lora rank=2", "bottleneck")
     _, sentence = verdict(tables(lambda n, _: 1e12 * 2.0**-n, names=names))

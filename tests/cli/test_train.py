@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,14 @@ def test_the_score_stands_beside_the_untrained_model_s(run, tiny):
         assert value == pytest.approx(frozen[name])
     assert both["validation_loss"] != both["untrained"]["validation_loss"]
     assert "untrained" not in frozen  # it is the untrained model
+
+
+def test_the_page_of_the_run_shows_it_too(run, tiny):
+    path = json.loads(run("train", "lora", *tiny, "--json")[1])["run"]
+    assert run("report", path, "--out", "page.html")[0] == 0
+    text = Path("page.html").read_text(encoding="utf-8")
+    assert re.search(r"<h3><a[^>]*>Validation accuracy</a></h3>", text)
+    assert re.search(r"Untrained base: \d+(\.\d)? % \(", text)
 
 
 def test_the_untrained_model_can_be_left_out(run, tiny):

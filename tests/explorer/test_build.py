@@ -9,6 +9,7 @@ from peftlens.explorer.data import KINDS
 from peftlens.models.base_model import load_base_model
 from peftlens.runs.config import RunConfig
 from peftlens.tasks import task_of
+from peftlens.vocab.nearest_neighbors import METRICS, nearest
 from peftlens.vocab.vocabulary import vocabulary
 
 
@@ -115,3 +116,37 @@ def test_nothing_to_draw(context, planted_base, planted_words, tmp_path):
     (inside,) = placed.directions
     assert {one.kind for one in inside.points} == {"difference", "reads"}
     assert inside.name == "x"
+
+
+def test_the_title_of_one_run_is_its_name(planted_run):
+    names = {planted_run.id: "prompt"}
+    assert build.title("4a6d9e882e5a", [planted_run], names) == "prompt"
+    assert build.title("study", [planted_run, planted_run], names) == "study"
+
+
+def test_the_page_keeps_the_nearest_tokens_of_every_token(context, explorer_data, planted_run):
+    table = vocabulary(context.base_model(planted_run)).table
+    pairs = explorer_data.neighbors
+    assert pairs.metrics == METRICS
+    found = {*zip(pairs.low.tolist(), pairs.high.tolist(), strict=True)}
+    ids = nearest(table, table, build.KEPT + 1, "euclidean").ids
+    for token in range(0, len(table), 7):
+        others = [int(one) for one in ids[token] if one != token][: build.KEPT]
+        assert {(min(token, one), max(token, one)) for one in others} <= found
+    without = build.build_explorer(
+        context, [planted_run], {planted_run.id: "p"}, "pca", neighbors=False
+    )
+    assert without.neighbors is None
+
+
+def test_vectors_have_places_in_space(explorer_data):
+    (trail,) = explorer_data.trails
+    assert trail.space.shape == (2, 6, 3)
+    low, high = explorer_data.space.min(axis=0), explorer_data.space.max(axis=0)
+    assert ((trail.space >= low) & (trail.space <= high)).all()
+
+
+def test_a_large_vocabulary_keeps_neighbors_by_cosine_alone(context, planted_run, monkeypatch):
+    monkeypatch.setattr(build, "MANY", 10)
+    data = build.build_explorer(context, [planted_run], {planted_run.id: "p"}, "pca")
+    assert (data.neighbors.metrics, data.neighbors.k) == (("cosine",), build.FEW)

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from peftlens.figures import intervals
+from peftlens.figures.method_styles import REFERENCE, method_style
 from peftlens.results.table import Chart, Column, Table
 
 
@@ -47,3 +48,30 @@ def test_equal_ones_and_a_single_one():
     )
     assert plot(pd.DataFrame({"configuration": ["a"], "y": [1.0]})).finding == "a: 1 s."
     assert plot(pd.DataFrame({"configuration": [], "y": []})) is None
+
+
+def test_references_are_named_after_the_others():
+    frame = pd.DataFrame({"configuration": ["frozen", "lora rank=1", "lora rank=8"],
+                          "method": ["frozen", "lora", "lora"], "y": [9.0, 1.0, 2.0]})  # fmt: skip
+    found = plot(frame, "higher")
+    assert found.finding == (
+        "Best of 2: LoRA, rank 8, 2 s; last: LoRA, rank 1, 1 s; Untrained base model: 9 s."
+    )
+    assert [one.style for one in found.series] == [REFERENCE, method_style("lora")]
+    assert found.y.names == ("Untrained base model", "LoRA, rank 1", "LoRA, rank 8")
+    for none in (0.0, 0.001):  # as of changes, and of memory above the base
+        assert "Untrained" not in plot(frame.assign(y=[none, 1.0, 2.0]), "higher").finding
+
+
+def test_a_logarithmic_axis_has_no_place_for_references():
+    methods = ["frozen", "lora", "full"]
+    frame = pd.DataFrame({"configuration": methods, "method": methods, "y": [0.001, 10.0, 1e6]})
+    found = plot(frame, log_x=True)
+    assert (found.x.kind, found.y.names) == ("log", ("LoRA", "Full fine-tuning"))
+    below = frame.assign(low=[0.0, -1.0, 1.0], high=frame["y"])
+    assert plot(below, log_x=True, low="low", high="high").x.kind == "number"
+
+
+def test_copies_of_a_mark_are_one():
+    frame = pd.DataFrame({"configuration": ["a", "a", "b", "b"], "y": [1.0, 1.0, 2.0, 3.0]})
+    assert plot(frame).series[0].x == (1.0, 2.0, 3.0)

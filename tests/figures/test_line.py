@@ -1,7 +1,7 @@
 import pandas as pd
 
 from peftlens.figures import line as lines
-from peftlens.figures.spec import PLAIN
+from peftlens.figures.method_styles import REFERENCE, method_style
 from peftlens.results.table import Chart, Column, Table
 
 
@@ -34,8 +34,8 @@ def test_no_line_has_two_marks():
 def test_what_a_logarithmic_axis_has_no_place_for_is_drawn_across():
     frame = pd.DataFrame({"x": [0, 10, 100], "y": [0.5, 0.6, 0.7], "by": ["frozen", "a", "a"]})
     line, across = plot(frame, by="by", log_x=True).series
-    assert (across.name, across.x, across.y) == ("frozen", (10.0, 100.0), (0.5, 0.5))
-    assert (across.draws, across.style) == ("line", PLAIN)
+    assert (across.name, across.x, across.y) == ("Untrained base model", (10.0, 100.0), (0.5, 0.5))
+    assert (across.draws, across.style) == ("line", REFERENCE)
     assert line.x == (10.0, 100.0)
 
 
@@ -44,4 +44,27 @@ def test_labels_and_the_ends_of_several_lines():
                           "rank": [1, 2, 3, 4]})  # fmt: skip
     found = plot(frame, by="by", text="rank")
     assert found.series[0].labels == ("rank 1", "rank 2")
-    assert found.finding == "At the end of 2 lines, highest: b, 4; lowest: a, 2."
+    assert found.finding == "Highest of 2 at the end: b, 4; lowest: a, 2."
+
+
+def test_lines_of_a_method_share_its_color():
+    frame = pd.DataFrame(
+        {
+            "configuration": ["lora rank=1"] * 2 + ["lora rank=8"] * 2 + ["full"] * 2,
+            "method": ["lora"] * 4 + ["full"] * 2,
+            "x": [0, 1] * 3,
+            "y": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        }
+    )
+    series = plot(frame, by="configuration").series
+    assert [one.name for one in series] == ["LoRA, rank 1", "LoRA, rank 8", "Full fine-tuning"]
+    assert [one.style for one in series] == [
+        method_style("lora"), method_style("lora", 1), method_style("full")
+    ]  # fmt: skip
+    assert series[1].keys == ("lora rank=8", "lora rank=8")
+
+
+def test_ends_that_are_equal_and_ends_of_references():
+    frame = pd.DataFrame({"configuration": ["lora", "lora", "full", "full", "frozen", "frozen"],
+                          "x": [0, 1] * 3, "y": [1.0, 2.0, 1.0, 2.0, 7.0, 9.0]})  # fmt: skip
+    assert plot(frame, by="configuration").finding == "All 2 end at 2."

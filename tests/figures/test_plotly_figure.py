@@ -13,20 +13,20 @@ def plot(*series, x="number", y="number"):
 
 
 def test_names_with_intervals():
-    one = Series("", (0.5,), ("lora rank=1 alpha=2",), ("k",), (0.25,), (1.0,))
+    one = Series("", (0.5,), ("LoRA, rank 1, learning rate 0.001",), ("k",), (0.25,), (1.0,))
     found = figure(plot(one, y="names"))
     (trace,) = found.data
-    assert trace.y == ("lora<br>rank=1<br>alpha=2",)
+    assert trace.y == ("LoRA, rank 1,<br>learning rate 0.001",)
     assert (trace.error_x.array, trace.error_x.arrayminus) == ((0.5,), (0.25,))
     assert trace.customdata == ("k",)
     assert found.layout.yaxis.autorange == "reversed"
 
 
 def test_a_band_stands_behind_its_line():
-    one = Series("a", (1.0, 2.0), (3.0, 4.0), ("a", "a"), (2.0, 3.0), (4.0, 5.0), draws="joined")
+    one = Series("a", (1.0, 2.0), (3.0, 4.0), ("k", "k"), (2.0, 3.0), (4.0, 5.0), draws="joined")
     band, line = figure(plot(one)).data
     assert (band.x, band.y) == ((1.0, 2.0, 2.0, 1.0), (4.0, 5.0, 3.0, 2.0))
-    assert (band.meta, band.name, line.name) == ("band", "a", "a")
+    assert (band.meta, band.text, band.name, line.name) == ("band", "k", "a", "a")
 
 
 def test_markup_in_names_is_no_markup():
@@ -49,16 +49,34 @@ def test_the_page_decides_colors_of_paper_and_text():
     assert not layout.showlegend
 
 
-def test_values_of_a_logarithmic_axis_are_its_ticks():
-    found = figure(plot(Series("", (10.0, 2000.0), (1.0, 2.0)), x="log"))
+def test_a_logarithmic_axis_has_decades_as_ticks():
+    found = figure(plot(Series("", (900.0, 2e6), (1.0, 2.0)), x="log"))
     assert found.layout.xaxis.type == "log"
-    assert found.layout.xaxis.tickvals == (10.0, 2000.0)
+    assert found.layout.xaxis.ticktext == ("1k", "10k", "100k", "1M")
 
 
-@pytest.mark.parametrize(("most", "dtick"), [(50.0, "D2"), (1e6, 1)])
-def test_a_logarithmic_axis_of_many_decades_names_these_alone(most, dtick):
-    x = (1.0, 2.0, 3.0, 4.0, 5.0, most)
-    assert figure(plot(Series("", x, x), x="log")).layout.xaxis.dtick == dtick
+def test_names_keep_their_order_whichever_series_they_belong_to():
+    one, other = Series("", (1.0, 2.0), ("a", "c")), Series("", (3.0,), ("b",))
+    axis = Axis("", "names", ("a", "b", "c"))
+    found = figure(Plot("t", "f", Axis("x"), axis, (one, other)))
+    assert found.layout.yaxis.categoryarray == ("a", "b", "c")
+
+
+def test_lines_are_named_at_their_ends_or_in_a_legend():
+    far = plot(
+        *(Series(f"s{n}", (1.0, 100.0), (0.0, n), draws="joined") for n in range(3)), x="log"
+    )
+    labels = figure(far).layout.annotations
+    assert [(one.text, one.x, one.y) for one in labels] == [
+        ("s0", 2, 0),
+        ("s1", 2, 1),
+        ("s2", 2, 2),
+    ]
+    assert not figure(far).layout.showlegend
+    assert figure(far).layout.xaxis.range == pytest.approx((-0.12, 2.12))  # of 1 to 100
+    marks = plot(Series("a", (1.0,), (1.0,)))
+    assert figure(marks).layout.showlegend
+    assert not figure(marks, legend=False).layout.showlegend
 
 
 def test_an_interval_may_end_at_zero():

@@ -2,8 +2,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from peftlens.figures.spec import SYMBOLS, Axis, Plot, Series
-from peftlens.figures.svg import folded, height, svg
+from peftlens.figures.method_styles import SYMBOLS, method_style
+from peftlens.figures.spec import Axis, Plot, Series
+from peftlens.figures.svg import LONGEST, WIDTH, folded, height, short, svg, wrapped
 
 
 def parsed(plot):
@@ -15,11 +16,11 @@ def texts(plot):
 
 
 def test_names_stand_beside_marks_and_intervals():
-    one = Series("", (0.25, 0.75), ("lora rank=1", "full"), low=(0.0, None), high=(0.5, None))
+    one = Series("", (0.25, 0.75), ("LoRA, rank 1", "full"), low=(0.0, None), high=(0.5, None))
     plot = Plot("title <b>", "f", Axis("accuracy"), Axis("", "names"), (one,))
     shown = texts(plot)
-    assert {"lora", "rank=1", "full", "accuracy"} <= set(shown)
-    strokes = [node for node in parsed(plot).iter("path") if node.get("stroke") == one.color]
+    assert {"LoRA, rank 1", "full", "accuracy"} <= set(shown)
+    strokes = [node for node in parsed(plot).iter("path") if node.get("stroke") == one.style.color]
     assert len(strokes) == 1  # one of the two has an interval
     assert parsed(plot).get("aria-label") == "title <b>"
 
@@ -45,10 +46,25 @@ def test_a_logarithmic_axis_is_one():
 
 
 def test_the_legend_names_every_series():
-    series = tuple(Series(f"s{n}", (1.0, 2.0), (1.0, n), style=n) for n in range(len(SYMBOLS)))
+    series = tuple(Series(f"s{n}", (1.0, 2.0), (1.0, n)) for n in range(len(SYMBOLS)))
     plot = Plot("t", "f", Axis("x"), Axis("y"), series)
     assert {f"s{n}" for n in range(len(SYMBOLS))} <= set(texts(plot))
-    assert height(plot) > 380
+    assert height(plot, legend=True) > height(plot) == 380
+    assert "s0" not in svg(plot, legend=False)
+
+
+def test_lines_are_named_at_their_ends_where_there_is_room():
+    series = tuple(
+        Series(name, (1.0, 2.0), (0.0, end), draws="joined", style=method_style("lora", n))
+        for n, (name, end) in enumerate((("low", 1.0), ("high " * 20, 9.0)))
+    )
+    plot = Plot("t", "f", Axis("x"), Axis("y"), series)
+    shown = [one for one in texts(plot) if one.startswith(("low", "high"))]
+    assert shown == ["low", short("high " * 20)]
+    assert len(shown[1]) <= LONGEST
+    ends = [n for n in parsed(plot).iter("text") if n.text in shown]
+    assert float(ends[0].get("y")) > float(ends[1].get("y"))
+    assert float(ends[1].get("x")) + 6 * len(shown[1]) < WIDTH
 
 
 def test_cells_hold_their_numbers():
@@ -70,5 +86,20 @@ def test_equal_values_have_room():
     assert "nan" not in svg(plot)
 
 
-def test_a_name_has_a_line_for_each_option():
-    assert folded("lora rank=1 target_modules=q v") == ["lora", "rank=1", "target_modules=q v"]
+def test_long_names_are_broken_at_commas_then_at_hyphens():
+    assert folded("LoRA, rank 8") == ["LoRA, rank 8"]
+    assert folded("LoRA, rank 8, learning rate 0.001, on q_proj,v_proj") == [
+        "LoRA, rank 8,", "learning rate 0.001,", "on q_proj,v_proj",
+    ]  # fmt: skip
+    assert folded("ours target_modules=query_value rank=1") == [
+        "ours", "target_modules=query_value", "rank=1",
+    ]  # fmt: skip
+    assert folded("some-long-model-name/of-an-organization-1b") == [
+        "some-long-model-name/of-an-", "organization-1b",
+    ]  # fmt: skip
+
+
+def test_long_titles_of_axes_have_two_lines():
+    assert wrapped("accuracy (%)") == ["accuracy (%)"]
+    assert wrapped("forgetting (nats per token)") == ["forgetting (nats", "per token)"]
+    assert wrapped("a" * 40) == ["a" * 40]

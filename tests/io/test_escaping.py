@@ -45,3 +45,8 @@ def test_lists_are_joined_with_all_their_digits():
 def test_words_that_pandas_takes_for_missing_stay_words():
     frame = pd.DataFrame({"token": ["NA", "null", "nan"]})
     assert from_csv(to_csv(frame))["token"].tolist() == ["NA", "null", "nan"]
+
+
+def test_numbers_come_back_to_the_last_bit():
+    frame = pd.DataFrame({"rate": [3.3333333333333335e-4, 0.1 + 0.2, 1e-4, 7.0 / 3e5]})
+    assert from_csv(to_csv(frame))["rate"].tolist() == frame["rate"].tolist()

@@ -46,3 +46,11 @@ def test_a_bar_starts_where_earlier_steps_have_ended(monkeypatch, capsys, notebo
 def test_say_prints_brackets_literally(capsys):
     say("[1/2] [bold]lora[/bold]")
     assert capsys.readouterr().err == "[1/2] [bold]lora[/bold]\n"
+
+
+def test_a_sentence_is_wrapped_at_80_columns(capsys):
+    progress.say_wrapped(f"  lora: {'word ' * 30}")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("    word")

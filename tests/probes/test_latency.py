@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 
 from peftlens.models.dummy_inputs import random_inputs
 from peftlens.models.snapshot import fingerprint
@@ -30,6 +31,17 @@ def test_every_state_is_timed_once_a_round(clock, llama):
     found = latency._times(states, {}, llama, 3)
     np.testing.assert_allclose(found["base"], [1, 1, 1])
     np.testing.assert_allclose(found["attached"], [1.5, 1.5, 1.5])
+
+
+def test_the_interval_is_students_t_of_the_logarithms(context, lora, monkeypatch):
+    times = {"base": [1.0, 1.0, 1.0, 1.0], "control": [1.0, 1.1, 1.0, 1.1],
+             "attached": [1.2] * 4, "merged": [1.0, 1.2, 1.1, 1.0]}  # fmt: skip
+    arrays = {state: np.array(own) for state, own in times.items()}
+    monkeypatch.setattr(latency, "_times", lambda *_: arrays)
+    monkeypatch.setattr(latency.np, "median", lambda _: 0.1)  # nothing was swapped
+    row = measure(context, lora, QUICK).set_index("state").loc["merged"]
+    expected = ttest_1samp(np.log(times["merged"]), 0).confidence_interval(0.95)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(np.exp(expected)))
 
 
 def test_an_adapter_that_can_be_merged_has_three_states_and_a_control(context, lora):

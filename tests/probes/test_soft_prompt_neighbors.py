@@ -45,6 +45,9 @@ def test_movement_and_places_by_hand(context, planted_run, planted_base):
     assert last["flags"][5].startswith("<unk>: special")
     start = frame[(frame["step"] == 0) & (frame["metric"] == "cosine")]
     first = known.table[[ids[0] for ids in start["token_ids"]]]
+    cosines = torch.cosine_similarity(rows, first, dim=1)  # whatever the length
+    assert last["start_cosine"].tolist() == pytest.approx(cosines.tolist(), abs=1e-4)
+    assert start["start_cosine"].tolist() == pytest.approx([1.0] * 6, abs=1e-4)
     expected = (3 * rows - first).norm(dim=1) / first.norm(dim=1)
     assert last["relative_displacement"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
@@ -62,3 +65,21 @@ def test_fewer_families_than_neighbors_are_counted(context, planted_run, planted
     ids = cosine["token_ids"].iloc[0]
     pairs = (unit[ids] @ unit[ids].T).triu(1).sum() / 10
     assert cosine["tightness"].iloc[0] == pytest.approx(float(pairs), rel=1e-4)
+
+
+def test_random_steps_are_as_long_as_the_training(context, planted_run, planted_base):
+    base = load_base_model(str(planted_base), device="cpu", dtype="float32")
+    planted.put(planted_run, planted.around(0, 6, spread=0.01))
+    frame = soft_prompt_neighbors.measure(context, planted_run)
+    start, last = frame[frame["step"] == 0], frame[frame["step"] == 2]
+    # without a step there is the start, which is at tokens
+    assert start["random_step_similarity"].min() > 0.999
+    assert (last.groupby("position")["random_step_similarity"].nunique() == 1).all()
+    # a step of length m |p0| at a right angle leaves a cosine of 1 / sqrt(1 + m²) to the start
+    one = last[last["metric"] == "cosine"]
+    expected = 1 / (1 + one["relative_displacement"] ** 2) ** 0.5
+    width = vocabulary(base).table.shape[1]
+    assert (one["random_step_similarity"] > expected - 3 / width**0.5).all()
+    assert one["random_step_similarity"].max() < 1
+    again = soft_prompt_neighbors.measure(context, planted_run)
+    assert again["random_step_similarity"].equals(frame["random_step_similarity"])

@@ -1,12 +1,20 @@
 """One run's screen, from tables made by hand."""
 
+import json
 import re
+from dataclasses import replace
 
+import finished
 import pandas as pd
-from traced import HOSTILE, ablation, changes, forgetting, tables, texts
+import pytest
+from playwright.sync_api import expect
+from traced import HOSTILE, IDENTITY, ablation, changes, forgetting, tables, texts
 
 from peftlens.io import html
-from peftlens.reports.learned import learned, one_run
+from peftlens.reports import page
+from peftlens.reports.learned import SHOWN, learned, one_run
+from peftlens.results import table
+from peftlens.results.table import Column, Table
 
 
 def test_the_words_of_the_strongest_block_and_the_blocks():
@@ -107,6 +115,22 @@ def test_nothing_is_shown_of_runs_that_were_not_measured():
     assert list(learned(tables(forgetting=forgetting()))) == []
 
 
+def test_shifted_tokens_and_answers_are_shown_without_a_trace():
+    shift = pd.DataFrame(
+        IDENTITY | {"suite": "wiki", "direction": way, "token": token}
+        for way, token in (("raised", "␣a"), ("raised", "␣b"), ("lowered", "␣c"))
+    )
+    found = tables(logit_shift=shift, generations=pd.DataFrame(texts(1, "task")))
+    (one,) = learned(found, read=SHOWN)
+    assert one.verdict.outcome == "not measured"
+    assert (one.raised, one.lowered) == (("␣a", "␣b"), ("␣c",))
+    assert one.place == "the output, over the texts of wiki"
+    assert len(one.answers) == 1
+    assert list(learned(found)) == []
+    text = html.fragment("peftlens.reports", "learned_fragment.html", blocks=[one], style="")
+    assert "activation_difference gives a verdict" in text
+
+
 def test_tokens_are_never_markup():
     hostile = changes(words=[HOSTILE], typical=[HOSTILE], raised=[HOSTILE], lowered=[HOSTILE])
     blocks = [*learned(tables(activation_difference=hostile))]
@@ -115,3 +139,31 @@ def test_tokens_are_never_markup():
     assert "\u202e" not in text
     assert text.count("&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;&lt;U+202E&gt;") == 4
     assert len(re.findall(r"<rect ", text)) == 2
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_what_runs_learned_is_told_before_all_tables(open_page, tmp_path, width):
+    folder = finished.study(tmp_path, [finished.lora(1, 0), finished.plain("full", 0)])
+    index = json.loads((folder / "study.json").read_text())
+    rows = [
+        changes(p, {"run": run, "configuration": name, "seed": 0}, raised=[HOSTILE])
+        for p, (run, name) in zip(
+            ((0.5, 0.001), (0.5,)), index["configurations"].items(), strict=True
+        )
+    ]
+    one = Table("activation_difference", 1, (), (), pd.concat(rows))
+    one = replace(one, columns=tuple(Column(name, name) for name in one.frame))
+    table.write(one, folder / "tables" / "activation_difference.parquet")
+    shown = open_page(page.write(folder), viewport={"width": width, "height": 900})
+    section = shown.locator("section").nth(1)  # after the first screen
+    expect(section.locator("h2")).to_have_text("What did it learn?")
+    expect(section.locator("> details")).to_have_count(2)
+    expect(section).to_contain_text("✓ readable trace (ship)")
+    expect(section.locator("article").first).to_contain_text("<U+202E>")
+    expect(section.locator("article").first.locator("rect.found")).to_have_count(1)
+    folded = section.locator("#learned-2")
+    expect(folded).not_to_be_visible()
+    shown.evaluate("location.hash = '#learned-2'")  # as its link in the contents does
+    expect(folded).to_be_visible()
+    assert shown.evaluate("document.documentElement.scrollWidth") == width
+    assert shown.said == []

@@ -8,13 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import finished
-import pandas as pd
 import pytest
-import traced
-from playwright.sync_api import expect, sync_playwright
+from drawings import draw_all
+from playwright.sync_api import expect
 
 from peftlens import registry
 from peftlens.claims import judge
@@ -22,7 +20,6 @@ from peftlens.errors import InputError
 from peftlens.io import escaping
 from peftlens.reports import page as report
 from peftlens.results import table
-from peftlens.results.table import Column
 from peftlens.studies import runner
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\u202e$x$ \\input{/etc/passwd}"
@@ -67,46 +64,14 @@ def page(trained):
     return report.write(trained)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium")
-    assert executable, "these tests need Chromium: apt-get install chromium"
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=executable, args=options)
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def opened(browser, page):
-    """Open a page under given settings; whatever it says or asks for is kept."""
-    contexts = []
+def opened(open_page, page):
+    """Open a page, by default that of the small study, under given settings."""
 
-    def open_page(file=page, **settings):
-        context = browser.new_context(offline=True, **settings)
-        contexts.append(context)
-        shown = context.new_page()
-        shown.said, shown.requests, shown.failed = [], [], []
-        shown.on("requestfailed", lambda request: shown.failed.append(request.failure))
-        shown.on("console", lambda message: shown.said.append(message.text))
-        shown.on("pageerror", lambda error: shown.said.append(str(error)))
-        shown.on("request", lambda request: shown.requests.append(request.url))
-        shown.on("dialog", lambda dialog: shown.said.append(dialog.message))
-        shown.goto(file.as_uri())
-        return shown
+    def open_file(file=page, **settings):
+        return open_page(file, **settings)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def draw_all(shown):
-    """Open every fold and scroll through; the page draws what comes into view."""
-    shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-    for figure in shown.locator(".drawn").all():
-        figure.scroll_into_view_if_needed()
-    expect(shown.locator(".live")).to_have_count(shown.locator(".drawn").count())
+    return open_file
 
 
 @pytest.mark.parametrize("width", [1400, 400])
@@ -153,16 +118,16 @@ def test_names_are_shown_literally(opened):
 
 def test_without_javascript_verdicts_tables_and_pictures_are_there(opened):
     shown = opened(java_script_enabled=False)
-    assert "highest accuracy of" in shown.locator(".answer").first.inner_text()
-    assert "Attention holds" in shown.locator(".verdicts").inner_text()
+    assert "highest accuracy of" in shown.locator(".results .finding").inner_text()
+    assert "Attention holds" in shown.locator(".verdict-groups").inner_text()
     assert shown.locator("#task_accuracy tbody tr").count() == 4
-    assert shown.locator("#task_accuracy .still svg").first.is_visible()
+    assert shown.locator("#rank_chart .still svg").first.is_visible()
     assert not shown.locator(".filter").is_visible()
 
 
 def test_contents_links_lead_somewhere(opened):
     shown = opened()
-    links = shown.locator("nav a, .verdicts a").all()
+    links = shown.locator("nav a, .cards a, .verdict-groups a").all()
     assert len(links) > 10
     for link in links:
         assert shown.locator(str(link.get_attribute("href"))).count() == 1
@@ -173,15 +138,82 @@ def test_contents_links_lead_somewhere(opened):
 def test_only_what_is_asked_for_is_shown(opened):
     shown = opened()
     draw_all(shown)
-    rows, marks = "#task_accuracy tbody tr:visible", "#plot-task_accuracy-0-0 .point"
+    rows, marks = "#task_accuracy tbody tr:visible", "#plot-rank_chart-0-0 .point"
     assert shown.locator(rows).count() == shown.locator(marks).count() == 4
-    shown.locator(".filter input").fill("lora")
-    expect(shown.locator(marks)).to_have_count(2)
+    note = shown.locator("#rank_chart .of-all").first
+    assert not note.is_visible()
+    for text in ("lora", "rank=", "LoRA, rank"):  # keys and names
+        shown.locator(".filter input").fill(text)
+        expect(shown.locator(marks)).to_have_count(2)
+    expect(note).to_have_text("Of all, without the filter: ")
+    assert note.is_visible()
     assert shown.locator(rows).count() == 2
     shown.locator(".filter input").fill("")
     expect(shown.locator(marks)).to_have_count(4)
     assert shown.locator(rows).count() == 4
+    assert not note.is_visible()
     assert shown.said == []
+
+
+def compared(shown):
+    """The chart of any two metrics, its sentence and what it draws."""
+    figure = shown.locator("#compare figure")
+    figure.scroll_into_view_if_needed()
+    expect(shown.locator("#compare .live")).to_have_count(1)
+    return figure, figure.locator(".finding"), figure.locator(".point")
+
+
+def test_the_reader_chooses_the_axes_by_keyboard(opened):
+    shown = opened()
+    figure, finding, points = compared(shown)
+    expect(points).to_have_count(4)
+    titles = figure.locator("option").all_inner_texts()
+    assert len(titles) >= 8
+    first = finding.inner_text()
+    shown.locator("[data-axis=x]").focus()
+    shown.keyboard.type("step")
+    expect(shown.locator("[data-axis=x] option:checked")).to_have_text(re.compile("^step time"))
+    expect(figure.locator(".what")).to_have_text(re.compile(r"^accuracy \(%\) against step time"))
+    expect(figure.locator(".xtitle")).to_have_text(re.compile("^step time"))
+    assert "on the Pareto front" in finding.inner_text()
+    label = figure.locator(".plot").get_attribute("aria-label")
+    assert label.startswith(finding.inner_text())
+    shown.locator("[data-axis=x]").select_option(label="trainable parameters")
+    expect(finding).to_have_text(first)
+    assert shown.said == []
+
+
+def test_the_front_and_its_sentence_follow_the_filter(opened):
+    shown = opened()
+    figure, finding, points = compared(shown)
+    shown.locator(".filter input").fill("rank 1")
+    expect(points).to_have_count(1)
+    expect(finding).to_have_text("1 of 1 are on the Pareto front: LoRA, rank 1.")
+    assert not figure.locator(".of-all").is_visible()
+    shown.locator(".filter input").fill("no such run")
+    expect(finding).to_have_text("No configuration that is shown has both.")
+    assert shown.said == []
+
+
+def test_without_javascript_the_first_choice_is_a_picture(opened):
+    shown = opened(java_script_enabled=False)
+    figure = shown.locator("#compare figure")
+    assert figure.locator(".still svg").is_visible()
+    assert "on the Pareto front" in figure.locator(".finding").inner_text()
+    assert not figure.locator("select").first.is_visible()
+
+
+def test_a_method_has_one_color_on_the_page(opened):
+    shown = opened()
+    draw_all(shown)
+    specs = [json.loads(one) for one in shown.locator("[data-plot]").all_text_contents()]
+    looks = {}
+    for trace in (trace for spec in specs for trace in spec["data"] if trace.get("customdata")):
+        for key in trace["customdata"]:
+            method = key.partition(" ")[0]
+            if "marker" in trace and method in ("lora", "frozen"):
+                looks.setdefault(method, set()).add(trace["marker"]["color"])
+    assert looks == {"lora": {"#0072B2"}, "frozen": {"#808080"}}
 
 
 def test_a_download_holds_the_tables_numbers(opened, trained):
@@ -247,7 +279,10 @@ def test_verdicts_can_be_recomputed_from_the_page(large):
 
 
 def test_200_runs_are_one_small_page(large):
-    assert len(report.render([large]).encode()) < 8e6
+    text = report.render([large])
+    assert len(text.encode()) < 8e6
+    assert text.count('<figure class="drawn') == 24
+    assert text.count("more figures than fit on a page") >= 1
 
 
 def test_pages_may_share_plotly(trained, large, tmp_path, opened):
@@ -284,30 +319,6 @@ def test_several_studies_on_one_page(trained, large, tmp_path, opened):
         report.write([trained, large])
 
 
-@pytest.mark.parametrize("width", [1400, 400])
-def test_what_runs_learned_is_told_before_all_tables(opened, tmp_path, width):
-    folder = finished.study(tmp_path, [finished.lora(1, 0), finished.plain("full", 0)])
-    index = json.loads((folder / "study.json").read_text())
-    rows = [
-        traced.changes(p, {"run": run, "configuration": name, "seed": 0}, raised=[traced.HOSTILE])
-        for p, (run, name) in zip(
-            ((0.5, 0.001), (0.5,)), index["configurations"].items(), strict=True
-        )
-    ]
-    one = table.Table("activation_difference", 1, (), (), pd.concat(rows))
-    one = replace(one, columns=tuple(Column(name, name) for name in one.frame))
-    table.write(one, folder / "tables" / "activation_difference.parquet")
-    shown = opened(report.write(folder), viewport={"width": width, "height": 900})
-    section = shown.locator("section").first
-    expect(section.locator("h2")).to_have_text("What did it learn?")
-    expect(section.locator("> details")).to_have_count(2)
-    expect(section).to_contain_text("✓ readable trace (ship)")
-    expect(section.locator("article").first).to_contain_text("<U+202E>")
-    expect(section.locator("article").first.locator("rect.found")).to_have_count(1)
-    assert shown.evaluate("document.documentElement.scrollWidth") == width
-    assert shown.said == []
-
-
 def test_no_address_is_asked(page):
     text = page.read_text()
     assert "default-src 'none'" in text
@@ -342,7 +353,7 @@ def test_a_study_without_runs_or_tables(tmp_path):
     folder = finished.study(tmp_path, [], probes=())
     text = report.render([folder])
     assert "No run has been measured yet" in text
-    assert f"{len(registry.names('claims'))} claims not measured here" in text
+    assert f"Not measured here: {len(registry.names('claims'))}</strong>" in text
 
 
 def test_folder_that_is_no_study(tmp_path):

@@ -2,7 +2,7 @@ import json
 
 import finished
 
-from peftlens.reports.provenance import RUN_HEADER, origins, run_rows
+from peftlens.reports.provenance import origins, run_grid
 from peftlens.results import study_results
 
 
@@ -28,11 +28,13 @@ def test_what_the_numbers_come_from(tmp_path):
 
 def test_every_run_has_its_hash(tmp_path):
     folder = finished.study(tmp_path, [finished.lora(1, 0)])
-    (row,) = run_rows(study_results.read(folder))
-    message = dict(zip(RUN_HEADER, row, strict=True))
+    found = run_grid(study_results.read(folder))
+    (row,) = found.rows
+    message = {head.name: cell.text for head, cell in zip(found.heads, row, strict=True)}
+    assert message["configuration"] == "LoRA, rank 1, learning rate 0.001"
     assert message["seed"] == "0"
-    assert message["training seconds"] == "12.5"
-    assert len(message["adapter's SHA-256"]) == 16
+    assert message["training time (s)"] == "12.5"
+    assert len(message["adapter sha256"]) == 16
 
 
 def test_a_study_without_runs(tmp_path):

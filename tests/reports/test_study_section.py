@@ -1,19 +1,35 @@
 from types import SimpleNamespace
 from typing import get_args
 
-from peftlens.claims import Outcome, Verdict
+from peftlens.claims import Outcome
 from peftlens.inspection.findings import Severity
 from peftlens.reports.study_section import StudySection
+from peftlens.reports.verdict_groups import ShownVerdict, VerdictGroup
 
 
-def test_verdicts_are_told_apart_and_tables_found():
-    verdicts = (Verdict("a", "A.", "s", ("t",), "supported", "1."),
-                Verdict("b", "B.", "s", ("u",), "not measured", "2."))  # fmt: skip
-    section = SimpleNamespace(name="t")
-    one = StudySection("", "n", (), verdicts, (section,), (), (), (), (), "")  # pyright: ignore
-    assert [v.claim for v in one.judged] == ["a"]
-    assert [v.claim for v in one.unjudged] == ["b"]
-    assert one.shows("t")
-    assert not one.shows("u")
+def group(outcome):
+    return VerdictGroup(outcome, (ShownVerdict("a", "A.", "s", ("t",), "1.", "", ""),))
+
+
+def test_contents_name_what_the_page_has_in_its_order():
+    table = SimpleNamespace(name="cost", title="Cost")
+    one = StudySection("", "n", (table,), verdict_groups=(group("supported"),), prompts=(1,))  # pyright: ignore
+    assert one.contents == [
+        ("verdicts", "Verdicts"),
+        ("cost", "Cost"),
+        ("prompts", "Nearest tokens of prompts"),
+        ("provenance", "Provenance"),
+    ]
+    assert one.shows("cost")
+    assert not one.shows("latency")
+
+
+def test_claims_that_nobody_measured_are_after_the_results():
+    one = StudySection("", "n", (), verdict_groups=(group("not measured"),), next_steps=(1,))  # pyright: ignore
+    assert not one.is_judged
+    assert [anchor for anchor, _ in one.contents] == ["next", "verdicts", "provenance"]
+
+
+def test_every_outcome_has_a_mark():
     verdicts, severities = set(get_args(Outcome)), set(get_args(Severity))
-    assert one.marks.keys() == (verdicts - {"not measured"}) | severities
+    assert StudySection.marks.keys() == (verdicts - {"not measured"}) | severities

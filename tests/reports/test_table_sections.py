@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from peftlens.reports import table_sections
+from peftlens.reports import section_plots, table_sections
 from peftlens.reports.table_sections import ordered, section
 from peftlens.results.table import Chart, Column, Table
 
@@ -17,6 +17,10 @@ def table(frame, *charts, name="probe"):
     return Table(name, 1, COLUMNS, charts, frame, {"items": 5})
 
 
+def texts(shown):
+    return [[cell.text for cell in row] for row in shown.grid.rows]
+
+
 def unpacked(shown):
     data = base64.b64decode(shown.download.link.partition(",")[2])
     return (gzip.decompress(data) if shown.download.file.endswith(".gz") else data).decode()
@@ -26,7 +30,7 @@ def test_cells_are_text_and_the_csv_is_exact():
     frame = pd.DataFrame({"name": ["a", "=b"], "score": [1 / 3, None], "empty": None})
     shown = section(table(frame))
     assert [column.name for column in shown.columns] == ["name", "score"]  # the others are empty
-    assert shown.rows == [["a", "0.3333"], ["=b", "–"]]
+    assert texts(shown) == [["a", "0.3333"], ["=b", "–"]]
     assert unpacked(shown).splitlines() == ["name,score,empty", "a,0.3333333333333333,", "'=b,,"]
     assert (shown.title, shown.options) == ("Probe", "items = 5")
 
@@ -36,7 +40,7 @@ def test_numbers_are_rounded_by_their_interval():
         {"name": ["a"], "score": [0.8126], "ci_low": [0.7634], "ci_high": [0.8531]}
     )
     chart = Chart("points", x="name", y="score", title="t", low="ci_low", high="ci_high")
-    assert section(table(frame, chart)).rows == [["a", "0.81", "0.76", "0.85"]]
+    assert texts(section(table(frame, chart))) == [["a", "0.81 (0.76 to 0.85)"]]
 
 
 def test_a_large_table_is_packed_whole_and_a_huge_one_stays_in_its_file():
@@ -45,7 +49,7 @@ def test_a_large_table_is_packed_whole_and_a_huge_one_stays_in_its_file():
     shown = section(table(frame))
     assert shown.download.file == "probe.csv.gz"
     assert len(unpacked(shown).splitlines()) == 20_001
-    assert (shown.n_rows, len(shown.rows)) == (20_000, table_sections.SHOWN)
+    assert (shown.n_rows, len(shown.grid.rows)) == (20_000, table_sections.SHOWN)
     assert section(table(frame)).download == shown.download  # the same bytes, whenever
     huge = section(table(pd.concat([frame] * 2).assign(score=rng.random(40_000), n=range(40_000))))
     assert len(huge.download.link) < table_sections.MOST * 4 / 3 + 100
@@ -80,7 +84,7 @@ def test_figures_beyond_the_first_few_are_folded():
 
 
 def test_twice_the_configurations_draw_no_more_figures():
-    most, counts = table_sections.DRAWN, []
+    most, counts = section_plots.DRAWN, []
     for groups in (most, 2 * most, 4 * most):
         frame = pd.DataFrame({"name": [f"n{number}" for number in range(groups)], "score": 0.5})
         shown = section(table(frame.assign(empty=None), replace(POINTS, each="name")))
@@ -100,3 +104,23 @@ def test_order():
     tables = {name: table(frame, name=name) for name in names}
     expected = ["rank_chart", "cost", "latency", "configurations"]
     assert [one.name for one in ordered(tables)] == expected
+
+
+def test_a_section_has_one_legend_where_its_figures_share_it():
+    rows = [{"run": name, "name": "a", "configuration": name, "method": "lora", "step": step,
+             "score": score, "empty": None, "suite": suite}
+            for name, score in (("lora rank=1", 0.1), ("lora rank=8", 0.9))
+            for step in (0, 1) for suite in ("s", "t")]  # fmt: skip
+    chart = Chart("line", x="step", y="score", title="t", by="configuration", each="suite")
+    shown = section(table(pd.DataFrame(rows), chart))
+    assert [entry.name for entry in shown.legend] == ["LoRA, rank 1", "LoRA, rank 8"]
+    assert shown.is_labeled_directly
+    assert len(shown.shown) == 2
+    assert section(table(pd.DataFrame(rows[:4]), POINTS)).legend == ()
+
+
+def test_cells_have_names_and_downloads_keys():
+    frame = pd.DataFrame({"configuration": ["lora rank=1"], "score": [0.5]})
+    shown = section(table(frame))
+    assert texts(shown) == [["LoRA, rank 1", "0.5"]]
+    assert unpacked(shown).splitlines()[1] == "lora rank=1,0.5"

@@ -142,7 +142,7 @@ def test_report_table_and_cite_read_them(folder, run, tmp_path):
     assert code == 0, err
     page = (study / "report.html").read_text()
     assert "exact binomial 95 % interval" in page
-    assert "3 of 5 are on the front" in page
+    assert "3 of 5 are on the Pareto front" in page
     for output in ("markdown", "latex", "csv", "html"):
         code, out, err = run("table", study, "--format", output)
         assert code == 0, err

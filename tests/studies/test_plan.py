@@ -25,3 +25,9 @@ def test_a_plan_as_json_is_the_same_plan():
     )  # fmt: skip
     text = json.dumps(plan.model_dump(mode="json"))
     assert StudyPlan.model_validate(json.loads(text)) == plan
+
+
+def test_a_run_is_paused_within_its_steps_or_not_at_all():
+    assert RUN.pause_step(0.25) == 25
+    assert (RUN.pause_step(0.001), RUN.pause_step(0.999), RUN.pause_step(None)) == (1, None, None)
+    assert RUN.model_copy(update={"pausable": False}).pause_step(0.25) is None

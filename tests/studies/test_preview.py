@@ -59,13 +59,12 @@ def test_where_others_work_too_the_last_one_writes_the_tables(carried_out):
 
 
 def test_a_page_that_cannot_be_written_costs_no_run(study, tmp_path, monkeypatch, capsys):
-    from peftlens.cli import study as command
 
     def broken(*_, **__):
         raise ValueError("no page")
 
     monkeypatch.setattr(page, "write", broken)
-    show = partial(command._show_page, tmp_path / "out")
+    show = partial(page.write_while_running, tmp_path / "out")
     outcome = runner.run_study(study, tmp_path / "out", StudyOptions(workers=0, show=show))
     assert not outcome.failed
     assert len(outcome.runs) == 3

@@ -74,3 +74,16 @@ def test_a_pass_that_failed(tmp_path, capsys):
     assert list(under_way.results_by_run(JobResult(job, died), left)) == []
     assert [one.key for one in left] == [JobKey("train", "1"), JobKey("train", "2")]
     assert "lora rank=1 seed=0 and 1 more: killed by SIGKILL; now" in capsys.readouterr().err
+
+
+def test_runs_are_paused_after_a_share_of_their_steps(tmp_path):
+    """Runs that pause at different steps are not trained in one pass."""
+    long = planned("3", "a")
+    training = long.config.training.model_copy(update={"max_steps": 1000})
+    config = long.config.model_copy(update={"training": training})
+    whole = planned("4").model_copy(update={"pausable": False})
+    runs = [planned("1", "a"), planned("2", "a"), long.model_copy(update={"config": config}), whole]
+    jobs = RunBatches(tmp_path, False, 0, 4, pause_after=0.25).jobs(runs)
+    requests = [job.build_request() for job in jobs]
+    assert [request.until for request in requests] == [25, 250, None]
+    assert [*requests[0].configs] == ["1", "2"]

@@ -396,3 +396,21 @@ def test_mistakes_in_the_file_are_found_before_anything_runs(file, tmp_path, old
     with pytest.raises(InputError, match=message):
         runner.run_study(file, tmp_path / "out", HERE)
     assert not (tmp_path / "out").exists()
+
+
+def test_chosen_runs_are_paused_after_a_share_of_their_steps_and_resumed(few, tmp_path):
+    out = tmp_path / "out"
+
+    def is_lora(run):
+        return run.config.method == "lora"
+
+    paused = StudyOptions(workers=0, select=is_lora, pause_after=0.5)
+    outcome = runner.run_study(few, out, paused)
+    assert (outcome.runs, outcome.failed, outcome.left) == ((), (), 8)
+    assert len(outcome.planned) == 8
+    names = sorted(folder.name for folder in (out / "runs").glob(".paused-*"))
+    assert names == sorted(f".paused-{run.id}-2" for run in outcome.planned if is_lora(run))
+    assert not list((out / "tables").glob("*"))
+    whole = runner.run_study(few, out, StudyOptions(workers=0, select=is_lora))
+    assert {run.config.method for run in whole.runs} == {"lora"}
+    assert not list((out / "runs").glob(".paused-*"))

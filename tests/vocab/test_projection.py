@@ -96,3 +96,15 @@ def test_a_plane_holds_its_two_vectors(base):
 def test_no_such_projection(base):
     with pytest.raises(InputError, match="no projection named 'tsne'; choose from umap, pca"):
         maps.vocabulary_map(base, "tsne")  # pyright: ignore
+
+
+@pytest.mark.parametrize("projection", ["umap", "pca"])
+def test_a_map_in_space_is_computed_once(base, planted_base, projection, monkeypatch):
+    first = maps.vocabulary_space(base, projection)
+    assert first.shape == (base.model.get_input_embeddings().weight.shape[0], 3)
+    assert np.isfinite(first).all()
+    assert (first.std(axis=0) > 0).all()
+    monkeypatch.setattr(maps, "_umap", None)
+    monkeypatch.setattr(maps, "_pca", None)
+    again = load_base_model(str(planted_base), device="cpu", dtype="float32")
+    assert (maps.vocabulary_space(again, projection) == first).all()

@@ -6,6 +6,7 @@ from tiny import MARKS, build, byte_tokenizer, word_piece_tokenizer
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoModel, PreTrainedTokenizerFast
 
+from peftlens.errors import InputError
 from peftlens.io.files import cache_dir
 from peftlens.models.base_model import load_base_model
 from peftlens.models.snapshot import fingerprint
@@ -211,6 +212,21 @@ def test_states_are_the_middle_blocks_output_behind_the_context(bases, kind, blo
         expected = model(rows, output_hidden_states=True).hidden_states[block][:, -1]
     expected = expected - expected.mean(dim=0)
     assert np.abs(found - expected.numpy()).max() < 2e-3  # kept in half precision
+
+
+def test_states_of_another_block(bases):
+    base = load_base_model(str(bases["llama"]), device="cpu", dtype="float32")
+    ids = base.tokenizer(module.CONTEXT)["input_ids"]
+    first = states(base, 1)
+    rows = torch.tensor([[*ids, token] for token in range(len(first))])
+    with torch.no_grad():
+        expected = base.model(rows, output_hidden_states=True).hidden_states[1][:, -1]
+    assert np.abs(first - (expected - expected.mean(dim=0)).numpy()).max() < 2e-3
+    count = len(module.state_blocks(base))
+    assert (states(base, (count + 1) // 2) == states(base)).all()
+    for layer in (0, count + 1):
+        with pytest.raises(InputError, match=f"no block {layer}; .* has 1 to {count}"):
+            states(base, layer)
 
 
 def test_planted_clusters_are_clusters_in_the_middle_of_the_model_too(base):

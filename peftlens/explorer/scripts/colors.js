@@ -1,31 +1,67 @@
-// Colors of the tokens, by cluster, kind, length of the embedding, nearness to the labels, or what an
-// adapter raises and lowers.
+// Colors of the tokens, by kind, cluster, length of the embedding, nearness to the labels, or what an
+// adapter raises and lowers. Scales are stretched to the middle 98 % of their values.
 
-const BLUES = [[0, "#8a8f98"], [0.5, "#56b4e9"], [1, "#0072b2"]];
-const CHANGES = ["#d55e00", "#c26e35", "#a97f68", "#8a8f98", "#6d9590", "#489a83", "#009e73"];
-const HUES = 24; // number of colors that clusters cycle through: more could not be distinguished
+import { levelAt } from "./data.js";
 
-/** One color per token for one of the choices: cluster, norm, kind, task, change0 and so on. */
-export function coloring(data, choice) {
+const OKABE_ITO = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8f98"];
+const HUES = ["#4e79a7", "#e15759", "#59a14f", "#edc948", "#b07aa1", "#f28e2b", "#76b7b2", "#ff9da7", "#9c755f", "#8cd17d", "#a0cbe8", "#d4a6c8"];
+const NEUTRAL = "#8a8f98";
+const GROWING = { light: ["#cfd8df", "#56b4e9", "#0072b2", "#08264a"], dark: ["#3a4751", "#0072b2", "#56b4e9", "#e3f4ff"] };
+const CHANGES = ["#d55e00", NEUTRAL, "#009e73"];
+const STEPS = 255;
+
+/** Colors by one of the choices: { index, palette, legend }; a legend is a scale or a list. */
+export function coloring(data, choice, theme) {
   const change = choice.startsWith("change") && data.changes[choice.slice("change".length)];
-  if (change) return { values: change.values, scale: steps(CHANGES), low: 1, high: 255, limit: change.limit };
-  if (choice === "norm") return { values: data.norm, scale: BLUES, low: 0, high: 255 };
-  if (choice === "task" && data.task) return { values: data.task, scale: BLUES, low: 0, high: 255 };
-  if (choice === "cluster" && data.cluster) {
-    // neighboring numbers get colors far apart
-    const values = Array.from(data.cluster, (one) => (one === 65535 ? -1 : (one * 7) % HUES));
-    return { values, scale: steps(["#8a8f98", ...hues()]), low: -1, high: HUES - 1 };
+  if (change) {
+    const real = Float32Array.from(change.values, (one) => ((one - 128) / 127) * change.limit);
+    return scaled(real, [-change.limit, change.limit], CHANGES, "logits of the last layer's difference");
   }
-  const okabe = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8f98"];
-  return { values: data.kind, scale: steps(okabe), low: 0, high: okabe.length - 1 };
+  if (choice === "norm") {
+    const real = Float32Array.from(data.norm.levels, (_, id) => levelAt(data.norm, id));
+    return scaled(real, middle(real), GROWING[theme], "length of the embedding");
+  }
+  if (choice === "task" && data.task) {
+    const real = Float32Array.from(data.task, (one) => one / 255);
+    return scaled(real, middle(real), GROWING[theme], "highest cosine to a label");
+  }
+  if (choice === "cluster" && data.cluster) return clusters(data);
+  const counts = new Array(data.kinds.length).fill(0);
+  for (const kind of data.kind) counts[kind] += 1;
+  const entries = data.kinds.map((name, kind) => ({ name, color: OKABE_ITO[kind], count: counts[kind], group: `kind:${kind}` }));
+  return { index: data.kind, palette: paletteOf(OKABE_ITO), legend: { entries: entries.filter((one) => one.count) } };
 }
 
-function hues() {
-  return Array.from({ length: HUES }, (_, n) => `hsl(${(n * 360) / HUES}, 55%, 52%)`);
+function clusters(data) {
+  // neighboring numbers get colors far apart
+  const index = Uint8Array.from(data.cluster, (one) => (one === 65535 ? HUES.length : (one * 7) % HUES.length));
+  const note = `${data.clusterNames.length.toLocaleString("en")} clusters share ${HUES.length} colors; their names are on the map`;
+  return { index, palette: paletteOf([...HUES, NEUTRAL]), legend: { entries: [], note } };
 }
 
-/** A scale on which each whole number has one color. */
-function steps(colors) {
-  const last = colors.length - 1;
-  return colors.map((color, n) => [n / last, color]);
+function scaled(values, [low, high], stops, title) {
+  const index = Uint8Array.from(values, (one) => Math.round(Math.min(1, Math.max(0, (one - low) / (high - low || 1))) * (STEPS - 1)));
+  const colors = Array.from({ length: STEPS }, (_, n) => mixed(stops, n / (STEPS - 1)));
+  return { index, palette: Uint8Array.from(colors.flat()), legend: { title, stops, ticks: [low, (low + high) / 2, high] } };
+}
+
+/** First and 99th percentile. */
+function middle(values) {
+  const order = Float32Array.from(values).sort();
+  const at = (share) => order[Math.round(share * (order.length - 1))];
+  return [at(0.01), at(0.99)];
+}
+
+const rgb = (color) => [1, 3, 5].map((at) => Number.parseInt(color.slice(at, at + 2), 16));
+const paletteOf = (colors) => Uint8Array.from(colors.flatMap(rgb));
+
+function mixed(stops, share) {
+  const place = share * (stops.length - 1), from = Math.min(stops.length - 2, Math.floor(place));
+  const [one, other] = [rgb(stops[from]), rgb(stops[from + 1])];
+  return one.map((value, n) => Math.round(value + (other[n] - value) * (place - from)));
+}
+
+/** The page's background as r, g and b. */
+export function backgroundOf(element) {
+  return getComputedStyle(element).backgroundColor.match(/\d+/g).slice(0, 3).map(Number);
 }

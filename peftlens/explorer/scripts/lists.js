@@ -1,4 +1,4 @@
-// Tables and lists below the map: everything on the map is also available as text.
+// Parts of the side panel: lists of tokens with bars, descriptions, and the CSV of a selection.
 
 /** Make an element with text, attributes and children. */
 export function made(name, attributes = {}, ...children) {
@@ -11,43 +11,40 @@ export function made(name, attributes = {}, ...children) {
   return element;
 }
 
-/** Make a table with a row for each list of cells; a cell is text or an element. */
-export function table(header, rows) {
-  const head = made("tr", {}, ...header.map((text) => made("th", { scope: "col" }, text)));
-  const body = rows.map((cells) => made("tr", {}, ...cells.map((cell) => made("td", {}, cell))));
-  return made("table", {}, made("thead", {}, head), made("tbody", {}, ...body));
-}
-
 /** Format a number; zero has no sign, whether it was rounded or not. */
 export const number = (value, digits = 3) =>
   value === null || value === undefined ? "–" : (Number(value.toFixed(digits)) || 0).toFixed(digits);
 
-/** Make a table of one vector's neighbors at one step by each metric, as measured by the probe. */
-export function neighborTable(data, run, step, vector) {
-  const rows = Object.entries(run.near).map(([metric, found]) => {
-    const ids = found.ids[step][vector];
-    const words = ids.map((id, n) => made("span", { class: "token", title: `id ${id}, ${number(found.similarity[step][vector][n], 4)}` }, data.tokens[id]));
-    return [metric, made("span", {}, ...words.flatMap((one) => [one, " "])), number(found.similarity[step][vector][0], 4)];
+/** Format a q-value. */
+export const qValue = (value) => (value !== null && value !== undefined && value < 0.001 ? "< 0.001" : number(value));
+
+/** Make a button with a token's text. */
+export const tokenButton = (data, id, pick) =>
+  made("button", { type: "button", class: "token", title: `token ${id}`, onclick: () => pick(id) }, data.tokens[id]);
+
+/** Make a list of tokens as buttons, each with a number and a bar of its share.
+ *  @param found [{ id, similarity }]; @param pick called with the id of a clicked token. */
+export function barList(data, found, pick) {
+  const values = found.map((one) => one.similarity);
+  const distances = values.every((one) => one < 0); // Euclidean: the shorter bar is nearer
+  const largest = Math.max(...values.map(Math.abs), 1e-12);
+  const digits = largest < 10 ? 3 : 1; // the page's cosines are rounded
+  const rows = found.map(({ id, similarity, flags }) => {
+    const bar = made("span", { class: "bar" });
+    bar.style.width = `${Math.max(1, (100 * Math.abs(similarity)) / largest)}%`;
+    return made("li", {},
+      tokenButton(data, id, pick),
+      made("span", { class: distances ? "track far" : "track", "aria-hidden": "true" }, bar),
+      made("span", { class: "value" }, number(distances ? -similarity : similarity, digits)),
+      ...(flags ? [made("span", { class: "flags" }, flags)] : []));
   });
-  return table(["metric", "nearest tokens", "similarity"], rows);
+  return made("ol", { class: "bars" }, ...rows);
 }
 
-/** Make a table of tokens as buttons, each with a value. */
-export function tokenTable(data, header, pairs, pick) {
-  return table(header, pairs.map(([id, value]) => [made("button", { type: "button", class: "token", onclick: () => pick(id) }, data.tokens[id]), number(value, 2)]));
-}
-
-/** Make the rows of a layer's directions; `button` makes the first cell. */
-export function directionTable(data, run, step, button) {
-  const rows = run.positions.map((_, vector) => vector).filter((vector) => run.xy[step][vector]).map((vector) => [
-    button(vector),
-    run.names[step][vector],
-    made("span", {}, ...run.near.tokens.ids[step][vector].flatMap((id) => [made("span", { class: "token" }, data.tokens[id]), " "])),
-    number(run.near.tokens.similarity[step][vector][0], 2),
-    String(run.sizes[step][vector]),
-    run.q[step][vector] !== null && run.q[step][vector] < 0.001 ? "< 0.001" : number(run.q[step][vector]),
-  ]);
-  return table(["point", "of", "tokens raised most, or nearest", "by, or cosine", "size", "q"], rows);
+/** Make a list of names and values; values are text or elements, rows without one are left out. */
+export function facts(pairs) {
+  const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return made("dl", {}, ...shown.flatMap(([name, value]) => [made("dt", {}, name), made("dd", {}, value)]));
 }
 
 /** Write tokens as CSV; text that a spreadsheet would evaluate as a formula gets an apostrophe. */

@@ -1,8 +1,8 @@
-// Overlay on the points: vectors of a prompt with their paths, tokens found by the search, and the
-// selected token. A few hundred marks in SVG, which are fast to draw.
+// Overlay on the points: vectors of a prompt with their paths, directions of an adapter, marks and
+// labels of tokens. A few hundred marks in SVG, which are fast to draw.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SHAPES = { now: "M-6-6H6V6H-6Z", difference: "M-6-6H6V6H-6Z", writes: "M-2-7H2V-2H7V2H2V7H-2V2H-7V-2H-2Z", reads: "M-6 0A6 6 0 1 1 6 0A6 6 0 1 1-6 0Z", start: "M0-6L6 0 0 6-6 0Z", raised: "M0-7L6 5H-6Z", lowered: "M0 7L6-5H-6Z" };
+const SHAPES = { now: "M-8-8H8V8H-8Z", difference: "M-8-8H8V8H-8Z", writes: "M-3-8H3V-3H8V3H3V8H-3V3H-8V-3H-3Z", reads: "M-8 0A8 8 0 1 1 8 0A8 8 0 1 1-8 0Z", start: "M0-6L6 0 0 6-6 0Z", raised: "M0-7L6 5H-6Z", lowered: "M0 7L6-5H-6Z" };
 
 function node(parent, name, attributes) {
   const made = parent.appendChild(document.createElementNS(SVG, name));
@@ -11,37 +11,41 @@ function node(parent, name, attributes) {
 }
 
 /** Redraw the overlay.
- *  @param layer the SVG; @param cloud maps points to positions; @param shown: { ways, found, chosen,
- *  near, raised, lowered }: points on the map, except for the ways and near, which have a text.
- *  A way is { xy: one [x, y] or null per step, step, label, shape, active, pick }. */
-export function drawOverlay(layer, cloud, shown) {
+ *  @param layer the SVG; @param at function from a point of the map to [left, top], px;
+ *  @param shown { ways, found, chosen, near, query, raised, lowered, labels, lasso }: points, and placed
+ *  labels. A way is { points: one or null per step, step, label, number, shape, active, pick }. */
+export function drawOverlay(layer, at, shown) {
   layer.replaceChildren();
-  const at = ([x, y]) => cloud.place(x, y);
-  for (const point of shown.found) {
+  const circle = (point, r, name) => {
     const [cx, cy] = at(point);
-    node(layer, "circle", { cx, cy, r: 4, class: "found" });
-  }
-  for (const { point, text } of [...shown.near].reverse()) { // the first ones on top
-    const [cx, cy] = at(point);
-    node(layer, "circle", { cx, cy, r: 5, class: "near" });
-    node(layer, "text", { x: cx + 8, y: cy + 4 }).textContent = text;
-  }
+    node(layer, "circle", { cx, cy, r, class: name });
+  };
+  for (const point of shown.found) circle(point, 4, "found");
+  for (const point of shown.near) circle(point, 5, "near");
+  if (shown.query) circle(shown.query, 7, "query");
   for (const kind of ["raised", "lowered"]) {
     for (const point of shown[kind]) node(layer, "path", { d: SHAPES[kind], transform: `translate(${at(point)})`, class: kind });
   }
-  for (const way of shown.ways) {
-    if (!way.xy[way.step]) continue;
-    const places = way.xy.slice(0, way.step + 1).filter(Boolean).map(at);
-    const group = node(layer, "g", { class: way.active ? "way active" : "way" });
-    node(group, "polyline", { points: places.map((one) => one.join()).join(" ") });
-    const mark = (place, shape) => node(group, "path", { d: SHAPES[shape], transform: `translate(${place})`, class: shape });
-    if (way.shape === "now") mark(places[0], "start");
-    const last = mark(places.at(-1), way.shape);
-    node(last, "title", {}).textContent = way.label;
-    last.addEventListener("click", way.pick);
+  if (shown.chosen) circle(shown.chosen, 9, "chosen");
+  for (const label of shown.labels) {
+    const text = node(layer, "text", { x: label.x, y: label.y, class: label.kind });
+    text.textContent = label.text;
+    if (label.pick) text.addEventListener("click", label.pick);
   }
-  if (shown.chosen) {
-    const [cx, cy] = at(shown.chosen);
-    node(layer, "circle", { cx, cy, r: 9, class: "chosen" });
-  }
+  // the active vector on top
+  for (const way of [...shown.ways].sort((one, other) => one.active - other.active)) drawWay(layer, at, way);
+  if (shown.lasso) node(layer, "polygon", { points: shown.lasso.map((one) => one.join()).join(" "), class: "lasso" });
+}
+
+function drawWay(layer, at, way) {
+  if (!way.points[way.step]) return;
+  const places = way.points.slice(0, way.step + 1).filter(Boolean).map(at);
+  const group = node(layer, "g", { class: way.active ? "way active" : "way" });
+  node(group, "polyline", { points: places.map((one) => one.join()).join(" ") });
+  if (way.shape === "now") node(group, "path", { d: SHAPES.start, transform: `translate(${places[0]})`, class: "start" });
+  const mark = node(group, "g", { class: `mark ${way.shape}`, transform: `translate(${places.at(-1)})` });
+  node(mark, "path", { d: SHAPES[way.shape], class: way.shape });
+  node(mark, "title", {}).textContent = way.label;
+  if (way.number !== "") node(mark, "text", { "text-anchor": "middle", y: 3.5, class: "number" }).textContent = way.number;
+  mark.addEventListener("click", way.pick);
 }

@@ -15,13 +15,13 @@ export function matcher(query) {
   return (token) => token.toLowerCase().includes(wanted);
 }
 
-/** Find ids of matching tokens, shortest first, and the number of all matches. */
-export function find(tokens, query, most = 200) {
-  const fits = query && matcher(query);
-  if (!fits) return { ids: [], count: 0, readable: fits !== null };
+/** Find ids of matching tokens, shortest first; null if there is no query. */
+export function find(tokens, query) {
+  if (!query) return null;
+  const fits = matcher(query);
+  if (!fits) return { ids: [], readable: false };
   const ids = [];
   for (let id = 0; id < tokens.length; id += 1) if (fits(tokens[id])) ids.push(id);
-  const count = ids.length;
   ids.sort((a, b) => tokens[a].length - tokens[b].length || a - b);
-  return { ids: ids.slice(0, most), count, readable: true };
+  return { ids, readable: true };
 }

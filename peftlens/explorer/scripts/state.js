@@ -8,6 +8,14 @@ export function readHash(hash, defaults) {
   );
 }
 
+/** Replace values that the page does not know by their defaults; a link may be old or cut.
+ *  @param known function for each name that can be wrong: whether a value is known. */
+export function checked(state, defaults, known) {
+  return Object.fromEntries(
+    Object.entries(state).map(([key, value]) => [key, !known[key] || known[key](value) ? value : defaults[key]]),
+  );
+}
+
 /** Write the state as a hash, without values that equal the defaults. */
 export function writeHash(state, defaults) {
   const changed = Object.entries(state).filter(([key, value]) => value !== defaults[key]);

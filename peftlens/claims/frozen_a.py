@@ -1,0 +1,60 @@
+"""LoRA's B can be trained alone.
+
+Rule: LoRA-FA, whose A stays at its random start, against LoRA of the same rank, alpha, layers and
+training, by the paired difference of test accuracies over seeds and examples. Non-inferiority with
+a margin of two points: supported if LoRA-FA is less than two points less accurate, contradicted if
+more; each at one-sided 0.025. Of several such pairs the one with the best validation accuracy of
+LoRA counts. If the best learning rate of either is at the edge of its grid, or it had fewer than
+three, nothing is decided. The memory that this saves is not judged here.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from peftlens.claims import (
+    ONE_SIDED,
+    Outcome,
+    counted,
+    difference_text,
+    outcome_of,
+    pair,
+    power_text,
+)
+from peftlens.numerics.margins import exceeds
+from peftlens.results.best_rates import edge_text, untuned_in_chart
+from peftlens.results.comparable import alike, charted, sweep_values
+
+CLAIM = "LoRA's B can be trained alone."
+SOURCE = "Zhang et al. 2023, arXiv:2308.03303; Zhu et al. 2024, arXiv:2402.16842"
+NEEDS = ("rank_chart", "paired_accuracy", "configurations")
+TO_MEASURE = (
+    "train lora and lora_fa with one rank, over the same seeds, each at four learning rates or more"
+)
+ANALYSIS = "variants"
+MARGIN = 0.02  # of accuracy
+
+
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+    """Judge by the paired difference of LoRA-FA from LoRA."""
+    rows, values = charted(tables), sweep_values(tables)
+    pairs = [
+        (one, other)
+        for one in rows if rows[one]["method"] == "lora_fa"
+        for other in rows if rows[other]["method"] == "lora"
+        and alike(values[one], values[other])
+    ]  # fmt: skip
+    if not pairs:
+        return "not measured", "LoRA-FA and LoRA of one rank must be trained alike."
+    one, other = max(pairs, key=lambda names: rows[names[1]]["validation_accuracy"])
+    gap = pair(tables["paired_accuracy"], one, other)
+    if gap is None:
+        return "not measured", "The two were not trained with the same seeds."
+    sentence = (
+        f"With A frozen, {one} reaches {rows[one]['accuracy']:.3f}, {other} "
+        f"{rows[other]['accuracy']:.3f}: {difference_text(gap)} "
+        f"({counted(rows[one])}; {power_text([gap])})."
+    )
+    if loose := untuned_in_chart(tables, (one, other)):
+        return "insufficient evidence", sentence + edge_text(loose)
+    return outcome_of(exceeds(gap, -MARGIN, alpha)), sentence

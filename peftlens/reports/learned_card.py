@@ -1,0 +1,44 @@
+"""Headline figure on what was learned: runs with a readable trace, or readable prompt vectors."""
+
+from collections.abc import Iterator, Sequence
+
+from peftlens.reports.card import Card
+from peftlens.reports.learned import Learned
+from peftlens.reports.soft_prompts import MARKS, Prompt
+
+_READABLE = ("readable", "displacement readable")  # verdicts on a vector
+_WORDS = 5
+
+
+def learned_cards(learned: Sequence[Learned], prompts: Sequence[Prompt]) -> Iterator[Card]:
+    """Yield the figure: of traces where they were measured, else of prompts' vectors.
+
+    Args:
+        learned: what one run of each configuration learned, with the verdicts on the others.
+        prompts: soft prompts with the verdicts on their vectors.
+    """
+    verdicts = [v for one in learned for v in (one.verdict, *(v for _, v in one.others))]
+    verdicts = [one for one in verdicts if one.outcome != "not measured"]
+    if len(verdicts) == 1:
+        (verdict,) = verdicts
+        words = (f"Words: {', '.join(verdict.words[:_WORDS])}.",) if verdict.words else ()
+        yield Card("Trace on unrelated text", verdict.outcome.capitalize(), "", words, "learned")
+    elif verdicts:
+        found = [one for one in verdicts if one.outcome == "readable trace"]
+        words = dict.fromkeys(word for one in found for word in one.typical)
+        details = (f"Words: {', '.join([*words][:_WORDS])}.",) if words else ()
+        value = f"{len(found)} of {len(verdicts)} runs"
+        yield Card("Readable traces", value, "", details, "learned")
+    else:
+        yield from _of_prompts(prompts)
+
+
+def _of_prompts(prompts: Sequence[Prompt]) -> Iterator[Card]:
+    tested = [token.verdict for one in prompts for token in one.tokens if token.verdict]
+    if not tested:
+        return
+    marked = {f"{MARKS[one]} {one}" for one in _READABLE}
+    n = sum(verdict in marked for verdict in tested)
+    details = ("By tests against random directions and random steps.",)
+    value = f"{n:,} of {len(tested):,}"
+    yield Card("Readable prompt vectors", value, "", details, "prompts")
