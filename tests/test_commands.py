@@ -23,6 +23,8 @@ ELSEWHERE = {
     "trackio": "tests/export/test_trackio.py",
     "import-results": "tests/results/test_method_comparison.py",  # another tool's results
     "hf": "tests/results/test_method_comparison.py",
+    "--claims": "tests/cli/test_plan.py",  # a finished study with seeds
+    "--until-decided": "tests/cli/test_until_decided.py",
     "quickstart": "tests/test_cli.py",  # the real model
     "lm_eval:piqa": "tests/evaluation/test_harness_suite.py",  # data of the harness
     "harness_items": "tests/probes/test_harness_items.py",

@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 OUT = Path(__file__).parents[1] / "pictures"
 SIZE = {"width": 1400, "height": 900}
 LARGEST = 200_000  # bytes
-COLORS = 64  # enough for pages of few colors, and a third of the bytes
+COLORS = 128  # enough for pages of few colors, and a third of the bytes
 SETTLED = 3_000  # milliseconds that a page has for its first drawing
 FLAGS = ["--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader",
          "--disable-background-networking"]  # fmt: skip
