@@ -38,6 +38,30 @@ def blocks(text, language=""):
     return [body for found, body in FENCED.findall(text) if found == language]
 
 
+OUTPUT = re.compile(r"```\n(peftlens [^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL)
+
+
+def prints(shown, out):
+    """Whether a page shows an output: the same lines but for numbers; ... stands for any lines."""
+    wanted, found = masked(shown), masked(out)
+    pattern = "".join(r"(?:.*\n)*" if line == "..." else re.escape(f"{line}\n") for line in wanted)
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in found)) is not None
+
+
+def masked(text):
+    """Lines with `#` for every number, without spaces and rules that depend on their width."""
+    text = re.sub(r"runs/[0-9a-f]{12}", "runs/#", text)
+    text = re.sub(r"\d[\d,.]*(e[+-]\d+)?", "#", text)
+    lines = [" ".join(line.split()) for line in re.sub("─+", "─", text).splitlines()]
+    return [line for line in lines if line]
+
+
+def test_an_output_that_is_not_shown_so_is_found_out():
+    assert prints("a: 1.5\n...\nb\n", "a:  2e+09\nx\ny\nb\n")
+    assert not prints("a: 1\n", "a: 1\nb\n")
+    assert not prints("a: 1\n...\nc", "a: 1\nb\n")
+
+
 def commands(text):
     return [
         line.partition("  #")[0]
@@ -114,10 +138,13 @@ def test_the_newcomer_s_path(run, folder):
     """Every command of the page, in its order; the study in this process, which has torch."""
     lines = commands(START)
     assert len(lines) >= 10
+    shown = dict(OUTPUT.findall(START))
+    assert len(shown) == len(lines)
     for line in lines:
         here = ["--workers", "0"] if line.startswith("peftlens study my-study.toml") else []
-        code, _, err = run(*shlex.split(line)[1:], *here)
+        code, out, err = run(*shlex.split(line)[1:], *here)
         assert code == 0, (line, err)
+        assert prints(shown[line], out), (line, out)
     study = folder / "studies" / "my-study"
     assert (study / "report.html").exists()
     assert (study / "explorer.html").exists()
@@ -173,11 +200,12 @@ def test_a_method_and_a_probe_are_a_file_each(clone, folder):
 def test_the_notebook_runs_from_top_to_bottom(bases, words, tmp_path, monkeypatch):
     """On a tiny model in the place of the real one; what a cell shows is asked for its HTML."""
     monkeypatch.chdir(tmp_path)
-    cells = [
+    install, *cells = [
         "".join(cell["source"])
         for cell in json.loads((ROOT / "docs" / "notebook.ipynb").read_text())["cells"]
         if cell["cell_type"] == "code"
     ]
+    assert install == "%pip install -q peftlens-*.whl"  # no Python; of the wheel: test_distribution
     assert len(cells) >= 8
     cells[0] = cells[0].replace('"smollm2-135m"', repr(str(bases["llama"])))
     cells[0] = cells[0].replace('"bbc_topic"', repr(f"file:{words}"))
@@ -204,7 +232,9 @@ def test_the_notebook_needs_the_api_alone_and_is_small():
     file = ROOT / "docs" / "notebook.ipynb"
     assert file.stat().st_size < 300_000
     cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
-    nodes = [node for cell in cells for node in ast.walk(ast.parse("".join(cell["source"])))]
+    sources = ["".join(cell["source"]) for cell in cells]
+    python = [source for source in sources if not source.startswith("%pip ")]
+    nodes = [node for source in python for node in ast.walk(ast.parse(source))]
     imports = [ast.unparse(one) for one in nodes if isinstance(one, ast.Import | ast.ImportFrom)]
     assert imports == ["import peftlens as pl"]
     assert {one.attr for one in nodes

@@ -61,7 +61,33 @@ def test_what_is_said_below_the_table():
     assert len(neighbors) == 20
     assert neighbors["nearest_unchanged"].all()
     moved = neighbors["relative_displacement"].mean()
-    assert f"they moved {moved:.2f} times the length of their start" in README
+    assert f"vectors moved {moved:.2f} times the length of their start" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_what_it_found(page):
+    """Both first pages say it; verdicts are judged again from their tables by test_verdicts.py."""
+    text = (ROOT / page).read_text()
+    moved = table("soft_prompt_neighbors").query("metric == 'cosine' and step == 120")
+    assert moved["nearest_unchanged"].sum() == len(moved)
+    assert f"all {len(moved)} vectors still had their initial token" in text
+    assert f"they moved {moved['relative_displacement'].mean():.2f} times their own length" in text
+    forgot = verdict("freezing_explains", r"lora less full \+(\d+\.\d) points, \+(.*?) to \+(.*?);")
+    more, low, high = (round(float(one)) for one in forgot)
+    seeds, learned = verdict("freezing_explains", r"full learns (\d+)%.*\((\d) seeds")[::-1]
+    assert f"equal {learned} % learned" in text
+    assert f"{more} points more than full fine-tuning ({low} to {high}, five seeds)" in text
+    assert seeds == "5"
+    found, runs = verdict("readable_trace", r"lora \((\d) of (\d) runs")
+    assert f"In {found} of {runs} LoRA runs" in text
+    few, updates = verdict("readable_trace", r"updates of equal norm: (\d+) of (\d+)")
+    assert f"of {updates} random updates of equal size {few} had such words" in text
+
+
+def verdict(claim, pattern):
+    """The parts of a committed verdict's sentence that a pattern names."""
+    rows = pd.read_csv(ROOT / "reports" / "verdicts.csv").set_index("claim")
+    return re.search(pattern, rows.loc[claim, "sentence"]).groups()
 
 
 def test_how_long_and_how_much_it_takes():

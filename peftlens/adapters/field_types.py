@@ -11,6 +11,7 @@ from peft import PeftType, PromptLearningConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 _UNLISTED = ("lora_ga",)  # initializations that peft 0.21 knows, and does not declare
+_SCALES = ("_alpha", "_lambda")  # ends of names of factors, of which peft declares some as integers
 _LARGEST = 2**63  # torch's integers; larger ones overflow in floats too
 
 
@@ -20,9 +21,17 @@ def field_types(kind: str) -> dict[str, tuple[Any, Any]]:
     cls = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]
     hints = get_type_hints(cls)
     return {
-        one.name: (hints[one.name], None if one.default is MISSING else one.default)
+        one.name: (
+            _hint(one.name, hints[one.name]),
+            None if one.default is MISSING else one.default,
+        )
         for one in fields(cls)
     }
+
+
+def _hint(name: str, declared: Any) -> Any:
+    """Return the declared type of a field, of a factor that peft multiplies by a number's."""
+    return float if declared is int and name.endswith(_SCALES) else declared
 
 
 def is_prompt_type(kind: str) -> bool:

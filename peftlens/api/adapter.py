@@ -177,7 +177,7 @@ def convert(  # noqa: PLR0913  # one argument per choice
     Example:
         ```python
         pl.convert(run, "as_lora", rank=16).models  # KL, accuracy, forgetting
-        pl.convert("fine_tuned", "as_lora", base_model="org/model", kl=0.01).weights
+        pl.convert("fine_tuned", "tuned_as_lora", base_model="org/model", kl=0.01).weights
         ```
 
     Args:
@@ -232,7 +232,7 @@ def combine(  # noqa: PLR0913  # one argument per choice
     Example:
         ```python
         pl.combine([run, other_run], "both").tasks  # loss and accuracy of each on each task
-        pl.combine(["org/name", "org/other"], "both", how="ties", density=0.2)
+        pl.combine(["org/name", "org/other"], "both_by_ties", how="ties", density=0.2)
         ```
 
     Args:
@@ -275,7 +275,7 @@ def merge(
     Example:
         ```python
         pl.merge(run, "merged")
-        pl.merge("adapter", "merged", base_model="org/model")
+        pl.merge("adapter", "other_merged", base_model="org/model")
         ```
 
     Args:

@@ -20,7 +20,7 @@ class Run(run.Run):
         ```python
         run = pl.Run("runs/3f0c2a9b71de")
         run.results["validation_accuracy"]
-        run.history.plot(x="step", y="loss")
+        run.history[["step", "loss"]]  # a pandas.DataFrame
         model, tokenizer = run.load()
         ```
 

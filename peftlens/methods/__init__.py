@@ -7,6 +7,8 @@ A method file has
         `prefix` (keys and values before each layer's), `token_vectors` (vectors comparable with
         the vocabulary's: the former two, and retrained rows of the embedding table);
     LEARNING_RATE, the default where a study names none;
+    FORMULA, what it makes of a layer, in one line: y the output, x or h the input, W a weight, f
+        the model or the layer, primes after training; plug-ins may leave it out;
     Config, whose first field is shown after the method's name;
     attach(model, config), which changes the model in place and returns the trainable module;
     trainable_parameters(config, shapes), the number in closed form, which also refuses bad values.

@@ -21,6 +21,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + (alpha / r₀) P diag(λ) Q"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-3
 

@@ -16,6 +16,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
+FORMULA = "y = attention(x) + g · attention(x; keys and values of P), g = 0 first"
 EXPOSES = frozenset()
 UNMERGEABLE = "it changes the inputs of attention and no weight"
 NO_HEAD = "peft saves no head along with it; use another method"

@@ -15,6 +15,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "selective"
+FORMULA = "y = W x + b"
 EXPOSES = frozenset({"delta_weight"})
 MERGES_IF = "the base has biases there"
 LEARNING_RATE = 8e-3

@@ -17,6 +17,7 @@ from peftlens.models.architecture import thaw
 from peftlens.models.target_modules import Shapes, block_layers
 
 FAMILY = "selective"
+FORMULA = "y = W x + b',  W frozen"
 EXPOSES = frozenset({"delta_weight"})
 MERGES_IF = "the base has biases there"
 LEARNING_RATE = 1e-3

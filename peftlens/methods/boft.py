@@ -16,6 +16,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
+FORMULA = "W' = diag(s) W R₁ … R_m,  each R_i orthogonal and block-diagonal after a permutation"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 2e-3
 

@@ -15,6 +15,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + C,  each block (b, b) of C circulant"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 2e-2
 

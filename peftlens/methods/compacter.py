@@ -23,6 +23,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
+FORMULA = "y = h + W_up relu(W_down h + b_down) + b_up,  W = Σᵢ Aᵢ ⊗ (sᵢ tᵢ)"
 EXPOSES = frozenset()
 UNMERGEABLE = "the bottleneck is not linear"
 LEARNING_RATE = 1e-2

@@ -19,6 +19,7 @@ from peftlens.models.architecture import embedding, embedding_weight, has_encode
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
+FORMULA = "y = f([E + Δ; embed(x)]),  ‖Δᵢ‖ ≤ ε"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})
 UNMERGEABLE = "it changes the input and no weight"
 NO_HEAD = "peft supports it for models that predict text only; use prompt_tuning"

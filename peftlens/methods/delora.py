@@ -17,6 +17,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + (λ ‖W‖ / r) Σᵢ bᵢ aᵢᵀ / (‖bᵢ‖ ‖aᵢ‖)"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-3
 

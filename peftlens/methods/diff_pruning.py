@@ -23,6 +23,7 @@ from peftlens.models.architecture import freeze
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "selective"
+FORMULA = "W' = W + z ⊙ w,  z in [0, 1], mostly 0"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-3
 

@@ -16,6 +16,7 @@ from peftlens.layers.low_rank import LowRank, adapted, attach_lora, low_rank_par
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = m (W + (alpha / rank) B A) / ‖W + (alpha / rank) B A‖"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-3
 

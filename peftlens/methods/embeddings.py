@@ -14,6 +14,7 @@ from peftlens.models.architecture import embedding, embedding_weight, thaw
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
+FORMULA = "E' = E + ΔE"
 EXPOSES = frozenset({"delta_weight", "token_vectors"})
 LEARNING_RATE = 1e-3
 

@@ -17,6 +17,7 @@ from peftlens.models.architecture import freeze
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "baseline"
+FORMULA = "y = f([x₁; y₁; …; x_k; y_k; x])"
 EXPOSES = frozenset()
 UNMERGEABLE = "it changes the input and no weight"
 NO_HEAD = "it trains nothing, and a new head has to be trained; use head"

@@ -20,6 +20,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
+FORMULA = "W' = W + m ⊙ ΔW,  m = 1 where the Fisher information is largest"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-3
 

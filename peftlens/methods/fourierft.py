@@ -17,6 +17,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + scale · Re(IDFT₂(F)),  n entries of F are not 0"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 5e-2
 

@@ -25,6 +25,7 @@ from peftlens.models.architecture import embedding, require_room
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
+FORMULA = "y = f([frame(P); embed(x)]) in training,  f([P; embed(x)]) in use"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})
 UNMERGEABLE = "it changes the input and no weight"
 NO_HEAD = "its frames are for a prompt that is to be read as text; use prompt_tuning"

@@ -9,6 +9,7 @@ from peftlens.models.architecture import freeze
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "baseline"
+FORMULA = "y = f(x)"
 EXPOSES = frozenset()
 UNMERGEABLE = "it trains nothing"
 LEARNING_RATE = 0.0  # nothing is trained

@@ -15,6 +15,7 @@ from peftlens.models.architecture import thaw
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "baseline"
+FORMULA = "θ' = θ + Δθ"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-4
 

@@ -17,6 +17,7 @@ from peftlens.models.heads import head_modules
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
+FORMULA = "y = W' h,  all below W' frozen"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 5e-4
 TRAINS_HEAD = True

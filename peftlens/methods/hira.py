@@ -16,6 +16,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + W ⊙ (B A)"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 4.5e-3
 

@@ -16,6 +16,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W H₁ … H_r,  Hᵢ = I − 2 uᵢ uᵢᵀ / ‖uᵢ‖²"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 6e-3
 

@@ -20,6 +20,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes, linear_layers, short_names
 
 FAMILY = "additive adapter"
+FORMULA = "y = l ⊙ (W x);  in the feed-forward layer W (l ⊙ x)"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-2
 

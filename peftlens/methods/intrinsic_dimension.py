@@ -21,6 +21,7 @@ from peftlens.models.architecture import freeze
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
+FORMULA = "Wᵢ' = Wᵢ + λᵢ Pᵢ(θ),  P fixed and random"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-2
 

@@ -17,6 +17,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
+FORMULA = "θ' = θ + Δθ in the top k blocks"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-4
 

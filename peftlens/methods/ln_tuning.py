@@ -18,6 +18,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
+FORMULA = "y = g' ⊙ normalize(x) + b'"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-2
 

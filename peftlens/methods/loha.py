@@ -16,6 +16,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + (alpha / rank) (B₁ A₁) ⊙ (B₂ A₂)"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 2e-3
 

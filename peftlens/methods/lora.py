@@ -17,6 +17,7 @@ from peftlens.layers.peft_wrapper import peft_layers
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + (alpha / rank) B A"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-3
 

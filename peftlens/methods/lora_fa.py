@@ -19,6 +19,7 @@ from peftlens.layers.low_rank import LowRank, adapted, attach_lora
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + (alpha / rank) B A,  A frozen"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 5e-4
 

@@ -18,6 +18,7 @@ from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + (alpha / rank) B A,  the rate of B a multiple of A's"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 5e-4
 

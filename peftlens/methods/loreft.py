@@ -22,6 +22,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
+FORMULA = "h' = h + Rᵀ (W h + b − R h),  R Rᵀ = I"
 EXPOSES = frozenset()
 UNMERGEABLE = "it edits hidden states between blocks, where there is no weight to merge it into"
 LEARNING_RATE = 9e-4

@@ -16,6 +16,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
+FORMULA = "W' = W + m ⊙ ΔW,  m = 1 where |W| is largest (or smallest)"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-3
 

@@ -20,6 +20,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "mix"
+FORMULA = "K' = [P_K; K], V' = [P_V; V];  y = f(x) + s (W_up relu(W_down x + b_down) + b_up)"
 EXPOSES = frozenset()
 UNMERGEABLE = "neither the prefix nor the bottleneck is an update of a weight"
 NEEDS_CACHE = True

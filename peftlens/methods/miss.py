@@ -15,6 +15,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "y = W x + Dᵀ S x,  S adds up groups of r inputs"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-3
 

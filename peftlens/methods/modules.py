@@ -15,6 +15,7 @@ from peftlens.models.architecture import thaw
 from peftlens.models.target_modules import Shapes, target_weights
 
 FAMILY = "selective"
+FORMULA = "W' = W + ΔW in the chosen layers"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-4
 

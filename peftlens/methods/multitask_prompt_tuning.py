@@ -16,6 +16,7 @@ from peftlens.models.architecture import embedding, has_encoder
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
+FORMULA = "y = f([P ⊙ (u vᵀ); embed(x)])"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})
 UNMERGEABLE = "it changes the input and no weight"
 LEARNING_RATE = 3e-2

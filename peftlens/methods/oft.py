@@ -15,6 +15,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W R,  R orthogonal and block-diagonal"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 2e-3
 

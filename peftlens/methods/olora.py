@@ -16,6 +16,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
+FORMULA = "W' = (W − s B₀ A₀) + s B A,  B₀ A₀ from the QR decomposition of W, s = alpha / rank"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 5e-4
 

@@ -16,6 +16,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "selective"
+FORMULA = "W' = U_k S_k V_kᵀ + U S Vᵀ,  U ⟂ U_k and V ⟂ V_k"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 5e-5
 

@@ -16,6 +16,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "additive adapter"
+FORMULA = "y = f(x) + s (W_up relu(W_down x + b_down) + b_up)"
 EXPOSES = frozenset()
 UNMERGEABLE = "the bottleneck is not linear"
 LEARNING_RATE = 1e-3

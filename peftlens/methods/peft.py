@@ -19,6 +19,7 @@ from peftlens.layers.peft_wrapper import add_task_ids, wrap, wrap_prompt, wrap_w
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "any"
+FORMULA = "the formula of its type"
 EXPOSES = frozenset()  # see `exposes`
 UNMERGEABLE = "it trains no update of the base's weights"
 ARGUMENT = "peft_type"

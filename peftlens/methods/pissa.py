@@ -15,6 +15,7 @@ from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = (W − B₀ A₀) + B A,  B₀ A₀ the best approximation of W of rank r"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 5e-4
 

@@ -23,6 +23,7 @@ from peftlens.models.architecture import require_room
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
+FORMULA = "K' = [P_K; K],  V' = [P_V; V] in every layer"
 EXPOSES = frozenset({"prefix", "token_vectors"})
 UNMERGEABLE = "it changes the inputs of attention and no weight"
 NEEDS_CACHE = True

@@ -25,6 +25,7 @@ from peftlens.models.architecture import embedding
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "soft prompt"
+FORMULA = "y = f([P; embed(x)])"
 EXPOSES = frozenset({"soft_prompt", "token_vectors"})
 UNMERGEABLE = "it changes the input and no weight"
 LEARNING_RATE = 3e-2

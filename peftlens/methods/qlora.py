@@ -24,6 +24,7 @@ from peftlens.models.quantized import BLOCK, require_plain
 from peftlens.models.target_modules import Shapes, block_layers
 
 FAMILY = "reparametrization"
+FORMULA = "W' = dequantize(NF4(W)) + (alpha / rank) B A"
 EXPOSES = frozenset({"delta_weight"})
 PACKAGES = ("bitsandbytes",)
 LEARNING_RATE = 3e-3

@@ -17,6 +17,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + scale Σⱼ Bⱼ diag(λⱼ) A diag(γⱼ)"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 2e-4
 

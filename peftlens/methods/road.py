@@ -16,6 +16,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
+FORMULA = "y = R (W x),  R rotates and stretches pairs of outputs"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-3
 

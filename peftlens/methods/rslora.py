@@ -12,6 +12,7 @@ from peftlens.layers.low_rank import LowRank, attach_lora, low_rank_parameters
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + (alpha / √rank) B A"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-3
 

@@ -17,6 +17,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
+FORMULA = "W' = W + m ⊙ ΔW,  m = 1 at r (d_out + d_in) random places"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-4
 

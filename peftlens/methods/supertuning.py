@@ -15,6 +15,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "selective"
+FORMULA = "W' = W + m ⊙ ΔW,  m = 1 where |W| is largest, in each weight"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-3
 

@@ -16,6 +16,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + U S (Σᵢ vᵢ Pᵢ) Vᵀ,  U, S, V of the top singular directions of W, Pᵢ random"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-2
 

@@ -18,6 +18,7 @@ from peftlens.models.architecture import embedding
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "selective"
+FORMULA = "E'[t] = E[t] + ΔE[t] for a few tokens t"
 EXPOSES = frozenset({"delta_weight", "token_vectors"})
 NO_HEAD = "peft saves no head along with it; use embeddings, or another method"
 LEARNING_RATE = 1e-2

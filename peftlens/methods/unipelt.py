@@ -24,6 +24,7 @@ from peftlens.models.architecture import shapes as shapes_of
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "mix"
+FORMULA = "y = W x + g₁ s B A x;  K' = [g₂ P_K; K], V' = [g₂ P_V; V];  y = h + g₃ adapter(h)"
 EXPOSES = frozenset()
 UNMERGEABLE = "its gates depend on the input"
 NEEDS_CACHE = True

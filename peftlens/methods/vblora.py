@@ -17,6 +17,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + B A,  each piece of B and A a mixture of k vectors of one bank"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 1e-2
 

@@ -16,6 +16,7 @@ from peftlens.layers.peft_wrapper import wrap
 from peftlens.models.target_modules import Shapes, linear_layers
 
 FAMILY = "reparametrization"
+FORMULA = "W' = W + diag(b) B diag(d) A,  A and B frozen and shared"
 EXPOSES = frozenset({"delta_weight"})
 LEARNING_RATE = 3e-2
 

@@ -131,7 +131,7 @@ def untuned(best: Mapping[str, float], tables: Mapping[str, pd.DataFrame]) -> se
     if RACED_RATES in tables:
         raced = tables[RACED_RATES].set_index("configuration")[["lowest", "highest"]]
         grids = pd.concat([raced.astype(float), grids[~grids.index.isin(raced.index)]])
-    ends = grids.T.to_dict("list")
+    ends = dict(zip(grids.index, grids.to_numpy(float), strict=True))
     return {
         name
         for name, rate in best.items()

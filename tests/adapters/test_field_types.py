@@ -39,6 +39,13 @@ def test_fields_are_those_of_peft():
     assert not is_prompt_type("LORA")
 
 
+def test_a_factor_may_be_a_fraction_though_peft_declares_an_integer():
+    for kind, name in (("DELORA", "delora_lambda"), ("RANDLORA", "randlora_alpha")):
+        assert suits(*field_types(kind)[name], 15.0)
+        assert not suits(*field_types(kind)[name], "15")
+    assert not suits(*field_types("DELORA")["r"], 15.0)
+
+
 def test_counts_and_finite_numbers():
     assert is_count(1, 1)
     assert not is_count(2**70, 0)

@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from peftlens import registry
 from peftlens.adapters import checkpoint
+from peftlens.adapters.adapter_file import read
 from peftlens.adapters.merging import merge_into_base
 from peftlens.data.collate import Collator
 from peftlens.data.tokenization import ExampleTokenizer, TokenizedAnswer, TokenizedExample
@@ -150,6 +151,8 @@ def test_saved_and_loaded_gives_equal_logits(case, model, tmp_path):
     checkpoint.save(wrapped, case[0], config, Origin("the base"), tmp_path / "adapter")
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
+    if case[0] not in UNTRAINED:
+        assert read(tmp_path / "adapter").header
     torch.manual_seed(99)  # other random starts must not matter
     again = checkpoint.attach(fresh, case[0], config).eval()
     checkpoint.load_state(again, tmp_path / "adapter")
