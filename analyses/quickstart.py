@@ -1,4 +1,4 @@
-"""Write reports/quickstart: tables of `peftlens quickstart`, and the page's first two figures.
+"""Write reports/quickstart: tables of `peftlens quickstart`, and its page.
 
 peftlens quickstart --out quickstart
 python analyses/quickstart.py quickstart
@@ -16,16 +16,16 @@ from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
-from measured import opened, read
+from measured import read
 
 from peftlens.io import escaping
+from peftlens.reports import page as report
 from peftlens.results import study_results
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "reports" / "quickstart"
 TABLES = ("task_accuracy", "rank_chart", "forgetting", "parameter_count",
           "soft_prompt_neighbors", "soft_prompt_null")  # fmt: skip
-FIGURES = ("plot-task_accuracy-0-0", "plot-forgetting-0-0")
 
 
 def took(study: Path) -> pd.DataFrame:
@@ -55,23 +55,13 @@ def example() -> pd.DataFrame:
 
 
 def main(study: Path) -> None:
-    """Write all measured rows, and a screenshot of the figures in light mode."""
+    """Write all measured rows, and the report."""
     for name in TABLES:
         frame = read(study, name).drop(columns=["status", "reason"], errors="ignore")
         (OUT / f"{name}.csv").write_text(escaping.to_csv(frame), encoding="utf-8")
     took(study).to_csv(OUT / "took.csv", index=False)
     example().to_csv(OUT / "example.csv", index=False)
-    with opened(study / "report.html", 1000, 1060) as page:
-        for name in FIGURES:
-            page.locator(f"#{name}").scroll_into_view_if_needed()  # figures are drawn when seen
-            page.wait_for_selector(f"#{name} .main-svg")
-        boxes = [page.locator(f"figure:has(#{name})") for name in FIGURES]
-        # only the two figures, one below the other
-        page.evaluate(
-            "figures => document.body.replaceChildren(...figures)",
-            [box.element_handle() for box in boxes],
-        )
-        page.locator("body").screenshot(path=OUT / "figures.png")
+    report.write([study], OUT.with_suffix(".html"), assets=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 python docs/site/pictures.py REPORT.html EXPLORER.html
 
 writes docs/pictures/report.png and explorer.png, 1400 x 900, as Chromium shows the pages without a
-network. The committed ones are of reports/comparison.html and of `peftlens explore` of a LoRA of
-rank 2 that SmolLM2-135M was trained with on bbc_topic.
+network. The committed ones are of reports/quickstart.html and of `peftlens explore` of the
+soft prompt that the quickstart trains.
 """
 
 import shutil

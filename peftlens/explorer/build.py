@@ -21,6 +21,7 @@ from peftlens.explorer.data import (
 from peftlens.explorer.directions import adapter_directions
 from peftlens.io.progress import track
 from peftlens.models.base_model import BaseModel
+from peftlens.results.display_names import display_name
 from peftlens.results.table import measured
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import task_of
@@ -59,7 +60,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
     Args:
         context: access to the base model.
         runs: finished runs or adapters of one base model.
-        names: names of the runs, by run id.
+        names: names of the runs, by run id; shown as people write them.
         projection: projection of the map.
         between: two vectors of the first run, whose plane at the last step is the map instead.
         logits: whether to measure the logit shift of each run, about ten seconds per run; by
@@ -71,6 +72,7 @@ def build_explorer(  # noqa: PLR0913  # one argument per option
         InputError: the runs have different base models, or nothing to show.
     """
     base = context.shared_base_model(runs)
+    names = {run: display_name(name) for run, name in names.items()}
     finished = [run for run in runs if run.record.status == "finished"]
     with_vectors = [run for run in finished if _has_vectors(run)]
     shifts = [
@@ -123,9 +125,9 @@ def title(name: str, runs: Sequence[TrainedModel], names: dict[str, str]) -> str
     Args:
         name: name of the folder.
         runs: runs on the page.
-        names: names of the runs, by run id.
+        names: names of the runs, by run id; shown as people write them.
     """
-    return names[runs[0].id] if len(runs) == 1 else name
+    return display_name(names[runs[0].id]) if len(runs) == 1 else name
 
 
 def neighbor_pairs(base: BaseModel) -> NeighborPairs:

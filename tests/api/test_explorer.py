@@ -8,7 +8,7 @@ def test_a_run_on_the_map_is_shown_and_saved(planted_run, tmp_path):
     assert drawn._repr_html_().startswith("<iframe srcdoc=")
     page = drawn.save(str(tmp_path / "explorer.html"))
     assert page.read_text() == drawn.text
-    assert "prompt_tuning" in drawn.text
+    assert "Prompt tuning" in drawn.text
 
 
 def test_the_plane_of_two_vectors(planted_run):
