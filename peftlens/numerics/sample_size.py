@@ -141,11 +141,3 @@ def _smallest(suffices: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if suffices(middle) else (middle, high)
     return max(high, 2)
-
-
-def last_look_level(alpha: float, looks: int) -> float:
-    """Return the level of the last of several looks, each with twice that of the one before.
-
-    The levels of all looks add up to alpha; a study that is planned decides at the last one.
-    """
-    return alpha * 2 ** (looks - 1) / (2**looks - 1)

@@ -7,12 +7,12 @@ from typing import Literal, TypedDict
 import numpy as np
 from scipy.stats import binomtest
 
+from peftlens.numerics.alpha_spending import look_levels
 from peftlens.numerics.counts import counted
 from peftlens.numerics.mixed_model import POWER, Estimate, VarianceComponents, holm
 from peftlens.numerics.sample_size import (
     MarginTest,
     items_needed,
-    last_look_level,
     seeds_needed,
     trials_needed,
 )
@@ -120,7 +120,7 @@ class Comparison:
             looks: number of times that the claim is judged as the study grows.
             power: probability of a decision if the true mean is the effect.
         """
-        level = last_look_level(alpha, looks)
+        level = look_levels(alpha, looks)[-1]
         designs = (level / comparisons, power), (level, 1 - (1 - power) / comparisons)
         if self.kind == "share":
             return Requirement(_largest(trials_needed(LIKELY, *one) for one in designs))

@@ -8,7 +8,6 @@ from peftlens.numerics.mixed_model import VarianceComponents, crossed_estimate, 
 from peftlens.numerics.sample_size import (
     MarginTest,
     items_needed,
-    last_look_level,
     power,
     seeds_needed,
     standard_error,
@@ -89,12 +88,6 @@ def test_trials_are_as_many_as_an_exact_test_needs(share):
     p = stats.binom.sf(np.arange(n) - 1, n - 1, 0.5)
     assert stats.binom.pmf(np.arange(n)[p <= 0.025], n - 1, share).sum() < 0.8
     assert trials_needed(0.51) is None
-
-
-def test_levels_of_looks_double_and_add_up():
-    assert last_look_level(0.025, 1) == 0.025
-    levels = [last_look_level(0.025, 6) / 2**look for look in range(6)]
-    assert sum(levels) == pytest.approx(0.025)
 
 
 def simulated(rng, noise, shape, true):
