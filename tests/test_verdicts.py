@@ -4,18 +4,29 @@ import importlib
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from peftlens.claims import judge
 from peftlens.io import escaping
+from peftlens.results.sequential import RACED_RATES, last_verdicts
 
 REPORTS = Path(__file__).parent.parent / "reports"
 
 
-@pytest.fixture
-def gather(monkeypatch):
+def analysis_module(name, monkeypatch):
     monkeypatch.syspath_prepend(str(REPORTS.parent / "analyses"))
-    return importlib.import_module("gather")
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def evidence(monkeypatch):
+    return analysis_module("evidence", monkeypatch)
+
+
+@pytest.fixture
+def verdict_tables(monkeypatch):
+    return analysis_module("verdict_tables", monkeypatch)
 
 
 @pytest.fixture
@@ -23,24 +34,58 @@ def verdicts():
     return escaping.from_csv((REPORTS / "verdicts.csv").read_text())
 
 
-def test_every_verdict_is_judged_again_from_its_tables(gather, verdicts):
-    assert {*verdicts["claim"]} == gather.analysis_of_claim().keys()
-    for analysis, rows in verdicts.groupby("analysis"):
-        found = {one.claim: one for one in judge(gather.kept(REPORTS / analysis / "tables"))}
-        for row in rows.itertuples():
-            again = found[row.claim]
-            assert (again.outcome, again.sentence) == (row.outcome, row.sentence)
+def test_every_verdict_is_judged_again_from_its_tables(evidence, verdicts):
+    again = escaping.from_csv(escaping.to_csv(evidence.judged()))
+    pd.testing.assert_frame_equal(again, verdicts)
+    assert len(verdicts) == len(verdicts.drop_duplicates(["claim", "model", "task"]))
 
 
-def test_the_page_shows_them(gather, verdicts):
-    assert gather.markdown(verdicts) in (REPORTS / "README.md").read_text()
+def test_what_a_last_look_found_follows_from_its_tables(evidence):
+    """Where no other claim of the study asked for more seeds after it."""
+    checked = 0
+    for folder in sorted(REPORTS.glob("*/tables/*/")):
+        tables = evidence.read(folder)
+        if "looks" not in tables:
+            continue
+        frames = tables | {RACED_RATES: tables["rates"]}
+        looks = tables["looks"]
+        for row in last_verdicts(looks[looks["look"] == looks["look"].max()]).to_dict("records"):
+            (found,) = judge(frames, row["level"], [row["claim"]])
+            assert (found.outcome, found.sentence) == (row["outcome"], row["sentence"])
+            checked += 1
+    assert checked
 
 
-def test_every_claim_has_an_analysis_that_is_made_for_it(gather):
-    analyses = {file.stem for file in (REPORTS.parent / "analyses").glob("*.toml")}
-    designed = {*gather.analysis_of_claim().values()}
-    assert designed <= analyses | gather.STUDIES.keys()
-    assert {study for studies in gather.STUDIES.values() for study in studies} <= analyses
+def test_the_page_shows_them(verdict_tables, verdicts):
+    page = (REPORTS / "README.md").read_text()
+    assert verdict_tables.practice(verdicts) in page
+    assert verdict_tables.numbers(verdicts) in page
+
+
+def test_the_page_of_an_analysis_is_made_from_its_tables(verdicts, monkeypatch):
+    module = analysis_module("analysis_page", monkeypatch)
+    names = [file.parent.name for file in REPORTS.glob("*/README.md")]
+    made = [name for name in names if module.generated(name)]
+    assert made
+    for name in made:
+        assert module.page(name, verdicts) == (REPORTS / name / "README.md").read_text()
+
+
+def test_advice_where_verdicts_disagree(verdict_tables):
+    rows = [("rank", "a", "x", "supported"), ("rank", "b", "x", "contradicted"),
+            ("rank", "b", "y", "insufficient evidence")]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["claim", "model", "task", "outcome"])
+    line = verdict_tables.practice(frame).splitlines()[2]
+    assert "| *supported*: x | *contradicted*: x; *undecided*: y |" in line
+    assert "Start with a rank between 4 and 32. (a on x)" in line
+    assert "better. (b on x)" in line
+
+
+def test_every_claim_has_a_study_that_is_made_for_it(evidence):
+    analyses = REPORTS.parent / "analyses"
+    files = {file.stem for file in analyses.rglob("*.toml")}
+    for name in evidence.analyses():
+        assert any(stem == name or stem.startswith(f"{name}_") for stem in files), name
 
 
 def test_no_report_says_where_a_machine_keeps_things():
@@ -66,11 +111,11 @@ def rows_of(page, heading):
     return {cells[0].split()[0].strip(","): cells for cells in table}
 
 
-def test_the_page_on_encoders_quotes_its_tables(gather):
+def test_the_page_on_encoders_quotes_its_tables(evidence):
     """Accuracies, and the mean change over seeds of what linear classifiers read, in points."""
     folder = REPORTS / "encoders"
     rows = rows_of(folder / "README.md", "## Ten methods")
-    change = gather.kept(folder / "tables")["linear_probes"]
+    change = evidence.read(folder / "tables" / "encoders_sequence")["linear_probes"]
     for column, task, other in ((2, "bbc_topic", 4), (3, "word_sentiment", 5)):
         lines = (folder / "results" / f"encoders_{task}.md").read_text().splitlines()
         for line in lines:
@@ -88,11 +133,11 @@ def test_the_page_on_encoders_quotes_its_tables(gather):
     assert (lost["word_sentiment"], lost["bbc_topic"]) == (2, 21)
 
 
-def test_the_page_on_the_lens_quotes_its_tables(gather):
+def test_the_page_on_the_lens_quotes_its_tables(evidence):
     """Number of runs of each method and task with words of the training on general text."""
     folder = REPORTS / "lens"
     rows = rows_of(folder / "README.md", "## Which methods")
-    table = gather.kept(folder / "tables")["activation_difference"]
+    table = evidence.read(folder / "tables" / "lens_smollm2")["activation_difference"]
     general = table[(table["text"] == "general") & (table["method"] != "frozen")]
     for method, ours in general.groupby("method"):
         for column, study in ((1, "headlines"), (2, "words")):

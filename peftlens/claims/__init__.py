@@ -2,14 +2,15 @@
 
 The file name is the claim's name. A claim module has CLAIM, the tested sentence; SOURCE, its
 citation; NEEDS, the names of the tables it reads (probes or `configurations`); TO_MEASURE, a study
-that would decide it; and `verdict(tables, alpha)`, with the one-sided level of its tests, which
-claims on exact numbers leave out. It returns a `Judgment`: outcome, sentence, and the comparisons
-that it rests on, by which the size of a study that decides is planned; a pair of outcome and
-sentence is a judgment without comparisons. Its docstring states the decision rule and the
-thresholds at the default level. ANALYSIS names the analysis in analyses/ whose verdict is published
-in reports/. A claim is "not measured" if the study lacks the necessary runs; its sentence then
-names them. A claim reads result tables only: no model, no torch. Runs trained on shuffled labels
-are controls, which only a claim with CONTROLS = True gets to see.
+that would decide it; PRACTICE, what to do if it is supported, and if it is contradicted; and
+`verdict(tables, alpha)`, with the one-sided level of its tests, which claims on exact numbers leave
+out. It returns a `Judgment`: outcome, sentence, and the comparisons that it rests on, by which the
+size of a study that decides is planned; a pair of outcome and sentence is a judgment without
+comparisons. Its docstring states the decision rule and the thresholds at the default level.
+ANALYSIS names the analysis whose studies, analyses/studies/ANALYSIS_*.toml, are published in
+reports/. A claim is "not measured" if the study lacks the necessary runs; its sentence then names
+them. A claim reads result tables only: no model, no torch. Runs trained on shuffled labels are
+controls, which only a claim with CONTROLS = True gets to see.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -70,6 +71,7 @@ class Verdict:
             a study that would measure it; for one that is not supported, the size of a study with
             power 0.8, if that is known.
         comparisons: comparisons that the verdict rests on.
+        practice: what to do about it on such a model and task; empty for an undecided claim.
     """
 
     claim: str
@@ -79,6 +81,7 @@ class Verdict:
     outcome: Outcome
     sentence: str
     comparisons: tuple[Comparison, ...] = ()
+    practice: str = ""
 
     def _repr_html_(self) -> str:
         text, sentence = (escape(visible(part)) for part in (self.text, self.sentence))
@@ -122,7 +125,8 @@ def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame], alpha: float) ->
         level = {"alpha": alpha} if "alpha" in signature(claim.verdict).parameters else {}
         found = Judgment(*claim.verdict(inputs, **level))
     about = name, claim.CLAIM, claim.SOURCE, tuple(claim.NEEDS)
-    return Verdict(*about, found.outcome, _sentence(found, claim, alpha), found.comparisons)
+    sentence, practice = _sentence(found, claim, alpha), claim.PRACTICE.get(found.outcome, "")
+    return Verdict(*about, found.outcome, sentence, found.comparisons, practice)
 
 
 def _sentence(found: Judgment, claim: Any, alpha: float) -> str:

@@ -18,6 +18,10 @@ SOURCE = (
 )
 NEEDS = ("base_parameters",)
 TO_MEASURE = "measure the probe base_parameters on any run of the base"
+PRACTICE = {
+    "supported": "Tuning attention alone reaches most of the model.",
+    "contradicted": "Don't take attention for the model: most parameters are elsewhere.",
+}
 ANALYSIS = "rank"
 
 

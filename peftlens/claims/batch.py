@@ -29,6 +29,10 @@ TO_MEASURE = (
     "train lora and full with batches that differ by a factor of 8 or more, over the same seeds "
     "and several learning rates"
 )
+PRACTICE = {
+    "supported": "Train LoRA with small batches, or use full fine-tuning for large ones.",
+    "contradicted": "A large batch is no reason against LoRA.",
+}
 ANALYSIS = "batch"
 MARGIN = 0.02  # of accuracy
 RANGE = 8  # largest batch over the smallest

@@ -22,6 +22,10 @@ TO_MEASURE = (
     "train prompt_tuning with several seeds and initializations, and measure the probe "
     "soft_prompt_null"
 )
+PRACTICE = {
+    "supported": "Read a prompt by the words nearest to its vectors.",
+    "contradicted": "Don't read a meaning into the words nearest to a prompt's vectors.",
+}
 ANALYSIS = "soft_prompts"
 FOUND = ("readable", "displacement readable")
 EFFECT = 0.6  # cosine of a displacement to a common word

@@ -30,6 +30,10 @@ NEEDS = ("combination",)
 TO_MEASURE = (
     "give the study a [continual] table of five tasks or more, and measure the probe combination"
 )
+PRACTICE = {
+    "supported": "Compare adapters before adding them, and keep those in conflict apart.",
+    "contradicted": "Measure the tasks after adding adapters; low conflict promises nothing.",
+}
 ANALYSIS = "combining"
 MARGIN = 0.3  # correlation, which explains a tenth of the ranks' variance
 EFFECT = 0.7  # correlation that a study should find

@@ -26,6 +26,10 @@ TO_MEASURE = (
     "train prompt_tuning over three seeds or more on two tasks, and measure the probe "
     "prompt_elicitation"
 )
+PRACTICE = {
+    "supported": "Ask the base, with the prompt in front, what the prompt is for.",
+    "contradicted": "Don't trust what the base says behind a prompt to be its task.",
+}
 ANALYSIS = "lens"
 LEVEL = 0.05  # of q-values, and so the share found by chance
 EFFECT = 0.25  # share of the vectors that are words of the task

@@ -30,6 +30,10 @@ TO_MEASURE = (
     "train full and other methods over several seeds and learning rates with "
     "checkpoint_steps, on one task"
 )
+PRACTICE = {
+    "supported": "To keep what the model knew, use a method that is found to forget less.",
+    "contradicted": "Don't choose PEFT to prevent forgetting: compare where both learned as much.",
+}
 ANALYSIS = "forgetting"
 CONTROLS = ("head", "last_layers")
 MARGIN = 0.05  # nats per token

@@ -37,6 +37,10 @@ TO_MEASURE = (
     "train framed_prompt_tuning and prompt_tuning alike over the same three seeds or more on two "
     "tasks, and measure the probes prompt_elicitation and task_items"
 )
+PRACTICE = {
+    "supported": "Train prompts inside sentences if people are to read them.",
+    "contradicted": "Train prompts as usual: framed ones say no more, or cost accuracy.",
+}
 ANALYSIS = "lens"
 MARGIN = 0.02  # of accuracy
 LEVEL = 0.05  # of q-values

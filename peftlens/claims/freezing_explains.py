@@ -35,6 +35,10 @@ NEEDS = ("sequence_items",)
 TO_MEASURE = (
     "train full, lora and head on a [continual] sequence of tasks with heads, over several seeds"
 )
+PRACTICE = {
+    "supported": "Freeze more of the model to forget less.",
+    "contradicted": "Freezing does not by itself prevent forgetting: measure it.",
+}
 ANALYSIS = "encoders"
 MARGIN = 0.02  # accuracy
 METHODS = ("full", "lora", "head")

@@ -31,6 +31,10 @@ NEEDS = ("rank_chart", "paired_accuracy", "configurations")
 TO_MEASURE = (
     "train lora and lora_fa with one rank, over the same seeds, each at four learning rates or more"
 )
+PRACTICE = {
+    "supported": "Freeze A, and save its gradients and optimizer state.",
+    "contradicted": "Train A, too: B alone is less accurate.",
+}
 ANALYSIS = "variants"
 MARGIN = 0.02  # of accuracy
 

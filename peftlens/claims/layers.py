@@ -37,6 +37,10 @@ TO_MEASURE = (
     "train several methods that change the blocks over three seeds or more on two tasks, and "
     "measure the probe layer_ablation"
 )
+PRACTICE = {
+    "supported": "Look at a few layers to see what was learned, and try to adapt these alone.",
+    "contradicted": "Adapt all layers: no few of them hold the gain of every method.",
+}
 ANALYSIS = "lens"
 FEW = 1 / 3  # of the changed blocks
 ADVANTAGE = 0.1  # of the gain

@@ -31,6 +31,10 @@ TO_MEASURE = (
     "train lora and full over the same three seeds or more and several learning rates, for several "
     "epochs, and measure the probes memorization and training_log"
 )
+PRACTICE = {
+    "supported": "With data that must not leak, prefer LoRA, and test it all the same.",
+    "contradicted": "Don't count on LoRA to protect training data.",
+}
 ANALYSIS = "memorization"
 MARGIN = 0.05  # nats per token
 EFFECT = 0.05  # AUC, which a study should find

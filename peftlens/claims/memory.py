@@ -26,6 +26,10 @@ TO_MEASURE = (
     "train full and other methods in one study, and measure the probe training_cost at several "
     "lengths on an otherwise idle machine"
 )
+PRACTICE = {
+    "supported": "If memory decides, use PEFT.",
+    "contradicted": "Count the base and the activations: PEFT alone does not halve the memory.",
+}
 ANALYSIS = "comparison"
 FAR = 2.0
 MEMORY = "peak_memory_bytes"

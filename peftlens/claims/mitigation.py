@@ -28,6 +28,10 @@ TO_MEASURE = (
     "train methods with and without training.keep over several seeds and learning rates with "
     "checkpoint_steps, on one task"
 )
+PRACTICE = {
+    "supported": "Train with one of the penalties or texts that hold here.",
+    "contradicted": "Don't expect these penalties to be free: they fail to help, or cost accuracy.",
+}
 ANALYSIS = "mitigation"
 MARGIN = 0.02  # of accuracy
 EFFECT = 0.05  # nats per token, which a study should find

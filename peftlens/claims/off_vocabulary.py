@@ -35,6 +35,10 @@ TO_MEASURE = (
     "train prompt_tuning from tokens and at random with three seeds or more, and measure "
     "soft_prompt_neighbors and soft_prompt_faithfulness"
 )
+PRACTICE = {
+    "supported": "Don't replace a prompt by its nearest tokens.",
+    "contradicted": "Try a prompt's nearest tokens in its place: they may do as well.",
+}
 ANALYSIS = "soft_prompts"
 DISTANCE = 0.05  # cosine
 MARGIN = 0.05  # nats per token

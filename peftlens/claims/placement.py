@@ -30,6 +30,10 @@ TO_MEASURE = (
     "train lora with target_modules attention and with all_linear, over the same seeds and "
     "several learning rates"
 )
+PRACTICE = {
+    "supported": "LoRA on attention alone is enough.",
+    "contradicted": 'Spread the same parameters over all layers: `target_modules="all_linear"`.',
+}
 ANALYSIS = "placement"
 MARGIN = 0.02
 ATTENTION = {"attention", "query_value", "key_value", "q_proj", "k_proj", "v_proj", "o_proj"}

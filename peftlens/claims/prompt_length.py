@@ -34,6 +34,10 @@ TO_MEASURE = (
     "train prompt_tuning with lengths from 20 to 100 and above 100, over several seeds and "
     "learning rates"
 )
+PRACTICE = {
+    "supported": "Stay within 100 virtual tokens.",
+    "contradicted": "Try more than 100 virtual tokens.",
+}
 ANALYSIS = "prompt_length"
 LOW, HIGH = 20, 100
 MARGIN = 0.02

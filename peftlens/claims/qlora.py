@@ -33,6 +33,10 @@ TO_MEASURE = (
     "train lora and qlora of one rank, over the same seeds and several learning rates, and "
     "measure the probe training_cost; qlora needs the extra quant"
 )
+PRACTICE = {
+    "supported": "Use a 4-bit base if memory is short.",
+    "contradicted": "Keep the original base: 4 bits cost accuracy or save no memory.",
+}
 ANALYSIS = "quantization"
 MARGIN = 0.02
 MEMORY = "peak_memory_bytes"

@@ -36,6 +36,10 @@ TO_MEASURE = (
     "train lora with ranks below 4, from 4 to 32 and above 32, over the same seeds and "
     "several learning rates"
 )
+PRACTICE = {
+    "supported": "Start with a rank between 4 and 32.",
+    "contradicted": "Try other ranks, too: a lower one does as well, or a higher one better.",
+}
 ANALYSIS = "rank"
 LOW, HIGH = 4, 32
 MARGIN = 0.01

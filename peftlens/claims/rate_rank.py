@@ -29,6 +29,10 @@ TO_MEASURE = (
     "train lora with one alpha and ranks that differ by a factor of 8 or more, over the same five "
     "seeds or more, each at five learning rates or more over two decades"
 )
+PRACTICE = {
+    "supported": "Tune the learning rate at one rank, and keep it and alpha for the others.",
+    "contradicted": "Tune the learning rate again for another rank.",
+}
 ANALYSIS = "learning_rates"
 MARGIN = 0.5  # decades
 RANGE = 8  # highest rank over the lowest

@@ -28,6 +28,10 @@ TO_MEASURE = (
     "train full and lora over the same five seeds or more, each at five learning rates or more "
     "over two decades"
 )
+PRACTICE = {
+    "supported": "Start LoRA at ten times the rate of full fine-tuning.",
+    "contradicted": "Tune LoRA's rate by itself: ten times that of full fine-tuning is far off.",
+}
 ANALYSIS = "learning_rates"
 CLAIMED = 1.0  # decades
 MARGIN = 0.5  # decades

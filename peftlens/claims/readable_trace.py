@@ -32,6 +32,10 @@ TO_MEASURE = (
     "train several methods over three seeds or more on two tasks, and measure the probe "
     "activation_difference"
 )
+PRACTICE = {
+    "supported": "Treat an adapter as confidential as the text that it was trained on.",
+    "contradicted": "The absence of a readable trace says nothing about the training text.",
+}
 ANALYSIS = "lens"
 LEVEL = 0.01  # of q-values
 CHANCE = 0.05

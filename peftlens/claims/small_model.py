@@ -32,6 +32,10 @@ TO_MEASURE = (
     "300 million parameters, and measure the probe forgetting_items on questions of other tasks, "
     "and base_parameters"
 )
+PRACTICE = {
+    "supported": "After full fine-tuning a small model, test the tasks it should still do.",
+    "contradicted": "At its best rate, full fine-tuning leaves other tasks nearly as they were.",
+}
 ANALYSIS = "small_model"
 MARGIN = 0.02  # of accuracy
 SMALL = 3e8  # parameters of the base

@@ -34,7 +34,11 @@ TO_MEASURE = (
     "train lora and prompt_tuning over the same seeds, each at four learning rates or more, on a "
     "base of fewer than a billion parameters, and measure the probe base_parameters"
 )
-ANALYSIS = "tuned_methods"
+PRACTICE = {
+    "supported": "On models this small, use LoRA and not prompt tuning.",
+    "contradicted": "Prompt tuning is an alternative to LoRA on a model this small.",
+}
+ANALYSIS = "comparison"
 MARGIN = 0.02  # of accuracy
 SMALL = 1e9  # parameters of the base
 

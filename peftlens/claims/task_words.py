@@ -25,6 +25,10 @@ TO_MEASURE = (
     "train prompt_tuning with six seeds or more, with and without shuffle_labels, and measure the "
     "probe soft_prompt_task_words"
 )
+PRACTICE = {
+    "supported": "The words nearest to a prompt hint at its task.",
+    "contradicted": "Don't infer a prompt's task from its nearest words.",
+}
 ANALYSIS = "soft_prompts"
 CONTROLS = True
 LEVEL = 0.05

@@ -30,6 +30,10 @@ TO_MEASURE = (
     "train configurations of at least three methods, over the same seeds and several learning "
     "rates, and measure the probe training_cost"
 )
+PRACTICE = {
+    "supported": "Compare methods by FLOPs and memory, not by their number of parameters.",
+    "contradicted": "Fewer parameters also mean less compute or memory here.",
+}
 ANALYSIS = "comparison"
 ACCURACY_MARGIN = 0.02
 

@@ -274,8 +274,10 @@ def _judgement(about: registry.Description) -> list[str]:
     # the table `configurations` is not a probe's: every study has it
     probes = [name for name in constants["NEEDS"] if name in registry.names("probes")]
     needs = ", ".join(f"[`{one}`](probes.md#{one})" for one in probes)
+    practice = (f"If {outcome}: {advice}" for outcome, advice in constants["PRACTICE"].items())
     return ["", f"Source: {constants['SOURCE']}.", "",
-            f"Judged by {needs}. To measure it: {constants['TO_MEASURE']}."]  # fmt: skip
+            f"Judged by {needs}. To measure it: {constants['TO_MEASURE']}.", "",
+            " ".join(practice)]  # fmt: skip
 
 
 def _cells(*cells: str) -> str:

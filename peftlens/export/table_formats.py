@@ -11,6 +11,7 @@ from peftlens.export.latex import escaped
 from peftlens.io import escaping
 from peftlens.numerics.counts import counted
 from peftlens.numerics.rounding import interval
+from peftlens.results.sequential import whole_study
 from peftlens.results.study_results import StudyResults
 
 BOLD = "font-weight: bold;"
@@ -83,8 +84,9 @@ def source(one: StudyResults, output: str) -> list[str]:
     )
     dates = [call["began"][:10] for call in one.calls]
     ran = " to ".join(dict.fromkeys((min(dates), max(dates)))) if dates else "an unrecorded date"
+    folder = whole_study(one.folder).name
     lines = [
-        f"peftlens table {one.folder.name} --format {output}, by peftlens {__version__}",
+        f"peftlens table {folder} --format {output}, by peftlens {__version__}",
         f"study {one.name}: {counted(len(one.runs), 'run')} of {ran}, "
         f"by peftlens {', '.join(versions) or 'none'}"
         + (f" at commit {', '.join(commits)}" if commits else ", git state not recorded"),

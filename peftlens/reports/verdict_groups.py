@@ -40,6 +40,7 @@ class ShownVerdict:
         sentence: its first part, with numbers.
         rest: the whole sentence where `sentence` is cut; else empty.
         remedy: what would decide it; empty for a decided one.
+        practice: what to do about it; empty for an undecided one.
     """
 
     claim: str
@@ -49,6 +50,7 @@ class ShownVerdict:
     sentence: str
     rest: str
     remedy: str
+    practice: str
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _relevance(verdict: Verdict, study: str) -> tuple[bool, int]:
     """Order claims for which the study was designed first, then by the tables they read."""
     places = [RELEVANCE.index(need) for need in verdict.needs if need in RELEVANCE]
     analysis = _constant(verdict.claim, "ANALYSIS")
-    designed = bool(analysis) and study.startswith(analysis)
+    designed = bool(analysis) and study.startswith((analysis, analysis.replace("_", " ")))
     return not designed, min(places, default=len(RELEVANCE))
 
 
@@ -113,6 +115,7 @@ def _shown(one: StudyResults, verdict: Verdict) -> ShownVerdict:
         sentence=first,
         rest=verdict.sentence if first != verdict.sentence else "",
         remedy=_remedy(one, verdict) if verdict.outcome == "insufficient evidence" else "",
+        practice=verdict.practice,
     )
 
 

@@ -64,6 +64,11 @@ def study_folder(folder: Path) -> Path:
     return folder / CONFIRMATION if is_sequential(folder) else folder
 
 
+def whole_study(folder: Path) -> Path:
+    """Return the folder that a reader names to get the results in this one; see `study_folder`."""
+    return folder.parent if folder == study_folder(folder.parent) else folder
+
+
 def read_rows(folder: Path, name: str) -> pd.DataFrame:
     """Read one of the tables in `COLUMNS`; it has no rows before it is written.
 

@@ -17,13 +17,25 @@ def new_rates(rates: Sequence[float], best: float) -> list[float]:
         Rates to try, rounded to three digits; none if the best rate lies inside of the grid, or if
         the grid would span more than two decades.
     """
+    if len(rates) == 1:
+        return [float(f"{best / FACTOR:.3g}"), float(f"{best * FACTOR:.3g}")]
     found = []
     if best == rates[0]:
-        found.append(best / (rates[1] / best if len(rates) > 1 else FACTOR))
+        found.append(_next(rates))
     if best == rates[-1]:
-        found.append(best * (best / rates[-2] if len(rates) > 1 else FACTOR))
+        found.append(_next(rates[::-1]))
     rounded = [float(f"{rate:.3g}") for rate in found]
     return [rate for rate in rounded if _span(rates, rate) <= MOST * 1.01]
+
+
+def _next(rates: Sequence[float]) -> float:
+    """Continue the rates before the first one, in either order.
+
+    Two steps are repeated where there are two, so that 3e-4, 1e-3, 3e-3 goes on with 1e-4.
+    """
+    if len(rates) > 2:
+        return rates[1] * rates[0] / rates[2]
+    return rates[0] * rates[0] / rates[1]
 
 
 def _span(rates: Sequence[float], rate: float) -> float:

@@ -22,6 +22,23 @@ def test_a_table_of_what_does_not_apply_is_not_measured():
     assert {v.outcome for v in judge({"soft_prompt_null": frame})} == {"not measured"}
 
 
+def test_every_decided_claim_has_its_advice():
+    for name in registry.names("claims"):
+        advice = registry.load("claims", name).PRACTICE
+        assert [*advice] == ["supported", "contradicted"]
+        assert all(one[0].isupper() and one[-1] == "." for one in advice.values()), name
+
+
+def test_a_verdict_has_the_advice_of_its_outcome():
+    counts = [("full", "full", 100, 1000), ("lora", "lora", 10, 10)]
+    columns = ["configuration", "method", "trainable_parameters", "adapter_bytes"]
+    tables = {"parameter_count": pd.DataFrame(counts, columns=columns)}
+    (found,) = judge(tables, names=["footprint"])
+    assert found.outcome == "supported"
+    assert found.practice == registry.load("claims", "footprint").PRACTICE["supported"]
+    assert judge({}, names=["footprint"])[0].practice == ""
+
+
 @pytest.mark.parametrize(
     ("shares", "outcome"),
     [

@@ -42,6 +42,12 @@ def test_what_the_study_was_designed_for_is_first():
     assert groups(*both, one=study("comparison"))["supported"] == ["memory", "rank"]
 
 
+def test_a_decided_claim_says_what_to_do():
+    one = Verdict("rank", "t", "s", ("rank_chart",), "supported", "One.", practice="Do so.")
+    (group,) = verdict_groups(study(), [one])  # pyright: ignore
+    assert group.verdicts[0].practice == "Do so."
+
+
 def test_every_built_in_claim_has_a_place():
     needs = [
         registry.describe("claims", one).constants["NEEDS"] for one in registry.names("claims")

@@ -32,6 +32,9 @@ def test_the_results_are_those_of_the_confirmation(tmp_path):
     (tmp_path / "decisions.json").write_text("{}")
     assert sequential.is_sequential(tmp_path)
     assert sequential.study_folder(tmp_path) == tmp_path / "confirmation"
+    assert sequential.whole_study(tmp_path / "confirmation") == tmp_path
+    assert sequential.whole_study(tmp_path / "selection") == tmp_path / "selection"
+    assert sequential.whole_study(tmp_path) == tmp_path
 
 
 def test_the_last_verdict_on_each_claim():

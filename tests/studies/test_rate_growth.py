@@ -11,6 +11,8 @@ from peftlens.studies.rate_growth import is_at_edge, new_rates
         ([1e-3, 1e-2], 1e-3, [1e-4]),
         ([1e-3, 3e-3, 1e-2], 3e-3, []),  # inside
         ([1e-3, 2e-3, 4e-3], 4e-3, [8e-3]),  # by its own factor
+        ([3e-4, 1e-3, 3e-3, 1e-2], 3e-4, [1e-4]),  # steps of 3.3 and 3 by turns
+        ([1e-5, 3e-5, 1e-4, 3e-4], 3e-4, [1e-3]),
         ([1e-4, 1e-3, 1e-2], 1e-2, []),  # two decades already
         ([1e-4, 1e-2], 1e-4, []),  # more than two decades
     ],

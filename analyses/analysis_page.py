@@ -1,0 +1,74 @@
+"""README.md of an analysis in reports/, from its committed tables alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from evidence import REPORTS, Tables, read
+
+from peftlens.numerics.counts import counted
+from peftlens.results.sequential import undertrained
+
+STUDY_FILES = Path(__file__).parent / "studies"
+
+
+def page(name: str, verdicts: pd.DataFrame) -> str:
+    """Return the page of an analysis: for each study its question, verdicts, results and origin.
+
+    Args:
+        name: name of the analysis.
+        verdicts: verdicts on all claims.
+    """
+    parts = [f"# {name.replace('_', ' ').capitalize()}"]
+    if (REPORTS / f"{name}.html").exists():
+        parts.append(f"Figures and all tables are on the [page](../{name}.html).")
+    for study in generated(name):
+        tables = read(REPORTS / name / "tables" / study)
+        (about,) = tables["about"].to_dict("records")
+        parts += [f"## {about['model']}: {about['task']}", _question(study)]
+        rows = verdicts[
+            (verdicts["analysis"] == name)
+            & (verdicts["model"] == about["model"])
+            & verdicts["task"].map(lambda task, own=about["task"]: own in task.split(", "))
+        ]
+        parts.append("\n".join(_verdicts(rows)))
+        parts.append((REPORTS / name / "results" / f"{study}.md").read_text(encoding="utf-8"))
+        parts += _limits(tables)
+        parts.append(_origin(study, about, tables))
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def generated(name: str) -> list[str]:
+    """Return the names of an analysis' studies whose files are in analyses/studies."""
+    folders = sorted((REPORTS / name / "tables").glob("*/"))
+    return [one.name for one in folders if (STUDY_FILES / f"{one.name}.toml").exists()]
+
+
+def _question(study: str) -> str:
+    lines = (STUDY_FILES / f"{study}.toml").read_text(encoding="utf-8").splitlines()
+    first = next(place for place, line in enumerate(lines) if not line.startswith("#"))
+    return " ".join(line.removeprefix("#").strip() for line in lines[:first])
+
+
+def _verdicts(rows: pd.DataFrame) -> Iterator[str]:
+    for row in rows.to_dict("records"):
+        yield f"- {row['text']} *{row['outcome'].capitalize()}*: {row['sentence']}"
+
+
+def _limits(tables: Tables) -> Iterator[str]:
+    if "rates" in tables and (sentences := [*undertrained(tables["rates"])]):
+        yield "\n".join(f"- {one}" for one in sentences)
+
+
+def _origin(study: str, about: dict, tables: Tables) -> str:
+    runs = counted(int(about["runs"]), "run")
+    time = f"{about['hours']:.1f} hours"
+    if "race_runs" in about and not pd.isna(about["race_runs"]):
+        race, looks = about["race_runs"], tables["looks"]["look"].max()
+        runs += f" after a race as long as {race:.0f}, {counted(int(looks), 'look')}"
+        time = f"{about['race_hours'] + tables['looks']['hours'].max():.1f} hours"
+    return (
+        f"{about['steps']} steps of {about['batch_size']}; {runs}; {time} on {about['processor']}, "
+        f"{about['date']}. From `analyses/studies/{study}.toml`; tables: [tables/{study}]"
+        f"(tables/{study})."
+    )

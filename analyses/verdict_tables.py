@@ -1,0 +1,92 @@
+"""The two tables of verdicts in reports/README.md: what to do, and the numbers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from evidence import REPORTS
+
+from peftlens import registry
+from peftlens.results.sequential import DECIDED
+
+MARKS = {
+    "practice": ("<!-- practice -->\n", "<!-- /practice -->\n"),
+    "verdicts": ("<!-- verdicts -->\n", "<!-- /verdicts -->\n"),
+}
+
+
+def write_tables(verdicts: pd.DataFrame, page: Path) -> None:
+    """Replace both tables of a page."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in (("practice", practice(verdicts)), ("verdicts", numbers(verdicts))):
+        before, _, rest = text.partition(MARKS[name][0])
+        text = f"{before}{MARKS[name][0]}{table}{MARKS[name][1]}{rest.partition(MARKS[name][1])[2]}"
+    page.write_text(text, encoding="utf-8")
+
+
+def practice(verdicts: pd.DataFrame) -> str:
+    """Format a row for each measured claim: its verdicts per model, and what to do."""
+    found = verdicts[verdicts["outcome"] != "not measured"]
+    models = sorted(found["model"].unique())
+    lines = [_line("claim", *models, "in practice"), "|---" * (len(models) + 2) + "|"]
+    claims = registry.names("claims")
+    for claim in (one for one in claims if one in {*found["claim"]}):
+        rows = found[found["claim"] == claim]
+        constants = registry.describe("claims", claim).constants
+        cells = [_cell(rows[rows["model"] == model]) for model in models]
+        lines.append(_line(constants["CLAIM"], *cells, _advice(rows, constants["PRACTICE"])))
+    rest = [one for one in claims if one not in {*found["claim"]}]
+    names = ", ".join(f"[{one}](../docs/claims.md#{one})" for one in rest)
+    return "\n".join(lines) + "\n" + (f"\nNot measured yet: {names}.\n" if rest else "")
+
+
+def _cell(rows: pd.DataFrame) -> str:
+    """Name the verdicts on one model with their tasks, the decided ones first."""
+    tasks = {
+        outcome: ", ".join(rows.loc[rows["outcome"] == outcome, "task"])
+        for outcome in (*DECIDED, "insufficient evidence")
+    }
+    words = {"insufficient evidence": "undecided"}
+    texts = [f"*{words.get(one, one)}*: {names}" for one, names in tasks.items() if names]
+    return "; ".join(texts) or "–"
+
+
+def _advice(rows: pd.DataFrame, practice: dict[str, str]) -> str:
+    """Say what to do where all decided verdicts agree, or where which."""
+    decided = rows[rows["outcome"].isin(DECIDED)]
+    if decided["outcome"].nunique() < 2:
+        return "".join(practice[one] for one in decided["outcome"].unique())
+    return " ".join(
+        f"{practice[str(outcome)]} ({_places(ours)})"
+        for outcome, ours in decided.groupby("outcome", sort=False)
+    )
+
+
+def _places(rows: pd.DataFrame) -> str:
+    pairs = zip(rows["model"], rows["task"], strict=True)
+    return ", ".join(f"{model} on {task}" for model, task in pairs)
+
+
+def numbers(verdicts: pd.DataFrame) -> str:
+    """Format a row for each verdict, in the order of the claims' names."""
+    head = "claim", "model", "task", "verdict", "in numbers", "seeds", "runs", "hours", "from"
+    return "\n".join([_line(*head), "|---" * len(head) + "|", *_rows(verdicts)]) + "\n"
+
+
+def _rows(verdicts: pd.DataFrame) -> Iterator[str]:
+    for row in verdicts.to_dict("records"):
+        page = f"{row['analysis']}.html"
+        links = f"[{row['analysis']}]({row['analysis']})"
+        links += f", [page]({page})" if (REPORTS / page).exists() else ""
+        took = (_number(row[name], digits) for name, digits in (("runs", 0), ("hours", 1)))
+        seeds, place = _number(row["seeds"], 0), (row["model"], row["task"])
+        outcome = f"*{row['outcome']}*"
+        yield _line(row["text"], *place, outcome, row["sentence"], seeds, *took, links)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
