@@ -285,7 +285,7 @@ def _kinds(vocab: Vocabulary) -> np.ndarray:
     words = (token.removeprefix("␣").removeprefix(vocab.continuation) for token in vocab.tokens)
     pairs = zip(words, vocab.begins_word, strict=True)
     kinds = np.array([_kind(word, begins) for word, begins in pairs], np.uint8)
-    kinds[vocab.untrained | vocab.nameless] = KINDS.index("untrained")
+    kinds[vocab.untrained | vocab.nameless] = KINDS.index("never trained")
     kinds[vocab.special] = KINDS.index("special")
     return kinds
 
@@ -293,8 +293,8 @@ def _kinds(vocab: Vocabulary) -> np.ndarray:
 def _kind(word: str, begins_word: bool) -> int:
     """Classify a token by its text, without the space or mark in front of it."""
     if word.isalpha():
-        return KINDS.index("begins a word" if begins_word else "goes on")
+        return KINDS.index("begins a word" if begins_word else "continues a word")
     if word.isdigit():
         return KINDS.index("digits")
     partial = word.startswith("<") and word.endswith(">") and len(word) > 2
-    return KINDS.index("part of a character" if partial else "marks")
+    return KINDS.index("part of a character" if partial else "punctuation and symbols")

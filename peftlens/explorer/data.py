@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 KINDS = (
     "begins a word",
-    "goes on",
+    "continues a word",
     "digits",
-    "marks",
+    "punctuation and symbols",
     "part of a character",
     "special",
-    "untrained",
+    "never trained",
 )
 
 

@@ -1,4 +1,4 @@
-"""Untrained base model: the zero-shot baseline that every method is compared with."""
+"""Base model before training: the zero-shot baseline that every method is compared with."""
 
 from dataclasses import dataclass
 

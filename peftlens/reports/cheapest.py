@@ -26,7 +26,7 @@ def cheapest(one: StudyResults, frame: pd.DataFrame) -> Iterator[Card]:
         return
     if needed := [name for name in ("rank_chart", "paired_accuracy") if name not in one.tables]:
         probes = f"probe{'s' if len(needed) > 1 else ''} {' and '.join(needed)}"
-        yield Card("Cheapest within the margin", "", "", (f"Add the {probes} to find it.",))
+        yield Card("Smallest within the margin", "", "", (f"Add the {probes} to find it.",))
         return
     chart = one.tables["rank_chart"].frame
     chart = chart[chart["method"] != "frozen"].dropna(subset="accuracy")
@@ -36,7 +36,7 @@ def cheapest(one: StudyResults, frame: pd.DataFrame) -> Iterator[Card]:
     margin = float(one.tables["rank_chart"].config.get("margin", MARGIN))
     others = _compared(chart, one.tables["paired_accuracy"].frame, best)
     points = f"{100 * margin:g} {'point' if margin == 0.01 else 'points'}"
-    yield _card(f"Cheapest within {points}", best, others, margin)
+    yield _card(f"Smallest within {points}", best, others, margin)
 
 
 def _compared(chart: pd.DataFrame, pairs: pd.DataFrame, best: pd.Series) -> pd.DataFrame:
@@ -67,7 +67,7 @@ def _card(title: str, best: pd.Series, others: pd.DataFrame, margin: float) -> C
         return Card(title, display_name(best["configuration"]), "", details, "results")
     row, n = undecided.iloc[0], len(undecided)
     details = (
-        f"{counted(n, 'smaller one')} may be as good. The smallest: "
+        f"{counted(n, 'smaller one')} may or may not be as accurate. The smallest: "
         f"{display_name(row['configuration'])}, {_difference(row)}.",
     )
     return Card(title, "Undecided", "", details, "results")

@@ -37,7 +37,7 @@ def cards(one: StudyResults, frame: pd.DataFrame) -> Iterator[Card]:
     metric = main_metric(frame)
     if metric is None:
         if one.runs:
-            yield Card("Score", "", details=("Add the probe task_accuracy to measure it.",))
+            yield Card("Score", "", details=("The probe task_accuracy measures it.",))
     else:
         yield _best(frame, metric)
         yield from _loss(frame, metric)
@@ -65,12 +65,12 @@ def _beside(frame: pd.DataFrame, rows: pd.DataFrame, metric: str) -> Iterator[st
     """Say what the untrained model scores, or how to measure it."""
     validation = frame[frame["metric"] == f"validation {metric}"]
     if (rows["method"] == "frozen").any():
-        yield f"Untrained base: {with_interval(_first(rows, 'frozen'))}."
+        yield f"Before training: {with_interval(_first(rows, 'frozen'))}."
     elif (validation["method"] == "frozen").any():
         trained, base = best_row(frame, f"validation {metric}"), _first(validation, "frozen")
-        yield f"On validation: {value_text(trained)}, untrained base {value_text(base)}."
+        yield f"On validation: {value_text(trained)}, before training {value_text(base)}."
     elif _n_trained(rows) > 1 and not metric.startswith("validation"):
-        yield 'Untrained base: add a run with method = "frozen".'
+        yield 'Before training: add a run with method = "frozen".'
 
 
 def _n_trained(rows: pd.DataFrame) -> int:
@@ -93,7 +93,7 @@ def _forgotten(one: StudyResults, frame: pd.DataFrame, best: str) -> Iterator[Ca
     metric = _metric_of_forgetting(frame)
     if metric is None:
         if frame["metric"].eq("accuracy").any() and "imported" not in one.tables:
-            yield Card("Forgotten", "", details=("Add the probe forgetting to measure it.",))
+            yield Card("Forgotten", "", details=("The probe forgetting measures it.",))
         return
     rows = frame[(frame["metric"] == metric) & (frame["method"] != "frozen")]
     of_best = rows[rows["configuration"].isin(_same(one, best))]
@@ -101,13 +101,18 @@ def _forgotten(one: StudyResults, frame: pd.DataFrame, best: str) -> Iterator[Ca
         return
     row, least = of_best.iloc[0], best_row(rows, metric)
     details = [f"{_meaning(metric)}: {basis(row)}."]
-    least_text = _signed(least)
-    if least_text != _signed(row):
-        number = least_text.partition(" ")[0]
-        details.append(f"Least: {display_name(least['configuration'])}, {number}.")
-    title = "Forgotten by the best" if rows["configuration"].nunique() > 1 else "Forgotten"
+    for word, other in (("Least", least), ("Most", _worst(rows, metric))):
+        if _signed(other) != _signed(row):
+            number = _signed(other).partition(" ")[0]
+            details.append(f"{word}: {display_name(other['configuration'])}, {number}.")
+    title = "Forgetting of the best" if rows["configuration"].nunique() > 1 else "Forgotten"
     name = display_name(row["configuration"]) if len(rows) > 1 else ""
     yield Card(title, _signed(row), name, tuple(details), "results")
+
+
+def _worst(rows: pd.DataFrame, metric: str) -> pd.Series:
+    negated = rows.assign(mean=-rows["mean"].astype(float))
+    return rows.loc[best_row(negated, metric).name]
 
 
 def _metric_of_forgetting(frame: pd.DataFrame) -> str | None:
@@ -159,4 +164,4 @@ def verdict_cards(verdicts: Sequence[Verdict]) -> Iterator[Card]:
     others = len(outcomes) - asked
     rest = (f"{counted(others, 'other')} not measured.",) if others else ()
     details = (f"{', '.join(parts)}.", *rest)
-    yield Card("Claims decided", f"{n} of {asked}", "", details, "verdicts")
+    yield Card("Claims decided", f"{n} of {asked} measured", "", details, "verdicts")

@@ -9,9 +9,9 @@ from peftlens.runs.run import Run
 
 _PROBES = (
     ("task_items", "task_accuracy", "Score on the test split"),
-    ("forgetting", "forgetting", "What it forgot of general text"),
-    ("activation_difference", "activation_difference", "What it learned, as words"),
-    ("generations", "generations", "Example answers beside the base's"),
+    ("forgetting", "forgetting", "How much general text it forgot"),
+    ("activation_difference", "activation_difference", "Words of its training on unrelated text"),
+    ("generations", "generations", "Example answers beside the base model's"),
 )
 _NEED_TEXT = ("forgetting", "activation_difference", "generations")  # not of a model with a head
 _HEADS = ("validation_macro_f1", "validation_spearman", "validation_entity_f1")
@@ -47,6 +47,6 @@ def next_steps(one: StudyResults) -> Iterator[NextStep]:
     for table, probe, purpose in _PROBES:
         if table not in one.tables and not (has_head and probe in _NEED_TEXT):
             yield NextStep(purpose, shlex.join(["peftlens", "probe", probe, folder]))
-    yield NextStep("This page again, with these", shlex.join(["peftlens", "report", folder]))
+    yield NextStep("This page with their results", shlex.join(["peftlens", "report", folder]))
     if not has_head:
-        yield NextStep("The map of the vocabulary", shlex.join(["peftlens", "explore", folder]))
+        yield NextStep("Map of the vocabulary, to explore", shlex.join(["peftlens", "explore", folder]))

@@ -92,7 +92,7 @@ class StudySection:
             ("next", "Next steps", self.next_steps),
             ("verdicts", "Verdicts", self.verdict_groups and not self.is_judged),
             ("learned", "What did it learn?", self.learned),
-            ("compare", "Any two metrics", self.chooser),
+            ("compare", "Chart of any two metrics", self.chooser),
             *((table.name, table.title, True) for table in self.tables),
             ("prompts", "Nearest tokens of prompts", self.prompts),
             ("absent", "Missing results", self.absences),

@@ -49,7 +49,7 @@ def subject(one: StudyResults) -> Iterator[tuple[str, str]]:
     trained = [run for run in runs if run.metrics()]
     if trained:
         seeds = sorted({run.config.seed for run in trained})
-        yield ("Seed", str(seeds[0])) if len(seeds) == 1 else ("Seeds", _seeds(seeds))
+        yield "Seeds", f"1 (seed {seeds[0]})" if len(seeds) == 1 else _seeds(seeds)
         steps = {run.record.results.get("steps", 0) for run in trained} - {0}
         if steps:
             yield "Steps", _span(min(steps), max(steps))

@@ -29,6 +29,25 @@ FIRST = (
     "forgetting_at_matched_fit", "continual", "continual_matrix", "forgetting", "linear_probes",
     "cost", "parameter_count",
 )  # fmt: skip
+# Titles of sections whose probe's name does not say what they show.
+TITLES = {
+    "activation_difference": "Words that training adds to the states",
+    "base_parameters": "Parameters of the base model",
+    "canary_exposure": "Planted secrets",
+    "configurations": "Hyperparameters",
+    "delta_spectrum": "Directions that the updates use",
+    "loss_curves": "Loss curves",
+    "paired_accuracy": "Paired differences of accuracy",
+    "rank_chart": "Accuracy by parameters",
+    "razor": "What predicts forgetting",
+    "soft_prompt_faithfulness": "Soft prompts: replaced by their nearest tokens",
+    "soft_prompt_neighbors": "Soft prompts: nearest tokens by five metrics",
+    "soft_prompt_null": "Soft prompts: tests against chance",
+    "soft_prompt_task_words": "Soft prompts: words of the task",
+    "task_items": "Answers to each test example",
+    "traces": "Does training show on unrelated text?",
+    "vocabulary_clusters": "Soft prompts: clusters of the vocabulary",
+}
 SHOWN = 100  # rows of a table on the page; its CSV has all
 OPEN = 4  # figures of one chart that are not folded
 PACKED = 100_000  # size of a CSV above which it is compressed, bytes
@@ -84,8 +103,8 @@ class Section:
 
     @property
     def title(self) -> str:
-        """Title of the section: the probe's name in words."""
-        return self.name.replace("_", " ").capitalize()
+        """Title of the section: the probe's name in words, or what it shows where that is not told."""
+        return TITLES.get(self.name) or self.name.replace("_", " ").capitalize()
 
 
 def ordered(

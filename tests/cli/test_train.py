@@ -38,7 +38,7 @@ def test_the_page_of_the_run_shows_it_too(run, tiny):
     assert run("report", path, "--out", "page.html")[0] == 0
     text = Path("page.html").read_text(encoding="utf-8")
     assert re.search(r"<h3><a[^>]*>Validation accuracy</a></h3>", text)
-    assert re.search(r"Untrained base: \d+(\.\d)? % \(", text)
+    assert re.search(r"Before training: \d+(\.\d)? % \(", text)
 
 
 def test_the_untrained_model_can_be_left_out(run, tiny):

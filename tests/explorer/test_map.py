@@ -152,6 +152,18 @@ def test_names_of_clusters_do_not_overlap_and_grow_in_number(opened):
                 assert not (across and one[2] < other[4] and other[2] < one[4]), (one, other)
 
 
+def test_pointing_at_a_cluster_s_name_leaves_it_there(opened):
+    """A token under the name, whose own name would take its place, is not pointed at."""
+    shown = opened()
+    label = shown.locator(f"{MAP} text.cluster").first
+    name, box = label.text_content(), label.bounding_box()
+    shown.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    shown.mouse.down()
+    shown.evaluate("() => new Promise((done) => setTimeout(done, 200))")
+    shown.mouse.up()
+    expect(shown.locator("#group")).to_have_text(f"Only the cluster {name} ×")
+
+
 def test_a_cluster_s_name_shows_it_alone(opened):
     shown = opened()
     before = opaque(shown)

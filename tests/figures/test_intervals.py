@@ -55,10 +55,10 @@ def test_references_are_named_after_the_others():
                           "method": ["frozen", "lora", "lora"], "y": [9.0, 1.0, 2.0]})  # fmt: skip
     found = plot(frame, "higher")
     assert found.finding == (
-        "Best of 2: LoRA, rank 8, 2 s; last: LoRA, rank 1, 1 s; Untrained base model: 9 s."
+        "Best of 2: LoRA, rank 8, 2 s; last: LoRA, rank 1, 1 s; Base model before training: 9 s."
     )
     assert [one.style for one in found.series] == [REFERENCE, method_style("lora")]
-    assert found.y.names == ("Untrained base model", "LoRA, rank 1", "LoRA, rank 8")
+    assert found.y.names == ("Base model before training", "LoRA, rank 1", "LoRA, rank 8")
     for none in (0.0, 0.001):  # as of changes, and of memory above the base
         assert "Untrained" not in plot(frame.assign(y=[none, 1.0, 2.0]), "higher").finding
 

@@ -39,7 +39,7 @@ def test_the_first_choice_is_score_against_parameters():
     assert (lora.x, lora.y, lora.style) == ((1e4, 8e4), (70.0, 80.0), method_style("lora"))
     assert (full.name, full.x) == ("Full fine-tuning", (1e8,))
     # without parameters it has no place on the axis
-    assert (base.name, base.y, base.style) == ("Untrained base model", (50.0, 50.0), REFERENCE)
+    assert (base.name, base.y, base.style) == ("Base model before training", (50.0, 50.0), REFERENCE)
     assert (front.x, front.y, front.style) == ((1e4, 8e4, 8e4), (70.0, 70.0, 80.0), FRONT)
     assert plot.finding == "2 of 3 are on the Pareto front: LoRA, rank 1; LoRA, rank 8."
 
@@ -62,7 +62,7 @@ def test_the_page_gets_the_values_of_all_metrics():
     assert "<" not in found.data
     data = json.loads(found.data)
     assert data["keys"][0] == "lora rank=1</script>"
-    assert data["methods"] == ["LoRA", "LoRA", "Full fine-tuning", "Untrained base model"]
+    assert data["methods"] == ["LoRA", "LoRA", "Full fine-tuning", "Base model before training"]
     accuracy, parameters, seconds = data["metrics"]
     assert accuracy["values"] == pytest.approx([70, 80, 75, 50])
     assert seconds["values"] == [2.0, 2.5, 4.0, None]

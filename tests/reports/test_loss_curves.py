@@ -55,7 +55,7 @@ def test_the_untrained_base_is_a_line_for_comparison(tmp_path):
     configs = [finished.lora(1, 0), finished.plain("frozen", 0)]
     (plot,) = loss_plots(loss_table(results(tmp_path, configs, lines=lines)))
     _, base = plot.series
-    assert (base.name, base.y) == ("Untrained base model, validation", (9.0, 9.0))
+    assert (base.name, base.y) == ("Base model before training, validation", (9.0, 9.0))
     assert (base.x, base.style) == ((1.0, 40.0), REFERENCE)
     assert plot.y.kind == "log"  # from 8 to 0.2
     assert plot.finding.startswith("Last training loss of LoRA")

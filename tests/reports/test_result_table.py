@@ -17,7 +17,7 @@ def test_a_row_for_each_configuration_the_best_first():
     assert texts(one) == [
         ["LoRA, rank 8", "90 (80 to 100)", "0.50 (0.40 to 0.60)", "2"],
         ["Full fine-tuning", "70 (60 to 80)", "0.10 (0.05 to 0.15)", "2"],
-        ["Untrained base model", "50 (40 to 60)", "–", "2"],
+        ["Base model before training", "50 (40 to 60)", "–", "2"],
         ["majority", "25", "–", "2"],
     ]
     assert one.keys[0] == "lora rank=8"

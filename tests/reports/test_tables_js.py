@@ -33,9 +33,9 @@ def test_the_first_screen_says_what_was_studied_and_what_was_found(open_page, ra
     subject = shown.locator(".subject").inner_text()
     assert all(word in subject for word in ("smollm2-135m", "bbc_topic", "LoRA", "2 (0 and 1)"))
     cards = shown.locator(".cards h3").all_inner_texts()
-    assert cards == ["Best accuracy", "Cheapest within 1 point", "Forgotten by the best",
+    assert cards == ["Best accuracy", "Smallest within 1 point", "Forgetting of the best",
                      "Claims decided"]  # fmt: skip
-    assert "Untrained base: " in shown.locator(".cards li").first.inner_text()
+    assert "Before training: " in shown.locator(".cards li").first.inner_text()
 
 
 def test_a_click_on_a_head_sorts_and_a_second_one_turns_around(open_page, ranks):
@@ -114,7 +114,7 @@ def test_the_page_of_a_run_is_never_empty(open_page, tmp_path):
     assert shown.locator("h1").inner_text() == "LoRA, rank 8, learning rate 0.001, on bbc_topic"
     first = shown.locator(".cards li").first.inner_text()
     assert "75 %" in first
-    assert "Untrained base: 50 %" in first
+    assert "Before training: 50 %" in first
     assert f"peftlens probe task_accuracy runs/{one.id}" in shown.locator("#next").inner_text()
     assert shown.locator("#results tbody tr").count() == 2
     assert one.id not in shown.title()

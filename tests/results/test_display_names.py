@@ -22,7 +22,7 @@ from peftlens.results.table import Table
         ("last_layers blocks=2", "Last layers, 2 blocks"),
         ("ia3 target_modules=key_value", "(IA)³, on key_value"),
         ("qlora rank=8 double_quant=False", "QLoRA, rank 8, no double quant"),
-        ("frozen", "Untrained base model"),
+        ("frozen", "Base model before training"),
         ("peft:GRALORA r=8", "GRALORA (peft), r 8"),
         ("prompt_tuning init=text init_text=a b", "Prompt tuning, start text, start text “a b”"),
         ("lora rank=8 (swapped)", "LoRA, rank 8 (swapped)"),
@@ -76,7 +76,7 @@ def test_tables_keep_their_other_columns_and_types():
     named = with_display_names(Table("paired_accuracy", 1, (), (), frame)).frame
     assert named["configuration"].dtype == "string"
     assert named["configuration"].fillna("").tolist() == ["LoRA, rank 8", ""]
-    assert named["other"].tolist() == ["Untrained base model", "LoRA, rank 1"]
+    assert named["other"].tolist() == ["Base model before training", "LoRA, rank 1"]
     assert named["method"].tolist() == ["lora", "lora"]
     assert frame["configuration"][0] == "lora rank=8"
     task = Table("configurations", 1, (), (), pd.DataFrame({"name": ["lora"]}))

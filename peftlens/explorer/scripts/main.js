@@ -10,7 +10,7 @@ import { backgroundOf, coloring } from "./colors.js";
 import { showLegend } from "./legend.js";
 import { clusterLabels } from "./labels.js";
 import { made, tokenButton, tokensCsv } from "./lists.js";
-import { directionFacts, measureName, nearestPart, shiftLists, tokenFacts, vectorFacts, vectorList } from "./panel.js";
+import { directionFacts, measureName, nearestPart, shiftLists, summary, tokenFacts, vectorFacts, vectorList } from "./panel.js";
 
 const MARKED = 200; // hits of a search with a circle and a label
 const CLOSE = 150; // tokens in view from which on all have a label
@@ -207,7 +207,7 @@ function showVectors() {
     const run = runOf(side), step = stepOf(side);
     if (!run) return "";
     const title = run.kinds ? `${run.name}, layer ${run.steps[step]}` : `${run.name}, step ${run.steps[step]}${run.verdict ? `: ${run.verdict}` : ""}`;
-    return made("div", {}, made("h2", {}, title), vectorList(data, run, step, nearOf(run), state.vector, pickVector(side)));
+    return made("div", {}, made("h2", {}, title), summary(run, step), vectorList(data, run, step, nearOf(run), state.vector, pickVector(side)));
   });
   by("vectors").replaceChildren(...parts);
   if (by("inside")) by("inside").hidden = !sides().some((side) => runOf(side)?.kinds);

@@ -49,8 +49,15 @@ export class MapView {
     const wanted = scene.labels(this.points).map((one) => { const [left, top] = at(one.point); return { ...one, left, top }; });
     const marks = scene.marks;
     const taken = marks.ways.flatMap((way) => (way.points[way.step] ? [at(way.points[way.step])] : [])).map(([left, top]) => [left - 9, top - 9, left + 9, top + 9]);
-    drawOverlay(this.layer, at, { ...marks, labels: placedLabels(wanted, width, height, taken), lasso: this.loop });
+    drawOverlay(this.layer, at, { ...marks, labels: placedLabels(wanted, width, height, [...taken, this.covered()]), lasso: this.loop });
     this.element.dataset.view = this.camera.toText();
+  }
+
+  /** Box of the legend on this map, under which a label could be neither read nor clicked. */
+  covered() {
+    const map = this.element.getBoundingClientRect();
+    const { left, top, right, bottom } = document.querySelector(".corner").getBoundingClientRect();
+    return [left - map.left, top - map.top, right - map.left, bottom - map.top];
   }
 
   place(event) {
@@ -68,7 +75,7 @@ export class MapView {
     this.pointers.set(event.pointerId, this.place(event));
     this.start = this.place(event);
     this.moves = false;
-    this.onMark = Boolean(event.target.closest(".mark, .cluster"));
+    this.mark = event.target.closest(".mark, .cluster");
     this.turns = this.camera.dimensions === 3 && event.button === 0 && !event.shiftKey;
     this.loop = this.camera.dimensions === 2 && (this.lassoing || event.shiftKey) ? [this.start] : null;
   }
@@ -101,18 +108,24 @@ export class MapView {
     const loop = this.loop;
     this.loop = null;
     if (loop && this.moves) this.on.selected(this.points.inside(loop));
-    else if (!this.moves && !this.onMark && event.type === "pointerup") this.on.clicked(this.points.pick(...this.place(event), REACH, null));
+    else if (!this.moves && event.type === "pointerup") this.clicked(event);
     if (loop) this.draw();
   }
 
-  /** Find the token at the pointer, at most once per frame. */
+  clicked(event) {
+    if (this.mark) this.mark.pick();
+    else this.on.clicked(this.points.pick(...this.place(event), REACH, null));
+  }
+
+  /** Find the token at the pointer, at most once per frame; none under a mark or a cluster's name,
+   *  which the token's own name would displace. */
   hover(event) {
     this.latest = event;
     if (this.asking) return;
     this.asking = true;
     requestAnimationFrame(() => {
       this.asking = false;
-      const mark = this.latest?.target.closest?.(".mark title");
+      const mark = this.latest?.target.closest?.(".mark, .cluster");
       const id = !this.latest || mark || !this.points.across ? null : this.points.pick(...this.place(this.latest), REACH, null);
       this.on.hovered(id);
     });

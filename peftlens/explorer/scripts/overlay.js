@@ -13,7 +13,9 @@ function node(parent, name, attributes) {
 /** Redraw the overlay.
  *  @param layer the SVG; @param at function from a point of the map to [left, top], px;
  *  @param shown { ways, found, chosen, near, query, raised, lowered, labels, lasso }: points, and placed
- *  labels. A way is { points: one or null per step, step, label, number, shape, active, pick }. */
+ *  labels. A way is { points: one or null per step, step, label, number, shape, active, pick }. A mark
+ *  and the name of a cluster keep their `pick`: the map calls it, as a click's end may find another
+ *  node in the place of that of its beginning. */
 export function drawOverlay(layer, at, shown) {
   layer.replaceChildren();
   const circle = (point, r, name) => {
@@ -30,7 +32,7 @@ export function drawOverlay(layer, at, shown) {
   for (const label of shown.labels) {
     const text = node(layer, "text", { x: label.x, y: label.y, class: label.kind });
     text.textContent = label.text;
-    if (label.pick) text.addEventListener("click", label.pick);
+    text.pick = label.pick;
   }
   // the active vector on top
   for (const way of [...shown.ways].sort((one, other) => one.active - other.active)) drawWay(layer, at, way);
@@ -47,5 +49,5 @@ function drawWay(layer, at, way) {
   node(mark, "path", { d: SHAPES[way.shape], class: way.shape });
   node(mark, "title", {}).textContent = way.label;
   if (way.number !== "") node(mark, "text", { "text-anchor": "middle", y: 3.5, class: "number" }).textContent = way.number;
-  mark.addEventListener("click", way.pick);
+  mark.pick = way.pick;
 }

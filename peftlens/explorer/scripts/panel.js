@@ -37,6 +37,16 @@ export function nearestPart(data, nearest, title, pick) {
   return made("div", {}, made("h3", {}, title), barList(data, nearest.found, pick));
 }
 
+/** Say what the rows of a run's vectors show: how many verdicts of each kind, and what the numbers are. */
+export function summary(run, step) {
+  if (run.kinds) return "";
+  const counts = new Map();
+  for (const verdict of run.verdicts[step] ?? []) if (verdict) counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
+  const found = [...counts].sort((a, b) => b[1] - a[1]).map(([verdict, n]) => `${n} ${verdict}`).join(", ");
+  const tested = found && ` Of ${run.positions.length} vectors: ${found}. “Start kept”: the nearest token is still that of the start, however far the vector moved. q: p-value of the test against chance, adjusted for the number of vectors.`;
+  return made("p", { class: "note" }, `The nearest tokens of each vector; at the right, the closeness of the first.${tested}`);
+}
+
 /** Make rows of a run's vectors or a layer's directions: number, nearest tokens, verdict or q. */
 export function vectorList(data, run, step, near, active, pick) {
   const rows = run.positions.map((position, vector) => {
