@@ -22,7 +22,9 @@ def learned_cards(learned: Sequence[Learned], prompts: Sequence[Prompt]) -> Iter
     if len(verdicts) == 1:
         (verdict,) = verdicts
         words = (f"Words: {', '.join(verdict.words[:_WORDS])}.",) if verdict.words else ()
-        yield Card("Training shows on unrelated text", verdict.outcome.capitalize(), "", words, "learned")
+        yield Card(
+            "Training shows on unrelated text", verdict.outcome.capitalize(), "", words, "learned"
+        )
     elif verdicts:
         found = [one for one in verdicts if one.outcome == "readable trace"]
         words = dict.fromkeys(word for one in found for word in one.typical)

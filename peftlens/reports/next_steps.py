@@ -49,4 +49,6 @@ def next_steps(one: StudyResults) -> Iterator[NextStep]:
             yield NextStep(purpose, shlex.join(["peftlens", "probe", probe, folder]))
     yield NextStep("This page with their results", shlex.join(["peftlens", "report", folder]))
     if not has_head:
-        yield NextStep("Map of the vocabulary, to explore", shlex.join(["peftlens", "explore", folder]))
+        yield NextStep(
+            "Map of the vocabulary, to explore", shlex.join(["peftlens", "explore", folder])
+        )

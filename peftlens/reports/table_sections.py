@@ -103,7 +103,7 @@ class Section:
 
     @property
     def title(self) -> str:
-        """Title of the section: the probe's name in words, or what it shows where that is not told."""
+        """Title of the section: what it shows, or the probe's name where that tells it."""
         return TITLES.get(self.name) or self.name.replace("_", " ").capitalize()
 
 

@@ -75,7 +75,8 @@ def test_verdicts_are_shown_once_they_were_tested(context, planted_run):
 
 @pytest.mark.parametrize(
     ("token", "kind"),
-    [("␣word", "begins a word"), ("ing", "continues a word"), ("␣42", "digits"), ("!?", "punctuation and symbols"),
+    [("␣word", "begins a word"), ("ing", "continues a word"), ("␣42", "digits"),
+     ("!?", "punctuation and symbols"),
      ("<Ġ>", "part of a character"), ("␣", "punctuation and symbols"), ("é", "continues a word")],
 )  # fmt: skip
 def test_kinds(token, kind):
@@ -87,7 +88,8 @@ def test_kinds_of_word_pieces(word_pieces):
     known = vocabulary(base)
     found = dict(zip(known.tokens, (KINDS[kind] for kind in build._kinds(known)), strict=True))
     expected = {
-        "good": "begins a word", "##ing": "continues a word", "7": "digits", "##7": "digits", ",": "punctuation and symbols",
+        "good": "begins a word", "##ing": "continues a word", "7": "digits", "##7": "digits",
+        ",": "punctuation and symbols",
         "[CLS]": "special", "[MASK]": "special", "[unused1]": "never trained",
     }  # fmt: skip
     assert {token: found[token] for token in expected} == expected

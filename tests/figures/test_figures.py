@@ -84,11 +84,17 @@ def test_numbers_are_in_units_in_which_they_are_short():
     assert (lora.x, lora.y, lora.keys) == ((75.0,), ("LoRA, rank 1",), ("lora rank=1",))
     assert (lora.low, base.style) == ((pytest.approx(70),), REFERENCE)
     assert plot.x.title == "accuracy (%)"
-    assert plot.finding == ("LoRA, rank 1: 75 (70 to 80) %; Base model before training: 50 (40 to 60) %.")
+    assert plot.finding == (
+        "LoRA, rank 1: 75 (70 to 80) %; Base model before training: 50 (40 to 60) %."
+    )
     pareto = Chart("pareto", x="peak_memory_bytes", y="accuracy", title="t", by="method")
     (plot,) = figures.plots(data, pareto)
     assert plot.x.title == "peak memory (MB)"
-    assert [one.name for one in plot.series] == ["LoRA", "Base model before training", "Pareto front"]
+    assert [one.name for one in plot.series] == [
+        "LoRA",
+        "Base model before training",
+        "Pareto front",
+    ]
     assert plot.series[0].x == (200.0,)
 
 

@@ -34,7 +34,11 @@ def test_no_line_has_two_marks():
 def test_what_a_logarithmic_axis_has_no_place_for_is_drawn_across():
     frame = pd.DataFrame({"x": [0, 10, 100], "y": [0.5, 0.6, 0.7], "by": ["frozen", "a", "a"]})
     line, across = plot(frame, by="by", log_x=True).series
-    assert (across.name, across.x, across.y) == ("Base model before training", (10.0, 100.0), (0.5, 0.5))
+    assert (across.name, across.x, across.y) == (
+        "Base model before training",
+        (10.0, 100.0),
+        (0.5, 0.5),
+    )
     assert (across.draws, across.style) == ("line", REFERENCE)
     assert line.x == (10.0, 100.0)
 

@@ -39,7 +39,11 @@ def test_the_first_choice_is_score_against_parameters():
     assert (lora.x, lora.y, lora.style) == ((1e4, 8e4), (70.0, 80.0), method_style("lora"))
     assert (full.name, full.x) == ("Full fine-tuning", (1e8,))
     # without parameters it has no place on the axis
-    assert (base.name, base.y, base.style) == ("Base model before training", (50.0, 50.0), REFERENCE)
+    assert (base.name, base.y, base.style) == (
+        "Base model before training",
+        (50.0, 50.0),
+        REFERENCE,
+    )
     assert (front.x, front.y, front.style) == ((1e4, 8e4, 8e4), (70.0, 70.0, 80.0), FRONT)
     assert plot.finding == "2 of 3 are on the Pareto front: LoRA, rank 1; LoRA, rank 8."
 

@@ -43,7 +43,8 @@ def test_nothing_is_decided_by_a_wide_interval():
     (card,) = found({"lora rank=1": (-0.05, 0.01), "lora rank=8": (-0.2, -0.1)})
     assert card.value == "Undecided"
     assert card.details == (
-        "1 smaller one may or may not be as accurate. The smallest: LoRA, rank 1, -2.0 points (-5.0 to +1.0).",
+        "1 smaller one may or may not be as accurate. "
+        "The smallest: LoRA, rank 1, -2.0 points (-5.0 to +1.0).",
     )
 
 
@@ -63,7 +64,8 @@ def test_a_smaller_one_of_other_seeds_is_not_called_worse():
     (card,) = found({"lora rank=8": (-0.2, -0.1)})
     assert card.value == "Undecided"
     assert card.details == (
-        "1 smaller one may or may not be as accurate. The smallest: LoRA, rank 1, whose seeds differ from the "
+        "1 smaller one may or may not be as accurate. "
+        "The smallest: LoRA, rank 1, whose seeds differ from the "
         "best one's.",
     )
 
