@@ -17,7 +17,7 @@ import gzip
 import json
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +42,9 @@ from peftlens.results.sequential import (
     SETTINGS,
     is_sequential,
     read_rows,
+    study_folder,
 )
+from peftlens.results.study_index import INDEX
 from peftlens.results.study_results import StudyResults
 from peftlens.studies.decisions import Decisions
 from peftlens.studies.stopwatch import Stopwatch
@@ -54,10 +56,17 @@ LARGE = 100_000  # size of a table above which it is compressed, bytes
 FORMAT_OF = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
 
-def studies_of(name: str, folder: Path) -> list[Path]:
-    """Return the folders of an analysis' studies that are there."""
-    files = [STUDY_FILES / f"{name}.toml", *sorted(STUDY_FILES.glob(f"{name}_*.toml"))]
-    return [folder / file.stem for file in files if (folder / file.stem).is_dir()]
+def studies_of(name: str, folder: Path) -> Iterator[Path]:
+    """Yield the folders of an analysis' studies that are there, without those that are running."""
+    for file in [STUDY_FILES / f"{name}.toml", *sorted(STUDY_FILES.glob(f"{name}_*.toml"))]:
+        study = folder / file.stem
+        if not (study_folder(study) / INDEX).exists():
+            continue
+        one = study_results.read(study)
+        if one.missing or one.unmeasured or one.outdated:
+            print(f"{study} is not complete; run its command again")
+        elif not is_sequential(study) or len(read_rows(study, LOOKS)):
+            yield study
 
 
 def gather(name: str, studies: Iterable[Path]) -> None:
@@ -141,7 +150,7 @@ def main() -> None:
     if unknown := {*names} - analyses().keys():
         sys.exit(f"no claim is judged by {', '.join(sorted(unknown))}")
     for name in names or analyses():
-        if found := studies_of(name, studies):
+        if found := [*studies_of(name, studies)]:
             gather(name, found)
     verdicts = judged()
     (REPORTS / "verdicts.csv").write_text(escaping.to_csv(verdicts), encoding="utf-8")

@@ -37,7 +37,10 @@ def practice(verdicts: pd.DataFrame) -> str:
         lines.append(_line(constants["CLAIM"], *cells, _advice(rows, constants["PRACTICE"])))
     rest = [one for one in claims if one not in {*found["claim"]}]
     names = ", ".join(f"[{one}](../docs/claims.md#{one})" for one in rest)
-    return "\n".join(lines) + "\n" + (f"\nNot measured yet: {names}.\n" if rest else "")
+    decided = found[found["outcome"].isin(DECIDED)]["claim"].nunique()
+    lines += ["", f"{decided} of {len(claims)} claims are decided on at least one model and task."]
+    lines += [f"Not measured: {names}."] if rest else []
+    return "\n".join(lines) + "\n"
 
 
 def _cell(rows: pd.DataFrame) -> str:
@@ -69,8 +72,22 @@ def _places(rows: pd.DataFrame) -> str:
 
 def numbers(verdicts: pd.DataFrame) -> str:
     """Format a row for each verdict, in the order of the claims' names."""
-    head = "claim", "model", "task", "verdict", "in numbers", "seeds", "runs", "hours", "from"
-    return "\n".join([_line(*head), "|---" * len(head) + "|", *_rows(verdicts)]) + "\n"
+    head = ("claim", "model", "task", "verdict", "in numbers", "seeds", "runs", "of a fixed design",
+            "hours", "from")  # fmt: skip
+    lines = [_line(*head), "|---" * len(head) + "|", *_rows(verdicts), "", *_saved(verdicts)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _saved(verdicts: pd.DataFrame) -> Iterator[str]:
+    """Compare the runs of studies until their claims are decided with those of a fixed design."""
+    rows = verdicts.dropna(subset="fixed_runs")
+    if not rows.empty:
+        taken, fixed = rows["runs"].sum(), rows["fixed_runs"].sum()
+        yield (
+            f"The {len(rows)} verdicts of studies until decided took {taken:,.0f} runs, races "
+            f"included; fixed designs of the same power would take {fixed:,.0f}, "
+            f"{fixed / taken:.1f} times as many."
+        )
 
 
 def _rows(verdicts: pd.DataFrame) -> Iterator[str]:
@@ -78,7 +95,10 @@ def _rows(verdicts: pd.DataFrame) -> Iterator[str]:
         page = f"{row['analysis']}.html"
         links = f"[{row['analysis']}]({row['analysis']})"
         links += f", [page]({page})" if (REPORTS / page).exists() else ""
-        took = (_number(row[name], digits) for name, digits in (("runs", 0), ("hours", 1)))
+        took = (
+            _number(row[name], digits)
+            for name, digits in (("runs", 0), ("fixed_runs", 0), ("hours", 1))
+        )
         seeds, place = _number(row["seeds"], 0), (row["model"], row["task"])
         outcome = f"*{row['outcome']}*"
         yield _line(row["text"], *place, outcome, row["sentence"], seeds, *took, links)
