@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from peftlens.errors import InputError, suggestion
-from peftlens.io.files import sha256_text
 from peftlens.numerics.mixed_model import crossed_estimate, holm
 from peftlens.numerics.resampling import few_interval
 from peftlens.results.item_changes import by_seed, item_changes
@@ -336,4 +335,4 @@ def _row(  # noqa: PLR0913  # one per column
 
 def _digest(one: StudyResults, table: str) -> str:
     """Hex SHA-256 of the rows from which a number was computed."""
-    return sha256_text(one.tables[table].frame.to_csv(index=False))
+    return one.tables[table].csv_sha256

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
+import pandas as pd
+
 from peftlens import registry
 from peftlens.errors import InputError
 from peftlens.results.configurations import CONFIGURATIONS
@@ -89,7 +91,7 @@ def method_of(key: str) -> str | None:
 def with_display_names(data: Table) -> Table:
     """Copy a table, with display names instead of the keys of configurations."""
     names = [one for one in KEYS if one in data.frame and _holds_keys(data, one)]
-    named = {one: data.frame[one].map(_named).astype(data.frame[one].dtype) for one in names}
+    named = {one: _named(data.frame[one]) for one in names}
     return replace(data, frame=data.frame.assign(**named))
 
 
@@ -97,8 +99,10 @@ def _holds_keys(data: Table, column: str) -> bool:
     return column != "name" or data.name != CONFIGURATIONS  # there, a hyperparameter
 
 
-def _named(value: object) -> object:
-    return display_name(value) if isinstance(value, str) else value
+def _named(keys: pd.Series) -> pd.Series:
+    """Name each key once: tables of items have hundreds of thousands of rows."""
+    found = {key: display_name(key) for key in keys.unique() if isinstance(key, str)}
+    return keys.map(lambda key: found.get(key, key)).astype(keys.dtype)
 
 
 def _known(method: str) -> bool:

@@ -6,6 +6,7 @@ The description is part of the file, so that reading a table needs neither its p
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from peftlens.errors import InputError
 from peftlens.io.escaping import visible
-from peftlens.io.files import write_atomic
+from peftlens.io.files import sha256_text, write_atomic
 from peftlens.numerics.rounding import number
 from peftlens.results.rows_digest import rows_sha256
 
@@ -138,6 +139,11 @@ class Table:
         if self.runs is not None:
             return list(self.runs)
         return list(self.frame["run"].unique()) if "run" in self.frame else None
+
+    @cached_property
+    def csv_sha256(self) -> str:
+        """Hex SHA-256 of the rows as CSV."""
+        return sha256_text(self.frame.to_csv(index=False))
 
     def _repr_html_(self) -> str:
         """Render the measured rows for a notebook."""

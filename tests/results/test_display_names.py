@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from peftlens import registry
+from peftlens.results import display_names
 from peftlens.results.display_names import (
     configuration_name,
     display_name,
@@ -81,3 +82,15 @@ def test_tables_keep_their_other_columns_and_types():
     assert frame["configuration"][0] == "lora rank=8"
     task = Table("configurations", 1, (), (), pd.DataFrame({"name": ["lora"]}))
     assert with_display_names(task).frame["name"].tolist() == ["lora"]
+
+
+def test_each_key_is_named_once_however_many_rows_have_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(display_names, "display_name", lambda key: asked.append(key) or "Name")
+    keys = pd.Series(["lora rank=1", "lora rank=2", None] * 1000, dtype="string")
+    frame = pd.DataFrame({"configuration": keys, "value": 1.0})
+    named = display_names.with_display_names(Table("t", 1, (), (), frame)).frame
+    assert asked == ["lora rank=1", "lora rank=2"]
+    assert named["configuration"].dtype == "string"
+    assert named["configuration"].isna().sum() == 1000
+    assert {*named["configuration"].dropna()} == {"Name"}
