@@ -111,8 +111,9 @@ def _forgotten(one: StudyResults, frame: pd.DataFrame, best: str) -> Iterator[Ca
 
 
 def _worst(rows: pd.DataFrame, metric: str) -> pd.Series:
-    negated = rows.assign(mean=-rows["mean"].astype(float))
-    return rows.loc[best_row(negated, metric).name]
+    worst = best_row(rows.assign(mean=-rows["mean"].astype(float)), metric).copy()
+    worst["mean"] = -worst["mean"]
+    return worst
 
 
 def _metric_of_forgetting(frame: pd.DataFrame) -> str | None:

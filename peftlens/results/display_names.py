@@ -101,8 +101,8 @@ def _holds_keys(data: Table, column: str) -> bool:
 
 def _named(keys: pd.Series) -> pd.Series:
     """Name each key once: tables of items have hundreds of thousands of rows."""
-    found = {key: display_name(key) for key in keys.unique() if isinstance(key, str)}
-    return keys.map(lambda key: found.get(key, key)).astype(keys.dtype)
+    found = {key: display_name(key) if isinstance(key, str) else key for key in keys.unique()}
+    return keys.map(found).astype(keys.dtype)
 
 
 def _known(method: str) -> bool:
