@@ -136,6 +136,8 @@ def render(studies: Sequence[str | Path], *, assets: bool = False, warn: bool = 
         say(line)
     prefixes = [f"s{n}-" if len(results) > 1 else "" for n in range(1, len(results) + 1)]
     sections = [_section(*pair) for pair in zip(results, prefixes, strict=True)]
+    names = _told_apart([one.name for one in sections], results)
+    sections = [replace(one, name=name) for one, name in zip(sections, names, strict=True)]
     return _page(sections, results, assets=assets)
 
 
@@ -154,6 +156,19 @@ def _page(
         version=__version__,
         learned_style=html.source(PACKAGE, "learned.css"),
     )
+
+
+def _told_apart(names: Sequence[str], results: Sequence[StudyResults]) -> list[str]:
+    """Add model and task to the names of studies that have the same name."""
+    about = {
+        n: f"{run.config.base_model} on {run.config.task}"
+        for n, one in enumerate(results)
+        for run in one.runs[:1]
+    }
+    return [
+        f"{name}: {about[n]}" if names.count(name) > 1 and n in about else name
+        for n, name in enumerate(names)
+    ]
 
 
 def _title(names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Growth of a grid of learning rates: by its own factor, while the best rate lies at its edge."""
 
 from collections.abc import Sequence
+from math import isclose
 
 FACTOR = 3.0  # of a grid of a single rate
 MOST = 100.0  # highest over lowest rate: two decades
@@ -31,11 +32,12 @@ def new_rates(rates: Sequence[float], best: float) -> list[float]:
 def _next(rates: Sequence[float]) -> float:
     """Continue the rates before the first one, in either order.
 
-    Two steps are repeated where there are two, so that 3e-4, 1e-3, 3e-3 goes on with 1e-4.
+    Two unequal steps are repeated by turns, so that 3e-4, 1e-3, 3e-3 goes on with 1e-4.
     """
-    if len(rates) > 2:
-        return rates[1] * rates[0] / rates[2]
-    return rates[0] * rates[0] / rates[1]
+    step = rates[1] / rates[0]
+    if len(rates) > 2 and not isclose(before := rates[2] / rates[1], step, rel_tol=0.01):
+        step = before
+    return rates[0] / step
 
 
 def _span(rates: Sequence[float], rate: float) -> float:

@@ -37,7 +37,7 @@ def test_the_page_of_the_run_shows_it_too(run, tiny):
     path = json.loads(run("train", "lora", *tiny, "--json")[1])["run"]
     assert run("report", path, "--out", "page.html")[0] == 0
     text = Path("page.html").read_text(encoding="utf-8")
-    assert re.search(r"<h3><a[^>]*>Validation accuracy</a></h3>", text)
+    assert re.search(r"<h2><a[^>]*>Validation accuracy</a></h2>", text)
     assert re.search(r"Before training: \d+(\.\d)? % \(", text)
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import finished
 import pytest
@@ -389,3 +390,16 @@ def test_reporting_imports_no_model_library(trained):
 )
 def test_what_all_studies_are_about_is_said_once(names, title):
     assert report._title(names) == title
+
+
+def test_studies_of_one_name_are_told_apart():
+    """A question that was asked of several tasks is one study for each."""
+
+    def of(task):
+        run = SimpleNamespace(config=SimpleNamespace(base_model="minilm-l6", task=task))
+        return SimpleNamespace(runs=(run,))
+
+    results = [of("words"), of("news"), of("news"), SimpleNamespace(runs=())]
+    names = report._told_apart(["rank", "rank", "other", "rank"], results)  # pyright: ignore
+    assert names == ["rank: minilm-l6 on words", "rank: minilm-l6 on news", "other", "rank"]
+    assert report._title(names[:2]) == "rank: minilm-l6 on words and minilm-l6 on news"
