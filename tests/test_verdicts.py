@@ -95,6 +95,12 @@ def test_no_report_says_where_a_machine_keeps_things():
             assert not place.search(file.read_text()), file
 
 
+def test_links_of_reports_lead_somewhere():
+    for page in [REPORTS / "README.md", *REPORTS.glob("*/README.md")]:
+        for link in re.findall(r"\]\(((?!https?:)[^)#\s]+)", page.read_text()):
+            assert (page.parent / link).exists(), (page, link)
+
+
 def test_pages_are_small_and_share_plotly():
     pages = list(REPORTS.glob("*.html"))
     (script,) = REPORTS.glob("*.js")
