@@ -67,8 +67,11 @@ def _origin(study: str, about: dict, tables: Tables) -> str:
         race, looks = about["race_runs"], tables["looks"]["look"].max()
         runs += f" after a race as long as {race:.0f}, {counted(int(looks), 'look')}"
         time = f"{about['race_hours'] + tables['looks']['hours'].max():.1f} hours"
+    steps, batch = (
+        "various" if pd.isna(about[name]) else int(about[name]) for name in ("steps", "batch_size")
+    )
     return (
-        f"{about['steps']} steps of {about['batch_size']}; {runs}; {time} on {about['processor']}, "
+        f"{steps} steps of {batch}; {runs}; {time} on {about['processor']}, "
         f"{about['date']}. From `analyses/studies/{study}.toml`; tables: [tables/{study}]"
         f"(tables/{study})."
     )

@@ -98,8 +98,8 @@ def about(study: Path, one: StudyResults) -> dict[str, object]:
         "study": study.name,
         "model": file["base_model"],
         "task": ", ".join(task["name"] for task in tasks),
-        "steps": file["training"]["max_steps"],
-        "batch_size": file["training"]["batch_size"],
+        "steps": file["training"].get("max_steps"),  # absent where the study varies it
+        "batch_size": file["training"].get("batch_size"),
         "date": max(call["began"] for call in one.calls)[:10],
         "processor": ", ".join(processors),
         "runs": len(one.runs),
@@ -152,6 +152,8 @@ def main() -> None:
     for name in names or analyses():
         if found := [*studies_of(name, studies)]:
             gather(name, found)
+        elif names:
+            print(f"{studies} has no complete study of {name}")
     verdicts = judged()
     (REPORTS / "verdicts.csv").write_text(escaping.to_csv(verdicts), encoding="utf-8")
     write_tables(verdicts, REPORTS / "README.md")

@@ -1,7 +1,7 @@
 """Write reports/soft_prompts: one row per prompt, from three studies.
 
-for name in soft_prompts_bbc_topic soft_prompts_word_sentiment waywardness; do
-    peftlens study analyses/$name.toml --out studies/$name
+for file in analyses/studies/soft_prompts_smollm2_*.toml analyses/waywardness.toml; do
+    peftlens study $file
 done
 python analyses/soft_prompts.py studies
 """
@@ -18,7 +18,7 @@ from peftlens.results.table import last_steps
 from peftlens.runs.run import Run
 
 OUT = Path(__file__).parent.parent / "reports" / "soft_prompts"
-STUDIES = ("soft_prompts_bbc_topic", "soft_prompts_word_sentiment")
+STUDIES = ("soft_prompts_smollm2_headlines", "soft_prompts_smollm2_words")
 
 
 def prompts(study: Path) -> pd.DataFrame:
