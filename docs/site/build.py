@@ -6,7 +6,9 @@ maintain it no longer; MkDocs 1 has had no release since August 2024. It needs n
 site loads nothing from elsewhere.
 """
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +51,18 @@ def build(out: Path) -> None:
             (work / "site" / name).unlink()
         shutil.rmtree(out, ignore_errors=True)
         shutil.move(work / "site", out)
+
+
+def configuration() -> str:
+    """Return the configuration of Zensical, each analysis of reports/ in its navigation."""
+    entries = {}
+    for page in ROOT.glob("reports/*/README.md"):
+        if (name := page.parent.name) != "quickstart":  # the first, and named in the file
+            entries[title(PurePosixPath(page.relative_to(ROOT)))] = f"reports/{name}/index.md"
+    lines = [f"    {{ {json.dumps(name)} = {json.dumps(entries[name])} }},"
+             for name in sorted(entries)]  # fmt: skip
+    text = (HERE / "zensical.toml").read_text(encoding="utf-8")
+    return re.sub(r" *# ANALYSES.*", lambda _: "\n".join(lines), text)
 
 
 def title(page: PurePosixPath) -> str:

@@ -69,8 +69,11 @@ def test_links_are_relative_and_lead_somewhere(site):
                 assert anchor in names[target], (page, link)
 
 
+@pytest.mark.usefixtures("site_modules")
 def test_every_page_of_docs_is_in_the_navigation(site):
-    config = tomllib.loads((ROOT / "docs" / "site" / "zensical.toml").read_text())
+    from build import configuration
+
+    config = tomllib.loads(configuration())
     entries = [entry for one in config["project"]["nav"] for entry in files(one)]
     assert len(entries) == len({*entries})
     assert {file.name for file in ROOT.glob("docs/*.md")} <= {*entries}
