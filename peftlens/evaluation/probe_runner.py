@@ -187,7 +187,9 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
         frame = _call(probe.combine, config, tables)
     ids = tuple(run.id for run in runs)
     values = _json_values(probe, config)
-    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, values, ids)
+    of_configurations = getattr(probe, "OF_CONFIGURATIONS", False)
+    names = tuple(labels[run] for run in ids) if of_configurations else None
+    return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, values, ids, names)
 
 
 def saved_or_collected(

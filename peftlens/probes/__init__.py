@@ -10,5 +10,6 @@ same options, whose values it has unless they are set under its own name, and FI
 options that name files: the probe measures again once their contents change. MEASURED_WITH names a
 probe that computes what this one uses too: a study measures both on one worker, one after the
 other. The context, an `adapters.run_context.RunContext`, loads base models. OPTIONAL = True
-excludes the probe from studies that do not name it.
+excludes the probe from studies that do not name it, and OF_CONFIGURATIONS = True says that a
+comparison of configurations stays as it is when further runs of them join.
 """

@@ -27,6 +27,7 @@ from peftlens.runs.trained_model import TrainedModel
 REQUIRES = frozenset()
 VERSION = 1
 OPTIONAL = True  # it takes minutes per configuration, and an otherwise idle machine
+OF_CONFIGURATIONS = True
 
 # a program of `training`, which probes do not import
 _PROGRAM = "peftlens.training.step_cost"

@@ -263,11 +263,11 @@ def _outdated(
     """Find tables of other runs than the present ones, or with other names of configurations."""
     reasons = {}
     for name, one in tables.items() if index["runs"] else ():
-        runs = one.run_ids
-        if runs not in (None, present):
+        if not one.is_of({run: index["configurations"][run] for run in present}):
+            made_of = counted(len(one.run_ids or ()), "run")
             reasons[name] = (
-                f"Outdated: the table {name} was made of {counted(len(runs or ()), 'run')}, and "
-                f"{len(present)} are finished and undamaged now; run the study's command again"
+                f"Outdated: the table {name} was made of {made_of}, and {len(present)} are "
+                "finished and undamaged now; run the study's command again"
             )
         elif {"run", "configuration"} <= set(one.frame):
             pairs = zip(one.frame["run"], one.frame["configuration"], strict=True)

@@ -4,7 +4,7 @@ The description is part of the file, so that reading a table needs neither its p
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +104,7 @@ class _Description(BaseModel):
     charts: tuple[Chart, ...]
     config: dict[str, Any] = {}
     runs: tuple[str, ...] | None = None
+    configurations: tuple[str, ...] | None = None
     sha256: str | None = None
 
 
@@ -120,6 +121,8 @@ class Table:
         config: options of the probe, as plain values.
         runs: ids of the runs that the table was made of, in order; None in files of versions that
             did not record them.
+        configurations: names of these runs' configurations, if further runs of the same ones change
+            nothing in the table.
         sha256: digest of the rows when they were measured, see `rows_sha256`; None before the table
             is written, and in files of versions that did not record it.
     """
@@ -131,6 +134,7 @@ class Table:
     frame: pd.DataFrame
     config: dict[str, Any] = field(default_factory=dict)
     runs: tuple[str, ...] | None = None
+    configurations: tuple[str, ...] | None = None
     sha256: str | None = None
 
     @property
@@ -139,6 +143,18 @@ class Table:
         if self.runs is not None:
             return list(self.runs)
         return list(self.frame["run"].unique()) if "run" in self.frame else None
+
+    def is_of(self, labels: Mapping[str, str]) -> bool:
+        """Whether the table is of these runs, as far as its file tells.
+
+        Args:
+            labels: names of the runs' configurations, by run id in the order of the rows.
+        """
+        runs = self.run_ids
+        if runs is None or self.configurations is None:
+            return runs in (None, list(labels))
+        same = [labels.get(run) for run in runs] == list(self.configurations)
+        return same and set(self.configurations) == set(labels.values())
 
     @cached_property
     def csv_sha256(self) -> str:
@@ -218,6 +234,7 @@ def write(table: Table, path: Path) -> None:
         charts=table.charts,
         config=table.config,
         runs=table.runs,
+        configurations=table.configurations,
         sha256=table.sha256 or rows_sha256(data),
     )
     text = description.model_dump_json().encode()

@@ -58,6 +58,7 @@ class TableCache:
         """List the probes with outdated tables and their files, in the order of computation.
 
         A table with a failed run is outdated, and one over other tables as soon as any of these is.
+        One of configurations stays when runs of the same configurations join, such as more seeds.
 
         Args:
             labels: names of the finished runs' configurations, by run id in the order of the rows.
@@ -68,8 +69,10 @@ class TableCache:
             if probe.each_run and _rows(self._current(probe)) != list(labels.items())
         ]
         for probe in self.probes:
-            if not probe.each_run and (names or not self._current(probe, labels)):
-                names.append(probe.name)
+            if not probe.each_run:
+                saved = self._current(probe, labels)
+                if not saved or (names and saved.configurations is None):
+                    names.append(probe.name)
         return [(name, self._file(name)) for name in names]
 
     def write(self, one: table.Table) -> None:
@@ -101,11 +104,13 @@ class TableCache:
         files = (file for file in self.folder.glob("*.parquet") if file.is_file())
         self.drop(file.stem for file in files if file.stem not in names)
 
-    def _current(self, probe: ProbeSpec, runs: Iterable[str] | None = None) -> table.Table | None:
+    def _current(
+        self, probe: ProbeSpec, labels: Mapping[str, str] | None = None
+    ) -> table.Table | None:
         """Read a probe's table; None if it is from another version, other options or other runs."""
         with suppress(InputError):  # missing, damaged or changed: it will be written again
             saved = table.read(self._file(probe.name))
-            of_runs = runs is None or saved.runs in (None, tuple(runs))
+            of_runs = labels is None or saved.is_of(labels)
             identity = (probe.name, probe.version, probe.config)
             if probe.each_run and "run" not in saved.frame:
                 return None  # the table of a single run

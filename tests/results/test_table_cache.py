@@ -11,10 +11,19 @@ OVER = ProbeSpec(name="over", each_run=False, version=1, config={})
 
 @pytest.fixture
 def write(tmp_path):
-    def write(name, labels=LABELS, version=1):
+    def write(name, labels=LABELS, version=1, *, of_configurations=False):
         columns = tuple(table.Column(one, one) for one in ("run", "configuration"))
         frame = pd.DataFrame(list(labels.items()), columns=["run", "configuration"])
-        known = table.Table(name, version, columns, (), frame, {})
+        known = table.Table(
+            name,
+            version,
+            columns,
+            (),
+            frame,
+            {},
+            tuple(labels),
+            configurations=tuple(labels.values()) if of_configurations else None,
+        )
         table.write(known, tmp_path / f"{name}.parquet")
 
     return write
@@ -71,6 +80,24 @@ def test_a_table_over_others_alone(tables, write):
     assert stale(tables) == ["over"]
     write("over", version=2)
     assert stale(tables) == ["over"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "again"),
+    [
+        (LABELS | {"c": "lora rank=2"}, ["each"]),  # one more seed
+        (LABELS | {"c": "lora rank=4"}, ["each", "over"]),  # one more configuration
+        ({"a": "lora rank=1"}, ["each", "over"]),  # one fewer
+        (LABELS | {"b": "lora rank=3"}, ["each", "over"]),  # another name
+        ({"a": "lora rank=1", "c": "lora rank=2"}, ["each", "over"]),  # a run is gone
+    ],
+)
+def test_a_table_of_configurations_stays_when_more_runs_of_them_join(tables, write, labels, again):
+    write("each")
+    write("over", of_configurations=True)
+    assert stale(tables, labels) == again
+    write("over")
+    assert stale(tables, labels) == ["each", "over"]
 
 
 def test_a_damaged_table_is_made_anew(tables, write, tmp_path):

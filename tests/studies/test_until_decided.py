@@ -7,7 +7,8 @@ import pytest
 
 from peftlens import claims
 from peftlens.errors import InputError
-from peftlens.results import best_rates, sequential
+from peftlens.probes import training_cost
+from peftlens.results import best_rates, sequential, study_results
 from peftlens.runs.run import Run, runs_in
 from peftlens.studies import confirmation, runner
 from peftlens.studies.options import StudyOptions
@@ -118,6 +119,21 @@ def test_the_same_command_again_trains_and_judges_nothing(file, tmp_path, monkey
     monkeypatch.setattr(confirmation, "judge", lambda *_: pytest.fail("judged twice"))
     assert run_until_decided(file(), out, HERE).ending == "looks"
     assert ((out / "looks.csv").read_bytes(), (out / "selection.csv").read_bytes()) == before
+
+
+@pytest.mark.usefixtures("undecided")
+def test_what_a_configuration_costs_is_measured_at_the_first_look_alone(
+    file, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(training_cost, "_in_new_process", lambda one: asked.append(one) or {})
+    decisions = DECISIONS.replace("attention_share", "memory")
+    run_until_decided(file(decisions), tmp_path / "out", HERE)
+    lengths, rounds, copies = 4, 3, 2  # by default; LoRA, and the copy that is the control
+    assert len(asked) == lengths * rounds * copies
+    results = study_results.read(tmp_path / "out")
+    assert len(results.runs) == 2 * 4  # two looks
+    assert not results.outdated
 
 
 @pytest.mark.usefixtures("undecided")
