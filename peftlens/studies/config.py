@@ -22,6 +22,7 @@ from peftlens.errors import InputError, reason, suggestion, validation_summary
 from peftlens.options import takes_any_key
 from peftlens.runs.config import Device, Dtype, RunConfig, StrictModel, TrainingConfig
 from peftlens.studies.decisions import Decisions
+from peftlens.studies.misplaced_keys import belongs_in
 from peftlens.studies.study_file import dotted, load, unusable_values
 from peftlens.studies.study_text import StudyText
 from peftlens.studies.toml_lines import Place
@@ -178,7 +179,10 @@ def _validated(document: dict[str, Any], text: StudyText) -> StudyConfig:
         place = problem["loc"]
         written = place if problem["type"] == "missing" else _written(document, place)
         where = f"{dotted(written)}: " if written else ""
-        raise text.error(place, where + reason(problem, StudyConfig)) from error
+        is_unknown = problem["type"] == "extra_forbidden"
+        home = belongs_in(place, document, StudyConfig) if is_unknown else ""
+        why = f"unknown key; {home}" if home else reason(problem, StudyConfig)
+        raise text.error(place, where + why) from error
     for index, name in enumerate(study.probes or ()):
         with text.located(("probes", index)):
             registry.check("probes", name)

@@ -92,6 +92,16 @@ max_steps = 3
         ("[runs.training]", "[runs.trainig]", 42, "trainig: unknown key; did you mean training?"),
         ("max_steps = 3", "max_stepz = 3", 43, "max_stepz=3: unknown key; did you mean max_steps?"),
         ("max_steps = 3", "checkpoint_steps = [9]", 43, "9 lies after the last step"),
+        (
+            '"lora"',
+            '"lora"\nlearning_rate = 1e-3',
+            33,
+            "in training, as in training = { learning_r",
+        ),
+        ('"lora"', '"lora"\nalpha = 8', 33, "alpha: unknown key; it belongs in config, as in con"),
+        ("max_steps = 2", "max_steps = 2\nseeds = [0]", 19, "it belongs above the first [table]"),
+        ("max_steps = 2", "max_steps = 2\nlooks = 3", 19, "it belongs in [decisions]"),
+        ('device = "cpu"', 'device = "cpu"\nmax_steps = 3', 4, "it belongs in [training]"),
         ("max_steps = 3", "max_steps = 3 4", 43, "Expected newline"),
     ],
 )
