@@ -23,7 +23,7 @@ from published import published_page
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-ASSETS = ("extra.css", "logo.svg")
+ASSETS = ("extra.css", "extra.js", "logo.svg")
 NEED_AN_ADDRESS = ("404.html", "sitemap.xml")  # their links are absolute
 
 
@@ -35,7 +35,7 @@ def build(out: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        shutil.copy(HERE / "zensical.toml", work)
+        (work / "zensical.toml").write_text(configuration(), encoding="utf-8")
         (work / "peftlens").symlink_to(ROOT / "peftlens")
         Sources(work / "docs").write()
         command = [sys.executable, "-m", "zensical", "build", "--strict"]

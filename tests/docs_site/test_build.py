@@ -79,7 +79,11 @@ def test_every_page_of_docs_is_in_the_navigation(site):
     assert {file.name for file in ROOT.glob("docs/*.md")} <= {*entries}
     folders = {file.parent.name for file in ROOT.glob("reports/*/README.md")}
     assert {f"reports/{name}/index.md" for name in folders} <= {*entries}
-    assert all((site / entry).with_suffix(".html").is_file() for entry in entries)
+    pages = [(site / entry).with_suffix(".html") for entry in entries]
+    assert all(page.is_file() for page in pages)
+    home = References(site / "index.html").linked
+    linked = {(site / link.partition("#")[0]).resolve() for link in home if ":" not in link}
+    assert {*pages} <= linked
 
 
 def files(entry):
