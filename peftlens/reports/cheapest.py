@@ -26,7 +26,9 @@ def cheapest(one: StudyResults, frame: pd.DataFrame) -> Iterator[Card]:
         return
     if needed := [name for name in ("rank_chart", "paired_accuracy") if name not in one.tables]:
         probes = f"probe{'s' if len(needed) > 1 else ''} {' and '.join(needed)}"
-        yield Card("Smallest within the margin", "", "", (f"Add the {probes} to find it.",))
+        yield Card(
+            "Fewest parameters within the margin", "", "", (f"Add the {probes} to find it.",)
+        )
         return
     chart = one.tables["rank_chart"].frame
     chart = chart[chart["method"] != "frozen"].dropna(subset="accuracy")
@@ -36,7 +38,7 @@ def cheapest(one: StudyResults, frame: pd.DataFrame) -> Iterator[Card]:
     margin = float(one.tables["rank_chart"].config.get("margin", MARGIN))
     others = _compared(chart, one.tables["paired_accuracy"].frame, best)
     points = f"{100 * margin:g} {'point' if margin == 0.01 else 'points'}"
-    yield _card(f"Smallest within {points}", best, others, margin)
+    yield _card(f"Fewest parameters within {points}", best, others, margin)
 
 
 def _compared(chart: pd.DataFrame, pairs: pd.DataFrame, best: pd.Series) -> pd.DataFrame:

@@ -131,7 +131,7 @@ def _meaning(metric: str) -> str:
     if metric == "F":
         return "Accuracy lost on earlier tasks"
     kind, _, suite = metric.partition(" on ")
-    return f"{'Loss' if kind == 'forgetting' else 'Accuracy'} on {suite}"
+    return f"{'Rise of the loss' if kind == 'forgetting' else 'Change of accuracy'} on {suite}"
 
 
 def _same(one: StudyResults, name: str) -> Collection[str]:
@@ -165,4 +165,4 @@ def verdict_cards(verdicts: Sequence[Verdict]) -> Iterator[Card]:
     others = len(outcomes) - asked
     rest = (f"{counted(others, 'other')} not measured.",) if others else ()
     details = (f"{', '.join(parts)}.", *rest)
-    yield Card("Claims decided", f"{n} of {asked} measured", "", details, "verdicts")
+    yield Card("Common claims decided", f"{n} of {asked} measured", "", details, "verdicts")

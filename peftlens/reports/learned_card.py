@@ -1,6 +1,6 @@
 """Headline figure on what was learned: runs with a readable trace, or readable prompt vectors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from peftlens.reports.card import Card
 from peftlens.reports.learned import Learned
@@ -21,18 +21,20 @@ def learned_cards(learned: Sequence[Learned], prompts: Sequence[Prompt]) -> Iter
     verdicts = [one for one in verdicts if one.outcome != "not measured"]
     if len(verdicts) == 1:
         (verdict,) = verdicts
-        words = (f"Words: {', '.join(verdict.words[:_WORDS])}.",) if verdict.words else ()
-        yield Card(
-            "Training shows on unrelated text", verdict.outcome.capitalize(), "", words, "learned"
-        )
+        yield _of_traces(verdict.outcome.capitalize(), verdict.words)
     elif verdicts:
         found = [one for one in verdicts if one.outcome == "readable trace"]
         words = dict.fromkeys(word for one in found for word in one.typical)
-        details = (f"Words: {', '.join([*words][:_WORDS])}.",) if words else ()
-        value = f"{len(found)} of {len(verdicts)} runs"
-        yield Card("Training shows on unrelated text", value, "", details, "learned")
+        yield _of_traces(f"{len(found)} of {len(verdicts)} runs", words)
     else:
         yield from _of_prompts(prompts)
+
+
+def _of_traces(value: str, words: Iterable[str]) -> Card:
+    details = ("Read from how training changes the hidden states there.",)
+    if shown := [*words][:_WORDS]:
+        details = (f"{', '.join(shown)}.", *details)
+    return Card("Words of the training, on unrelated text", value, "", details, "learned")
 
 
 def _of_prompts(prompts: Sequence[Prompt]) -> Iterator[Card]:

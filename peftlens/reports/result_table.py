@@ -110,5 +110,6 @@ def _finding(frame: pd.DataFrame, metric: str) -> str:
     sentence = f"{name} has the {word} {metric} of {n} trained configurations, {value}"
     if metric not in _TESTED:
         return f"{sentence}."
-    separates = "a paired test separates" if row["best"] else "no paired test separates"
-    return f"{sentence}; {separates} it from all others."
+    others = "every other one" if row["best"] else "some of the others"
+    tell = "paired tests tell" if row["best"] else "paired tests do not tell"
+    return f"{sentence}; {tell} it apart from {others}."

@@ -84,13 +84,18 @@ class StudySection:
         return any(group.outcome != "not measured" for group in self.verdict_groups)
 
     @property
+    def verdicts_first(self) -> bool:
+        """Whether verdicts come before the results; of a single run, they come after these."""
+        return self.is_judged and not self.next_steps
+
+    @property
     def contents(self) -> list[tuple[str, str]]:
         """Anchor and title of each part that the page has, in order."""
         parts = (
-            ("verdicts", "Verdicts", self.is_judged),
+            ("verdicts", "Verdicts", self.verdicts_first),
             ("results", "Results", self.results),
             ("next", "Next steps", self.next_steps),
-            ("verdicts", "Verdicts", self.verdict_groups and not self.is_judged),
+            ("verdicts", "Verdicts", self.verdict_groups and not self.verdicts_first),
             ("learned", "What did it learn?", self.learned),
             ("compare", "Chart of any two metrics", self.chooser),
             *((table.name, table.title, True) for table in self.tables),

@@ -75,9 +75,10 @@ def _methods(one: StudyResults) -> Iterator[tuple[str, str]]:
 def _runs(one: StudyResults) -> str:
     planned, trained = len(one.index["runs"]), len(one.runs)
     failed = sum(run in one.failed for run in one.index["runs"])
-    return (f"{trained:,} of {planned:,}" if trained < planned else f"{trained:,}") + (
-        f", {failed} failed" if failed else ""
-    )
+    if trained < planned:
+        return f"{trained:,} of {planned:,}" + (f", {failed} failed" if failed else "")
+    n_base = sum(run.is_base for run in one.runs)
+    return f"{trained - n_base:,} and the base model" if 0 < n_base < trained else f"{trained:,}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -33,7 +33,7 @@ def found(differences, names=SIZES, config=(), probes=("rank_chart", "paired_acc
 
 def test_the_smallest_of_those_whose_interval_is_within_the_margin():
     (card,) = found({"lora rank=1": (-0.005, 0.01), "lora rank=8": (-0.001, 0.01)})
-    assert (card.title, card.value) == ("Smallest within 1 point", "LoRA, rank 1")
+    assert (card.title, card.value) == ("Fewest parameters within 1 point", "LoRA, rank 1")
     assert card.details == (
         "1,000 trained parameters, 4 kB; +0.2 points (-0.5 to +1.0) from Full fine-tuning.",
     )
@@ -78,7 +78,7 @@ def test_the_smallest_may_be_the_best():
 
 def test_the_margin_is_that_of_the_table():
     (card,) = found({"lora rank=1": (-0.04, 0.0)}, config={"margin": 0.05})
-    assert (card.title, card.value) == ("Smallest within 5 points", "LoRA, rank 1")
+    assert (card.title, card.value) == ("Fewest parameters within 5 points", "LoRA, rank 1")
 
 
 @pytest.mark.parametrize("probe", ["rank_chart", "paired_accuracy"])

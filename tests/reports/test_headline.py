@@ -28,7 +28,7 @@ def test_what_the_best_one_forgot_and_which_forgot_least():
     assert (last.title, last.value) == ("Forgetting of the best", "+0.50 nats per token")
     assert last.name == "LoRA, rank 8"
     assert last.details == (
-        "Loss on wiki: 0.40 to 0.60 (95 %); 50 items, 2 seeds.",
+        "Rise of the loss on wiki: 0.40 to 0.60 (95 %); 50 items, 2 seeds.",
         "Least: Full fine-tuning, +0.10.",
     )
 

@@ -5,6 +5,8 @@ from peftlens.reports.learned import learned
 from peftlens.reports.learned_card import learned_cards
 from peftlens.reports.soft_prompts import Prompt, Token
 
+READ = "Read from how training changes the hidden states there."
+
 
 def test_runs_with_a_readable_trace_are_counted_over_all_seeds():
     frame = pd.concat(
@@ -15,12 +17,12 @@ def test_runs_with_a_readable_trace_are_counted_over_all_seeds():
         ]
     )
     (card,) = learned_cards([*learned(tables(activation_difference=frame))], [])
-    assert (card.value, card.details, card.link) == ("1 of 3 runs", ("Words: ship.",), "learned")
+    assert (card.value, card.details, card.link) == ("1 of 3 runs", ("ship.", READ), "learned")
 
 
 def test_one_run_has_its_verdict():
     (card,) = learned_cards([*learned(tables(activation_difference=changes()))], [])
-    assert (card.value, card.details) == ("Readable trace", ("Words: ship, the.",))
+    assert (card.value, card.details) == ("Readable trace", ("ship, the.", READ))
 
 
 def vector(verdict):

@@ -22,7 +22,7 @@ def test_what_was_studied(tmp_path):
         "Task": "bbc_topic",
         "Method": "LoRA",
         "Configurations": "2",
-        "Runs": "7",
+        "Runs": "6 and the base model",
         "Seeds": "3 (0 to 2)",
         "Steps": "40",
         "Date": "2 January 2026",

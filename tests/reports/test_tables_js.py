@@ -33,8 +33,8 @@ def test_the_first_screen_says_what_was_studied_and_what_was_found(open_page, ra
     subject = shown.locator(".subject").inner_text()
     assert all(word in subject for word in ("smollm2-135m", "bbc_topic", "LoRA", "2 (0 and 1)"))
     cards = shown.locator(".cards h2").all_inner_texts()
-    assert cards == ["Best accuracy", "Smallest within 1 point", "Forgetting of the best",
-                     "Claims decided"]  # fmt: skip
+    assert cards == ["Best accuracy", "Fewest parameters within 1 point", "Forgetting of the best",
+                     "Common claims decided"]  # fmt: skip
     assert "Before training: " in shown.locator(".cards li").first.inner_text()
 
 
