@@ -33,6 +33,14 @@ def test_every_goal_is_judged_by_its_table(goals):
     assert goals.markdown(found) in text("reports/performance/README.md")
 
 
+def test_some_measurements_or_all_or_none(goals):
+    assert goals.chosen(["start", "pages"]) == ["pages", "start"]
+    assert goals.chosen([]) == [*goals.SCRIPTS]
+    assert goals.chosen(["--no-run"]) == []
+    with pytest.raises(SystemExit, match="no measurement page; choose from steps"):
+        goals.chosen(["page"])
+
+
 def test_a_goal_that_is_missed_says_what_stands_in_the_way(goals):
     outcomes = {row["outcome"] for row in goals.table()}
     assert outcomes <= {"reached", "missed", "not measured"}

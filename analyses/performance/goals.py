@@ -1,8 +1,9 @@
 """Performance goals: run all measurements, and write the table of goals reached and missed.
 
 python -m pip install faiss-cpu
-python analyses/performance/goals.py            # two hours on two otherwise idle cores
-python analyses/performance/goals.py --no-run   # use the existing tables
+python analyses/performance/goals.py               # four hours on two otherwise idle cores
+python analyses/performance/goals.py pages start   # only these; the other tables stay
+python analyses/performance/goals.py --no-run      # none
 """
 
 import csv
@@ -215,12 +216,23 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def chosen(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the names of the scripts to run: all without arguments, and else the given ones.
+
+    Raises:
+        SystemExit: there is no such script.
+    """
+    if unknown := {*arguments} - {*SCRIPTS, "--no-run"}:
+        names = ", ".join(sorted(unknown))
+        raise SystemExit(f"no measurement {names}; choose from {', '.join(SCRIPTS)}")
+    return [name for name in SCRIPTS if not arguments or name in arguments]
+
+
 def main() -> None:
-    """Measure, unless --no-run; write goals.csv and the table in README.md."""
-    if "--no-run" not in sys.argv:
-        for script in SCRIPTS:
-            print(f"== {script}", flush=True)
-            subprocess.run([sys.executable, Path(__file__).with_name(f"{script}.py")], check=True)
+    """Measure what the arguments name; write goals.csv and the table in README.md."""
+    for script in chosen(sys.argv[1:]):
+        print(f"== {script}", flush=True)
+        subprocess.run([sys.executable, Path(__file__).with_name(f"{script}.py")], check=True)
     rows = table()
     with (FOLDER / "goals.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
