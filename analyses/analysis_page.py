@@ -10,6 +10,7 @@ from peftlens.numerics.counts import counted
 from peftlens.results.sequential import undertrained
 
 STUDY_FILES = Path(__file__).parent / "studies"
+NOTES = Path(__file__).parent / "notes"  # what belongs to an analysis and is not of its studies
 
 
 def page(name: str, verdicts: pd.DataFrame) -> str:
@@ -35,6 +36,8 @@ def page(name: str, verdicts: pd.DataFrame) -> str:
         parts.append((REPORTS / name / "results" / f"{study}.md").read_text(encoding="utf-8"))
         parts += _limits(tables)
         parts.append(_origin(study, about, tables))
+    if (notes := NOTES / f"{name}.md").exists():
+        parts.append(notes.read_text(encoding="utf-8"))
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 

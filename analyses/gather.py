@@ -34,6 +34,7 @@ from peftlens.numerics.mixed_model import POWER
 from peftlens.registry import load
 from peftlens.reports import page as report
 from peftlens.results import study_results
+from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.sequential import (
     LOOKS,
     RATES,
@@ -77,6 +78,7 @@ def gather(name: str, studies: Iterable[Path]) -> None:
     report.write(studies, REPORTS / f"{name}.html", assets=True)
     claims = [load("claims", one) for one in analyses()[name]]
     needs = {need for claim in claims for need in claim.NEEDS} | QUOTED.get(name, set())
+    needs |= {CONFIGURATIONS}  # it tells which runs were trained on shuffled labels
     for study in studies:
         one = study_results.read(study)
         for ending, output in FORMAT_OF.items():

@@ -117,6 +117,12 @@ def rows_of(page, heading):
     return {cells[0].split()[0].strip(","): cells for cells in table}
 
 
+def test_the_notes_on_soft_prompts_quote_their_table(monkeypatch):
+    module = analysis_module("waywardness", monkeypatch)
+    _, table, _ = module.NOTES.read_text().split(module.MARK)
+    assert table == module.pulled(pd.read_csv(module.TABLE)) + "\n"
+
+
 def test_the_page_on_encoders_quotes_its_tables(evidence):
     """Accuracies, and the mean change over seeds of what linear classifiers read, in points."""
     folder = REPORTS / "encoders"

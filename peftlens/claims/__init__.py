@@ -116,8 +116,8 @@ def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame], alpha: float) ->
     if RACED_RATES in tables:
         inputs[RACED_RATES] = tables[RACED_RATES]
     if not getattr(claim, "CONTROLS", False):
-        controls = _controls(tables)
-        inputs = {need: _without(frame, controls) for need, frame in inputs.items()}
+        shuffled = controls(tables)
+        inputs = {need: _without(frame, shuffled) for need, frame in inputs.items()}
     missing = [need for need in claim.NEEDS if need not in inputs or inputs[need].empty]
     if missing:
         found = Judgment("not measured", f"Nothing was measured by {', '.join(missing)}.")
@@ -137,7 +137,7 @@ def _sentence(found: Judgment, claim: Any, alpha: float) -> str:
     return f"{found.sentence} {size}".rstrip()
 
 
-def _controls(tables: Mapping[str, pd.DataFrame]) -> set[str]:
+def controls(tables: Mapping[str, pd.DataFrame]) -> set[str]:
     """Return the names of the configurations that were trained on shuffled labels."""
     frame = tables.get(CONFIGURATIONS)
     if frame is None or "shuffle_labels" not in frame:

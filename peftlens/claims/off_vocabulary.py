@@ -1,4 +1,4 @@
-"""Soft prompts do not coincide with any real token.
+"""Soft prompts lie farther from all tokens than chance puts them, with an effect that none has.
 
 Any continuous vector is at some distance from all tokens, so that a distance alone says nothing.
 Rule: the cosine of a vector to its nearest token, at the last step, against that after random steps
@@ -28,7 +28,9 @@ from peftlens.results.run_evidence import (
     mean_over_runs,
 )
 
-CLAIM = "Soft prompts do not coincide with any real token."
+CLAIM = (
+    "Soft prompts lie farther from all tokens than chance puts them, with an effect that none has."
+)
 SOURCE = "Bailey et al. 2023, Soft prompting might be a bug, not a feature"
 NEEDS = ("soft_prompt_neighbors", "soft_prompt_faithfulness")
 TO_MEASURE = (
@@ -37,7 +39,7 @@ TO_MEASURE = (
 )
 PRACTICE = {
     "supported": "Don't replace a prompt by its nearest tokens.",
-    "contradicted": "Try a prompt's nearest tokens in its place: they may do as well.",
+    "contradicted": "Judge a prompt by what its nearest tokens do, not by their distance.",
 }
 ANALYSIS = "soft_prompts"
 DISTANCE = 0.05  # cosine

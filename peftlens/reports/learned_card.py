@@ -38,7 +38,8 @@ def _of_traces(value: str, words: Iterable[str]) -> Card:
 
 
 def _of_prompts(prompts: Sequence[Prompt]) -> Iterator[Card]:
-    tested = [token.verdict for one in prompts for token in one.tokens if token.verdict]
+    own = [one for one in prompts if not one.is_control]
+    tested = [token.verdict for one in own for token in one.tokens if token.verdict]
     if not tested:
         return
     marked = {f"{MARKS[one]} {one}" for one in _READABLE}

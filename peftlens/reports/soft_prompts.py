@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from peftlens.claims import controls
 from peftlens.numerics.rounding import number
 from peftlens.results.table import Table, last_steps, measured
 
@@ -50,6 +51,7 @@ class Prompt:
         n_unchanged: number of vectors whose nearest token is still the initial one, if known.
         verdict: verdict on the whole prompt; empty where it was not tested against chance.
         tokens: vectors of the prompt, in order.
+        is_control: whether it was trained on shuffled labels.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Prompt:
     n_unchanged: int | None
     verdict: str
     tokens: list[Token]
+    is_control: bool = False
 
 
 def prompts(tables: dict[str, Table]) -> Iterator[Prompt]:
@@ -66,6 +69,7 @@ def prompts(tables: dict[str, Table]) -> Iterator[Prompt]:
     frame = measured(tables["soft_prompt_neighbors"].frame)
     frame = last_steps(frame[frame["metric"] == "cosine"])
     verdicts = _verdicts(tables.get("soft_prompt_null"))
+    shuffled = controls({name: table.frame for name, table in tables.items()})
     for (run, name, seed), rows in frame.groupby(["run", "configuration", "seed"], sort=False):
         of_run = verdicts.get(str(run), {})
         yield Prompt(
@@ -76,6 +80,7 @@ def prompts(tables: dict[str, Table]) -> Iterator[Prompt]:
             else int(rows["nearest_unchanged"].sum()),
             verdict=_marked(of_run.get(None)),
             tokens=[_token(row, of_run.get(row["position"])) for row in rows.to_dict("records")],
+            is_control=name in shuffled,
         )
 
 

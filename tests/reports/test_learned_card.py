@@ -34,4 +34,6 @@ def test_readable_vectors_are_counted_where_no_trace_was_looked_for():
     prompt = Prompt("p", 9, None, "", [*map(vector, marks)])
     (card,) = learned_cards([], [prompt])
     assert (card.value, card.link) == ("2 of 3", "prompts")
+    shuffled = Prompt("p shuffle_labels=True", 9, None, "", [*map(vector, marks)], is_control=True)
+    assert [*learned_cards([], [prompt, shuffled])] == [card]
     assert list(learned_cards([], [Prompt("p", 9, None, "", [vector("")])])) == []

@@ -36,6 +36,13 @@ def test_neighbors_at_the_end_beside_the_start():
     assert list(prompts({})) == []
 
 
+def test_a_prompt_of_shuffled_labels_is_a_control():
+    frame = pd.DataFrame([{"configuration": "p", "sweep": "p", "shuffle_labels": True}])
+    tables = near(9) | {"configurations": Table("configurations", 1, (), (), frame)}
+    assert [one.is_control for one in prompts(tables)] == [True]
+    assert [one.is_control for one in prompts(near(9))] == [False]
+
+
 def test_neighbors_carry_their_verdict_with_a_mark():
     rows = [
         {"run": "r", "status": "measured", "step": step, "metric": metric, "position": position,
