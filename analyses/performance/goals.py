@@ -225,6 +225,8 @@ def chosen(arguments: Sequence[str]) -> Sequence[str]:
     if unknown := {*arguments} - {*SCRIPTS, "--no-run"}:
         names = ", ".join(sorted(unknown))
         raise SystemExit(f"no measurement {names}; choose from {', '.join(SCRIPTS)}")
+    if "--no-run" in arguments:
+        return []
     return [name for name in SCRIPTS if not arguments or name in arguments]
 
 

@@ -1,4 +1,4 @@
-"""Soft prompts lie farther from all tokens than chance puts them, with an effect that none has.
+"""Soft prompts lie farther from every token than chance would put them, and act as none does.
 
 Any continuous vector is at some distance from all tokens, so that a distance alone says nothing.
 Rule: the cosine of a vector to its nearest token, at the last step, against that after random steps
@@ -29,7 +29,8 @@ from peftlens.results.run_evidence import (
 )
 
 CLAIM = (
-    "Soft prompts lie farther from all tokens than chance puts them, with an effect that none has."
+    "Soft prompts lie farther from every token than chance would put them, and their nearest "
+    "tokens do not reproduce their effect."
 )
 SOURCE = "Bailey et al. 2023, Soft prompting might be a bug, not a feature"
 NEEDS = ("soft_prompt_neighbors", "soft_prompt_faithfulness")

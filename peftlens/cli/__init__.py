@@ -58,9 +58,9 @@ def quickstart(
     ),
     as_json: Json = False,
 ) -> None:
-    """Train seven methods on a small real model and task, measure them, and write a report.
+    """Train six methods on a small real model and task, measure them, and write a report.
 
-    Takes 7 to 10 minutes on two CPU cores, and 116 MB of downloads. The report is there after the
+    Takes 6 to 10 minutes on two CPU cores, and 116 MB of downloads. The report is there after the
     first minute, and grows as runs end. Finished runs are kept, so a second call takes seconds.
     """
     from peftlens.io import wheels

@@ -172,10 +172,13 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
     unmeasured = unmeasured or {}
     if hasattr(probe, "measure"):
         return join(_measure(context, runs, name, options, unmeasured.get(name, {})), labels)
-    config = _configured(name, options)
+    config, stays = _configured(name, options), False
     if hasattr(probe, "compare"):
         applicable = {run: labels[run.id] for run in runs if _applies(run, probe.REQUIRES)}
         frame = _call(probe.compare, config, context, applicable)
+        # a run that was left out, or a row that failed, is measured again beside the next runs
+        whole = len(applicable) == len(runs) and frame.get("reason", pd.Series()).isna().all()
+        stays = getattr(probe, "OF_CONFIGURATIONS", False) and whole
     else:
         tables = {
             source: measured(collect(context, runs, source, labels, options, unmeasured).frame)
@@ -187,8 +190,7 @@ def collect(  # noqa: PLR0913  # the runs, the probe, and what is known of both
         frame = _call(probe.combine, config, tables)
     ids = tuple(run.id for run in runs)
     values = _json_values(probe, config)
-    of_configurations = getattr(probe, "OF_CONFIGURATIONS", False)
-    names = tuple(labels[run] for run in ids) if of_configurations else None
+    names = tuple(labels[run] for run in ids) if stays else None
     return Table(name, probe.VERSION, probe.COLUMNS, probe.CHARTS, frame, values, ids, names)
 
 

@@ -3,7 +3,7 @@
 Forward passes of the models alternate in one process, so that all times of a round are under the
 same load; ratios are paired by round. The base is timed twice in each round: the second time is the
 A/A control, whose ratio is 1 unless the machine was disturbed. "Merged" is missing for methods that
-cannot be merged. It is a second model, passed through as often as the first: once a round beside
+cannot be merged. It is a second model, passed through in turn with the first: once a round beside
 three times, an equal copy of a base of 23 million parameters took 1.02 to 1.07 times as long, as
 less of it stayed in the processor's caches.
 It also measures the time to swap the adapter in, with base and adapter already in memory.
@@ -44,7 +44,7 @@ class Config:
     Attributes:
         tokens: number of input tokens per row.
         rows: number of rows per batch.
-        rounds: number of rounds, with one timed pass per model in each.
+        rounds: number of rounds, with one timed pass per state in each.
     """
 
     tokens: int = 64
@@ -92,9 +92,10 @@ def measure(context: RunContext, run: TrainedModel, config: Config) -> pd.DataFr
             "attached": lambda: _swapped(adapters, swaps),
         }
         if merged is not None:
-            uses = len(states)  # of the weights of the first model, in a round
-            states["merged"] = lambda: merged
-            states |= {f"merged, pass {n}": lambda: merged for n in range(2, uses + 1)}
+            of_first = [*states.items()]
+            states = {}
+            for number, (name, state) in enumerate(of_first):
+                states |= {name: state, f"merged{number or ''}": lambda: merged}
         seconds = _times(states, inputs, base, config.rounds)
         adapters.use(None)
     rows = []

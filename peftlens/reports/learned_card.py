@@ -21,7 +21,7 @@ def learned_cards(learned: Sequence[Learned], prompts: Sequence[Prompt]) -> Iter
     verdicts = [one for one in verdicts if one.outcome != "not measured"]
     if len(verdicts) == 1:
         (verdict,) = verdicts
-        yield _of_traces(verdict.outcome.capitalize(), verdict.words)
+        yield _of_traces(verdict.outcome.capitalize(), verdict.typical)
     elif verdicts:
         found = [one for one in verdicts if one.outcome == "readable trace"]
         words = dict.fromkeys(word for one in found for word in one.typical)
@@ -34,7 +34,7 @@ def _of_traces(value: str, words: Iterable[str]) -> Card:
     details = ("Read from how training changes the hidden states there.",)
     if shown := [*words][:_WORDS]:
         details = (f"{', '.join(shown)}.", *details)
-    return Card("Words of the training, on unrelated text", value, "", details, "learned")
+    return Card("Training words readable on unrelated text", value, "", details, "learned")
 
 
 def _of_prompts(prompts: Sequence[Prompt]) -> Iterator[Card]:

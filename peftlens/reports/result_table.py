@@ -110,6 +110,7 @@ def _finding(frame: pd.DataFrame, metric: str) -> str:
     sentence = f"{name} has the {word} {metric} of {n} trained configurations, {value}"
     if metric not in _TESTED:
         return f"{sentence}."
-    others = "every other one" if row["best"] else "some of the others"
+    several = "every other one" if row["best"] else "some of the others"
+    others = several if n > 2 else "the other one"
     tell = "paired tests tell" if row["best"] else "paired tests do not tell"
     return f"{sentence}; {tell} it apart from {others}."

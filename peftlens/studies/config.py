@@ -180,7 +180,7 @@ def _validated(document: dict[str, Any], text: StudyText) -> StudyConfig:
         written = place if problem["type"] == "missing" else _written(document, place)
         where = f"{dotted(written)}: " if written else ""
         is_unknown = problem["type"] == "extra_forbidden"
-        home = belongs_in(place, document, StudyConfig) if is_unknown else ""
+        home = belongs_in(place, document, StudyConfig) if is_unknown and not text.full else ""
         why = f"unknown key; {home}" if home else reason(problem, StudyConfig)
         raise text.error(place, where + why) from error
     for index, name in enumerate(study.probes or ()):

@@ -24,7 +24,7 @@ def test_a_row_for_each_configuration_the_best_first():
     assert (one.place, one.descending, one.unit) == (1, True, " %")
     assert one.finding == (
         "LoRA, rank 8 has the highest accuracy of 2 trained configurations, 90 % (80 to 100); "
-        "paired tests do not tell it apart from some of the others."
+        "paired tests do not tell it apart from the other one."
     )
 
 
@@ -32,7 +32,7 @@ def test_what_a_test_separates_is_marked_and_said():
     rows = MEASURED.assign(best=MEASURED["metric"].eq("accuracy") & MEASURED["mean"].eq(0.9))
     one = result_table(rows)
     assert [cell.best for cell in one.grid.rows[0]] == [False, True, False, False]
-    assert one.finding.endswith("; paired tests tell it apart from every other one.")
+    assert one.finding.endswith("; paired tests tell it apart from the other one.")
 
 
 def test_losses_begin_with_the_lowest():

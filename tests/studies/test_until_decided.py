@@ -137,6 +137,15 @@ def test_what_a_configuration_costs_is_measured_at_the_first_look_alone(
 
 
 @pytest.mark.usefixtures("undecided")
+def test_what_could_not_be_measured_is_tried_again_at_the_next_look(file, tmp_path, monkeypatch):
+    asked = []
+    no_memory = {"reason": "without memory"}
+    monkeypatch.setattr(training_cost, "_in_new_process", lambda _: asked.append(1) or no_memory)
+    run_until_decided(file(DECISIONS.replace("attention_share", "memory")), tmp_path / "out", HERE)
+    assert len(asked) == 2 * 4  # at both looks once for each length
+
+
+@pytest.mark.usefixtures("undecided")
 def test_interrupted_at_any_run_and_resumed_it_finds_the_same(file, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run_until_decided(file(), whole, HERE)
