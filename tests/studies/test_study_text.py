@@ -116,8 +116,8 @@ max_steps = 3
         (
             'method = "frozen"',
             "method = 5\nrank = 2",
-            28,
-            "runs.0.method: Input should be a valid str",
+            30,
+            "runs.0.rank: unknown key; choose from method",
         ),
         ("max_steps = 2", "max_steps = 2\nlooks = 3", 19, "it belongs in [decisions]"),
         ('device = "cpu"', 'device = "cpu"\nmax_steps = 3', 4, "it belongs in [training]"),
