@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from evidence import REPORTS, Tables, read
 
-from peftlens.numerics.counts import counted
+from peftlens.numerics.counts import counted, duration
 from peftlens.results.sequential import undertrained
 
 STUDY_FILES = Path(__file__).parent / "studies"
@@ -65,16 +65,16 @@ def _limits(tables: Tables) -> Iterator[str]:
 
 def _origin(study: str, about: dict, tables: Tables) -> str:
     runs = counted(int(about["runs"]), "run")
-    time = f"{about['hours']:.1f} hours"
+    hours = about["hours"]
     if "race_runs" in about and not pd.isna(about["race_runs"]):
         race, looks = about["race_runs"], tables["looks"]["look"].max()
         runs += f" after a race as long as {race:.0f}, {counted(int(looks), 'look')}"
-        time = f"{about['race_hours'] + tables['looks']['hours'].max():.1f} hours"
+        hours = about["race_hours"] + tables["looks"]["hours"].max()
     steps, batch = (
         "various" if pd.isna(about[name]) else int(about[name]) for name in ("steps", "batch_size")
     )
     return (
-        f"{steps} steps of {batch}; {runs}; {time} on {about['processor']}, "
+        f"{steps} steps of {batch}; {runs}; {duration(3600 * hours)} on {about['processor']}, "
         f"{about['date']}. From `analyses/studies/{study}.toml`; tables: [tables/{study}]"
         f"(tables/{study})."
     )
