@@ -1,4 +1,4 @@
-"""Soft prompts lie farther from every token than chance would put them, and act as none does.
+"""Soft prompts lie farther from all tokens than by chance, and no tokens have their effect.
 
 Any continuous vector is at some distance from all tokens, so that a distance alone says nothing.
 Rule: the cosine of a vector to its nearest token, at the last step, against that after random steps
@@ -28,10 +28,7 @@ from peftlens.results.run_evidence import (
     mean_over_runs,
 )
 
-CLAIM = (
-    "Soft prompts lie farther from every token than chance would put them, and their nearest "
-    "tokens do not reproduce their effect."
-)
+CLAIM = "Soft prompts lie farther from all tokens than by chance, and no tokens have their effect."
 SOURCE = "Bailey et al. 2023, Soft prompting might be a bug, not a feature"
 NEEDS = ("soft_prompt_neighbors", "soft_prompt_faithfulness")
 TO_MEASURE = (
