@@ -1,4 +1,4 @@
-"""The two tables of verdicts in reports/README.md: what to do, and the numbers."""
+"""Verdicts in reports/README.md: a table of what to do, and the numbers claim by claim."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ MARKS = {
 
 
 def write_tables(verdicts: pd.DataFrame, page: Path) -> None:
-    """Replace both tables of a page."""
+    """Replace the table and the numbers of a page."""
     text = page.read_text(encoding="utf-8")
     for name, table in (("practice", practice(verdicts)), ("verdicts", numbers(verdicts))):
         before, _, rest = text.partition(MARKS[name][0])
@@ -34,7 +34,8 @@ def practice(verdicts: pd.DataFrame) -> str:
         rows = found[found["claim"] == claim]
         constants = registry.describe("claims", claim).constants
         cells = [_cell(rows[rows["model"] == model]) for model in models]
-        lines.append(_line(constants["CLAIM"], *cells, _advice(rows, constants["PRACTICE"])))
+        link = f"[{constants['CLAIM']}](#{claim})"
+        lines.append(_line(link, *cells, _advice(rows, constants["PRACTICE"])))
     rest = [one for one in claims if one not in {*found["claim"]}]
     names = ", ".join(f"[{one}](../docs/claims.md#{one})" for one in rest)
     decided = found[found["outcome"].isin(DECIDED)]["claim"].nunique()
@@ -49,8 +50,7 @@ def _cell(rows: pd.DataFrame) -> str:
         outcome: ", ".join(rows.loc[rows["outcome"] == outcome, "task"])
         for outcome in (*DECIDED, "insufficient evidence")
     }
-    words = {"insufficient evidence": "undecided"}
-    texts = [f"*{words.get(one, one)}*: {names}" for one, names in tasks.items() if names]
+    texts = [f"{_name(one)}: {names}" for one, names in tasks.items() if names]
     return "; ".join(texts) or "–"
 
 
@@ -58,7 +58,7 @@ def _advice(rows: pd.DataFrame, practice: dict[str, str]) -> str:
     """Say what to do where all decided verdicts agree, or where which."""
     decided = rows[rows["outcome"].isin(DECIDED)]
     if decided["outcome"].nunique() < 2:
-        return "".join(practice[one] for one in decided["outcome"].unique())
+        return "".join(practice[one] for one in decided["outcome"].unique()) or "–"
     return " ".join(
         f"{practice[str(outcome)]} ({_places(ours)})"
         for outcome, ours in decided.groupby("outcome", sort=False)
@@ -71,11 +71,20 @@ def _places(rows: pd.DataFrame) -> str:
 
 
 def numbers(verdicts: pd.DataFrame) -> str:
-    """Format a row for each verdict, in the order of the claims' names."""
-    head = ("claim", "model", "task", "verdict", "in numbers", "seeds", "runs", "of a fixed design",
-            "hours", "from")  # fmt: skip
-    lines = [_line(*head), "|---" * len(head) + "|", *_rows(verdicts), "", *_saved(verdicts)]
-    return "\n".join(lines).rstrip() + "\n"
+    """Format a section for each measured claim, with a row for each verdict."""
+    lines = [*_saved(verdicts), ""]
+    head = ("model", "task", "verdict", "in numbers", "seeds", "items", "runs",
+            "runs of a fixed design", "hours", "date", "data")  # fmt: skip
+    for claim, rows in verdicts.groupby("claim", sort=False):
+        constants = registry.describe("claims", str(claim)).constants
+        lines += [f"### {claim}", "", f"{constants['CLAIM']} This holds if "
+                  f"{constants['CRITERION']} ([rule](../docs/claims.md#{claim})).", "",
+                  _line(*head), "|---" * len(head) + "|", *_rows(rows), ""]  # fmt: skip
+    return "\n".join(lines).strip() + "\n"
+
+
+def _name(outcome: str) -> str:
+    return "*undecided*" if outcome == "insufficient evidence" else f"*{outcome}*"
 
 
 def _saved(verdicts: pd.DataFrame) -> Iterator[str]:
@@ -95,17 +104,18 @@ def _rows(verdicts: pd.DataFrame) -> Iterator[str]:
         page = f"{row['analysis']}.html"
         links = f"[{row['analysis']}]({row['analysis']})"
         links += f", [page]({page})" if (REPORTS / page).exists() else ""
-        took = (
-            _number(row[name], digits)
-            for name, digits in (("runs", 0), ("fixed_runs", 0), ("hours", 1))
-        )
-        seeds, place = _number(row["seeds"], 0), (row["model"], row["task"])
-        outcome = f"*{row['outcome']}*"
-        yield _line(row["text"], *place, outcome, row["sentence"], seeds, *took, links)
+        sizes = (
+            _number(row[name] or None, digits)  # shares of prompts have no items
+            for name, digits in (
+                ("seeds", 0), ("items", 0), ("runs", 0), ("fixed_runs", 0), ("hours", 1),
+            )
+        )  # fmt: skip
+        about = row["model"], row["task"], _name(row["outcome"]), row["sentence"]
+        yield _line(*about, *sizes, row["date"], links)
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "" if value is None or pd.isna(value) else f"{value:.{digits}f}"
+    return "" if value is None or pd.isna(value) else f"{value:,.{digits}f}"
 
 
 def _line(*cells: object) -> str:

@@ -38,7 +38,7 @@ PARTS: dict[Kind, tuple[str, ...]] = {
     "methods": ("FAMILY", "EXPOSES", "LEARNING_RATE", "Config", "attach", "trainable_parameters"),
     "tasks": ("Config", "load"),
     "probes": ("VERSION", "COLUMNS", "CHARTS"),
-    "claims": ("CLAIM", "SOURCE", "NEEDS", "TO_MEASURE", "PRACTICE", "verdict"),
+    "claims": ("CLAIM", "SOURCE", "NEEDS", "TO_MEASURE", "CRITERION", "PRACTICE", "verdict"),
 }
 
 

@@ -77,7 +77,7 @@ def test_advice_where_verdicts_disagree(verdict_tables):
     frame = pd.DataFrame(rows, columns=["claim", "model", "task", "outcome"])
     line = verdict_tables.practice(frame).splitlines()[2]
     assert "| *supported*: x | *contradicted*: x; *undecided*: y |" in line
-    assert "Start with a rank between 4 and 32. (a on x)" in line
+    assert "Start with a rank between 4 and 32: lower ones lose over a point. (a on x)" in line
     assert "better. (b on x)" in line
 
 

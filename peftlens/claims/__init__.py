@@ -2,15 +2,16 @@
 
 The file name is the claim's name. A claim module has CLAIM, the tested sentence; SOURCE, its
 citation; NEEDS, the names of the tables it reads (probes or `configurations`); TO_MEASURE, a study
-that would decide it; PRACTICE, what to do if it is supported, and if it is contradicted; and
-`verdict(tables, alpha)`, with the one-sided level of its tests, which claims on exact numbers leave
-out. It returns a `Judgment`: outcome, sentence, and the comparisons that it rests on, by which the
-size of a study that decides is planned; a pair of outcome and sentence is a judgment without
-comparisons. Its docstring states the decision rule and the thresholds at the default level.
-ANALYSIS names the analysis whose studies, analyses/studies/ANALYSIS_*.toml, are published in
-reports/. A claim is "not measured" if the study lacks the necessary runs; its sentence then names
-them. A claim reads result tables only: no model, no torch. Runs trained on shuffled labels are
-controls, which only a claim with CONTROLS = True gets to see.
+that would decide it; CRITERION, a clause that says when it holds, with the margin; PRACTICE, what
+to do if it is supported, and if it is contradicted; and `verdict(tables, alpha)`, with the
+one-sided level of its tests, which claims on exact numbers leave out. It returns a `Judgment`:
+outcome, sentence, and the comparisons that it rests on, by which the size of a study that decides
+is planned; a pair of outcome and sentence is a judgment without comparisons. Its docstring states
+the decision rule and the thresholds at the default level. ANALYSIS names the analysis whose
+studies, analyses/studies/ANALYSIS_*.toml, are published in reports/. A claim is "not measured" if
+the study lacks the necessary runs; its sentence then names them. A claim reads result tables only:
+no model, no torch. Runs trained on shuffled labels are controls, which only a claim with
+CONTROLS = True gets to see.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -72,6 +73,7 @@ class Verdict:
             power 0.8, if that is known.
         comparisons: comparisons that the verdict rests on.
         practice: what to do about it on such a model and task; empty for an undecided claim.
+        criterion: when the claim holds, as a clause.
     """
 
     claim: str
@@ -82,6 +84,7 @@ class Verdict:
     sentence: str
     comparisons: tuple[Comparison, ...] = ()
     practice: str = ""
+    criterion: str = ""
 
     def _repr_html_(self) -> str:
         text, sentence = (escape(visible(part)) for part in (self.text, self.sentence))
@@ -126,7 +129,7 @@ def _judge_claim(name: str, tables: Mapping[str, pd.DataFrame], alpha: float) ->
         found = Judgment(*claim.verdict(inputs, **level))
     about = name, claim.CLAIM, claim.SOURCE, tuple(claim.NEEDS)
     sentence, practice = _sentence(found, claim, alpha), claim.PRACTICE.get(found.outcome, "")
-    return Verdict(*about, found.outcome, sentence, found.comparisons, practice)
+    return Verdict(*about, found.outcome, sentence, found.comparisons, practice, claim.CRITERION)
 
 
 def _sentence(found: Judgment, claim: Any, alpha: float) -> str:

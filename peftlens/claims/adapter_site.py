@@ -37,9 +37,13 @@ TO_MEASURE = (
     "train bottleneck adapters of one size with placement attention and with feed_forward, "
     "over the same seeds and several learning rates, and measure the probe training_cost"
 )
+CRITERION = (
+    "both accuracy and cost differ; it does not if accuracies lie within two points, or costs "
+    "within a factor of 1.2"
+)
 PRACTICE = {
     "supported": "Choose the place by what you can afford: accuracy and cost both change with it.",
-    "contradicted": "Keep your library's default place: cost, accuracy or both stay the same.",
+    "contradicted": "Keep your library's default place: accuracy or cost hardly depends on it.",
 }
 ANALYSIS = "adapter_site"
 MARGIN = 0.02

@@ -18,9 +18,10 @@ SOURCE = (
 )
 NEEDS = ("base_parameters",)
 TO_MEASURE = "measure the probe base_parameters on any run of the base"
+CRITERION = "attention has over half of all parameters, and of the blocks'"
 PRACTICE = {
     "supported": "Tuning attention alone reaches most of the model.",
-    "contradicted": "Don't take attention for the model: most parameters are elsewhere.",
+    "contradicted": "To reach most parameters, adapt the feed-forward layers, too.",
 }
 ANALYSIS = "rank"
 

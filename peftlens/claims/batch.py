@@ -29,6 +29,9 @@ TO_MEASURE = (
     "train lora and full with batches that differ by a factor of 8 or more, over the same seeds "
     "and several learning rates"
 )
+CRITERION = (
+    "LoRA falls behind by over two points more with the largest batch than with the smallest"
+)
 PRACTICE = {
     "supported": "Train LoRA with small batches, or use full fine-tuning for large ones.",
     "contradicted": "A large batch is no reason against LoRA.",

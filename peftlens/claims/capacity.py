@@ -30,6 +30,10 @@ TO_MEASURE = (
     "train lora with ranks that differ by a factor of 8 or more, each with numbers of steps that "
     "differ by a factor of 8 or more, over the same seeds and several learning rates"
 )
+CRITERION = (
+    "a rank within two points of the highest with the least data is over two points behind "
+    "with the most"
+)
 PRACTICE = {
     "supported": "Raise the rank with the amount of data.",
     "contradicted": "Keep the low rank, however much of these data you train on.",

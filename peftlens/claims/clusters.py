@@ -22,6 +22,10 @@ TO_MEASURE = (
     "train prompt_tuning with several seeds and initializations, and measure the probe "
     "soft_prompt_null"
 )
+CRITERION = (
+    "most prompts have mostly vectors that lie in or move to tight clusters of words; it "
+    "fails only if such vectors would have been found with power 0.8"
+)
 PRACTICE = {
     "supported": "Read a prompt by the words nearest to its vectors.",
     "contradicted": "Don't read a meaning into the words nearest to a prompt's vectors.",

@@ -15,6 +15,7 @@ CLAIM = "An adapter is megabytes; a fully fine-tuned copy is as large as the mod
 SOURCE = "common teaching; Hu et al. 2021, arXiv:2106.09685, section 4.2"
 NEEDS = ("parameter_count",)
 TO_MEASURE = "train full and at least one other method"
+CRITERION = "nine in ten adapter files have a tenth of full fine-tuning's bytes or less"
 PRACTICE = {
     "supported": "For many tasks keep one base, and an adapter for each.",
     "contradicted": "Don't choose PEFT for its files: they are not much smaller.",

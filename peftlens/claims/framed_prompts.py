@@ -37,6 +37,7 @@ TO_MEASURE = (
     "train framed_prompt_tuning and prompt_tuning alike over the same three seeds or more on two "
     "tasks, and measure the probes prompt_elicitation and task_items"
 )
+CRITERION = "such a prompt says more of its task and costs less than two points"
 PRACTICE = {
     "supported": "Train prompts inside sentences if people are to read them.",
     "contradicted": "Train prompts as usual: framed ones say no more, or cost accuracy.",

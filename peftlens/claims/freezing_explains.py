@@ -35,9 +35,13 @@ NEEDS = ("sequence_items",)
 TO_MEASURE = (
     "train full, lora and head on a [continual] sequence of tasks with heads, over several seeds"
 )
+CRITERION = (
+    "LoRA and the head alone both forget less than full fine-tuning, and as much as each "
+    "other within two points"
+)
 PRACTICE = {
     "supported": "Freeze more of the model to forget less.",
-    "contradicted": "Freezing does not by itself prevent forgetting: measure it.",
+    "contradicted": "Don't count on frozen weights against forgetting: measure it.",
 }
 ANALYSIS = "encoders"
 MARGIN = 0.02  # accuracy

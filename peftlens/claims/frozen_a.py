@@ -31,6 +31,7 @@ NEEDS = ("rank_chart", "paired_accuracy", "configurations")
 TO_MEASURE = (
     "train lora and lora_fa with one rank, over the same seeds, each at four learning rates or more"
 )
+CRITERION = "B alone is less than two points behind"
 PRACTICE = {
     "supported": "Freeze A, and save its gradients and optimizer state.",
     "contradicted": "Train A, too: B alone is less accurate.",

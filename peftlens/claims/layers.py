@@ -37,9 +37,16 @@ TO_MEASURE = (
     "train several methods that change the blocks over three seeds or more on two tasks, and "
     "measure the probe layer_ablation"
 )
+CRITERION = (
+    "for every method less than a third of the blocks keep over 90 % of the gain, and over 10 "
+    "% more of it than random blocks"
+)
 PRACTICE = {
     "supported": "Look at a few layers to see what was learned, and try to adapt these alone.",
-    "contradicted": "Adapt all layers: no few of them hold the gain of every method.",
+    "contradicted": (
+        "Don't pick layers by their share of the gain: random ones keep nearly as much, or many "
+        "are needed."
+    ),
 }
 ANALYSIS = "lens"
 FEW = 1 / 3  # of the changed blocks

@@ -35,6 +35,7 @@ TO_MEASURE = (
     "train full and other methods on at most 1,000 examples (split.max_train), over the same "
     "seeds, each at four learning rates or more"
 )
+CRITERION = "the best parameter-efficient method is over two points ahead"
 PRACTICE = {
     "supported": "With this little data, use PEFT.",
     "contradicted": "With little data, too, choose PEFT for its size or memory, not for accuracy.",

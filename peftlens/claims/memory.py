@@ -26,8 +26,9 @@ TO_MEASURE = (
     "train full and other methods in one study, and measure the probe training_cost at several "
     "lengths on an otherwise idle machine"
 )
+CRITERION = "full fine-tuning takes at least twice the memory of every method, at all lengths"
 PRACTICE = {
-    "supported": "If memory decides, use PEFT.",
+    "supported": "If memory is short, use PEFT; the longer the texts, the less it saves.",
     "contradicted": "Count the base and the activations: PEFT alone does not halve the memory.",
 }
 ANALYSIS = "comparison"

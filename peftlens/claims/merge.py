@@ -22,6 +22,7 @@ CLAIM = "B·A has the shape of W; merged into W, LoRA adds no inference latency.
 SOURCE = "Hu et al. 2021, arXiv:2106.09685, section 4.1"
 NEEDS = ("latency",)
 TO_MEASURE = "train lora, and measure the probe latency"
+CRITERION = "no merged LoRA takes over 5 % more time than the base"
 PRACTICE = {
     "supported": "Merge a LoRA before serving it alone.",
     "contradicted": "Time the merged model before relying on it.",

@@ -35,9 +35,15 @@ TO_MEASURE = (
     "train prompt_tuning from tokens and at random with three seeds or more, and measure "
     "soft_prompt_neighbors and soft_prompt_faithfulness"
 )
+CRITERION = (
+    "a vector's cosine to its nearest token is over 0.05 lower than after random steps, and "
+    "the nearest tokens cost over 0.05 nats per token; one that is less is enough against it"
+)
 PRACTICE = {
     "supported": "Don't replace a prompt by its nearest tokens.",
-    "contradicted": "Judge a prompt by what its nearest tokens do, not by their distance.",
+    "contradicted": (
+        "Ignore how far a prompt is from tokens; test its nearest tokens before using them instead."
+    ),
 }
 ANALYSIS = "soft_prompts"
 DISTANCE = 0.05  # cosine

@@ -34,6 +34,7 @@ TO_MEASURE = (
     "train prompt_tuning with lengths from 20 to 100 and above 100, over several seeds and "
     "learning rates"
 )
+CRITERION = "no prompt of over 100 tokens is two points ahead"
 PRACTICE = {
     "supported": "Stay within 100 virtual tokens.",
     "contradicted": "Try more than 100 virtual tokens.",

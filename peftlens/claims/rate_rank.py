@@ -29,6 +29,7 @@ TO_MEASURE = (
     "train lora with one alpha and ranks that differ by a factor of 8 or more, over the same five "
     "seeds or more, each at five learning rates or more over two decades"
 )
+CRITERION = "the best rates of all ranks lie within a factor of 3.2"
 PRACTICE = {
     "supported": "Tune the learning rate at one rank, and keep it and alpha for the others.",
     "contradicted": "Tune the learning rate again for another rank.",

@@ -28,6 +28,7 @@ TO_MEASURE = (
     "train full and lora over the same five seeds or more, each at five learning rates or more "
     "over two decades"
 )
+CRITERION = "LoRA's best rate is 3.2 to 32 times that of full fine-tuning"
 PRACTICE = {
     "supported": "Start LoRA at ten times the rate of full fine-tuning.",
     "contradicted": "Tune LoRA's rate by itself: ten times that of full fine-tuning is far off.",

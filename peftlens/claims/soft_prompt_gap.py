@@ -34,9 +34,12 @@ TO_MEASURE = (
     "train lora and prompt_tuning over the same seeds, each at four learning rates or more, on a "
     "base of fewer than a billion parameters, and measure the probe base_parameters"
 )
+CRITERION = "LoRA is over two points ahead"
 PRACTICE = {
     "supported": "On models this small, use LoRA and not prompt tuning.",
-    "contradicted": "Prompt tuning is an alternative to LoRA on a model this small.",
+    "contradicted": (
+        "On a model this small, prompt tuning is an alternative to LoRA if you give it the steps."
+    ),
 }
 ANALYSIS = "comparison"
 MARGIN = 0.02  # of accuracy

@@ -25,6 +25,10 @@ TO_MEASURE = (
     "train prompt_tuning with six seeds or more, with and without shuffle_labels, and measure the "
     "probe soft_prompt_task_words"
 )
+CRITERION = (
+    "in most prompts the nearest words are closer to the task's than by chance; it fails only "
+    "if such words would have been found with power 0.8"
+)
 PRACTICE = {
     "supported": "The words nearest to a prompt hint at its task.",
     "contradicted": "Don't infer a prompt's task from its nearest words.",

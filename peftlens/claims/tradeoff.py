@@ -30,6 +30,7 @@ TO_MEASURE = (
     "train configurations of at least three methods, over the same seeds and several learning "
     "rates, and measure the probe training_cost"
 )
+CRITERION = "in most pairs the method with fewer parameters takes over 1.2 times the FLOPs or bytes"
 PRACTICE = {
     "supported": "Compare methods by FLOPs and memory, not by their number of parameters.",
     "contradicted": "Fewer parameters also mean less compute or memory here.",

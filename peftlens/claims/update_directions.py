@@ -35,6 +35,10 @@ TO_MEASURE = (
     "train lora and other methods that change weights over three seeds or more on two tasks, and "
     "measure the probe update_directions"
 )
+CRITERION = (
+    "for every method over five points more directions than random ones have words of the "
+    "training text"
+)
 PRACTICE = {
     "supported": "Read an update's strongest directions to see what it was trained on.",
     "contradicted": "Don't expect the directions of every method to show its training text.",

@@ -35,6 +35,7 @@ TO_MEASURE = (
     "train lora and three or more of its variants with one rank, over the same seeds, each at four "
     "learning rates or more"
 )
+CRITERION = "every variant is within two points of LoRA"
 PRACTICE = {
     "supported": "Use plain LoRA, and spend the effort on its learning rate.",
     "contradicted": "Try the variants: some differ from tuned LoRA by more than two points.",

@@ -217,5 +217,6 @@ def _facts(kind: registry.Kind, about: registry.Description) -> Iterator[tuple[s
         yield "Source", constants["SOURCE"]
         yield "Judged by", ", ".join(constants["NEEDS"])
         yield "To measure it", constants["TO_MEASURE"]
+        yield "It holds if", constants["CRITERION"]
         for outcome, advice in constants["PRACTICE"].items():
             yield f"If {outcome}", advice

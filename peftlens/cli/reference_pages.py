@@ -277,7 +277,7 @@ def _judgement(about: registry.Description) -> list[str]:
     practice = (f"If {outcome}: {advice}" for outcome, advice in constants["PRACTICE"].items())
     return ["", f"Source: {constants['SOURCE']}.", "",
             f"Judged by {needs}. To measure it: {constants['TO_MEASURE']}.", "",
-            " ".join(practice)]  # fmt: skip
+            f"It holds if {constants['CRITERION']}. {' '.join(practice)}"]  # fmt: skip
 
 
 def _cells(*cells: str) -> str:

@@ -41,6 +41,7 @@ class ShownVerdict:
         rest: the whole sentence where `sentence` is cut; else empty.
         remedy: what would decide it; empty for a decided one.
         practice: what to do about it; empty for an undecided one.
+        criterion: when the claim holds, as a clause.
     """
 
     claim: str
@@ -51,6 +52,7 @@ class ShownVerdict:
     rest: str
     remedy: str
     practice: str
+    criterion: str
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def _shown(one: StudyResults, verdict: Verdict) -> ShownVerdict:
         rest=verdict.sentence if first != verdict.sentence else "",
         remedy=_remedy(one, verdict) if verdict.outcome == "insufficient evidence" else "",
         practice=verdict.practice,
+        criterion=verdict.criterion,
     )
 
 

@@ -29,6 +29,13 @@ def test_every_decided_claim_has_its_advice():
         assert all(one[0].isupper() and one[-1] == "." for one in advice.values()), name
 
 
+def test_every_claim_says_when_it_holds():
+    for name in registry.names("claims"):
+        clause = registry.load("claims", name).CRITERION
+        assert clause[-1] != ".", name
+        assert judge({}, names=[name])[0].criterion == clause
+
+
 def test_a_verdict_has_the_advice_of_its_outcome():
     counts = [("full", "full", 100, 1000), ("lora", "lora", 10, 10)]
     columns = ["configuration", "method", "trainable_parameters", "adapter_bytes"]
