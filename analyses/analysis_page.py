@@ -26,7 +26,7 @@ def page(name: str, verdicts: pd.DataFrame) -> str:
     for study in generated(name):
         tables = read(REPORTS / name / "tables" / study)
         (about,) = tables["about"].to_dict("records")
-        parts += [f"## {about['model']}: {about['task']}", _question(study)]
+        parts += [f"## {about['model']}: {about['task']}", question_of(study)]
         rows = verdicts[
             (verdicts["analysis"] == name)
             & (verdicts["model"] == about["model"])
@@ -47,7 +47,8 @@ def generated(name: str) -> list[str]:
     return [one.name for one in folders if (STUDY_FILES / f"{one.name}.toml").exists()]
 
 
-def _question(study: str) -> str:
+def question_of(study: str) -> str:
+    """Return the comment at the head of a study's file: its question, and what it is about."""
     lines = (STUDY_FILES / f"{study}.toml").read_text(encoding="utf-8").splitlines()
     first = next(place for place, line in enumerate(lines) if not line.startswith("#"))
     return " ".join(line.removeprefix("#").strip() for line in lines[:first])

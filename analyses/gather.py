@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
-from analysis_page import generated, page
+from analysis_page import generated, page, question_of
 from evidence import REPORTS, analyses, judged
 from scipy.stats import norm
 from verdict_tables import write_tables
@@ -75,7 +75,8 @@ def gather(name: str, studies: Iterable[Path]) -> None:
     studies = [*studies]
     folder = REPORTS / name
     (folder / "results").mkdir(parents=True, exist_ok=True)
-    report.write(studies, REPORTS / f"{name}.html", assets=True)
+    question = question_of(studies[0].name).partition("? ")[0] + "?"
+    report.write(studies, REPORTS / f"{name}.html", title=question, assets=True)
     claims = [load("claims", one) for one in analyses()[name]]
     needs = {need for claim in claims for need in claim.NEEDS} | QUOTED.get(name, set())
     needs |= {CONFIGURATIONS}  # it tells which runs were trained on shuffled labels

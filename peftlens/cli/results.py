@@ -26,6 +26,9 @@ def report(  # noqa: PLR0913  # one argument per flag
         Path | None,
         typer.Option(help="Path of the page; report.html in a study's folder by default, or here."),
     ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Title of the page; the study's name by default.")
+    ] = None,
     assets: Annotated[
         bool,
         typer.Option(
@@ -51,7 +54,7 @@ def report(  # noqa: PLR0913  # one argument per flag
             inspection.results, inspection.about, inspection.findings, out or Path("report.html")
         )
     else:
-        page = reports.write(studies, out, assets=assets)
+        page = reports.write(studies, out, title=title, assets=assets)
     print(page)
     if show:
         open_in_browser(page)

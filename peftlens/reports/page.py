@@ -54,6 +54,7 @@ def write(
     studies: str | Path | Sequence[str | Path],
     out: str | Path | None = None,
     *,
+    title: str | None = None,
     assets: bool = False,
     warn: bool = True,
 ) -> Path:
@@ -63,6 +64,7 @@ def write(
         studies: folders of studies (from `peftlens study` or `peftlens quickstart`) or of runs.
         out: file of the page; by default `report.html` in the only folder, or in the current folder
             if that is a run's.
+        title: title of the page; the names of the studies by default.
         assets: whether Plotly is written to a separate file next to the page, which several pages
             can share.
         warn: whether to print the warnings about the studies' files.
@@ -75,7 +77,7 @@ def write(
         raise InputError("a report of several studies needs --out, the page's file")
     inside = Path() if (folders[0] / "run.json").exists() else folders[0]
     target = Path(out) if out else inside / "report.html"
-    page = _write(render(folders, assets=assets, warn=warn), target)
+    page = _write(render(folders, title=title, assets=assets, warn=warn), target)
     if assets:
         html.write(plotly.offline.get_plotlyjs(), target.parent / PLOTLY)
     return page
@@ -125,7 +127,13 @@ def _write(text: str, target: Path) -> Path:
     return html.write(text, target)
 
 
-def render(studies: Sequence[str | Path], *, assets: bool = False, warn: bool = True) -> str:
+def render(
+    studies: Sequence[str | Path],
+    *,
+    title: str | None = None,
+    assets: bool = False,
+    warn: bool = True,
+) -> str:
     """Render the page as text; see `write`.
 
     Raises:
@@ -138,11 +146,15 @@ def render(studies: Sequence[str | Path], *, assets: bool = False, warn: bool = 
     sections = [_section(*pair) for pair in zip(results, prefixes, strict=True)]
     names = _told_apart([one.name for one in sections], results)
     sections = [replace(one, name=name) for one, name in zip(sections, names, strict=True)]
-    return _page(sections, results, assets=assets)
+    return _page(sections, results, title=title, assets=assets)
 
 
 def _page(
-    sections: Sequence[StudySection], results: Sequence[StudyResults], *, assets: bool = False
+    sections: Sequence[StudySection],
+    results: Sequence[StudyResults],
+    *,
+    title: str | None = None,
+    assets: bool = False,
 ) -> str:
     first, *others = (html.source(PACKAGE, name) for name in ("tables.js", "chooser.js", "page.js"))
     return html.render(
@@ -150,7 +162,7 @@ def _page(
         [first, *others] if assets else [first, plotly.offline.get_plotlyjs(), *others],
         keep="\n\t",
         beside=[PLOTLY] if assets else [],
-        title=_title([one.name for one in sections]),
+        title=title or _title([one.name for one in sections]),
         sections=sections,
         citation=bibtex(results),
         version=__version__,

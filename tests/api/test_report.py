@@ -30,3 +30,9 @@ def test_a_run(two, tmp_path):
 def test_several_need_a_file(two):
     with pytest.raises(pl.InputError, match="a report of several studies needs"):
         pl.report(two)
+
+
+def test_a_title_of_one_s_own(two, tmp_path):
+    page = pl.report(two, tmp_path / "both.html", title="Is <a> as good as b?").read_text()
+    assert "<title>Is &lt;a&gt; as good as b? – peftlens report</title>" in page
+    assert "<h1>Is &lt;a&gt; as good as b?</h1>" in page
