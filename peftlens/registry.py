@@ -240,7 +240,7 @@ class _Module:
     """Syntax tree of a module; imported names are looked up in their modules."""
 
     def __init__(self, dotted: str) -> None:
-        self.tree = ast.parse(_source(dotted))
+        self.tree = _tree(_source(dotted))
         followed = {"peftlens", dotted.partition(".")[0]}  # others are large and hold no constants
         self.assigned: dict[str, ast.expr] = {}
         self.imported: dict[str, tuple[str, str]] = {}
@@ -361,6 +361,11 @@ def _attributes(doc: str) -> dict[str, str]:
     section = re.split(r"\n(?=\S)", section)[0]  # up to a line without indentation
     lines = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in lines}
+
+
+@lru_cache(maxsize=256)
+def _tree(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def _source(dotted: str) -> str:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def fragment(package: str, template: str, **values: Any) -> str:
     return _environment(package, "\n\t").get_template(template).render(**values)
 
 
+@cache  # with the templates that it has compiled
 def _environment(package: str, keep: str) -> jinja2.Environment:
     def finalize(value: Any) -> Any:
         return visible(value, keep=keep) if type(value) is str else value
