@@ -111,8 +111,8 @@ def run(runs: Path, config: RunConfig, number: int) -> Run:
         depends_on={"base": BASE, "data": DATA, "versions": versions()},
         environment=environment() | {"device": "cpu", "threads": 1},
         status="finished",
-        results={"steps": 40, "trainable_parameters": 57_600 * rank or 11_520,
-                 "base_parameters": 134_515_008, "validation_accuracy": 0.75},
+        results={"steps": config.training.max_steps, "base_parameters": 134_515_008,
+                 "trainable_parameters": 57_600 * rank or 11_520, "validation_accuracy": 0.75},
     )  # fmt: skip
     (folder / "run.json").write_text(record.model_dump_json())
     lines = [{"step": 10 * n, "loss": 2.0 / n, "tokens": 100} for n in (1, 2, 3, 4)]

@@ -82,6 +82,7 @@ def benchmark_table(one: StudyResults, metrics: tuple[str, ...] = ()) -> pd.Data
         *_answers(one, runs),
         *_forgetting(one, runs),
         *_costs(one, runs),
+        *_steps(one, runs),
         *_sequences(one),
         *_imported(one),
     ]
@@ -267,6 +268,19 @@ def _costs(one: StudyResults, runs: _Runs) -> Iterator[dict]:
                 ci_method="exact" if exact else _SEEDS if over.low is not None else "",
                 sha256=_digest(one, table),
             )  # fmt: skip
+
+
+def _steps(one: StudyResults, runs: _Runs) -> Iterator[dict]:
+    """Yield the steps of each configuration where trained ones differ in them."""
+    steps = {run.id: run.record.results.get("steps", 0) for run in one.runs if isinstance(run, Run)}
+    if "cost" not in one.tables or len({*steps.values()} - {0}) < 2:
+        return
+    rows = runs.of(one.tables["cost"].frame)
+    rows = rows.assign(steps=rows["run"].map(steps)).dropna(subset=["steps"])
+    for (name, task), part in rows.groupby(["name", "task"], sort=False):
+        yield _row(str(name), part, str(task), "steps", "1", "lower",
+                   mean=float(part["steps"].mean()), ci_low=None, ci_high=None,
+                   ci_method="exact", sha256=None)  # fmt: skip
 
 
 def _sequences(one: StudyResults) -> Iterator[dict]:

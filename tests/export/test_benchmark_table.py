@@ -61,6 +61,18 @@ def test_exact_numbers_have_no_interval_and_one_seed_has_that_of_items(one):
     assert found.loc[("lora rank=8", "forgetting on wiki")]["ci_method"] == "Student's t over seeds"
 
 
+def test_unequal_steps_are_told(tmp_path):
+    longer = finished.lora(8, 0)
+    longer = longer.model_copy(
+        update={"training": longer.training.model_copy(update={"max_steps": 120})}
+    )
+    configs = [finished.plain("prompt_tuning", 0, num_virtual_tokens=3), longer]
+    found = benchmark_table(study_results.read(finished.study(tmp_path, configs)), ("steps",))
+    assert dict(zip(found["method"], found["mean"], strict=True)) == {
+        "prompt_tuning": 40, "lora": 120,
+    }  # fmt: skip
+
+
 def test_forgetting_over_several_seeds_has_an_interval_over_items_too(tmp_path):
     """Seeds that agree: the interval is Student's t of the texts, by scipy."""
     folder = finished.study(tmp_path, [finished.lora(1, seed) for seed in (0, 1)])
