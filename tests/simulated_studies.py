@@ -87,7 +87,8 @@ def _charts(found, best, validated, large):
         [
             {"configuration": one, "other": other, "difference": gap.value,
              "difference_ci_low": gap.low, "difference_ci_high": gap.high,
-             "standard_error": gap.standard_error, "degrees_of_freedom": gap.degrees_of_freedom}
+             "standard_error": gap.standard_error, "degrees_of_freedom": gap.degrees_of_freedom,
+             "n_seeds": found[one].shape[0], "n_items": found[one].shape[1]}
             for (one, other), gap in pairs.items()
         ]
     )  # fmt: skip

@@ -38,12 +38,13 @@ TO_MEASURE = (
     "over the same seeds and several learning rates, and measure the probe training_cost"
 )
 CRITERION = (
-    "both accuracy and cost differ; it does not if accuracies lie within two points, or costs "
-    "within a factor of 1.2"
+    "accuracies differ, by whatever amount, and costs by over a factor of 1.2 at some length"
 )
 PRACTICE = {
-    "supported": "Choose the place by what you can afford: accuracy and cost both change with it.",
-    "contradicted": "Keep your library's default place: accuracy or cost hardly depends on it.",
+    "supported": "Weigh both places on your task: accuracy and cost each change with the place.",
+    "contradicted": (
+        "Decide by cost alone where accuracies are alike, by accuracy alone where costs are."
+    ),
 }
 ANALYSIS = "adapter_site"
 MARGIN = 0.02

@@ -21,7 +21,7 @@ TO_MEASURE = "measure the probe base_parameters on any run of the base"
 CRITERION = "attention has over half of all parameters, and of the blocks'"
 PRACTICE = {
     "supported": "Tuning attention alone reaches most of the model.",
-    "contradicted": "To reach most parameters, adapt the feed-forward layers, too.",
+    "contradicted": "To reach most parameters, adapt other parts, too.",
 }
 ANALYSIS = "rank"
 

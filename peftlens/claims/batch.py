@@ -15,10 +15,19 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Outcome, counted, difference_text, equal_but
+from peftlens.claims import (
+    ONE_SIDED,
+    Judgment,
+    all_hold,
+    counted,
+    difference_text,
+    equal_but,
+    outcome_of,
+)
 from peftlens.numerics.mixed_model import Estimate
 from peftlens.results.best_rates import edge_text, untuned
 from peftlens.results.comparable import alike, rows_per_step, sweep_values
+from peftlens.results.comparisons import Comparison
 from peftlens.results.contrasts import contrast
 from peftlens.results.sweep import BestConfiguration, best_configurations
 
@@ -30,7 +39,8 @@ TO_MEASURE = (
     "and several learning rates"
 )
 CRITERION = (
-    "LoRA falls behind by over two points more with the largest batch than with the smallest"
+    "LoRA is behind full fine-tuning at the largest batch, by over two points more than at "
+    "the smallest"
 )
 PRACTICE = {
     "supported": "Train LoRA with small batches, or use full fine-tuning for large ones.",
@@ -43,14 +53,15 @@ Pair = tuple[str, str]  # names of LoRA and full fine-tuning
 _VARYING = ("batch_size", "gradient_accumulation_steps", "max_steps")
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the change of LoRA's difference from full fine-tuning with the batch."""
     best = {one.name: one for one in best_configurations(tables)}
     groups = [one for one in _groups(tables, best) if max(one) >= RANGE * min(one)]
     if not groups:
-        return "not measured", (
+        return Judgment(
+            "not measured",
             "LoRA and full fine-tuning must both be trained with batches that differ by a factor "
-            "of 8."
+            "of 8.",
         )
     pairs = max(groups, key=lambda one: best[one[max(one)][0]].size)
     small, large = min(pairs), max(pairs)
@@ -59,7 +70,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     change = contrast(scores, after | {name: -weight for name, weight in before.items()})
     gap, first = contrast(scores, after), contrast(scores, before)
     if change is None or gap is None or first is None:
-        return "not measured", "All must be trained with the same two seeds or more."
+        return Judgment("not measured", "All must be trained with the same two seeds or more.")
     sentence = (
         f"{pairs[large][0]} less {pairs[large][1]}: {difference_text(first)} at batches of "
         f"{small:.0f}, {difference_text(gap)} at batches of {large:.0f}, a change of "
@@ -68,24 +79,45 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     names = [*pairs[small], *pairs[large]]
     rates = {name: float(best[name].row["learning_rate"]) for name in names}
     if loose := sorted(untuned(rates, tables)):
-        return "insufficient evidence", sentence + edge_text(loose)
-    return decide(change, gap, alpha), sentence
+        return Judgment("insufficient evidence", sentence + edge_text(loose))
+    n_seeds, n_items = best[names[-1]].right.shape
+    found = comparisons(change, gap, n_seeds, n_items, tuple(names))
+    return Judgment(outcome_of(all_hold(found, alpha)), sentence, found)
 
 
-def decide(change: Estimate, gap: Estimate, alpha: float) -> Outcome:
-    """Decide by the change with the batch, and by the difference at the largest batch.
+def comparisons(
+    change: Estimate, gap: Estimate, n_seeds: int, n_items: int, names: tuple[str, ...] = ()
+) -> tuple[Comparison, Comparison]:
+    """Return the two comparisons that must both hold.
 
     Args:
         change: LoRA's difference from full fine-tuning at the largest batch less that at the
             smallest.
         gap: the difference at the largest batch.
-        alpha: one-sided level.
+        n_seeds: number of seeds.
+        n_items: number of test examples.
+        names: names of the configurations.
     """
-    if max(change.p_below(-MARGIN), gap.p_below(0)) <= alpha:
-        return "supported"
-    if 2 * min(change.p_above(-MARGIN), gap.p_above(0)) <= alpha:
-        return "contradicted"
-    return "insufficient evidence"
+    return (
+        Comparison(
+            what="change of LoRA's difference with the batch",
+            estimate=change,
+            high=-MARGIN,
+            effect=-2 * MARGIN,
+            n_seeds=n_seeds,
+            n_items=n_items,
+            configurations=names,
+        ),
+        Comparison(
+            what="LoRA's difference at the largest batch",
+            estimate=gap,
+            high=0.0,
+            effect=-MARGIN,
+            n_seeds=n_seeds,
+            n_items=n_items,
+            configurations=names,
+        ),
+    )
 
 
 def _groups(

@@ -16,10 +16,18 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Outcome, counted, difference_text, equal_but
+from peftlens.claims import (
+    ONE_SIDED,
+    Judgment,
+    Outcome,
+    counted,
+    difference_text,
+    equal_but,
+)
 from peftlens.numerics.mixed_model import Estimate, holm
 from peftlens.results.best_rates import edge_text, untuned
 from peftlens.results.comparable import sweep_values, training_examples
+from peftlens.results.comparisons import Comparison
 from peftlens.results.contrasts import contrast
 from peftlens.results.sweep import BestConfiguration, best_configurations
 
@@ -45,13 +53,14 @@ Chosen = dict[tuple[float, int], BestConfiguration]  # by number of examples and
 Gaps = dict[int, tuple[Estimate, Estimate]]  # with the least and with the most data, by rank
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the differences of lower ranks from the highest, with little and with much data."""
     groups = [one for one in map(_complete, _groups(tables)) if one]
     if not groups:
-        return "not measured", (
+        return Judgment(
+            "not measured",
             "LoRA must be trained with ranks and with numbers of examples that differ by a factor "
-            "of 8, each rank with both."
+            "of 8, each rank with both.",
         )
     chosen = max(groups, key=len)
     ranks = sorted({rank for _, rank in chosen})
@@ -61,7 +70,9 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     edges = [r for r in ranks if {chosen[amount, r].name for amount in (least, most)} & loose]
     gaps = _gaps(chosen, ranks, least, most)
     if gaps is None:
-        return "not measured", "All ranks must be trained with the same two seeds or more."
+        return Judgment(
+            "not measured", "All ranks must be trained with the same two seeds or more."
+        )
     each = "; ".join(f"rank {r} {difference_text(a)} and {difference_text(b)}" for r, (a, b) in
                      gaps.items())  # fmt: skip
     sentence = (
@@ -70,9 +81,24 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     )
     sentence += edge_text(f"rank {rank}" for rank in edges)
     if ranks[-1] in edges:
-        return "insufficient evidence", sentence
+        return Judgment("insufficient evidence", sentence)
     tuned = {rank: both for rank, both in gaps.items() if rank not in edges}
-    return decide(tuned, ranks[0], alpha), sentence
+    highest = chosen[most, ranks[-1]]
+    found = tuple(
+        Comparison(
+            what=f"rank {rank} against rank {ranks[-1]} with {amount:.0f} examples",
+            estimate=gap,
+            low=-MARGIN if amount == least else None,
+            high=None if amount == least else -MARGIN,
+            effect=0.0 if amount == least else -2 * MARGIN,
+            n_seeds=len(highest.right),
+            n_items=highest.right.shape[1],
+            configurations=(chosen[amount, rank].name, chosen[amount, ranks[-1]].name),
+        )
+        for rank, both in tuned.items()
+        for amount, gap in zip((least, most), both, strict=True)
+    )
+    return Judgment(decide(tuned, ranks[0], alpha), sentence, found)
 
 
 def decide(gaps: Gaps, lowest: int, alpha: float) -> Outcome:

@@ -27,7 +27,7 @@ CRITERION = (
     "fails only if such vectors would have been found with power 0.8"
 )
 PRACTICE = {
-    "supported": "Read a prompt by the words nearest to its vectors.",
+    "supported": "Read a prompt by the words nearest to its vectors, or to their displacements.",
     "contradicted": "Don't read a meaning into the words nearest to a prompt's vectors.",
 }
 ANALYSIS = "soft_prompts"

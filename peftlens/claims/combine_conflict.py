@@ -30,7 +30,7 @@ NEEDS = ("combination",)
 TO_MEASURE = (
     "give the study a [continual] table of five tasks or more, and measure the probe combination"
 )
-CRITERION = "conflict and loss have a rank correlation above 0.3"
+CRITERION = "conflict and the share of the gain that is lost have a rank correlation above 0.3"
 PRACTICE = {
     "supported": "Compare adapters before adding them, and keep those in conflict apart.",
     "contradicted": "Measure the tasks after adding adapters; low conflict promises nothing.",

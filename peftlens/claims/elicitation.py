@@ -26,9 +26,9 @@ TO_MEASURE = (
     "train prompt_tuning over three seeds or more on two tasks, and measure the probe "
     "prompt_elicitation"
 )
-CRITERION = "of every method more prompts than chance raise words of their task"
+CRITERION = "for every method, more prompts than by chance raise words of their task"
 PRACTICE = {
-    "supported": "Let the base continue after the prompt: its words hint at the task.",
+    "supported": "Let the base continue after the prompt: its words may hint at the task.",
     "contradicted": "Don't trust what the base says behind a prompt to be its task.",
 }
 ANALYSIS = "lens"

@@ -18,7 +18,9 @@ TO_MEASURE = "train full and at least one other method"
 CRITERION = "nine in ten adapter files have a tenth of full fine-tuning's bytes or less"
 PRACTICE = {
     "supported": "For many tasks keep one base, and an adapter for each.",
-    "contradicted": "Don't choose PEFT for its files: they are not much smaller.",
+    "contradicted": (
+        "Don't choose PEFT for its files: most are over a tenth as large as the model's."
+    ),
 }
 ANALYSIS = "comparison"
 SMALL = 0.1

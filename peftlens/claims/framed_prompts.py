@@ -40,7 +40,7 @@ TO_MEASURE = (
 CRITERION = "such a prompt says more of its task and costs less than two points"
 PRACTICE = {
     "supported": "Train prompts inside sentences if people are to read them.",
-    "contradicted": "Train prompts as usual: framed ones say no more, or cost accuracy.",
+    "contradicted": "Train prompts as usual: framed ones say little more, or cost over two points.",
 }
 ANALYSIS = "lens"
 MARGIN = 0.02  # of accuracy

@@ -40,8 +40,8 @@ CRITERION = (
     "other within two points"
 )
 PRACTICE = {
-    "supported": "Freeze more of the model to forget less.",
-    "contradicted": "Don't count on frozen weights against forgetting: measure it.",
+    "supported": "To forget less, freeze the base: LoRA then keeps as much as the head alone.",
+    "contradicted": "Don't count on frozen weights alone against forgetting: measure each method.",
 }
 ANALYSIS = "encoders"
 MARGIN = 0.02  # accuracy

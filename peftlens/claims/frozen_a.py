@@ -14,14 +14,14 @@ import pandas as pd
 
 from peftlens.claims import (
     ONE_SIDED,
-    Outcome,
+    Judgment,
+    all_hold,
     counted,
     difference_text,
     outcome_of,
-    pair,
+    paired,
     power_text,
 )
-from peftlens.numerics.margins import exceeds
 from peftlens.results.best_rates import edge_text, untuned_in_chart
 from peftlens.results.comparable import alike, charted, sweep_values
 
@@ -33,14 +33,14 @@ TO_MEASURE = (
 )
 CRITERION = "B alone is less than two points behind"
 PRACTICE = {
-    "supported": "Freeze A, and save its gradients and optimizer state.",
+    "supported": "Freeze A: it then needs no gradients and no optimizer state.",
     "contradicted": "Train A, too: B alone is less accurate.",
 }
 ANALYSIS = "variants"
 MARGIN = 0.02  # of accuracy
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the paired difference of LoRA-FA from LoRA."""
     rows, values = charted(tables), sweep_values(tables)
     pairs = [
@@ -50,16 +50,16 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         and alike(values[one], values[other])
     ]  # fmt: skip
     if not pairs:
-        return "not measured", "LoRA-FA and LoRA of one rank must be trained alike."
+        return Judgment("not measured", "LoRA-FA and LoRA of one rank must be trained alike.")
     one, other = max(pairs, key=lambda names: rows[names[1]]["validation_accuracy"])
-    gap = pair(tables["paired_accuracy"], one, other)
+    gap = paired(tables["paired_accuracy"], one, other, low=-MARGIN)
     if gap is None:
-        return "not measured", "The two were not trained with the same seeds."
+        return Judgment("not measured", "The two were not trained with the same seeds.")
     sentence = (
         f"With A frozen, {one} reaches {rows[one]['accuracy']:.3f}, {other} "
-        f"{rows[other]['accuracy']:.3f}: {difference_text(gap)} "
-        f"({counted(rows[one])}; {power_text([gap])})."
+        f"{rows[other]['accuracy']:.3f}: {difference_text(gap.estimate)} "
+        f"({counted(rows[one])}; {power_text([gap.estimate])})."
     )
     if loose := untuned_in_chart(tables, (one, other)):
-        return "insufficient evidence", sentence + edge_text(loose)
-    return outcome_of(exceeds(gap, -MARGIN, alpha)), sentence
+        return Judgment("insufficient evidence", sentence + edge_text(loose))
+    return Judgment(outcome_of(all_hold([gap], alpha)), sentence, (gap,))

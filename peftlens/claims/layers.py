@@ -38,8 +38,8 @@ TO_MEASURE = (
     "measure the probe layer_ablation"
 )
 CRITERION = (
-    "for every method less than a third of the blocks keep over 90 % of the gain, and over 10 "
-    "% more of it than random blocks"
+    "for every method, fewer than a third of the changed blocks keep over 90 % of the gain, "
+    "and over a tenth of the gain more than as many random blocks"
 )
 PRACTICE = {
     "supported": "Look at a few layers to see what was learned, and try to adapt these alone.",

@@ -16,15 +16,15 @@ import pandas as pd
 
 from peftlens.claims import (
     ONE_SIDED,
-    Outcome,
+    Judgment,
+    all_hold,
     counted,
     difference_text,
     family,
     outcome_of,
-    pair,
+    paired,
     power_text,
 )
-from peftlens.numerics.margins import exceeds
 from peftlens.results.best_rates import edge_text, untuned_in_chart
 from peftlens.results.comparable import alike, charted, sweep_values, training_examples
 
@@ -45,7 +45,7 @@ MARGIN = 0.02  # of accuracy
 LITTLE = 1000  # training examples
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the best method and full fine-tuning on the least data."""
     rows, values = charted(tables), sweep_values(tables)
     amounts = {name: training_examples(values[name]) for name in rows}
@@ -55,21 +55,22 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         for one in rows if _is_peft(rows[one]["method"]) and alike(values[one], values[full])
     ]  # fmt: skip
     if not pairs:
-        return "not measured", (
-            "Full fine-tuning and another method must be trained alike on at most 1,000 examples."
+        return Judgment(
+            "not measured",
+            "Full fine-tuning and another method must be trained alike on at most 1,000 examples.",
         )
     one, full = max(pairs, key=lambda two: (-amounts[two[1]], rows[two[0]]["validation_accuracy"]))
-    gap = pair(tables["paired_accuracy"], one, full)
+    gap = paired(tables["paired_accuracy"], one, full, low=MARGIN, effect=2 * MARGIN)
     if gap is None:
-        return "not measured", "The two were not trained with the same seeds."
+        return Judgment("not measured", "The two were not trained with the same seeds.")
     sentence = (
         f"With {amounts[full]:.0f} training examples, {one} reaches "
         f"{rows[one]['accuracy']:.3f}, {full} {rows[full]['accuracy']:.3f}: "
-        f"{difference_text(gap)} ({counted(rows[one])}; {power_text([gap])})."
+        f"{difference_text(gap.estimate)} ({counted(rows[one])}; {power_text([gap.estimate])})."
     )
     if loose := untuned_in_chart(tables, (one, full)):
-        return "insufficient evidence", sentence + edge_text(loose)
-    return outcome_of(exceeds(gap, MARGIN, alpha)), sentence
+        return Judgment("insufficient evidence", sentence + edge_text(loose))
+    return Judgment(outcome_of(all_hold([gap], alpha)), sentence, (gap,))
 
 
 def _is_peft(method: str) -> bool:

@@ -31,7 +31,10 @@ TO_MEASURE = (
     "train lora and full over the same three seeds or more and several learning rates, for several "
     "epochs, and measure the probes memorization and training_log"
 )
-CRITERION = "rows of the training are harder to tell from others after LoRA, at an equal fit"
+CRITERION = (
+    "training rows are harder to tell from held-out ones after LoRA than after full fine- "
+    "tuning, at a fit less than 0.05 nats worse"
+)
 PRACTICE = {
     "supported": "With data that must not leak, prefer LoRA, and test it all the same.",
     "contradicted": "Don't count on LoRA to protect training data.",

@@ -28,8 +28,8 @@ TO_MEASURE = (
 )
 CRITERION = "full fine-tuning takes at least twice the memory of every method, at all lengths"
 PRACTICE = {
-    "supported": "If memory is short, use PEFT; the longer the texts, the less it saves.",
-    "contradicted": "Count the base and the activations: PEFT alone does not halve the memory.",
+    "supported": "If memory is short, use PEFT: it takes at most half at these lengths.",
+    "contradicted": "Count the base and the activations: PEFT alone need not halve the memory.",
 }
 ANALYSIS = "comparison"
 FAR = 2.0

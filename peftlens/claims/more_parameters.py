@@ -16,10 +16,18 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Outcome, difference_text, family, outcome_of, seeds
+from peftlens.claims import (
+    ONE_SIDED,
+    Judgment,
+    all_hold,
+    difference_text,
+    family,
+    outcome_of,
+    seeds,
+)
 from peftlens.numerics.counts import counted
-from peftlens.numerics.margins import exceeds
 from peftlens.results.best_rates import edge_text, untuned
+from peftlens.results.comparisons import Comparison
 from peftlens.results.contrasts import contrast
 from peftlens.results.sweep import BestConfiguration, best_configurations
 
@@ -43,26 +51,29 @@ LEAST = 5  # methods
 RANGE = 100  # most over fewest trainable parameters
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the slope over the methods' tuned configurations."""
     chosen = _methods(best_configurations(tables))
     if not _covers(chosen):
-        return "not measured", (
-            "Five methods whose trainable parameters differ by a factor of 100 must be trained."
+        return Judgment(
+            "not measured",
+            "Five methods whose trainable parameters differ by a factor of 100 must be trained.",
         )
     rates = {one.name: float(one.row["learning_rate"]) for one in chosen}
     loose = untuned(rates, tables)
     tuned = [one for one in chosen if one.name not in loose]
     text = edge_text(one.name for one in chosen if one.name in loose)
     if not _covers(tuned):
-        return "insufficient evidence", f"Too few of the methods are tuned.{text}"
+        return Judgment("insufficient evidence", f"Too few of the methods are tuned.{text}")
     weights = slope_weights([one.size for one in tuned])
     slope = contrast(
         {one.name: one.right for one in tuned},
         dict(zip((one.name for one in tuned), weights, strict=True)),
     )
     if slope is None:
-        return "not measured", "All methods must be trained with the same two seeds or more."
+        return Judgment(
+            "not measured", "All methods must be trained with the same two seeds or more."
+        )
     ordered = sorted(tuned, key=lambda one: one.size)
     each = "; ".join(f"{one.name} {one.size:,}: {one.row['accuracy']:.3f}" for one in ordered)
     n_seeds, n_items = tuned[0].right.shape
@@ -70,7 +81,16 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         f"Of {len(tuned)} methods, ten times as many parameters have {difference_text(slope)} "
         f"({seeds(n_seeds)}, {counted(n_items, 'example')}): {each}.{text}"
     )
-    return outcome_of(exceeds(slope, MARGIN, alpha)), sentence
+    one = Comparison(
+        what="slope over ten times as many parameters",
+        estimate=slope,
+        low=MARGIN,
+        effect=2 * MARGIN,
+        n_seeds=n_seeds,
+        n_items=n_items,
+        configurations=tuple(one.name for one in tuned),
+    )
+    return Judgment(outcome_of(all_hold([one], alpha)), sentence, (one,))
 
 
 def slope_weights(sizes: list[int]) -> list[float]:

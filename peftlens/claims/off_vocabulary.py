@@ -36,8 +36,9 @@ TO_MEASURE = (
     "soft_prompt_neighbors and soft_prompt_faithfulness"
 )
 CRITERION = (
-    "a vector's cosine to its nearest token is over 0.05 lower than after random steps, and "
-    "the nearest tokens cost over 0.05 nats per token; one that is less is enough against it"
+    "for every configuration the mean cosine to the nearest token is over 0.05 lower than "
+    "after random steps, and the nearest tokens cost over 0.05 nats per token; it fails if "
+    "either is less for one"
 )
 PRACTICE = {
     "supported": "Don't replace a prompt by its nearest tokens.",

@@ -33,7 +33,7 @@ TO_MEASURE = (
 CRITERION = "attention alone is less than two points behind"
 PRACTICE = {
     "supported": "Start with LoRA on attention alone: other layers add less than two points.",
-    "contradicted": 'Spread the same parameters over all layers: `target_modules="all_linear"`.',
+    "contradicted": 'Adapt the feed-forward layers, too: `target_modules="all_linear"`.',
 }
 ANALYSIS = "placement"
 MARGIN = 0.02

@@ -33,10 +33,12 @@ TO_MEASURE = (
     "train lora and qlora of one rank, over the same seeds and several learning rates, and "
     "measure the probe training_cost; qlora needs the extra quant"
 )
-CRITERION = "QLoRA is less than two points behind, and takes less memory"
+CRITERION = "QLoRA is less than two points behind, and takes less memory at all lengths"
 PRACTICE = {
     "supported": "If memory is short, use a 4-bit base: it costs less than two points.",
-    "contradicted": "Keep the original base: 4 bits cost accuracy or save no memory.",
+    "contradicted": (
+        "Test 4 bits before use: they cost over two points, or take more memory at some length."
+    ),
 }
 ANALYSIS = "quantization"
 MARGIN = 0.02

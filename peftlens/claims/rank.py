@@ -37,7 +37,8 @@ TO_MEASURE = (
     "several learning rates"
 )
 CRITERION = (
-    "every lower rank is over one point behind the best of 4 to 32, and no higher one a point ahead"
+    "every rank below 4 is over one point behind the best of 4 to 32, and no rank above 32 is "
+    "a point ahead of it"
 )
 PRACTICE = {
     "supported": "Start with a rank between 4 and 32: lower ones lose over a point.",

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Outcome, equal_but, outcome_of, seeds
-from peftlens.numerics.margins import equivalent
+from peftlens.claims import ONE_SIDED, Judgment, all_hold, equal_but, outcome_of, seeds
 from peftlens.numerics.mixed_model import Estimate
 from peftlens.results.best_rates import BestRates, best_rates, log_ratio
 from peftlens.results.comparable import sweep_values
+from peftlens.results.comparisons import Comparison
 
 CLAIM = "LoRA's best learning rate does not depend on the rank."
 SOURCE = "Schulman & Thinking Machines Lab 2025, LoRA Without Regret"
@@ -29,7 +29,7 @@ TO_MEASURE = (
     "train lora with one alpha and ranks that differ by a factor of 8 or more, over the same five "
     "seeds or more, each at five learning rates or more over two decades"
 )
-CRITERION = "the best rates of all ranks lie within a factor of 3.2"
+CRITERION = "every rank's best rate is within a factor of 3.2 of the lowest rank's"
 PRACTICE = {
     "supported": "Tune the learning rate at one rank, and keep it and alpha for the others.",
     "contradicted": "Tune the learning rate again for another rank.",
@@ -39,13 +39,14 @@ MARGIN = 0.5  # decades
 RANGE = 8  # highest rank over the lowest
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the ratios of the ranks' best rates to that of the lowest rank."""
     groups = [one for one in _groups(tables) if max(one) >= RANGE * min(one)]
     if not groups:
-        return "not measured", (
+        return Judgment(
+            "not measured",
             "LoRA must be trained alike with ranks that differ by a factor of 8, at three learning "
-            "rates or more."
+            "rates or more.",
         )
     ranks = max(groups, key=len)
     edges = [rank for rank, one in ranks.items() if one.at_edge.any()]
@@ -59,13 +60,27 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
             f"{', '.join(map(str, edges))}; widen the grid."
         )
     if len(ratios) < len(inside) - 1:
-        return "not measured", "All ranks must be trained with the same seeds."
+        return Judgment("not measured", "All ranks must be trained with the same seeds.")
     if not ratios:
-        return "insufficient evidence", sentence
+        return Judgment("insufficient evidence", sentence)
     shown = "; ".join(f"rank {rank} {_times(ratio)}" for rank, ratio in ratios.items())
     sentence += f" Against rank {min(inside)}: {shown}."
-    holds, _ = equivalent([*ratios.values()], -MARGIN, MARGIN, alpha)
-    return outcome_of(None if holds and edges else holds), sentence
+    found = [
+        Comparison(
+            what=f"best rate of rank {rank} over that of rank {min(inside)}",
+            estimate=ratio,
+            low=-MARGIN,
+            high=MARGIN,
+            unit="decades",
+            n_seeds=len(inside[rank].logs),
+            configurations=(inside[rank].name, inside[min(inside)].name),
+        )
+        for rank, ratio in ratios.items()
+    ]
+    holds = all_hold(found, alpha)
+    if holds and edges:
+        return Judgment("insufficient evidence", sentence)
+    return Judgment(outcome_of(holds), sentence, tuple(found))
 
 
 def _groups(tables: Mapping[str, pd.DataFrame]) -> list[dict[int, BestRates]]:

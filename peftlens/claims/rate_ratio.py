@@ -16,10 +16,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Outcome, outcome_of, seeds
-from peftlens.numerics.margins import equivalent
+from peftlens.claims import ONE_SIDED, Judgment, all_hold, outcome_of, seeds
 from peftlens.results.best_rates import BestRates, best_rates, log_ratio
 from peftlens.results.comparable import alike, sweep_values
+from peftlens.results.comparisons import Comparison
 
 CLAIM = "LoRA's best learning rate is about ten times that of full fine-tuning."
 SOURCE = "Schulman & Thinking Machines Lab 2025, LoRA Without Regret"
@@ -38,7 +38,7 @@ CLAIMED = 1.0  # decades
 MARGIN = 0.5  # decades
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the ratio of the best rates, paired by seed."""
     found, values = best_rates(tables), sweep_values(tables)
     pairs = [
@@ -48,22 +48,32 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         and alike(values[one], values[other])
     ]  # fmt: skip
     if not pairs:
-        return "not measured", (
-            "LoRA and full fine-tuning must both be trained alike, at three learning rates or more."
+        return Judgment(
+            "not measured",
+            "LoRA and full fine-tuning must be trained alike, at three learning rates or more.",
         )
     lora, full = max(pairs, key=lambda names: [found[name].score for name in names])
     ratio = log_ratio(found[lora], found[full])
     if ratio is None or ratio.low is None or ratio.high is None:
-        return "not measured", "The two share fewer than two seeds."
+        return Judgment("not measured", "The two share fewer than two seeds.")
     sentence = (
         f"The best rate of {lora} is {found[lora].typical:.2g}, of {full} {found[full].typical:.2g}"
         f": {10**ratio.value:.1f} times, {10**ratio.low:.1f} to {10**ratio.high:.1f} "
         f"({seeds(len(found[lora].logs))})."
     )
     if at_edge := [name for name in (lora, full) if found[name].at_edge.any()]:
-        return "insufficient evidence", f"{sentence} {_edges(found, at_edge)}"
-    holds, _ = equivalent([ratio], CLAIMED - MARGIN, CLAIMED + MARGIN, alpha)
-    return outcome_of(holds), sentence
+        return Judgment("insufficient evidence", f"{sentence} {_edges(found, at_edge)}")
+    one = Comparison(
+        what=f"best rate of {lora} over that of {full}",
+        estimate=ratio,
+        low=CLAIMED - MARGIN,
+        high=CLAIMED + MARGIN,
+        effect=CLAIMED,
+        unit="decades",
+        n_seeds=len(found[lora].logs),
+        configurations=(lora, full),
+    )
+    return Judgment(outcome_of(all_hold([one], alpha)), sentence, (one,))
 
 
 def _edges(found: Mapping[str, BestRates], names: list[str]) -> str:

@@ -32,7 +32,10 @@ TO_MEASURE = (
     "train several methods over three seeds or more on two tasks, and measure the probe "
     "activation_difference"
 )
-CRITERION = "of every method more runs than chance have words of their training text"
+CRITERION = (
+    "for every method, more runs than by chance raise words of their training text on "
+    "unrelated text"
+)
 PRACTICE = {
     "supported": "Treat an adapter as confidential as the text that it was trained on.",
     "contradicted": "The absence of a readable trace says nothing about the training text.",

@@ -15,12 +15,19 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Outcome, difference_text, outcome_of, seeds
+from peftlens.claims import (
+    ONE_SIDED,
+    Judgment,
+    all_hold,
+    difference_text,
+    outcome_of,
+    seeds,
+)
 from peftlens.numerics.counts import counted
-from peftlens.numerics.margins import exceeds
 from peftlens.numerics.mixed_model import crossed_estimate
 from peftlens.results.best_rates import chosen_rates, edge_text, untuned
 from peftlens.results.comparable import sweep_values
+from peftlens.results.comparisons import Comparison
 from peftlens.results.sweep import sweep_names
 from peftlens.results.table import last_steps
 
@@ -35,24 +42,26 @@ TO_MEASURE = (
 CRITERION = "fine-tuned copies are over two points below zero-shot accuracy"
 PRACTICE = {
     "supported": "After full fine-tuning a small model, test the tasks it should still do.",
-    "contradicted": "At its best rate, full fine-tuning leaves other tasks nearly as they were.",
+    "contradicted": (
+        "At its best rate, full fine-tuning costs other tasks less than two points on average."
+    ),
 }
 ANALYSIS = "small_model"
 MARGIN = 0.02  # of accuracy
 SMALL = 3e8  # parameters of the base
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the change of accuracy on questions that the base answers better than chance."""
     size = float(tables["base_parameters"].drop_duplicates("part")["parameters"].sum())
     if size >= SMALL:
-        return (
+        return Judgment(
             "not measured",
             f"The base has {size / 1e6:.0f} million parameters, and is not small.",
         )
     chosen = _full(tables)
     if chosen is None:
-        return "not measured", "Full fine-tuning was not trained and scored."
+        return Judgment("not measured", "Full fine-tuning was not trained and scored.")
     name, rate, items = chosen
     task = sweep_values(tables)[name].get("task")
     suites = {str(suite): one for suite, one in items.groupby("suite") if suite != task}
@@ -61,10 +70,11 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
     values = items.assign(change=items["right"].astype(float) - items["base_right"].astype(float))
     changes = values.pivot(index="seed", columns=["suite", "item"], values="change").dropna(axis=1)
     if not above or len(changes) < 2:
-        return "not measured", (
+        return Judgment(
+            "not measured",
             "The base does no better than guessing on every unseen task, so that it can't fall."
             if not above
-            else "Full fine-tuning was trained with one seed at its best rate."
+            else "Full fine-tuning was trained with one seed at its best rate.",
         )
     change = crossed_estimate(changes)
     sentence = (
@@ -74,8 +84,17 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         f"({seeds(len(changes))}, {counted(changes.shape[1], 'question')})."
     )
     if loose := sorted(untuned({name: rate}, tables)):
-        return "insufficient evidence", sentence + edge_text(loose)
-    return outcome_of(exceeds(-change, MARGIN, alpha)), sentence
+        return Judgment("insufficient evidence", sentence + edge_text(loose))
+    one = Comparison(
+        what=f"accuracy after {name} against the base's",
+        estimate=change,
+        high=-MARGIN,
+        effect=-2 * MARGIN,
+        n_seeds=len(changes),
+        n_items=changes.shape[1],
+        configurations=(name,),
+    )
+    return Judgment(outcome_of(all_hold([one], alpha)), sentence, (one,))
 
 
 def _full(tables: Mapping[str, pd.DataFrame]) -> tuple[str, float, pd.DataFrame] | None:

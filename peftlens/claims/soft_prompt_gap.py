@@ -16,14 +16,14 @@ import pandas as pd
 
 from peftlens.claims import (
     ONE_SIDED,
-    Outcome,
+    Judgment,
+    all_hold,
     counted,
     difference_text,
     outcome_of,
-    pair,
+    paired,
     power_text,
 )
-from peftlens.numerics.margins import exceeds
 from peftlens.results.best_rates import edge_text, untuned_in_chart
 from peftlens.results.comparable import alike, charted, sweep_values
 
@@ -46,11 +46,11 @@ MARGIN = 0.02  # of accuracy
 SMALL = 1e9  # parameters of the base
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the paired difference of the best LoRA and the best prompt."""
     size = float(tables["base_parameters"].drop_duplicates("part")["parameters"].sum())
     if size >= SMALL:
-        return (
+        return Judgment(
             "not measured",
             f"The base has {size / 1e9:.1f} billion parameters, and is not small.",
         )
@@ -62,20 +62,20 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tup
         and alike(values[one], values[other], {"max_steps"})
     ]  # fmt: skip
     if not pairs:
-        return "not measured", "LoRA and prompt tuning must be trained alike."
+        return Judgment("not measured", "LoRA and prompt tuning must be trained alike.")
     one, other = max(pairs, key=lambda two: [rows[name]["validation_accuracy"] for name in two])
-    gap = pair(tables["paired_accuracy"], one, other)
+    gap = paired(tables["paired_accuracy"], one, other, low=MARGIN, effect=2 * MARGIN)
     if gap is None:
-        return "not measured", "The two were not trained with the same seeds."
+        return Judgment("not measured", "The two were not trained with the same seeds.")
     sentence = (
         f"On a base of {size / 1e6:.0f} million parameters, {one} reaches "
         f"{rows[one]['accuracy']:.3f}{_steps(values[one])}, {other} "
-        f"{rows[other]['accuracy']:.3f}{_steps(values[other])}: {difference_text(gap)} "
-        f"({counted(rows[one])}; {power_text([gap])})."
+        f"{rows[other]['accuracy']:.3f}{_steps(values[other])}: {difference_text(gap.estimate)} "
+        f"({counted(rows[one])}; {power_text([gap.estimate])})."
     )
     if loose := untuned_in_chart(tables, (one, other)):
-        return "insufficient evidence", sentence + edge_text(loose)
-    return outcome_of(exceeds(gap, MARGIN, alpha)), sentence
+        return Judgment("insufficient evidence", sentence + edge_text(loose))
+    return Judgment(outcome_of(all_hold([gap], alpha)), sentence, (gap,))
 
 
 def _steps(values: Mapping[str, Any]) -> str:

@@ -26,11 +26,12 @@ TO_MEASURE = (
     "probe soft_prompt_task_words"
 )
 CRITERION = (
-    "in most prompts the nearest words are closer to the task's than by chance; it fails only "
-    "if such words would have been found with power 0.8"
+    "in most prompts the nearest words are closer to the task's than by chance, and than in "
+    "prompts of other tasks or shuffled labels; it fails only if such words would have been "
+    "found with power 0.8"
 )
 PRACTICE = {
-    "supported": "The words nearest to a prompt hint at its task.",
+    "supported": "The words that a prompt's vectors moved toward hint at its task.",
     "contradicted": "Don't infer a prompt's task from its nearest words.",
 }
 ANALYSIS = "soft_prompts"

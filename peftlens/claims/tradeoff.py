@@ -30,10 +30,13 @@ TO_MEASURE = (
     "train configurations of at least three methods, over the same seeds and several learning "
     "rates, and measure the probe training_cost"
 )
-CRITERION = "in most pairs the method with fewer parameters takes over 1.2 times the FLOPs or bytes"
+CRITERION = (
+    "of the pairs of methods whose FLOPs or bytes differ by over 1.2 times, the one with "
+    "fewer parameters takes more of either in over half, at all lengths"
+)
 PRACTICE = {
     "supported": "Compare methods by FLOPs and memory, not by their number of parameters.",
-    "contradicted": "Fewer parameters also mean less compute or memory here.",
+    "contradicted": "Where costs differ, fewer parameters mostly mean less compute or memory.",
 }
 ANALYSIS = "comparison"
 ACCURACY_MARGIN = 0.02

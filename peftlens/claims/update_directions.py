@@ -36,8 +36,8 @@ TO_MEASURE = (
     "measure the probe update_directions"
 )
 CRITERION = (
-    "for every method over five points more directions than random ones have words of the "
-    "training text"
+    "for every method, the share of directions with words of the training text is over five "
+    "points above that of random ones"
 )
 PRACTICE = {
     "supported": "Read an update's strongest directions to see what it was trained on.",

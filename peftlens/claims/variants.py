@@ -17,16 +17,17 @@ import pandas as pd
 
 from peftlens.claims import (
     ONE_SIDED,
-    Outcome,
+    Judgment,
+    all_hold,
     counted,
     difference_text,
     outcome_of,
-    pair,
+    paired,
     power_text,
 )
-from peftlens.numerics.margins import equivalent
 from peftlens.results.best_rates import edge_text, untuned_in_chart
 from peftlens.results.comparable import alike, charted, sweep_values
+from peftlens.results.comparisons import Margins
 
 CLAIM = "Tuned variants of LoRA are as accurate as tuned LoRA."
 SOURCE = "arXiv:2602.04998"
@@ -38,7 +39,9 @@ TO_MEASURE = (
 CRITERION = "every variant is within two points of LoRA"
 PRACTICE = {
     "supported": "Use plain LoRA, and spend the effort on its learning rate.",
-    "contradicted": "Try the variants: some differ from tuned LoRA by more than two points.",
+    "contradicted": (
+        "Don't take variants for equal to LoRA: one is over two points better or worse."
+    ),
 }
 ANALYSIS = "variants"
 MARGIN = 0.02  # of accuracy
@@ -46,27 +49,32 @@ LEAST = 3  # variants
 VARIANTS = ("adalora", "dora", "lora_fa", "lora_plus", "olora", "pissa", "rslora")
 
 
-def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> tuple[Outcome, str]:
+def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Judgment:
     """Judge by the differences of the variants from the LoRA that has most of them."""
     rows, groups = charted(tables), _groups(tables)
     if not any(groups.values()):
-        return "not measured", "LoRA and variants of the same rank must be trained alike."
+        return Judgment("not measured", "LoRA and variants of the same rank must be trained alike.")
     lora = max(groups, key=lambda name: (len(groups[name]), rows[name]["trainable_parameters"]))
-    found = {name: pair(tables["paired_accuracy"], name, lora) for name in groups[lora]}
+    margins = Margins(low=-MARGIN, high=MARGIN)
+    found = {
+        name: paired(tables["paired_accuracy"], name, lora, **margins) for name in groups[lora]
+    }
     gaps = {name: gap for name, gap in found.items() if gap is not None}
     if not gaps:
-        return "not measured", "None was trained with LoRA's seeds."
-    each = "; ".join(f"{name} has {difference_text(gap)}" for name, gap in gaps.items())
+        return Judgment("not measured", "None was trained with LoRA's seeds.")
+    each = "; ".join(f"{name} has {difference_text(gap.estimate)}" for name, gap in gaps.items())
     loose = untuned_in_chart(tables, (lora, *gaps))
     sentence = (
         f"Against {lora}, which reaches {rows[lora]['accuracy']:.3f} ({counted(rows[lora])}), "
-        f"{each} ({power_text(gaps.values())}).{edge_text(loose)}"
+        f"{each} ({power_text(gap.estimate for gap in gaps.values())}).{edge_text(loose)}"
     )
     tuned = [gap for name, gap in gaps.items() if name not in loose]
     if lora in loose or not tuned:
-        return "insufficient evidence", sentence
-    holds, _ = equivalent(tuned, -MARGIN, MARGIN, alpha)
-    return outcome_of(None if holds and len(tuned) < LEAST else holds), sentence
+        return Judgment("insufficient evidence", sentence)
+    holds = all_hold(tuned, alpha)
+    if holds and len(tuned) < LEAST:
+        return Judgment("insufficient evidence", sentence)
+    return Judgment(outcome_of(holds), sentence, tuple(tuned))
 
 
 def _groups(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:

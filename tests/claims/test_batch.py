@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import simulated_studies as simulated
 
-from peftlens.claims.batch import decide, verdict
+from peftlens.claims import all_hold, outcome_of
+from peftlens.claims.batch import comparisons, verdict
 from peftlens.results.contrasts import contrast
 
 NAMES = ("lora batch_size=8", "full batch_size=8", "lora batch_size=128", "full batch_size=128")
@@ -29,7 +30,7 @@ def test_the_change_and_the_loss_decide(small, large, outcome):
 
 
 def test_the_sentence_has_both_batches_and_the_change():
-    _, sentence = verdict(tables(0.0, -0.06))
+    _, sentence, _ = verdict(tables(0.0, -0.06))
     assert sentence.startswith("lora batch_size=128 less full batch_size=128: ")
     assert "at batches of 8, " in sentence
     assert "at batches of 128, a change of -5." in sentence
@@ -38,7 +39,7 @@ def test_the_sentence_has_both_batches_and_the_change():
 
 def test_passes_of_a_step_make_a_batch_and_steps_may_differ():
     large = [f"{m} gradient_accumulation_steps=16 max_steps=20" for m in ("lora", "full")]
-    found, sentence = verdict(tables(0.0, -0.06, (*NAMES[:2], *large)))
+    found, sentence, _ = verdict(tables(0.0, -0.06, (*NAMES[:2], *large)))
     assert found == "supported"
     assert "at batches of 128" in sentence
 
@@ -58,7 +59,7 @@ def test_what_was_not_trained_alike_is_not_compared(names):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_best_rate_at_the_edge_decides_nothing(name):
-    found, sentence = verdict(tables(0.0, -0.06, at_edge=[name]))
+    found, sentence, _ = verdict(tables(0.0, -0.06, at_edge=[name]))
     assert found == "insufficient evidence"
     assert sentence.endswith(f"Best rates at the edge of their grid: {name}; widen the grids.")
 
@@ -85,7 +86,8 @@ def test_decisions_in_simulated_studies():
             scores = simulated.scores(accuracies, rng, items=300)
             after = {NAMES[2]: 1.0, NAMES[3]: -1.0}
             change = contrast(scores, after | {NAMES[0]: -1.0, NAMES[1]: 1.0})
-            found.append(decide(change, contrast(scores, after), 0.025))
+            both = comparisons(change, contrast(scores, after), 6, 300)
+            found.append(outcome_of(all_hold(both, 0.025)))
         return [found.count(name) / studies for name in ("supported", "contradicted")]
 
     assert shares(0.0, -0.1)[0] >= 0.9

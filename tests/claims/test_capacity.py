@@ -31,7 +31,7 @@ def test_what_the_lower_rank_loses_decides(few, many, outcome):
 
 
 def test_the_sentence_has_both_amounts():
-    _, sentence = verdict(tables(0.0, 0.06))
+    _, sentence, _ = verdict(tables(0.0, 0.06))
     assert sentence.startswith("Against rank 64, with 160 and with 3200 training examples: rank 1 ")
 
 
@@ -69,7 +69,7 @@ def test_ranks_on_other_layers_are_not_compared():
 @pytest.mark.parametrize("rank", [1, 64])
 def test_a_best_rate_at_the_edge_decides_nothing(rank):
     edge = f"lora rank={rank} max_steps=400"
-    found, sentence = verdict(tables(0.0, 0.06, at_edge=[edge]))
+    found, sentence, _ = verdict(tables(0.0, 0.06, at_edge=[edge]))
     assert found == "insufficient evidence"
     assert sentence.endswith(f"Best rates at the edge of their grid: rank {rank}; widen the grids.")
 

@@ -24,7 +24,7 @@ def test_two_points_decide(loss, outcome):
 
 
 def test_the_sentence_has_the_numbers():
-    _, sentence = verdict(tables(0.0))
+    _, sentence, _ = verdict(tables(0.0))
     assert sentence.startswith("With A frozen, lora_fa rank=8 reaches 0.")
     assert "(6 seeds, 1,500 examples; a difference of" in sentence
 
@@ -35,7 +35,7 @@ def test_few_items_and_seeds_decide_nothing():
 
 @pytest.mark.parametrize("name", BOTH)
 def test_a_best_rate_at_the_edge_decides_nothing(name):
-    found, sentence = verdict(tables(0.06, at_edge=[name]))
+    found, sentence, _ = verdict(tables(0.06, at_edge=[name]))
     assert found == "insufficient evidence"
     assert sentence.endswith(f"Best rates at the edge of their grid: {name}; widen the grids.")
 

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from peftlens import registry
+from peftlens.claims import Judgment
+from peftlens.results.comparisons import size_text
 
 STRICT = 1e-12
 
@@ -77,3 +79,18 @@ def test_a_very_strict_level_takes_the_decision_back(name):
     verdict = registry.load("claims", name).verdict
     assert verdict(tables)[0] in ("supported", "contradicted")
     assert verdict(tables, STRICT)[0] == "insufficient evidence"
+
+
+# Rounds on one machine, or runs of every method: no number of seeds is known to decide.
+UNPLANNED = {
+    "elicitation", "layers", "memory", "merge", "off_vocabulary", "readable_trace",
+    "update_directions",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_an_open_claim_names_the_study_that_would_decide(name):
+    verdict = registry.load("claims", name).verdict
+    found = Judgment(*verdict(DECIDED[name](with_claim(name)), STRICT))
+    assert bool(size_text(found.outcome, found.comparisons, STRICT)) is (name not in UNPLANNED)
+    assert all(one.what for one in found.comparisons)

@@ -22,7 +22,7 @@ def test_two_points_decide(gain, outcome):
 
 
 def test_the_sentence_has_the_amount():
-    _, sentence = verdict(tables(0.06))
+    _, sentence, _ = verdict(tables(0.06))
     assert sentence.startswith("With 800 training examples, lora reaches 0.")
 
 
@@ -43,7 +43,7 @@ def test_other_runs_are_not_measured(names):
 def test_a_limited_split_is_little_data():
     one = tables(0.06, ("lora max_steps=200", "full max_steps=200"))
     one["configurations"]["split"] = '{"max_train":100}'
-    found, sentence = verdict(one)
+    found, sentence, _ = verdict(one)
     assert found == "supported"
     assert sentence.startswith("With 100 training examples, lora max_steps=200 reaches")
 

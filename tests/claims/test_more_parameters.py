@@ -3,7 +3,7 @@ import pytest
 import simulated_studies as simulated
 
 from peftlens.claims.more_parameters import slope_weights, verdict
-from peftlens.numerics.margins import exceeds
+from peftlens.results.comparisons import Comparison, all_hold
 from peftlens.results.contrasts import contrast
 
 SIZES = {"prompt_tuning": 10**4, "ia3": 10**5, "lora": 10**6, "bottleneck": 10**7, "full": 10**8}
@@ -38,13 +38,13 @@ def test_weights_are_those_of_least_squares():
 
 
 def test_the_sentence_has_every_method_by_size():
-    _, sentence = verdict(tables(0.03))
+    _, sentence, _ = verdict(tables(0.03))
     assert sentence.startswith("Of 5 methods, ten times as many parameters have +3.")
     assert "(6 seeds, 800 examples): prompt_tuning 10,000: 0." in sentence
 
 
 def test_baselines_do_not_count():
-    found, sentence = verdict(tables(0.03, {"frozen": 0.1}, sizes=SIZES | {"frozen": 0}))
+    found, sentence, _ = verdict(tables(0.03, {"frozen": 0.1}, sizes=SIZES | {"frozen": 0}))
     assert found == "supported"
     assert "frozen" not in sentence
 
@@ -55,7 +55,7 @@ def test_a_method_is_its_best_configuration_on_validation():
 
 
 def test_a_method_at_the_edge_does_not_count():
-    found, sentence = verdict(
+    found, sentence, _ = verdict(
         tables(0.03, {"bitfit": 0.2}, sizes=SIZES | {"bitfit": 10**8}, at_edge=["bitfit"])
     )
     assert found == "supported"
@@ -63,7 +63,7 @@ def test_a_method_at_the_edge_does_not_count():
 
 
 def test_too_few_tuned_methods_decide_nothing():
-    found, sentence = verdict(tables(0.03, at_edge=["ia3"]))
+    found, sentence, _ = verdict(tables(0.03, at_edge=["ia3"]))
     assert found == "insufficient evidence"
     assert sentence.startswith("Too few of the methods are tuned.")
 
@@ -87,7 +87,9 @@ def test_decisions_in_simulated_studies():
         rng, found = np.random.default_rng(0), []
         for _ in range(studies):
             scores = simulated.scores(accuracies(slope), rng, items=200)
-            found.append(exceeds(contrast(scores, weights), 0.01, 0.025))
+            estimate = contrast(scores, weights)
+            one = Comparison(what="slope", estimate=estimate, low=0.01, n_seeds=6)
+            found.append(all_hold([one], 0.025))
         return found.count(True) / studies, found.count(False) / studies
 
     assert shares(0.03)[0] >= 0.9

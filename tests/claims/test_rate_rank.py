@@ -27,7 +27,7 @@ def test_half_a_decade_decides(optima, outcome):
 
 
 def test_the_sentence_has_every_rank():
-    _, sentence = verdict(tables({1: -3.0, 8: -3.0, 64: -3.3}))
+    _, sentence, _ = verdict(tables({1: -3.0, 8: -3.0, 64: -3.3}))
     assert sentence.startswith("Best rates: rank 1 0.001; rank 8 0.001; rank 64 0.0005 (6 seeds).")
     assert (
         "Against rank 1: rank 8 1.0 times, 0.6 to 1.7; rank 64 0.5 times, 0.3 to 0.9." in sentence
@@ -35,7 +35,7 @@ def test_the_sentence_has_every_rank():
 
 
 def test_a_rank_at_the_edge_keeps_the_claim_from_being_supported():
-    found, sentence = verdict(tables({1: -3.0, 8: -3.0, 64: -1.2}))
+    found, sentence, _ = verdict(tables({1: -3.0, 8: -3.0, 64: -1.2}))
     assert found == "insufficient evidence"
     assert "it is a bound only: rank 64; widen the grid. Against rank 1: rank 8" in sentence
     assert "rank 64 1" not in sentence  # no ratio of it

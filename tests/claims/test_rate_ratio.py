@@ -24,13 +24,13 @@ def test_half_a_decade_around_ten_decides(lora, outcome):
 
 
 def test_the_sentence_has_the_ratio_with_its_interval():
-    _, sentence = verdict(tables(-3.0))
+    _, sentence, _ = verdict(tables(-3.0))
     assert sentence.startswith("The best rate of lora is 0.001, of full 0.0001: 10.0 times, 5.8 to")
     assert "(6 seeds)" in sentence
 
 
 def test_a_best_rate_at_the_edge_of_its_grid_decides_nothing():
-    found, sentence = verdict(tables(-1.2))  # above the highest rate
+    found, sentence, _ = verdict(tables(-1.2))  # above the highest rate
     assert found == "insufficient evidence"
     assert "it is a bound only: lora in 6 of 6 seeds; widen the grid." in sentence
 

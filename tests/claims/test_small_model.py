@@ -49,7 +49,7 @@ def test_two_points_decide(change, outcome):
 
 
 def test_the_sentence_has_both_accuracies():
-    _, sentence = verdict(tables(-0.08))
+    _, sentence, _ = verdict(tables(-0.08))
     assert sentence.startswith("On piqa the base of 130 million parameters answers 5")
     assert sentence.endswith("(6 seeds, 600 questions).")
 
@@ -65,7 +65,7 @@ def test_only_the_best_rate_and_the_last_step_count():
 
 
 def test_a_base_that_guesses_cannot_fall():
-    found, sentence = verdict(tables(-0.2, before=0.25))
+    found, sentence, _ = verdict(tables(-0.2, before=0.25))
     assert found == "not measured"
     assert sentence.startswith("The base does no better than guessing")
 
@@ -74,7 +74,7 @@ def test_suites_that_are_guessed_do_not_count():
     one = tables(-0.08, suites=("piqa", "openbookqa"))
     rows = one["forgetting_items"]
     rows.loc[rows["suite"] == "openbookqa", ["base_right", "right"]] = 0.0
-    found, sentence = verdict(one)
+    found, sentence, _ = verdict(one)
     assert found == "supported"
     assert sentence.startswith("On piqa the base")
 
@@ -92,7 +92,7 @@ def test_texts_are_no_questions():
 def test_a_large_base_is_not_what_the_claim_is_about():
     one = tables(-0.08)
     one["base_parameters"]["parameters"] *= 3
-    found = verdict(one)
+    found = verdict(one)[:2]
     assert found == ("not measured", "The base has 390 million parameters, and is not small.")
 
 

@@ -24,7 +24,7 @@ def test_two_points_decide(gap, outcome):
 
 
 def test_prompts_may_have_more_steps_and_the_sentence_says_so():
-    found, sentence = verdict(tables(0.06, f"{PROMPT} max_steps=3000"))
+    found, sentence, _ = verdict(tables(0.06, f"{PROMPT} max_steps=3000"))
     assert found == "supported"
     assert "after 100 steps" in sentence
     assert "after 3000 steps" in sentence
@@ -33,7 +33,7 @@ def test_prompts_may_have_more_steps_and_the_sentence_says_so():
 def test_a_large_base_is_not_what_the_claim_is_about():
     one = tables(0.06)
     one["base_parameters"]["parameters"] *= 10
-    assert verdict(one) == (
+    assert verdict(one)[:2] == (
         "not measured", "The base has 1.3 billion parameters, and is not small.",
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ def test_two_points_on_either_side_decide(changed, outcome):
 
 
 def test_the_sentence_has_every_variant():
-    _, sentence = verdict(tables())
+    _, sentence, _ = verdict(tables())
     assert sentence.startswith("Against lora rank=8, which reaches 0.")
     assert all(f"{name} has" in sentence for name in THREE)
 
@@ -35,7 +35,7 @@ def test_few_items_decide_nothing():
 
 def test_a_variant_at_the_edge_is_not_tuned():
     worse = {"dora rank=8": 0.5, "olora rank=8": 0.8}
-    found, sentence = verdict(tables(worse, at_edge=["dora rank=8"], seed_sd=0.002))
+    found, sentence, _ = verdict(tables(worse, at_edge=["dora rank=8"], seed_sd=0.002))
     assert found == "supported"  # by the other three
     assert "Best rates at the edge of their grid: dora rank=8" in sentence
     assert verdict(tables({"dora rank=8": 0.5}, at_edge=["dora rank=8"], seed_sd=0.002))[0] == (
