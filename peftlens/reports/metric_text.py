@@ -7,6 +7,8 @@ from peftlens.numerics.rounding import number
 from peftlens.reports.cells import Head, head_of, short
 from peftlens.results.table import Column
 
+# a base in four bits makes this larger, and a process smaller
+_COLUMNS = {"peak memory bytes": "peak_memory_above_the_base_bytes"}
 _SEQUENCE = ("ACC", "BWT", "FWT", "F")  # metrics of continual learning, which are accuracies
 
 
@@ -18,7 +20,8 @@ def head_of_metric(rows: pd.DataFrame) -> Head:
     """
     metric, unit, better = (rows[name].iloc[0] for name in ("metric", "unit", "better"))
     meaning = "share of right answers" if metric in _SEQUENCE else ""
-    return head_of(Column(metric.replace(" ", "_"), meaning, unit or None, better), rows["mean"])
+    name = _COLUMNS.get(metric, metric.replace(" ", "_"))
+    return head_of(Column(name, meaning, unit or None, better), rows["mean"])
 
 
 def value_text(row: pd.Series) -> str:
