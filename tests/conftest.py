@@ -30,8 +30,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir("numba")))
 
 
 def pytest_collection_modifyitems(items):
-    """The slow ones first, so that no process is left with them alone at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The slow and long ones first, so that no process is left with them alone at the end."""
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slow", "long"))))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,6 +20,8 @@ from peftlens.studies.runner import StudyOptions
 from peftlens.studies.status import study_status
 from peftlens.studies.verification import verify
 
+pytestmark = pytest.mark.long
+
 HERE = StudyOptions(workers=0, retry_failed=True)
 
 

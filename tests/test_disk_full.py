@@ -13,6 +13,8 @@ from peftlens.studies import runner
 from peftlens.studies.runner import StudyOptions
 from peftlens.studies.status import study_status
 
+pytestmark = pytest.mark.long
+
 PAGE = 4096  # bytes that a tmpfs gives out at a time
 
 

@@ -27,6 +27,8 @@ from peftlens.runs.run import Run, runs_in
 from peftlens.studies import local_pool, runner, status
 from peftlens.studies.runner import StudyOptions
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("victim", ["worker", "supervisor", "group"])
 def test_a_hundred_runs_killed_at_random_moments(fast, tmp_path, victim):

@@ -29,6 +29,8 @@ from peftlens.runs.run import configurations
 from peftlens.training.step_cost import StepRequest, step_cost
 from peftlens.vocab.null_tests import neighborhoods
 
+pytestmark = pytest.mark.long
+
 METHODS = {
     "lora": {"rank": 2},
     "prompt_tuning": {"num_virtual_tokens": 3},

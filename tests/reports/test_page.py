@@ -23,6 +23,8 @@ from peftlens.reports import page as report
 from peftlens.results import table
 from peftlens.studies import runner
 
+pytestmark = pytest.mark.long
+
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}\u202e$x$ \\input{/etc/passwd}"
 SHOWN = HOSTILE.replace("\u202e", "<U+202E>")
 

@@ -17,6 +17,8 @@ from peftlens.studies import ray_pool, runner
 from peftlens.studies.runner import StudyOptions
 from peftlens.studies.worker_protocol import MeasureRequest, TrainRequest
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def two():

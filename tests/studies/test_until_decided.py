@@ -16,6 +16,8 @@ from peftlens.studies.scheduler import Stopped
 from peftlens.studies.until_decided import run_until_decided
 from peftlens.training import trainer
 
+pytestmark = pytest.mark.long
+
 HERE = StudyOptions(workers=0)
 RUNS = ('method = "lora"\ngrid = { learning_rate = [1e-3, 3e-3, 1e-2] }', 'method = "frozen"')
 DECISIONS = """

@@ -26,6 +26,8 @@ from peftlens.evaluation import probe_runner
 from peftlens.results import study_results
 from peftlens.training import tracker as tracker_module
 
+pytestmark = pytest.mark.long
+
 IDS = torch.arange(3, 19).reshape(2, 8)
 
 

@@ -12,7 +12,10 @@ from peftlens.training import compiled_blocks
 from peftlens.training.run_plan import plan_run
 from peftlens.training.trainer import train_run
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore"),  # torch's own, of its compiler
+]
 TRAINING = {"max_steps": 4, "batch_size": 4, "max_length": 32, "logging_steps": 1}
 
 

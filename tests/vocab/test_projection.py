@@ -9,6 +9,8 @@ from peftlens.models.base_model import load_base_model
 from peftlens.vocab import projection as maps
 from peftlens.vocab import vocabulary
 
+pytestmark = pytest.mark.long
+
 
 def test_recall_by_hand():
     """Four places on a line: each end's two nearest are known."""
