@@ -1,5 +1,6 @@
 """Verdicts in reports/README.md: a table of what to do, and the numbers claim by claim."""
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from evidence import REPORTS
 from peftlens import registry
 from peftlens.results.sequential import DECIDED
 
+# what to do by these verdicts, with their figures; of other claims what they say in general
+ADVICE = tomllib.loads(
+    Path(__file__).with_name("notes").joinpath("practice.toml").read_text("utf-8")
+)
 MARKS = {
     "practice": ("<!-- practice -->\n", "<!-- /practice -->\n"),
     "verdicts": ("<!-- verdicts -->\n", "<!-- /verdicts -->\n"),
@@ -35,7 +40,7 @@ def practice(verdicts: pd.DataFrame) -> str:
         constants = registry.describe("claims", claim).constants
         cells = [_cell(rows[rows["model"] == model]) for model in models]
         link = f"[{constants['CLAIM']}](#{claim})"
-        lines.append(_line(link, *cells, _advice(rows, constants["PRACTICE"])))
+        lines.append(_line(link, *cells, ADVICE.get(claim) or _advice(rows, constants["PRACTICE"])))
     rest = [one for one in claims if one not in {*found["claim"]}]
     names = ", ".join(f"[{one}](../docs/claims.md#{one})" for one in rest)
     decided = found[found["outcome"].isin(DECIDED)]["claim"].nunique()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from peftlens import registry
 from peftlens.claims import judge
 from peftlens.io import escaping
 from peftlens.results.sequential import RACED_RATES, last_verdicts
@@ -71,7 +72,17 @@ def test_the_page_of_an_analysis_is_made_from_its_tables(verdicts, monkeypatch):
         assert module.page(name, verdicts) == (REPORTS / name / "README.md").read_text()
 
 
-def test_advice_where_verdicts_disagree(verdict_tables):
+def test_the_figures_of_the_advice_are_those_of_the_verdicts(verdict_tables, verdicts):
+    sentences = verdicts.groupby("claim")["sentence"].agg(" ".join)
+    number = re.compile(r"\d+(?:\.\d+)?")
+    assert verdict_tables.ADVICE
+    for claim, advice in verdict_tables.ADVICE.items():
+        of_the_rule = {*number.findall(registry.load("claims", claim).CRITERION)}
+        assert {*number.findall(advice)} <= {*number.findall(sentences[claim])} | of_the_rule, claim
+
+
+def test_advice_where_verdicts_disagree(verdict_tables, monkeypatch):
+    monkeypatch.setattr(verdict_tables, "ADVICE", {})
     rows = [("rank", "a", "x", "supported"), ("rank", "b", "x", "contradicted"),
             ("rank", "b", "y", "insufficient evidence")]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["claim", "model", "task", "outcome"])

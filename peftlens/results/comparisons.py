@@ -230,7 +230,7 @@ def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float)
     ways = " or ".join(_ways(one, size))
     if outcome == "contradicted":
         effect = _effect_text(one)
-        text = f"If the truth were {effect}, a decision with power {POWER} would take {ways}."
+        text = f"Had the truth been {effect}, {ways} would have shown it with power {POWER}."
     elif size.seeds is not None and size.seeds <= one.n_seeds:
         return (
             f"{counted(size.seeds, _noun(one))} of such noise have power {POWER} already: the true "

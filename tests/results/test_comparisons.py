@@ -116,8 +116,10 @@ def test_the_size_in_words():
 def test_beside_a_contradiction_stands_the_size_of_what_contradicts():
     failing, other = one(-0.2, error=0.002, low=-0.01), one(low=-0.01, error=0.05)
     assert size_text("contradicted", [failing, other], 0.025) == (
-        "If the truth were +0 points, a decision with power 0.8 would take about 4 seeds."
+        "Had the truth been +0 points, about 4 seeds would have shown it with power 0.8."
     )
-    assert size_text("contradicted", [share(0, 9)], 0.025).startswith("If the truth were 80%, a")
+    assert size_text("contradicted", [share(0, 9)], 0.025).startswith(
+        "Had the truth been 80%, about"
+    )
     assert size_text("contradicted", [other], 0.025) == ""  # something else contradicts
     assert size_text("supported", [other], 0.025) == ""
