@@ -40,7 +40,7 @@ def practice(verdicts: pd.DataFrame) -> str:
         constants = registry.describe("claims", claim).constants
         cells = [_cell(rows[rows["model"] == model]) for model in models]
         link = f"[{constants['CLAIM']}](#{claim})"
-        lines.append(_line(link, *cells, ADVICE.get(claim) or _advice(rows, constants["PRACTICE"])))
+        lines.append(_line(link, *cells, _own(claim, rows) or _advice(rows, constants["PRACTICE"])))
     rest = [one for one in claims if one not in {*found["claim"]}]
     names = ", ".join(f"[{one}](../docs/claims.md#{one})" for one in rest)
     decided = found[found["outcome"].isin(DECIDED)]["claim"].nunique()
@@ -57,6 +57,18 @@ def _cell(rows: pd.DataFrame) -> str:
     }
     texts = [f"{_name(one)}: {names}" for one, names in tasks.items() if names]
     return "; ".join(texts) or "–"
+
+
+def _own(claim: str, rows: pd.DataFrame) -> str:
+    """Return the advice that was written for these very verdicts."""
+    about = ADVICE.get(claim, {"verdicts": None})
+    return about["advice"] if about["verdicts"] == verdict_names(rows) else ""
+
+
+def verdict_names(rows: pd.DataFrame) -> list[str]:
+    """Name verdicts, such as "supported: minilm-l6 on bbc_topic"."""
+    three = zip(rows["outcome"], rows["model"], rows["task"], strict=True)
+    return [f"{outcome}: {model} on {task}" for outcome, model, task in three]
 
 
 def _advice(rows: pd.DataFrame, practice: dict[str, str]) -> str:

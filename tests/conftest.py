@@ -46,6 +46,7 @@ def few_directions():
 def libraries_are_no_garbage():
     """To look for garbage among all that libraries have loaded takes a seventh of the time."""
     if len(sys.modules) > 1.1 * frozen["modules"]:
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
         frozen["modules"] = len(sys.modules)

@@ -62,7 +62,7 @@ def test_whatever_can_not_be_written_nothing_is_lost(file, disk):
         assert all(run.record.status == "finished" for run in runs_in(out / "runs"))
         assert not [left for left in out.rglob(".*") if left.is_file()]
         stopped_at.append(len(runs_in(out / "runs")))
-        pages = 1 if len(now) > len(before) else pages + 1 + pages // 3
+        pages = 1 if len(now) > len(before) else pages + 1 + pages // 8
         before = now
     assert (outcome.failed, outcome.left, len(outcome.runs)) == ((), 0, 2)
     assert {*stopped_at} == {0, 1, 2}  # at the study's own files, at each run's, at the tables

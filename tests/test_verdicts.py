@@ -73,16 +73,17 @@ def test_the_page_of_an_analysis_is_made_from_its_tables(verdicts, monkeypatch):
 
 
 def test_the_figures_of_the_advice_are_those_of_the_verdicts(verdict_tables, verdicts):
-    sentences = verdicts.groupby("claim")["sentence"].agg(" ".join)
     number = re.compile(r"\d+(?:\.\d+)?")
     assert verdict_tables.ADVICE
-    for claim, advice in verdict_tables.ADVICE.items():
+    for claim, about in verdict_tables.ADVICE.items():
+        rows = verdicts[verdicts["claim"] == claim]
+        assert verdict_tables.verdict_names(rows) == about["verdicts"], claim
+        found = {*number.findall(" ".join(rows["sentence"]))}
         of_the_rule = {*number.findall(registry.load("claims", claim).CRITERION)}
-        assert {*number.findall(advice)} <= {*number.findall(sentences[claim])} | of_the_rule, claim
+        assert {*number.findall(about["advice"])} <= found | of_the_rule, claim
 
 
-def test_advice_where_verdicts_disagree(verdict_tables, monkeypatch):
-    monkeypatch.setattr(verdict_tables, "ADVICE", {})
+def test_advice_where_verdicts_disagree(verdict_tables):
     rows = [("rank", "a", "x", "supported"), ("rank", "b", "x", "contradicted"),
             ("rank", "b", "y", "insufficient evidence")]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["claim", "model", "task", "outcome"])

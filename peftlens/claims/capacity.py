@@ -27,7 +27,7 @@ from peftlens.claims import (
 from peftlens.numerics.mixed_model import Estimate, holm
 from peftlens.results.best_rates import edge_text, untuned
 from peftlens.results.comparable import sweep_values, training_examples
-from peftlens.results.comparisons import Comparison
+from peftlens.results.comparisons import Comparison, Margins
 from peftlens.results.contrasts import contrast
 from peftlens.results.sweep import BestConfiguration, best_configurations
 
@@ -83,22 +83,32 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
     if ranks[-1] in edges:
         return Judgment("insufficient evidence", sentence)
     tuned = {rank: both for rank, both in gaps.items() if rank not in edges}
-    highest = chosen[most, ranks[-1]]
-    found = tuple(
-        Comparison(
-            what=f"rank {rank} against rank {ranks[-1]} with {amount:.0f} examples",
-            estimate=gap,
-            low=-MARGIN if amount == least else None,
-            high=None if amount == least else -MARGIN,
-            effect=0.0 if amount == least else -2 * MARGIN,
-            n_seeds=len(highest.right),
-            n_items=highest.right.shape[1],
-            configurations=(chosen[amount, rank].name, chosen[amount, ranks[-1]].name),
-        )
-        for rank, both in tuned.items()
-        for amount, gap in zip((least, most), both, strict=True)
-    )
+    found = _of_lowest(chosen, tuned.get(ranks[0]), ranks, (least, most))
     return Judgment(decide(tuned, ranks[0], alpha), sentence, found)
+
+
+def _of_lowest(
+    chosen: Chosen,
+    gaps: tuple[Estimate, Estimate] | None,
+    ranks: list[int],
+    amounts: tuple[float, float],
+) -> tuple[Comparison, ...]:
+    """Return the comparisons by which a study is planned: those of the lowest rank decide alone."""
+    if gaps is None:
+        return ()
+    n_seeds, n_items = chosen[amounts[1], ranks[-1]].right.shape
+    margins = Margins(low=-MARGIN), Margins(high=-MARGIN, effect=-2 * MARGIN)
+    return tuple(
+        Comparison(
+            what=f"rank {ranks[0]} against rank {ranks[-1]} with {amount:.0f} examples",
+            estimate=gap,
+            n_seeds=n_seeds,
+            n_items=n_items,
+            configurations=(chosen[amount, ranks[0]].name, chosen[amount, ranks[-1]].name),
+            **margin,
+        )
+        for amount, gap, margin in zip(amounts, gaps, margins, strict=True)
+    )
 
 
 def decide(gaps: Gaps, lowest: int, alpha: float) -> Outcome:

@@ -30,7 +30,9 @@ TO_MEASURE = (
     "train full and other methods over several seeds and learning rates with "
     "checkpoint_steps, on one task"
 )
-CRITERION = "at an equal fit at least one method forgets less than full fine-tuning, and none more"
+CRITERION = (
+    "at least one method, at an equal fit, forgets less than full fine-tuning, and none more"
+)
 PRACTICE = {
     "supported": "To keep what the model knew, use a method that is found to forget less.",
     "contradicted": "Don't choose PEFT to prevent forgetting: compare where both learned as much.",

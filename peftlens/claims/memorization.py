@@ -32,8 +32,8 @@ TO_MEASURE = (
     "epochs, and measure the probes memorization and training_log"
 )
 CRITERION = (
-    "training rows are harder to tell from held-out ones after LoRA than after full fine- "
-    "tuning, at a fit less than 0.05 nats worse"
+    "training rows are harder to tell from held-out ones after LoRA than after full "
+    "fine-tuning, at a fit less than 0.05 nats worse"
 )
 PRACTICE = {
     "supported": "With data that must not leak, prefer LoRA, and test it all the same.",

@@ -39,7 +39,7 @@ TO_MEASURE = (
     "300 million parameters, and measure the probe forgetting_items on questions of other tasks, "
     "and base_parameters"
 )
-CRITERION = "fine-tuned copies are over two points below zero-shot accuracy"
+CRITERION = "fine-tuned copies are over two points below zero-shot accuracy on other tasks"
 PRACTICE = {
     "supported": "After full fine-tuning a small model, test the tasks it should still do.",
     "contradicted": (

@@ -31,8 +31,8 @@ TO_MEASURE = (
     "rates, and measure the probe training_cost"
 )
 CRITERION = (
-    "of the pairs of methods whose FLOPs or bytes differ by over 1.2 times, the one with "
-    "fewer parameters takes more of either in over half, at all lengths"
+    "the method with fewer parameters takes more FLOPs or bytes in over half of the pairs that "
+    "differ in them by over 1.2 times, at all lengths"
 )
 PRACTICE = {
     "supported": "Compare methods by FLOPs and memory, not by their number of parameters.",

@@ -72,7 +72,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
     if lora in loose or not tuned:
         return Judgment("insufficient evidence", sentence)
     holds = all_hold(tuned, alpha)
-    if holds and len(tuned) < LEAST:
+    if holds is not False and len(tuned) < LEAST:
         return Judgment("insufficient evidence", sentence)
     return Judgment(outcome_of(holds), sentence, tuple(tuned))
 

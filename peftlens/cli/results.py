@@ -51,7 +51,11 @@ def report(  # noqa: PLR0913  # one argument per flag
 
         inspection = inspect(studies[0], base, trust_remote_code=trust_remote_code)
         page = reports.write_inspection(
-            inspection.results, inspection.about, inspection.findings, out or Path("report.html")
+            inspection.results,
+            inspection.about,
+            inspection.findings,
+            out or Path("report.html"),
+            title=title,
         )
     else:
         page = reports.write(studies, out, title=title, assets=assets)

@@ -271,15 +271,21 @@ def _costs(one: StudyResults, runs: _Runs) -> Iterator[dict]:
 
 
 def _steps(one: StudyResults, runs: _Runs) -> Iterator[dict]:
-    """Yield the steps of each configuration where trained ones differ in them."""
-    steps = {run.id: run.record.results.get("steps", 0) for run in one.runs if isinstance(run, Run)}
-    if "cost" not in one.tables or len({*steps.values()} - {0}) < 2:
+    """Yield the steps of each configuration where trained ones differ in them.
+
+    The most of its runs: one that diverged ended early.
+    """
+    if "cost" not in one.tables:
         return
+    steps = {run.id: run.record.results.get("steps") for run in one.runs if isinstance(run, Run)}
     rows = runs.of(one.tables["cost"].frame)
     rows = rows.assign(steps=rows["run"].map(steps)).dropna(subset=["steps"])
-    for (name, task), part in rows.groupby(["name", "task"], sort=False):
+    parts = [*rows.groupby(["name", "task"], sort=False)]
+    if len({part["steps"].max() for _, part in parts} - {0}) < 2:
+        return
+    for (name, task), part in parts:
         yield _row(str(name), part, str(task), "steps", "1", "lower",
-                   mean=float(part["steps"].mean()), ci_low=None, ci_high=None,
+                   mean=float(part["steps"].max()), ci_low=None, ci_high=None,
                    ci_method="exact", sha256=None)  # fmt: skip
 
 
@@ -315,10 +321,12 @@ def _imported(one: StudyResults) -> Iterator[dict]:
     alone = int(frame["tied"].fillna(False).sum()) == 1
     columns = {column.name: column for column in one.tables["imported"].columns}
     for metric in _IMPORTED:
+        # not the memory above the base, as of our own runs
+        title = metric.replace("_", " ").replace("peak memory", "peak accelerator memory")
         for row in frame.dropna(subset=[metric]).to_dict("records"):
             binomial = metric == "accuracy"
             yield _row(
-                row["name"], frame, "test", metric.replace("_", " "), str(columns[metric].unit),
+                row["name"], frame, "test", title, str(columns[metric].unit),
                 str(columns[metric].better), mean=row[metric],
                 ci_low=row["ci_low"] if binomial else None,
                 ci_high=row["ci_high"] if binomial else None,

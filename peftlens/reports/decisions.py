@@ -14,6 +14,8 @@ import pandas as pd
 
 from peftlens.claims import Verdict
 from peftlens.numerics.counts import counted, duration
+from peftlens.results.configurations import CONFIGURATIONS
+from peftlens.results.display_names import with_names
 from peftlens.results.sequential import (
     DECIDED,
     LOOKS,
@@ -74,12 +76,25 @@ def reached(verdicts: Iterable[Verdict], results: StudyResults) -> list[Verdict]
     if not is_sequential(folder):
         return list(verdicts)
     last = {row["claim"]: row for row in read_records(folder, LOOKS)}
+    keys = _keys(results)
     return [
-        replace(one, outcome=row["outcome"], sentence=f"{row['sentence']} {_seen(row)}".strip())
+        replace(
+            one,
+            outcome=row["outcome"],
+            sentence=f"{with_names(row['sentence'], keys)} {_seen(row)}".strip(),
+        )
         if (row := last.get(one.claim))
         else one
         for one in verdicts
     ]
+
+
+def _keys(results: StudyResults) -> set[str]:
+    if CONFIGURATIONS not in results.tables:
+        return set()
+    frame = results.tables[CONFIGURATIONS].frame
+    columns = frame.columns.intersection(["configuration", "sweep"])
+    return {str(key) for name in columns for key in frame[name].dropna()}
 
 
 def _seen(row: dict[str, Any]) -> str:

@@ -100,6 +100,8 @@ def write_inspection(
     properties: Sequence[tuple[str, str]],
     findings: Sequence[Finding],
     out: str | Path,
+    *,
+    title: str | None = None,
 ) -> Path:
     """Write the inspection of an adapter as a page.
 
@@ -108,6 +110,7 @@ def write_inspection(
         properties: properties of the adapter, as pairs of name and value.
         findings: results of the checks, worst first.
         out: file of the page.
+        title: title of the page; by default what the adapter is.
     """
     section = replace(
         _section(results, ""),
@@ -117,7 +120,7 @@ def write_inspection(
         properties=tuple(properties),
         learned=tuple(learned(results.tables, seeds=False)),
     )
-    return _write(_page([section], [results]), Path(out))
+    return _write(_page([section], [results], title=title), Path(out))
 
 
 def _write(text: str, target: Path) -> Path:

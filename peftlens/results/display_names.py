@@ -5,7 +5,7 @@ have equal display names in every study, and different ones different names.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -86,6 +86,18 @@ def method_of(key: str) -> str | None:
     """Return the method with which the key of a configuration begins; None without one."""
     parts = _METHOD.match(key)
     return parts["method"] if parts and _known(parts["method"]) else None
+
+
+def with_names(text: str, keys: Iterable[str]) -> str:
+    """Replace the keys of configurations in a text by their display names.
+
+    Keys without options, such as "full", may be words of the text, and stay.
+    """
+    ordered = sorted((key for key in keys if "=" in key), key=len, reverse=True)
+    if not ordered:
+        return text
+    pattern = rf"(?<![\w=])({'|'.join(map(re.escape, ordered))})(?![.,]?\w)"
+    return re.sub(pattern, lambda found: display_name(found[0]), text)
 
 
 def with_display_names(data: Table) -> Table:

@@ -33,6 +33,7 @@ def test_every_claim_says_when_it_holds():
     for name in registry.names("claims"):
         clause = registry.load("claims", name).CRITERION
         assert clause[-1] != ".", name
+        assert "- " not in clause, name
         assert judge({}, names=[name])[0].criterion == clause
 
 

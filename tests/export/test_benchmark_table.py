@@ -61,16 +61,27 @@ def test_exact_numbers_have_no_interval_and_one_seed_has_that_of_items(one):
     assert found.loc[("lora rank=8", "forgetting on wiki")]["ci_method"] == "Student's t over seeds"
 
 
+def steps_of(folder, configs, ended_early=()):
+    """Steps by method; some runs, by their place, ended at step 7."""
+    one = study_results.read(finished.study(folder, configs))
+    for place in ended_early:
+        one.runs[place].record.results["steps"] = 7
+    found = benchmark_table(one)
+    found = found[found["metric"] == "steps"]
+    return dict(zip(found["method"], found["mean"], strict=True))
+
+
 def test_unequal_steps_are_told(tmp_path):
-    longer = finished.lora(8, 0)
-    longer = longer.model_copy(
-        update={"training": longer.training.model_copy(update={"max_steps": 120})}
-    )
-    configs = [finished.plain("prompt_tuning", 0, num_virtual_tokens=3), longer]
-    found = benchmark_table(study_results.read(finished.study(tmp_path, configs)), ("steps",))
-    assert dict(zip(found["method"], found["mean"], strict=True)) == {
-        "prompt_tuning": 40, "lora": 120,
-    }  # fmt: skip
+    prompt, *loras = (
+        finished.plain("prompt_tuning", 0, num_virtual_tokens=3), finished.lora(8, 0),
+        finished.lora(8, 1),
+    )  # fmt: skip
+    training = prompt.training.model_copy(update={"max_steps": 120})
+    longer = prompt.model_copy(update={"training": training})
+    assert steps_of(tmp_path / "equal", [prompt, *loras]) == {}
+    assert steps_of(tmp_path / "early", [prompt, *loras], ended_early=[2]) == {}
+    found = steps_of(tmp_path / "unequal", [longer, *loras], ended_early=[2])
+    assert found == {"prompt_tuning": 120, "lora": 40}
 
 
 def test_forgetting_over_several_seeds_has_an_interval_over_items_too(tmp_path):

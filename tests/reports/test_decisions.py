@@ -42,7 +42,7 @@ def results(tmp_path):
     sequential.write_rows(tmp_path, sequential.RUNGS, pd.DataFrame(rungs))
     sequential.write_rows(tmp_path, sequential.RATES, pd.DataFrame([rate]))
     sequential.write_rows(tmp_path, sequential.LOOKS, pd.DataFrame(looks))
-    return SimpleNamespace(folder=tmp_path / "confirmation")
+    return SimpleNamespace(folder=tmp_path / "confirmation", tables={})
 
 
 def test_looks_rates_and_the_runs_beside_the_fixed_design(results):

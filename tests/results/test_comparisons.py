@@ -55,6 +55,24 @@ def test_one_that_fails_is_corrected_for_all():
     assert all_hold([failing, one(low=-0.02)], 0.025) is None
 
 
+def test_without_an_interval_nothing_is_decided():
+    bare = Comparison(what="", estimate=Estimate(1.0), low=0.0, n_seeds=1)
+    assert all_hold([bare], 0.025) is None
+    between = Comparison(what="", estimate=Estimate(0.0), low=-1, high=1, n_seeds=1)
+    assert all_hold([between], 0.025) is None
+
+
+def test_all_must_be_between_their_margins_and_one_outside_is_corrected():
+    margins = {"low": -0.02, "high": 0.02}
+    inside, open_ = one(error=0.001, **margins), one(0.02, **margins)
+    assert all_hold([inside, inside], 0.025) is True
+    assert all_hold([inside, open_], 0.025) is None
+    outside = one(0.02 + 0.005 * 5, **margins)  # p = 0.019 on that side
+    assert all_hold([outside], 0.025) is False
+    assert all_hold([outside, inside], 0.025) is None
+    assert all_hold([one(-0.1, **margins), inside], 0.025) is False
+
+
 def test_seeds_for_a_single_comparison():
     """Without scores of items the whole variance is that of seeds: 0.0087 of one."""
     found = one(low=-0.01).required(0.025)

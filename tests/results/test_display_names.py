@@ -9,6 +9,7 @@ from peftlens.results.display_names import (
     method_name,
     method_of,
     with_display_names,
+    with_names,
 )
 from peftlens.results.table import Table
 
@@ -94,3 +95,12 @@ def test_each_key_is_named_once_however_many_rows_have_it(monkeypatch):
     assert named["configuration"].dtype == "string"
     assert named["configuration"].isna().sum() == 1000
     assert {*named["configuration"].dropna()} == {"Name"}
+
+
+def test_keys_in_a_text_are_named_and_words_are_not():
+    keys = ["full", "lora rank=1", "lora rank=16", "lora rank=1 target_modules=attention"]
+    text = "A full lora rank=16, lora rank=1: lora rank=1 target_modules=attention, lora rank=12."
+    assert with_names(text, keys) == (
+        "A full LoRA, rank 16, LoRA, rank 1: LoRA, rank 1, on attention, lora rank=12."
+    )
+    assert with_names(text, []) == text

@@ -41,16 +41,16 @@ def train(bases, context, tmp_path):
 
 @pytest.fixture
 def forget(tmp_path, monkeypatch):
-    """Forget what this process has compiled; its files stay, each under a hash of its code."""
+    """Forget what this process has compiled, and its files."""
 
-    def call():
+    def call(folder):
         torch._dynamo.reset()
         counters.clear()
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / folder))
         compiled_blocks._compiled.cache_clear()
 
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     yield call
-    call()
+    call("nothing")
 
 
 def contents(run):
@@ -64,7 +64,7 @@ def contents(run):
 
 def test_a_compiled_run_is_the_same_run(train, forget):
     """Up to rounding; and to the byte whatever was compiled before."""
-    forget()
+    forget("first")
     train("other shapes", batch_size=3)
     assert counters["stats"]["unique_graphs"] == 1  # none of validation's passes
     compiled = train("compiled")
@@ -76,10 +76,8 @@ def test_a_compiled_run_is_the_same_run(train, forget):
     assert plain.id == compiled.id
     assert compiled.record.environment["compiled"]
     assert "compiled" not in plain.record.environment
-    forget()
+    forget("again")
     assert contents(train("alone")) == contents(compiled)
-    assert counters["stats"]["unique_graphs"] == 1
-    assert counters["inductor"]["fxgraph_cache_hit"] >= 1  # other shapes first, same code
 
 
 def test_the_lowest_trained_block_is_left_alone(train):
