@@ -8,7 +8,7 @@ from peftlens.reports.verdict_groups import ShownVerdict, VerdictGroup
 
 
 def group(outcome):
-    return VerdictGroup(outcome, (ShownVerdict("a", "A.", "s", ("t",), "1.", "", "", ""),))
+    return VerdictGroup(outcome, (ShownVerdict("a", "A.", "s", ("t",), "1.", "", "", "", ""),))
 
 
 def test_contents_name_what_the_page_has_in_its_order():
