@@ -88,16 +88,22 @@ def _places(rows: pd.DataFrame) -> str:
 
 
 def numbers(verdicts: pd.DataFrame) -> str:
-    """Format a section for each measured claim, with a row for each verdict."""
+    """Format a section for each measured claim: a sentence and a row for each verdict."""
     lines = [*_saved(verdicts), ""]
-    head = ("model", "task", "verdict", "in numbers", "seeds", "items", "runs",
-            "runs of a fixed design", "hours", "date", "data")  # fmt: skip
+    head = ("model", "task", "seeds", "items", "runs", "runs of a fixed design", "hours", "date",
+            "data")  # fmt: skip
     for claim, rows in verdicts.groupby("claim", sort=False):
         constants = registry.describe("claims", str(claim)).constants
         lines += [f"### {claim}", "", f"{constants['CLAIM']} This holds if "
                   f"{constants['CRITERION']} ([rule](../docs/claims.md#{claim})).", "",
+                  *_sentences(rows), "",
                   _line(*head), "|---" * len(head) + "|", *_rows(rows), ""]  # fmt: skip
     return "\n".join(lines).strip() + "\n"
+
+
+def _sentences(rows: pd.DataFrame) -> Iterator[str]:
+    for row in rows.to_dict("records"):
+        yield f"- {_name(row['outcome'])}, {row['model']} on {row['task']}: {row['sentence']}"
 
 
 def _name(outcome: str) -> str:
@@ -127,8 +133,7 @@ def _rows(verdicts: pd.DataFrame) -> Iterator[str]:
                 ("seeds", 0), ("items", 0), ("runs", 0), ("fixed_runs", 0), ("hours", 1),
             )
         )  # fmt: skip
-        about = row["model"], row["task"], _name(row["outcome"]), row["sentence"]
-        yield _line(*about, *sizes, row["date"], links)
+        yield _line(row["model"], row["task"], *sizes, row["date"], links)
 
 
 def _number(value: float | None, digits: int) -> str:
