@@ -73,7 +73,6 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
             high=MARGIN,
             unit="decades",
             n_seeds=len(inside[rank].logs),
-            configurations=(inside[rank].name, inside[min(inside)].name),
         )
         for rank, ratio in ratios.items()
     ]

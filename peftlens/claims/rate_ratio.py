@@ -68,10 +68,8 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
         estimate=ratio,
         low=CLAIMED - MARGIN,
         high=CLAIMED + MARGIN,
-        effect=CLAIMED,
         unit="decades",
         n_seeds=len(found[lora].logs),
-        configurations=(lora, full),
     )
     # no plan: the rounding of the grids is in the variance, and more seeds do not lessen it
     return Judgment(outcome_of(all_hold([one], alpha)), sentence)

@@ -27,14 +27,12 @@ class BestRates:
     """Best learning rates of one configuration.
 
     Attributes:
-        name: name of the configuration, without the rate.
         logs: log10 of the best rate, indexed by seed.
         at_edge: whether it is the lowest or highest of the grid, indexed by seed.
         step: largest distance between neighboring rates of the grid, in decades.
         score: validation accuracy at the best rate, mean over seeds; NaN if it was not measured.
     """
 
-    name: str
     logs: pd.Series
     at_edge: pd.Series
     step: float
@@ -78,7 +76,6 @@ def best_rates(tables: Mapping[str, pd.DataFrame]) -> dict[str, BestRates]:
 
 def _best_rates(best: pd.DataFrame, grid: NDArray[np.float64]) -> BestRates:
     return BestRates(
-        name=str(best["name"].iloc[0]),
         logs=pd.Series(np.log10(best["rate"].to_numpy(float)), best.index),
         at_edge=best["rate"].isin([grid[0], grid[-1]]),
         step=float(np.diff(np.log10(grid)).max()),

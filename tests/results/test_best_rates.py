@@ -55,7 +55,7 @@ def test_the_chosen_rate_is_best_on_average():
 
 
 def of(logs, step=0.3):
-    return BestRates("a", pd.Series(logs), pd.Series([False] * len(logs)), step, 0.8)
+    return BestRates(pd.Series(logs), pd.Series([False] * len(logs)), step, 0.8)
 
 
 def test_the_variance_is_that_of_the_seeds_and_of_the_rounding():
