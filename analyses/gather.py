@@ -51,8 +51,6 @@ from peftlens.studies.decisions import Decisions
 from peftlens.studies.stopwatch import Stopwatch
 
 STUDY_FILES = Path(__file__).parent / "studies"
-# Tables that are kept because the folder's README quotes them, beside those of the claims.
-QUOTED = {"encoders": {"linear_probes"}}
 LARGE = 100_000  # size of a table above which it is compressed, bytes
 FORMAT_OF = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
@@ -78,7 +76,7 @@ def gather(name: str, studies: Iterable[Path]) -> None:
     question = question_of(studies[0].name).partition("? ")[0] + "?"
     report.write(studies, REPORTS / f"{name}.html", title=question, assets=True)
     claims = [load("claims", one) for one in analyses()[name]]
-    needs = {need for claim in claims for need in claim.NEEDS} | QUOTED.get(name, set())
+    needs = {need for claim in claims for need in claim.NEEDS}
     needs |= {CONFIGURATIONS}  # it tells which runs were trained on shuffled labels
     for study in studies:
         one = study_results.read(study)

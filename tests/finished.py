@@ -14,7 +14,8 @@ from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS, Table, measured, not_applicable
 from peftlens.runs import store
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import SCHEMA, Record, Run, configurations, environment, versions
+from peftlens.runs.configuration_names import configurations
+from peftlens.runs.run import SCHEMA, Record, Run, environment, versions
 
 PROBES = ("task_accuracy", "task_items", "parameter_count", "cost", "rank_chart",
           "paired_accuracy", "forgetting", "learning", "soft_prompt_neighbors",

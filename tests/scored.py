@@ -11,7 +11,8 @@ def frame(*rows):
         dict.fromkeys(COLUMNS)
         | {"configuration": name, "method": name.split()[0], "task": "t", "metric": metric,
            "unit": "nats per token" if "forgetting" in metric else "1",
-           "better": "lower" if "forgetting" in metric else "higher", "mean": mean,
+           "better": "lower" if "forgetting" in metric or metric == "F" else "higher",
+           "mean": mean,
            "ci_low": low, "ci_high": high, "n_items": 50, "n_seeds": 2}
         for name, metric, mean, low, high in rows
     ]  # fmt: skip

@@ -72,10 +72,13 @@ def test_what_it_found(page):
     assert moved["nearest_unchanged"].sum() == len(moved)
     assert f"all {len(moved)} vectors still had their initial token" in text
     assert f"they moved {moved['relative_displacement'].mean():.2f} times their own length" in text
-    forgot = verdict("freezing_explains", r"lora less full \+(\d+\.\d) points, \+(.*?) to \+(.*?);")
+    forgot = verdict(
+        "freezing_explains", r"lora minus full \+(\d+\.\d) points, \+(.*?) to \+(.*?);"
+    )
     more, low, high = (round(float(one)) for one in forgot)
-    seeds, learned = verdict("freezing_explains", r"full learns (\d+)%.*\((\d) seeds")[::-1]
-    assert f"equal {learned} % learned" in text
+    pattern = r"^full .*? learns (\d+)%.* lora .*? learns (\d+)%.*\((\d) seeds"
+    full, lora, seeds = verdict("freezing_explains", pattern)
+    assert f"LoRA learned less ({lora} % against {full} %)" in text
     assert f"{more} points more than full fine-tuning ({low} to {high}, five seeds)" in text
     assert seeds == "5"
     found, runs = verdict("readable_trace", r"lora \((\d) of (\d) runs")

@@ -38,7 +38,7 @@ suites = ["wiki", "openbookqa"]
 items = 4
 [task]
 name = "bbc_topic"
-split = { max_validation = 50, max_test = 100 }
+split = { max_validation = 8, max_test = 100 }
 [training]
 max_steps = 0
 checkpoint_steps = [0]

@@ -135,28 +135,6 @@ def test_the_notes_on_soft_prompts_quote_their_table(monkeypatch):
     assert table == module.pulled(pd.read_csv(module.TABLE)) + "\n"
 
 
-def test_the_page_on_encoders_quotes_its_tables(evidence):
-    """Accuracies, and the mean change over seeds of what linear classifiers read, in points."""
-    folder = REPORTS / "encoders"
-    rows = rows_of(folder / "README.md", "## Ten methods")
-    change = evidence.read(folder / "tables" / "encoders_sequence")["linear_probes"]
-    for column, task, other in ((2, "bbc_topic", 4), (3, "word_sentiment", 5)):
-        lines = (folder / "results" / f"encoders_{task}.md").read_text().splitlines()
-        for line in lines:
-            if not re.match(r"\| [a-z]", line) or line.startswith("| configuration"):
-                continue
-            cells = line.strip("| ").replace("\\", "").split(" | ")
-            method = cells[0].split()[0]
-            assert rows[method][column] == cells[1]
-            assert task == "word_sentiment" or rows[method][1] == cells[3]  # with five classes
-            ours = change[(change["method"] == method) & (change["suite"] != task)]
-            mean = 100 * ours["accuracy_change"].mean()
-            assert float(rows[method][other].replace("−", "-")) == pytest.approx(mean, abs=0.051)
-    trained = change[~change["method"].isin(["frozen", "head"])]
-    lost = trained[trained["accuracy_ci_high"] < 0].groupby("suite")["run"].nunique()
-    assert (lost["word_sentiment"], lost["bbc_topic"]) == (2, 21)
-
-
 def test_the_page_on_the_lens_quotes_its_tables(evidence):
     """Number of runs of each method and task with words of the training on general text."""
     folder = REPORTS / "lens"

@@ -64,7 +64,7 @@ def build(runs: int, folder: Path) -> None:
 
     from peftlens.evaluation.probe_runner import describe
     from peftlens.results.study_index import write_index
-    from peftlens.runs.run import configurations
+    from peftlens.runs.configuration_names import configurations
 
     names = [name for name in PROBES if describe(name, {}).each_run]
     configs = [

@@ -11,7 +11,7 @@ from peftlens.io.progress import say
 from peftlens.results import study_results
 from peftlens.results.study_results import StudyResults
 from peftlens.runs import run
-from peftlens.runs.run import configurations
+from peftlens.runs.configuration_names import configurations
 from peftlens.runs.trained_model import TrainedModel
 
 One = run.Run | ExternalAdapter | str | Path

@@ -72,7 +72,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
     if change is None or gap is None or first is None:
         return Judgment("not measured", "All must be trained with the same two seeds or more.")
     sentence = (
-        f"{pairs[large][0]} less {pairs[large][1]}: {difference_text(first)} at batches of "
+        f"{pairs[large][0]} minus {pairs[large][1]}: {difference_text(first)} at batches of "
         f"{small:.0f}, {difference_text(gap)} at batches of {large:.0f}, a change of "
         f"{difference_text(change)} ({counted(best[pairs[large][0]].row)})."
     )

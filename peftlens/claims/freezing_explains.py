@@ -43,7 +43,7 @@ PRACTICE = {
     "supported": "To forget less, freeze the base: LoRA then keeps as much as the head alone.",
     "contradicted": "Don't count on frozen weights alone against forgetting: measure each method.",
 }
-ANALYSIS = "encoders"
+ANALYSIS = "continual"
 MARGIN = 0.02  # accuracy
 METHODS = ("full", "lora", "head")
 LESS: Margins = {"high": 0.0, "effect": -MARGIN}
@@ -74,9 +74,9 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
         (one, other): -difference(chosen[one], chosen[other], backward_transfer)
         for one, other in MARGINS
     }
-    less = [f"{one} less {other} {difference_text(by)}" for (one, other), by in forgot.items()]
+    minus = [f"{one} minus {other} {difference_text(by)}" for (one, other), by in forgot.items()]
     sentence = (
-        f"{'; '.join(map(_text, chosen.values()))}. {'; '.join(less)} "
+        f"{'; '.join(map(_text, chosen.values()))}. {'; '.join(minus)} "
         f"({seeds(len(shared))}, {min(one.n_items for one in chosen['full'])} examples or more "
         "per task)."
     )

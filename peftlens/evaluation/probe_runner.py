@@ -28,7 +28,8 @@ from peftlens.results.table import (
     write,
 )
 from peftlens.results.table_cache import ProbeSpec
-from peftlens.runs.run import CorruptedRunError, Run, configurations
+from peftlens.runs.configuration_names import configurations
+from peftlens.runs.run import CorruptedRunError, Run
 from peftlens.runs.store import DISK
 from peftlens.runs.trained_model import TrainedModel
 

@@ -22,7 +22,8 @@ from peftlens.results.stack import joined
 from peftlens.results.study_results import StudyResults
 from peftlens.results.sweep import paired_differences
 from peftlens.results.table import last_steps, measured
-from peftlens.runs.run import Run, sweeps
+from peftlens.runs.configuration_names import sweeps
+from peftlens.runs.run import Run
 
 COLUMNS = ("configuration", "method", "task", "metric", "unit", "better", "mean", "ci_low",
            "ci_high", "ci_method", "n_seeds", "n_items", "seeds", "best", "sha256")  # fmt: skip

@@ -13,7 +13,7 @@ from peftlens.results.invocations import redacted
 from peftlens.results.item_scores import item_scores
 from peftlens.results.study_results import StudyResults
 from peftlens.results.table import measured
-from peftlens.runs.run import hyperparameters
+from peftlens.runs.configuration_names import hyperparameters
 from peftlens.runs.trained_model import TrainedModel
 
 Value = str | int | float | bool

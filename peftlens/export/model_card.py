@@ -7,7 +7,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from peftlens.results.invocations import redacted
 from peftlens.runs.config import UNKNOWN_TASK
-from peftlens.runs.run import Run, hyperparameters
+from peftlens.runs.configuration_names import hyperparameters
+from peftlens.runs.run import Run
 
 
 def metadata(run: Run, base_model: str | None = None) -> str:

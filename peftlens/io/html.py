@@ -16,7 +16,13 @@ from peftlens.io.files import write_atomic
 
 
 def render(
-    package: str, scripts: Sequence[str], keep: str = "", beside: Sequence[str] = (), **values: Any
+    package: str,
+    scripts: Sequence[str],
+    keep: str = "",
+    *,
+    later: Sequence[str] = (),
+    beside: Sequence[str] = (),
+    **values: Any,
 ) -> str:
     """Render a package's page.html with its page.css; the same values give the same bytes.
 
@@ -26,6 +32,7 @@ def render(
         package: dotted name of the package that holds the two files.
         scripts: source of the inline scripts, in the order in which they run.
         keep: control characters that are shown unchanged.
+        later: source of scripts that the inline scripts run once they are needed.
         beside: names of script files next to the page, which run before the inline scripts.
         values: variables of the template.
     """
@@ -36,8 +43,9 @@ def render(
             **values,
             style=source(package, "page.css"),
             scripts=scripts,
+            later=later,
             beside=beside,
-            script_hashes=[_csp_hash(script) for script in scripts],
+            script_hashes=[_csp_hash(script) for script in (*scripts, *later)],
         )
     )
 

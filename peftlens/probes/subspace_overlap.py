@@ -20,7 +20,7 @@ from peftlens.adapters.delta_weights import delta_weights
 from peftlens.adapters.run_context import RunContext
 from peftlens.numerics.linalg import principal_angles, random_similarity, subspace_similarity
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import flat
+from peftlens.runs.configuration_names import flat
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset({"delta_weight"})

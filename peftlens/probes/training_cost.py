@@ -21,7 +21,7 @@ import pandas as pd
 from peftlens.adapters.run_context import RunContext
 from peftlens.io.progress import track
 from peftlens.results.table import Chart, Column
-from peftlens.runs.run import sweeps
+from peftlens.runs.configuration_names import sweeps
 from peftlens.runs.trained_model import TrainedModel
 
 REQUIRES = frozenset()

@@ -17,9 +17,10 @@ from peftlens.figures.plotly_figure import axis_layout, look
 from peftlens.figures.spec import Axis, Plot, Series
 from peftlens.io.escaping import visible
 from peftlens.reports.figure import Figure, page_figure
+from peftlens.reports.metric_text import column_of_metric
 from peftlens.results.display_names import display_name
 from peftlens.results.display_units import column_title, display_unit
-from peftlens.results.table import Chart, Column, Table
+from peftlens.results.table import Chart, Table
 
 COST = "trainable parameters"  # horizontal axis of the first choice
 LOG = 20  # ratio of the largest to the smallest value from which an axis is logarithmic
@@ -84,9 +85,8 @@ def axis_chooser(rows: pd.DataFrame, prefix: str = "") -> Chooser | None:
 
 
 def _metric(part: pd.DataFrame, points: pd.DataFrame) -> Metric:
-    first = part.iloc[0]
-    better = first["better"] if isinstance(first["better"], str) else None
-    column = Column(str(first["metric"]).replace(" ", "_"), "", first["unit"])
+    column = column_of_metric(part)
+    better = column.better if isinstance(column.better, str) else None
     unit = display_unit(column, part["mean"])
     of_point = part.drop_duplicates(_ROWS).set_index(_ROWS)
     found = of_point.reindex(pd.MultiIndex.from_frame(points[_ROWS]))

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from peftlens.claims import Outcome, Verdict
+from peftlens.numerics.continual_metrics import ONE
 from peftlens.numerics.counts import counted
 from peftlens.reports.card import Card
 from peftlens.reports.cells import compact
 from peftlens.reports.cheapest import cheapest
-from peftlens.reports.metric_text import basis, value_text, with_interval
+from peftlens.reports.metric_text import basis, metric_name, value_text, with_interval
 from peftlens.reports.scores import UNTRAINED_METHODS, best_row, main_metric
 from peftlens.results.configurations import CONFIGURATIONS
 from peftlens.results.display_names import display_name
@@ -50,7 +51,8 @@ def _best(frame: pd.DataFrame, metric: str) -> Card:
     row = best_row(frame, metric)
     rows = frame[(frame["metric"] == metric) & (frame["task"] == row["task"])]
     n = _n_trained(rows)
-    title = f"Best {metric}" if n > 1 else metric[0].upper() + metric[1:]
+    shown = metric_name(metric)
+    title = f"Best {shown}" if n > 1 else shown[0].upper() + shown[1:]
     details = [f"{basis(row)}."]
     if frame["task"].nunique() > 1:
         details.append(f"Task: {row['task']}.")
@@ -69,7 +71,7 @@ def _beside(frame: pd.DataFrame, rows: pd.DataFrame, metric: str) -> Iterator[st
     elif (validation["method"] == "frozen").any():
         trained, base = best_row(frame, f"validation {metric}"), _first(validation, "frozen")
         yield f"On validation: {value_text(trained)}, before training {value_text(base)}."
-    elif _n_trained(rows) > 1 and not metric.startswith("validation"):
+    elif _n_trained(rows) > 1 and metric != "ACC" and not metric.startswith("validation"):
         yield 'Before training: add a run with method = "frozen".'
 
 
@@ -95,6 +97,10 @@ def _forgotten(one: StudyResults, frame: pd.DataFrame, best: str) -> Iterator[Ca
         if frame["metric"].eq("accuracy").any() and "imported" not in one.tables:
             yield Card("Forgotten", "", details=("The probe forgetting measures it.",))
         return
+    if metric == "F" and frame["configuration"].str.endswith(f"({ONE})").any():
+        # an adapter for each task forgets nothing, by construction
+        frame = frame[frame["configuration"].str.endswith(f"({ONE})")]
+        best = str(best_row(frame, "ACC")["configuration"])
     rows = frame[(frame["metric"] == metric) & (frame["method"] != "frozen")]
     of_best = rows[rows["configuration"].isin(_same(one, best))]
     if of_best.empty:

@@ -9,7 +9,30 @@ from peftlens.results.table import Column
 
 # a base in four bits makes this larger, and a process smaller
 _COLUMNS = {"peak memory bytes": "peak_memory_above_the_base_bytes"}
-_SEQUENCE = ("ACC", "BWT", "FWT", "F")  # metrics of continual learning, which are accuracies
+# of continual learning; they are accuracies and differences of accuracies
+_SEQUENCE = {
+    "ACC": "average accuracy",
+    "BWT": "backward transfer",
+    "FWT": "forward transfer",
+    "F": "accuracy forgotten",
+}
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric on a page; tables call some by an abbreviation."""
+    return _SEQUENCE.get(metric, metric)
+
+
+def column_of_metric(rows: pd.DataFrame) -> Column:
+    """Describe the values of a metric.
+
+    Args:
+        rows: rows of one metric; see `scores.scores`.
+    """
+    metric, unit, better = (rows[name].iloc[0] for name in ("metric", "unit", "better"))
+    meaning = "share of right answers" if metric in _SEQUENCE else ""
+    name = _COLUMNS.get(metric, metric_name(metric).replace(" ", "_"))
+    return Column(name, meaning, unit or None, better)
 
 
 def head_of_metric(rows: pd.DataFrame) -> Head:
@@ -18,10 +41,7 @@ def head_of_metric(rows: pd.DataFrame) -> Head:
     Args:
         rows: rows of one metric; see `scores.scores`.
     """
-    metric, unit, better = (rows[name].iloc[0] for name in ("metric", "unit", "better"))
-    meaning = "share of right answers" if metric in _SEQUENCE else ""
-    name = _COLUMNS.get(metric, metric.replace(" ", "_"))
-    return head_of(Column(name, meaning, unit or None, better), rows["mean"])
+    return head_of(column_of_metric(rows), rows["mean"])
 
 
 def value_text(row: pd.Series) -> str:

@@ -41,11 +41,23 @@ function fittingNames(layout, data) {
     ? { ...layout, annotations: layout.annotations.filter((label) => shown.has(label.name)) } : layout;
 }
 
+// Plotly takes a second to start, and so it starts with the first figure that comes into view.
+function plotly() {
+  const kept = document.querySelector("script[data-later]");
+  if (kept) {
+    const script = document.createElement("script");
+    script.textContent = kept.textContent;
+    kept.remove();
+    document.head.append(script);
+  }
+  return Plotly;
+}
+
 function draw(plot) {
   const { data, layout } = JSON.parse(document.querySelector(`[data-plot="${plot.id}"]`).textContent);
   const traces = data.map(fitting);
   const fitted = fittingNames(fittingWidth(layout, plot.parentElement.clientWidth), traces);
-  Plotly.react(plot, traces, fitted, config).then(() => plot.parentElement.classList.add("live"));
+  plotly().react(plot, traces, fitted, config).then(() => plot.parentElement.classList.add("live"));
 }
 
 const drawn = new Set();

@@ -159,11 +159,12 @@ def _page(
     title: str | None = None,
     assets: bool = False,
 ) -> str:
-    first, *others = (html.source(PACKAGE, name) for name in ("tables.js", "chooser.js", "page.js"))
+    names = ("tables.js", "chooser.js", "page.js")
     return html.render(
         PACKAGE,
-        [first, *others] if assets else [first, plotly.offline.get_plotlyjs(), *others],
+        [html.source(PACKAGE, name) for name in names],
         keep="\n\t",
+        later=[] if assets else [plotly.offline.get_plotlyjs()],
         beside=[PLOTLY] if assets else [],
         title=title or _title([one.name for one in sections]),
         sections=sections,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from peftlens.reports.cells import Cell, Grid, Head, cell
-from peftlens.reports.metric_text import head_of_metric, with_interval
+from peftlens.reports.metric_text import head_of_metric, metric_name, with_interval
 from peftlens.reports.scores import UNTRAINED_METHODS, best_row, main_metric
 from peftlens.results.display_names import display_name
 
@@ -19,7 +19,7 @@ class ResultTable:
     Attributes:
         grid: heads and rows.
         keys: names of the rows' configurations in the study's files.
-        metric: metric by which the rows are ordered.
+        metric: name of the metric by which the rows are ordered.
         place: index of the column with this metric.
         descending: whether the largest value is first.
         finding: the best configuration, in a sentence.
@@ -69,7 +69,7 @@ def result_table(frame: pd.DataFrame) -> ResultTable | None:
     return ResultTable(
         Grid(heads, tuple(cells)),
         tuple(str(name) for (name, _), _ in rows),
-        metric,
+        metric_name(metric),
         1 + several,
         better != "lower",
         _finding(frame, metric),
@@ -105,9 +105,9 @@ def _finding(frame: pd.DataFrame, metric: str) -> str:
     row, n = best_row(frame, metric), rows["configuration"].nunique()
     name, value = display_name(str(row["configuration"])), with_interval(row)
     if n == 1:
-        return f"{name}: {metric} {value}."
+        return f"{name}: {metric_name(metric)} {value}."
     word = "lowest" if row["better"] == "lower" else "highest"
-    sentence = f"{name} has the {word} {metric} of {n} trained configurations, {value}"
+    sentence = f"{name} has the {word} {metric_name(metric)} of {n} trained configurations, {value}"
     if metric not in _TESTED:
         return f"{sentence}."
     several = "every other one" if row["best"] else "some of the others"

@@ -15,6 +15,7 @@ from peftlens.runs.run import Run, is_id
 from peftlens.runs.trained_model import TrainedModel
 
 _SHOWN = 3  # methods, tasks or seeds by name
+_PLACE = re.compile(r" (task|after|continue_from)=\S+")  # of a run in a sequence of tasks
 _REVISION = re.compile(r"(?<=@)[0-9a-f]{40}")
 
 
@@ -67,7 +68,7 @@ def _methods(one: StudyResults) -> Iterator[tuple[str, str]]:
     methods = [*dict.fromkeys(run.config.method for run in trained)]
     names = listed(map(method_name, methods))
     yield ("Method", names) if len(methods) == 1 else (f"{len(methods)} methods", names)
-    n = len({one.configurations[run.id] for run in trained})
+    n = len({_PLACE.sub("", one.configurations[run.id]) for run in trained})
     if n > len(methods):
         yield "Configurations", f"{n:,}"
 

@@ -216,7 +216,8 @@ def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float)
     """Say which size of a study decides, beside a verdict that is not supported.
 
     Beside a contradicted one it is the size of the comparisons that contradict. Empty where the
-    noise is unknown.
+    noise is unknown, and where an interval lies on the other side of zero than the claim's effect:
+    such a contradiction needs no power.
 
     Args:
         outcome: verdict on the claim.
@@ -225,6 +226,9 @@ def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float)
     """
     found = widest(outcome, comparisons, alpha)
     if found is None:
+        return ""
+    hanging = deciding(outcome, comparisons, alpha)
+    if outcome == "contradicted" and any(_is_reversed(one, alpha) for one in hanging):
         return ""
     one, size = found
     ways = " or ".join(_ways(one, size))
@@ -239,6 +243,13 @@ def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float)
     else:
         text = f"With power {POWER}, {ways} would decide."
     return text if ways else ""
+
+
+def _is_reversed(one: Comparison, alpha: float) -> bool:
+    if one.kind == "share" or not one.effect:
+        return False
+    opposite = one.estimate.p_below if one.effect > 0 else one.estimate.p_above
+    return opposite(0.0) <= alpha
 
 
 def _ways(one: Comparison, size: Requirement) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from peftlens.results.table import Column, Table
-from peftlens.runs.run import hyperparameters, sweeps, text
+from peftlens.runs.configuration_names import hyperparameters, sweeps, text
 from peftlens.runs.trained_model import TrainedModel
 
 CONFIGURATIONS = "configurations"
@@ -35,7 +35,9 @@ def configurations_table(runs: Sequence[TrainedModel], labels: Mapping[str, str]
     rows: dict[str, dict[str, Any]] = {}
     for run in runs:
         names = {"configuration": labels[run.id], "sweep": sweep_labels[run.id]}
-        rows.setdefault(labels[run.id], names | hyperparameters(run.config))
+        values = hyperparameters(run.config)
+        del values["continue_from"]  # a run, where the name has the tasks before
+        rows.setdefault(labels[run.id], names | values)
     keys = dict.fromkeys(key for row in rows.values() for key in row)
     frame = pd.DataFrame({key: _typed([row.get(key) for row in rows.values()]) for key in keys})
     values = (

@@ -16,7 +16,7 @@ _BYTES = ((1e10, 1e9, "GB"), (1e5, 1e6, "MB"), (1e3, 1e3, "kB"))
 _SECONDS = ((7200.0, 3600.0, "h"), (120.0, 60.0, "min"), (0.1, 1.0, "s"), (0.0, 1e-3, "ms"))
 _SHARE = re.compile(r"(mean |cumulative )?(share|accuracy)\b")
 _SHARE_NAME = re.compile(r"\b(accuracy|share)\b")
-_DIFFERENCE = re.compile(r"\b(change|difference|diff|gain)\b")
+_DIFFERENCE = re.compile(r"\b(change|difference|diff|gain|transfer|forgotten)\b")
 
 
 @dataclass(frozen=True)

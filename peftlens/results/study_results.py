@@ -17,9 +17,10 @@ from peftlens.results.stack import joined
 from peftlens.results.study_index import INDEX, read_index, read_study_file
 from peftlens.results.table import Table
 from peftlens.runs import store
+from peftlens.runs.configuration_names import configurations
 from peftlens.runs.lock import BARE_LOCK_PREFIX, LOCK_PREFIX
 from peftlens.runs.paused import PAUSED_PREFIX
-from peftlens.runs.run import Run, configurations, runs_in
+from peftlens.runs.run import Run, runs_in
 from peftlens.runs.trained_model import TrainedModel
 
 

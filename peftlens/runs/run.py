@@ -14,10 +14,9 @@ import json
 import os
 import platform
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +34,7 @@ from peftlens.io.files import (
 )
 from peftlens.numerics.rounding import number
 from peftlens.runs import digests
-from peftlens.runs.config import UNKNOWN_TASK, RunConfig
+from peftlens.runs.config import RunConfig
 from peftlens.runs.digests import DIGESTS, Digests
 from peftlens.runs.trained_model import TrainedModel
 
@@ -314,90 +313,3 @@ def runs_in(folder: Path) -> list[Run]:
     """List the runs in a folder of runs, sorted by id."""
     files = sorted(folder.glob("*/run.json"))
     return [Run(file.parent) for file in files if not file.parent.name.startswith(TEMPORARY_PREFIX)]
-
-
-def configurations(runs: Iterable[Any]) -> dict[str, str]:
-    """Name the configuration of each run, by run id; runs share it if only their seeds differ.
-
-    Where the names of two configurations coincide, their differing values are appended.
-
-    Args:
-        runs: records or plans of runs.
-    """
-    return _labels([*runs], {"seed"})
-
-
-def sweeps(runs: Iterable[Any]) -> dict[str, str]:
-    """Name the sweep of each run, by run id; runs share it if only seed and rate differ.
-
-    A sweep is a configuration at all its learning rates, which its name leaves out.
-
-    Args:
-        runs: records or plans of runs.
-    """
-    return _labels([*runs], {"seed", "learning_rate"})
-
-
-def _labels(runs: list[Any], ignored: set[str]) -> dict[str, str]:
-    """Name each group of runs with equal values apart from the ignored keys."""
-    first: dict[str, str] = {}
-    labels = {}
-    for run in runs:
-        labels[run.id] = first.setdefault(_identity(run, ignored), _base_name(run, ignored))
-    for describe in (partial(_values, ignored=ignored), _hashes):
-        _append_differences(labels, runs, describe)
-    return labels
-
-
-def _identity(run: Any, ignored: set[str]) -> str:
-    """Return a key shared by the runs of one group; other programs' runs only have a name."""
-    name = run.configuration if run.config.task == UNKNOWN_TASK else None
-    return canonical_json([name, _values(run, ignored), run.depends_on])
-
-
-def _base_name(run: Any, ignored: set[str]) -> str:
-    rate = f" learning_rate={run.config.training.learning_rate}"
-    return run.configuration.removesuffix(rate if "learning_rate" in ignored else "")
-
-
-def _append_differences(
-    labels: dict[str, str], runs: list[Any], describe: Callable[[Any], dict[str, str]]
-) -> None:
-    """Append the values that differ between runs of equal names, such as `max_steps=100`."""
-    groups: dict[str, list[Any]] = defaultdict(list)
-    for run in runs:
-        groups[labels[run.id]].append(run)
-    for members in groups.values():
-        described = [describe(run) for run in members]
-        keys = dict.fromkeys(key for values in described for key in values)
-        varying = [key for key in keys if len({values.get(key) for values in described}) > 1]
-        for run, values in zip(members, described, strict=True):
-            texts = [f"{key}={' '.join(values[key].split())}" for key in varying if key in values]
-            labels[run.id] = " ".join([labels[run.id], *texts])
-
-
-def _values(run: Any, ignored: set[str]) -> dict[str, str]:
-    return {key: value for key, value in flat(run).items() if key not in ignored}
-
-
-def _hashes(run: Any) -> dict[str, str]:
-    return {key: sha256_text(canonical_json(value))[:8] for key, value in run.depends_on.items()}
-
-
-def hyperparameters(config: RunConfig) -> dict[str, Any]:
-    """Flatten a configuration without its seed; nested keys keep only their last part."""
-    values = config.model_dump(mode="json", exclude={"seed"})
-    nested = [values.pop(name) for name in ("method_config", "task_config", "training")]
-    keep = nested[2].pop("keep", {})
-    kept = {"keep" if key == "kind" else f"keep_{key}": value for key, value in keep.items()}
-    return values | nested[0] | nested[1] | nested[2] | kept
-
-
-def flat(run: Any) -> dict[str, str]:
-    """Flatten a run's configuration without its seed, with values as text."""
-    return {key: text(value) for key, value in hyperparameters(run.config).items()}
-
-
-def text(value: Any) -> str:
-    """Convert a value of a configuration to text, independent of the order of a table's keys."""
-    return canonical_json(value) if isinstance(value, dict) else str(value)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from peftlens.io.progress import track
 from peftlens.numerics.counts import counted, duration
-from peftlens.runs.run import sweeps
+from peftlens.runs.configuration_names import sweeps
 from peftlens.studies.forecast import block_parameters, operations_per_token
 from peftlens.studies.grid import StudyGrid
 from peftlens.training.dry_run import DryRun, dry_run

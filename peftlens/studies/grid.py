@@ -14,7 +14,7 @@ from peftlens.evaluation import probe_runner
 from peftlens.io.progress import bar
 from peftlens.models.base_model import resolve
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import configurations
+from peftlens.runs.configuration_names import configurations
 from peftlens.studies.compilation import compiled_runs
 from peftlens.studies.config import StudyConfig, expand, parse
 from peftlens.studies.forecast import forecast

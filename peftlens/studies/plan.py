@@ -14,12 +14,14 @@ class Forecast(Message):
 
     Attributes:
         training: floating-point operations of training the run and scoring its validation examples.
+        beside: operations of products that would take as long as what training does beside them.
         scoring: operations of scoring the task's test examples at each saved step, for which a
             probe whose cost is not known yet is taken.
         inapplicable: probes that need what the run's method does not have.
     """
 
     training: float = 0.0
+    beside: float = 0.0
     scoring: float = 0.0
     inapplicable: frozenset[str] = frozenset()
 
@@ -72,7 +74,7 @@ class PlannedRun(Message):
     def training_work(self) -> Work:
         """Work of training the run."""
         names = (f"training of {self.configuration}", f"training of {self.config.method}")
-        return Work((*names, "training"), self.forecast.training)
+        return Work((*names, "training"), self.forecast.training + self.forecast.beside)
 
     def measuring_work(self, probes: Sequence[str]) -> Work:
         """Return the work of measuring probes on the run, one after the other."""

@@ -18,7 +18,7 @@ from peftlens.errors import InputError, validation_summary
 from peftlens.io.files import canonical_json
 from peftlens.io.toml_text import to_toml
 from peftlens.runs.config import RunConfig, TrainingConfig
-from peftlens.runs.run import text
+from peftlens.runs.configuration_names import text
 from peftlens.studies.config import RunsEntry, StudyConfig
 
 RATE = "learning_rate"

@@ -31,7 +31,7 @@ def test_the_change_and_the_loss_decide(small, large, outcome):
 
 def test_the_sentence_has_both_batches_and_the_change():
     _, sentence, _ = verdict(tables(0.0, -0.06))
-    assert sentence.startswith("lora batch_size=128 less full batch_size=128: ")
+    assert sentence.startswith("lora batch_size=128 minus full batch_size=128: ")
     assert "at batches of 8, " in sentence
     assert "at batches of 128, a change of -5." in sentence
     assert sentence.endswith("(6 seeds, 1,500 examples).")

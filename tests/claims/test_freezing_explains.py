@@ -96,7 +96,7 @@ def test_the_numbers():
     expected = np.mean([full[task, task] - full["c", task] for task in ("a", "b")])
     assert f"full learns 90% and forgets {100 * expected:+.1f} points" in sentence
     assert "head learns 90% and forgets +0.0 points, +0.0 to +0.0" in sentence
-    assert f"head less full {-100 * expected:+.1f} points" in sentence
+    assert f"head minus full {-100 * expected:+.1f} points" in sentence
 
 
 def test_the_configuration_that_learns_best_counts():

@@ -25,7 +25,7 @@ from peftlens.probes import (
 from peftlens.results.configurations import configurations_table
 from peftlens.results.table import IDENTITY, STATUS
 from peftlens.runs.config import RunConfig
-from peftlens.runs.run import configurations
+from peftlens.runs.configuration_names import configurations
 from peftlens.training.step_cost import StepRequest, step_cost
 from peftlens.vocab.null_tests import neighborhoods
 

@@ -43,6 +43,22 @@ def test_the_most_forgetful_is_named_where_it_is_not_the_best():
     ]
 
 
+def test_what_one_adapter_forgot_of_earlier_tasks_and_not_what_several_did():
+    scores = [("lora", 0.75, 0.25), ("full", 0.8, 0.125)]
+    rows = [
+        (f"{method} ({regime})", metric, value, value - 0.1, value + 0.1)
+        for method, right, lost in scores
+        for regime, values in (("one adapter", (right, lost)), ("swapped", (0.9, 0.0)))
+        for metric, value in zip(("ACC", "F"), values, strict=True)
+    ]
+    first, last = cards(SimpleNamespace(tables={}, runs=[]), frame(*rows))  # pyright: ignore
+    assert (first.title, first.value) == ("Best average accuracy", "90 %")
+    assert "frozen" not in " ".join(first.details)
+    assert (last.value, last.name) == ("+12 points", "Full fine-tuning (one adapter)")
+    assert last.details[0].startswith("Accuracy lost on earlier tasks: 2 to 22 (95 %)")
+    assert last.details[1:] == ("Most: LoRA (one adapter), +25.",)
+
+
 def test_what_was_not_measured_names_its_probe():
     alone = frame(("lora", "accuracy", 0.9, 0.8, 1.0), ("full", "accuracy", 0.5, 0.4, 0.6))
     best, cheapest, forgotten = cards(NOTHING, alone)  # pyright: ignore

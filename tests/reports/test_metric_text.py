@@ -22,6 +22,7 @@ def row(metric="accuracy", mean=0.8126, low=0.7634, high=0.8531, unit="1", **mor
         (row("adapter bytes", 46_280, None, None, "bytes"), "46.3 kB"),
         (row("trainable parameters", 57_600, None, None), "57.6k"),
         (row("ACC", 0.5, 0.4, 0.6), "50 % (40 to 60)"),
+        (row("F", 0.25, 0.17, 0.34), "25 points (17 to 34)"),
         (row("spearman", 0.5, None, None, ""), "0.5"),
         (row("accuracy", 1.0, 1.0, 1.0), "100 %"),
     ],

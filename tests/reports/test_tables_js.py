@@ -4,7 +4,7 @@ import re
 
 import finished
 import pytest
-from drawings import draw_all
+from drawings import open_folds
 from playwright.sync_api import expect
 
 from peftlens.reports import page as report
@@ -71,7 +71,7 @@ def test_the_keyboard_sorts_too(open_page, ranks):
 def test_missing_values_are_last_in_both_orders(open_page, ranks):
     """Full fine-tuning and the base have no rank."""
     shown = open_page(ranks)
-    draw_all(shown)
+    open_folds(shown)
     head = shown.locator("#rank_chart th", has_text=re.compile("^rank"))
     place = shown.locator("#rank_chart thead th").all_inner_texts().index(head.inner_text()) + 1
     for _ in range(2):

@@ -141,3 +141,14 @@ def test_beside_a_contradiction_stands_the_size_of_what_contradicts():
     )
     assert size_text("contradicted", [other], 0.025) == ""  # something else contradicts
     assert size_text("supported", [other], 0.025) == ""
+
+
+def test_a_contradiction_by_the_other_side_of_zero_needs_no_power():
+    """The claim is that something lies below zero, with two points as the effect of interest."""
+    less = {"high": 0.0, "effect": -0.02}
+    assert size_text("contradicted", [one(0.05, error=0.01, **less)], 0.025) == ""
+    least = {"high": -0.01, "effect": -0.02}
+    assert size_text("contradicted", [one(error=0.002, **least)], 0.025).startswith(
+        "Had the truth been -2 points, about"
+    )
+    assert size_text("contradicted", [one(0.05, error=0.002, **least)], 0.025) == ""

@@ -4,7 +4,7 @@ import pytest
 
 from peftlens.results import table
 from peftlens.results.configurations import configurations_table
-from peftlens.runs.run import configurations
+from peftlens.runs.configuration_names import configurations
 
 LAYERS = ["q_proj", "v_proj"]
 

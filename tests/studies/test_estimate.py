@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from peftlens import cli
 from peftlens.errors import InputError
 from peftlens.models.snapshot import fingerprint
-from peftlens.runs.run import sweeps
+from peftlens.runs.configuration_names import sweeps
 from peftlens.studies import estimate
 from peftlens.studies.estimate import in_words, step_flops
 from peftlens.studies.grid import plan_study, read_study

@@ -47,6 +47,16 @@ def test_training_is_steps_times_the_tokens_of_a_step(planned):
     assert training_of(doubled) == pytest.approx(2 * training_of(run))
 
 
+def test_a_small_model_s_steps_are_more_than_products(planned):
+    """MiniLM on words, 300 steps on two cores with AMX: 14 s by LoRA, 46 s by full fine-tuning."""
+    few, many, full = (
+        forecast(one, ())
+        for one in (planned("lora"), planned("lora", STEPS | {"max_steps": 10}), planned("full"))
+    )
+    assert many.beside == 2 * few.beside > 0
+    assert full.beside > few.beside
+
+
 def test_tokens_before_the_input_count(planned):
     run, longer = (planned("prompt_tuning", num_virtual_tokens=n) for n in (5, 15))
     width = 32
