@@ -30,7 +30,7 @@ def page(name: str, verdicts: pd.DataFrame) -> str:
         rows = verdicts[
             (verdicts["analysis"] == name)
             & (verdicts["model"] == about["model"])
-            & verdicts["task"].map(lambda task, own=about["task"]: own in task.split(", "))
+            & verdicts["task"].map(lambda task, own=about["task"]: own in (task, *task.split(", ")))
         ]
         parts.append("\n".join(_verdicts(rows)))
         parts.append((REPORTS / name / "results" / f"{study}.md").read_text(encoding="utf-8"))

@@ -72,15 +72,16 @@ def test_what_it_found(page):
     assert moved["nearest_unchanged"].sum() == len(moved)
     assert f"all {len(moved)} vectors still had their initial token" in text
     assert f"they moved {moved['relative_displacement'].mean():.2f} times their own length" in text
-    forgot = verdict(
-        "freezing_explains", r"lora minus full \+(\d+\.\d) points, \+(.*?) to \+(.*?);"
-    )
-    more, low, high = (round(float(one)) for one in forgot)
-    pattern = r"^full .*? learns (\d+)%.* lora .*? learns (\d+)%.*\((\d) seeds"
-    full, lora, seeds = verdict("freezing_explains", pattern)
-    assert f"LoRA learned less ({lora} % against {full} %)" in text
-    assert f"{more} points more than full fine-tuning ({low} to {high}, five seeds)" in text
-    assert seeds == "5"
+    for method, said in (
+        ("lora", "LoRA learned {} % and forgot {} points ({} to {}, five seeds)"),
+        ("full", "full fine-tuning learned {} % and forgot {} ({} to {})"),
+    ):
+        words = r"learns (\d+)% and forgets \+(\S+) points, \+(\S+) to \+([\d.]+)"
+        numbers = (
+            f"{float(one):.0f}" for one in verdict("freezing_explains", rf"{method} \S.*? {words}")
+        )
+        assert said.format(*numbers) in text
+    assert verdict("freezing_explains", r"\((\d) seeds") == ("5",)
     found, runs = verdict("readable_trace", r"lora \((\d) of (\d) runs")
     assert f"In {found} of {runs} LoRA runs" in text
     few, updates = verdict("readable_trace", r"updates of equal norm: (\d+) of (\d+)")

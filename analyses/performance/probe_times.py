@@ -42,7 +42,17 @@ _SUITES = (
     "most are matrix products of forward passes over 90,000 tokens, at the machine's rate; fewer "
     "tokens would widen the intervals"
 )
-WHY = {"forgetting": _SUITES, "forgetting_items": _SUITES, "forgotten_tokens": _SUITES}
+WHY = {
+    "forgetting": _SUITES,
+    "forgetting_items": _SUITES,
+    "forgotten_tokens": _SUITES,
+    "layer_ablation": "two forward passes for each of 30 blocks and for each random set, which "
+    "already share the blocks below; fewer examples would widen the intervals",
+    "patchscope": "most is the activation difference of the run and of random updates of its norm, "
+    "which a study shares with the probe activation_difference",
+    "training_cost": "a process for each row, so that its memory is its own: two configurations, "
+    "four lengths, three rounds",
+}
 Row = dict[str, Any]
 
 

@@ -33,7 +33,7 @@ def render(
         scripts: source of the inline scripts, in the order in which they run.
         keep: control characters that are shown unchanged.
         later: source of scripts that the inline scripts run once they are needed.
-        beside: names of script files next to the page, which run before the inline scripts.
+        beside: names of script files next to the page, for the same.
         values: variables of the template.
     """
     return (

@@ -42,22 +42,27 @@ function fittingNames(layout, data) {
 }
 
 // Plotly takes a second to start, and so it starts with the first figure that comes into view.
+let starting;
 function plotly() {
-  const kept = document.querySelector("script[data-later]");
-  if (kept) {
+  starting ??= new Promise((resolve) => {
+    const { dataset, textContent } = document.querySelector("script[data-later]");
     const script = document.createElement("script");
-    script.textContent = kept.textContent;
-    kept.remove();
-    document.head.append(script);
-  }
-  return Plotly;
+    if (dataset.later) {
+      script.addEventListener("load", () => resolve(Plotly));
+      script.src = dataset.later;
+    } else script.textContent = textContent;
+    document.head.append(script); // one with its source has run now
+    if (!dataset.later) resolve(Plotly);
+  });
+  return starting;
 }
 
 function draw(plot) {
   const { data, layout } = JSON.parse(document.querySelector(`[data-plot="${plot.id}"]`).textContent);
   const traces = data.map(fitting);
   const fitted = fittingNames(fittingWidth(layout, plot.parentElement.clientWidth), traces);
-  plotly().react(plot, traces, fitted, config).then(() => plot.parentElement.classList.add("live"));
+  plotly().then((drawing) => drawing.react(plot, traces, fitted, config))
+    .then(() => plot.parentElement.classList.add("live"));
 }
 
 const drawn = new Set();

@@ -15,7 +15,6 @@ from peftlens.runs.run import Run, is_id
 from peftlens.runs.trained_model import TrainedModel
 
 _SHOWN = 3  # methods, tasks or seeds by name
-_PLACE = re.compile(r" (task|after|continue_from)=\S+")  # of a run in a sequence of tasks
 _REVISION = re.compile(r"(?<=@)[0-9a-f]{40}")
 
 
@@ -66,9 +65,12 @@ def _size(runs: Sequence[TrainedModel]) -> str:
 def _methods(one: StudyResults) -> Iterator[tuple[str, str]]:
     trained = [run for run in one.runs if not run.is_base] or one.runs
     methods = [*dict.fromkeys(run.config.method for run in trained)]
-    names = listed(map(method_name, methods))
-    yield ("Method", names) if len(methods) == 1 else (f"{len(methods)} methods", names)
-    n = len({_PLACE.sub("", one.configurations[run.id]) for run in trained})
+    shown = listed(map(method_name, methods))
+    yield ("Method", shown) if len(methods) == 1 else (f"{len(methods)} methods", shown)
+    in_sequence = any(run.config.continue_from for run in trained)  # one task after the other
+    n = len(
+        {run.record.configuration if in_sequence else one.configurations[run.id] for run in trained}
+    )
     if n > len(methods):
         yield "Configurations", f"{n:,}"
 

@@ -185,7 +185,8 @@ def deciding(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float) 
         alpha: one-sided level of the claim.
     """
     if outcome == "contradicted":
-        return [one for one in comparisons if one.fails <= alpha]
+        corrected = holm([one.fails for one in comparisons])
+        return [one for one, p in zip(comparisons, corrected, strict=True) if p <= alpha]
     if outcome != "insufficient evidence":
         return []
     level = alpha / max(1, len(comparisons))  # Holm's first step
@@ -215,9 +216,9 @@ def widest(
 def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float) -> str:
     """Say which size of a study decides, beside a verdict that is not supported.
 
-    Beside a contradicted one it is the size of the comparisons that contradict. Empty where the
-    noise is unknown, and where an interval lies on the other side of zero than the claim's effect:
-    such a contradiction needs no power.
+    Beside a contradicted one it is the size of the comparisons that contradict by the absence of an
+    effect. Empty where the noise is unknown, and where an interval lies beyond the margin of an
+    equivalence, or on the other side of zero than the effect: that is seen, and needs no power.
 
     Args:
         outcome: verdict on the claim.
@@ -227,8 +228,7 @@ def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float)
     found = widest(outcome, comparisons, alpha)
     if found is None:
         return ""
-    hanging = deciding(outcome, comparisons, alpha)
-    if outcome == "contradicted" and any(_is_reversed(one, alpha) for one in hanging):
+    if outcome == "contradicted" and _is_seen(comparisons, alpha):
         return ""
     one, size = found
     ways = " or ".join(_ways(one, size))
@@ -245,11 +245,18 @@ def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float)
     return text if ways else ""
 
 
-def _is_reversed(one: Comparison, alpha: float) -> bool:
-    if one.kind == "share" or not one.effect:
-        return False
-    opposite = one.estimate.p_below if one.effect > 0 else one.estimate.p_above
-    return opposite(0.0) <= alpha
+def _is_seen(comparisons: Sequence[Comparison], alpha: float) -> bool:
+    """Whether a contradiction is an effect that was seen, and not the absence of one."""
+    return min(holm([*map(_opposite, comparisons)])) <= alpha
+
+
+def _opposite(one: Comparison) -> float:
+    """One-sided p of a mean beyond zero, or beyond the margins around it, against the claim."""
+    if one.kind == "share":
+        return 1.0
+    if not one.effect:
+        return one.fails
+    return one.estimate.p_below(0.0) if one.effect > 0 else one.estimate.p_above(0.0)
 
 
 def _ways(one: Comparison, size: Requirement) -> list[str]:

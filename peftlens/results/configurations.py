@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from peftlens.results.table import Column, Table
-from peftlens.runs.configuration_names import hyperparameters, sweeps, text
+from peftlens.runs.configuration_names import hyperparameters, sweeps, tasks_before, text
 from peftlens.runs.trained_model import TrainedModel
 
 CONFIGURATIONS = "configurations"
@@ -25,18 +25,21 @@ def configurations_table(runs: Sequence[TrainedModel], labels: Mapping[str, str]
     """Build a table with a row for each configuration and a column for each hyperparameter.
 
     Numbers and truth values keep their types; lists become text, with items joined by commas. A
-    cell is missing if the method has no such hyperparameter.
+    cell is missing if the method has no such hyperparameter. `after` has the tasks of the runs that
+    a run goes on from.
 
     Args:
         runs: finished runs, in the order of the rows.
         labels: names of the configurations, by run id.
     """
+    records = {run.id: run.record for run in runs}
     sweep_labels = sweeps(run.record for run in runs)
     rows: dict[str, dict[str, Any]] = {}
     for run in runs:
         names = {"configuration": labels[run.id], "sweep": sweep_labels[run.id]}
         values = hyperparameters(run.config)
-        del values["continue_from"]  # a run, where the name has the tasks before
+        del values["continue_from"]  # it differs from seed to seed
+        values["after"] = tasks_before(run.record, records) or None
         rows.setdefault(labels[run.id], names | values)
     keys = dict.fromkeys(key for row in rows.values() for key in row)
     frame = pd.DataFrame({key: _typed([row.get(key) for row in rows.values()]) for key in keys})

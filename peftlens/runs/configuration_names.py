@@ -4,7 +4,7 @@ A run that goes on from another is named by the tasks of the runs before it, sin
 differ from seed to seed.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -44,7 +44,22 @@ def _labels(runs: Mapping[str, Any], ignored: set[str]) -> dict[str, str]:
     for describe in (_values, _hashes):
         about = {run.id: describe(run, ignored, runs) for run in runs.values()}
         _append_differences(labels, about)
+    _append_differences(labels, _repeated(labels, runs))
     return labels
+
+
+def _repeated(labels: Mapping[str, str], runs: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Tell runs of one name, seed and rate apart, which go on from runs of several seeds."""
+    keys = {
+        id_: (labels[id_], run.config.seed, run.config.training.learning_rate)
+        for id_, run in runs.items()
+    }
+    times = Counter(keys.values())
+    names = {labels[id_] for id_, key in keys.items() if times[key] > 1}
+    return {
+        id_: {"continue_from": str(run.config.continue_from)} if labels[id_] in names else {}
+        for id_, run in runs.items()
+    }
 
 
 def _identity(run: Any, ignored: set[str], runs: Mapping[str, Any]) -> str:
@@ -81,27 +96,30 @@ def _append_differences(labels: dict[str, str], about: Mapping[str, dict[str, st
 
 def _values(run: Any, ignored: set[str], runs: Mapping[str, Any]) -> dict[str, str]:
     values = {key: value for key, value in flat(run).items() if key not in ignored}
-    if run.config.continue_from is None:
-        del values["continue_from"]
-    elif run.config.continue_from in runs:
-        del values["continue_from"]
-        values["after"] = ",".join(_tasks_before(run, runs))
-    return values
+    del values["continue_from"]
+    earlier = tasks_before(run, runs)
+    return values | ({"after": earlier} if earlier else {})
 
 
-def _tasks_before(run: Any, runs: Mapping[str, Any]) -> list[str]:
-    """Return the tasks of the runs that a run goes on from, the first one first."""
-    tasks: list[str] = []
-    while before := runs.get(run.config.continue_from):
-        run = before
-        tasks.insert(0, run.config.task)
-    return tasks
+def tasks_before(run: Any, runs: Mapping[str, Any]) -> str:
+    """Join the tasks of the runs that a run goes on from, the first one first.
+
+    Args:
+        run: record or plan of a run.
+        runs: records or plans, by id. A run before that is missing is named by its id.
+    """
+    names: list[str] = []
+    while run and run.config.continue_from:
+        id_ = run.config.continue_from
+        run = runs.get(id_)
+        names.insert(0, run.config.task if run else id_)
+    return ",".join(names)
 
 
 def _hashes(run: Any, ignored: set[str], runs: Mapping[str, Any]) -> dict[str, str]:
     values = {key: canonical_json(value) for key, value in run.depends_on.items()}
     if before := runs.get(run.config.continue_from):
-        values["after"] = _identity(before, ignored, runs)
+        values["before"] = _identity(before, ignored, runs)
     return {key: sha256_text(value)[:8] for key, value in values.items()}
 
 

@@ -51,7 +51,7 @@ def forecast(planned: RunPlan, probes: Iterable[str]) -> Forecast:
     return Forecast(
         training=tokens * operations_per_token(parameters, trained)
         + scored * len(splits["validation"]),
-        beside=_beside_products(training, planned.shapes, trained),
+        beside=beside_products(training, planned.shapes, trained),
         scoring=scored * len(splits["test"]) * (1 + len(training.checkpoint_steps)),
         inapplicable=frozenset(
             probe for probe in probes if registry.load("probes", probe).REQUIRES - exposed
@@ -74,7 +74,7 @@ def operations_per_token(parameters: int, trained: int) -> int:
     return 4 * parameters + 2 * trained
 
 
-def _beside_products(training: TrainingConfig, shapes: Shapes, trained: int) -> float:
+def beside_products(training: TrainingConfig, shapes: Shapes, trained: int) -> float:
     """Return the operations of products that would take as long as the rest of the training.
 
     Args:

@@ -131,10 +131,10 @@ def test_the_size_in_words():
     assert text.startswith("With power 0.8, 80 seeds with ")
 
 
-def test_beside_a_contradiction_stands_the_size_of_what_contradicts():
-    failing, other = one(-0.2, error=0.002, low=-0.01), one(low=-0.01, error=0.05)
-    assert size_text("contradicted", [failing, other], 0.025) == (
-        "Had the truth been +0 points, about 4 seeds would have shown it with power 0.8."
+def test_beside_a_contradiction_by_absence_stands_the_size_that_would_have_shown_the_effect():
+    absent, other = one(error=0.001, low=0.01, effect=0.02), one(low=0.01, effect=0.02, error=0.05)
+    assert size_text("contradicted", [absent, other], 0.025) == (
+        "Had the truth been +2 points, about 3 seeds would have shown it with power 0.8."
     )
     assert size_text("contradicted", [share(0, 9)], 0.025).startswith(
         "Had the truth been 80%, about"
@@ -143,12 +143,11 @@ def test_beside_a_contradiction_stands_the_size_of_what_contradicts():
     assert size_text("supported", [other], 0.025) == ""
 
 
-def test_a_contradiction_by_the_other_side_of_zero_needs_no_power():
-    """The claim is that something lies below zero, with two points as the effect of interest."""
-    less = {"high": 0.0, "effect": -0.02}
-    assert size_text("contradicted", [one(0.05, error=0.01, **less)], 0.025) == ""
-    least = {"high": -0.01, "effect": -0.02}
-    assert size_text("contradicted", [one(error=0.002, **least)], 0.025).startswith(
-        "Had the truth been -2 points, about"
-    )
-    assert size_text("contradicted", [one(0.05, error=0.002, **least)], 0.025) == ""
+def test_a_contradiction_by_an_effect_that_was_seen_needs_no_power():
+    less = {"high": -0.01, "effect": -0.02}  # a claim that something lies below zero
+    assert size_text("contradicted", [one(error=0.002, **less)], 0.025) != ""
+    reversed_ = one(0.05, error=0.01, **less)  # p = 0.019 of a mean above zero
+    assert size_text("contradicted", [reversed_], 0.025) == ""
+    # of two comparisons it is too much, and the other one contradicts by the absence of an effect
+    assert size_text("contradicted", [reversed_, one(error=0.001, **less)], 0.025) != ""
+    assert size_text("contradicted", [one(-0.2, error=0.002, low=-0.01)], 0.025) == ""

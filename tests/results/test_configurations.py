@@ -53,6 +53,18 @@ def test_numbers_stay_numbers_and_what_is_mixed_is_text(tabulate):
     assert frame["options"].tolist() == ['{"x":2,"y":1}', pd.NA]
 
 
+def test_what_a_run_goes_on_from_is_told_by_its_tasks(tabulate):
+    frame = tabulate(
+        finished.lora(1, 0),
+        finished.lora(1, 1),
+        finished.lora(1, 0).model_copy(update={"task": "boolq", "continue_from": f"{0:012x}"}),
+        finished.lora(1, 1).model_copy(update={"task": "boolq", "continue_from": f"{1:012x}"}),
+    ).frame
+    assert frame["task"].tolist() == ["bbc_topic", "boolq"]
+    assert frame["after"].tolist() == [pd.NA, "bbc_topic"]
+    assert "continue_from" not in frame
+
+
 def test_it_is_kept_as_any_table(tabulate, tmp_path):
     found = tabulate(finished.lora(1, 0), finished.plain("frozen", 0))
     table.write(found, tmp_path / "configurations.parquet")

@@ -99,4 +99,12 @@ def test_what_came_before_tells_configurations_apart():
 def test_a_run_before_that_is_not_among_them_is_named_by_its_id():
     _, alone, last = chain(0)
     names = configurations([alone, last])
-    assert names == {alone.id: "lora rank=8", last.id: "lora rank=8 continue_from=first 0"}
+    assert names == {alone.id: "lora rank=8", last.id: "lora rank=8 after=first 0"}
+
+
+def test_runs_of_one_seed_that_go_on_from_other_seeds_are_told_apart():
+    (first, _, last), (other, _, again) = chain(0), chain(1)
+    again.config = again.config.model_copy(update={"seed": 0})
+    names = configurations([first, last, other, again])
+    assert names["last 0"].endswith("task=topics after=words continue_from=first 0")
+    assert names["last 1"].endswith("task=topics after=words continue_from=first 1")

@@ -41,7 +41,7 @@ def train(bases, context, tmp_path):
 
 @pytest.fixture
 def forget(tmp_path, monkeypatch):
-    """Forget what this process has compiled; files are looked for in a folder."""
+    """Forget what this process has compiled, and its files."""
 
     def call(folder):
         torch._dynamo.reset()
@@ -76,9 +76,8 @@ def test_a_compiled_run_is_the_same_run(train, forget):
     assert plain.id == compiled.id
     assert compiled.record.environment["compiled"]
     assert "compiled" not in plain.record.environment
-    forget("first")  # all but the files
+    forget("again")
     assert contents(train("alone")) == contents(compiled)
-    assert counters["inductor"]["fxgraph_cache_hit"] == 2  # forward and back
 
 
 def test_the_lowest_trained_block_is_left_alone(train):
