@@ -42,7 +42,9 @@ _SUITES = (
     "most are matrix products of forward passes over 90,000 tokens, at the machine's rate; fewer "
     "tokens would widen the intervals"
 )
+_NULL = "forward passes behind {}, by which the result is tested; fewer would make a weaker test"
 WHY = {
+    "activation_difference": _NULL.format("random updates of equal norm"),
     "forgetting": _SUITES,
     "forgetting_items": _SUITES,
     "forgotten_tokens": _SUITES,
@@ -50,8 +52,16 @@ WHY = {
     "already share the blocks below; fewer examples would widen the intervals",
     "patchscope": "most is the activation difference of the run and of random updates of its norm, "
     "which a study shares with the probe activation_difference",
+    "prompt_elicitation": _NULL.format("100 random and 10 planted prompts"),
+    "prompt_mixture": _NULL.format("19 random and 5 planted prompts"),
+    "soft_prompt_faithfulness": "the test examples behind 24 prompts, of which each lacks a vector "
+    "or has nearest tokens in its place; fewer examples would widen the intervals",
     "training_cost": "a process for each row, so that its memory is its own: two configurations, "
     "four lengths, three rounds",
+    "update_survival": "passes in float32 through the base in five precisions, with the update and "
+    "without it; fewer texts would widen the intervals",
+    "weight_interpolation": "the suites of forgetting at six scales of the update, in float32; "
+    "fewer tokens would widen the intervals",
 }
 Row = dict[str, Any]
 

@@ -24,9 +24,11 @@ def axis_title(table: Table, name: str) -> str:
 
 
 def shown(name: str, value: object) -> str:
-    """Text of a value of a column: methods and configurations in words."""
+    """Text of a value of a column: methods, configurations and metrics in words."""
     if name == "method":
         return display_names.method_name(str(value))
+    if name == "measure":
+        return display_names.metric_name(str(value))
     return display_names.display_name(str(value)) if name in display_names.KEYS else str(value)
 
 

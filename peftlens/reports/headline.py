@@ -14,10 +14,10 @@ from peftlens.numerics.counts import counted
 from peftlens.reports.card import Card
 from peftlens.reports.cells import compact
 from peftlens.reports.cheapest import cheapest
-from peftlens.reports.metric_text import basis, metric_name, value_text, with_interval
+from peftlens.reports.metric_text import basis, value_text, with_interval
 from peftlens.reports.scores import UNTRAINED_METHODS, best_row, main_metric
 from peftlens.results.configurations import CONFIGURATIONS
-from peftlens.results.display_names import display_name
+from peftlens.results.display_names import display_name, metric_name
 from peftlens.results.study_results import StudyResults
 
 _CHANGES = ("forgetting on ", "accuracy change on ", "F")  # metrics of forgetting, best first

@@ -5,22 +5,11 @@ import pandas as pd
 from peftlens.numerics.counts import counted
 from peftlens.numerics.rounding import number
 from peftlens.reports.cells import Head, head_of, short
+from peftlens.results.display_names import SEQUENCE, metric_name
 from peftlens.results.table import Column
 
 # a base in four bits makes this larger, and a process smaller
 _COLUMNS = {"peak memory bytes": "peak_memory_above_the_base_bytes"}
-# of continual learning; they are accuracies and differences of accuracies
-_SEQUENCE = {
-    "ACC": "average accuracy",
-    "BWT": "backward transfer",
-    "FWT": "forward transfer",
-    "F": "accuracy forgotten",
-}
-
-
-def metric_name(metric: str) -> str:
-    """Return the name of a metric on a page; tables call some by an abbreviation."""
-    return _SEQUENCE.get(metric, metric)
 
 
 def column_of_metric(rows: pd.DataFrame) -> Column:
@@ -30,7 +19,7 @@ def column_of_metric(rows: pd.DataFrame) -> Column:
         rows: rows of one metric; see `scores.scores`.
     """
     metric, unit, better = (rows[name].iloc[0] for name in ("metric", "unit", "better"))
-    meaning = "share of right answers" if metric in _SEQUENCE else ""
+    meaning = "share of right answers" if metric in SEQUENCE else ""
     name = _COLUMNS.get(metric, metric_name(metric).replace(" ", "_"))
     return Column(name, meaning, unit or None, better)
 

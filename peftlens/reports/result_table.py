@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from peftlens.reports.cells import Cell, Grid, Head, cell
-from peftlens.reports.metric_text import head_of_metric, metric_name, with_interval
+from peftlens.reports.metric_text import head_of_metric, with_interval
 from peftlens.reports.scores import UNTRAINED_METHODS, best_row, main_metric
-from peftlens.results.display_names import display_name
+from peftlens.results.display_names import display_name, metric_name
 
 _TESTED = ("accuracy", "loss")  # metrics on which configurations are compared by a paired test
 

@@ -36,6 +36,14 @@ _PHRASES = {
     "keep": "keep {}",
 }
 
+# metrics of continual learning; they are accuracies and differences of accuracies
+SEQUENCE = {
+    "ACC": "average accuracy",
+    "BWT": "backward transfer",
+    "FWT": "forward transfer",
+    "F": "accuracy forgotten",
+}
+
 
 def configuration_name(method: str, options: Mapping[str, str]) -> str:
     """Name a method and its options in words.
@@ -48,6 +56,11 @@ def configuration_name(method: str, options: Mapping[str, str]) -> str:
         Such as "Prompt tuning, 20 tokens".
     """
     return ", ".join([method_name(method), *(_phrase(*one) for one in options.items())])
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric on a page; tables call some by an abbreviation."""
+    return SEQUENCE.get(metric, metric)
 
 
 @lru_cache(maxsize=512)
