@@ -111,12 +111,17 @@ def _name(outcome: str) -> str:
 
 
 def _saved(verdicts: pd.DataFrame) -> Iterator[str]:
-    """Compare the runs of studies until their claims are decided with those of a fixed design."""
+    """Compare the runs of studies until their claims are decided with those of a fixed design.
+
+    The claims of a study share its runs, in both designs.
+    """
     rows = verdicts.dropna(subset="fixed_runs")
     if not rows.empty:
-        taken, fixed = rows["runs"].sum(), rows["fixed_runs"].sum()
+        studies = rows.groupby(["analysis", "model", "task"])[["runs", "fixed_runs"]].max()
+        taken, fixed = studies.sum()
         yield (
-            f"The {len(rows)} verdicts of studies until decided took {taken:,.0f} runs, races "
+            f"{len(rows)} of these verdicts are of {len(studies)} studies that trained until their "
+            f"claims were decided or their looks used up. These took {taken:,.0f} runs, races "
             f"included; fixed designs of the same power would take {fixed:,.0f}, "
             f"{fixed / taken:.1f} times as many."
         )

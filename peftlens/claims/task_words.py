@@ -61,7 +61,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
     sentence = (
         f"{sentence} Mean closeness to the task's words minus that to other tasks' words: "
         f"{trained['contrast'].mean():+z.3f} in the space of the vectors. Prompts with a cosine of "
-        f"{EFFECT} to words of the task would be found with power {power:.2f} or more."
+        f"{EFFECT} to words of the task would be found with power {min(power, 0.99):.2f} or more."
     )
     if outcome == "contradicted":
         outcome = outcome if power >= POWER else "insufficient evidence"
