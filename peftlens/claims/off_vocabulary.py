@@ -90,9 +90,10 @@ def _prompts(rows: pd.DataFrame, loss: pd.DataFrame) -> tuple[Evidence, str]:
     fails = 2 * min(distance.p_below(DISTANCE), cost.p_below(MARGIN))
     holds = max(distance.p_above(DISTANCE), cost.p_above(MARGIN))
     now, random = means["similarity"].mean(), means["random_step_similarity"].mean()
+    word, gap = ("lower", distance) if distance.value >= 0 else ("higher", -distance)
     return Evidence(holds, min(1.0, fails)), (
-        f"cosine to the nearest token {now:z.2f}, after random steps {random:z.2f}: lower by "
-        f"{_interval(distance)}; the tokens cost {_interval(cost)} nats per token; "
+        f"cosine to the nearest token {now:z.2f}, after random steps {random:z.2f}: {word} by "
+        f"{_interval(gap)}; the tokens cost {_interval(cost)} nats per token; "
         f"{counted_runs(len(means))}"
     )
 

@@ -62,6 +62,8 @@ def test_the_sentence_has_the_numbers():
     assert "random steps 0.62: lower by 0.12 (0.1" in sentence
     assert "the tokens cost 0.50 (0.4" in sentence
     assert "nats per token; 6 runs)" in sentence
+    _, sentence = off_vocabulary.verdict(prompts(similarity=0.74))
+    assert "0.74, after random steps 0.62: higher by 0.12 (0.1" in sentence
 
 
 def test_every_configuration_must_be_off():
