@@ -367,25 +367,30 @@ def validate(
 
 
 def _print_summary(out: Path) -> None:
-    """Print accuracy, size and forgetting of each configuration."""
+    """Print accuracy, size and forgetting of each configuration, and what applies to no run."""
     from peftlens.results import majority_baseline, table
-    from peftlens.results.table import last_steps
+    from peftlens.results.table import last_steps, measured
 
     def read(name: str):
         with suppress(InputError):  # missing or damaged, as the report says
             return table.read(out / "tables" / f"{name}.parquet").frame
 
+    for file in sorted((out / "tables").glob("*.parquet")):
+        frame = read(file.stem)
+        if frame is not None and len(frame) and measured(frame).empty:
+            reason = frame["reason"].iloc[0]
+            print(visible(f"{file.stem} was measured for no run: {reason}"))
     accuracy, counts, forgetting = map(read, ("task_accuracy", "parameter_count", "forgetting"))
     if accuracy is None:
         return
     shown = accuracy.set_index("configuration")[
         ["accuracy", "items_ci_low", "items_ci_high", "n_items", "n_seeds"]
     ]
-    if counts is not None:
+    if counts is not None and len(counts := measured(counts)):
         shown = shown.join(
             counts.groupby("configuration")[["trainable_parameters", "adapter_bytes"]].first()
         )
-    if forgetting is not None:
+    if forgetting is not None and len(forgetting := measured(forgetting)):
         shown = shown.join(last_steps(forgetting).groupby("configuration")["forgetting"].mean())
     print_frame(shown.reset_index())
     for sentence in majority_baseline.sentences(accuracy):

@@ -3,6 +3,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import finished
 import pytest
 
 from peftlens.cli import study as studying
@@ -101,6 +102,23 @@ def test_ahead_is_rounded():
     assert "1 minute" in studying._remaining_time(30)
     assert "45 minutes" in studying._remaining_time(45 * 60)
     assert "3.0 hours" in studying._remaining_time(3 * 3600)
+
+
+def test_a_probe_that_applies_to_no_run_is_told(tmp_path, capsys):
+    """Its values are missing, which pandas reads as text."""
+    folder = finished.study(tmp_path, [finished.lora(1, 0)])
+    file = folder / "tables" / "forgetting.parquet"
+    known = table.read(file)
+    columns = tuple(one for one in known.columns if one.name not in ("status", "reason"))
+    row = table.not_applicable(columns, "the base predicts no text")
+    about = known.frame[["run", "configuration", "method", "seed"]].iloc[:1].reset_index(drop=True)
+    frame = row.assign(**about.iloc[0])[known.frame.columns].astype({"forgetting": "string"})
+    table.write(table.Table(known.name, known.version, known.columns, (), frame), file)
+    assert table.read(file).frame["forgetting"].dtype == "string"
+    studying._print_summary(folder)
+    out = capsys.readouterr().out
+    assert "forgetting was measured for no run: the base predicts no text" in out
+    assert "lora rank=1" in out
 
 
 def test_status_of_no_study(run, tmp_path):
