@@ -123,28 +123,3 @@ def test_pages_are_small_and_share_plotly():
     for page in pages:
         assert page.stat().st_size < 8e6
         assert re.search(rf'<script [^>]*"{re.escape(script.name)}"></script>', page.read_text())
-
-
-def rows_of(page, heading):
-    """Cells of the table of a section of a page, by the first cell's first word."""
-    lines = page.read_text().partition(heading)[2].partition("\n## ")[0].splitlines()
-    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
-    return {cells[0].split()[0].strip(","): cells for cells in table}
-
-
-def test_the_notes_on_soft_prompts_quote_their_table(monkeypatch):
-    module = analysis_module("waywardness", monkeypatch)
-    _, table, _ = module.NOTES.read_text().split(module.MARK)
-    assert table == module.pulled(pd.read_csv(module.TABLE)) + "\n"
-
-
-def test_the_page_on_the_lens_quotes_its_tables(evidence):
-    """Number of runs of each method and task with words of the training on general text."""
-    folder = REPORTS / "lens"
-    rows = rows_of(folder / "README.md", "## Which methods")
-    table = evidence.read(folder / "tables" / "lens_smollm2")["activation_difference"]
-    general = table[(table["text"] == "general") & (table["method"] != "frozen")]
-    for method, ours in general.groupby("method"):
-        for column, study in ((1, "headlines"), (2, "words")):
-            least = ours[ours["study"].str.endswith(study)].groupby("run")["q"].min()
-            assert rows[method][column] == f"{(least <= 0.01).sum()} of {len(least)}"
