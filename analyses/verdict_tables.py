@@ -33,14 +33,19 @@ def practice(verdicts: pd.DataFrame) -> str:
     """Format a row for each measured claim: its verdicts per model, and what to do."""
     found = verdicts[verdicts["outcome"] != "not measured"]
     models = sorted(found["model"].unique())
-    lines = [_line("claim", *models, "in practice"), "|---" * (len(models) + 2) + "|"]
+    lines = [
+        _line("claim, and what was tested", *models, "in practice"),
+        "|---" * (len(models) + 2) + "|",
+    ]
     claims = registry.names("claims")
     for claim in (one for one in claims if one in {*found["claim"]}):
         rows = found[found["claim"] == claim]
         constants = registry.describe("claims", claim).constants
         cells = [_cell(rows[rows["model"] == model]) for model in models]
-        link = f"[{constants['CLAIM']}](#{claim})"
-        lines.append(_line(link, *cells, _own(claim, rows) or _advice(rows, constants["PRACTICE"])))
+        asked = f"[{constants['CLAIM']}](#{claim}) Holds if {constants['CRITERION']}."
+        lines.append(
+            _line(asked, *cells, _own(claim, rows) or _advice(rows, constants["PRACTICE"]))
+        )
     rest = [one for one in claims if one not in {*found["claim"]}]
     names = ", ".join(f"[{one}](../docs/claims.md#{one})" for one in rest)
     decided = found[found["outcome"].isin(DECIDED)]["claim"].nunique()

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from peftlens.studies import config
+from peftlens.studies.config import StudyConfig
+from peftlens.tasks import load_task
+
 REPORTS = Path(__file__).parent.parent / "reports"
 METHODS = {"full": "full", "LoRA": "lora rank=8",
            "prompt tuning": "prompt_tuning num_virtual_tokens=20"}  # fmt: skip
@@ -39,6 +43,50 @@ def percent(share: float, digits: int) -> str:
     """A share in percent, as people round: 0.025 is 3 %, and 0.6425 is 64.3 %."""
     exact = 100 * Decimal(str(share))
     return str(exact.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
+
+
+def study(name: str) -> StudyConfig:
+    file = REPORTS.parent / "analyses" / f"{name}.toml"
+    return config.parse(file.read_text(), str(file))
+
+
+def test_the_setup_of_the_studies():
+    """The table that stands first in reports/README.md is that of files, data and verdicts."""
+    heading = "| minilm-l6 | smollm2-135m, clusters of soft prompts | smollm2-135m, all else"
+    text = (REPORTS / "README.md").read_text()
+    quoted = {name.partition(":")[0]: cells for name, *cells in rows(text, heading)}
+    seeds = pd.read_csv(REPORTS / "verdicts.csv").set_index("analysis")["seeds"]
+    raced = seeds[["adapter_site", "comparison", "placement", "quantization", "rank"]].dropna()
+    assert quoted["seeds"][0] == f"{raced.min():.0f} to {raced.max():.0f}"
+    for name, title, lens in (
+        ("word_sentiment", "words", "lens_word_sentiment"),
+        ("bbc_topic", "headlines", "lens_bbc_topic"),
+    ):
+        compared, prompts = (
+            study(f"studies/{one}_{title}") for one in ("comparison_minilm", "soft_prompts_smollm2")
+        )
+        for column, one in enumerate((compared, prompts, study(lens))):
+            training = one.training
+            assert quoted["training, AdamW"][column].startswith(
+                f"{training.max_steps} steps of {training.batch_size}"
+            )
+        longer = max(entry.training["max_steps"] for entry in compared.runs if entry.training)
+        assert quoted["training, AdamW"][0].endswith(f"prompt tuning {longer:,}")
+        (longer,) = {one.training["max_steps"] for one in study(lens).runs if one.training}
+        assert quoted["training, AdamW"][2].endswith(f"prompts {longer}")
+        assert quoted["learning rate"][1] == f"{prompts.training.learning_rate:g}"
+        assert quoted["seeds"][1] == f"{len(prompts.seeds)} for each of two starts"
+        assert quoted["seeds"][2] == str(len(study(lens).seeds))
+        (settings,) = compared.tasks
+        assert prompts.tasks == compared.tasks
+        task = load_task(name, settings.model_extra)
+        train, test = (len(task.splits[part]) for part in ("train", "test"))
+        assert quoted[name] == [
+            f"{train:,} examples, tested on {test:,}",
+            "as MiniLM",
+            f"tested on {study(lens).tasks[0].model_extra['split']['max_test']}",
+        ]
+        assert len(task.labels) == (2 if name == "word_sentiment" else 5)
 
 
 def test_written_answers():
