@@ -21,7 +21,7 @@ def compiled_runs(
     operations: Mapping[str, float],
     recorded: Mapping[str, bool],
 ) -> set[str]:
-    """Return the ids of the runs whose blocks are to be compiled.
+    """Return the ids of the runs whose blocks are to be compiled, prompts and prefixes never.
 
     Args:
         choice: value of the study file.
@@ -40,11 +40,18 @@ def compiled_runs(
         return set()
     groups = defaultdict[str, list[str]](list)
     for plan in plans:
+        if _continues_caches(plan):
+            continue
         # the compiled blocks depend on the method and its options alone
         groups[canonical_json([plan.config.method, plan.config.method_config])].append(plan.id)
     if choice is True:
-        return {plan.id for plan in plans}
+        return {run for group in groups.values() for run in group}
     return {run for group in groups.values() if _pays(group, operations, recorded) for run in group}
+
+
+def _continues_caches(plan: RunPlan) -> bool:
+    """Whether passes go on from the keys and values of a prompt or prefix; see compiled_blocks."""
+    return getattr(plan.method, "NEEDS_CACHE", False) or "soft_prompt" in plan.method.EXPOSES
 
 
 def _pays(

@@ -2,7 +2,9 @@
 
 Each block is compiled by itself with its sizes left open, so that one compilation serves all blocks
 of a model, all lengths and all later runs of a method with these hyperparameters. The results are
-those of a plain run up to rounding. Compilations are kept in peftlens' cache, on disk.
+those of a plain run up to rounding. Compilations are kept in peftlens' cache, on disk. A pass that
+goes on from keys and values runs the blocks as they are: torch.compile takes a block's layer of the
+cache for a constant, and would compile all blocks one by one.
 """
 
 import os
@@ -67,7 +69,8 @@ def _is_trained(block: nn.Module) -> bool:
 
 
 def _call(compiled: Callable[..., Any], block: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    if not (torch.is_grad_enabled() and block.training):
+    continues = kwargs.get("past_key_values") is not None
+    if continues or not (torch.is_grad_enabled() and block.training):
         return block._call_impl(*args, **kwargs)
     # each implementation of attention is compiled for itself
     return compiled(block, torch.backends.cuda.flash_sdp_enabled(), *args, **kwargs)

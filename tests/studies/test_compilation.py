@@ -33,6 +33,14 @@ def test_runs_that_share_enough_work_are_compiled(plans):
     assert compiled_runs(True, plans, operations, {}) == {plan.id for plan in plans}
 
 
+@pytest.mark.parametrize("method", ["prompt_tuning", "framed_prompt_tuning", "prefix_tuning", "mam"])
+@pytest.mark.parametrize("choice", [True, "auto"])
+def test_prompts_and_prefixes_are_not_compiled(tiny_study, context, method, choice):
+    text = tiny_study(f'method = "{method}"', settings='dtype = "float32"')
+    plans = plan_study(text, "study.toml", context).plans
+    assert compiled_runs(choice, plans, {plan.id: PAID_BACK for plan in plans}, {}) == set()
+
+
 def test_a_study_that_goes_on_keeps_its_choice(plans):
     none = {plan.id: 0.0 for plan in plans}
     before = sorted(of_rank(plans, 1))[:1]

@@ -80,6 +80,16 @@ def test_a_compiled_run_is_the_same_run(train, forget):
     assert contents(train("alone")) == contents(compiled)
 
 
+@pytest.mark.parametrize("method", ["prompt_tuning", "prefix_tuning"])
+def test_passes_behind_a_prompt_are_not_compiled_block_by_block(train, forget, method):
+    forget("first")
+    options = {"num_virtual_tokens": 3}
+    compiled = train("compiled", method=method, options=options)
+    assert not counters["stats"]["unique_graphs"]
+    plain = train("plain", method=method, options=options, compiled=False)
+    assert contents(plain) == contents(compiled)
+
+
 def test_the_lowest_trained_block_is_left_alone(train):
     run = train("a", method="last_layers", options={"blocks": 1})
     assert "compiled" not in run.record.environment
