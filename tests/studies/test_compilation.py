@@ -33,7 +33,7 @@ def test_runs_that_share_enough_work_are_compiled(plans):
     assert compiled_runs(True, plans, operations, {}) == {plan.id for plan in plans}
 
 
-@pytest.mark.parametrize("method", ["prompt_tuning", "framed_prompt_tuning", "prefix_tuning", "mam"])
+@pytest.mark.parametrize("method", ["prompt_tuning", "framed_prompt_tuning", "mam"])
 @pytest.mark.parametrize("choice", [True, "auto"])
 def test_prompts_and_prefixes_are_not_compiled(tiny_study, context, method, choice):
     text = tiny_study(f'method = "{method}"', settings='dtype = "float32"')
