@@ -52,7 +52,7 @@ def study(name: str) -> StudyConfig:
 
 def test_the_setup_of_the_studies():
     """The table that stands first in reports/README.md is that of files, data and verdicts."""
-    heading = "| minilm-l6 | smollm2-135m, clusters of soft prompts | smollm2-135m, all else"
+    heading = "| minilm-l6 | smollm2-135m, words near soft prompts | smollm2-135m, all else"
     text = (REPORTS / "README.md").read_text()
     quoted = {name.partition(":")[0]: cells for name, *cells in rows(text, heading)}
     seeds = pd.read_csv(REPORTS / "verdicts.csv").set_index("analysis")["seeds"]

@@ -55,7 +55,7 @@ TITLES = {
 SHOWN = 100  # rows of a table on the page; its CSV has all
 OPEN = 4  # figures of one chart that are not folded
 PACKED = 100_000  # size of a CSV above which it is compressed, bytes
-MOST = 700_000  # size of a compressed CSV above which the page does not include it, bytes
+MOST = 400_000  # size of a compressed CSV above which the page does not include it, bytes
 
 
 @dataclass(frozen=True)
