@@ -41,6 +41,8 @@ from peftlens.results.sequential import RACED_RATES
 from peftlens.results.table import last_steps, measured
 
 ONE_SIDED = 0.025  # level of a one-sided test, which agrees with a 95 % interval
+# beside a claim that stays open because its test would miss the effect in each prompt
+MORE_PROMPTS = "More prompts do not raise this power: it is that of the model's vocabulary."
 
 
 class Judgment(NamedTuple):
@@ -328,6 +330,7 @@ def by_half(shares: pd.Series, words: str, alpha: float = ONE_SIDED) -> Judgment
         low=0.5,
         effect=LIKELY,
         n_seeds=n,
+        noun="run",
         kind="share",
     )
     return Judgment(

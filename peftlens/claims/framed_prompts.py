@@ -85,6 +85,7 @@ def _comparisons(
         effect=EFFECT,
         unit="standard deviations",
         n_seeds=n_pairs,
+        noun="pair",
         configurations=names,
     )
     yield Comparison(
@@ -92,6 +93,7 @@ def _comparisons(
         estimate=cost,
         low=-MARGIN,
         n_seeds=n_pairs,
+        noun="pair",
         configurations=names,
     )
 

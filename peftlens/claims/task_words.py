@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Judgment, by_half, trained_prompts
+from peftlens.claims import MORE_PROMPTS, ONE_SIDED, Judgment, by_half, trained_prompts
 from peftlens.numerics.resampling import p_value
 
 CLAIM = "The nearest tokens of a soft prompt are related to its task."
@@ -64,7 +64,9 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
         f"{EFFECT} to words of the task would be found with power {min(power, 0.99):.2f} or more."
     )
     if outcome == "contradicted":
-        outcome = outcome if power >= POWER else "insufficient evidence"
+        if not power >= POWER:
+            more = f" {MORE_PROMPTS}" if power < POWER else ""  # it may be unknown
+            return Judgment("insufficient evidence", f"{sentence}{more}", share)
         return Judgment(outcome, sentence, share)
     p = _against_controls(rows, own)
     if p is None:

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import ONE_SIDED, Judgment
+from peftlens.claims import ONE_SIDED, Judgment, difference_text
 from peftlens.numerics.mixed_model import POWER, Estimate
+from peftlens.results.comparisons import Comparison
 from peftlens.results.run_evidence import (
     Evidence,
     by_seed,
@@ -53,27 +54,49 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
     rows = tables["update_directions"].dropna(subset=["p", "found_random"])
     if rows.empty:
         return Judgment("not measured", "No run with a known training text has directions.")
-    evidence, texts = {}, {}
-    for name, one in rows.groupby("method", sort=False):
-        evidence[str(name)], texts[str(name)] = _method(one)
+    evidence, texts, comparisons, unseen = {}, {}, [], []
+    for method, one in rows.groupby("method", sort=False):
+        name, means = str(method), {str(side): _mean_excess(of) for side, of in one.groupby("side")}
+        evidence[name], texts[name] = _evidence(one, means), _text(one, means)
+        comparisons.append(_best_side(name, one, means))
+        below = max(mean.p_below(MARGIN) for mean in means.values())
+        if below <= alpha < evidence[name].fails:
+            unseen.append(name)
     outcome, shown = every_method(evidence, texts, alpha=alpha)
     random = float(rows["found_random"].astype(float).mean())
     sentence = (
         f"More of the directions than of random ones ({random:.1%} of these) have words of "
         f"the training text: {shown}. {_power(rows)}."
     )
-    return Judgment(outcome, sentence)
+    if outcome == "insufficient evidence" and unseen:
+        sentence += f" More runs do not decide {', '.join(unseen)}, for lack of this power."
+        return Judgment(outcome, sentence)
+    return Judgment(outcome, sentence, tuple(comparisons))
 
 
-def _method(rows: pd.DataFrame) -> tuple[Evidence, str]:
-    """Test the mean excess of one method's runs on each side, and show it."""
-    sides = {str(side): one for side, one in rows.groupby("side")}
-    means = {side: _mean_excess(one) for side, one in sides.items()}
+def _evidence(rows: pd.DataFrame, means: Mapping[str, Estimate]) -> Evidence:
+    """Test the mean excess of one method's runs on each side."""
     holds = min(1.0, len(means) * min(mean.p_above(MARGIN) for mean in means.values()))
-    seen = [one[one[f"power_at_{EFFECT}"].astype(float) >= POWER] for one in sides.values()]
-    fails = [_mean_excess(one).p_below(MARGIN) if len(one) else 1.0 for one in seen]
-    text = "; ".join(f"{side} {_text(mean)}" for side, mean in means.items())
-    return Evidence(holds, max(fails)), f"{text}; {counted_runs(rows['run'].nunique())}"
+    able = rows[rows[f"power_at_{EFFECT}"].astype(float) >= POWER]
+    fails = [
+        _mean_excess(one).p_below(MARGIN) if len(one) else 1.0
+        for one in (able[able["side"] == side] for side in means)
+    ]
+    return Evidence(holds, max(fails))
+
+
+def _best_side(name: str, rows: pd.DataFrame, means: Mapping[str, Estimate]) -> Comparison:
+    """Return the comparison that a larger study of a method could decide."""
+    side = max(means, key=lambda side: means[side].value)
+    runs = by_seed(rows[rows["side"] == side].groupby("run")["found"].first(), rows)
+    return Comparison(
+        what=f"directions that {name} {side}",
+        estimate=means[side],
+        low=MARGIN,
+        effect=2 * MARGIN,
+        n_seeds=len(runs),
+        noun="run",
+    )
 
 
 def _mean_excess(rows: pd.DataFrame) -> Estimate:
@@ -82,11 +105,9 @@ def _mean_excess(rows: pd.DataFrame) -> Estimate:
     return mean_over_runs(by_seed(excess.groupby(rows["run"]).first(), rows))
 
 
-def _text(mean: Estimate) -> str:
-    text = f"{100 * mean.value:+z.1f} points"
-    if mean.low is None or mean.high is None:
-        return text
-    return f"{text}, {100 * mean.low:+z.1f} to {100 * mean.high:+z.1f}"
+def _text(rows: pd.DataFrame, means: Mapping[str, Estimate]) -> str:
+    shown = "; ".join(f"{side} {difference_text(mean)}" for side, mean in means.items())
+    return f"{shown}; {counted_runs(rows['run'].nunique())}"
 
 
 def _power(rows: pd.DataFrame) -> str:

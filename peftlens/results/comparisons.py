@@ -36,8 +36,8 @@ class Requirement:
     """Size of a study that decides.
 
     Attributes:
-        seeds: number of seeds, or of runs of a share, with as many items as now; None if more
-            seeds never suffice.
+        seeds: number of seeds, or of what takes their place, with as many items as now; None if
+            more never suffice.
         items: number of items with `items_at` seeds, which is another way; None if the noise of
             items is unknown.
         items_at: number of seeds for `items`: ten, or more where else nothing suffices.
@@ -67,7 +67,8 @@ class Comparison:
         effect: true mean at which a study should decide with power 0.8: zero for non-inferiority
             and equivalence, the least effect of interest for superiority.
         unit: unit of the estimate and the margins.
-        n_seeds: number of seeds; of a share, number of runs.
+        n_seeds: number of seeds, or of what takes their place.
+        noun: what `n_seeds` counts: seeds; runs, over seeds and tasks; or pairs of such runs.
         n_items: number of items that each seed is scored on; None without items.
         configurations: names of the compared configurations, without learning rates.
         kind: a mean over seeds and items, or a share of independent runs, tested exactly.
@@ -80,6 +81,7 @@ class Comparison:
     effect: float = 0.0
     unit: str = "1"
     n_seeds: int
+    noun: Literal["seed", "run", "pair"] = "seed"
     n_items: int | None = None
     configurations: tuple[str, ...] = ()
     kind: Literal["mean", "share"] = "mean"
@@ -237,7 +239,7 @@ def size_text(outcome: Outcome, comparisons: Sequence[Comparison], alpha: float)
         text = f"Had the truth been {effect}, {ways} would have shown it with power {POWER}."
     elif size.seeds is not None and size.seeds <= one.n_seeds:
         return (
-            f"{counted(size.seeds, _noun(one))} of such noise have power {POWER} already: the true "
+            f"{counted(size.seeds, one.noun)} of such noise have power {POWER} already: the true "
             "value seems to be near a margin."
         )
     else:
@@ -261,7 +263,7 @@ def _opposite(one: Comparison) -> float:
 
 def _ways(one: Comparison, size: Requirement) -> list[str]:
     """Describe the sizes of a study, as parts of a sentence."""
-    ways = [] if size.seeds is None else [f"about {counted(size.seeds, _noun(one))}"]
+    ways = [] if size.seeds is None else [f"about {counted(size.seeds, one.noun)}"]
     if size.items is not None and size.items > (one.n_items or 0):
         ways.append(f"{size.items_at} seeds with {counted(size.items, 'example')} each")
     return ways
@@ -274,10 +276,6 @@ def _effect_text(one: Comparison) -> str:
     return (
         f"{100 * one.effect:+z.3g} points" if one.unit == "1" else f"{one.effect:+z.2g} {one.unit}"
     )
-
-
-def _noun(one: Comparison) -> str:
-    return "run" if one.kind == "share" else "seed"
 
 
 def _largest(sizes: Iterable[int | None]) -> int | None:

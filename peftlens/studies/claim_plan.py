@@ -108,7 +108,7 @@ class _Pilot:
             return {}
         missing = max(size.least_seeds - one.n_seeds, 0)
         per_seed = len(runs) / len({run.config.seed for run in runs})
-        more = missing if one.kind == "share" else math.ceil(missing * per_seed)
+        more = math.ceil(missing * {"run": 1, "pair": 2}.get(one.noun, per_seed))
         seconds = [time for run in runs if (time := _seconds(run)) is not None]
         mean = sum(seconds) / len(seconds) if seconds else None
         return {"more_runs": more, "more_seconds": None if mean is None else more * mean}

@@ -1,9 +1,12 @@
+from itertools import count
+
+import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import nct, t, ttest_1samp
 
 from peftlens import registry
-from peftlens.claims import update_directions
+from peftlens.claims import judge, update_directions
 from peftlens.results.table import IDENTITY
 
 
@@ -63,9 +66,26 @@ def test_a_side_without_power_leaves_it_undecided():
 
 def test_a_side_with_more_than_chance_is_no_evidence_against():
     rows = table(("lora", HIGH, 0.9))["update_directions"]
-    evidence, _ = update_directions._method(rows)
+    means = {side: update_directions._mean_excess(one) for side, one in rows.groupby("side")}
+    evidence = update_directions._evidence(rows, means)
     assert evidence.holds == pytest.approx(ttest_1samp(HIGH, 0.05).pvalue)  # of two sides
     assert evidence.fails > 0.9
+
+
+def size(*groups):
+    verdict = judge(table(*groups), names=["update_directions"])[0]
+    assert verdict.outcome == "insufficient evidence"
+    return verdict.sentence.partition("runs and sides. ")[2]
+
+
+def test_the_number_of_runs_that_would_decide():
+    # a t test of runs whose true mean lies 5 points above the margin, by the noncentral t
+    effect = 0.05 / np.std(WIDE, ddof=1)
+    enough = (n for n in count(3) if nct.sf(t.isf(0.025, n - 1), n - 1, effect * np.sqrt(n)) >= 0.8)
+    assert size(("lora", WIDE, 0.9)) == f"With power 0.8, about {next(enough)} runs would decide."
+    assert size(("lora", WIDE, 0.9), ("ia3", LOW, 0.1)) == (
+        "More runs do not decide ia3, for lack of this power."
+    )
 
 
 def test_without_a_training_text_nothing_is_measured():

@@ -17,7 +17,13 @@ def one(value=0.0, error=0.005, *, seeds=3, items=None, components=None, **margi
 
 def share(holds, n):
     return Comparison(
-        what="", estimate=Estimate(holds / n), low=0.5, effect=0.8, n_seeds=n, kind="share"
+        what="",
+        estimate=Estimate(holds / n),
+        low=0.5,
+        effect=0.8,
+        n_seeds=n,
+        noun="run",
+        kind="share",
     )
 
 
