@@ -8,6 +8,7 @@ and single characters and bytes, which come first or last whatever their frequen
 """
 
 import re
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,12 @@ def common_tokens(tokenizer: Any, most: int = MOST) -> tuple[tuple[int, int], ..
     A vocabulary with fewer tokens than `most` of more than one character adds its single ones.
     """
     added = tokenizer.added_tokens_decoder.keys() | {*tokenizer.all_special_ids}
-    pieces = (
-        (id_, piece)
-        for piece, id_ in tokenizer.get_vocab().items()
-        if id_ not in added and not PLACEHOLDER.fullmatch(piece)
-    )
-    ordered = sorted(
-        (len(piece) == 1 or bool(_BYTE.fullmatch(piece)), id_) for id_, piece in pieces
-    )
-    ids = np.sort([id_ for _, id_ in ordered[:most]])
+    common, single = [], []
+    for piece, id_ in sorted(tokenizer.get_vocab().items(), key=itemgetter(1)):
+        if id_ not in added and not PLACEHOLDER.fullmatch(piece):
+            (single if len(piece) == 1 or _BYTE.fullmatch(piece) else common).append(id_)
+        if len(common) == most:
+            break
+    ids = np.sort([*common, *single][:most])
     groups = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
     return tuple((int(group[0]), int(group[-1])) for group in groups if len(group))
