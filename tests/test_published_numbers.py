@@ -45,6 +45,12 @@ def percent(share: float, digits: int) -> str:
     return str(exact.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
 
 
+def span(values: pd.Series, digits: int) -> str:
+    """Least and greatest value, or both at once if they are equal when rounded."""
+    ends = [f"{one:.{digits}f}".replace("-", "−") for one in (values.min(), values.max())]
+    return " to ".join(dict.fromkeys(ends))
+
+
 def study(name: str) -> StudyConfig:
     file = REPORTS.parent / "analyses" / f"{name}.toml"
     return config.parse(file.read_text(), str(file))
@@ -246,6 +252,76 @@ def test_traces_that_can_be_read():
         for study, count in zip(("headlines", "words"), quoted[method], strict=True):
             least = ours[ours["study"].str.endswith(study)].groupby("run")["q"].min()
             assert count == f"{(least <= 0.01).sum()} of {len(least)}"
+
+
+def test_layers_that_carry_the_gain():
+    """The text names least and greatest of the runs, in percent; prefixes stand alone."""
+    found = table("lens", "tables/lens_smollm2/layer_ablation", ".csv.gz")
+    found = found[found["kind"].isna() & (found["method"] != "frozen")]
+    sets = found[found["active"] == "smallest set"]
+    sizes = sets.set_index("method")["blocks"].str.split().str.len()
+
+    def per_run(active, how, methods):
+        ours = found[(found["active"] == active) & found["method"].isin(methods)]
+        return span(100 * ours.groupby("run")["gain_share"].agg(how), 0)
+
+    *most, prefix = sorted({*sets["method"]})  # prefix_tuning is the last
+    random = [per_run("random set", "mean", methods) for methods in (most, [prefix])]
+    updates = found.loc[found["active"] == "random update", "gain_share"]
+    best = per_run("this block alone", "max", ["bottleneck"])
+    others = per_run("this block alone", "max", [one for one in most if one != "bottleneck"])
+    left = per_run("all but this block", "min", most)
+    alone = per_run("this block alone", "max", [prefix])
+    costs = 100 * (1 - found.loc[found["active"] == "all but this block", "gain_share"].min())
+    sentences = (
+        f"sets of {span(sizes.drop(prefix), 0)} of 30 blocks keep about 95 % of the gain, "
+        f"but random sets of as many keep {random[0]} %",
+        f"({left.partition(' ')[0]} % or more is kept)",
+        f"the best one alone gives at most {others.split()[-1]} %, of bottleneck adapters {best} %",
+        f"Prefixes are different: {span(sizes[prefix], 0)} blocks, random sets {random[1]} %, "
+        f"at best {alone.split()[-1]} % in one block, and one block without its prefix costs up to "
+        f"{costs:.0f} %",
+        f"Random updates of equal norm have {span(updates, 2)} of the gain",
+    )
+    for sentence in sentences:
+        assert sentence in page("lens")
+
+
+def test_directions_of_updates():
+    found = table("lens", "tables/lens_smollm2/update_directions", ".csv.gz").dropna(subset="found")
+    runs = found.drop_duplicates(["run", "side"])
+    means = 100 * runs.groupby(["method", "side", "study"])[["found", "found_random"]].mean()
+    written = means.xs("writes", level="side")
+    read = means.loc["lora"].xs("reads")
+    both = written.loc[["full", "bottleneck"]]
+    (power,) = [name for name in found if name.startswith("power_at_0.8")]
+    sentences = (
+        f"*write* words of the task ({span(both['found'], 0)} % of them; random ones "
+        f"{span(both['found_random'], 0)} %)",
+        f"those of IA3 do not ({span(written.loc['ia3', 'found'], 0)} %)",
+        f"those that LoRA *reads* are undecided ({span(read['found'], 0)} %, random "
+        f"{span(read['found_random'], 0)} %)",
+        f"in {(runs[power] >= 0.8).sum()} of {len(runs)} runs and sides",
+    )
+    for sentence in sentences:
+        assert sentence in page("lens")
+
+
+def test_prompts_that_name_their_task():
+    found = table("lens", "tables/lens_smollm2/prompt_elicitation")
+    own = found[found["own"].eq(True) & (found["words"] == "stated")]
+    headlines, words = (own[own["study"].str.endswith(name)] for name in ("headlines", "words"))
+    said = headlines["q"] <= 0.05
+    assert f"({headlines['method'].nunique()} methods, {said.sum()} of {len(said)} runs" in page(
+        "lens"
+    )
+    low, high = headlines["contrast"].agg(["min", "max"])
+    assert f"{low:+.1f} to {high:+.1f} nats more than other tasks' words" in page("lens")
+    counts = (words["q"] <= 0.05).groupby(words["method"]).sum()
+    assert (
+        f"prefixes do in {counts['prefix_tuning']} of 3 runs, framed prompts in "
+        f"{counts['framed_prompt_tuning']}, plain prompts in {counts['prompt_tuning']}"
+    ) in page("lens")
 
 
 def test_a_planted_topic():
