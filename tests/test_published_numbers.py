@@ -64,25 +64,24 @@ def test_the_setup_of_the_studies():
     seeds = pd.read_csv(REPORTS / "verdicts.csv").set_index("analysis")["seeds"]
     raced = seeds[["adapter_site", "comparison", "placement", "quantization", "rank"]].dropna()
     assert quoted["seeds"][0] == f"{raced.min():.0f} to {raced.max():.0f}"
-    for name, title, lens in (
-        ("word_sentiment", "words", "lens_word_sentiment"),
-        ("bbc_topic", "headlines", "lens_bbc_topic"),
-    ):
-        compared, prompts = (
-            study(f"studies/{one}_{title}") for one in ("comparison_minilm", "soft_prompts_smollm2")
-        )
-        for column, one in enumerate((compared, prompts, study(lens))):
+    for name, title in (("word_sentiment", "words"), ("bbc_topic", "headlines")):
+        studies = [
+            study(f"studies/{one}_{title}")
+            for one in ("comparison_minilm", "soft_prompts_smollm2", "lens_smollm2")
+        ]
+        compared, prompts, lens = studies
+        for column, one in enumerate(studies):
             training = one.training
             assert quoted["training, AdamW"][column].startswith(
                 f"{training.max_steps} steps of {training.batch_size}"
             )
         longer = max(entry.training["max_steps"] for entry in compared.runs if entry.training)
         assert quoted["training, AdamW"][0].endswith(f"prompt tuning {longer:,}")
-        (longer,) = {one.training["max_steps"] for one in study(lens).runs if one.training}
+        (longer,) = {one.training["max_steps"] for one in lens.runs if one.training}
         assert quoted["training, AdamW"][2].endswith(f"prompts {longer}")
         assert quoted["learning rate"][1] == f"{prompts.training.learning_rate:g}"
         assert quoted["seeds"][1] == f"{len(prompts.seeds)} for each of two starts"
-        assert quoted["seeds"][2] == str(len(study(lens).seeds))
+        assert quoted["seeds"][2] == str(len(lens.seeds))
         (settings,) = compared.tasks
         assert prompts.tasks == compared.tasks
         task = load_task(name, settings.model_extra)
@@ -90,7 +89,7 @@ def test_the_setup_of_the_studies():
         assert quoted[name] == [
             f"{train:,} examples, tested on {test:,}",
             "as MiniLM",
-            f"tested on {study(lens).tasks[0].model_extra['split']['max_test']}",
+            f"tested on {lens.tasks[0].model_extra['split']['max_test']}",
         ]
         assert len(task.labels) == (2 if name == "word_sentiment" else 5)
 
