@@ -87,8 +87,9 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
 
 def _row_variance(rows: pd.DataFrame) -> float:
     """Return the variance of a mean AUC over the rows, which all seeds share."""
-    widths = (rows["ci_high"] - rows["ci_low"]).astype(float)
-    return float(np.square(widths / (2 * norm.ppf((1 + LEVEL) / 2))).mean())
+    # the interval is cut at 0 and 1, never on both sides
+    half = np.maximum(rows["auc"] - rows["ci_low"], rows["ci_high"] - rows["auc"]).astype(float)
+    return float(np.square(half / norm.ppf((1 + LEVEL) / 2)).mean())
 
 
 def with_rows(over_seeds: Estimate, variance: float) -> Estimate:

@@ -7,7 +7,8 @@ less than 2 points lower (`paired_accuracy`). It fails if it forgets more, or lo
 points. All p-values are one-sided and adjusted for the number of comparisons (Holm), at 0.025. A
 kind holds if it holds for every method that was trained with it, and fails if it fails for one.
 Supported if a kind holds, contradicted if every kind fails. With one seed the evidence is
-insufficient. `orthogonal` keeps earlier tasks, not the base, and is not judged.
+insufficient. A method without a fit that both reach shows only its accuracy, and its kind can't
+hold. `orthogonal` keeps earlier tasks, not the base, and is not judged.
 """
 
 from collections.abc import Mapping
@@ -49,6 +50,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
             "No configuration was trained with and without training.keep to the same fit.",
         )
     found = rows.to_dict("records")
+    compared = rows.dropna(subset=["diff_vs_plain"])
     accuracy = [
         paired(tables["paired_accuracy"], row["configuration"], row["plain"], low=-MARGIN)
         for row in found
@@ -68,7 +70,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
         outcome = "supported"
     elif some.all():
         outcome = "contradicted"
-    over = f"{seeds(int(rows['n_seeds'].min()))} and {int(rows['n_items'].min())} texts"
+    over = f"{seeds(int(compared['n_seeds'].min()))} and {int(compared['n_items'].min())} texts"
     comparisons = (
         one for row, gap in zip(found, accuracy, strict=True) for one in _comparisons(row, gap)
     )
@@ -87,17 +89,24 @@ def decide(evidence: list[Evidence], alpha: float = ONE_SIDED) -> tuple[list[boo
 
 
 def _compared(table: pd.DataFrame) -> pd.DataFrame:
-    """Select each kept configuration's comparison at the best fit that both reach."""
+    """Select each kept configuration's comparison at the best fit that both reach.
+
+    A configuration without any has a row without a difference. Empty if all of them are.
+    """
     if "keep" not in table:
         return table.iloc[:0]
     rows = table[table["keep"].notna() & (table["keep"] != "orthogonal")]
-    rows = rows.dropna(subset=["diff_vs_plain"])
-    fit = rows["level"].where(rows["match"] != "loss", -rows["level"])
-    return rows[fit == fit.groupby([rows["suite"], rows["configuration"]]).transform("max")]
+    found = rows.dropna(subset=["diff_vs_plain"])
+    fit = found["level"].where(found["match"] != "loss", -found["level"])
+    best = found[fit == fit.groupby([found["suite"], found["configuration"]]).transform("max")]
+    rest = rows[~rows["configuration"].isin(found["configuration"])]
+    return pd.concat([best, rest.drop_duplicates("configuration")]) if len(found) else found
 
 
 def _comparisons(row: Mapping[Any, Any], accuracy: Comparison | None) -> list[Comparison]:
-    """Return the comparisons of forgetting and, if it is known, of accuracy."""
+    """Return the comparisons of forgetting and of accuracy, if they are known."""
+    if pd.isna(row["diff_vs_plain"]):
+        return [] if accuracy is None else [accuracy]
     forgetting = Comparison(
         what=f"forgetting of {row['configuration']} against {row['plain']}",
         estimate=estimate_of(row, "diff_vs_plain", "diff_vs_plain_"),
@@ -112,10 +121,15 @@ def _comparisons(row: Mapping[Any, Any], accuracy: Comparison | None) -> list[Co
 
 
 def _evidence(row: Mapping[Any, Any], accuracy: Comparison | None) -> Evidence:
-    """Weigh the forgetting and the accuracy of one configuration; no evidence from one seed."""
+    """Weigh the forgetting and the accuracy of one configuration; no evidence from one seed.
+
+    Without a common fit nothing shows that it forgets less, but its accuracy can be too low.
+    """
     p = row["diff_vs_plain_p_value"]
-    if row["n_seeds"] < 2 or pd.isna(p) or accuracy is None:
+    if accuracy is None or accuracy.n_seeds < 2:
         return Evidence(1.0, 1.0)
+    if pd.isna(p):
+        return Evidence(1.0, min(1.0, 2 * accuracy.fails))
     less = p / 2 if row["diff_vs_plain"] < 0 else 1 - p / 2
     return Evidence(
         holds=max(less, accuracy.holds),
@@ -126,7 +140,9 @@ def _evidence(row: Mapping[Any, Any], accuracy: Comparison | None) -> Evidence:
 def _text(row: Mapping[Any, Any], accuracy: Comparison | None) -> str:
     fit = f"a loss of {row['level']:.2f}" if row["match"] == "loss" else f"{row['level']:.0%}"
     text = f"{row['plain']} at {fit} {row['diff_vs_plain']:+z.2f} nats per token"
-    if pd.notna(row["diff_vs_plain_ci_low"]):
+    if pd.isna(row["diff_vs_plain"]):
+        text = f"{row['plain']} at no fit that both reach"
+    elif pd.notna(row["diff_vs_plain_ci_low"]):
         low, high = row["diff_vs_plain_ci_low"], row["diff_vs_plain_ci_high"]
         text += f", {low:+z.2f} to {high:+z.2f}"
     return text if accuracy is None else f"{text}, accuracy {difference_text(accuracy.estimate)}"

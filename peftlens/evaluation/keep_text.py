@@ -18,7 +18,7 @@ from peftlens.models.base_model import BaseModel
 from peftlens.runs.trained_model import TrainedModel
 from peftlens.tasks import load_task
 
-ROW_TOKENS = 64  # tokens of a row; longer texts are several rows
+ROW_TOKENS = 64  # tokens of a row; longer texts are several rows, up to MAX_LENGTH tokens
 _SHORTENED = {"passages_short": "passages"}  # test splits of one task that another trains on
 _COLUMNS = {"kind": "language_modeling", "template": "{text}"}  # of a file or a data set
 
@@ -46,7 +46,7 @@ def keep_task(name: str) -> Task:
 
 
 def text_rows(base: BaseModel, name: str) -> list[TokenizedAnswer]:
-    """Tokenize the general text in rows of at most `ROW_TOKENS` tokens, all of them predicted.
+    """Tokenize the first 256 tokens of each text in rows of 64 or less, all of them predicted.
 
     Raises:
         InputError: see `keep_task`; or no text has two tokens.

@@ -3,8 +3,10 @@
 A method that barely learns barely forgets, so methods are compared where their fit of the
 validation examples first reaches the same level: accuracy, or with `match = "loss"` loss. The curve
 of a run over its saved steps is smoothed by isotonic regression, so that it never gets worse, and
-between two saved steps fit and forgetting are interpolated linearly. Levels lie between the
-untrained model's fit and the best one that every method reaches at some learning rate.
+between two saved steps fit and forgetting are interpolated linearly; a run that is past a level at
+its first saved step, which is not the untrained model, has no value there. Levels lie between the
+untrained model's fit, or the best one of a first saved step, and the best one that every method
+reaches at some learning rate.
 
 Of a method's learning rates at which every seed reaches the level, the one with the best fit at the
 end of training counts. Forgetting has no part in the choice, so a method with more rates has no
@@ -31,8 +33,9 @@ from peftlens.results.sweep import are_paired, kept_sweeps, sweep_names
 from peftlens.results.table import Chart, Column
 
 INPUTS = ("learning", "forgetting_items")
-VERSION = 6
+VERSION = 7
 REFERENCE = "full"
+_ROUNDING = 1e-9  # of a mean of accuracies
 _PREFIXES = {"forgetting": "", "accuracy_change": "accuracy_"}  # of the columns of intervals
 
 
@@ -138,7 +141,8 @@ def smoothed(fit: pd.Series) -> NDArray[np.float64]:
 
 def _levels(learning: pd.DataFrame) -> tuple[float, ...]:
     first = learning[learning["step"] == learning.groupby("run")["step"].transform("min")]
-    low = float(first["fit"].mean())
+    untrained = (first["step"] == 0).all()
+    low = float(first["fit"].mean() if untrained else first["smooth"].max())
     best = learning.groupby(["configuration", "learning_rate", "seed"])["smooth"].max()
     reached = best.groupby(["configuration", "learning_rate"]).min().groupby("configuration").max()
     top = float(reached.min())
@@ -157,14 +161,14 @@ def crossing(fit: NDArray[np.float64], level: float) -> tuple[int, float] | None
     Returns:
         Index i and fraction s of the crossing at i + s, or None without a crossing.
     """
-    above = np.flatnonzero(fit >= level)
+    above = np.flatnonzero(fit >= level - _ROUNDING)
     if not len(above):
         return None
     at = int(above[0])
     if at == 0:
         return 0, 0.0
     before, after = fit[at - 1], fit[at]
-    return at - 1, float((level - before) / (after - before))
+    return at - 1, min(float((level - before) / (after - before)), 1.0)
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ class _Curve:
         method: method of the run.
         learning_rate: peak learning rate.
         seed: seed of the run.
+        steps: saved steps, shape (n,).
         fit: smoothed fit, shape (n,).
         end: fit at the end, and its negative loss, which decides between equal ones.
         changes: change of each item of a suite, shape (n, items).
@@ -186,6 +191,7 @@ class _Curve:
     method: str
     learning_rate: float
     seed: int
+    steps: NDArray[np.int64]
     fit: NDArray[np.float64]
     end: tuple[float, float]
     changes: pd.DataFrame
@@ -194,8 +200,8 @@ class _Curve:
     def at(self, level: float) -> pd.Series | None:
         """Interpolate the items' changes where the fit crosses the level, if it does."""
         position = crossing(self.fit, level)
-        if position is None:
-            return None
+        if position is None or (self.steps[0] > 0 and self.fit[0] > level + _ROUNDING):
+            return None  # it was crossed before the first saved step, if at all
         index, share = position
         before, after = (self.changes.iloc[i] for i in (index, min(index + 1, len(self.fit) - 1)))
         return before + share * (after - before)
@@ -213,8 +219,8 @@ def _curves(learning: pd.DataFrame, items: pd.DataFrame) -> Iterator[_Curve]:
         last = steps.iloc[-1]
         yield _Curve(
             last["configuration"], last["method"], float(last["learning_rate"]), int(last["seed"]),
-            steps["smooth"].to_numpy(), (float(last["fit"]), -float(last["loss"])),
-            changes[run].loc[steps.index], measure,
+            steps.index.to_numpy(), steps["smooth"].to_numpy(),
+            (float(last["fit"]), -float(last["loss"])), changes[run].loc[steps.index], measure,
         )  # fmt: skip
 
 

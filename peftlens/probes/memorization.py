@@ -109,6 +109,8 @@ def _members(run: TrainedModel, collator: Collator, items: int) -> list[Tokenize
     """Return rows that the training has used, without canaries, in a random order."""
     if not run.is_reproducible:
         raise NotApplicable("the rows of its training are not recorded")
+    if run.config.training.shuffle_labels:
+        raise NotApplicable("its rows have shuffled answers, and held-out ones the right answers")
     training, published = run.config.training, task_of(run)
     rows = _right_rows(collator, trained_task(published, run.config).splits["train"])
     batches = training_batches(rows, training.batch_size, np.random.default_rng(run.config.seed))

@@ -83,7 +83,8 @@ class BasePredictions:
             logits: float32 logits of the trained model, (n, V) or with more tokens, to which the
                 base gives no probability.
         """
-        states = torch.cat([self.states[row] for row in rows]).to(self.weight.device)  # (n, d)
+        # some are in the accelerator's memory, and some on disk
+        states = torch.cat([self.states[row].to(self.weight.device) for row in rows])  # (n, d)
         base = nn.functional.linear(states, self.weight, self.bias).float()  # (n, V)
         both = min(base.shape[-1], logits.shape[-1])
         tuned = logits.log_softmax(dim=-1)[:, :both]

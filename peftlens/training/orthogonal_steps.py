@@ -23,7 +23,7 @@ from peftlens.tasks import task_of
 from peftlens.training.data_loader import TokenizedTask
 
 ROWS = 64  # rows of each earlier task, with a direction each
-_DEPENDENT = 1e-4  # share of a direction's length below which the others contain it
+_DEPENDENT = 1e-4  # singular value of unit gradients below which a direction is rounding
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Projection:
         lengths = gradients.norm(dim=1)
         kept = gradients[lengths > 0] / lengths[lengths > 0, None]
         basis, triangle = torch.linalg.qr(kept.T)  # (parameters, n), (n, n)
-        return cls(basis.T[triangle.diagonal().abs() > _DEPENDENT].contiguous())
+        # a column of the basis that is left out could be a part of later gradients
+        turned, lengths, _ = torch.linalg.svd(triangle)
+        return cls(turned[:, lengths > _DEPENDENT].T @ basis.T)
 
     def apply(self, tensors: Sequence[torch.Tensor]) -> None:
         """Project tensors in place, all of them together as one vector."""

@@ -1,7 +1,10 @@
+from itertools import product
+
 import pandas as pd
 import pytest
 
 from peftlens import registry
+from peftlens.claims import memorization
 from peftlens.claims.memorization import verdict
 from peftlens.results.table import IDENTITY
 
@@ -17,14 +20,14 @@ def tables(aucs, losses=None, seeds=(0, 1, 2), error=0.0, spread=0.0):
             run = {"run": f"{name}{seed}", "configuration": name, "method": name.split()[0],
                    "seed": seed}  # fmt: skip
             loss = (losses or {}).get(name, 1.0) + spread * (seed - 1) * name.startswith("lora")
-            rows += [
-                run | {"ci_low": 0.5 - 1.96 * error, "ci_high": 0.5 + 1.96 * error,
-                       "n_trained": 300, "step": step, "score": score, "calibrated": calibrated,
-                       "held_out_loss": loss,
-                       "auc": auc + 0.001 * seed if (step, score, calibrated) == (9, "loss", True)
-                       else 0.5}
-                for step in (0, 9) for score in ("loss", "min_k") for calibrated in (False, True)
-            ]  # fmt: skip
+            for step, score, calibrated in product((0, 9), ("loss", "min_k"), (False, True)):
+                judged = (step, score, calibrated) == (9, "loss", True)
+                area = auc + 0.001 * seed if judged else 0.5
+                rows.append(
+                    run | {"auc": area, "ci_low": max(area - 1.96 * error, 0),
+                           "ci_high": min(area + 1.96 * error, 1), "n_trained": 300, "step": step,
+                           "score": score, "calibrated": calibrated, "held_out_loss": loss}
+                )  # fmt: skip
             log += [run | {"step": step, "validation_loss": value}
                     for step, value in ((1, None), (9, loss))]  # fmt: skip
     return {"memorization": pd.DataFrame(rows), "training_log": pd.DataFrame(log)}
@@ -85,6 +88,13 @@ def test_rows_that_all_seeds_share_are_a_source_of_noise():
     found, sentence, _ = verdict(tables(aucs, error=0.02))
     assert found == "insufficient evidence"
     assert "-0.050, -0.105 to +0.005" in sentence  # 1.96 times 0.02 √2
+
+
+def test_an_interval_that_ends_at_one_hides_no_noise():
+    """The AUC of 0.99 has as much noise as that of 0.6, though its interval is cut."""
+    rows = tables({"lora": 0.6, "full": 0.98}, error=0.02)["memorization"]
+    for _, own in rows[(rows["auc"] > 0.5)].groupby("method"):
+        assert memorization._row_variance(own) == pytest.approx(0.02**2, rel=1e-3)
 
 
 def test_that_lora_fits_as_well_must_be_shown():

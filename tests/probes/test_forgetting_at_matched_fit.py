@@ -43,6 +43,30 @@ def test_a_level_is_found_on_a_straight_line_between_steps():
     assert crossing(np.array([0.5, 0.6]), 0.7) is None
 
 
+def test_a_run_that_begins_past_the_level_has_no_value_there():
+    """Its untrained model, with a forgetting of zero, was not saved."""
+    tables = curves(
+        ("full", 0.1, 0, [0.9, 0.95], [2.0, 3.0]), ("lora", 0.1, 0, [0.5, 0.8], [0.0, 1.0])
+    )
+    for frame in (tables["learning"], tables["forgetting_items"]):
+        frame["step"] += 20
+    found = combine(tables, Config(levels=(0.6, 0.9))).set_index(["method", "level"])
+    assert found.loc[("full", 0.6), "n_seeds"] == 0
+    assert found.loc[("lora", 0.6), "forgetting"] == pytest.approx(1 / 3)
+    assert found.loc[("full", 0.9), "forgetting"] == pytest.approx(2.0)  # it is just there
+    assert found.loc["lora", "diff_vs_full"].isna().all()
+    assert combine(tables, Config())["level"].unique() == [0.8]  # LoRA's best, below full's first
+
+
+def test_the_run_that_sets_the_highest_level_reaches_it():
+    """The mean of 0.7 and 0.6 is a little less than 0.65."""
+    tables = curves(("full", 0.1, 0, [0.25, 0.6, 0.7, 0.6], [0.0, 1.0, 2.0, 3.0]))
+    assert tables["learning"]["accuracy"].pipe(smoothed).max() < 0.65
+    found = combine(tables, Config()).set_index("level")
+    assert found.loc[0.65, "n_seeds"] == 1
+    assert found.loc[0.65, "forgetting"] == pytest.approx(2.0)
+
+
 def test_a_curve_is_smoothed_as_scikit_learn_does():
     fit = np.random.default_rng(0).normal(np.arange(9) / 4)
     expected = IsotonicRegression().fit_transform(np.arange(9), fit)

@@ -83,3 +83,12 @@ def test_the_rows_of_other_trainings_are_unknown(train, context):
     adapter = peftlens.load_adapter(train("lora", max_steps=1).path)
     frame = probe_runner.run_probe(context, adapter, "memorization").frame
     assert frame["reason"].tolist() == ["the rows of its training are not recorded"]
+
+
+def test_rows_with_shuffled_answers_have_no_like(bases, words, tmp_path, context):
+    config = RunConfig(
+        method="lora", task=f"file:{words}", base_model=str(bases["llama"]), device="cpu",
+        dtype="float32", training={"max_steps": 1, "batch_size": 2, "shuffle_labels": True},
+    )  # fmt: skip
+    frame = probe_runner.run_probe(context, peftlens.train(config, tmp_path), "memorization").frame
+    assert "shuffled answers" in frame["reason"].item()

@@ -31,6 +31,22 @@ def test_nothing_is_left_along_the_directions():
     assert torch.allclose(after, before - gradients[:3].T @ solution, atol=1e-5)
 
 
+def test_a_direction_that_comes_twice_hides_no_other():
+    gradients = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0]])
+    projection = Projection.off(gradients)
+    assert len(projection.directions) == 2
+    step = torch.tensor([3.0, 4.0, 5.0])
+    projection.apply([step])
+    assert torch.allclose(step, torch.tensor([0.0, 0.0, 5.0]), atol=1e-6)
+
+
+def test_without_a_direction_a_step_stays():
+    projection = Projection.off(torch.zeros(2, 3))
+    step = torch.tensor([3.0, 4.0, 5.0])
+    projection.apply([step])
+    assert step.tolist() == [3.0, 4.0, 5.0]
+
+
 @pytest.fixture
 def tasks(tmp_path):
     """Three small tasks with other words, of at most 64 training rows: all have a direction."""
