@@ -71,8 +71,10 @@ def _identity(run: Any, ignored: set[str], runs: Mapping[str, Any]) -> str:
 
 
 def _base_name(run: Any, ignored: set[str]) -> str:
-    rate = f" learning_rate={run.config.training.learning_rate}"
-    return run.configuration.removesuffix(rate if "learning_rate" in ignored else "")
+    if "learning_rate" not in ignored:
+        return run.configuration
+    rate = f" learning_rate={run.config.training.learning_rate} "
+    return f"{run.configuration} ".replace(rate, " ").rstrip()  # wherever the grid has it
 
 
 def _append_differences(labels: dict[str, str], about: Mapping[str, dict[str, str]]) -> None:

@@ -65,6 +65,16 @@ def test_a_sweep_is_a_configuration_at_all_its_rates():
     assert configurations(runs)["b"] == "lora rank=8 learning_rate=1e-05"
 
 
+def test_a_sweep_leaves_out_its_rate_wherever_the_grid_has_it():
+    runs = [
+        planned("a", f"lora learning_rate={rate} canaries=1,5", method_config={"rank": 8},
+                training={"learning_rate": rate, "canaries": [1, 5]})
+        for rate in (0.1, 0.01)
+    ]  # fmt: skip
+    assert {*sweeps(runs).values()} == {"lora canaries=1,5"}
+    assert sweeps(runs[1:]) == {"a": "lora canaries=1,5"}
+
+
 def test_adapters_of_other_programs_are_no_configuration_together():
     runs = [planned(name, f"LORA {name}", depends_on={}, task="unknown") for name in ("a", "b")]
     assert configurations(runs) == {"a": "LORA a", "b": "LORA b"}
