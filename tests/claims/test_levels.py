@@ -85,7 +85,7 @@ def test_a_very_strict_level_takes_the_decision_back(name):
 # decide.
 UNPLANNED = {
     "elicitation", "layers", "memory", "merge", "off_vocabulary", "rate_rank",
-    "rate_ratio", "readable_trace", "update_directions",
+    "rate_ratio", "readable_trace",
 }  # fmt: skip
 
 
