@@ -9,6 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from peftlens.adapters.adapter_file import read
+from peftlens.adapters.checkpoint import open_run
 from peftlens.adapters.delta_weights import (
     DeltaWeight,
     TunedWeights,
@@ -20,7 +21,7 @@ from peftlens.adapters.merging import require_mergeable
 from peftlens.adapters.token_tables import embedding_rows, table_rows
 from peftlens.errors import InputError
 from peftlens.models.base_model import BaseModel, in_float32
-from peftlens.models.heads import is_in_head
+from peftlens.models.heads import head_state, is_in_head
 from peftlens.results.table import NotApplicable
 from peftlens.runs.trained_model import TrainedModel
 
@@ -85,7 +86,9 @@ def changes_of_run(run: TrainedModel, base: BaseModel) -> WeightChanges:
     factored = factored_deltas(run, base)
     if factored is None:
         return _changes(tuned_weights(run, in_float32(base)), base, run.rank)
-    return _sorted(factored, base, {}, [], {})
+    with open_run(run, base) as model:
+        head = {name: tensor.float() for name, tensor in head_state(model).items()}
+    return _sorted(factored, base, {}, [], head)
 
 
 def changes_of_model(tuned: BaseModel, base: BaseModel) -> WeightChanges:

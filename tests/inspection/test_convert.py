@@ -185,10 +185,11 @@ def test_a_run_has_accuracy_and_forgetting(bases, words, tmp_path, measured):
     assert found.lost["weight"].str.contains("norm").all()
 
 
-def test_a_classifier_keeps_its_head(bases, words, tmp_path):
+@pytest.mark.parametrize("method", ["loha", "lora"])  # an update of weights, and one of factors
+def test_a_classifier_keeps_its_head(bases, words, tmp_path, method):
     run = peftlens.train(
         RunConfig(
-            method="loha", task=f"file:{words}", task_config={"head": "classification"},
+            method=method, task=f"file:{words}", task_config={"head": "classification"},
             base_model=str(bases["llama"]), device="cpu", dtype="float32",
             method_config={"rank": 2},
             training={"max_steps": 8, "batch_size": 4, "learning_rate": 1e-2},
