@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import peftlens
 from peftlens import registry
-from peftlens.adapters.checkpoint import attach
+from peftlens.adapters.checkpoint import attach, open_run
 from peftlens.adapters.merging import TOLERANCE
 from peftlens.data.collate import Collator
 from peftlens.evaluation.log_likelihood import choose
@@ -164,16 +164,24 @@ def test_a_merged_run_is_a_plain_model_with_the_runs_answers(finished, tmp_path)
     run = run_of(finished, "lora")
     error = peftlens.merge(run.path, tmp_path / "merged")
     assert error <= TOLERANCE[run.config.dtype]
-    task = task_of(run)
-    chosen = []
-    for base in (str(tmp_path / "merged"), "smollm2-135m"):
-        opened = load_base_model(base, device=run.config.device, dtype=run.config.dtype)
-        encoder = Collator.of(opened, run.config.training.sequence_length)
-        items, _ = encoder.items(task.splits["validation"])
-        chosen.append(choose(opened.model, encoder, items))
-    accuracy = [(found.by_sum == found.correct).mean() for found in chosen]
-    assert accuracy[0] == pytest.approx(run.record.results["validation_accuracy"], abs=0.05)
-    assert accuracy[0] > accuracy[1] + 0.1
+    examples = task_of(run).splits["test"]
+    base = load_base_model("smollm2-135m", device=run.config.device, dtype=run.config.dtype)
+    with open_run(run, base) as attached:
+        own = answers(attached, base, examples)
+    merged = load_base_model(
+        str(tmp_path / "merged"), device=run.config.device, dtype=run.config.dtype
+    )
+    found, untrained = (answers(one.model, one, examples) for one in (merged, base))
+    # rounded weights may answer otherwise where two answers are nearly as likely
+    assert (found.by_sum == own.by_sum).mean() >= 0.9
+    right = [(one.by_sum == one.correct).mean() for one in (found, own, untrained)]
+    assert right[0] == pytest.approx(right[1], abs=0.05)
+    assert right[0] > right[2] + 0.1
+
+
+def answers(model, base, examples):
+    encoder = Collator.of(base, 256)
+    return choose(model, encoder, encoder.items(examples)[0])
 
 
 def test_general_text_is_long_and_ordinary():
