@@ -41,8 +41,6 @@ from peftlens.results.sequential import RACED_RATES
 from peftlens.results.table import last_steps, measured
 
 ONE_SIDED = 0.025  # level of a one-sided test, which agrees with a 95 % interval
-# beside a claim that stays open because its test would miss the effect in each prompt
-MORE_PROMPTS = "More prompts do not raise this power: it is that of the model's vocabulary."
 
 
 class Judgment(NamedTuple):
@@ -307,6 +305,22 @@ def outcome_of(holds: bool | None) -> Outcome:
     if holds is None:
         return "insufficient evidence"
     return "supported" if holds else "contradicted"
+
+
+def without_power(
+    sentence: str, power: float, least: float, share: tuple[Comparison, ...]
+) -> Judgment:
+    """Leave a claim open whose test would miss the effect in each prompt, and say so.
+
+    Args:
+        sentence: the numbers, with the power.
+        power: power of the test in a prompt; NaN if unknown.
+        least: power without which nothing found shows nothing.
+        share: comparison of the share of prompts.
+    """
+    if power < least:
+        sentence += " More prompts do not raise this power: it is that of the model's vocabulary."
+    return Judgment("insufficient evidence", sentence, share)
 
 
 def by_half(shares: pd.Series, words: str, alpha: float = ONE_SIDED) -> Judgment:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from peftlens.claims import MORE_PROMPTS, ONE_SIDED, Judgment, by_half, trained_prompts
+from peftlens.claims import ONE_SIDED, Judgment, by_half, trained_prompts, without_power
 
 CLAIM = "A soft prompt's nearest vocabulary tokens form tight semantic clusters."
 SOURCE = "Lester et al. 2021, arXiv:2104.08691, section 7"
@@ -63,6 +63,5 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
         f"{EFFECT} to a word would be found with power {power:.2f} or more."
     )
     if outcome == "contradicted" and not power >= POWER:
-        more = f" {MORE_PROMPTS}" if power < POWER else ""  # it may be unknown
-        return Judgment("insufficient evidence", f"{sentence}{more}", share)
+        return without_power(sentence, power, POWER, share)
     return Judgment(outcome, sentence, share)

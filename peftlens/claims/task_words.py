@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from peftlens.claims import MORE_PROMPTS, ONE_SIDED, Judgment, by_half, trained_prompts
+from peftlens.claims import ONE_SIDED, Judgment, by_half, trained_prompts, without_power
 from peftlens.numerics.resampling import p_value
 
 CLAIM = "The nearest tokens of a soft prompt are related to its task."
@@ -65,8 +65,7 @@ def verdict(tables: Mapping[str, pd.DataFrame], alpha: float = ONE_SIDED) -> Jud
     )
     if outcome == "contradicted":
         if not power >= POWER:
-            more = f" {MORE_PROMPTS}" if power < POWER else ""  # it may be unknown
-            return Judgment("insufficient evidence", f"{sentence}{more}", share)
+            return without_power(sentence, power, POWER, share)
         return Judgment(outcome, sentence, share)
     p = _against_controls(rows, own)
     if p is None:

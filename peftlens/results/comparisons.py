@@ -265,7 +265,9 @@ def _ways(one: Comparison, size: Requirement) -> list[str]:
     """Describe the sizes of a study, as parts of a sentence."""
     ways = [] if size.seeds is None else [f"about {counted(size.seeds, one.noun)}"]
     if size.items is not None and size.items > (one.n_items or 0):
-        ways.append(f"{size.items_at} seeds with {counted(size.items, 'example')} each")
+        ways.append(
+            f"{counted(size.items_at, one.noun)} with {counted(size.items, 'example')} each"
+        )
     return ways
 
 
